@@ -1,0 +1,52 @@
+#include "base/mapped_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/error.h"
+
+namespace greta {
+namespace {
+
+struct FileDescriptor {
+  int value;
+  ~FileDescriptor() {
+    if (value >= 0) ::close(value);
+  }
+};
+
+}  // namespace
+
+MappedFile::MappedFile(const std::string& path) {
+  // O_NONBLOCK: opening a FIFO must be refused below, not waited for.
+  const FileDescriptor fd{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
+  if (fd.value < 0) fail_input("cannot open {}: {}", path, std::strerror(errno));
+  struct stat status {};
+  if (::fstat(fd.value, &status) != 0) fail_input("cannot read {}: {}", path, std::strerror(errno));
+  if (S_ISDIR(status.st_mode)) fail_input("{} is a directory; expected a file", path);
+  if (!S_ISREG(status.st_mode)) fail_input("{} is not a regular file", path);
+  if (status.st_size == 0) fail_input("{} is empty", path);
+  const size_t size = static_cast<size_t>(status.st_size);
+  void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd.value, 0);
+  if (data == MAP_FAILED) fail_machine("cannot map {} ({} bytes): {}", path, size, std::strerror(errno));
+  bytes_ = {static_cast<const std::byte*>(data), size};
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+MappedFile::~MappedFile() {
+  if (bytes_.data() != nullptr) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+}
+
+}  // namespace greta

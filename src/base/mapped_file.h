@@ -1,0 +1,25 @@
+#pragma once
+// A read-only memory map of a regular file.
+
+#include <cstddef>
+#include <span>
+#include <string>
+
+namespace greta {
+
+class MappedFile {
+ public:
+  MappedFile() = default;
+  /// Throws an input Error: missing, a directory, not a regular file, empty, unreadable (with the system's reason).
+  explicit MappedFile(const std::string& path);
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  ~MappedFile();
+
+  std::span<const std::byte> bytes() const { return bytes_; }
+
+ private:
+  std::span<const std::byte> bytes_;
+};
+
+}  // namespace greta

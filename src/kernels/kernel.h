@@ -1,0 +1,134 @@
+#pragma once
+// What a kernel is: a plain function over views, registered in a table with its op, weight type, route, shape and
+// ISA. No globals, no environment, no allocation.
+//
+// The contract (docs/architecture.md, "Kernels and bitwise invariance"): for one op, route and weight type, every
+// output element has one fixed order of roundings, whatever the number of rows S, the thread count, the position
+// in the batch, GEMM or GEMV, and the ISA. Tests demand equality of bits.
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/rounding.h"
+#include "base/thread_pool.h"
+#include "kernels/pack.h"
+#include "model/tensor_type.h"
+
+namespace greta {
+
+enum class OpKind {
+  rope_table,  // out [S, head_dim] : cos, sin interleaved per pair, for position + row
+  embed,       // in0 token ids (i32 [S,1]), weight; out [S, n_embd]
+  quantize,    // in0 f32 [S,K] -> out rows of kernels/pack.h "activation rows" (q8_block32 or bf16)
+  rms_norm,    // in0 [S,K], weight vector in1 [1,K]; out [S,K]; params.eps
+  matmul,      // in0 activations in the kernel's activation format, weight [N,K]; out [S,N]
+  rope,        // in0 [S, heads*head_dim], in1 rope table; out same shape; pairs (2i, 2i+1) are adjacent
+  kv_write,    // in0 k_rope [S, kv_dim], in1 v [S, kv_dim] -> cache slots position .. position+S-1
+  qk,          // in0 q_rope, cache; out [S * n_head, n_pos]: scores * scale; positions > own one are -inf
+  softmax,     // in0 [S * n_head, n_pos]; out same
+  pv,          // in0 softmax, cache; out [S, n_head*head_dim]
+  attention,   // in0 q_rope, cache; out as pv; the same bits as qk, softmax, pv in turn; scratch is params' own
+  add,         // in0 + in1
+  silu_mul,    // silu(in0) * in1
+};
+
+enum class Route { vector, matrix };
+enum class Shape { gemm, gemv };
+enum class Isa { scalar, avx2, avx512 };
+
+std::string_view name(OpKind op);
+std::string_view name(Route route);
+std::string_view name(Shape shape);
+std::string_view name(Isa isa);
+
+/// Rows of a buffer. `stride` is in bytes, from row to row.
+struct View {
+  std::byte* data = nullptr;
+  int64_t rows = 0;
+  int64_t cols = 0;
+  int64_t stride = 0;
+  Format format = Format::f32;
+
+  float* row(int64_t r) const { return reinterpret_cast<float*>(data + r * stride); }
+  std::byte* raw_row(int64_t r) const { return data + r * stride; }
+};
+
+/// One layer's keys and values. Element (position p, kv head h, dim d):
+///   key   at ((h * (capacity / 16) + p / 16) * head_dim + d) * 16 + p % 16   (lanes are positions)
+///   value at (h * capacity + p) * head_dim + d                               (lanes are dims)
+/// capacity is a multiple of 16. Slots that were never written hold NaN: attention must not let them through.
+struct KvView {
+  std::byte* keys = nullptr;
+  std::byte* values = nullptr;
+  Format format = Format::f32;  // f32 or f16 (round to nearest even on write)
+  int64_t capacity = 0;
+  int64_t n_head_kv = 0;
+  int64_t head_dim = 0;
+};
+
+/// What the op that ran says of itself: filled by the kernel, read by record ops, never copied from a request.
+struct Launch {
+  const char* kernel = nullptr;  // the name compiled into the kernel that ran
+  uint32_t count = 0;            // how often it has run since the buffer was made
+};
+
+struct OpParams {
+  float eps = 0;
+  float scale = 1;               // of qk
+  int64_t n_head = 0;
+  int64_t head_dim = 0;
+  int64_t rope_dims = 0;         // dims of a head that are rotated (the first ones), even
+  const float* rope_turns = nullptr;  // [rope_dims / 2][2]: high and low part of frequency / (2 pi), in turns
+};
+
+struct KernelArgs {
+  std::array<View, 2> in{};
+  View out{};
+  const PackedWeight* weight = nullptr;  // of matmul and embed
+  KvView cache{};
+  int64_t position = 0;  // of row 0
+  OpParams params{};
+  View scratch{};        // one row per thread, for attention
+  Launch* launch = nullptr;
+};
+
+using KernelFn = void (*)(const KernelArgs& args, Part part);
+
+struct KernelInfo {
+  std::string name;  // such as cpu.avx512vnni.gemm.q4_1; unique
+  OpKind op;
+  std::optional<TensorType> weight_type;  // of matmul and embed
+  std::optional<Route> route;             // of matmul
+  std::optional<Shape> shape;             // of matmul; a gemv kernel takes exactly one row
+  Isa isa;
+  Roundings roundings;
+  KernelFn run;
+  std::string needs;    // CPU features, for people: "avx512f avx512bw avx512vnni"
+  std::string missing;  // the ones that this machine lacks; empty when the kernel can run here
+};
+
+/// All kernels compiled into this program, whether this machine can run them or not.
+std::span<const KernelInfo> kernel_table();
+
+/// The widest ISA whose kernels this machine can run.
+Isa best_isa();
+
+/// What to look for in the table. Fields that an op does not have stay empty.
+struct KernelQuery {
+  OpKind op;
+  Isa isa;
+  std::optional<TensorType> weight_type = {};
+  std::optional<Route> route = {};
+  std::optional<Shape> shape = {};
+  Format activation = Format::f32;  // of quantize: the format to make
+};
+
+/// The kernel that answers the query, or nullptr with the reason in `why` (no such kernel, or features missing).
+const KernelInfo* find_kernel(const KernelQuery& query, std::string* why);
+
+}  // namespace greta

@@ -1,0 +1,43 @@
+#pragma once
+// A line of events.jsonl: one recorded stage. Public format, docs/trace-format.md.
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/stage.h"
+#include "numerics/metrics.h"
+
+namespace greta::trace {
+
+/// Phases by their public names.
+inline constexpr const char* kPrefill = "prefill";            // all recorded rows of the prompt
+inline constexpr const char* kPrefillLast = "prefill_last";   // the last prompt token's row
+inline constexpr const char* kDecode0 = "decode0";            // the first S = 1 step
+
+struct Event {
+  std::string cell;        // "E0/p4_sys"
+  std::string experiment;  // "E0"
+  std::string prompt_id;   // "p4_sys"
+  std::string phase;       // kPrefillLast, ...
+  int layer = kNoLayer;
+  std::string stage;       // name(Stage), or a name that another engine uses
+  std::vector<int64_t> positions;  // [first, last], or a list when there are more or fewer than two
+  std::vector<int64_t> shape;
+  std::string dtype = "f32";       // of the recorded values
+  std::string route;       // "matrix", "vector"; "" for stages that are no projection
+  std::string kernel;      // as the op that ran wrote it
+  uint64_t launches = 0;
+  std::string hash;        // XXH3-128 of the bytes, hex
+  Summary summary;
+  std::string file;        // safetensors file and key of the data; empty when it was not kept
+  std::string tensor;
+};
+
+nlohmann::json to_json(const Event& event);
+/// Throws an input Error naming `where` (file and line) and the field that is missing or of the wrong kind.
+Event event_from_json(const nlohmann::json& json, const std::string& where);
+
+}  // namespace greta::trace
