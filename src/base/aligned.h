@@ -13,7 +13,8 @@ class AlignedBytes {
  public:
   AlignedBytes() = default;
   explicit AlignedBytes(int64_t size)
-      : data_(size == 0 ? nullptr : static_cast<std::byte*>(std::aligned_alloc(64, round_up(size)))), size_(size) {
+      : data_(size == 0 ? nullptr : static_cast<std::byte*>(std::aligned_alloc(64, round_up(size)))),
+        size_(size) {
     if (size != 0 && !data_) throw std::bad_alloc();
   }
 

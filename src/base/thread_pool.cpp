@@ -7,7 +7,8 @@
 namespace greta {
 namespace {
 
-constexpr int kSpins = 2000;  // some 10-50 us: longer than one op of a small model, far shorter than a time slice
+constexpr int kSpins =
+    2000;  // some 10-50 us: longer than one op of a small model, far shorter than a time slice
 
 void relax() {
 #if defined(__x86_64__)

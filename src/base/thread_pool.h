@@ -14,7 +14,8 @@ namespace greta {
 struct Part {
   int index = 0;
   int count = 1;
-  /// The half-open range [begin, end) of `total` units that is this part's. Ranges of all parts tile [0, total).
+  /// The half-open range [begin, end) of `total` units that is this part's. Ranges of all parts tile [0,
+  /// total).
   struct Range {
     int64_t begin, end;
   };
@@ -34,7 +35,8 @@ class ThreadPool {
   /// Runs body(part) once on every thread and returns when all have finished. `body` must not throw.
   void run(const std::function<void(Part)>& body);
 
-  /// Called by every thread inside run(): returns once all have arrived. What was written before is seen after.
+  /// Called by every thread inside run(): returns once all have arrived. What was written before is seen
+  /// after.
   void barrier();
 
  private:

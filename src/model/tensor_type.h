@@ -1,6 +1,6 @@
 #pragma once
-// Weight types of GGUF files: ids, names, block sizes. (Layouts: numerics/dequant.h decodes them for the oracle,
-// kernels/pack.h for the kernels; the two share no code on purpose.)
+// Weight types of GGUF files: ids, names, block sizes. (Layouts: numerics/dequant.h decodes them for the
+// oracle, kernels/pack.h for the kernels; the two share no code on purpose.)
 
 #include <cstdint>
 #include <string_view>
@@ -9,9 +9,24 @@ namespace greta {
 
 /// Values are GGUF's type ids.
 enum class TensorType : uint32_t {
-  f32 = 0, f16 = 1, q4_0 = 2, q4_1 = 3, q5_0 = 6, q5_1 = 7, q8_0 = 8, q8_1 = 9,
-  q2_k = 10, q3_k = 11, q4_k = 12, q5_k = 13, q6_k = 14, q8_k = 15,
-  iq4_nl = 20, iq4_xs = 23, bf16 = 30, mxfp4 = 39,
+  f32 = 0,
+  f16 = 1,
+  q4_0 = 2,
+  q4_1 = 3,
+  q5_0 = 6,
+  q5_1 = 7,
+  q8_0 = 8,
+  q8_1 = 9,
+  q2_k = 10,
+  q3_k = 11,
+  q4_k = 12,
+  q5_k = 13,
+  q6_k = 14,
+  q8_k = 15,
+  iq4_nl = 20,
+  iq4_xs = 23,
+  bf16 = 30,
+  mxfp4 = 39,
 };
 
 struct TensorTypeInfo {

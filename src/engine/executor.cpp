@@ -1,0 +1,119 @@
+#include "engine/executor.h"
+
+#include <cstring>
+
+#include "base/error.h"
+
+namespace greta {
+namespace {
+
+int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+
+int64_t row_stride(const Buffer& buffer, int64_t n_pos) {
+  if (buffer.rows == RowsOf::scores) return round_up(n_pos, 16) * 4;
+  if (buffer.format == Format::f32 || buffer.format == Format::i32) return round_up(buffer.cols * 4, 64);
+  return activation_row_bytes(buffer.format, buffer.cols);
+}
+
+int64_t row_count(const Buffer& buffer, int64_t rows) {
+  switch (buffer.rows) {
+    case RowsOf::block:
+      return rows;
+    case RowsOf::last:
+      return 1;
+    case RowsOf::scores:
+      return rows * buffer.cols;  // cols holds n_head
+    case RowsOf::constant:
+      return 1;
+  }
+  return 0;
+}
+
+}  // namespace
+
+void Executor::reserve(const Plan& plan, int64_t rows, int64_t n_pos) {
+  memory_.resize(std::max(memory_.size(), plan.buffers.size()));
+  for (size_t i = 0; i < plan.buffers.size(); ++i) {
+    const Buffer& buffer = plan.buffers[i];
+    if (buffer.constant != nullptr) continue;
+    const int64_t bytes = row_stride(buffer, n_pos) * row_count(buffer, rows);
+    if (memory_[i].size() < bytes) memory_[i] = AlignedBytes(bytes);
+  }
+  const int64_t scratch = round_up(n_pos, 16) * 4 * pool_.size();
+  if (scratch_.size() < scratch) scratch_ = AlignedBytes(scratch);
+}
+
+View Executor::view(const Plan& plan, BufferId id, int64_t rows, int64_t n_pos) {
+  if (id == kNoBuffer) return {};
+  const Buffer& buffer = plan.buffers[static_cast<size_t>(id)];
+  View view;
+  // A constant is read only: kernels never write to an input.
+  view.data = buffer.constant != nullptr ? reinterpret_cast<std::byte*>(const_cast<float*>(buffer.constant))
+                                         : memory_[static_cast<size_t>(id)].data();
+  view.rows = row_count(buffer, rows);
+  view.cols = buffer.rows == RowsOf::scores ? n_pos : buffer.cols;
+  view.stride = row_stride(buffer, n_pos);
+  view.format = buffer.format;
+  return view;
+}
+
+void Executor::bind(const Plan& plan, int64_t rows, int64_t position, KvCache& cache) {
+  const int64_t n_pos = position + rows;
+  reserve(plan, rows, n_pos);
+  args_.resize(plan.ops.size());
+  launches_.assign(static_cast<size_t>(plan.next_id), {});
+  for (size_t i = 0; i < plan.ops.size(); ++i) {
+    const Op& op = plan.ops[i];
+    KernelArgs& args = args_[i];
+    args.out = view(plan, op.out, rows, n_pos);
+    for (size_t j = 0; j < op.in.size(); ++j) {
+      args.in[j] = view(plan, op.in[j], rows, n_pos);
+      // An op that makes one row from a block reads the block's last one.
+      const bool constant =
+          op.in[j] != kNoBuffer && plan.buffers[static_cast<size_t>(op.in[j])].constant != nullptr;
+      if (!constant && op.out != kNoBuffer &&
+          plan.buffers[static_cast<size_t>(op.out)].rows == RowsOf::last && args.in[j].rows > 1) {
+        args.in[j].data += (args.in[j].rows - 1) * args.in[j].stride;
+        args.in[j].rows = 1;
+      }
+    }
+    args.weight = op.weight;
+    args.cache = op.uses_cache ? cache.layer(op.layer) : KvView{};
+    args.position = position;
+    args.params = op.params;
+    const int64_t scratch_stride = round_up(n_pos, 16) * 4;
+    args.scratch = {scratch_.data(), pool_.size(), n_pos, scratch_stride, Format::f32};
+    args.launch = &launches_[static_cast<size_t>(op.launch_of)];
+  }
+}
+
+std::span<const float> Executor::run(const Plan& plan, std::span<const int32_t> tokens, int64_t position,
+                                     KvCache& cache) {
+  const int64_t rows = static_cast<int64_t>(tokens.size());
+  if (rows < 1 || rows > plan.max_rows)
+    fail_machine("a block of {} tokens for a plan of up to {}", rows, plan.max_rows);
+  if (position + rows > cache.capacity()) {
+    fail_input("{} positions do not fit the KV cache of {}", position + rows, cache.capacity());
+  }
+  bind(plan, rows, position, cache);
+  const View ids = view(plan, plan.tokens, rows, position + rows);
+  for (int64_t i = 0; i < rows; ++i) std::memcpy(ids.raw_row(i), &tokens[static_cast<size_t>(i)], 4);
+
+  pool_.run([&](Part part) {
+    for (size_t i = 0; i < plan.ops.size(); ++i) {
+      const Op& op = plan.ops[i];
+      if (op.sync) pool_.barrier();
+      if (op.action) {
+        op.action->run(args_[i], part);
+      } else {
+        op.kernel->run(args_[i], part);
+      }
+    }
+  });
+  cache.set_length(position + rows);
+  if (plan.logits == kNoBuffer) return {};
+  const View logits = view(plan, plan.logits, rows, position + rows);
+  return {logits.row(0), static_cast<size_t>(logits.cols)};
+}
+
+}  // namespace greta

@@ -1,0 +1,242 @@
+#include "engine/planner.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "base/error.h"
+
+namespace greta {
+namespace {
+
+class Planner {
+ public:
+  Planner(const Model& model, const Weights& weights, const PlanRequest& request)
+      : model_(model), config_(model.config), weights_(weights), request_(request) {
+    plan_.phase = request.phase;
+    plan_.max_rows = request.max_rows;
+    make_buffers();
+  }
+
+  Plan build() {
+    rope_table();
+    embed();
+    for (int layer = 0; layer < config_.n_layer; ++layer) add_layer(layer);
+    if (request_.logits) add_head();
+    set_barriers(plan_);
+    return std::move(plan_);
+  }
+
+ private:
+  void make_buffers() {
+    const int64_t kv_dim = config_.n_head_kv * config_.head_dim;
+    const int64_t q_dim = config_.n_head * config_.head_dim;
+    plan_.tokens = tokens_ = buffer("tokens", 1, RowsOf::block, Format::i32);
+    rope_ = buffer("rope_table", config_.rope_dims);
+    x_ = buffer("x", config_.n_embd);
+    attn_norm_ = buffer("attn_norm", config_.n_embd);
+    q_ = buffer("q", q_dim);
+    k_ = buffer("k", kv_dim);
+    v_ = buffer("v", kv_dim);
+    q_rope_ = buffer("q_rope", q_dim);
+    k_rope_ = buffer("k_rope", kv_dim);
+    pv_ = buffer("pv", q_dim);
+    attn_out_ = buffer("attn_out", config_.n_embd);
+    x_attn_ = buffer("x_attn", config_.n_embd);
+    ffn_norm_ = buffer("ffn_norm", config_.n_embd);
+    gate_ = buffer("gate", config_.n_ff);
+    up_ = buffer("up", config_.n_ff);
+    act_ = buffer("act", config_.n_ff);
+    down_ = buffer("down", config_.n_embd);
+    final_norm_ = buffer("final_norm", config_.n_embd, RowsOf::last);
+    logits_ = buffer("logits", config_.n_vocab, RowsOf::last);
+  }
+
+  void add_layer(int layer) {
+    const LayerWeights& w = model_.layers[static_cast<size_t>(layer)];
+    layer_ = layer;
+    norm(Stage::attn_norm, x_, attn_norm_, w.attn_norm);
+    project(Stage::q, attn_norm_, q_, w.q);
+    project(Stage::k, attn_norm_, k_, w.k);
+    project(Stage::v, attn_norm_, v_, w.v);
+    rope(Stage::q_rope, q_, q_rope_, config_.n_head);
+    rope(Stage::k_rope, k_, k_rope_, config_.n_head_kv);
+    kv_write(k_rope_, v_);
+    attention(q_rope_, pv_);
+    project(Stage::attn_out, pv_, attn_out_, w.attn_out);
+    binary(OpKind::add, Stage::x_attn, x_, attn_out_, x_attn_);
+    norm(Stage::ffn_norm, x_attn_, ffn_norm_, w.ffn_norm);
+    project(Stage::gate, ffn_norm_, gate_, w.gate);
+    project(Stage::up, ffn_norm_, up_, w.up);
+    binary(OpKind::silu_mul, Stage::act, gate_, up_, act_);
+    project(Stage::down, act_, down_, w.down);
+    binary(OpKind::add, Stage::x_out, x_attn_, down_, x_);
+  }
+
+  void add_head() {
+    layer_ = kNoLayer;
+    norm(Stage::final_norm, x_, final_norm_, model_.output_norm);
+    project(Stage::logits, final_norm_, logits_, model_.output);
+    plan_.logits = logits_;
+  }
+
+  void rope_table() {
+    Op& op = add(kernel(OpKind::rope_table), std::nullopt, {}, rope_);
+    set_rope(op.params);
+  }
+
+  void embed() {
+    layer_ = 0;
+    Op& op = add(kernel(OpKind::embed, model_.token_embd->type), Stage::x_in, {tokens_}, x_);
+    set_weight(op, model_.token_embd);
+  }
+
+  void norm(Stage stage, BufferId in, BufferId out, const GgufTensor* weight) {
+    Op& op = add(kernel(OpKind::rms_norm), stage, {in, constant(weight)}, out);
+    op.params.eps = static_cast<float>(config_.norm_eps);
+  }
+
+  void rope(Stage stage, BufferId in, BufferId out, int64_t heads) {
+    Op& op = add(kernel(OpKind::rope), stage, {in, rope_}, out);
+    set_rope(op.params);
+    op.params.n_head = heads;
+  }
+
+  void kv_write(BufferId k, BufferId v) {
+    Op& op = add(kernel(OpKind::kv_write), Stage::kv_write, {k, v}, kNoBuffer);
+    op.uses_cache = true;
+  }
+
+  void attention(BufferId q, BufferId out) {
+    Op& op = add(kernel(OpKind::attention), Stage::pv, {q}, out);
+    op.uses_cache = true;
+    op.params.n_head = config_.n_head;
+    op.params.head_dim = config_.head_dim;
+    op.params.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config_.head_dim)));
+  }
+
+  void binary(OpKind kind, Stage stage, BufferId a, BufferId b, BufferId out) {
+    add(kernel(kind), stage, {a, b}, out);
+  }
+
+  void project(Stage stage, BufferId in, BufferId out, const GgufTensor* weight) {
+    const KernelInfo& chosen = choose_projection(stage, weight->type);
+    BufferId activation = in;
+    if (chosen.roundings.activation != Format::f32) activation = quantized(in, chosen.roundings.activation);
+    Op& op = add(chosen, stage, {activation}, out);
+    set_weight(op, weight);
+  }
+
+  /// The kernel for a projection: what is forced, or by default the matrix route where it exists, GEMV for S
+  /// = 1.
+  const KernelInfo& choose_projection(Stage stage, TensorType type) const {
+    const RouteChoice forced = request_.routes.choice(stage, request_.phase);
+    const Shape shape = forced.shape.value_or(request_.max_rows == 1 ? Shape::gemv : Shape::gemm);
+    if (shape == Shape::gemv && request_.max_rows > 1) {
+      fail_input("cannot force gemv on {} in {}: a GEMV takes one row, this block has up to {}", name(stage),
+                 name(request_.phase), request_.max_rows);
+    }
+    KernelQuery query{.op = OpKind::matmul,
+                      .isa = request_.isa,
+                      .weight_type = type,
+                      .route = forced.route.value_or(Route::matrix),
+                      .shape = shape};
+    std::string why;
+    const KernelInfo* kernel = find_kernel(query, &why);
+    if (kernel == nullptr && !forced.route) {
+      query.route = Route::vector;
+      kernel = find_kernel(query, &why);
+    }
+    if (kernel == nullptr) {
+      fail_input("cannot run {} of {} (weight type {}) on the {} route in {}: {}", name(shape), name(stage),
+                 name(type), name(*query.route), name(request_.phase), why);
+    }
+    return *kernel;
+  }
+
+  /// The quantised form of a buffer, made once and shared by its consumers (q, k and v read the same one).
+  BufferId quantized(BufferId in, Format format) {
+    Quantized& entry = quantized_[{in, format}];
+    if (entry.fresh) return entry.buffer;
+    if (entry.buffer == kNoBuffer) {
+      const Buffer source = plan_.buffers[static_cast<size_t>(in)];
+      entry.buffer =
+          buffer(fmt::format("{}.{}", source.name, name(format)), source.cols, source.rows, format);
+    }
+    add(kernel(OpKind::quantize, {}, format), std::nullopt, {in}, entry.buffer);
+    entry.fresh = true;
+    return entry.buffer;
+  }
+
+  BufferId buffer(std::string name, int64_t cols, RowsOf rows = RowsOf::block, Format format = Format::f32) {
+    plan_.buffers.push_back({std::move(name), cols, format, rows, nullptr});
+    return static_cast<BufferId>(plan_.buffers.size()) - 1;
+  }
+
+  BufferId constant(const GgufTensor* tensor) {
+    const BufferId id =
+        buffer(std::string(tensor->name), static_cast<int64_t>(tensor->dims[0]), RowsOf::constant);
+    plan_.buffers.back().constant = weights_.vector(tensor);
+    return id;
+  }
+
+  /// The kernel of an op that leaves no choice.
+  const KernelInfo& kernel(OpKind op, std::optional<TensorType> type = {},
+                           Format activation = Format::f32) const {
+    std::string why;
+    const KernelInfo* found =
+        find_kernel({.op = op, .isa = request_.isa, .weight_type = type, .activation = activation}, &why);
+    if (found == nullptr) fail_machine("no kernel for {}: {}", name(op), why);
+    return *found;
+  }
+
+  Op& add(const KernelInfo& kernel, std::optional<Stage> stage, std::initializer_list<BufferId> in,
+          BufferId out) {
+    Op op;
+    op.id = op.launch_of = plan_.next_id++;
+    op.kind = kernel.op;
+    op.stage = stage;
+    op.layer = layer_;
+    op.kernel = &kernel;
+    std::copy(in.begin(), in.end(), op.in.begin());
+    op.out = out;
+    // The buffer has new contents: a quantised form of the old ones is stale.
+    for (auto& [source, entry] : quantized_) {
+      if (source.first == out) entry.fresh = false;
+    }
+    return plan_.ops.emplace_back(std::move(op));
+  }
+
+  void set_weight(Op& op, const GgufTensor* tensor) const {
+    op.weight = &weights_.matrix(tensor);
+    op.weight_name = tensor->name;
+  }
+
+  void set_rope(OpParams& params) const {
+    params.head_dim = config_.head_dim;
+    params.rope_dims = config_.rope_dims;
+    params.rope_turns = weights_.rope_turns();
+  }
+
+  const Model& model_;
+  const ModelConfig& config_;
+  const Weights& weights_;
+  const PlanRequest& request_;
+  Plan plan_;
+  int layer_ = kNoLayer;
+  BufferId tokens_, rope_, x_, attn_norm_, q_, k_, v_, q_rope_, k_rope_, pv_, attn_out_, x_attn_, ffn_norm_,
+      gate_, up_, act_, down_, final_norm_, logits_;
+  struct Quantized {
+    BufferId buffer = kNoBuffer;
+    bool fresh = false;  // made from the source's present contents
+  };
+  std::map<std::pair<BufferId, Format>, Quantized> quantized_;
+};
+
+}  // namespace
+
+Plan make_plan(const Model& model, const Weights& weights, const PlanRequest& request) {
+  return Planner(model, weights, request).build();
+}
+
+}  // namespace greta

@@ -1,0 +1,25 @@
+#pragma once
+// Transformations of a plan. Each leaves a plan that runs.
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "engine/plan.h"
+
+namespace greta {
+
+/// Inserts `op` after the op at `index`; gives it an id.
+void insert_after(Plan& plan, size_t index, Op op);
+
+/// Inserts `op` before the op at `index`; gives it an id.
+void insert_before(Plan& plan, size_t index, Op op);
+
+/// Puts `twin` in the place of the kernel of the op at `index`; the rest of the op stays.
+void replace_kernel(Plan& plan, size_t index, std::shared_ptr<Action> twin);
+
+/// Takes fused attention of the layers for which `wanted` apart into qk, softmax and pv, so that each can be
+/// seen. The bits do not change.
+void unfuse_attention(Plan& plan, Isa isa, const std::function<bool(int layer)>& wanted);
+
+}  // namespace greta

@@ -1,0 +1,77 @@
+#include "engine/weights.h"
+
+#include <cmath>
+#include <cstring>
+#include <numbers>
+
+#include "base/error.h"
+
+namespace greta {
+namespace {
+
+AlignedBytes copy_vector(const GgufTensor& tensor) {
+  if (tensor.type != TensorType::f32) {
+    fail_input("weight {} is {}; norm weights must be f32", tensor.name, name(tensor.type));
+  }
+  const int64_t padded = static_cast<int64_t>((tensor.dims[0] + 15) / 16 * 16);
+  AlignedBytes bytes(padded * 4);
+  std::memset(bytes.data(), 0, static_cast<size_t>(bytes.size()));
+  std::memcpy(bytes.data(), tensor.data.data(), tensor.dims[0] * 4);
+  return bytes;
+}
+
+/// base^(-2i / dims) / (2 pi), split in two floats: enough for exact angles at any position (Su et al. 2021,
+/// RoFormer).
+std::vector<float> make_rope_turns(const ModelConfig& config) {
+  std::vector<float> turns;
+  for (int64_t i = 0; i < config.rope_dims / 2; ++i) {
+    const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(config.rope_dims);
+    const double value = std::pow(config.rope_base, exponent) / (2 * std::numbers::pi);
+    const float high = static_cast<float>(value);
+    turns.push_back(high);
+    turns.push_back(static_cast<float>(value - static_cast<double>(high)));
+  }
+  return turns;
+}
+
+}  // namespace
+
+Weights::Weights(const Model& model, ThreadPool& pool) : rope_turns_(make_rope_turns(model.config)) {
+  const auto add_matrix = [&](const GgufTensor* tensor) {
+    if (tensor == nullptr || matrices_.contains(tensor)) return;
+    if (!can_pack(tensor->type)) {
+      fail_input("weight {} has type {}, for which this build has no kernels (greta info lists them)",
+                 tensor->name, name(tensor->type));
+    }
+    const int64_t k = static_cast<int64_t>(tensor->dims[0]);
+    const int64_t n = static_cast<int64_t>(tensor->dims[1]);
+    PackedWeight packed = make_packed(tensor->type, n, k);
+    pool.run([&](Part part) {
+      const Part::Range panels = part.of(packed.panels());
+      pack_panels(packed, tensor->data, panels.begin, panels.end);
+    });
+    matrices_.emplace(tensor, std::move(packed));
+  };
+  const auto add_vector = [&](const GgufTensor* tensor) {
+    if (tensor != nullptr) vectors_.emplace(tensor, copy_vector(*tensor));
+  };
+
+  add_vector(model.output_norm);
+  add_matrix(model.output);
+  for (const LayerWeights& layer : model.layers) {
+    add_vector(layer.attn_norm);
+    add_vector(layer.ffn_norm);
+    for (const GgufTensor* w :
+         {layer.q, layer.k, layer.v, layer.attn_out, layer.gate, layer.up, layer.down}) {
+      add_matrix(w);
+    }
+  }
+  for (const auto& [tensor, packed] : matrices_) bytes_per_token_ += packed.bytes.size();
+  add_matrix(model.token_embd);  // after the sum: decode reads one row of it
+}
+
+const float* Weights::vector(const GgufTensor* tensor) const {
+  return reinterpret_cast<const float*>(vectors_.at(tensor).data());
+}
+
+}  // namespace greta

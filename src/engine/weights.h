@@ -1,0 +1,37 @@
+#pragma once
+// A model's weights in the form that kernels read: matrices packed once at load, norms as f32 vectors.
+
+#include <map>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "kernels/pack.h"
+#include "model/model.h"
+
+namespace greta {
+
+class Weights {
+ public:
+  /// Packs all matrices of the model on the pool's threads. Throws an input Error for a weight type without
+  /// kernels.
+  Weights(const Model& model, ThreadPool& pool);
+
+  const PackedWeight& matrix(const GgufTensor* tensor) const { return matrices_.at(tensor); }
+  /// A norm's weight, 64-byte aligned, padded with zeros to a multiple of 16.
+  const float* vector(const GgufTensor* tensor) const;
+
+  /// Frequencies of the rotated pairs in turns, frequency / (2 pi), as high and low f32 parts: [rope_dims /
+  /// 2][2].
+  const float* rope_turns() const { return rope_turns_.data(); }
+
+  /// Bytes that one decoded token reads: all packed matrices, an untied embedding excepted.
+  int64_t bytes_per_token() const { return bytes_per_token_; }
+
+ private:
+  std::map<const GgufTensor*, PackedWeight> matrices_;
+  std::map<const GgufTensor*, AlignedBytes> vectors_;
+  std::vector<float> rope_turns_;
+  int64_t bytes_per_token_ = 0;
+};
+
+}  // namespace greta
