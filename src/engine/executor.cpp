@@ -80,6 +80,7 @@ void Executor::bind(const Plan& plan, int64_t rows, int64_t position, KvCache& c
     args.weight = op.weight;
     args.cache = op.uses_cache ? cache.layer(op.layer) : KvView{};
     args.position = position;
+    args.block_rows = rows;
     args.params = op.params;
     const int64_t scratch_stride = round_up(n_pos, 16) * 4;
     args.scratch = {scratch_.data(), pool_.size(), n_pos, scratch_stride, Format::f32};

@@ -75,8 +75,8 @@ KvView KvCache::layer(int64_t index) const {
 std::vector<float> read_cache(const KvView& cache, int64_t n_pos) {
   std::vector<float> rows;
   rows.reserve(static_cast<size_t>(2 * n_pos * cache.n_head_kv * cache.head_dim));
-  for (const bool keys : {true, false}) {
-    for (int64_t position = 0; position < n_pos; ++position) {
+  for (int64_t position = 0; position < n_pos; ++position) {
+    for (const bool keys : {true, false}) {
       for (int64_t head = 0; head < cache.n_head_kv; ++head) {
         for (int64_t dim = 0; dim < cache.head_dim; ++dim) {
           rows.push_back(keys ? load(cache.keys, cache.format, key_index(cache, position, head, dim))

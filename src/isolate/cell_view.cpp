@@ -1,0 +1,39 @@
+#include "isolate/cell_view.h"
+
+namespace greta::isolate {
+
+PhaseView::PhaseView(const trace::Bundle& bundle, const std::string& cell, const std::string& phase)
+    : bundle_(bundle), label_(phase) {
+  for (const trace::Event& event : bundle.events) {
+    if (event.cell != cell || event.phase != phase) continue;
+    const std::optional<Stage> stage = stage_from_name(event.stage);
+    if (stage) events_[{event.layer, *stage}] = &event;
+  }
+}
+
+const trace::Event* PhaseView::find(Stage stage, int layer) const {
+  const auto it = events_.find({layer, stage});
+  return it == events_.end() ? nullptr : it->second;
+}
+
+const std::vector<float>* PhaseView::data(Stage stage, int layer) const {
+  const trace::Event* event = find(stage, layer);
+  return event == nullptr ? nullptr : bundle_.data(*event);
+}
+
+std::vector<std::pair<Stage, int>> recorded_inputs(const PhaseView& view, Stage stage, int layer,
+                                                   int last_layer) {
+  std::vector<std::pair<Stage, int>> inputs;
+  if (stage == Stage::x_in) {
+    if (layer > 0 && view.find(Stage::x_out, layer - 1) != nullptr)
+      inputs.emplace_back(Stage::x_out, layer - 1);
+    return inputs;
+  }
+  for (const Stage input : inputs_of(stage)) {
+    const int at = is_outside_layers(stage) && !is_outside_layers(input) ? last_layer : layer;
+    if (view.find(input, at) != nullptr) inputs.emplace_back(input, at);
+  }
+  return inputs;
+}
+
+}  // namespace greta::isolate

@@ -1,0 +1,38 @@
+#pragma once
+// The events of a bundle by cell, phase, layer and stage: what judging looks things up in.
+
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "model/stage.h"
+#include "trace/bundle.h"
+
+namespace greta::isolate {
+
+/// One phase of one cell.
+class PhaseView {
+ public:
+  PhaseView(const trace::Bundle& bundle, const std::string& cell, const std::string& phase);
+
+  /// nullptr when the stage was not recorded.
+  const trace::Event* find(Stage stage, int layer) const;
+  /// The recorded values, or nullptr when the stage or its data are missing.
+  const std::vector<float>* data(Stage stage, int layer) const;
+  const std::map<std::pair<int, Stage>, const trace::Event*>& events() const { return events_; }
+  const trace::Bundle& bundle() const { return bundle_; }
+  const std::string& label() const { return label_; }
+
+ private:
+  const trace::Bundle& bundle_;
+  std::string label_;  // for messages: the phase
+  std::map<std::pair<int, Stage>, const trace::Event*> events_;
+};
+
+/// Where a stage's inputs come from: its stages of the same layer (for final_norm and logits: of the last
+/// layer), those that this phase recorded. x_in of a layer after the first is the x_out before it.
+std::vector<std::pair<Stage, int>> recorded_inputs(const PhaseView& view, Stage stage, int layer,
+                                                   int last_layer);
+
+}  // namespace greta::isolate

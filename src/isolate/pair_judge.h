@@ -1,0 +1,28 @@
+#pragma once
+// Two recordings of the same computation, stage by stage: prefill_last against decode0, or one engine against
+// another.
+
+#include <string>
+#include <vector>
+
+#include "isolate/cell_view.h"
+#include "isolate/verdict.h"
+#include "model/model.h"
+#include "model/tokenizer.h"
+
+namespace greta::isolate {
+
+struct PairRequest {
+  const PhaseView& a;  // the reference side
+  const PhaseView& b;
+  const Model* model = nullptr;        // judges differences by the oracle; without it they stay unjudged
+  const std::vector<TokenId>& tokens;  // of the prompt, for the embedding's oracle
+  int n_layer = 0;
+  std::string cell;            // label of the results
+  std::string not_comparable;  // why nothing may be judged, if so
+};
+
+/// All stages that either side recorded, in execution order.
+std::vector<StagePair> judge_pairs(const PairRequest& request);
+
+}  // namespace greta::isolate

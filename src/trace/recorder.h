@@ -1,0 +1,41 @@
+#pragma once
+// Record ops: tracing is a transformation of the plan. An untraced plan has none of them and pays nothing.
+
+#include <exception>
+#include <functional>
+#include <span>
+#include <string>
+
+#include "engine/plan.h"
+#include "trace/event.h"
+
+namespace greta::trace {
+
+/// Takes what record ops see. One recorder serves the plans of a cell, one run after the other.
+class Recorder {
+ public:
+  /// Called once per event, from one thread, with the recorded values (f32, in the event's shape); may throw.
+  using Sink = std::function<void(Event event, std::span<const float> values)>;
+
+  explicit Recorder(Sink sink) : sink_(std::move(sink)) {}
+
+  /// What the events of the next run are labelled with.
+  void begin(std::string experiment, std::string prompt_id, std::string phase);
+
+  /// Throws what the sink threw during the run. Call it after each run: an op must not throw inside the team.
+  void end();
+
+  void write(Event event, std::span<const float> values) noexcept;
+
+ private:
+  Sink sink_;
+  std::string experiment_, prompt_id_, phase_;
+  std::exception_ptr error_;
+};
+
+/// Inserts a record op after every stage of the layers for which `wanted` is true (kNoLayer: final_norm,
+/// logits). Fused attention of these layers is taken apart. The block's last row is recorded; of kv_write,
+/// all positions. `recorder` must outlive the plan.
+void insert_records(Plan& plan, Isa isa, Recorder& recorder, const std::function<bool(int layer)>& wanted);
+
+}  // namespace greta::trace
