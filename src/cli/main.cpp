@@ -1,1 +1,62 @@
-int main() { return 3; }
+#include <unistd.h>
+
+#include <cstdio>
+#include <new>
+
+#include "base/error.h"
+#include "base/mapped_file.h"
+#include "cli/commands.h"
+#include "cli/interrupt.h"
+
+namespace {
+
+std::string join_arguments(int argc, char** argv) {
+  std::string line;
+  for (int i = 0; i < argc; ++i) line += (i == 0 ? "" : " ") + std::string(argv[i]);
+  return line;
+}
+
+int report(const char* message, int exit_code) {
+  fmt::print(stderr, "greta: {}\n", message);
+  return exit_code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using namespace greta;
+  CLI::App program("GRETA finds out why an LLM's decode disagrees with its prefill.", "greta");
+  program.require_subcommand(1);
+  program.set_version_flag("--version", std::string("greta ") + GRETA_VERSION);
+  program.footer(
+      "Exit codes: 0 equal or rounding only; 1 a fault; 2 bad usage or input;\n"
+      "3 a failure of the machine or of GRETA; 4 nothing wrong found, but it cannot vouch.");
+  cli::Context context;
+  context.command_line = join_arguments(argc, argv);
+  cli::add_isolate(program, context);
+  cli::add_compare(program, context);
+  cli::add_trace(program, context);
+  cli::add_run(program, context);
+  cli::add_bench(program, context);
+  cli::add_plan(program, context);
+  cli::add_info(program, context);
+  cli::add_faults(program, context);
+  cli::add_tokenize(program, context);
+  try {
+    install_sigbus_message();
+    cli::install_interrupt_handler();
+    context.environment = cli::read_environment();
+    program.parse(argc, argv);
+    return context.exit_code;
+  } catch (const CLI::ParseError& error) {
+    return program.exit(error) == 0 ? 0 : static_cast<int>(ErrorKind::input);
+  } catch (const cli::Interrupted& interrupted) {
+    return report(interrupted.what(), 130);  // 128 + SIGINT, as shells expect
+  } catch (const Error& error) {
+    return report(error.what(), static_cast<int>(error.kind()));
+  } catch (const std::bad_alloc&) {
+    return report("out of memory", static_cast<int>(ErrorKind::machine));
+  } catch (const std::exception& error) {
+    return report(error.what(), static_cast<int>(ErrorKind::machine));
+  }
+}

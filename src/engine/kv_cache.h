@@ -31,7 +31,8 @@ class KvCache {
   std::vector<AlignedBytes> keys_, values_;
 };
 
-/// Positions [0, n_pos) of a layer's cache as f32 rows [n_pos, 2 * n_head_kv * head_dim]: a position's key, then its value.
+/// Positions [0, n_pos) of a layer's cache as f32 rows [n_pos, 2 * n_head_kv * head_dim]: a position's key,
+/// then its value.
 std::vector<float> read_cache(const KvView& cache, int64_t n_pos);
 
 }  // namespace greta

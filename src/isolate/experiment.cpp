@@ -27,6 +27,21 @@ RouteTable Experiment::routes(RouteTable base) const {
 
 std::string Experiment::route_name() const { return route ? std::string(greta::name(*route)) : "auto"; }
 
+nlohmann::json to_json(const Experiment& experiment) {
+  return {{"name", experiment.name},
+          {"force_route", experiment.route_name()},
+          {"force_gemm", experiment.force_gemm}};
+}
+
+Experiment experiment_of(const RouteTable& routes) {
+  const RouteChoice choice = routes.choice(Stage::q, Phase::decode);
+  const bool gemm = choice.shape == Shape::gemm;
+  for (const Experiment& experiment : experiments()) {
+    if (experiment.route == choice.route && experiment.force_gemm == gemm) return experiment;
+  }
+  return {"custom", choice.route, gemm};  // auto with GEMM: none of B3.31's
+}
+
 std::vector<Experiment> parse_experiments(const std::string& list) {
   std::vector<Experiment> result;
   std::istringstream in(list);

@@ -1,6 +1,7 @@
 #pragma once
 // The experiment matrix of B3.31: what is forced on decode's q, k and v.
 
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,6 +20,12 @@ struct Experiment {
   /// "auto", "vector" or "matrix".
   std::string route_name() const;
 };
+
+/// For the manifest: name, force_route, force_gemm.
+nlohmann::json to_json(const Experiment& experiment);
+
+/// The experiment that a table of routes amounts to, by what it asks for decode's q.
+Experiment experiment_of(const RouteTable& routes);
 
 /// E0 .. E4.
 const std::vector<Experiment>& experiments();

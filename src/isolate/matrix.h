@@ -2,6 +2,7 @@
 // Runs the experiment matrix and records it: prompts x experiments, each a prefill_last against a decode0.
 
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,31 @@ struct MatrixObserver {
 
 /// One prefill per prompt (the experiments force decode only), one decode0 per cell. Events of the shared
 /// prefill are given to every cell that it belongs to.
-void run_matrix(Engine& engine, const MatrixRequest& request, const MatrixObserver& observer);
+class Matrix {
+ public:
+  /// Makes all plans: a forced route that can't run, or a prompt that does not fit, is an input Error here,
+  /// before anything has run. `engine` and `request` must outlive it.
+  Matrix(Engine& engine, const MatrixRequest& request);
+
+  void run(const MatrixObserver& observer);
+
+ private:
+  struct PrefillPlans {
+    Plan inner, last;  // all blocks but the last fill the cache only
+  };
+
+  TokenId prefill(Session& session, const MatrixPrompt& prompt);
+  void decode(Session& session, const MatrixPrompt& prompt, size_t experiment, TokenId next);
+  int64_t block_of(const MatrixPrompt& prompt) const;
+  Plan plan(Phase phase, int64_t rows, bool logits, const RouteTable& wanted) const;
+  void record(Plan& plan, trace::Recorder& recorder) const;
+
+  Engine& engine_;
+  const MatrixRequest& request_;
+  const MatrixObserver* observer_ = nullptr;
+  trace::Recorder prefill_recorder_, decode_recorder_;
+  std::map<int64_t, PrefillPlans> prefill_plans_;  // by block size
+  std::vector<Plan> decode_plans_;                 // by experiment
+};
 
 }  // namespace greta::isolate

@@ -42,6 +42,9 @@ class StageOracle {
 
   std::optional<Expected> expected() {
     using enum Stage;
+    // A bundle may come from anywhere: nothing in it is trusted to fit the model.
+    if (layer_ >= config_.n_layer) return missing(fmt::format("layer {} in the model", layer_));
+    if (position() < 0) return missing("its position");
     switch (stage_) {
       case x_in:
         return layer_ == 0 ? embed() : previous_x_out();
@@ -103,12 +106,21 @@ class StageOracle {
     return std::nullopt;
   }
 
-  /// The data of an input, of the size that the model's shapes demand (0: any).
+  int64_t position() const { return event_.positions.empty() ? -1 : event_.positions.back(); }
+
+  /// The cache as it was recorded with this stage: [position + 1, 2 * kv_dim].
+  const std::vector<float>* cache_rows() {
+    return input(Stage::kv_write, layer_, (position() + 1) * 2 * kv_dim());
+  }
+
+  /// The data of an input, of the size that the model's shapes demand.
   const std::vector<float>* input(Stage stage, int layer, int64_t size) {
     const std::vector<float>* data = context_.view.data(stage, layer);
     if (data == nullptr) {
       missing(fmt::format("the data of {}, its input", name(stage)));
-    } else if (size != 0 && std::ssize(*data) != size) {
+      return nullptr;
+    }
+    if (std::ssize(*data) != size) {
       missing(fmt::format("an input {} of {} values (it has {})", name(stage), size, data->size()));
       return nullptr;
     }
@@ -116,7 +128,7 @@ class StageOracle {
   }
 
   std::optional<Expected> embed() {
-    const size_t position = static_cast<size_t>(event_.positions.back());
+    const size_t position = static_cast<size_t>(position());
     if (position >= context_.tokens.size()) return missing("the token at its position");
     const int32_t id = context_.tokens[position];
     return oracle::embed(*context_.model.token_embd, std::span(&id, 1));
@@ -146,7 +158,7 @@ class StageOracle {
     if (x == nullptr) return std::nullopt;
     const oracle::RopeShape shape{heads, config_.head_dim, config_.rope_dims, config_.rope_base,
                                   config_.rope_adjacent};
-    return oracle::rope(*x, shape, event_.positions.back());
+    return oracle::rope(*x, shape, position());
   }
 
   int64_t kv_dim() const { return config_.n_head_kv * config_.head_dim; }
@@ -155,11 +167,10 @@ class StageOracle {
   std::optional<Expected> kv_write_row() {
     const std::vector<float>* k = input(Stage::k_rope, layer_, kv_dim());
     const std::vector<float>* v = input(Stage::v, layer_, kv_dim());
-    const std::vector<float>* rows = input(Stage::kv_write, layer_, 0);
+    const std::vector<float>* rows = cache_rows();
     if (k == nullptr || v == nullptr || rows == nullptr) return std::nullopt;
     Expected expected{{rows->begin(), rows->end()}, std::vector<double>(rows->size(), 0.0)};
     const Expected row = oracle::kv_write(*k, *v, format_from_name(event_.dtype));
-    if (row.value.size() > expected.value.size()) return missing("the row at its position");
     const auto at = static_cast<std::ptrdiff_t>(expected.value.size() - row.value.size());
     std::copy(row.value.begin(), row.value.end(), expected.value.begin() + at);
     std::copy(row.bound.begin(), row.bound.end(), expected.bound.begin() + at);
@@ -173,22 +184,22 @@ class StageOracle {
 
   std::optional<Expected> scores() {
     const std::vector<float>* q = input(Stage::q_rope, layer_, config_.n_head * config_.head_dim);
-    const std::vector<float>* rows = input(Stage::kv_write, layer_, 0);
+    const std::vector<float>* rows = cache_rows();
     if (q == nullptr || rows == nullptr) return std::nullopt;
-    return oracle::qk(*q, split_cache(*rows, kv_dim()).keys, attention(), event_.positions.back());
+    return oracle::qk(*q, split_cache(*rows, kv_dim()).keys, attention(), position());
   }
 
   std::optional<Expected> softmax_row() {
-    const std::vector<float>* qk = input(Stage::qk, layer_, 0);
+    const std::vector<float>* qk = input(Stage::qk, layer_, config_.n_head * (position() + 1));
     if (qk == nullptr) return std::nullopt;
-    return oracle::softmax(*qk, event_.shape.back());
+    return oracle::softmax(*qk, position() + 1);
   }
 
   std::optional<Expected> pv_row() {
-    const std::vector<float>* weights = input(Stage::softmax, layer_, 0);
-    const std::vector<float>* rows = input(Stage::kv_write, layer_, 0);
+    const std::vector<float>* weights = input(Stage::softmax, layer_, config_.n_head * (position() + 1));
+    const std::vector<float>* rows = cache_rows();
     if (weights == nullptr || rows == nullptr) return std::nullopt;
-    return oracle::pv(*weights, split_cache(*rows, kv_dim()).values, attention(), event_.positions.back());
+    return oracle::pv(*weights, split_cache(*rows, kv_dim()).values, attention(), position());
   }
 
   std::optional<Expected> add(Stage a, Stage b) {

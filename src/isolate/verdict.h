@@ -11,10 +11,20 @@
 
 namespace greta::isolate {
 
-/// Of a pair of stages: equal, rounding, fault, propagated (its inputs differ already: not judged by this comparison),
-/// missing (recorded in one phase only, or without data). Of a cell or a run: equal, rounding, fault, or why GRETA
-/// cannot vouch: inert_factor, vacuous, ambiguous, inconclusive.
-enum class Status { equal, rounding, fault, propagated, missing, inert_factor, vacuous, ambiguous, inconclusive };
+/// Of a pair of stages: equal, rounding, fault, propagated (its inputs differ already: not judged by this
+/// comparison), missing (recorded in one phase only, or without data). Of a cell or a run: equal, rounding,
+/// fault, or why GRETA cannot vouch: inert_factor, vacuous, ambiguous, inconclusive.
+enum class Status {
+  equal,
+  rounding,
+  fault,
+  propagated,
+  missing,
+  inert_factor,
+  vacuous,
+  ambiguous,
+  inconclusive
+};
 
 std::string_view name(Status status);  // "EQUAL", "ROUNDING", "FAULT", "PROPAGATED", ...
 
@@ -27,8 +37,10 @@ struct StagePair {
   PairMetrics metrics;
   std::vector<double> head_mae;  // per head, for stages that have heads
   std::string hash_prefill, hash_decode;
-  double noise_ratio = 0;        // max |difference| / (bound of both sides), for judged pairs that differ
-  std::string why;               // of FAULT and missing, in one line
+  // Of judged pairs that differ: each side against the oracle, max |observed - oracle| / bound; and the
+  // larger.
+  double noise_ratio = 0, noise_ratio_prefill = 0, noise_ratio_decode = 0;
+  std::string why;  // of FAULT and missing, in one line
 };
 
 struct Finding {
@@ -37,34 +49,34 @@ struct Finding {
   Stage stage = Stage::x_in;
   std::vector<std::string> cells;
   std::vector<std::string> prompts_that_cannot_show;  // such as a prompt of one token
-  std::string hypothesis;         // "unexplained" until the diagnosis names one
+  std::string hypothesis;                             // "unexplained" until the diagnosis names one
   std::string title_en, title_es;
   double explained_residual = 0;
-  double noise_ratio = 0;         // the largest over its cells
-  double noise_ratio_prefill = 0; // each phase against the oracle
+  double noise_ratio = 0;          // the largest over its cells
+  double noise_ratio_prefill = 0;  // each phase against the oracle
   double noise_ratio_decode = 0;
-  double mae = 0;                 // the largest over its cells
+  double mae = 0;  // the largest over its cells
 };
 
-/// One experiment x prompt. MAE of layer 0, head 0, as in B3.31's table; routes and kernels are what decode0's ops
-/// attested, not what was asked for.
+/// One experiment x prompt. MAE of layer 0, head 0, as in B3.31's table; routes and kernels are what
+/// decode0's ops attested, not what was asked for.
 struct Cell {
   std::string experiment, prompt;
   Status verdict = Status::equal;
   int64_t prompt_tokens = 0;
   double q_mae = 0, k_mae = 0, v_mae = 0;
-  std::string q_route, k_route, v_route;     // "matrix", "vector"
+  std::string q_route, k_route, v_route;  // "matrix", "vector"
   std::string q_kernel, k_kernel, v_kernel;
   std::string prefill_q_kernel;
-  std::string force_route = "auto";          // what was asked for: auto, vector, matrix
+  std::string force_route = "auto";  // what was asked for: auto, vector, matrix
   bool force_gemm = false;
-  bool attested = false;                     // what was asked for is what ran
-  std::optional<bool> logits_top1_agree;     // empty when logits were not recorded
+  bool attested = false;                  // what was asked for is what ran
+  std::optional<bool> logits_top1_agree;  // empty when logits were not recorded
   double logits_kl = 0;
   double logits_margin = 0;
   int64_t pairs_equal = 0, pairs_rounding = 0, pairs_fault = 0, pairs_propagated = 0;
   double max_noise_ratio = 0;
-  bool has_first_difference = false;         // the first stage, in execution order, that is not EQUAL
+  bool has_first_difference = false;  // the first stage, in execution order, that is not EQUAL
   int first_layer = kNoLayer;
   Stage first_stage = Stage::x_in;
 };
@@ -86,19 +98,20 @@ struct Coverage {
 struct Verdict {
   Status status = Status::inconclusive;
   int exit_code = 4;
-  bool aligned = true;            // decode0 is the last prompt token at its own position
+  bool aligned = true;  // decode0 is the last prompt token at its own position
   std::string engine, engine_version;
   std::string model_name, model_file, model_hash, device, isa, kv_format;
   int threads = 0;
   std::string command_line, date;
-  std::vector<std::string> injected;   // faults that were put in on purpose
-  std::vector<int> layers;             // those traced
-  std::vector<Cell> cells;             // experiments outer, prompts inner
+  std::vector<std::string> injected;  // faults that were put in on purpose
+  std::vector<int> layers;            // those traced
+  std::vector<Cell> cells;            // experiments outer, prompts inner
   std::vector<StagePair> pairs;
-  std::vector<Finding> findings;       // in execution order
+  std::vector<Finding> findings;  // in execution order
   std::vector<Flag> flags;
   Coverage coverage;
   double seconds = 0;
+  std::string directory;  // where the bundle and the reports are; empty: nowhere
 };
 
 }  // namespace greta::isolate

@@ -1,0 +1,83 @@
+#include "cli/common.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "base/error.h"
+
+namespace greta::cli {
+
+void add_model_option(CLI::App& command, CommonOptions& options) {
+  command.add_option("-m,--model", options.model, "the model, a GGUF file")->required()->type_name("FILE");
+}
+
+void add_json_option(CLI::App& command, CommonOptions& options) {
+  command.add_flag("--json", options.json, "one JSON document on stdout, everything else on stderr");
+}
+
+void add_engine_options(CLI::App& command, CommonOptions& options) {
+  command.add_option("--threads", options.threads, "default: the cores that this process may use")
+      ->check(CLI::Range(1, 256))
+      ->type_name("N");
+  command.add_option("--device", options.device, "cpu")->type_name("DEVICE");
+  command.add_option("--isa", options.isa, "scalar, avx2 or avx512; default: GRETA_ISA, or the widest here")
+      ->type_name("ISA");
+  command.add_option("--kv", options.kv, "format of the KV cache")->check(CLI::IsMember({"f32", "f16"}));
+  command
+      .add_option(
+          "--route", options.routes,
+          "[prefill:|decode:]STAGES=ROUTE[/SHAPE], such as q,k,v=matrix/gemm or all=vector; repeatable")
+      ->type_name("RULE")
+      ->allow_extra_args(false);
+}
+
+Isa chosen_isa(const CommonOptions& options, const Environment& environment) {
+  if (options.device != "cpu") {
+    fail_input("--device {}: this build has no such device; use cpu", options.device);
+  }
+  const bool by_option = !options.isa.empty();
+  if (!by_option && !environment.isa) return best_isa();
+  const std::string wanted = by_option ? options.isa : *environment.isa;
+  for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
+    if (wanted != name(isa)) continue;
+    if (isa > best_isa()) {
+      fail_input("{}{}: this machine can't run it; the widest here is {}",
+                 by_option ? "--isa " : "GRETA_ISA=", wanted, name(best_isa()));
+    }
+    return isa;
+  }
+  fail_input("{}{}: unknown ISA; use scalar, avx2 or avx512", by_option ? "--isa " : "GRETA_ISA=", wanted);
+}
+
+int chosen_threads(const CommonOptions& options) {
+  if (options.threads > 0) return options.threads;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+RouteTable chosen_routes(const CommonOptions& options, const Environment& environment) {
+  RouteTable table;
+  if (environment.qkv_force_route || environment.qkv_force_gemm) {
+    RouteTable::Rule rule{{Stage::q, Stage::k, Stage::v}, Phase::decode, {}};
+    if (environment.qkv_force_route) {
+      rule.choice.route = parse_route(*environment.qkv_force_route, "GRETA_QKV_FORCE_ROUTE");
+    }
+    if (environment.qkv_force_gemm) rule.choice.shape = Shape::gemm;
+    table.add(rule);
+  }
+  for (const std::string& rule : options.routes) table.add(parse_route_rule(rule));
+  return table;
+}
+
+Engine load_engine(const CommonOptions& options, const Environment& environment, Model model) {
+  const Isa isa = chosen_isa(options, environment);
+  return Engine(std::move(model), {.threads = chosen_threads(options),
+                                   .isa = isa,
+                                   .kv_format = options.kv == "f16" ? Format::f16 : Format::f32});
+}
+
+}  // namespace greta::cli

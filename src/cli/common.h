@@ -1,0 +1,51 @@
+#pragma once
+// Options that commands share, and what they make of them.
+
+#include <CLI/CLI.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/environment.h"
+#include "engine/session.h"
+#include "model/tokenizer.h"
+
+namespace greta::cli {
+
+struct CommonOptions {
+  std::string model;
+  bool json = false;
+  int threads = 0;  // 0: the cores that this process may use
+  std::string device = "cpu";
+  std::string isa;  // "": GRETA_ISA, or the widest
+  std::string kv = "f32";
+  std::vector<std::string> routes;  // --route
+};
+
+/// What every command gets from main().
+struct Context {
+  Environment environment;
+  std::string command_line;
+  int exit_code = 0;
+};
+
+void add_model_option(CLI::App& command, CommonOptions& options);
+void add_json_option(CLI::App& command, CommonOptions& options);
+/// --threads, --device, --isa, --kv, --route
+void add_engine_options(CLI::App& command, CommonOptions& options);
+
+/// Throws an input Error for a device or ISA that this build or machine does not have.
+Isa chosen_isa(const CommonOptions& options, const Environment& environment);
+int chosen_threads(const CommonOptions& options);
+
+/// --route rules, after those of GRETA_QKV_FORCE_ROUTE and GRETA_QKV_FORCE_GEMM (decode's q, k, v): options
+/// win.
+RouteTable chosen_routes(const CommonOptions& options, const Environment& environment);
+
+/// Packs the weights, starts the threads.
+Engine load_engine(const CommonOptions& options, const Environment& environment, Model model);
+inline Engine load_engine(const CommonOptions& options, const Environment& environment) {
+  return load_engine(options, environment, open_model(options.model));
+}
+
+}  // namespace greta::cli

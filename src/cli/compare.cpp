@@ -1,0 +1,124 @@
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "isolate/compare_bundles.h"
+
+namespace greta::cli {
+namespace {
+
+struct Options {
+  CommonOptions common;
+  std::string a, b;
+};
+
+using isolate::Status;
+
+/// Stages that say something: those that differ from equal inputs, and per run the first that differs at all.
+std::vector<const isolate::StagePair*> worth_showing(const isolate::BundleComparison& result) {
+  std::vector<const isolate::StagePair*> shown;
+  std::string seen;
+  for (const isolate::StagePair& pair : result.pairs) {
+    if (pair.status == Status::equal) continue;
+    if (pair.status != Status::propagated || pair.cell != seen) shown.push_back(&pair);
+    seen = pair.cell;
+  }
+  return shown;
+}
+
+nlohmann::json pair_json(const isolate::StagePair& pair) {
+  nlohmann::json json = {{"cell", pair.cell},
+                         {"layer", pair.layer},
+                         {"stage", name(pair.stage)},
+                         {"status", isolate::name(pair.status)},
+                         {"mae", pair.metrics.mae},
+                         {"max_abs", pair.metrics.max_abs},
+                         {"rel_l2", pair.metrics.rel_l2},
+                         {"cosine", pair.metrics.cosine},
+                         {"max_ulp", pair.metrics.max_ulp},
+                         {"noise_ratio_a", pair.noise_ratio_prefill},
+                         {"noise_ratio_b", pair.noise_ratio_decode}};
+  if (!pair.why.empty()) json["why"] = pair.why;
+  return json;
+}
+
+void print_json(const isolate::BundleComparison& result) {
+  nlohmann::json json = {{"schema", "greta.comparison/1"},
+                         {"verdict", isolate::name(result.status)},
+                         {"exit_code", result.exit_code},
+                         {"only_a", result.only_a},
+                         {"only_b", result.only_b},
+                         {"coverage",
+                          {{"percent", result.coverage.percent()},
+                           {"judged", result.coverage.judged},
+                           {"propagated", result.coverage.propagated},
+                           {"recorded", result.coverage.recorded},
+                           {"skipped", result.coverage.skipped}}},
+                         {"differences", nlohmann::json::array()}};
+  for (const isolate::StagePair& pair : result.pairs) {
+    if (pair.status != Status::equal) json["differences"].push_back(pair_json(pair));
+  }
+  fmt::print("{}\n", json.dump(2));
+}
+
+void print_text(const isolate::BundleComparison& result) {
+  constexpr size_t kShown = 40;
+  const std::vector<const isolate::StagePair*> shown = worth_showing(result);
+  if (!shown.empty()) {
+    fmt::print("{:<24} {:>3} {:<10} {:<10} {:>9} {:>9} {:>8}\n", "run", "L", "stage", "status", "rel L2",
+               "max abs", "noise");
+  }
+  for (size_t i = 0; i < shown.size() && i < kShown; ++i) {
+    const isolate::StagePair& pair = *shown[i];
+    fmt::print("{:<24} {:>3} {:<10} {:<10} {:>9.2e} {:>9.2e} {:>8.2g}\n", pair.cell, pair.layer,
+               name(pair.stage), isolate::name(pair.status), pair.metrics.rel_l2, pair.metrics.max_abs,
+               pair.noise_ratio);
+    if (!pair.why.empty()) fmt::print("{:<24} {}\n", "", pair.why);
+  }
+  if (shown.size() > kShown) fmt::print("... and {} more (--json has all)\n", shown.size() - kShown);
+  for (const std::string& run : result.only_a) fmt::print("only in A: {}\n", run);
+  for (const std::string& run : result.only_b) fmt::print("only in B: {}\n", run);
+  fmt::print("{}: {} stages compared, {} equal, coverage {:.1f} %\n", isolate::name(result.status),
+             result.coverage.recorded,
+             std::count_if(result.pairs.begin(), result.pairs.end(),
+                           [](const isolate::StagePair& pair) { return pair.status == Status::equal; }),
+             result.coverage.percent());
+}
+
+void run(const Options& options, Context& context) {
+  const trace::Bundle a = trace::read_bundle(options.a);
+  const trace::Bundle b = trace::read_bundle(options.b);
+  for (const trace::Bundle* bundle : {&a, &b}) {
+    for (const std::string& note : bundle->notes)
+      fmt::print(stderr, "greta: note: {}: {}\n", bundle->path, note);
+  }
+  std::optional<Model> model;
+  if (!options.common.model.empty()) model = open_model(options.common.model);
+  const isolate::BundleComparison result = isolate::compare_bundles(a, b, model ? &*model : nullptr);
+  if (options.common.json) {
+    print_json(result);
+  } else {
+    print_text(result);
+  }
+  context.exit_code = result.exit_code;
+}
+
+}  // namespace
+
+void add_compare(CLI::App& program, Context& context) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = program.add_subcommand("compare", "two bundles stage by stage");
+  command->add_option("A", options->a, "a bundle: directory or .tgz")->required();
+  command->add_option("B", options->b, "another one")->required();
+  command
+      ->add_option("-m,--model", options->common.model,
+                   "the model, to judge differences against rounding noise")
+      ->type_name("FILE");
+  add_json_option(*command, options->common);
+  command->footer("Example: greta compare trace-a trace-b -m model.gguf");
+  command->callback([options, &context] { run(*options, context); });
+}
+
+}  // namespace greta::cli

@@ -1,0 +1,51 @@
+#include "cli/environment.h"
+
+#include <cstdlib>
+
+#include "base/error.h"
+#include "engine/route.h"
+
+namespace greta::cli {
+namespace {
+
+class Reader {
+ public:
+  std::optional<std::string> text(const char* name) {
+    const char* value = std::getenv(name);
+    if (value == nullptr || *value == '\0') return std::nullopt;
+    seen_[name] = value;
+    return value;
+  }
+
+  std::optional<bool> flag(const char* name) {
+    const std::optional<std::string> value = text(name);
+    if (!value) return std::nullopt;
+    if (*value != "0" && *value != "1") fail_input("{}={}: use 1 or 0", name, *value);
+    return *value == "1";
+  }
+
+  std::map<std::string, std::string> seen() const { return seen_; }
+
+ private:
+  std::map<std::string, std::string> seen_;
+};
+
+}  // namespace
+
+Environment read_environment() {
+  Reader reader;
+  Environment environment;
+  environment.qkv_force_route = reader.text("GRETA_QKV_FORCE_ROUTE");
+  if (environment.qkv_force_route) parse_route(*environment.qkv_force_route, "GRETA_QKV_FORCE_ROUTE");
+  environment.qkv_force_gemm = reader.flag("GRETA_QKV_FORCE_GEMM").value_or(false);
+  environment.trace_attn_l0_pipe = reader.flag("GRETA_TRACE_ATTN_L0_PIPE").value_or(false);
+  environment.trace_attn_l0_pipe_out = reader.text("GRETA_TRACE_ATTN_L0_PIPE_OUT").value_or("");
+  environment.trace_attn_l0_norm = reader.flag("GRETA_TRACE_ATTN_L0_NORM").value_or(false);
+  environment.align_decode = reader.flag("GRETA_TRACE_STAGE_DEBUG_INPUT");
+  environment.trace_prompt_id = reader.text("GRETA_TRACE_PROMPT_ID");
+  environment.isa = reader.text("GRETA_ISA");
+  environment.set = reader.seen();
+  return environment;
+}
+
+}  // namespace greta::cli

@@ -1,0 +1,26 @@
+#pragma once
+// The only place that reads the environment. Each flag has a command-line option that wins over it.
+
+#include <map>
+#include <optional>
+#include <string>
+
+namespace greta::cli {
+
+struct Environment {
+  std::optional<std::string> qkv_force_route;  // GRETA_QKV_FORCE_ROUTE=mfma|valu|auto: decode's q, k, v
+  bool qkv_force_gemm = false;                 // GRETA_QKV_FORCE_GEMM=1: GEMM in decode for them
+  bool trace_attn_l0_pipe = false;             // GRETA_TRACE_ATTN_L0_PIPE=1
+  std::string trace_attn_l0_pipe_out;          // GRETA_TRACE_ATTN_L0_PIPE_OUT=FILE
+  bool trace_attn_l0_norm = false;             // GRETA_TRACE_ATTN_L0_NORM=1
+  std::optional<bool> align_decode;            // GRETA_TRACE_STAGE_DEBUG_INPUT=1|0
+  std::optional<std::string> trace_prompt_id;  // GRETA_TRACE_PROMPT_ID=LABEL
+  std::optional<std::string> isa;              // GRETA_ISA=scalar|avx2|avx512
+
+  std::map<std::string, std::string> set;  // the GRETA_* variables that were set, for the manifest
+};
+
+/// Reads and checks the flags. Throws an input Error that names the variable and what it may be.
+Environment read_environment();
+
+}  // namespace greta::cli

@@ -1,0 +1,32 @@
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/commands.h"
+#include "isolate/fault.h"
+
+namespace greta::cli {
+
+void add_faults(CLI::App& program, Context&) {
+  auto options = std::make_shared<CommonOptions>();
+  CLI::App* command = program.add_subcommand("faults", "the bugs that isolate --inject can put in");
+  add_json_option(*command, *options);
+  command->footer("Example: greta isolate -m model.gguf --inject 'wq_column_major@prefill,S>1'");
+  command->callback([options] {
+    nlohmann::json list = nlohmann::json::array();
+    for (const isolate::Fault& fault : isolate::faults()) {
+      if (options->json) {
+        list.push_back({{"name", fault.name},
+                        {"stage", name(fault.stage)},
+                        {"what", fault.what},
+                        {"source", fault.source}});
+      } else {
+        fmt::print("{:<20} {}: {}\n{:<20} after {}\n", fault.name, name(fault.stage), fault.what, "",
+                   fault.source);
+      }
+    }
+    if (options->json) fmt::print("{}\n", list.dump(2));
+  });
+}
+
+}  // namespace greta::cli

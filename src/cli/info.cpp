@@ -1,0 +1,107 @@
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/commands.h"
+
+namespace greta::cli {
+namespace {
+
+struct Options {
+  CommonOptions common;
+};
+
+nlohmann::json kernel_json(const KernelInfo& kernel) {
+  nlohmann::json json = {{"name", kernel.name},
+                         {"op", name(kernel.op)},
+                         {"isa", name(kernel.isa)},
+                         {"activation", name(kernel.roundings.activation)},
+                         {"accumulator", name(kernel.roundings.accumulator)},
+                         {"output", name(kernel.roundings.output)},
+                         {"needs", kernel.needs},
+                         {"missing", kernel.missing},
+                         {"available", kernel.missing.empty()}};
+  if (kernel.weight_type) json["weight_type"] = name(*kernel.weight_type);
+  if (kernel.route) json["route"] = name(*kernel.route);
+  if (kernel.shape) json["shape"] = name(*kernel.shape);
+  return json;
+}
+
+std::string value_text(const GgufValue& value) {
+  struct Visitor {
+    std::string operator()(std::string_view text) const {
+      std::string line;
+      for (const char c : text.substr(0, 60)) line += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+      return line + (text.size() > 60 ? fmt::format("... ({} bytes)", text.size()) : "");
+    }
+    std::string operator()(const GgufArray& array) const { return fmt::format("[{} values]", array.count); }
+    std::string operator()(bool value) const { return value ? "true" : "false"; }
+    std::string operator()(double value) const { return fmt::format("{:g}", value); }
+    std::string operator()(uint64_t value) const { return fmt::format("{}", value); }
+    std::string operator()(int64_t value) const { return fmt::format("{}", value); }
+  };
+  return std::visit(Visitor{}, value);
+}
+
+std::map<std::string_view, int> count_types(const Gguf& file) {
+  std::map<std::string_view, int> types;
+  for (const GgufTensor& tensor : file.tensors()) ++types[name(tensor.type)];
+  return types;
+}
+
+nlohmann::json model_json(const Gguf& file) {
+  nlohmann::json metadata = nlohmann::json::object();
+  for (const auto& [key, value] : file.metadata()) metadata[std::string(key)] = value_text(value);
+  nlohmann::json types = nlohmann::json::object();
+  for (const auto& [type, count] : count_types(file)) types[std::string(type)] = count;
+  return {{"path", file.path()},       {"gguf_version", file.version()},
+          {"bytes", file.file_size()}, {"tensors", file.tensors().size()},
+          {"weight_types", types},     {"metadata", metadata}};
+}
+
+void print_model(const Gguf& file) {
+  fmt::print("{}: GGUF v{}, {} bytes, {} tensors:", file.path(), file.version(), file.file_size(),
+             file.tensors().size());
+  for (const auto& [type, count] : count_types(file)) fmt::print(" {} {}", count, type);
+  fmt::print("\n");
+  for (const auto& [key, value] : file.metadata()) fmt::print("  {} = {}\n", key, value_text(value));
+}
+
+void print_kernels() {
+  fmt::print("\n{:<36} {:<7} {:<11} {}\n", "kernel", "route", "activation", "can run here");
+  for (const KernelInfo& kernel : kernel_table()) {
+    fmt::print("{:<36} {:<7} {:<11} {}\n", kernel.name, kernel.route ? name(*kernel.route) : "-",
+               name(kernel.roundings.activation),
+               kernel.missing.empty() ? "yes" : "no: lacks " + kernel.missing);
+  }
+}
+
+void run(const Options& options) {
+  std::optional<Gguf> file;
+  if (!options.common.model.empty()) file = Gguf::open(options.common.model);
+  if (options.common.json) {
+    nlohmann::json json = {{"version", GRETA_VERSION}, {"device", "cpu"}, {"isa", name(best_isa())}};
+    for (const KernelInfo& kernel : kernel_table()) json["kernels"].push_back(kernel_json(kernel));
+    if (file) json["model"] = model_json(*file);
+    fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+    return;
+  }
+  if (file) return print_model(*file);
+  fmt::print("greta {}, device cpu, widest ISA here: {}, cores: {}\n", GRETA_VERSION, name(best_isa()),
+             chosen_threads({}));
+  print_kernels();
+}
+
+}  // namespace
+
+void add_info(CLI::App& program, Context&) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command =
+      program.add_subcommand("info", "kernels and what can run here; with -m a model's header");
+  command->add_option("-m,--model", options->common.model, "a GGUF file")->type_name("FILE");
+  add_json_option(*command, options->common);
+  command->footer("Example: greta info -m model.gguf");
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace greta::cli

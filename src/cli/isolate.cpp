@@ -1,0 +1,89 @@
+#include <fmt/chrono.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/matrix_options.h"
+#include "isolate/judge.h"
+#include "report/report.h"
+
+namespace greta::cli {
+namespace {
+
+struct Options {
+  MatrixOptions matrix;
+  std::string experiments = "E0,E1,E2,E3,E4";
+};
+
+std::string default_directory() {
+  return fmt::format("greta-isolate-{:%Y%m%d-%H%M%S}", fmt::localtime(std::time(nullptr)));
+}
+
+void describe_run(isolate::Verdict& verdict, const trace::Bundle& bundle, const Options& options) {
+  const nlohmann::json& manifest = bundle.manifest;
+  verdict.engine = manifest["engine"];
+  verdict.engine_version = manifest["version"];
+  verdict.model_name = manifest["model"]["name"];
+  verdict.model_file = manifest["model"]["file"];
+  verdict.model_hash = manifest["model"]["hash"];
+  verdict.device = manifest["device"];
+  verdict.isa = manifest["isa"];
+  verdict.kv_format = manifest["kv_format"];
+  verdict.threads = manifest["threads"];
+  verdict.command_line = manifest["command_line"];
+  verdict.date = manifest["time"];
+  verdict.injected = options.matrix.inject;
+}
+
+void run(Options& options, Context& context) {
+  const auto start = std::chrono::steady_clock::now();
+  if (context.environment.qkv_force_route || context.environment.qkv_force_gemm) {
+    fmt::print(stderr,
+               "greta: note: isolate forces the routes of its experiments; GRETA_QKV_FORCE_* is not used\n");
+  }
+  if (options.matrix.out.empty()) options.matrix.out = default_directory();
+  RouteTable routes;
+  for (const std::string& rule : options.matrix.common.routes) routes.add(parse_route_rule(rule));
+
+  const MatrixRun matrix =
+      record_matrix(options.matrix, context, isolate::parse_experiments(options.experiments), routes);
+  const trace::Bundle& bundle = matrix.recording->bundle();
+  isolate::Verdict verdict = isolate::judge(bundle, matrix.engine.model());
+  describe_run(verdict, bundle, options);
+  verdict.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+
+  write_attn_pipe(bundle, context.environment);
+  report::write_files(verdict, matrix.directory);
+  if (options.matrix.common.json) {
+    fmt::print("{}\n", report::to_json(verdict).dump(2));
+  } else {
+    fmt::print("{}\nFiles: {}\n", report::terminal(verdict, isatty(STDOUT_FILENO) != 0), matrix.directory);
+  }
+  context.exit_code = verdict.exit_code;
+}
+
+}  // namespace
+
+void add_isolate(CLI::App& program, Context& context) {
+  auto options = std::make_shared<Options>();
+  options->matrix.prompts = {"p0_short", "p4_sys", "p5_ba", "p6_long"};
+  CLI::App* command = program.add_subcommand("isolate", "the experiment matrix E0-E4 and its verdict");
+  add_matrix_options(*command, options->matrix);
+  command->add_option("--experiments", options->experiments, "some of E0,E1,E2,E3,E4")
+      ->capture_default_str()
+      ->type_name("LIST");
+  command->add_option("--prompts", options->matrix.prompts, "built-in prompts or text files")
+      ->delimiter(',')
+      ->capture_default_str()
+      ->type_name("LIST");
+  command->add_option("--out", options->matrix.out, "directory to create; default: greta-isolate-<time>")
+      ->type_name("DIR");
+  command->footer("Example: greta isolate -m model.gguf --layers 0-3 --out result");
+  command->callback([options, &context] { run(*options, context); });
+}
+
+}  // namespace greta::cli

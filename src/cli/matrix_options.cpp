@@ -1,0 +1,187 @@
+#include "cli/matrix_options.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <sstream>
+
+#include "base/error.h"
+#include "cli/interrupt.h"
+#include "cli/progress.h"
+#include "model/prompt.h"
+#include "trace/attn_pipe.h"
+#include "trace/manifest.h"
+#include "trace/output_file.h"
+
+namespace greta::cli {
+namespace {
+
+int parse_layer(const std::string& text, const std::string& list, int64_t n_layer) {
+  const bool digits =
+      !text.empty() && text.size() < 6 && text.find_first_not_of("0123456789") == std::string::npos;
+  if (!digits) fail_input("--layers {}: \"{}\" is no layer; use all, 0, 0-3 or 0,5,29", list, text);
+  const int layer = std::stoi(text);
+  if (layer >= n_layer) fail_input("--layers {}: the model has layers 0 to {}", list, n_layer - 1);
+  return layer;
+}
+
+std::vector<isolate::MatrixPrompt> load_prompts(const MatrixOptions& options, const Environment& environment,
+                                                const Model& model) {
+  const Tokenizer tokenizer = Tokenizer::from(model.file);
+  std::vector<isolate::MatrixPrompt> prompts;
+  for (const std::string& name : options.prompts) {
+    Prompt prompt = load_prompt(name);
+    if (environment.trace_prompt_id) {
+      if (options.prompts.size() > 1) {
+        fail_input("GRETA_TRACE_PROMPT_ID labels one prompt, and {} are given (--prompts)",
+                   options.prompts.size());
+      }
+      prompt.id = *environment.trace_prompt_id;
+    }
+    for (const isolate::MatrixPrompt& other : prompts) {
+      if (other.id == prompt.id) fail_input("two prompts are called {}; rename one of the files", prompt.id);
+    }
+    prompts.push_back({prompt.id, prompt.text, tokenizer.encode(prompt.text, tokenizer.adds_bos())});
+  }
+  return prompts;
+}
+
+nlohmann::json manifest_of(const MatrixRun& run, const MatrixOptions& options, const Context& context) {
+  trace::ManifestInfo info;
+  info.command_line = context.command_line;
+  info.environment = context.environment.set;
+  info.routes = options.common.routes;
+  info.injected = options.inject;
+  info.aligned = run.request.aligned;
+  for (const isolate::MatrixPrompt& prompt : run.request.prompts) {
+    info.prompts.push_back({prompt.id, prompt.text, prompt.tokens});
+  }
+  for (const isolate::Experiment& experiment : run.request.experiments) {
+    info.experiments.push_back(isolate::to_json(experiment));
+  }
+  return trace::make_manifest(run.engine, info);
+}
+
+}  // namespace
+
+void add_matrix_options(CLI::App& command, MatrixOptions& options) {
+  add_model_option(command, options.common);
+  add_json_option(command, options.common);
+  command.add_option("--layers", options.layers, "all, 0, 0-3 or 0,5,29")
+      ->capture_default_str()
+      ->type_name("LIST");
+  command
+      .add_option("--inject", options.inject,
+                  "put a bug in: FAULT[@prefill|@decode][:LAYER][,S>n]; repeatable; greta faults lists them")
+      ->type_name("FAULT")
+      ->allow_extra_args(false);
+  command.add_flag("--force", options.force, "overwrite a bundle in the directory");
+  command
+      .add_option("--tensors", options.tensors,
+                  "which data the bundle keeps: none, those of the first layer, all")
+      ->check(CLI::IsMember({"none", "first", "all"}))
+      ->capture_default_str();
+  command.add_flag("--no-align", options.no_align,
+                   "decode0 is the next token, not the last prompt token again: not comparable");
+  add_engine_options(command, options.common);
+}
+
+std::vector<int> parse_layers(const std::string& text, int64_t n_layer) {
+  std::vector<int> layers;
+  if (text == "all") {
+    for (int i = 0; i < n_layer; ++i) layers.push_back(i);
+    return layers;
+  }
+  std::istringstream in(text);
+  for (std::string item; std::getline(in, item, ',');) {
+    const size_t dash = item.find('-');
+    const int first = parse_layer(item.substr(0, dash), text, n_layer);
+    const int last = dash == std::string::npos ? first : parse_layer(item.substr(dash + 1), text, n_layer);
+    if (last < first) fail_input("--layers {}: {} is before {}", text, last, first);
+    for (int i = first; i <= last; ++i) layers.push_back(i);
+  }
+  if (layers.empty()) fail_input("--layers: no layer given; use all, 0, 0-3 or 0,5,29");
+  std::sort(layers.begin(), layers.end());
+  layers.erase(std::unique(layers.begin(), layers.end()), layers.end());
+  return layers;
+}
+
+MatrixRun record_matrix(const MatrixOptions& options, const Context& context,
+                        std::vector<isolate::Experiment> experiments, const RouteTable& routes) {
+  check_attn_pipe(context.environment);
+  Model model = open_model(options.common.model);
+  isolate::MatrixRequest request;
+  request.experiments = std::move(experiments);
+  request.prompts = load_prompts(options, context.environment, model);
+  request.layers = parse_layers(options.layers, model.config.n_layer);
+  request.routes = routes;
+  request.aligned = !options.no_align && context.environment.align_decode.value_or(true);
+  for (const std::string& fault : options.inject) {
+    request.faults.push_back(isolate::parse_fault(fault, model.config.n_layer));
+  }
+  MatrixRun run{load_engine(options.common, context.environment, std::move(model)), std::move(request),
+                options.out, nullptr, nullptr};
+  isolate::Matrix matrix(run.engine, run.request);
+
+  const nlohmann::json manifest = manifest_of(run, options, context);
+  if (!run.directory.empty()) {
+    run.writer = std::make_unique<trace::BundleWriter>(run.directory, options.force, manifest);
+  }
+  const trace::Keep keep = options.tensors == "all"
+                               ? trace::Keep::all
+                               : (options.tensors == "first" ? trace::Keep::first : trace::Keep::none);
+  run.recording =
+      std::make_unique<trace::Recording>(manifest, run.writer.get(), keep, run.request.layers.front());
+  Progress progress;
+  trace::Recording& recording = *run.recording;
+  matrix.run({.event = [&](trace::Event event,
+                           std::span<const float> values) { recording.write(std::move(event), values); },
+              .end_run = [&] { recording.end_run(); },
+              .step =
+                  [&](int done, int total, const std::string& label) {
+                    throw_if_interrupted("interrupted; the bundle in " + run.directory +
+                                         " is readable up to here");
+                    progress.show(done, total, label);
+                  }});
+  recording.complete();
+  return run;
+}
+
+void check_attn_pipe(const Environment& environment) {
+  if (environment.trace_attn_l0_pipe && environment.trace_attn_l0_pipe_out.empty()) {
+    fail_input("GRETA_TRACE_ATTN_L0_PIPE=1 needs GRETA_TRACE_ATTN_L0_PIPE_OUT=FILE");
+  }
+}
+
+void write_attn_pipe(const trace::Bundle& bundle, const Environment& environment) {
+  if (!environment.trace_attn_l0_pipe) return;
+  trace::OutputFile file(environment.trace_attn_l0_pipe_out, ErrorKind::input);
+  for (const trace::Event& event : bundle.events) {
+    if (event.layer != 0 || event.stage != name(Stage::q)) continue;
+    const trace::AttnPipe pipe =
+        trace::attn_pipe_from(bundle.events, bundle, event.cell, event.phase, environment.trace_attn_l0_norm);
+    file.write(trace::attn_pipe_line(pipe) + "\n");
+  }
+  file.close();
+}
+
+void trace_attn_pipe(Engine& engine, isolate::MatrixPrompt prompt, const RouteTable& routes,
+                     const Environment& environment) {
+  if (!environment.trace_attn_l0_pipe) return;
+  check_attn_pipe(environment);
+  isolate::MatrixRequest request;
+  request.experiments = {isolate::experiment_of(routes)};
+  request.prompts = {std::move(prompt)};
+  request.layers = {0};
+  request.routes = routes;
+  request.aligned = environment.align_decode.value_or(true);
+  const nlohmann::json experiments = {isolate::to_json(request.experiments.front())};
+  trace::Recording recording({{"experiments", experiments}}, nullptr, trace::Keep::none, 0);
+  isolate::Matrix(engine, request)
+      .run({.event = [&](trace::Event event,
+                         std::span<const float> values) { recording.write(std::move(event), values); },
+            .end_run = [] {},
+            .step = [](int, int, const std::string&) {}});
+  write_attn_pipe(recording.bundle(), environment);
+}
+
+}  // namespace greta::cli

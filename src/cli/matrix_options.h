@@ -1,0 +1,54 @@
+#pragma once
+// What isolate and trace share: prompts, layers, faults, the bundle's directory, and running the matrix into
+// a bundle.
+
+#include <memory>
+
+#include "cli/common.h"
+#include "isolate/matrix.h"
+#include "trace/recording.h"
+
+namespace greta::cli {
+
+struct MatrixOptions {
+  CommonOptions common;
+  std::vector<std::string> prompts;
+  std::string layers = "all";
+  std::vector<std::string> inject;
+  std::string out;
+  std::string tensors = "all";
+  bool force = false;
+  bool no_align = false;
+};
+
+/// --layers, --inject, --out, --force, --tensors, --no-align and the engine's options.
+void add_matrix_options(CLI::App& command, MatrixOptions& options);
+
+/// "all", "0", "0-3", "0,5,29". Throws an input Error for what is no list of layers of the model.
+std::vector<int> parse_layers(const std::string& text, int64_t n_layer);
+
+/// A loaded engine and a recorded matrix.
+struct MatrixRun {
+  Engine engine;
+  isolate::MatrixRequest request;
+  std::string directory;
+  std::unique_ptr<trace::BundleWriter> writer;
+  std::unique_ptr<trace::Recording> recording;
+};
+
+/// Checks everything that can be checked, creates `options.out`, runs and records `experiments` on top of
+/// `routes`.
+MatrixRun record_matrix(const MatrixOptions& options, const Context& context,
+                        std::vector<isolate::Experiment> experiments, const RouteTable& routes);
+
+/// An input Error when GRETA_TRACE_ATTN_L0_PIPE is set without a file to write to.
+void check_attn_pipe(const Environment& environment);
+
+/// Runs and records layer 0 of one prompt for the JSONL alone (greta run), if it is asked for.
+void trace_attn_pipe(Engine& engine, isolate::MatrixPrompt prompt, const RouteTable& routes,
+                     const Environment& environment);
+
+/// Writes the JSONL of B3.31 if GRETA_TRACE_ATTN_L0_PIPE asks for it.
+void write_attn_pipe(const trace::Bundle& bundle, const Environment& environment);
+
+}  // namespace greta::cli

@@ -1,0 +1,25 @@
+#include "cli/progress.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+namespace greta::cli {
+
+Progress::Progress() : terminal_(isatty(STDERR_FILENO) != 0) {}
+
+Progress::~Progress() {
+  if (terminal_) fmt::print(stderr, "\r\x1b[K");
+}
+
+void Progress::show(int done, int total, const std::string& label) {
+  constexpr int kWidth = 30;
+  if (!terminal_ || total == 0) return;
+  const int filled = kWidth * done / total;
+  fmt::print(stderr, "\r\x1b[K[{:#>{}}{:->{}}] {}/{} {}", "", filled, "", kWidth - filled, done, total,
+             label);
+  std::fflush(stderr);
+}
+
+}  // namespace greta::cli

@@ -1,0 +1,91 @@
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/interrupt.h"
+#include "cli/matrix_options.h"
+#include "engine/sampler.h"
+#include "model/chat_template.h"
+
+namespace greta::cli {
+namespace {
+
+struct Options {
+  CommonOptions common;
+  std::string prompt;
+  int64_t n = 128;
+  double temperature = 0;
+  uint64_t seed = 0;
+  bool chat = false;
+};
+
+std::string prompt_text(const Options& options, const Model& model) {
+  if (!options.chat) return options.prompt;
+  const ChatMessage message{"user", options.prompt};
+  return apply_chat_template(model.file, std::span(&message, 1));
+}
+
+void run(const Options& options, const Context& context) {
+  Engine engine = load_engine(options.common, context.environment);
+  const Tokenizer tokenizer = Tokenizer::from(engine.model().file);
+  const std::vector<TokenId> prompt =
+      tokenizer.encode(prompt_text(options, engine.model()), tokenizer.adds_bos());
+  if (prompt.empty()) fail_input("run: the prompt has no tokens; give some text with -p");
+
+  const RouteTable routes = chosen_routes(options.common, context.environment);
+  trace_attn_pipe(engine, {context.environment.trace_prompt_id.value_or("run"), options.prompt, prompt},
+                  routes, context.environment);
+  const int64_t block = std::min<int64_t>(std::ssize(prompt), kPrefillBlock);
+  const Plan inner = engine.plan(Phase::prefill, block, routes, false);
+  const Plan last = engine.plan(Phase::prefill, block, routes);
+  const Plan step = engine.plan(Phase::decode, 1, routes);
+  Session session(engine, std::ssize(prompt) + options.n);
+  Sampler sampler(options.temperature, options.seed);
+
+  std::span<const float> logits = session.prefill(inner, last, prompt);
+  std::vector<TokenId> generated;
+  std::string text;
+  for (int64_t i = 0; i < options.n; ++i) {
+    throw_if_interrupted("interrupted");
+    const TokenId token = sampler.next(logits);
+    if (tokenizer.ends_generation(token)) break;
+    generated.push_back(token);
+    const std::string piece = tokenizer.piece(token);
+    text += piece;
+    if (!options.common.json) {
+      std::fwrite(piece.data(), 1, piece.size(), stdout);
+      std::fflush(stdout);
+    }
+    if (i + 1 < options.n) logits = session.forward(step, std::span(&token, 1));
+  }
+  if (options.common.json) {
+    const nlohmann::json json = {{"prompt_ids", prompt}, {"ids", generated}, {"text", text}};
+    fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  } else {
+    fmt::print("\n");
+  }
+}
+
+}  // namespace
+
+void add_run(CLI::App& program, Context& context) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = program.add_subcommand("run", "generate text");
+  add_model_option(*command, options->common);
+  add_json_option(*command, options->common);
+  add_engine_options(*command, options->common);
+  command->add_option("-p,--prompt", options->prompt, "the text to go on from")
+      ->required()
+      ->type_name("TEXT");
+  command->add_option("-n", options->n, "tokens to generate at most")->check(CLI::Range(1, 1 << 20));
+  command->add_option("--temp", options->temperature, "0: greedy")->check(CLI::Range(0.0, 100.0));
+  command->add_option("--seed", options->seed, "of the sampling");
+  command->add_flag("--chat", options->chat, "wrap the text as a user's turn in the model's chat template");
+  command->footer("Example: greta run -m model.gguf --chat -p \"Why is the sky blue?\"");
+  command->callback([options, &context] { run(*options, context); });
+}
+
+}  // namespace greta::cli

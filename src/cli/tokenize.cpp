@@ -1,0 +1,74 @@
+#include <fmt/format.h>
+
+#include <charconv>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "cli/commands.h"
+
+namespace greta::cli {
+namespace {
+
+struct Options {
+  CommonOptions common;
+  bool no_bos = false;
+  bool decode = false;
+  std::vector<std::string> text;
+};
+
+std::vector<TokenId> parse_ids(const std::vector<std::string>& words) {
+  std::vector<TokenId> ids;
+  for (const std::string& word : words) {
+    for (size_t at = 0; at < word.size();) {
+      const size_t end = std::min(word.find_first_of(", ", at), word.size());
+      TokenId id = 0;
+      const auto [stop, error] = std::from_chars(word.data() + at, word.data() + end, id);
+      if (end > at && (error != std::errc{} || stop != word.data() + end)) {
+        fail_input("tokenize --decode: \"{}\" is no token id", word.substr(at, end - at));
+      }
+      if (end > at) ids.push_back(id);
+      at = end + 1;
+    }
+  }
+  return ids;
+}
+
+void print(const Options& options, const std::vector<TokenId>& ids, const std::string& text) {
+  if (options.common.json) {
+    const nlohmann::json json = {{"ids", ids}, {"text", text}};
+    fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  } else if (options.decode) {
+    fmt::print("{}\n", text);
+  } else {
+    fmt::print("{}\n", fmt::join(ids, " "));
+  }
+}
+
+void run(const Options& options) {
+  const Gguf file = Gguf::open(options.common.model);
+  const Tokenizer tokenizer = Tokenizer::from(file);
+  if (options.decode) {
+    const std::vector<TokenId> ids = parse_ids(options.text);
+    print(options, ids, tokenizer.decode(ids));
+  } else {
+    const std::string text = fmt::format("{}", fmt::join(options.text, " "));
+    print(options, tokenizer.encode(text, !options.no_bos && tokenizer.adds_bos()), text);
+  }
+}
+
+}  // namespace
+
+void add_tokenize(CLI::App& program, Context&) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = program.add_subcommand("tokenize", "text to token ids and back");
+  add_model_option(*command, options->common);
+  add_json_option(*command, options->common);
+  command->add_flag("--no-bos", options->no_bos, "no BOS, even if the model's header asks for one");
+  command->add_flag("--decode", options->decode, "ids to text");
+  command->add_option("text", options->text,
+                      "the text, or with --decode the ids; after -- if it may start with -");
+  command->footer("Example: greta tokenize -m model.gguf --no-bos -- \"Hello world\"");
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace greta::cli

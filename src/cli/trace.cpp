@@ -1,0 +1,40 @@
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/commands.h"
+#include "cli/matrix_options.h"
+
+namespace greta::cli {
+namespace {
+
+void run(const MatrixOptions& options, const Context& context) {
+  const RouteTable routes = chosen_routes(options.common, context.environment);
+  const MatrixRun matrix = record_matrix(options, context, {isolate::experiment_of(routes)}, routes);
+  const trace::Bundle& bundle = matrix.recording->bundle();
+  write_attn_pipe(bundle, context.environment);
+  if (options.common.json) {
+    const nlohmann::json json = {{"directory", matrix.directory}, {"events", bundle.events.size()}};
+    fmt::print("{}\n", json.dump());
+  } else {
+    fmt::print("{} events in {}\n", bundle.events.size(), matrix.directory);
+  }
+}
+
+}  // namespace
+
+void add_trace(CLI::App& program, Context& context) {
+  auto options = std::make_shared<MatrixOptions>();
+  CLI::App* command =
+      program.add_subcommand("trace", "record prefill_last and decode0 of a prompt as a bundle");
+  add_matrix_options(*command, *options);
+  command->add_option("-p,--prompt", options->prompts, "a built-in prompt or a text file")
+      ->required()
+      ->expected(1)
+      ->type_name("PROMPT");
+  command->add_option("--out", options->out, "directory to create")->required()->type_name("DIR");
+  command->footer("Example: greta trace -m model.gguf -p p4_sys --route all=vector --out trace");
+  command->callback([options, &context] { run(*options, context); });
+}
+
+}  // namespace greta::cli

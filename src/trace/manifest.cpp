@@ -1,0 +1,63 @@
+#include "trace/manifest.h"
+
+#include <fmt/chrono.h>
+
+#include <ctime>
+
+#include "base/hash.h"
+#include "trace/bundle.h"
+
+namespace greta::trace {
+namespace {
+
+nlohmann::json kernels_of(Isa isa) {
+  nlohmann::json kernels = nlohmann::json::object();
+  for (const KernelInfo& kernel : kernel_table()) {
+    if (kernel.isa != isa) continue;
+    nlohmann::json entry = {{"op", name(kernel.op)},
+                            {"activation", name(kernel.roundings.activation)},
+                            {"accumulator", name(kernel.roundings.accumulator)},
+                            {"output", name(kernel.roundings.output)}};
+    if (kernel.weight_type) entry["weight_type"] = name(*kernel.weight_type);
+    if (kernel.route) entry["route"] = name(*kernel.route);
+    if (kernel.shape) entry["shape"] = name(*kernel.shape);
+    kernels[kernel.name] = std::move(entry);
+  }
+  return kernels;
+}
+
+}  // namespace
+
+std::string utc_now() { return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr))); }
+
+nlohmann::json make_manifest(const Engine& engine, const ManifestInfo& info) {
+  const Model& model = engine.model();
+  nlohmann::json prompts = nlohmann::json::array();
+  for (const ManifestPrompt& prompt : info.prompts) {
+    prompts.push_back({{"id", prompt.id}, {"text", prompt.text}, {"tokens", prompt.tokens}});
+  }
+  return {{"schema", kBundleSchema},
+          {"engine", "greta"},
+          {"version", GRETA_VERSION},
+          {"model",
+           {{"file", model.file.path()},
+            {"bytes", model.file.file_size()},
+            {"hash", "xxh3-128:" + hash_bytes(model.file.bytes()).hex()},
+            {"name", model.config.name},
+            {"architecture", model.config.architecture}}},
+          {"device", "cpu"},
+          {"isa", name(engine.options().isa)},
+          {"threads", engine.options().threads},
+          {"kv_format", name(engine.options().kv_format)},
+          {"options", {{"route", info.routes}, {"inject", info.injected}}},
+          {"environment", info.environment},
+          {"prompts", prompts},
+          {"experiments", info.experiments},
+          {"kernels", kernels_of(engine.options().isa)},
+          {"time", utc_now()},
+          {"command_line", info.command_line},
+          {"aligned", info.aligned},
+          {"complete", false}};
+}
+
+}  // namespace greta::trace
