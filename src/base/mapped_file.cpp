@@ -1,6 +1,7 @@
 #include "base/mapped_file.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -20,6 +21,14 @@ struct FileDescriptor {
     if (value >= 0) ::close(value);
   }
 };
+
+// Only async-signal-safe calls.
+extern "C" void report_sigbus(int) {
+  static constexpr char kMessage[] =
+      "greta: a mapped file shrank while it was read (truncated or replaced?); run again\n";
+  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, kMessage, sizeof(kMessage) - 1);
+  ::_exit(static_cast<int>(ErrorKind::input));
+}
 
 }  // namespace
 
@@ -47,6 +56,14 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 
 MappedFile::~MappedFile() {
   if (bytes_.data() != nullptr) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+}
+
+void install_sigbus_message() {
+  struct sigaction action {};
+  action.sa_handler = report_sigbus;
+  ::sigemptyset(&action.sa_mask);
+  if (::sigaction(SIGBUS, &action, nullptr) != 0)
+    fail_machine("cannot handle SIGBUS: {}", std::strerror(errno));
 }
 
 }  // namespace greta

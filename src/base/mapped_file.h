@@ -23,4 +23,8 @@ class MappedFile {
   std::span<const std::byte> bytes_;
 };
 
+/// A mapped file that shrinks while it is read (truncated or replaced in place) ends the program by SIGBUS.
+/// This installs a handler that writes one clear line to stderr and exits with code 2; call it once, early.
+void install_sigbus_message();
+
 }  // namespace greta

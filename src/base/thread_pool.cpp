@@ -1,14 +1,25 @@
 #include "base/thread_pool.h"
 
+#include <sched.h>
+
+#include <system_error>
+#include <utility>
+
+#include "base/error.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
+// Every write that a sleeper may wait for is a read-modify-write with seq_cst order. A plain release store
+// could still sit in the store buffer while notify_all() reads that nobody sleeps (libstdc++ skips the system
+// call then); the other thread would go to sleep on the old value, for ever.
+
 namespace greta {
 namespace {
 
-constexpr int kSpins =
-    2000;  // some 10-50 us: longer than one op of a small model, far shorter than a time slice
+// 100 us on a Zen 4, some 200 us where a pause is longer: more than an op takes, far less than a time slice.
+constexpr int kSpins = 4000;
 
 void relax() {
 #if defined(__x86_64__)
@@ -16,69 +27,109 @@ void relax() {
 #endif
 }
 
-/// Waits until `value` differs from `old`.
+/// Waits until `value` differs from `old`; returns the new value.
 uint32_t await_change(const std::atomic<uint32_t>& value, uint32_t old, int spins) {
   for (int i = 0; i < spins; ++i) {
     const uint32_t now = value.load(std::memory_order_acquire);
     if (now != old) return now;
     relax();
   }
-  for (;;) {
-    value.wait(old, std::memory_order_acquire);
-    const uint32_t now = value.load(std::memory_order_acquire);
-    if (now != old) return now;
-  }
+  value.wait(old, std::memory_order_acquire);
+  return value.load(std::memory_order_acquire);
 }
 
-/// More threads than cores: whoever spins keeps the one that is waited for from running.
+/// Cores that this process may use (its affinity mask, not the machine's count); 0 if unknown.
+int usable_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set)
+                                                      : static_cast<int>(std::thread::hardware_concurrency());
+}
+
+/// With more threads than cores, whoever spins keeps the one that is waited for from running.
 int spins_for(int threads) {
-  const unsigned cores = std::thread::hardware_concurrency();
-  return cores != 0 && static_cast<unsigned>(threads) > cores ? 0 : kSpins;
+  const int cores = usable_cores();
+  return cores != 0 && threads > cores ? 0 : kSpins;
 }
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) {
-  workers_.reserve(static_cast<size_t>(threads > 1 ? threads - 1 : 0));
-  for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { worker(i); });
+ThreadPool::ThreadPool(int threads) : size_(threads > 1 ? threads : 1), spins_(spins_for(size_)) {
+  workers_.reserve(static_cast<size_t>(size_ - 1));
+  try {
+    for (int i = 1; i < size_; ++i) workers_.emplace_back([this, i] { worker(i); });
+  } catch (const std::system_error& error) {
+    const size_t started = workers_.size() + 1;
+    join();
+    fail_machine("cannot start {} threads, only {}: {}; ask for fewer (--threads)", size_, started,
+                 error.what());
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { join(); }
+
+void ThreadPool::join() noexcept {
   stop_.store(true, std::memory_order_release);
-  generation_.fetch_add(1, std::memory_order_acq_rel);
+  generation_.fetch_add(1);
   generation_.notify_all();
   for (std::thread& thread : workers_) thread.join();
 }
 
 void ThreadPool::run(const std::function<void(Part)>& body) {
+  if (size_ == 1) return body({0, 1});
   body_ = &body;
-  generation_.fetch_add(1, std::memory_order_acq_rel);
-  if (!workers_.empty()) generation_.notify_all();
-  body({0, size()});
-  barrier();
+  finished_.store(0, std::memory_order_relaxed);
+  arrived_.store(0, std::memory_order_relaxed);  // a failed run leaves some behind
+  failed_.store(false, std::memory_order_relaxed);
+  generation_.fetch_add(1);  // publishes the lines above
+  generation_.notify_all();
+  run_part(0);
+  const uint32_t all = static_cast<uint32_t>(size_ - 1);
+  for (uint32_t done = finished_.load(std::memory_order_acquire); done != all;) {
+    done = await_change(finished_, done, spins_);
+  }
+  if (failed_.load(std::memory_order_relaxed)) std::rethrow_exception(std::exchange(error_, nullptr));
+}
+
+void ThreadPool::run_part(int index) noexcept {
+  try {
+    (*body_)({index, size_});
+  } catch (const Abandoned&) {
+  } catch (...) {
+    fail(std::current_exception());
+  }
+}
+
+/// Records the first failure and opens the barrier for those who wait for this thread: they find failed_ set.
+void ThreadPool::fail(std::exception_ptr error) noexcept {
+  if (failed_.exchange(true)) return;
+  error_ = std::move(error);
+  phase_.fetch_add(1);
+  phase_.notify_all();
 }
 
 void ThreadPool::barrier() {
-  const int count = size();
-  if (count == 1) return;
+  if (size_ == 1) return;
+  // The phase is read before failed_: whoever misses the failure sees the phase change that follows it.
   const uint32_t phase = phase_.load(std::memory_order_acquire);
-  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == count) {
+  if (failed_.load(std::memory_order_acquire)) throw Abandoned{};
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {
     arrived_.store(0, std::memory_order_relaxed);
-    phase_.store(phase + 1, std::memory_order_release);
+    phase_.fetch_add(1);
     phase_.notify_all();
-  } else {
-    await_change(phase_, phase, spins_for(count));
+    return;
   }
+  await_change(phase_, phase, spins_);
+  if (failed_.load(std::memory_order_acquire)) throw Abandoned{};
 }
 
 void ThreadPool::worker(int index) {
   uint32_t seen = 0;
   for (;;) {
-    // Between the tokens of a generation the next run comes at once; otherwise sleep.
-    seen = await_change(generation_, seen, spins_for(2));
+    seen = await_change(generation_, seen, spins_);  // between two tokens the next run comes soon
     if (stop_.load(std::memory_order_acquire)) return;
-    (*body_)({index, static_cast<int>(workers_.size()) + 1});
-    barrier();
+    run_part(index);
+    if (finished_.fetch_add(1) + 1 == static_cast<uint32_t>(size_ - 1)) finished_.notify_all();
   }
 }
 

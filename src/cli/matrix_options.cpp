@@ -58,7 +58,7 @@ nlohmann::json manifest_of(const MatrixRun& run, const MatrixOptions& options, c
   for (const isolate::Experiment& experiment : run.request.experiments) {
     info.experiments.push_back(isolate::to_json(experiment));
   }
-  return trace::make_manifest(run.engine, info);
+  return trace::make_manifest(*run.engine, info);
 }
 
 }  // namespace
@@ -118,9 +118,10 @@ MatrixRun record_matrix(const MatrixOptions& options, const Context& context,
   for (const std::string& fault : options.inject) {
     request.faults.push_back(isolate::parse_fault(fault, model.config.n_layer));
   }
-  MatrixRun run{load_engine(options.common, context.environment, std::move(model)), std::move(request),
-                options.out, nullptr, nullptr};
-  isolate::Matrix matrix(run.engine, run.request);
+  MatrixRun run{
+      std::unique_ptr<Engine>(new Engine(load_engine(options.common, context.environment, std::move(model)))),
+      std::move(request), options.out, nullptr, nullptr};
+  isolate::Matrix matrix(*run.engine, run.request);
 
   const nlohmann::json manifest = manifest_of(run, options, context);
   if (!run.directory.empty()) {

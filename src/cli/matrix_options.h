@@ -29,7 +29,7 @@ std::vector<int> parse_layers(const std::string& text, int64_t n_layer);
 
 /// A loaded engine and a recorded matrix.
 struct MatrixRun {
-  Engine engine;
+  std::unique_ptr<Engine> engine;
   isolate::MatrixRequest request;
   std::string directory;
   std::unique_ptr<trace::BundleWriter> writer;

@@ -17,14 +17,10 @@ int64_t row_stride(const Buffer& buffer, int64_t n_pos) {
 
 int64_t row_count(const Buffer& buffer, int64_t rows) {
   switch (buffer.rows) {
-    case RowsOf::block:
-      return rows;
-    case RowsOf::last:
-      return 1;
-    case RowsOf::scores:
-      return rows * buffer.cols;  // cols holds n_head
-    case RowsOf::constant:
-      return 1;
+    case RowsOf::block: return rows;
+    case RowsOf::last: return 1;
+    case RowsOf::scores: return rows * buffer.cols;  // cols holds n_head
+    case RowsOf::constant: return 1;
   }
   return 0;
 }
@@ -39,7 +35,7 @@ void Executor::reserve(const Plan& plan, int64_t rows, int64_t n_pos) {
     const int64_t bytes = row_stride(buffer, n_pos) * row_count(buffer, rows);
     if (memory_[i].size() < bytes) memory_[i] = AlignedBytes(bytes);
   }
-  const int64_t scratch = round_up(n_pos, 16) * 4 * pool_.size();
+  const int64_t scratch = attention_scratch_floats(n_pos) * 4 * pool_.size();
   if (scratch_.size() < scratch) scratch_ = AlignedBytes(scratch);
 }
 
@@ -82,8 +78,8 @@ void Executor::bind(const Plan& plan, int64_t rows, int64_t position, KvCache& c
     args.position = position;
     args.block_rows = rows;
     args.params = op.params;
-    const int64_t scratch_stride = round_up(n_pos, 16) * 4;
-    args.scratch = {scratch_.data(), pool_.size(), n_pos, scratch_stride, Format::f32};
+    const int64_t scratch = attention_scratch_floats(n_pos);
+    args.scratch = {scratch_.data(), pool_.size(), scratch, scratch * 4, Format::f32};
     args.launch = &launches_[static_cast<size_t>(op.launch_of)];
   }
 }

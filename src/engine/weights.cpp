@@ -45,7 +45,7 @@ Weights::Weights(const Model& model, ThreadPool& pool) : rope_turns_(make_rope_t
     }
     const int64_t k = static_cast<int64_t>(tensor->dims[0]);
     const int64_t n = static_cast<int64_t>(tensor->dims[1]);
-    PackedWeight packed = make_packed(tensor->type, n, k);
+    PackedWeight packed = plan_pack(tensor->type, tensor->data, n, k);
     pool.run([&](Part part) {
       const Part::Range panels = part.of(packed.panels());
       pack_panels(packed, tensor->data, panels.begin, panels.end);

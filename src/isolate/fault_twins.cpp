@@ -26,9 +26,11 @@ PackedWeight column_major(const PackedWeight& weight) {
 void dequantize(const View& in, int64_t row, int64_t k, float* out) {
   const std::byte* data = in.raw_row(row);
   if (in.format == Format::q8_block32) {
-    const int8_t* q = reinterpret_cast<const int8_t*>(data);
-    const float* d = reinterpret_cast<const float*>(data + (k + kBlock - 1) / kBlock * kBlock);
-    for (int64_t i = 0; i < k; ++i) out[i] = static_cast<float>(q[i]) * d[i / kBlock];
+    const ActivationBlock* blocks = reinterpret_cast<const ActivationBlock*>(data);
+    for (int64_t i = 0; i < k; ++i) {
+      const ActivationBlock& block = blocks[i / kBlock];
+      out[i] = static_cast<float>(block.q[i % kBlock]) * block.d;
+    }
   } else if (in.format == Format::bf16) {
     const uint16_t* x = reinterpret_cast<const uint16_t*>(data);
     for (int64_t i = 0; i < k; ++i) out[i] = bf16_to_f32(x[i]);

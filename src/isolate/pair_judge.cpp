@@ -14,20 +14,16 @@ namespace {
 int64_t heads_of(Stage stage, const trace::Event& event, const Model* model) {
   switch (stage) {
     case Stage::qk:
-    case Stage::softmax:
-      return event.shape.size() == 3 ? event.shape[1] : 1;
+    case Stage::softmax: return event.shape.size() == 3 ? event.shape[1] : 1;
     case Stage::q:
     case Stage::q_norm:
     case Stage::q_rope:
-    case Stage::pv:
-      return model == nullptr ? 1 : model->config.n_head;
+    case Stage::pv: return model == nullptr ? 1 : model->config.n_head;
     case Stage::k:
     case Stage::k_norm:
     case Stage::k_rope:
-    case Stage::v:
-      return model == nullptr ? 1 : model->config.n_head_kv;
-    default:
-      return 1;
+    case Stage::v: return model == nullptr ? 1 : model->config.n_head_kv;
+    default: return 1;
   }
 }
 

@@ -46,51 +46,29 @@ class StageOracle {
     if (layer_ >= config_.n_layer) return missing(fmt::format("layer {} in the model", layer_));
     if (position() < 0) return missing("its position");
     switch (stage_) {
-      case x_in:
-        return layer_ == 0 ? embed() : previous_x_out();
-      case attn_norm:
-        return norm(x_in, weights().attn_norm);
-      case q:
-        return matmul(attn_norm, weights().q);
-      case k:
-        return matmul(attn_norm, weights().k);
-      case v:
-        return matmul(attn_norm, weights().v);
+      case x_in: return layer_ == 0 ? embed() : previous_x_out();
+      case attn_norm: return norm(x_in, weights().attn_norm);
+      case q: return matmul(attn_norm, weights().q);
+      case k: return matmul(attn_norm, weights().k);
+      case v: return matmul(attn_norm, weights().v);
       case q_norm:
-      case k_norm:
-        return missing("an oracle of this stage (no model of this build has it)");
-      case q_rope:
-        return rope(q, config_.n_head);
-      case k_rope:
-        return rope(k, config_.n_head_kv);
-      case kv_write:
-        return kv_write_row();
-      case qk:
-        return scores();
-      case softmax:
-        return softmax_row();
-      case pv:
-        return pv_row();
-      case attn_out:
-        return matmul(pv, weights().attn_out);
-      case x_attn:
-        return add(x_in, attn_out);
-      case ffn_norm:
-        return norm(x_attn, weights().ffn_norm);
-      case gate:
-        return matmul(ffn_norm, weights().gate);
-      case up:
-        return matmul(ffn_norm, weights().up);
-      case act:
-        return activation();
-      case down:
-        return matmul(act, weights().down);
-      case x_out:
-        return add(x_attn, down);
-      case final_norm:
-        return norm(x_out, context_.model.output_norm, last_layer());
-      case logits:
-        return matmul(final_norm, context_.model.output);
+      case k_norm: return missing("an oracle of this stage (no model of this build has it)");
+      case q_rope: return rope(q, config_.n_head);
+      case k_rope: return rope(k, config_.n_head_kv);
+      case kv_write: return kv_write_row();
+      case qk: return scores();
+      case softmax: return softmax_row();
+      case pv: return pv_row();
+      case attn_out: return matmul(pv, weights().attn_out);
+      case x_attn: return add(x_in, attn_out);
+      case ffn_norm: return norm(x_attn, weights().ffn_norm);
+      case gate: return matmul(ffn_norm, weights().gate);
+      case up: return matmul(ffn_norm, weights().up);
+      case act: return activation();
+      case down: return matmul(act, weights().down);
+      case x_out: return add(x_attn, down);
+      case final_norm: return norm(x_out, context_.model.output_norm, last_layer());
+      case logits: return matmul(final_norm, context_.model.output);
     }
     return std::nullopt;
   }
@@ -128,9 +106,9 @@ class StageOracle {
   }
 
   std::optional<Expected> embed() {
-    const size_t position = static_cast<size_t>(position());
-    if (position >= context_.tokens.size()) return missing("the token at its position");
-    const int32_t id = context_.tokens[position];
+    const size_t at = static_cast<size_t>(position());
+    if (at >= context_.tokens.size()) return missing("the token at its position");
+    const int32_t id = context_.tokens[at];
     return oracle::embed(*context_.model.token_embd, std::span(&id, 1));
   }
 

@@ -1,10 +1,10 @@
 #pragma once
-// What a kernel is: a plain function over views, registered in a table with its op, weight type, route, shape and
-// ISA. No globals, no environment, no allocation.
+// What a kernel is: a plain function over views, registered in a table with its op, weight type, route, shape
+// and ISA. No globals, no environment, no allocation.
 //
-// The contract (docs/architecture.md, "Kernels and bitwise invariance"): for one op, route and weight type, every
-// output element has one fixed order of roundings, whatever the number of rows S, the thread count, the position
-// in the batch, GEMM or GEMV, and the ISA. Tests demand equality of bits.
+// The contract (docs/architecture.md, "Kernels and bitwise invariance"): for one op, route and weight type,
+// every output element has one fixed order of roundings, whatever the number of rows S, the thread count, the
+// position in the batch, GEMM or GEMV, and the ISA. Tests demand equality of bits.
 
 #include <array>
 #include <cstddef>
@@ -32,7 +32,8 @@ enum class OpKind {
   qk,          // in0 q_rope, cache; out [S * n_head, n_pos]: scores * scale; positions > own one are -inf
   softmax,     // in0 [S * n_head, n_pos]; out same
   pv,          // in0 softmax, cache; out [S, n_head*head_dim]
-  attention,   // in0 q_rope, cache; out as pv; the same bits as qk, softmax, pv in turn; scratch is params' own
+  attention,   // in0 q_rope, cache; out as pv; the same bits as qk, softmax, pv in turn; scratch is params'
+               // own
   add,         // in0 + in1
   silu_mul,    // silu(in0) * in1
 };
@@ -71,7 +72,8 @@ struct KvView {
   int64_t head_dim = 0;
 };
 
-/// What the op that ran says of itself: filled by the kernel, read by record ops, never copied from a request.
+/// What the op that ran says of itself: filled by the kernel, read by record ops, never copied from a
+/// request.
 struct Launch {
   const char* kernel = nullptr;  // the name compiled into the kernel that ran
   uint32_t count = 0;            // how often it has run since the buffer was made
@@ -79,10 +81,10 @@ struct Launch {
 
 struct OpParams {
   float eps = 0;
-  float scale = 1;               // of qk
+  float scale = 1;  // of qk
   int64_t n_head = 0;
   int64_t head_dim = 0;
-  int64_t rope_dims = 0;         // dims of a head that are rotated (the first ones), even
+  int64_t rope_dims = 0;              // dims of a head that are rotated (the first ones), even
   const float* rope_turns = nullptr;  // [rope_dims / 2][2]: high and low part of frequency / (2 pi), in turns
 };
 
@@ -91,11 +93,16 @@ struct KernelArgs {
   View out{};
   const PackedWeight* weight = nullptr;  // of matmul and embed
   KvView cache{};
-  int64_t position = 0;  // of row 0
+  int64_t position = 0;    // of the block's row 0
+  int64_t block_rows = 1;  // S of the block (a view may hold fewer rows: the last one, for logits)
   OpParams params{};
-  View scratch{};        // one row per thread, for attention
+  View scratch{};  // one row of attention_scratch_floats() per thread, for attention
   Launch* launch = nullptr;
 };
+
+/// Floats of scratch that a thread needs for attention over n_pos positions. A kernel makes do with one row
+/// of n_pos rounded up to 16, but then handles one query at a time.
+constexpr int64_t attention_scratch_floats(int64_t n_pos) { return 8 * ((n_pos + 15) / 16 * 16); }
 
 using KernelFn = void (*)(const KernelArgs& args, Part part);
 
@@ -128,7 +135,8 @@ struct KernelQuery {
   Format activation = Format::f32;  // of quantize: the format to make
 };
 
-/// The kernel that answers the query, or nullptr with the reason in `why` (no such kernel, or features missing).
+/// The kernel that answers the query, or nullptr with the reason in `why` (no such kernel, or features
+/// missing).
 const KernelInfo* find_kernel(const KernelQuery& query, std::string* why);
 
 }  // namespace greta

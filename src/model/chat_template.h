@@ -1,5 +1,7 @@
 #pragma once
-// Chat formats by family, recognised by marks in the model's own template (tokenizer.chat_template).
+// Chat formats by family, recognised by marks in the model's own template (tokenizer.chat_template). GRETA
+// does not run the template: it knows the families' formats, and reads from the template's text what differs
+// within a family (a default system message, spaces around marks, trimming).
 
 #include <span>
 #include <string>
@@ -15,11 +17,21 @@ struct ChatMessage {
 };
 
 /// The prompt for `messages` with the assistant's turn opened, in the format of the family that the template
-/// belongs to. Throws an input Error when the file has no template or its family is not known; the message lists
-/// the known ones.
+/// belongs to. It has no BOS: Tokenizer::encode() puts it first where the model wants one. Throws an input
+/// Error when the file has no template or its family is not known (the message lists the known ones), and for
+/// a role that is none of the three or a system message that is not the first where the family has a place
+/// for it only there.
 std::string apply_chat_template(const Gguf& file, std::span<const ChatMessage> messages);
+
+/// The same for a family by its name, with a template's text to read the details from (may be empty).
+std::string apply_chat_family(std::string_view family, std::string_view template_text, const Gguf& file,
+                              std::span<const ChatMessage> messages);
 
 /// The family's name ("chatml", "llama3", "gemma", ...) of a template's text, or "" when it is not known.
 std::string_view chat_family(std::string_view template_text);
+
+/// The family of a model: by its template, or, without one, by the turn marks among its tokens (base models
+/// have them too). "" when neither tells.
+std::string_view chat_family(const Gguf& file);
 
 }  // namespace greta

@@ -25,7 +25,7 @@ using GgufValue = std::variant<uint64_t, int64_t, double, bool, std::string_view
 
 /// An array of scalars or strings. Elements are decoded on demand: the file is the storage.
 struct GgufArray {
-  uint32_t element_type = 0;              // GGUF's value type id
+  uint32_t element_type = 0;  // GGUF's value type id
   uint64_t count = 0;
   std::span<const std::byte> bytes;       // the elements as stored
   std::vector<std::string_view> strings;  // filled when the elements are strings
@@ -35,7 +35,8 @@ struct GgufTensor {
   std::string_view name;
   TensorType type = TensorType::f32;
   int n_dims = 0;
-  std::array<uint64_t, 4> dims{1, 1, 1, 1};  // GGUF order: dims[0] is the contiguous one (K of a weight matrix)
+  // GGUF order: dims[0] is the contiguous one (K of a weight matrix); 1 beyond n_dims.
+  std::array<uint64_t, 4> dims{1, 1, 1, 1};
   std::span<const std::byte> data;
 };
 
@@ -43,7 +44,8 @@ class Gguf {
  public:
   /// Maps and checks the whole header; tensor data is not touched. Throws an input Error.
   static Gguf open(const std::string& path);
-  /// The same on bytes in memory (tests, fuzzers); `label` stands for the path in messages. `bytes` must outlive it.
+  /// The same on bytes in memory (tests, fuzzers); `label` stands for the path in messages. `bytes` must
+  /// outlive it.
   static Gguf parse(std::span<const std::byte> bytes, std::string label);
 
   const std::string& path() const { return path_; }
@@ -56,7 +58,8 @@ class Gguf {
   const GgufValue* find(std::string_view key) const;
   const GgufTensor* find_tensor(std::string_view name) const;
 
-  // Typed look-ups: nullopt when the key is absent; an input Error when it has another type or is out of range.
+  // Typed look-ups: nullopt when the key is absent; an input Error when it has another type or is out of
+  // range.
   std::optional<uint64_t> find_uint(std::string_view key, uint64_t max) const;
   std::optional<double> find_float(std::string_view key) const;
   std::optional<bool> find_bool(std::string_view key) const;
@@ -72,7 +75,9 @@ class Gguf {
   uint32_t version_ = 0;
   std::vector<std::pair<std::string_view, GgufValue>> metadata_;
   std::vector<GgufTensor> tensors_;
-  // Look-up tables are the implementer's choice.
+  // Indices into the two lists, sorted by name.
+  std::vector<uint32_t> key_order_;
+  std::vector<uint32_t> tensor_order_;
 };
 
 }  // namespace greta

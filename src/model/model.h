@@ -1,6 +1,6 @@
 #pragma once
-// A model: its hyperparameters and its weights by role, checked against each other. Data, no behaviour: how it is
-// computed is the planner's business (engine/planner.h).
+// A model: its hyperparameters and its weights by role, checked against each other. Data, no behaviour: how
+// it is computed is the planner's business (engine/planner.h).
 
 #include <cstdint>
 #include <string>
@@ -20,12 +20,12 @@ struct ModelConfig {
   int64_t n_head_kv = 0;
   int64_t head_dim = 0;
   int64_t n_vocab = 0;
-  int64_t n_ctx = 0;         // the context that the model was trained for
+  int64_t n_ctx = 0;  // the context that the model was trained for
   double norm_eps = 0;
   double rope_base = 0;
-  int64_t rope_dims = 0;     // rotated dims of a head, even
-  bool rope_adjacent = true; // pairs (2i, 2i+1); false: halves (NeoX)
-  bool tied_output = false;  // logits use the embedding table
+  int64_t rope_dims = 0;      // rotated dims of a head, even
+  bool rope_adjacent = true;  // pairs (2i, 2i+1); false: halves (NeoX)
+  bool tied_output = false;   // logits use the embedding table
 };
 
 /// The weights of one layer; names in GGUF: blk.N.<role>.weight. nullptr where the model has none.
@@ -50,9 +50,9 @@ struct Model {
   std::vector<LayerWeights> layers;
 };
 
-/// Binds and checks: known architecture, every hyperparameter in range and in agreement with the others, every tensor
-/// present, of a known weight type and of the shape that the hyperparameters demand. Throws an input Error naming the
-/// key or tensor, what it is and what it must be.
+/// Binds and checks: known architecture, every hyperparameter in range and in agreement with the others,
+/// every tensor present, of a known weight type and of the shape that the hyperparameters demand. Throws an
+/// input Error naming the key or tensor, what it is and what it must be.
 Model bind_model(Gguf file);
 
 inline Model open_model(const std::string& path) { return bind_model(Gguf::open(path)); }

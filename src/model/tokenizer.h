@@ -30,8 +30,9 @@ class Tokenizer {
   /// model's header asks for one. Invalid UTF-8 is tokenized byte by byte, never refused.
   std::vector<TokenId> encode(std::string_view text, bool add_bos, bool parse_special = true) const;
 
-  /// The bytes of the ids joined; `show_special` prints special tokens as their text. Throws an input Error for an
-  /// id outside the vocabulary.
+  /// The bytes of the ids joined, less the space that SentencePiece models put before the text, so that
+  /// decode() undoes encode() wherever the vocabulary has a token for every byte; `show_special` prints
+  /// special tokens as their text. Throws an input Error for an id outside the vocabulary.
   std::string decode(std::span<const TokenId> ids, bool show_special = true) const;
 
   /// The bytes that one token adds to the output (streaming); empty for special tokens unless `show_special`.

@@ -1,7 +1,8 @@
 #pragma once
-// The oracle: every stage recomputed in f64 from its recorded inputs and the GGUF's weights, with the rounding-error
-// bound of each element. It shares no code with the kernels (own dequantisation, norm, RoPE, softmax), and applies
-// the roundings that the kernel declares, and only those. docs/numerics.md derives each bound, with its source.
+// The oracle: every stage recomputed in f64 from its recorded inputs and the GGUF's weights, with the
+// rounding-error bound of each element. It shares no code with the kernels (own dequantisation, norm, RoPE,
+// softmax), and applies the roundings that the kernel declares, and only those. docs/numerics.md derives each
+// bound, with its source.
 
 #include <cstdint>
 #include <span>
@@ -9,6 +10,7 @@
 
 #include "base/rounding.h"
 #include "model/gguf.h"
+#include "numerics/bounds.h"
 
 namespace greta {
 
@@ -25,8 +27,10 @@ namespace oracle {
 Expected matmul(const GgufTensor& weight, std::span<const float> x, int64_t rows, const Roundings& roundings,
                 const GgufTensor* bias = nullptr);
 
-/// x * rsqrt(mean(x^2) + eps) * w, by rows of `weight`'s length.
-Expected rms_norm(std::span<const float> x, const GgufTensor& weight, double eps);
+/// x * rsqrt(mean(x^2) + eps) * w, by rows of `weight`'s length. `sum_lanes`: in how many interleaved partial
+/// sums the squares are added (ours: 16); 1 for an engine whose order is unknown.
+Expected rms_norm(std::span<const float> x, const GgufTensor& weight, double eps,
+                  int sum_lanes = bounds::kRowSumLanes);
 
 /// Rotates pairs of the first rope_dims of every head; row r is at `position + r`. Pair i turns by
 /// position * base^(-2i / rope_dims). `adjacent`: pairs (2i, 2i+1), else halves (i, i + rope_dims/2).
@@ -34,19 +38,22 @@ struct RopeShape {
   int64_t heads = 1, head_dim = 1, rope_dims = 1;
   double base = 10000;
   bool adjacent = true;
+  double angle_rounding = 0;  // relative error of the angle: 0 for ours (high + low part, in turns), about 3
+                              // * 2^-24 for an engine that multiplies position and frequency in f32
 };
 Expected rope(std::span<const float> x, const RopeShape& shape, int64_t position);
 
-/// Attention of query rows at positions `position + r` over `n_pos` cached positions. Caches are [n_pos, n_head_kv *
-/// head_dim] in position order, as read back (already rounded to the cache's format).
+/// Attention of query rows at positions `position + r` over `n_pos` cached positions. Caches are [n_pos,
+/// n_head_kv * head_dim] in position order, as read back (already rounded to the cache's format).
 struct AttentionShape {
   int64_t n_head = 1, n_head_kv = 1, head_dim = 1;
   double scale = 1;
 };
 /// [rows * n_head, n_pos]; masked positions are -inf with bound 0.
-Expected qk(std::span<const float> q, std::span<const float> keys, const AttentionShape& shape, int64_t position);
-/// By rows of `n_pos`; -inf scores give 0.
-Expected softmax(std::span<const float> scores, int64_t n_pos);
+Expected qk(std::span<const float> q, std::span<const float> keys, const AttentionShape& shape,
+            int64_t position);
+/// By rows of `n_pos`; -inf scores give 0. `sum_lanes` as in rms_norm.
+Expected softmax(std::span<const float> scores, int64_t n_pos, int sum_lanes = bounds::kRowSumLanes);
 /// [rows, n_head * head_dim]; positions beyond the row's own are not read.
 Expected pv(std::span<const float> weights, std::span<const float> values, const AttentionShape& shape,
             int64_t position);
@@ -57,7 +64,7 @@ Expected kv_write(std::span<const float> k_rope, std::span<const float> v, Forma
 Expected add(std::span<const float> a, std::span<const float> b);
 /// silu(gate) * up
 Expected silu_mul(std::span<const float> gate, std::span<const float> up);
-/// The embedding row of each token id.
+/// The embedding row of each token id, as f32 (one rounding at most); bound 0.
 Expected embed(const GgufTensor& table, std::span<const int32_t> ids);
 
 }  // namespace oracle

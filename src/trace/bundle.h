@@ -16,12 +16,14 @@ namespace greta::trace {
 
 inline constexpr const char* kBundleSchema = "greta.trace/1";
 
-/// Writes a bundle as a run goes on: each event is a flushed line, so that an interrupted run is readable; kept data
-/// of a run reach the disk with end_run() as one more safetensors file. Equal data are stored once (by hash).
+/// Writes a bundle as a run goes on: each event is a flushed line, so that an interrupted run is readable;
+/// kept data of a run reach the disk with end_run() as one more safetensors file. Equal data are stored once
+/// (by hash).
 class BundleWriter {
  public:
-  /// Creates `directory` and manifest.json. An input Error when it exists (unless `force`, which removes the bundle's
-  /// own files and nothing else) or can't be made; what it can't write later is a machine Error (disk full).
+  /// Creates `directory` and manifest.json. An input Error when it exists (unless `force`, which removes the
+  /// bundle's own files and nothing else) or can't be made; what it can't write later is a machine Error
+  /// (disk full).
   BundleWriter(const std::string& directory, bool force, const nlohmann::json& manifest);
   ~BundleWriter();  // keeps what was recorded: as end_run(), but never throws
   BundleWriter(const BundleWriter&) = delete;
@@ -43,7 +45,7 @@ class BundleWriter {
 
 /// A bundle in memory, however it came there.
 struct Bundle {
-  std::string path;                // for messages
+  std::string path;  // for messages
   nlohmann::json manifest;
   std::vector<Event> events;
   std::vector<std::string> notes;  // what is missing: "events.jsonl ends in the middle of line 812"
@@ -52,9 +54,9 @@ struct Bundle {
   std::map<std::string, std::vector<float>> tensors;  // by hash
 };
 
-/// Reads a directory or .tgz. Input Errors: no such bundle, no manifest, a newer schema, an event that is not as the
-/// format says (file, line, field), a tensor that the file does not hold or whose size or hash differ. A last line
-/// without its end is no error (an interrupted run): it becomes a note.
+/// Reads a directory or .tgz. Input Errors: no such bundle, no manifest, a newer schema, an event that is not
+/// as the format says (file, line, field), a tensor that the file does not hold or whose size or hash differ.
+/// A last line without its end is no error (an interrupted run): it becomes a note.
 Bundle read_bundle(const std::string& path);
 
 }  // namespace greta::trace

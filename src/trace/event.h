@@ -13,9 +13,9 @@
 namespace greta::trace {
 
 /// Phases by their public names.
-inline constexpr const char* kPrefill = "prefill";            // all recorded rows of the prompt
-inline constexpr const char* kPrefillLast = "prefill_last";   // the last prompt token's row
-inline constexpr const char* kDecode0 = "decode0";            // the first S = 1 step
+inline constexpr const char* kPrefill = "prefill";           // all recorded rows of the prompt
+inline constexpr const char* kPrefillLast = "prefill_last";  // the last prompt token's row
+inline constexpr const char* kDecode0 = "decode0";           // the first S = 1 step
 
 struct Event {
   std::string cell;        // "E0/p4_sys"
@@ -23,16 +23,16 @@ struct Event {
   std::string prompt_id;   // "p4_sys"
   std::string phase;       // kPrefillLast, ...
   int layer = kNoLayer;
-  std::string stage;       // name(Stage), or a name that another engine uses
+  std::string stage;               // name(Stage), or a name that another engine uses
   std::vector<int64_t> positions;  // [first, last], or a list when there are more or fewer than two
   std::vector<int64_t> shape;
-  std::string dtype = "f32";       // of the recorded values
-  std::string route;       // "matrix", "vector"; "" for stages that are no projection
-  std::string kernel;      // as the op that ran wrote it
+  std::string dtype = "f32";  // of the recorded values
+  std::string route;          // "matrix", "vector"; "" for stages that are no projection
+  std::string kernel;         // as the op that ran wrote it
   uint64_t launches = 0;
-  std::string hash;        // XXH3-128 of the bytes, hex
+  std::string hash;  // XXH3-128 of the bytes, hex
   Summary summary;
-  std::string file;        // safetensors file and key of the data; empty when it was not kept
+  std::string file;  // safetensors file and key of the data; empty when it was not kept
   std::string tensor;
 };
 

@@ -1,0 +1,36 @@
+# Completion of greta for bash: commands, their options (asked of the program itself), and the values of some.
+
+_greta_options() {
+  "$1" "$2" --help 2>/dev/null | sed -nE 's/^ +(-[^ ]*).*/\1/p' | tr ',' '\n'
+}
+
+_greta() {
+  local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]} words
+  COMPREPLY=()
+  if [[ $COMP_CWORD -eq 1 ]]; then
+    words=$("${COMP_WORDS[0]}" --help 2>/dev/null | sed -n '/^Subcommands:/,/^$/s/^  \([a-z]*\) .*/\1/p')
+    mapfile -t COMPREPLY < <(compgen -W "$words --help --version" -- "$current")
+    return
+  fi
+  case $previous in
+    -m | --model | --in) words= ;;
+    --out) mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    --device) words="cpu" ;;
+    --isa) words="scalar avx2 avx512" ;;
+    --kv) words="f32 f16" ;;
+    --tensors) words="none first all" ;;
+    --phase) words="prefill decode" ;;
+    --experiments) words="E0,E1,E2,E3,E4 E0 E1 E2 E3 E4" ;;
+    --prompts) words="p0_short p4_sys p5_ba p6_long" ;;
+    --layers) words="all 0" ;;
+    *) [[ $current != -* ]] || words=$(_greta_options "${COMP_WORDS[0]}" "$command") ;;
+  esac
+  if [[ -n ${words:-} ]]; then
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+  else
+    mapfile -t COMPREPLY < <(compgen -f -- "$current")
+    compopt -o filenames 2>/dev/null
+  fi
+}
+
+complete -F _greta greta

@@ -1,0 +1,310 @@
+// qk, softmax, pv, and attention: the three fused, tile by tile, with the same functions and so the same
+// bits.
+//   score(p)  = scale * (chain of FMAs over the head's dims in order, lanes are positions); -inf beyond the
+//   own position weight(p) = exp(score - max) * (1 / sum); the sum runs in 16 lanes (position p in lane p mod
+//   16), then the fixed tree out(d)    = chain of FMAs over the positions in order, the own one last; later
+//   slots are never read into a sum
+// A row's bits don't depend on how many positions other rows see: masked weights are +0 and add nothing.
+
+#include "kernels/cpu/common.h"
+#include "kernels/math.h"
+
+namespace greta::GRETA_ISA {
+namespace {
+
+constexpr float kMasked = -__builtin_inff();
+
+struct CacheF32 {
+  static inline __attribute__((always_inline)) f32x16 read(const std::byte* base, int64_t index, int n = 16) {
+    return load_upto(reinterpret_cast<const float*>(base) + index, n);
+  }
+};
+
+struct CacheF16 {
+  static inline __attribute__((always_inline)) f32x16 read(const std::byte* base, int64_t index, int n = 16) {
+    if (n == 16) return load_f16(base + index * 2);
+    uint16_t padded[16] = {};
+    __builtin_memcpy(padded, base + index * 2, static_cast<size_t>(n) * 2);
+    return load_f16(padded);
+  }
+};
+
+/// The queries that share a kv head: query i is head g * group + i % group of row i / group.
+struct Queries {
+  const KernelArgs& args;
+  int64_t kv_head, group;
+
+  Queries(const KernelArgs& a, int64_t g) : args(a), kv_head(g), group(a.params.n_head / a.cache.n_head_kv) {}
+  int64_t head(int64_t i) const { return kv_head * group + i % group; }
+  int64_t own(int64_t i) const { return args.position + i / group; }  // its position: the last one it sees
+};
+
+/// Scores of kRows queries from `first` for kBlocks * 16 positions from `position`, of which `n` are stored.
+template <class Cache, int kRows, int kBlocks>
+inline __attribute__((always_inline)) void score_tile(const Queries& queries, int64_t first, int64_t position,
+                                                      float* out, int64_t out_stride, int64_t n) {
+  const KvView& kv = queries.args.cache;
+  const int64_t head_dim = kv.head_dim;
+  const float* q[kRows];
+  for (int r = 0; r < kRows; ++r) {
+    q[r] = queries.args.in[0].row((first + r) / queries.group) + queries.head(first + r) * head_dim;
+  }
+  f32x16 acc[kRows][kBlocks];
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+    for (int b = 0; b < kBlocks; ++b) acc[r][b] = f32x16(0.0f);
+  }
+  const int64_t at = (queries.kv_head * (kv.capacity / 16) + position / 16) * head_dim * 16;
+  for (int64_t d = 0; d < head_dim; ++d) {
+    f32x16 key[kBlocks];
+#pragma GCC unroll 16
+    for (int b = 0; b < kBlocks; ++b) key[b] = Cache::read(kv.keys, at + (b * head_dim + d) * 16);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+      const f32x16 qd = broadcast(q[r] + d);
+#pragma GCC unroll 16
+      for (int b = 0; b < kBlocks; ++b) acc[r][b] = fma(key[b], qd, acc[r][b]);
+    }
+  }
+  const f32x16 scale(queries.args.params.scale), masked(kMasked);
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+    const int64_t seen = queries.own(first + r) + 1 - position;
+#pragma GCC unroll 16
+    for (int b = 0; b < kBlocks; ++b) {
+      // A selection, not an addition: slots that nobody wrote may hold NaN.
+      const int64_t here = seen - b * 16;
+      const mask16 visible = first_lanes(here > 16 ? 16 : here < 0 ? 0 : static_cast<int>(here));
+      const int64_t room = n - b * 16;
+      store_upto(out + r * out_stride + b * 16, select(visible, acc[r][b] * scale, masked),
+                 room > 16 ? 16 : static_cast<int>(room));
+    }
+  }
+}
+
+/// Scores of kRows queries for positions [0, n).
+template <class Cache, int kRows>
+void score_rows(const Queries& queries, int64_t first, float* out, int64_t out_stride, int64_t n) {
+  constexpr int kBlocks = kAttentionSums / kRows < 1   ? 1
+                          : kAttentionSums / kRows > 4 ? 4
+                                                       : kAttentionSums / kRows;
+  const int64_t seen = smaller(n, queries.own(first + kRows - 1) + 1);  // of the last row, which sees most
+  int64_t p = 0;
+  for (; p + kBlocks * 16 <= seen; p += kBlocks * 16) {
+    score_tile<Cache, kRows, kBlocks>(queries, first, p, out + p, out_stride, n - p);
+  }
+  for (; p < seen; p += 16) score_tile<Cache, kRows, 1>(queries, first, p, out + p, out_stride, n - p);
+  for (int r = 0; r < kRows; ++r) {
+    for (int64_t i = p; i < n; ++i) out[r * out_stride + i] = kMasked;
+  }
+}
+
+/// `rows` queries in tiles of kRows, then halves of it.
+template <class Cache, int kRows>
+void score_all(const Queries& queries, int64_t first, int64_t rows, float* out, int64_t out_stride,
+               int64_t n) {
+  int64_t r = 0;
+  for (; r + kRows <= rows; r += kRows) {
+    score_rows<Cache, kRows>(queries, first + r, out + r * out_stride, out_stride, n);
+  }
+  if constexpr (kRows > 1)
+    score_all<Cache, kRows / 2>(queries, first + r, rows - r, out + r * out_stride, out_stride, n);
+}
+
+inline __attribute__((always_inline)) float max_of(f32x16 a) {
+  float lanes[16];
+  store(lanes, a);
+  float top = lanes[0];
+  for (float x : lanes) top = top < x ? x : top;
+  return top;
+}
+
+/// Softmax of n scores; in and out may be the same.
+void softmax_row(const float* in, float* out, int64_t n) {
+  f32x16 top(kMasked);
+  for (int64_t i = 0; i < n; i += 16) {
+    const f32x16 v = load_upto(in + i, lanes_left(n, i), kMasked);
+    top = select(less(top, v), v, top);
+  }
+  const f32x16 most(max_of(top));
+  f32x16 sums(0.0f);
+  for (int64_t i = 0; i < n; i += 16) {
+    const int left = lanes_left(n, i);
+    const f32x16 e = math::exp(load_upto(in + i, left, kMasked) - most);
+    sums = sums + e;
+    store_upto(out + i, e, left);
+  }
+  const f32x16 inverse(1.0f / sum_tree(sums));
+  for (int64_t i = 0; i < n; i += 16) {
+    const int left = lanes_left(n, i);
+    store_upto(out + i, load_upto(out + i, left) * inverse, left);
+  }
+}
+
+/// Adds positions [begin, end) to kVectors * 16 dims (of which `n` exist) of kRows outputs.
+template <class Cache, int kRows, int kVectors>
+inline __attribute__((always_inline)) void mix_tile(const KvView& kv, int64_t value_at, int64_t begin,
+                                                    int64_t end, const float* const (&weights)[kRows],
+                                                    float* const (&out)[kRows], int n) {
+  f32x16 acc[kRows][kVectors];
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) acc[r][v] = begin == 0 ? f32x16(0.0f) : load_upto(out[r] + v * 16, n);
+  }
+  for (int64_t p = begin; p < end; ++p) {
+    f32x16 value[kVectors];
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v)
+      value[v] = Cache::read(kv.values, value_at + p * kv.head_dim + v * 16, n);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+      const f32x16 w = broadcast(weights[r] + p);
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v) acc[r][v] = fma(value[v], w, acc[r][v]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) store_upto(out[r] + v * 16, acc[r][v], n);
+  }
+}
+
+/// All dims of kRows outputs, positions [begin, end).
+template <class Cache, int kRows>
+void mix_dims(const Queries& queries, int64_t begin, int64_t end, const float* const (&weights)[kRows],
+              float* const (&out)[kRows]) {
+  const KvView& kv = queries.args.cache;
+  const int64_t first = queries.kv_head * kv.capacity * kv.head_dim;
+  int64_t d = 0;
+  float* to[kRows];
+  for (; d + kMixVectors * 16 <= kv.head_dim; d += kMixVectors * 16) {
+    for (int r = 0; r < kRows; ++r) to[r] = out[r] + d;
+    mix_tile<Cache, kRows, kMixVectors>(kv, first + d, begin, end, weights, to, 16);
+  }
+  for (; d < kv.head_dim; d += 16) {
+    for (int r = 0; r < kRows; ++r) to[r] = out[r] + d;
+    mix_tile<Cache, kRows, 1>(kv, first + d, begin, end, weights, to, lanes_left(kv.head_dim, d));
+  }
+}
+
+/// out of `rows` queries from `first`; weights of query first + r start at weights + r * stride.
+template <class Cache, int kRows>
+void mix_all(const Queries& queries, int64_t first, int64_t rows, const float* weights, int64_t stride) {
+  const View& out = queries.args.out;
+  int64_t i = 0;
+  for (; i + kRows <= rows; i += kRows) {
+    const float* w[kRows];
+    float* to[kRows];
+    for (int r = 0; r < kRows; ++r) {
+      w[r] = weights + (i + r) * stride;
+      to[r] = out.row((first + i + r) / queries.group) +
+              queries.head(first + i + r) * queries.args.cache.head_dim;
+    }
+    const int64_t common = queries.own(first + i) + 1;  // of the first row, which sees least
+    mix_dims<Cache, kRows>(queries, 0, common, w, to);
+    for (int r = 1; r < kRows; ++r) {
+      const float* const one_w[1] = {w[r]};
+      float* const one_to[1] = {to[r]};
+      const int64_t seen = queries.own(first + i + r) + 1;
+      if (seen > common) mix_dims<Cache, 1>(queries, common, seen, one_w, one_to);
+    }
+  }
+  if constexpr (kRows > 1)
+    mix_all<Cache, kRows / 2>(queries, first + i, rows - i, weights + i * stride, stride);
+}
+
+/// The queries of an op cut into units of one kv head and at most `tile` queries; unit u belongs to thread u
+/// mod count, because later rows cost more.
+template <class Body>
+inline __attribute__((always_inline)) void for_units(const KernelArgs& args, int64_t rows, int64_t tile,
+                                                     Part part, Body body) {
+  const int64_t queries = rows * (args.params.n_head / args.cache.n_head_kv);
+  const int64_t tiles = (queries + tile - 1) / tile;
+  for (int64_t unit = part.index; unit < tiles * args.cache.n_head_kv; unit += part.count) {
+    const int64_t first = unit / args.cache.n_head_kv * tile;
+    body(Queries(args, unit % args.cache.n_head_kv), first, smaller(tile, queries - first));
+  }
+}
+
+template <class Cache>
+void qk_in(const KernelArgs& args, Part part) {
+  // The rows of one row's heads are not evenly spaced in `out` across rows of a kv head, so one query at a
+  // time goes out.
+  for_units(args, args.in[0].rows, kAttentionRows, part,
+            [&](const Queries& queries, int64_t first, int64_t rows) {
+              for (int64_t i = first; i < first + rows; ++i) {
+                float* out = args.out.row(i / queries.group * args.params.n_head + queries.head(i));
+                score_rows<Cache, 1>(queries, i, out, 0, args.out.cols);
+              }
+            });
+}
+
+template <class Cache>
+void pv_in(const KernelArgs& args, Part part) {
+  for_units(
+      args, args.out.rows, kAttentionRows, part, [&](const Queries& queries, int64_t first, int64_t rows) {
+        for (int64_t i = first; i < first + rows; ++i) {
+          const float* weights = args.in[0].row(i / queries.group * args.params.n_head + queries.head(i));
+          mix_all<Cache, 1>(queries, i, 1, weights, 0);
+        }
+      });
+}
+
+template <class Cache>
+void attention_in(const KernelArgs& args, Part part) {
+  const int64_t rows = args.in[0].rows, group = args.params.n_head / args.cache.n_head_kv;
+  const int64_t stride = (args.position + rows + 15) / 16 * 16;
+  int64_t tile = smaller(kAttentionRows, args.scratch.cols / stride);
+  // Few queries: smaller tiles, so that every thread has some.
+  if ((rows * group + tile - 1) / tile * args.cache.n_head_kv < 2 * part.count || tile < 1) tile = 1;
+  float* scores = args.scratch.row(part.index);
+  for_units(args, rows, tile, part, [&](const Queries& queries, int64_t first, int64_t count) {
+    const int64_t n = queries.own(first + count - 1) + 1;
+    score_all<Cache, kAttentionRows>(queries, first, count, scores, stride, n);
+    for (int64_t r = 0; r < count; ++r) softmax_row(scores + r * stride, scores + r * stride, n);
+    mix_all<Cache, kMixRows>(queries, first, count, scores, stride);
+  });
+}
+
+void qk(const KernelArgs& args, Part part) {
+  stamp(args, part, GRETA_NAME("qk"));
+  args.cache.format == Format::f16 ? qk_in<CacheF16>(args, part) : qk_in<CacheF32>(args, part);
+}
+
+void softmax(const KernelArgs& args, Part part) {
+  stamp(args, part, GRETA_NAME("softmax"));
+  const Part::Range rows = part.of(args.out.rows);
+  for (int64_t r = rows.begin; r < rows.end; ++r)
+    softmax_row(args.in[0].row(r), args.out.row(r), args.out.cols);
+}
+
+void pv(const KernelArgs& args, Part part) {
+  stamp(args, part, GRETA_NAME("pv"));
+  args.cache.format == Format::f16 ? pv_in<CacheF16>(args, part) : pv_in<CacheF32>(args, part);
+}
+
+void attention(const KernelArgs& args, Part part) {
+  stamp(args, part, GRETA_NAME("attention"));
+  args.cache.format == Format::f16 ? attention_in<CacheF16>(args, part) : attention_in<CacheF32>(args, part);
+}
+
+constexpr KernelEntry entry(const char* name, OpKind op, KernelFn run) {
+  return {name, op, kNoType, false, Route::vector, Shape::gemm, {}, run};
+}
+
+constexpr KernelEntry kEntries[] = {
+    entry(GRETA_NAME("qk"), OpKind::qk, qk),
+    entry(GRETA_NAME("softmax"), OpKind::softmax, softmax),
+    entry(GRETA_NAME("pv"), OpKind::pv, pv),
+    entry(GRETA_NAME("attention"), OpKind::attention, attention),
+};
+
+}  // namespace
+
+extern const KernelList kAttentionKernels;
+const KernelList kAttentionKernels{kEntries, sizeof(kEntries) / sizeof(kEntries[0])};
+
+}  // namespace greta::GRETA_ISA

@@ -1,0 +1,46 @@
+#pragma once
+// What every kernel file needs. Before it, a file defines
+//   GRETA_ISA   the namespace of its lanes (scalar, avx2, avx512)
+//   GRETA_UNIT  the unit's name in its kernels' names ("avx512", "avx512vnni", ...)
+// and includes its lanes. Kernels live in an unnamed namespace: nothing of them is shared between ISAs.
+
+#include "kernels/cpu/kernel_list.h"
+
+namespace greta::GRETA_ISA {
+namespace {
+
+#define GRETA_NAME(rest) "cpu." GRETA_UNIT "." rest
+
+/// An entry of the table for a matmul kernel <shape>_<type>.
+#define GRETA_MATMUL_ENTRY(type, shape, route, roundings)                                          \
+  KernelEntry {                                                                                    \
+    GRETA_NAME(#shape "." #type), OpKind::matmul, static_cast<int>(TensorType::type), true, route, \
+        Shape::shape, roundings, shape##_##type                                                    \
+  }
+
+inline __attribute__((always_inline)) void stamp(const KernelArgs& args, Part part, const char* name) {
+  if (part.index != 0 || args.launch == nullptr) return;
+  args.launch->kernel = name;
+  ++args.launch->count;
+}
+
+inline __attribute__((always_inline)) int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/// Lanes left of `total` from `at`, at most 16.
+inline __attribute__((always_inline)) int lanes_left(int64_t total, int64_t at) {
+  return static_cast<int>(smaller(16, total - at));
+}
+
+inline __attribute__((always_inline)) f32x16 load_upto(const float* p, int n, float fill = 0) {
+  return n == 16 ? load(p) : load_n(p, n, fill);
+}
+inline __attribute__((always_inline)) void store_upto(float* p, f32x16 x, int n) {
+  if (n == 16) {
+    store(p, x);
+  } else {
+    store_n(p, x, n);
+  }
+}
+
+}  // namespace
+}  // namespace greta::GRETA_ISA

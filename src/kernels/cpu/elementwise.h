@@ -1,0 +1,256 @@
+// Row-wise ops: rope_table, embed, quantize, rms_norm, rope, kv_write, add, silu_mul. Threads share the rows.
+
+#include "kernels/cpu/common.h"
+#include "kernels/math.h"
+
+namespace greta::GRETA_ISA {
+namespace {
+
+/// out [S, head_dim]: cos, sin of the pair's angle at position + row, interleaved; (1, 0) for dims that don't
+/// turn. The angle in turns is position * (high + low): the product's rounding error is recovered by FMA and
+/// the whole turns are dropped exactly, so the angle is good to 2^-26 of a quarter turn at any position up to
+/// 2^20.
+void rope_table(const KernelArgs& args, Part part) {
+  stamp(args, part, GRETA_NAME("rope_table"));
+  const Part::Range rows = part.of(args.out.rows);
+  const int64_t dims = args.params.rope_dims;
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    float* out = args.out.row(r);
+    const f32x16 position(static_cast<float>(args.position + r));
+    for (int64_t i = 0; i < args.params.head_dim; i += 16) {
+      const int n = lanes_left(args.params.head_dim, i);
+      f32x16 cos(1.0f), sin(0.0f);
+      const int turning = static_cast<int>(i < dims ? smaller(16, dims - i) : 0);
+      if (turning > 0) {
+        const f32x16 turns = load_upto(args.params.rope_turns + i, turning);
+        const f32x16 high = dup_even(turns), low = dup_odd(turns);
+        const f32x16 angle = position * high;
+        const f32x16 error = fma(position, high, f32x16(0.0f) - angle);
+        const auto sc = math::sin_cos_turns(angle, fma(position, low, error));
+        const mask16 turns_here = first_lanes(turning);
+        cos = select(turns_here, sc.cos, cos);
+        sin = select(turns_here, sc.sin, sin);
+      }
+      store_upto(out + i, even_odd(cos, sin), n);
+    }
+  }
+}
+
+/// Rows of the weight by token id. A gather of single bytes: the same code in every build (unpack_row).
+inline __attribute__((always_inline)) void gather_rows(const KernelArgs& args, Part part) {
+  const Part::Range rows = part.of(args.out.rows);
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    int32_t id;
+    __builtin_memcpy(&id, args.in[0].raw_row(r), 4);
+    unpack_row(*args.weight, id, args.out.row(r));
+  }
+}
+
+#define GRETA_EMBED(type)                                \
+  void embed_##type(const KernelArgs& args, Part part) { \
+    stamp(args, part, GRETA_NAME("embed." #type));       \
+    gather_rows(args, part);                             \
+  }
+GRETA_EMBED(f32)
+GRETA_EMBED(f16)
+GRETA_EMBED(bf16)
+GRETA_EMBED(q4_0)
+GRETA_EMBED(q4_1)
+GRETA_EMBED(q5_0)
+GRETA_EMBED(q5_1)
+GRETA_EMBED(q8_0)
+#undef GRETA_EMBED
+
+/// Integers nearest to x / d within +-127; 0 where the quotient is no number.
+inline __attribute__((always_inline)) i32x16 quantized(f32x16 x, f32x16 d) {
+  f32x16 q = x / d;
+  q = select(is_number(q), q, f32x16(0.0f));
+  q = select(less(q, f32x16(-127.0f)), f32x16(-127.0f), q);
+  q = select(less(f32x16(127.0f), q), f32x16(127.0f), q);
+  return round_to_i32(q);
+}
+
+void quantize_q8(const KernelArgs& args, Part part) {
+  stamp(args, part, GRETA_NAME("quantize.q8_block32"));
+  const Part::Range rows = part.of(args.out.rows);
+  const int64_t k = args.in[0].cols;
+  const i32x16 magnitude = set_i32(0x7fffffff);
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    const float* x = args.in[0].row(r);
+    ActivationBlock* out = reinterpret_cast<ActivationBlock*>(args.out.raw_row(r));
+    for (int64_t b = 0; b < k / kBlock; ++b) {
+      const f32x16 low = load(x + b * kBlock), high = load(x + b * kBlock + 16);
+      // As integers, magnitudes are ordered like the floats, and NaN is above all.
+      const int32_t top = max_lane(max(bits(low) & magnitude, bits(high) & magnitude));
+      const float d = __builtin_bit_cast(float, top) / 127.0f;
+      const i32x16 q_low = quantized(low, f32x16(d)), q_high = quantized(high, f32x16(d));
+      store_low8(out[b].q, q_low);
+      store_low8(out[b].q + 16, q_high);
+      const int32_t sum = sum_lanes(q_low + q_high);
+      out[b].d = d;
+      out[b].s = d * static_cast<float>(sum);
+      out[b].sum = sum;
+      out[b].pad = 0;
+    }
+  }
+}
+
+/// bf16 bits in the low half of each lane: nearest even, NaN quiet.
+inline __attribute__((always_inline)) i32x16 to_bf16(f32x16 x) {
+  const i32x16 wide = bits(x);
+  const i32x16 odd = shr<16>(wide) & set_i32(1);
+  const i32x16 rounded = shr<16>(wide + set_i32(0x7fff) + odd);
+  return select(is_number(x), rounded, shr<16>(wide) | set_i32(0x40));
+}
+
+void quantize_bf16(const KernelArgs& args, Part part) {
+  stamp(args, part, GRETA_NAME("quantize.bf16"));
+  const Part::Range rows = part.of(args.out.rows);
+  const int64_t k = args.in[0].cols;
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    const float* x = args.in[0].row(r);
+    uint16_t* out = reinterpret_cast<uint16_t*>(args.out.raw_row(r));
+    int64_t i = 0;
+    for (; i + 16 <= k; i += 16) store_low16(out + i, to_bf16(load(x + i)));
+    if (i == k) continue;
+    uint16_t tail[16];
+    store_low16(tail, to_bf16(load_n(x + i, lanes_left(k, i))));  // lanes beyond k are zero: the padding
+    for (int j = 0; i + j < (k + 1) / 2 * 2; ++j) out[i + j] = tail[j];
+  }
+}
+
+/// (x * r) * w with r = 1 / sqrt(sum(x^2) / K + eps). The sum runs in 16 lanes (element k in lane k mod 16,
+/// FMAs in order), then by the fixed tree.
+void rms_norm(const KernelArgs& args, Part part) {
+  stamp(args, part, GRETA_NAME("rms_norm"));
+  const Part::Range rows = part.of(args.out.rows);
+  const int64_t k = args.in[0].cols;
+  const float* w = args.in[1].row(0);
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    const float* x = args.in[0].row(r);
+    float* out = args.out.row(r);
+    f32x16 squares(0.0f);
+    for (int64_t i = 0; i < k; i += 16) {
+      const f32x16 v = load_upto(x + i, lanes_left(k, i));
+      squares = fma(v, v, squares);
+    }
+    const float mean = sum_tree(squares) / static_cast<float>(k);
+    const f32x16 scale(1.0f / __builtin_sqrtf(mean + args.params.eps));
+    for (int64_t i = 0; i < k; i += 16) {
+      const int n = lanes_left(k, i);
+      store_upto(out + i, (load_upto(x + i, n) * scale) * load_upto(w + i, n), n);
+    }
+  }
+}
+
+/// Turns adjacent pairs (x, y) of every head by the table's (cos, sin): (x cos - y sin, y cos + x sin), each
+/// as one product, then one FMA.
+void rope(const KernelArgs& args, Part part) {
+  stamp(args, part, GRETA_NAME("rope"));
+  const Part::Range rows = part.of(args.out.rows);
+  const int64_t dims = args.params.rope_dims, head_dim = args.params.head_dim;
+  const i32x16 even_sign = bits(even_odd(f32x16(-0.0f), f32x16(0.0f)));
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    const float* table = args.in[1].row(r);
+    for (int64_t h = 0; h + head_dim <= args.in[0].cols; h += head_dim) {
+      const float* x = args.in[0].row(r) + h;
+      float* out = args.out.row(r) + h;
+      for (int64_t i = 0; i < dims; i += 16) {
+        const int n = lanes_left(dims, i);
+        const f32x16 v = load_upto(x + i, n), cs = load_upto(table + i, n);
+        const f32x16 cross = from_bits(bits(swap_pairs(v) * dup_odd(cs)) ^ even_sign);
+        store_upto(out + i, fma(v, dup_even(cs), cross), n);
+      }
+      for (int64_t i = dims; i < head_dim; ++i) out[i] = x[i];
+    }
+  }
+}
+
+/// One value into the cache, in the cache's format.
+inline __attribute__((always_inline)) void put(std::byte* base, Format format, int64_t index, float value) {
+  if (format == Format::f32) {
+    reinterpret_cast<float*>(base)[index] = value;
+    return;
+  }
+  alignas(32) uint16_t half[16];
+  store_f16(half, f32x16(value));
+  reinterpret_cast<uint16_t*>(base)[index] = half[0];
+}
+
+void kv_write(const KernelArgs& args, Part part) {
+  stamp(args, part, GRETA_NAME("kv_write"));
+  const KvView& kv = args.cache;
+  const Part::Range heads = part.of(args.in[0].rows * kv.n_head_kv);
+  for (int64_t unit = heads.begin; unit < heads.end; ++unit) {
+    const int64_t r = unit / kv.n_head_kv, h = unit % kv.n_head_kv, p = args.position + r;
+    const float* key = args.in[0].row(r) + h * kv.head_dim;
+    const float* value = args.in[1].row(r) + h * kv.head_dim;
+    const int64_t first_key = (h * (kv.capacity / 16) + p / 16) * kv.head_dim * 16 + p % 16;
+    for (int64_t d = 0; d < kv.head_dim; ++d) put(kv.keys, kv.format, first_key + d * 16, key[d]);
+    const int64_t first_value = (h * kv.capacity + p) * kv.head_dim;
+    for (int64_t d = 0; d < kv.head_dim; ++d) put(kv.values, kv.format, first_value + d, value[d]);
+  }
+}
+
+void add(const KernelArgs& args, Part part) {
+  stamp(args, part, GRETA_NAME("add"));
+  const Part::Range rows = part.of(args.out.rows);
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    for (int64_t i = 0; i < args.out.cols; i += 16) {
+      const int n = lanes_left(args.out.cols, i);
+      const f32x16 sum = load_upto(args.in[0].row(r) + i, n) + load_upto(args.in[1].row(r) + i, n);
+      store_upto(args.out.row(r) + i, sum, n);
+    }
+  }
+}
+
+/// silu(in0) * in1
+void silu_mul(const KernelArgs& args, Part part) {
+  stamp(args, part, GRETA_NAME("silu_mul"));
+  const Part::Range rows = part.of(args.out.rows);
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    for (int64_t i = 0; i < args.out.cols; i += 16) {
+      const int n = lanes_left(args.out.cols, i);
+      const f32x16 gate = load_upto(args.in[0].row(r) + i, n);
+      store_upto(args.out.row(r) + i, math::silu(gate) * load_upto(args.in[1].row(r) + i, n), n);
+    }
+  }
+}
+
+constexpr KernelEntry row_op(const char* name, OpKind op, KernelFn run, Roundings roundings = {}) {
+  return {name, op, kNoType, false, Route::vector, Shape::gemm, roundings, run};
+}
+#define GRETA_EMBED_ENTRY(type)                                                                          \
+  KernelEntry {                                                                                          \
+    GRETA_NAME("embed." #type), OpKind::embed, static_cast<int>(TensorType::type), false, Route::vector, \
+        Shape::gemm, Roundings{}, embed_##type                                                           \
+  }
+
+constexpr KernelEntry kEntries[] = {
+    row_op(GRETA_NAME("rope_table"), OpKind::rope_table, rope_table),
+    row_op(GRETA_NAME("quantize.q8_block32"), OpKind::quantize, quantize_q8,
+           {Format::f32, Format::f32, Format::q8_block32}),
+    row_op(GRETA_NAME("quantize.bf16"), OpKind::quantize, quantize_bf16,
+           {Format::f32, Format::f32, Format::bf16}),
+    row_op(GRETA_NAME("rms_norm"), OpKind::rms_norm, rms_norm),
+    row_op(GRETA_NAME("rope"), OpKind::rope, rope),
+    row_op(GRETA_NAME("kv_write"), OpKind::kv_write, kv_write),
+    row_op(GRETA_NAME("add"), OpKind::add, add),
+    row_op(GRETA_NAME("silu_mul"), OpKind::silu_mul, silu_mul),
+    GRETA_EMBED_ENTRY(f32),
+    GRETA_EMBED_ENTRY(f16),
+    GRETA_EMBED_ENTRY(bf16),
+    GRETA_EMBED_ENTRY(q4_0),
+    GRETA_EMBED_ENTRY(q4_1),
+    GRETA_EMBED_ENTRY(q5_0),
+    GRETA_EMBED_ENTRY(q5_1),
+    GRETA_EMBED_ENTRY(q8_0),
+};
+#undef GRETA_EMBED_ENTRY
+
+}  // namespace
+
+extern const KernelList kElementwiseKernels;
+const KernelList kElementwiseKernels{kEntries, sizeof(kEntries) / sizeof(kEntries[0])};
+
+}  // namespace greta::GRETA_ISA

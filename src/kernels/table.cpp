@@ -1,0 +1,128 @@
+// The one table of kernels: what the ISA builds offer, with what each needs and what this machine lacks.
+
+#include <fmt/format.h>
+
+#include <vector>
+
+#include "kernels/cpu/kernel_list.h"
+#include "kernels/cpu_features.h"
+#include "kernels/kernel.h"
+
+namespace greta {
+namespace {
+
+constexpr const char* kAvx2 = "avx2 fma f16c";
+constexpr const char* kAvx512 = "avx2 fma f16c avx512f avx512bw avx512dq avx512vl";
+constexpr const char* kAvx512Vnni = "avx2 fma f16c avx512f avx512bw avx512dq avx512vl avx512vnni";
+constexpr const char* kAvx512Bf16 = "avx2 fma f16c avx512f avx512bw avx512dq avx512vl avx512bf16";
+
+void append(std::vector<KernelInfo>& table, const KernelList& list, Isa isa, const char* needs) {
+  const std::string missing = missing_features(needs);
+  for (int i = 0; i < list.count; ++i) {
+    const KernelEntry& entry = list.entries[i];
+    KernelInfo kernel{entry.name, entry.op, {}, {}, {}, isa, entry.roundings, entry.run, needs, missing};
+    if (entry.type != kNoType) kernel.weight_type = static_cast<TensorType>(entry.type);
+    if (entry.is_matmul) {
+      kernel.route = entry.route;
+      kernel.shape = entry.shape;
+    }
+    table.push_back(std::move(kernel));
+  }
+}
+
+std::vector<KernelInfo> make_table() {
+  std::vector<KernelInfo> table;
+  for (const KernelList* list :
+       {&avx512::kElementwiseKernels, &avx512::kAttentionKernels, &avx512::kVectorKernels}) {
+    append(table, *list, Isa::avx512, kAvx512);
+  }
+  append(table, avx512::kInt8Kernels, Isa::avx512, kAvx512Vnni);
+  append(table, avx512::kBf16Kernels, Isa::avx512, kAvx512Bf16);
+  for (const KernelList* list : {&avx2::kElementwiseKernels, &avx2::kAttentionKernels, &avx2::kVectorKernels,
+                                 &avx2::kInt8Kernels, &avx2::kBf16Kernels}) {
+    append(table, *list, Isa::avx2, kAvx2);
+  }
+  for (const KernelList* list : {&scalar::kElementwiseKernels, &scalar::kAttentionKernels,
+                                 &scalar::kVectorKernels, &scalar::kInt8Kernels, &scalar::kBf16Kernels}) {
+    append(table, *list, Isa::scalar, "");
+  }
+  return table;
+}
+
+std::string describe(const KernelQuery& query) {
+  std::string text = fmt::format("{} on {}", name(query.op), name(query.isa));
+  if (query.weight_type) text += fmt::format(", {} weights", name(*query.weight_type));
+  if (query.route) text += fmt::format(", {} route", name(*query.route));
+  if (query.shape) text += fmt::format(", {}", name(*query.shape));
+  if (query.op == OpKind::quantize) text += fmt::format(" to {}", name(query.activation));
+  return text;
+}
+
+bool answers(const KernelInfo& kernel, const KernelQuery& query) {
+  return kernel.op == query.op && kernel.isa == query.isa && kernel.weight_type == query.weight_type &&
+         kernel.route == query.route && kernel.shape == query.shape &&
+         (query.op != OpKind::quantize || kernel.roundings.output == query.activation);
+}
+
+}  // namespace
+
+std::string_view name(OpKind op) {
+  switch (op) {
+    case OpKind::rope_table: return "rope_table";
+    case OpKind::embed: return "embed";
+    case OpKind::quantize: return "quantize";
+    case OpKind::rms_norm: return "rms_norm";
+    case OpKind::matmul: return "matmul";
+    case OpKind::rope: return "rope";
+    case OpKind::kv_write: return "kv_write";
+    case OpKind::qk: return "qk";
+    case OpKind::softmax: return "softmax";
+    case OpKind::pv: return "pv";
+    case OpKind::attention: return "attention";
+    case OpKind::add: return "add";
+    case OpKind::silu_mul: return "silu_mul";
+  }
+  return "?";
+}
+
+std::string_view name(Route route) { return route == Route::vector ? "vector" : "matrix"; }
+
+std::string_view name(Shape shape) { return shape == Shape::gemm ? "gemm" : "gemv"; }
+
+std::string_view name(Isa isa) {
+  switch (isa) {
+    case Isa::scalar: return "scalar";
+    case Isa::avx2: return "avx2";
+    case Isa::avx512: return "avx512";
+  }
+  return "?";
+}
+
+std::span<const KernelInfo> kernel_table() {
+  static const std::vector<KernelInfo> table = make_table();
+  return table;
+}
+
+Isa best_isa() {
+  static const Isa best = missing_features(kAvx512).empty() ? Isa::avx512
+                          : missing_features(kAvx2).empty() ? Isa::avx2
+                                                            : Isa::scalar;
+  return best;
+}
+
+const KernelInfo* find_kernel(const KernelQuery& query, std::string* why) {
+  for (const KernelInfo& kernel : kernel_table()) {
+    if (!answers(kernel, query)) continue;
+    if (kernel.missing.empty()) return &kernel;
+    if (why) *why = fmt::format("{} needs {}, which this CPU lacks", kernel.name, kernel.missing);
+    return nullptr;
+  }
+  if (why) {
+    *why = query.op == OpKind::matmul && query.weight_type == TensorType::f32 && query.route == Route::matrix
+               ? "no unit of this CPU multiplies f32 in a matrix: f32 weights have the vector route only"
+               : fmt::format("no kernel for {}", describe(query));
+  }
+  return nullptr;
+}
+
+}  // namespace greta

@@ -1,0 +1,191 @@
+#include "model/bpe.h"
+
+#include <queue>
+
+#include "base/error.h"
+#include "model/gguf_cursor.h"
+#include "model/utf8.h"
+
+namespace greta {
+namespace {
+
+// GPT-2 writes bytes as printable characters: those of Latin-1 that are visible stand for themselves, the
+// other 68 bytes follow in order from U+0100 on.
+constexpr bool is_visible(int byte) {
+  return (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
+}
+
+constexpr int kAlphabetEnd = 0x100 + 68;  // one past the last character of the alphabet
+
+struct ByteAlphabet {
+  std::array<int, 256> code_points{};
+  std::array<int, kAlphabetEnd> bytes{};  // -1: not of the alphabet
+};
+
+constexpr ByteAlphabet make_alphabet() {
+  ByteAlphabet alphabet;
+  for (int& byte : alphabet.bytes) byte = -1;
+  int next = 0x100;
+  for (int byte = 0; byte < 256; ++byte) {
+    const int code_point = is_visible(byte) ? byte : next++;
+    alphabet.code_points[static_cast<size_t>(byte)] = code_point;
+    alphabet.bytes[static_cast<size_t>(code_point)] = byte;
+  }
+  return alphabet;
+}
+
+constexpr ByteAlphabet kAlphabet = make_alphabet();
+
+void append_letter(unsigned char byte, std::string& text) {
+  const int code_point = kAlphabet.code_points[byte];
+  if (code_point < 0x80) {
+    text += static_cast<char>(code_point);
+  } else {
+    text += static_cast<char>(0xc0 | (code_point >> 6));
+    text += static_cast<char>(0x80 | (code_point & 0x3f));
+  }
+}
+
+std::string letters_of(std::string_view bytes) {
+  std::string text;
+  for (const char byte : bytes) append_letter(static_cast<unsigned char>(byte), text);
+  return text;
+}
+
+const PreTokenizerKind& read_kind(const Gguf& file) {
+  const std::string_view name = file.find_string("tokenizer.ggml.pre").value_or("");
+  const PreTokenizerKind* kind = find_pre_tokenizer(name);
+  if (!kind) {
+    fail_input("{}: tokenizer.ggml.pre is '{}', a pre-tokenizer that GRETA does not know; known: {}",
+               file.path(), printable(name), known_pre_tokenizers());
+  }
+  return *kind;
+}
+
+uint64_t pair_key(TokenId left, TokenId right) {
+  return static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
+}
+
+}  // namespace
+
+Bpe::Bpe(const Gguf& file, const Vocab& vocab)
+    : vocab_(vocab), kind_(read_kind(file)), pre_tokenizer_(kind_) {
+  for (size_t byte = 0; byte < 256; ++byte) {
+    std::string letter;
+    append_letter(static_cast<unsigned char>(byte), letter);
+    byte_ids_[byte] = vocab.find(letter).value_or(-1);
+  }
+  read_merges(file);
+}
+
+void Bpe::read_merges(const Gguf& file) {
+  const GgufArray* merges = file.find_strings("tokenizer.ggml.merges");
+  if (!merges) fail_input("{}: tokenizer.ggml.merges is missing: a gpt2 tokenizer needs it", file.path());
+  merges_.reserve(merges->strings.size());
+  for (size_t i = 0; i < merges->strings.size(); ++i) {
+    const std::string_view merge = merges->strings[i];
+    const size_t space = merge.find(' ', 1);
+    if (merge.empty() || space == std::string_view::npos || space + 1 == merge.size()) {
+      fail_input("{}: tokenizer.ggml.merges[{}] is '{}'; expected two tokens with a space between them",
+                 file.path(), i, printable(merge));
+    }
+    const std::string_view left = merge.substr(0, space), right = merge.substr(space + 1);
+    const auto id = [&](std::string_view text) {
+      const auto found = vocab_.find(text);
+      if (!found)
+        fail_input("{}: tokenizer.ggml.merges[{}] needs '{}', which is not a token", file.path(), i,
+                   printable(text));
+      return *found;
+    };
+    const TokenId left_id = id(left), right_id = id(right);
+    // Every merge makes a longer text, so merging ends: no cycle can be written down.
+    const TokenId result = id(std::string(left).append(right));
+    merges_.try_emplace(pair_key(left_id, right_id), Merge{static_cast<uint32_t>(i), result});
+  }
+}
+
+const Bpe::Merge* Bpe::find_merge(TokenId left, TokenId right) const {
+  if (left < 0 || right < 0) return nullptr;
+  const auto found = merges_.find(pair_key(left, right));
+  return found == merges_.end() ? nullptr : &found->second;
+}
+
+/// A link of the chain of symbols that a word still has. id -1: a byte without a token, which merges with
+/// nothing.
+struct Bpe::Symbol {
+  TokenId id;
+  int32_t previous, next;  // -1 at the ends
+  bool alive = true;
+};
+
+/// A merge that was possible when it was noted.
+struct Bpe::Candidate {
+  uint32_t rank;
+  int32_t left, right;  // symbols
+  TokenId left_id, right_id, result;
+  /// Lowest rank first, then leftmost.
+  bool operator<(const Candidate& other) const {
+    return rank != other.rank ? rank > other.rank : left > other.left;
+  }
+};
+
+void Bpe::encode_word(std::string_view word, std::vector<TokenId>& ids) const {
+  if (kind_.ignore_merges) {
+    if (const auto whole = vocab_.find(letters_of(word))) return ids.push_back(*whole);
+  }
+  std::vector<Symbol> symbols;
+  symbols.reserve(word.size());
+  const auto count = static_cast<int32_t>(word.size());
+  for (int32_t i = 0; i < count; ++i) {
+    const auto byte = static_cast<unsigned char>(word[static_cast<size_t>(i)]);
+    symbols.push_back({byte_ids_[byte], i - 1, i + 1 < count ? i + 1 : -1});
+  }
+  const auto at = [&](int32_t i) -> Symbol& { return symbols[static_cast<size_t>(i)]; };
+  std::priority_queue<Candidate> candidates;
+  const auto note = [&](int32_t left, int32_t right) {
+    if (left < 0 || right < 0) return;
+    if (const Merge* merge = find_merge(at(left).id, at(right).id)) {
+      candidates.push({merge->rank, left, right, at(left).id, at(right).id, merge->result});
+    }
+  };
+  for (int32_t i = 1; i < count; ++i) note(i - 1, i);
+  while (!candidates.empty()) {
+    const Candidate best = candidates.top();
+    candidates.pop();
+    Symbol &left = at(best.left), &right = at(best.right);
+    if (!left.alive || !right.alive || left.id != best.left_id || right.id != best.right_id)
+      continue;  // outdated
+    left.id = best.result;
+    left.next = right.next;
+    right.alive = false;
+    if (right.next >= 0) at(right.next).previous = best.left;
+    note(left.previous, best.left);
+    note(best.left, left.next);
+  }
+  for (int32_t i = count > 0 ? 0 : -1; i >= 0; i = at(i).next) {
+    if (at(i).id >= 0) ids.push_back(at(i).id);
+  }
+}
+
+void Bpe::encode(std::string_view text, std::vector<TokenId>& ids) const {
+  for (const auto word : pre_tokenizer_.split(text)) encode_word(word, ids);
+}
+
+std::string Bpe::bytes_of(std::string_view token_text) {
+  std::string bytes;
+  for (size_t at = 0; at < token_text.size();) {
+    const size_t length = utf8_length(token_text, at);
+    const auto lead = static_cast<unsigned char>(token_text[at]);
+    int code_point = lead;
+    if (length == 2)
+      code_point = (lead & 0x1f) << 6 | (static_cast<unsigned char>(token_text[at + 1]) & 0x3f);
+    if (length == 0 || length > 2 || code_point >= kAlphabetEnd) return std::string(token_text);
+    const int byte = kAlphabet.bytes[static_cast<size_t>(code_point)];
+    if (byte < 0) return std::string(token_text);
+    bytes += static_cast<char>(byte);
+    at += length;
+  }
+  return bytes;
+}
+
+}  // namespace greta

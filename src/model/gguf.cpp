@@ -1,0 +1,124 @@
+#include "model/gguf.h"
+
+#include <algorithm>
+#include <bit>
+#include <limits>
+#include <numeric>
+
+#include "model/gguf_cursor.h"
+#include "model/gguf_metadata.h"
+#include "model/gguf_tensors.h"
+
+namespace greta {
+namespace {
+
+constexpr uint64_t kDefaultAlignment = 32;
+constexpr uint64_t kSmallestAlignment = 8;  // by the specification; data of every type can be read at it
+constexpr uint64_t kLargestAlignment = 1 << 20;
+
+std::string_view text_at_start(std::span<const std::byte> bytes, size_t size) {
+  return {reinterpret_cast<const char*>(bytes.data()), std::min(size, bytes.size())};
+}
+
+void check_magic(std::span<const std::byte> bytes, std::string_view label) {
+  const std::string_view start = text_at_start(bytes, 64);
+  const std::string_view magic = start.substr(0, 4);
+  if (magic == "GGUF") return;
+  if (magic == "FUGG")
+    fail_input("{}: a big-endian GGUF file is not supported; convert it to little-endian", label);
+  if (magic == "lmgg" || magic == "fmgg" || magic == "tjgg") {
+    fail_input("{}: a GGML file from before GGUF; convert the model to GGUF", label);
+  }
+  if (start.starts_with("version https://git-lfs")) {
+    fail_input("{}: a Git LFS pointer instead of the model; fetch the model itself (git lfs pull)", label);
+  }
+  fail_input("{}: not a GGUF file: it starts with '{}' instead of 'GGUF'", label, printable(magic));
+}
+
+uint32_t read_version(GgufCursor& cursor, std::string_view label) {
+  const auto version = cursor.read<uint32_t>("the version");
+  if (version == 2 || version == 3) return version;
+  const uint32_t swapped = __builtin_bswap32(version);
+  if (swapped >= 1 && swapped <= 3) {
+    fail_input("{}: a big-endian GGUF file is not supported; convert it to little-endian", label);
+  }
+  fail_input("{}: GGUF version {} is not supported; GRETA reads versions 2 and 3, convert the model again",
+             label, version);
+}
+
+/// Indices of `items` sorted by name; an input Error when a name comes twice.
+template <class Items, class Name>
+std::vector<uint32_t> order_by_name(const Items& items, Name name_of, std::string_view label,
+                                    std::string_view what) {
+  std::vector<uint32_t> order(items.size());
+  std::iota(order.begin(), order.end(), 0u);
+  const auto less = [&](uint32_t a, uint32_t b) { return name_of(items[a]) < name_of(items[b]); };
+  std::sort(order.begin(), order.end(), less);
+  const auto same = [&](uint32_t a, uint32_t b) { return name_of(items[a]) == name_of(items[b]); };
+  const auto twice = std::adjacent_find(order.begin(), order.end(), same);
+  if (twice != order.end()) {
+    fail_input("{}: {} '{}' comes twice; the file is damaged", label, what,
+               printable(name_of(items[*twice])));
+  }
+  return order;
+}
+
+template <class Items, class Name>
+auto find_by_name(const Items& items, const std::vector<uint32_t>& order, Name name_of, std::string_view name)
+    -> decltype(items.data()) {
+  const auto found =
+      std::lower_bound(order.begin(), order.end(), name,
+                       [&](uint32_t i, std::string_view wanted) { return name_of(items[i]) < wanted; });
+  return found != order.end() && name_of(items[*found]) == name ? &items[*found] : nullptr;
+}
+
+constexpr auto kKeyOf = [](const auto& entry) { return entry.first; };
+constexpr auto kNameOf = [](const GgufTensor& tensor) { return tensor.name; };
+
+uint64_t read_alignment(const Gguf& file) {
+  constexpr std::string_view kKey = "general.alignment";
+  const uint64_t alignment =
+      file.find_uint(kKey, std::numeric_limits<uint64_t>::max()).value_or(kDefaultAlignment);
+  if (!std::has_single_bit(alignment) || alignment < kSmallestAlignment || alignment > kLargestAlignment) {
+    fail_input("{}: {} is {}; it must be a power of two from {} to {}", file.path(), kKey, alignment,
+               kSmallestAlignment, kLargestAlignment);
+  }
+  return alignment;
+}
+
+}  // namespace
+
+Gguf Gguf::open(const std::string& path) {
+  MappedFile file(path);
+  Gguf result = parse(file.bytes(), path);
+  result.file_ = std::move(file);
+  return result;
+}
+
+Gguf Gguf::parse(std::span<const std::byte> bytes, std::string label) {
+  Gguf result;
+  result.path_ = std::move(label);
+  result.bytes_ = bytes;
+  check_magic(bytes, result.path_);
+  GgufCursor cursor(bytes, result.path_);
+  cursor.take(4, "the magic");
+  result.version_ = read_version(cursor, result.path_);
+  const auto n_tensors = cursor.read<uint64_t>("the number of tensors");
+  const auto n_entries = cursor.read<uint64_t>("the number of metadata entries");
+  result.metadata_ = read_metadata(cursor, n_entries);
+  result.key_order_ = order_by_name(result.metadata_, kKeyOf, result.path_, "metadata key");
+  result.tensors_ = read_tensors(cursor, n_tensors, read_alignment(result), bytes);
+  result.tensor_order_ = order_by_name(result.tensors_, kNameOf, result.path_, "tensor");
+  return result;
+}
+
+const GgufValue* Gguf::find(std::string_view key) const {
+  const auto* entry = find_by_name(metadata_, key_order_, kKeyOf, key);
+  return entry == nullptr ? nullptr : &entry->second;
+}
+
+const GgufTensor* Gguf::find_tensor(std::string_view name) const {
+  return find_by_name(tensors_, tensor_order_, kNameOf, name);
+}
+
+}  // namespace greta

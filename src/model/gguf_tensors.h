@@ -1,0 +1,18 @@
+#pragma once
+// The tensor section of a GGUF header: names, shapes, types and where the data lies.
+
+#include <cstdint>
+#include <vector>
+
+#include "model/gguf.h"
+#include "model/gguf_cursor.h"
+
+namespace greta {
+
+/// Reads `count` tensor entries; their data are spans of `file`. `alignment` is a checked power of two.
+/// Throws an input Error for shapes whose size does not fit in 63 bits, unknown types, and data outside the
+/// file, unaligned or shared by two tensors.
+std::vector<GgufTensor> read_tensors(GgufCursor& cursor, uint64_t count, uint64_t alignment,
+                                     std::span<const std::byte> file);
+
+}  // namespace greta

@@ -1,0 +1,230 @@
+#include "model/hyperparameters.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <limits>
+
+#include "model/gguf_cursor.h"
+#include "model/gguf_metadata.h"
+
+namespace greta {
+namespace {
+
+// Far above every real model, far below what would overflow a product of two.
+constexpr uint64_t kMostLayers = 4096;
+constexpr uint64_t kMostHeads = 1 << 16;
+constexpr uint64_t kMostHeadDim = 1 << 16;
+constexpr uint64_t kMostWidth = 1 << 24;
+constexpr uint64_t kMostTokens = std::numeric_limits<int32_t>::max();  // token ids and positions are int32
+constexpr int64_t kDefaultContext = 2048;
+
+/// Reads the keys of one architecture in one file.
+class Keys {
+ public:
+  Keys(const Gguf& file, std::string_view prefix) : file_(file), prefix_(prefix) {}
+
+  std::string key(std::string_view suffix) const { return fmt::format("{}.{}", prefix_, suffix); }
+
+  /// An integer from 1 to `max`.
+  std::optional<int64_t> find_count(std::string_view suffix, uint64_t max) const {
+    const std::string full = key(suffix);
+    const auto value = file_.find_uint(full, max);
+    if (!value) return std::nullopt;
+    if (*value == 0) fail_input("{}: {} is 0; it must be from 1 to {}", file_.path(), full, max);
+    return static_cast<int64_t>(*value);
+  }
+
+  int64_t count(std::string_view suffix, uint64_t max) const {
+    return required(find_count(suffix, max), suffix);
+  }
+
+  /// The same, where some models give a list with a number for each layer: all must be equal.
+  std::optional<int64_t> find_count_of_layers(std::string_view suffix, uint64_t max, int64_t n_layer) const {
+    const std::string full = key(suffix);
+    const GgufValue* value = file_.find(full);
+    const auto* array = value == nullptr ? nullptr : std::get_if<GgufArray>(value);
+    if (array == nullptr) return find_count(suffix, max);
+    if (array->count != static_cast<uint64_t>(n_layer)) {
+      fail_input("{}: {} has {} numbers for {} layers", file_.path(), full, array->count, n_layer);
+    }
+    const auto numbers = *file_.find_ints(full);
+    if (std::any_of(numbers.begin(), numbers.end(), [&](int64_t n) { return n != numbers.front(); })) {
+      fail_input("{}: {} differs between layers, which is not supported yet", file_.path(), full);
+    }
+    if (numbers.front() < 1 || static_cast<uint64_t>(numbers.front()) > max) {
+      fail_input("{}: {} is {}; it must be from 1 to {}", file_.path(), full, numbers.front(), max);
+    }
+    return numbers.front();
+  }
+
+  int64_t count_of_layers(std::string_view suffix, uint64_t max, int64_t n_layer) const {
+    return required(find_count_of_layers(suffix, max, n_layer), suffix);
+  }
+
+  /// A float that is finite and above 0, also once it is rounded to f32.
+  std::optional<double> find_positive(std::string_view suffix) const {
+    const std::string full = key(suffix);
+    const auto value = file_.find_float(full);
+    if (!value) return std::nullopt;
+    const bool fits =
+        *value >= std::numeric_limits<float>::min() && *value <= std::numeric_limits<float>::max();
+    if (!fits) fail_input("{}: {} is {}; it must be a finite f32 above 0", file_.path(), full, *value);
+    return value;
+  }
+
+  double positive(std::string_view suffix) const { return required(find_positive(suffix), suffix); }
+
+ private:
+  template <class T>
+  T required(std::optional<T> value, std::string_view suffix) const {
+    if (!value) fail_input("{}: the metadata key {} is missing", file_.path(), key(suffix));
+    return *value;
+  }
+
+  const Gguf& file_;
+  std::string_view prefix_;
+};
+
+std::string model_name(const Gguf& file) {
+  const auto name = file.find_string("general.name");
+  if (name && !name->empty()) return printable(*name);
+  return std::filesystem::path(file.path()).filename().string();
+}
+
+void read_heads(const Gguf& file, const Keys& keys, ModelConfig& config) {
+  config.n_head = keys.count_of_layers("attention.head_count", kMostHeads, config.n_layer);
+  config.n_head_kv = keys.find_count_of_layers("attention.head_count_kv", kMostHeads, config.n_layer)
+                         .value_or(config.n_head);
+  if (config.n_head % config.n_head_kv != 0) {
+    fail_input("{}: {} is {}, which does not divide {}, {}", file.path(), keys.key("attention.head_count_kv"),
+               config.n_head_kv, keys.key("attention.head_count"), config.n_head);
+  }
+  const auto key_length = keys.find_count("attention.key_length", kMostHeadDim);
+  if (!key_length && config.n_embd % config.n_head != 0) {
+    fail_input("{}: {} is {}, which does not divide {}, {}", file.path(), keys.key("attention.head_count"),
+               config.n_head, keys.key("embedding_length"), config.n_embd);
+  }
+  config.head_dim = key_length.value_or(config.n_embd / config.n_head);
+  const auto value_length = keys.find_count("attention.value_length", kMostHeadDim);
+  if (value_length && *value_length != config.head_dim) {
+    fail_input("{}: {} is {}, but keys have {} dims; different lengths are not supported yet", file.path(),
+               keys.key("attention.value_length"), *value_length, config.head_dim);
+  }
+}
+
+void read_rope(const Gguf& file, const Keys& keys, const Architecture& architecture, ModelConfig& config) {
+  config.rope_adjacent = architecture.rope_adjacent;
+  config.rope_base = keys.find_positive("rope.freq_base").value_or(architecture.default_rope_base);
+  config.rope_dims = keys.find_count("rope.dimension_count", kMostHeadDim).value_or(config.head_dim);
+  if (config.rope_dims % 2 != 0 || config.rope_dims > config.head_dim) {
+    fail_input("{}: {} is {}; it must be even and at most the {} dims of a head", file.path(),
+               keys.key("rope.dimension_count"), config.rope_dims, config.head_dim);
+  }
+}
+
+int64_t read_vocabulary(const Gguf& file, const Keys& keys) {
+  const GgufTensor* table = file.find_tensor("token_embd.weight");
+  if (table == nullptr) fail_input("{}: the tensor token_embd.weight is missing", file.path());
+  const uint64_t rows = table->dims[1];
+  if (rows > kMostTokens) {
+    fail_input("{}: token_embd.weight has {} rows; at most {} are supported", file.path(), rows, kMostTokens);
+  }
+  const auto claimed = file.find_uint(keys.key("vocab_size"), std::numeric_limits<uint64_t>::max());
+  if (claimed && *claimed != rows) {
+    fail_input("{}: {} is {}, but token_embd.weight has {} rows", file.path(), keys.key("vocab_size"),
+               *claimed, rows);
+  }
+  const GgufArray* tokens = file.find_strings("tokenizer.ggml.tokens");
+  if (tokens != nullptr && tokens->count != rows) {
+    fail_input("{}: tokenizer.ggml.tokens has {} tokens, but token_embd.weight has {} rows", file.path(),
+               tokens->count, rows);
+  }
+  return static_cast<int64_t>(rows);
+}
+
+/// The value as a number, a bool as 0 or 1; nullopt when the key is absent.
+std::optional<double> find_number(const Gguf& file, std::string_view key) {
+  const GgufValue* value = file.find(key);
+  if (value == nullptr) return std::nullopt;
+  if (const auto* u = std::get_if<uint64_t>(value)) return static_cast<double>(*u);
+  if (const auto* i = std::get_if<int64_t>(value)) return static_cast<double>(*i);
+  if (const auto* d = std::get_if<double>(value)) return *d;
+  if (const auto* b = std::get_if<bool>(value)) return *b ? 1.0 : 0.0;
+  fail_input("{}: {} is {}; expected a number", file.path(), key, kind(*value));
+}
+
+void refuse_rope_scaling(const Gguf& file, const Keys& keys) {
+  const std::string type_key = keys.key("rope.scaling.type");
+  const auto type = file.find_string(type_key);
+  if (type && *type != "none") {
+    fail_input("{}: {} is '{}': RoPE scaling is not supported yet", file.path(), type_key, printable(*type));
+  }
+  const std::string factor_key = keys.key("rope.scaling.factor");
+  const auto factor = find_number(file, factor_key);
+  // Without a type, a factor means linear scaling; 0 and 1 mean none.
+  if (!type && factor && *factor != 0 && *factor != 1) {
+    fail_input("{}: {} is {}: RoPE scaling is not supported yet", file.path(), factor_key, *factor);
+  }
+}
+
+void refuse_sliding_window(const Gguf& file, const Keys& keys, uint64_t n_ctx) {
+  const std::string key = keys.key("attention.sliding_window");
+  const auto window = file.find_uint(key, std::numeric_limits<uint64_t>::max());
+  if (window && *window != 0 && *window < n_ctx) {
+    fail_input("{}: {} is {}, shorter than the context of {}: a sliding window is not supported yet",
+               file.path(), key, *window, n_ctx);
+  }
+}
+
+void refuse_other_kinds_of_file(const Gguf& file) {
+  const auto type = file.find_string("general.type");
+  if (type && *type != "model") {
+    fail_input("{}: general.type is '{}'; expected a model", file.path(), printable(*type));
+  }
+  const auto parts = file.find_uint("split.count", std::numeric_limits<uint64_t>::max());
+  if (parts && *parts > 1) {
+    fail_input("{}: one of {} parts of a split model; merge them into one file first", file.path(), *parts);
+  }
+}
+
+}  // namespace
+
+ModelConfig read_config(const Gguf& file, const Architecture& architecture) {
+  const Keys keys(file, architecture.name);
+  ModelConfig config;
+  config.architecture = architecture.name;
+  config.name = model_name(file);
+  config.n_layer = keys.count("block_count", kMostLayers);
+  config.n_embd = keys.count("embedding_length", kMostWidth);
+  config.n_ff = keys.count_of_layers("feed_forward_length", kMostWidth, config.n_layer);
+  read_heads(file, keys, config);
+  read_rope(file, keys, architecture, config);
+  config.norm_eps = keys.positive("attention.layer_norm_rms_epsilon");
+  config.n_ctx = keys.find_count("context_length", kMostTokens).value_or(kDefaultContext);
+  config.n_vocab = read_vocabulary(file, keys);
+  refuse_sliding_window(file, keys, static_cast<uint64_t>(config.n_ctx));
+  return config;
+}
+
+void refuse_unsupported(const Gguf& file, const Architecture& architecture) {
+  refuse_other_kinds_of_file(file);
+  const Keys keys(file, architecture.name);
+  refuse_rope_scaling(file, keys);
+  for (const RefusedKey& refused : architecture.refused_keys) {
+    const std::string key = keys.key(refused.key);
+    const auto value = find_number(file, key);
+    if (value && *value != refused.harmless) {
+      fail_input("{}: {} is {}; not supported yet: {}", file.path(), key, *value, refused.feature);
+    }
+  }
+  for (const GgufTensor& tensor : file.tensors()) {
+    for (const RefusedTensor& refused : architecture.refused_tensors) {
+      if (!matches(refused.pattern, tensor.name)) continue;
+      fail_input("{}: has the tensor {}; not supported yet: {}", file.path(), printable(tensor.name),
+                 refused.feature);
+    }
+  }
+}
+
+}  // namespace greta

@@ -1,0 +1,79 @@
+#include "model/prompt.h"
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/mapped_file.h"
+#include "model/chat_template.h"
+#include "model/utf8.h"
+
+namespace greta {
+namespace {
+
+struct BuiltIn {
+  std::string_view name, text;
+};
+
+// The same texts as prompts/*.txt (a test compares them): compiled in, so that an installed program has them.
+constexpr std::array<BuiltIn, 4> kBuiltIn{{
+    {"p0_short", "Hi"},
+    {"p4_sys",
+     "<|im_start|>system\nYou are a helpful assistant. Answer briefly.<|im_end|>\n"
+     "<|im_start|>user\nHi<|im_end|>\n"
+     "<|im_start|>assistant\n"},
+    {"p5_ba", "Write one short sentence about Buenos Aires."},
+    {"p6_long",
+     "The old port of La Boca wakes before the sun. Fishermen mend their nets while the first ferries "
+     "cross the dark water, and the smell of coffee drifts out of the corner bars where dock workers argue"
+     " about football. A painter sets up her easel beside the coloured houses, mixing the same blue that "
+     "her grandfather used for the doors of his ship. By nine o'clock the tourists arrive with cameras and"
+     " maps, and the street musicians tune their bandoneons. In the afternoon a storm rolls in from the "
+     "river; shutters close one after another, the colours fade to grey, and for an hour the only sound is"
+     " rain on tin roofs. When the sky clears, children run out to sail paper boats along the gutters, and"
+     " an old man sweeps the water from his doorstep, exactly as he has done every day for fifty years. At"
+     " night the lights of the bridge shine on the wet stones, the last tango ends, and the port goes back"
+     " to sleep until the fishermen return. Write a summary of this text in two sentences, and then list "
+     "the three most important colours that it mentions."},
+}};
+
+Prompt read_file(const std::string& path) {
+  const MappedFile file(path);
+  const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+  const size_t valid = utf8_valid_prefix(text);
+  if (valid != text.size()) fail_input("{}: not a UTF-8 text (byte {}): a prompt must be one", path, valid);
+  return {std::filesystem::path(path).stem().string(), std::string(text)};
+}
+
+}  // namespace
+
+std::vector<std::string_view> built_in_prompts() {
+  std::vector<std::string_view> names;
+  for (const BuiltIn& prompt : kBuiltIn) names.push_back(prompt.name);
+  return names;
+}
+
+Prompt load_prompt(const std::string& name_or_path) {
+  const auto found = std::ranges::find(kBuiltIn, name_or_path, &BuiltIn::name);
+  if (found != kBuiltIn.end()) return {name_or_path, std::string(found->text)};
+  std::error_code ignored;
+  if (!std::filesystem::exists(name_or_path, ignored)) {
+    fail_input("prompt '{}' is neither built in (p0_short, p4_sys, p5_ba, p6_long) nor a file", name_or_path);
+  }
+  return read_file(name_or_path);
+}
+
+Prompt load_prompt(const std::string& name_or_path, const Gguf& file) {
+  Prompt prompt = load_prompt(name_or_path);
+  if (name_or_path != "p4_sys") return prompt;
+  const std::string_view family = chat_family(file);
+  if (family.empty()) return prompt;
+  const std::array<ChatMessage, 2> messages{
+      {{"system", "You are a helpful assistant. Answer briefly."}, {"user", "Hi"}}};
+  const auto template_text = file.find_string("tokenizer.chat_template").value_or("");
+  prompt.text = apply_chat_family(family, template_text, file, messages);
+  return prompt;
+}
+
+}  // namespace greta

@@ -1,0 +1,28 @@
+#pragma once
+// The prompts that GRETA brings (those of B3.31), and prompts from files.
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/gguf.h"
+
+namespace greta {
+
+struct Prompt {
+  std::string id;    // the built-in name, or the stem of the file
+  std::string text;  // UTF-8, to be encoded with special tokens parsed and BOS where the model asks for it
+};
+
+/// Names of the built-in prompts: p0_short, p4_sys, p5_ba, p6_long.
+std::vector<std::string_view> built_in_prompts();
+
+/// A built-in prompt by its name, or the text of the UTF-8 file at a path, byte for byte (a last newline is
+/// kept). p4_sys is written in ChatML. Throws an input Error for what is neither, listing the built-in names,
+/// and for a file that is not UTF-8.
+Prompt load_prompt(const std::string& name_or_path);
+
+/// The same for a model: p4_sys is written in the model's own chat format, in ChatML where that is not known.
+Prompt load_prompt(const std::string& name_or_path, const Gguf& file);
+
+}  // namespace greta

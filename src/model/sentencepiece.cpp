@@ -1,0 +1,133 @@
+#include "model/sentencepiece.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <queue>
+
+#include "base/error.h"
+#include "model/utf8.h"
+
+namespace greta {
+namespace {
+
+constexpr std::string_view kSpace = "\u2581";
+
+std::string with_marked_spaces(std::string_view text) {
+  std::string marked;
+  marked.reserve(text.size() + text.size() / 2);
+  for (const char c : text) {
+    if (c == ' ')
+      marked += kSpace;
+    else
+      marked += c;
+  }
+  return marked;
+}
+
+}  // namespace
+
+SentencePiece::SentencePiece(const Gguf& file, const Vocab& vocab) : vocab_(vocab) {
+  const auto scores = file.find_floats("tokenizer.ggml.scores");
+  if (!scores) fail_input("{}: tokenizer.ggml.scores is missing: a llama tokenizer needs it", file.path());
+  if (scores->size() != static_cast<size_t>(vocab.size())) {
+    fail_input("{}: tokenizer.ggml.scores has {} elements, tokenizer.ggml.tokens {}", file.path(),
+               scores->size(), vocab.size());
+  }
+  scores_.reserve(scores->size());
+  for (const double score : *scores) {
+    if (std::isnan(score))
+      fail_input("{}: tokenizer.ggml.scores[{}] is not a number", file.path(), scores_.size());
+    scores_.push_back(static_cast<float>(score));
+  }
+  for (size_t byte = 0; byte < 256; ++byte) {
+    const char raw = static_cast<char>(byte);
+    auto id = vocab.find(fmt::format("<0x{:02X}>", byte));
+    if (!id && byte < 0x80) id = vocab.find(std::string_view(&raw, 1));
+    byte_ids_[byte] = id.value_or(-1);
+  }
+}
+
+/// A link of the chain of symbols that the text still has. size 0: merged into the one before.
+struct SentencePiece::Symbol {
+  size_t start, size;
+  int32_t previous, next;  // -1 at the ends
+};
+
+/// A merge that was possible when it was noted.
+struct SentencePiece::Candidate {
+  float score;
+  int32_t left, right;  // symbols
+  size_t size;          // of both
+  /// Best score first, then leftmost.
+  bool operator<(const Candidate& other) const {
+    return score != other.score ? score < other.score : left > other.left;
+  }
+};
+
+void SentencePiece::encode(std::string_view raw, std::vector<TokenId>& ids) const {
+  const std::string text = with_marked_spaces(raw);
+  std::vector<Symbol> symbols;
+  symbols.reserve(text.size());
+  for (size_t at = 0; at < text.size();) {
+    const size_t size = std::max<size_t>(utf8_length(text, at), 1);
+    const auto index = static_cast<int32_t>(symbols.size());
+    symbols.push_back({at, size, index - 1, at + size < text.size() ? index + 1 : -1});
+    at += size;
+  }
+  const auto at = [&](int32_t i) -> Symbol& { return symbols[static_cast<size_t>(i)]; };
+  std::priority_queue<Candidate> candidates;
+  const auto note = [&](int32_t left, int32_t right) {
+    if (left < 0 || right < 0) return;
+    const size_t size = at(left).size + at(right).size;
+    if (size > vocab_.longest()) return;
+    const auto id = vocab_.find(std::string_view(text).substr(at(left).start, size));
+    if (id) candidates.push({scores_[static_cast<size_t>(*id)], left, right, size});
+  };
+  for (int32_t i = 1; i < static_cast<int32_t>(symbols.size()); ++i) note(i - 1, i);
+  while (!candidates.empty()) {
+    const Candidate best = candidates.top();
+    candidates.pop();
+    Symbol &left = at(best.left), &right = at(best.right);
+    if (left.size == 0 || right.size == 0 || left.size + right.size != best.size) continue;  // outdated
+    left.size = best.size;
+    left.next = right.next;
+    right.size = 0;
+    if (right.next >= 0) at(right.next).previous = best.left;
+    note(left.previous, best.left);
+    note(best.left, left.next);
+  }
+  for (int32_t i = symbols.empty() ? -1 : 0; i >= 0; i = at(i).next) {
+    emit(std::string_view(text).substr(at(i).start, at(i).size), ids);
+  }
+}
+
+void SentencePiece::emit(std::string_view text, std::vector<TokenId>& ids) const {
+  if (const auto id = vocab_.find(text)) return ids.push_back(*id);
+  for (const char byte : text) {
+    const TokenId id = byte_ids_[static_cast<unsigned char>(byte)];
+    if (id >= 0)
+      ids.push_back(id);
+    else if (vocab_.unknown())
+      ids.push_back(*vocab_.unknown());
+  }
+}
+
+std::string SentencePiece::bytes_of(TokenId id) const {
+  const std::string_view text = vocab_.text(id);
+  if (vocab_.kind(id) == TokenKind::byte) {
+    const auto byte = std::ranges::find(byte_ids_, id);
+    if (byte != byte_ids_.end()) return std::string(1, static_cast<char>(byte - byte_ids_.begin()));
+  }
+  if (vocab_.kind(id) != TokenKind::normal) return std::string(text);
+  std::string bytes;
+  for (size_t at = 0; at < text.size();) {
+    const bool space = text.substr(at).starts_with(kSpace);
+    bytes += space ? ' ' : text[at];
+    at += space ? kSpace.size() : 1;
+  }
+  return bytes;
+}
+
+}  // namespace greta

@@ -1,0 +1,34 @@
+#pragma once
+// Running sums of products in eight lanes, in f64, with what their error bounds need. Lanes are output
+// elements, so every lane adds in the order of its terms and the result is the same on every instruction set.
+// Internal.
+
+#include <cstdint>
+#include <span>
+
+namespace greta {
+
+inline constexpr int64_t kLanes = 8;
+
+/// Per lane: the sum of the terms, the sum of the squared partial sums, the sum of the squared terms.
+struct LaneSums {
+  double sum[kLanes];
+  double energy[kLanes];
+  double squares[kLanes];
+};
+
+/// out[j], lane l: over i of w[i][l] * xs[j][i], for n terms. w is [n][8].
+void chain_products(const double* w, std::span<const double* const> xs, int64_t n, LaneSums* out);
+
+/// The chain of block products: per group g of `group` terms (n is a multiple of it) A = sum of scaled[i][l]
+/// * x[i], and with offsets B = offset[g][l] * group_sums[g]; A and B are the terms of the sum, in either
+/// order. scaled is [n][8], offset [n / group][8] or null.
+struct BlockTerms {
+  const double* scaled;
+  const double* offset;
+  int64_t n;
+  int64_t group;
+};
+void chain_blocks(const BlockTerms& terms, const double* x, const double* group_sums, LaneSums& out);
+
+}  // namespace greta

@@ -1,0 +1,197 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/error.h"
+#include "base/half.h"
+#include "numerics/bounds.h"
+#include "numerics/lane_chain.h"
+#include "numerics/oracle.h"
+#include "numerics/row_sum.h"
+
+namespace greta::oracle {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+/// Rows of a cache [count, kv_dim].
+int64_t cached_positions(std::span<const float> cache, const AttentionShape& shape) {
+  const int64_t kv_dim = shape.n_head_kv * shape.head_dim;
+  if (kv_dim <= 0 || shape.n_head <= 0 || shape.n_head % shape.n_head_kv != 0) {
+    fail_input("attention: {} heads over {} KV heads of {}; heads must be a multiple of KV heads",
+               shape.n_head, shape.n_head_kv, shape.head_dim);
+  }
+  if (cache.empty() || static_cast<int64_t>(cache.size()) % kv_dim != 0) {
+    fail_input("attention: a cache of {} values does not make positions of {}", cache.size(), kv_dim);
+  }
+  return static_cast<int64_t>(cache.size()) / kv_dim;
+}
+
+int64_t query_rows(std::span<const float> data, int64_t width, const char* what) {
+  if (static_cast<int64_t>(data.size()) % width != 0) {
+    fail_input("attention: {} {} values do not make rows of {}", data.size(), what, width);
+  }
+  return static_cast<int64_t>(data.size()) / width;
+}
+
+int64_t tiles_of(int64_t count) { return (count + kLanes - 1) / kLanes; }
+
+/// One head's keys as tiles of eight positions, [tile][head_dim][8]; lanes beyond the last position hold
+/// zeros.
+std::vector<double> key_tiles(std::span<const float> keys, const AttentionShape& shape, int64_t head,
+                              int64_t n_pos) {
+  std::vector<double> tiles(static_cast<size_t>(tiles_of(n_pos) * shape.head_dim * kLanes));
+  for (int64_t p = 0; p < n_pos; ++p) {
+    const float* key = keys.data() + (p * shape.n_head_kv + head) * shape.head_dim;
+    double* lane = tiles.data() + p / kLanes * shape.head_dim * kLanes + p % kLanes;
+    for (int64_t d = 0; d < shape.head_dim; ++d) lane[d * kLanes] = key[d];
+  }
+  return tiles;
+}
+
+/// One head's values as tiles of eight dimensions, [tile][n_pos][8]; lanes beyond the last dimension hold
+/// zeros.
+std::vector<double> value_tiles(std::span<const float> values, const AttentionShape& shape, int64_t head,
+                                int64_t n_pos) {
+  std::vector<double> tiles(static_cast<size_t>(tiles_of(shape.head_dim) * n_pos * kLanes));
+  for (int64_t p = 0; p < n_pos; ++p) {
+    const float* value = values.data() + (p * shape.n_head_kv + head) * shape.head_dim;
+    for (int64_t d = 0; d < shape.head_dim; ++d) {
+      tiles[static_cast<size_t>((d / kLanes * n_pos + p) * kLanes + d % kLanes)] = value[d];
+    }
+  }
+  return tiles;
+}
+
+/// Bound of an f32 dot product of n terms, whose products may be rounded before they are added.
+double dot_bound(const LaneSums& sums, int64_t lane, int64_t n) {
+  const double count = static_cast<double>(n);
+  const double energy =
+      std::max(sums.energy[lane], bounds::any_order_energy(sums.sum[lane], sums.squares[lane], count));
+  return bounds::accumulated(energy + sums.squares[lane], 2 * count, bounds::kU) + count * bounds::kTiny;
+}
+
+}  // namespace
+
+Expected qk(std::span<const float> q, std::span<const float> keys, const AttentionShape& shape,
+            int64_t position) {
+  const int64_t n_pos = cached_positions(keys, shape);
+  const int64_t rows = query_rows(q, shape.n_head * shape.head_dim, "query");
+  const int64_t group = shape.n_head / shape.n_head_kv;
+  Expected expected;
+  expected.value.assign(static_cast<size_t>(rows * shape.n_head * n_pos), -kInfinity);
+  expected.bound.assign(expected.value.size(), 0);
+  const std::vector<double> queries(q.begin(), q.end());
+  std::vector<LaneSums> sums(static_cast<size_t>(group));
+  for (int64_t kv_head = 0; kv_head < shape.n_head_kv; ++kv_head) {
+    const std::vector<double> tiles = key_tiles(keys, shape, kv_head, n_pos);
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t first_head = r * shape.n_head + kv_head * group;
+      std::vector<const double*> heads;
+      for (int64_t h = 0; h < group; ++h) heads.push_back(queries.data() + (first_head + h) * shape.head_dim);
+      const int64_t visible = std::clamp<int64_t>(position + r + 1, 0, n_pos);
+      for (int64_t p = 0; p < visible; ++p) {
+        const int64_t lane = p % kLanes;
+        if (lane == 0) {
+          chain_products(tiles.data() + p * shape.head_dim, heads, shape.head_dim, sums.data());
+        }
+        for (int64_t h = 0; h < group; ++h) {
+          const LaneSums& head = sums[static_cast<size_t>(h)];
+          const size_t at = static_cast<size_t>((first_head + h) * n_pos + p);
+          expected.value[at] = head.sum[lane] * shape.scale;
+          // The scale is an f32 and multiplies once: of the query or of the score.
+          expected.bound[at] = dot_bound(head, lane, shape.head_dim) * std::abs(shape.scale) +
+                               2 * bounds::kU * std::abs(expected.value[at]);
+        }
+      }
+    }
+  }
+  return expected;
+}
+
+Expected softmax(std::span<const float> scores, int64_t n_pos, int sum_lanes) {
+  if (n_pos <= 0 || static_cast<int64_t>(scores.size()) % n_pos != 0) {
+    fail_input("softmax: {} scores do not make rows of {}", scores.size(), n_pos);
+  }
+  Expected expected;
+  expected.value.reserve(scores.size());
+  expected.bound.reserve(scores.size());
+  const size_t n = static_cast<size_t>(n_pos);
+  std::vector<double> terms(n), errors(n);
+  for (size_t begin = 0; begin < scores.size(); begin += n) {
+    const std::span<const float> row = scores.subspan(begin, n);
+    const double max = *std::max_element(row.begin(), row.end());
+    double error_of_sum = 0;
+    for (size_t i = 0; i < n; ++i) {
+      const double difference = row[i] - max;
+      terms[i] = std::exp(difference);
+      // The difference is rounded to f32, unless it is one already (always, when within a factor of two).
+      const bool exact = static_cast<double>(static_cast<float>(difference)) == difference;
+      errors[i] = std::isinf(difference) ? 0 : bounds::kExp + (exact ? 0 : bounds::kU * -difference);
+      error_of_sum += terms[i] * errors[i];
+    }
+    const RowSum sum = sum_positive(terms, sum_lanes);
+    for (size_t i = 0; i < n; ++i) {
+      const double p = terms[i] / sum.value;
+      // d(log p_i) = e_i - sum_j p_j e_j: the element's own error partly cancels.
+      const double others = error_of_sum / sum.value - p * errors[i];
+      const double relative = errors[i] * (1 - p) + others + sum.relative_error + 2 * bounds::kU;
+      expected.value.push_back(p);
+      expected.bound.push_back(terms[i] > 0 ? relative * p + 2 * bounds::kTiny : 0);
+    }
+  }
+  return expected;
+}
+
+Expected pv(std::span<const float> weights, std::span<const float> values, const AttentionShape& shape,
+            int64_t position) {
+  const int64_t n_pos = cached_positions(values, shape);
+  const int64_t rows = query_rows(weights, shape.n_head * n_pos, "attention weight");
+  const int64_t group = shape.n_head / shape.n_head_kv;
+  const int64_t tiles_per_head = tiles_of(shape.head_dim);
+  Expected expected;
+  expected.value.resize(static_cast<size_t>(rows * shape.n_head * shape.head_dim));
+  expected.bound.resize(expected.value.size());
+  const std::vector<double> weight(weights.begin(), weights.end());
+  std::vector<LaneSums> sums(static_cast<size_t>(group));
+  for (int64_t kv_head = 0; kv_head < shape.n_head_kv; ++kv_head) {
+    const std::vector<double> tiles = value_tiles(values, shape, kv_head, n_pos);
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t first_head = r * shape.n_head + kv_head * group;
+      std::vector<const double*> heads;
+      for (int64_t h = 0; h < group; ++h) heads.push_back(weight.data() + (first_head + h) * n_pos);
+      const int64_t visible = std::clamp<int64_t>(position + r + 1, 0, n_pos);
+      for (int64_t t = 0; t < tiles_per_head; ++t) {
+        chain_products(tiles.data() + t * n_pos * kLanes, heads, visible, sums.data());
+        for (int64_t h = 0; h < group; ++h) {
+          for (int64_t lane = 0; lane < std::min(kLanes, shape.head_dim - t * kLanes); ++lane) {
+            const LaneSums& head = sums[static_cast<size_t>(h)];
+            const size_t at = static_cast<size_t>((first_head + h) * shape.head_dim + t * kLanes + lane);
+            expected.value[at] = head.sum[lane];
+            expected.bound[at] = dot_bound(head, lane, visible);
+          }
+        }
+      }
+    }
+  }
+  return expected;
+}
+
+Expected kv_write(std::span<const float> k_rope, std::span<const float> v, Format cache) {
+  Expected expected;
+  expected.value.reserve(k_rope.size() + v.size());
+  for (const std::span<const float> part : {k_rope, v}) {
+    for (const float value : part) {
+      switch (cache) {
+        case Format::f32: expected.value.push_back(value); break;
+        case Format::f16: expected.value.push_back(f16_to_f32(f32_to_f16(value))); break;
+        case Format::bf16: expected.value.push_back(bf16_to_f32(f32_to_bf16(value))); break;
+        default: fail_machine("the oracle has no KV cache format {}", name(cache));
+      }
+    }
+  }
+  expected.bound.assign(expected.value.size(), 0);  // one rounding to nearest even: the bits are determined
+  return expected;
+}
+
+}  // namespace greta::oracle

@@ -1,0 +1,68 @@
+#include <cmath>
+
+#include "base/error.h"
+#include "numerics/bounds.h"
+#include "numerics/oracle.h"
+#include "numerics/weight_rows.h"
+
+namespace greta::oracle {
+namespace {
+
+void demand_equal_sizes(const char* what, size_t a, size_t b) {
+  if (a != b) fail_input("{}: inputs of {} and {} values", what, a, b);
+}
+
+}  // namespace
+
+Expected add(std::span<const float> a, std::span<const float> b) {
+  demand_equal_sizes("add", a.size(), b.size());
+  Expected expected;
+  expected.value.reserve(a.size());
+  expected.bound.reserve(a.size());
+  for (size_t i = 0; i < a.size(); ++i) {
+    const double value = double{a[i]} + b[i];
+    expected.value.push_back(value);
+    expected.bound.push_back(bounds::kU * std::abs(value));
+  }
+  return expected;
+}
+
+Expected silu_mul(std::span<const float> gate, std::span<const float> up) {
+  demand_equal_sizes("silu_mul", gate.size(), up.size());
+  Expected expected;
+  expected.value.reserve(gate.size());
+  expected.bound.reserve(gate.size());
+  for (size_t i = 0; i < gate.size(); ++i) {
+    const double g = gate[i];
+    const double decay = std::exp(-std::abs(g));
+    const double sigmoid = g >= 0 ? 1 / (1 + decay) : decay / (1 + decay);
+    const double value = g * sigmoid * up[i];
+    // exp(-g) is exp's share of 1 + exp(-g); then the addition, the division and two products.
+    const double relative = (1 - sigmoid) * bounds::kExp + 4 * bounds::kU;
+    // Where exp(-g) nears the end of f32, kernels may clamp it: the sigmoid is then wrong by less than kTiny.
+    const double clamped = 2 * bounds::kTiny * (1 + std::abs(g)) * (1 + std::abs(double{up[i]}));
+    expected.value.push_back(value);
+    expected.bound.push_back(relative * std::abs(value) + clamped);
+  }
+  return expected;
+}
+
+Expected embed(const GgufTensor& table, std::span<const int32_t> ids) {
+  const WeightRows rows(table);
+  const size_t width = static_cast<size_t>(rows.length());
+  Expected expected;
+  expected.value.resize(ids.size() * width);
+  expected.bound.assign(expected.value.size(), 0);
+  for (size_t r = 0; r < ids.size(); ++r) {
+    if (ids[r] < 0 || ids[r] >= rows.rows()) {
+      fail_input("{}: token id {} is outside the table of {} rows", table.name, ids[r], rows.rows());
+    }
+    rows.decode(ids[r], expected.value.data() + r * width);
+  }
+  // d * q and the minimum are f32 numbers in every format: at most their sum is rounded, so the bits are
+  // determined.
+  for (double& value : expected.value) value = static_cast<float>(value);
+  return expected;
+}
+
+}  // namespace greta::oracle

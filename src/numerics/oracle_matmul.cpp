@@ -1,0 +1,206 @@
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "numerics/activation.h"
+#include "numerics/bounds.h"
+#include "numerics/dequant.h"
+#include "numerics/lane_chain.h"
+#include "numerics/oracle.h"
+#include "numerics/weight_rows.h"
+
+namespace greta::oracle {
+namespace {
+
+/// Eight weight rows, decoded and transposed: lanes are output elements. Lanes beyond the last row hold
+/// zeros.
+class WeightTile {
+ public:
+  WeightTile(const WeightRows& weight, bool in_parts)
+      : weight_(weight),
+        group_(in_parts ? weight.scale_group() : 0),
+        row_(static_cast<size_t>(weight.length())),
+        scaled_(row_.size() * kLanes) {
+    if (in_parts && weight.has_offset()) {
+      row_offset_.resize(row_.size() / kOffsetGroup);
+      offset_.resize(row_.size() / static_cast<size_t>(group_) * kLanes);
+    }
+  }
+
+  void load(int64_t first) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      if (first + lane >= weight_.rows()) {
+        for (size_t i = static_cast<size_t>(lane); i < scaled_.size(); i += kLanes) scaled_[i] = 0;
+        for (size_t i = static_cast<size_t>(lane); i < offset_.size(); i += kLanes) offset_[i] = 0;
+      } else if (in_parts()) {
+        weight_.decode_parts(first + lane, row_.data(), row_offset_.data());
+        scatter(row_.data(), weight_.length(), 1, lane, scaled_.data());
+        if (!offset_.empty()) {
+          scatter(row_offset_.data(), weight_.length() / group_, group_ / kOffsetGroup, lane, offset_.data());
+        }
+      } else {
+        weight_.decode(first + lane, row_.data());
+        scatter(row_.data(), weight_.length(), 1, lane, scaled_.data());
+      }
+    }
+  }
+
+  bool in_parts() const { return group_ != 0; }
+  int64_t length() const { return weight_.length(); }
+  int64_t group() const { return group_; }
+  const double* scaled() const { return scaled_.data(); }
+  const double* offset() const { return offset_.empty() ? nullptr : offset_.data(); }
+  double weight(int64_t i, int64_t lane) const {
+    const double scaled = scaled_[static_cast<size_t>(i * kLanes + lane)];
+    return offset_.empty() ? scaled : scaled + offset_[static_cast<size_t>(i / group_ * kLanes + lane)];
+  }
+
+ private:
+  static void scatter(const double* from, int64_t count, int64_t stride, int64_t lane, double* to) {
+    for (int64_t i = 0; i < count; ++i) to[i * kLanes + lane] = from[i * stride];
+  }
+
+  const WeightRows& weight_;
+  int64_t group_;  // of chain_blocks; 0 when the rows are decoded whole
+  std::vector<double> row_, row_offset_, scaled_, offset_;
+};
+
+struct Input {
+  std::vector<ActivationRow> rows;
+  std::vector<std::vector<double>> group_sums;  // of quantised products with minima
+  std::vector<const double*> pointers;
+};
+
+Input round_input(std::span<const float> x, int64_t k, Format format, int64_t sum_group) {
+  Input input;
+  for (size_t begin = 0; begin < x.size(); begin += static_cast<size_t>(k)) {
+    input.rows.push_back(round_activations(x.subspan(begin, static_cast<size_t>(k)), format));
+    const std::vector<double>& value = input.rows.back().value;
+    if (sum_group == 0) continue;
+    std::vector<double>& sums = input.group_sums.emplace_back(static_cast<size_t>(k / sum_group));
+    for (int64_t i = 0; i < k; ++i) sums[static_cast<size_t>(i / sum_group)] += value[static_cast<size_t>(i)];
+  }
+  for (const ActivationRow& row : input.rows) input.pointers.push_back(row.value.data());
+  return input;
+}
+
+/// How often, and of what, the contract rounds: docs/numerics.md, "Matrix products".
+struct ChainModel {
+  double steps;           // terms of the sum
+  double passes;          // additions to the accumulator per term
+  double term_roundings;  // roundings of one term before it is added
+};
+
+ChainModel chain_model(const GgufTensor& weight, const WeightRows& rows, const WeightTile& tile,
+                       Format activation) {
+  const double offsets = rows.has_offset() ? 1 : 0;
+  const double k = static_cast<double>(rows.length());
+  if (tile.in_parts()) {
+    return {k / static_cast<double>(tile.group()) * (1 + offsets), 1, bounds::kBlockTermRoundings};
+  }
+  // A bf16 unit takes an f16 weight as two bf16 numbers, high and low part, and adds their products in turn.
+  const bool two_parts = weight.type == TensorType::f16 && activation == Format::bf16;
+  return {k, two_parts ? 2.0 : 1.0, 1 + offsets};
+}
+
+double bound_of(const LaneSums& sums, int64_t lane, const ChainModel& model, const Roundings& roundings) {
+  const double u = bounds::unit_roundoff(roundings.accumulator);
+  const double partial =
+      std::max(sums.energy[lane], bounds::any_order_energy(sums.sum[lane], sums.squares[lane], model.steps));
+  // Terms are rounded by f32 operations whatever the accumulator is.
+  const double scale = u > 0 ? bounds::kU / u : 0;
+  const double terms = model.term_roundings * scale * scale * sums.squares[lane];
+  const double count = model.steps * (model.passes + model.term_roundings);
+  return bounds::accumulated(model.passes * partial + terms, count, u) +
+         model.passes * model.steps * bounds::underflow(roundings.accumulator);
+}
+
+struct Product {
+  const Input& input;
+  const WeightTile& tile;
+  const std::vector<double>& bias;  // empty or one per output
+  ChainModel model;
+  Roundings roundings;
+  int64_t n;
+};
+
+/// The eight lanes of the tile, for every input row.
+void sum_tile(const Product& product, std::vector<LaneSums>& sums) {
+  const WeightTile& tile = product.tile;
+  const Input& input = product.input;
+  if (!tile.in_parts()) {
+    chain_products(tile.scaled(), input.pointers, tile.length(), sums.data());
+    return;
+  }
+  const BlockTerms terms{tile.scaled(), tile.offset(), tile.length(), tile.group()};
+  for (size_t r = 0; r < sums.size(); ++r) {
+    const double* group_sums = input.group_sums.empty() ? nullptr : input.group_sums[r].data();
+    chain_blocks(terms, input.pointers[r], group_sums, sums[r]);
+  }
+}
+
+void store_tile(const Product& product, int64_t first, const std::vector<LaneSums>& sums,
+                Expected& expected) {
+  const int64_t lanes = std::min(kLanes, product.n - first);
+  for (size_t r = 0; r < sums.size(); ++r) {
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      double value = sums[r].sum[lane];
+      double bound = bound_of(sums[r], lane, product.model, product.roundings);
+      for (const NearTie& tie : product.input.rows[r].ties) {
+        bound += std::abs(product.tile.weight(tie.index, lane)) * tie.step;
+      }
+      if (!product.bias.empty()) {
+        value += product.bias[static_cast<size_t>(first + lane)];
+        bound += bounds::kU * std::abs(value);
+      }
+      const size_t at = r * static_cast<size_t>(product.n) + static_cast<size_t>(first + lane);
+      expected.value[at] = value;
+      expected.bound[at] =
+          bound + bounds::store(value, product.roundings.accumulator, product.roundings.output);
+    }
+  }
+}
+
+void demand_shapes(const GgufTensor& weight, const WeightRows& rows, std::span<const float> x, int64_t count,
+                   const GgufTensor* bias) {
+  if (count < 0 || static_cast<int64_t>(x.size()) != count * rows.length()) {
+    fail_input("{}: {} input values do not make {} rows of {}", weight.name, x.size(), count, rows.length());
+  }
+  if (bias != nullptr && static_cast<int64_t>(bias->dims[0]) != rows.rows()) {
+    fail_input("{}: bias has {} elements where the weight has {} rows", bias->name, bias->dims[0],
+               rows.rows());
+  }
+}
+
+}  // namespace
+
+Expected matmul(const GgufTensor& weight, std::span<const float> x, int64_t rows, const Roundings& roundings,
+                const GgufTensor* bias) {
+  const WeightRows weight_rows(weight);
+  demand_shapes(weight, weight_rows, x, rows, bias);
+  const int64_t n = weight_rows.rows(), k = weight_rows.length();
+  std::vector<double> bias_values;
+  if (bias != nullptr) {
+    bias_values.resize(static_cast<size_t>(n));
+    decode_row(*bias, 0, bias_values);
+  }
+  // Integer dot products see a block's scaled integers and its minimum apart.
+  const bool in_blocks = roundings.activation == Format::q8_block32 && weight_rows.scale_group() != 0;
+  WeightTile tile(weight_rows, in_blocks);
+  const Input input = round_input(x, k, roundings.activation, tile.offset() != nullptr ? tile.group() : 0);
+  const ChainModel model = chain_model(weight, weight_rows, tile, roundings.activation);
+  const Product product{input, tile, bias_values, model, roundings, n};
+
+  Expected expected;
+  expected.value.resize(static_cast<size_t>(rows * n));
+  expected.bound.resize(expected.value.size());
+  std::vector<LaneSums> sums(static_cast<size_t>(rows));
+  for (int64_t first = 0; first < n; first += kLanes) {
+    tile.load(first);
+    sum_tile(product, sums);
+    store_tile(product, first, sums, expected);
+  }
+  return expected;
+}
+
+}  // namespace greta::oracle

@@ -1,0 +1,72 @@
+#include <cmath>
+#include <numbers>
+
+#include "base/error.h"
+#include "numerics/bounds.h"
+#include "numerics/oracle.h"
+
+namespace greta::oracle {
+namespace {
+
+struct Turn {
+  double cos, sin;
+  double cos_error, sin_error;
+};
+
+/// The rotation of pair i at `position`, and how far an f32 cosine and sine may be from it.
+Turn turn_of(const RopeShape& shape, int64_t pair, int64_t position) {
+  const double exponent = -2.0 * static_cast<double>(pair) / static_cast<double>(shape.rope_dims);
+  const double angle = static_cast<double>(position) * std::pow(shape.base, exponent);
+  const double error = 2 * std::numbers::pi * bounds::kTurns + shape.angle_rounding * angle;
+  Turn turn{std::cos(angle), std::sin(angle), 0, 0};
+  // |cos(t + e) - cos(t)| <= |sin t| |e| + e^2 / 2; position 0 has no angle to be wrong about.
+  const double e = position == 0 ? 0 : error;
+  turn.cos_error = std::abs(turn.sin) * e + e * e / 2 + bounds::kSinCos;
+  turn.sin_error = std::abs(turn.cos) * e + e * e / 2 + bounds::kSinCos;
+  return turn;
+}
+
+void rotate(double a, double b, const Turn& turn, double* value, double* bound, int64_t ia, int64_t ib) {
+  value[ia] = a * turn.cos - b * turn.sin;
+  value[ib] = a * turn.sin + b * turn.cos;
+  const auto rounded = [](double p, double q, double result) {
+    return bounds::kU * (std::abs(p) + std::abs(q) + std::abs(result)) + bounds::kTiny;
+  };
+  bound[ia] = std::abs(a) * turn.cos_error + std::abs(b) * turn.sin_error +
+              rounded(a * turn.cos, b * turn.sin, value[ia]);
+  bound[ib] = std::abs(a) * turn.sin_error + std::abs(b) * turn.cos_error +
+              rounded(a * turn.sin, b * turn.cos, value[ib]);
+}
+
+}  // namespace
+
+Expected rope(std::span<const float> x, const RopeShape& shape, int64_t position) {
+  const int64_t width = shape.heads * shape.head_dim;
+  if (width <= 0 || static_cast<int64_t>(x.size()) % width != 0) {
+    fail_input("rope: {} values do not make rows of {} heads of {}", x.size(), shape.heads, shape.head_dim);
+  }
+  if (shape.rope_dims < 0 || shape.rope_dims > shape.head_dim || shape.rope_dims % 2 != 0) {
+    fail_input("rope: {} rotated dimensions of a head of {}; must be even and fit", shape.rope_dims,
+               shape.head_dim);
+  }
+  Expected expected;
+  expected.value.assign(x.begin(), x.end());  // dimensions that are not rotated pass unchanged
+  expected.bound.assign(x.size(), 0);
+  const int64_t rows = static_cast<int64_t>(x.size()) / width;
+  const int64_t pairs = shape.rope_dims / 2;
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t i = 0; i < pairs; ++i) {
+      const Turn turn = turn_of(shape, i, position + r);
+      const int64_t first = shape.adjacent ? 2 * i : i;
+      const int64_t second = shape.adjacent ? first + 1 : first + pairs;
+      for (int64_t h = 0; h < shape.heads; ++h) {
+        const int64_t head = r * width + h * shape.head_dim;
+        rotate(x[static_cast<size_t>(head + first)], x[static_cast<size_t>(head + second)], turn,
+               expected.value.data(), expected.bound.data(), head + first, head + second);
+      }
+    }
+  }
+  return expected;
+}
+
+}  // namespace greta::oracle

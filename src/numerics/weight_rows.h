@@ -1,0 +1,35 @@
+#pragma once
+// A checked weight matrix whose rows can be decoded to f64. Internal to this room.
+
+#include <cstdint>
+
+#include "model/gguf.h"
+#include "numerics/block_codec.h"
+
+namespace greta {
+
+class WeightRows {
+ public:
+  /// Throws an input Error when the type has no decoder or the data do not fit the shape.
+  explicit WeightRows(const GgufTensor& tensor);
+
+  int64_t rows() const { return rows_; }
+  int64_t length() const { return length_; }
+  bool has_offset() const { return codec_->has_offset; }
+  int64_t scale_group() const { return codec_->scale_group; }
+
+  /// out[length]: the weights.
+  void decode(int64_t row, double* out) const;
+  /// scaled[length], offset[length / 16] with weight = scaled + offset; offset is untouched
+  /// (and may be null) unless has_offset().
+  void decode_parts(int64_t row, double* scaled, double* offset) const;
+
+ private:
+  const uint8_t* bytes_of(int64_t row) const { return data_ + row * (length_ / block_) * block_bytes_; }
+
+  const BlockCodec* codec_ = nullptr;
+  const uint8_t* data_ = nullptr;
+  int64_t rows_ = 0, length_ = 0, block_ = 1, block_bytes_ = 1;
+};
+
+}  // namespace greta

@@ -1,0 +1,46 @@
+#include <fmt/format.h>
+
+#include "report/report.h"
+#include "report/sentences.h"
+
+namespace greta::report {
+
+std::string b3_31_table(const isolate::Verdict& verdict) {
+  std::string table =
+      "| exp | prompt | Q MAE | K MAE | V MAE | Q/K/V route | force_route | force_gemm |\n"
+      "|---|---|---:|---:|---:|---|---|---|\n";
+  for (const isolate::Cell& cell : verdict.cells) {
+    table += fmt::format("| {} | {} | {:.5e} | {:.5e} | {:.5e} | {} | {} | {} |\n", cell.experiment,
+                         cell.prompt, cell.q_mae, cell.k_mae, cell.v_mae, routes_used(cell),
+                         route_forced(cell), cell.force_gemm);
+  }
+  return table;
+}
+
+std::string b3_31_analysis(const isolate::Verdict& verdict) {
+  const Facts facts = facts_of(verdict);
+  const Writer writer{verdict, facts, Language::english};
+  const int layer = verdict.layers.empty() ? 0 : verdict.layers.front();
+  std::string text = "B3.31 - Decode Q/K/V Projection Route Isolation\n";
+  text += fmt::format("Model {}, device {} ({}), {} threads, {}\n", verdict.model_name, verdict.device,
+                      verdict.isa, verdict.threads, verdict.date);
+  if (!verdict.injected.empty()) text += writer.say(Phrase::injected, join(verdict.injected)) + "\n";
+  text += fmt::format("\n{}\n\n{}", writer.say(Phrase::heading_table, layer), b3_31_table(verdict));
+  text += fmt::format("\nVerdict: {}\n\nConclusion\n", name(verdict.status));
+  const auto add = [&text](const std::vector<std::string>& sentences, std::string_view indent) {
+    for (const std::string& sentence : sentences) text += fmt::format("{}- {}\n", indent, sentence);
+  };
+  add(writer.conclusion(), "");
+  for (const FindingGroup& finding : facts.findings) {
+    text += fmt::format("- {}:\n", writer.place(finding));
+    add(writer.finding(finding), "  ");
+  }
+  add({writer.attestation()}, "");
+  if (verdict.aligned) add({writer.logits()}, "");
+  add(writer.coverage(), "");
+  text += "\nNext step\n";
+  add(writer.next_steps(), "");
+  return text;
+}
+
+}  // namespace greta::report

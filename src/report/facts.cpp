@@ -1,0 +1,148 @@
+#include "report/facts.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "trace/attn_pipe.h"
+
+namespace greta::report {
+namespace {
+
+using isolate::Cell;
+using isolate::Status;
+
+void add_unique(std::vector<std::string>& words, const std::string& word) {
+  if (std::find(words.begin(), words.end(), word) == words.end()) words.push_back(word);
+}
+
+/// Which verdict of an experiment's cells stands for the experiment.
+int severity(Status status) {
+  switch (status) {
+    case Status::equal: return 0;
+    case Status::rounding: return 1;
+    case Status::fault: return 3;
+    default: return 2;
+  }
+}
+
+void group_experiments(const isolate::Verdict& verdict, Facts& facts) {
+  for (const std::string& experiment : facts.experiments) {
+    Status worst = Status::equal;
+    for (const Cell& cell : verdict.cells) {
+      if (cell.experiment == experiment && severity(cell.verdict) > severity(worst)) worst = cell.verdict;
+    }
+    facts.groups[worst].push_back(experiment);
+  }
+}
+
+double change(double a, double b) {
+  if (a == b) return 0;
+  if (!std::isfinite(a) || !std::isfinite(b)) return 1;
+  return std::abs(a - b) / std::max(std::abs(a), std::abs(b));
+}
+
+void widen(std::optional<double>& effect, double value) { effect = std::max(effect.value_or(0), value); }
+
+Effects effects_of(const std::vector<Cell>& cells) {
+  Effects effects;
+  for (size_t i = 0; i < cells.size(); ++i) {
+    for (size_t j = i + 1; j < cells.size(); ++j) {
+      const Cell &a = cells[i], &b = cells[j];
+      if (!a.attested || !b.attested) continue;
+      const double moved = change(a.q_mae, b.q_mae);
+      const bool same_prompt = a.prompt == b.prompt;
+      const bool same_route = a.q_route == b.q_route, same_gemm = a.force_gemm == b.force_gemm;
+      if (same_prompt && !same_route && same_gemm) widen(effects.route, moved);
+      if (same_prompt && same_route && !same_gemm) widen(effects.gemm, moved);
+      const bool can_show = a.prompt_tokens != 1 && b.prompt_tokens != 1;
+      if (!same_prompt && a.experiment == b.experiment && can_show) widen(effects.prompt, moved);
+    }
+  }
+  return effects;
+}
+
+std::vector<FindingGroup> group_findings(const std::vector<isolate::Finding>& findings) {
+  std::vector<FindingGroup> groups;
+  for (const isolate::Finding& finding : findings) {
+    auto group = std::find_if(groups.begin(), groups.end(), [&](const FindingGroup& g) {
+      return g.first.stage == finding.stage && g.first.phase == finding.phase &&
+             g.first.hypothesis == finding.hypothesis && g.layers.empty() == (finding.layer == kNoLayer);
+    });
+    if (group == groups.end()) {
+      groups.push_back({finding, {}});
+      group = std::prev(groups.end());
+    }
+    isolate::Finding& first = group->first;
+    if (finding.layer != kNoLayer) group->layers.push_back(finding.layer);
+    for (const std::string& cell : finding.cells) add_unique(first.cells, cell);
+    for (const std::string& prompt : finding.prompts_that_cannot_show)
+      add_unique(first.prompts_that_cannot_show, prompt);
+    first.noise_ratio = std::max(first.noise_ratio, finding.noise_ratio);
+    first.noise_ratio_prefill = std::max(first.noise_ratio_prefill, finding.noise_ratio_prefill);
+    first.noise_ratio_decode = std::max(first.noise_ratio_decode, finding.noise_ratio_decode);
+    first.mae = std::max(first.mae, finding.mae);
+    first.explained_residual = std::min(first.explained_residual, finding.explained_residual);
+  }
+  return groups;
+}
+
+/// "E0/p L0 q: not recorded in decode0" -> "not recorded in decode0".
+std::string reason(const std::string& skipped) {
+  const size_t colon = skipped.find(": ");
+  return colon == std::string::npos ? skipped : skipped.substr(colon + 2);
+}
+
+}  // namespace
+
+Facts facts_of(const isolate::Verdict& verdict) {
+  Facts facts;
+  for (const Cell& cell : verdict.cells) {
+    add_unique(facts.experiments, cell.experiment);
+    add_unique(facts.prompts, cell.prompt);
+    if (cell.prompt_tokens == 1) add_unique(facts.one_token_prompts, cell.prompt);
+    if (!cell.attested) facts.unattested.push_back(cell_name(cell));
+    facts.logits_recorded |= cell.logits_top1_agree.has_value();
+    if (cell.logits_top1_agree == false) facts.top1_differs.push_back(cell_name(cell));
+    facts.mae_all_zero &= cell.q_mae == 0 && cell.k_mae == 0 && cell.v_mae == 0;
+    facts.max_noise_ratio = std::max(facts.max_noise_ratio, cell.max_noise_ratio);
+  }
+  group_experiments(verdict, facts);
+  facts.effects = effects_of(verdict.cells);
+  facts.findings = group_findings(verdict.findings);
+  for (const std::string& skipped : verdict.coverage.skipped) ++facts.skipped[reason(skipped)];
+  return facts;
+}
+
+std::string cell_name(const Cell& cell) { return cell.experiment + "/" + cell.prompt; }
+
+std::string layer_ranges(std::vector<int> layers) {
+  std::sort(layers.begin(), layers.end());
+  std::string text;
+  for (size_t i = 0; i < layers.size();) {
+    size_t last = i;
+    while (last + 1 < layers.size() && layers[last + 1] <= layers[last] + 1) ++last;
+    if (!text.empty()) text += ',';
+    text += layers[i] == layers[last] ? fmt::format("{}", layers[i])
+                                      : fmt::format("{}-{}", layers[i], layers[last]);
+    i = last + 1;
+  }
+  return text.empty() ? "-" : text;
+}
+
+std::string join(const std::vector<std::string>& words) { return fmt::format("{}", fmt::join(words, ", ")); }
+
+std::string routes_used(const Cell& cell) {
+  const auto word = [](const std::string& route) {
+    return route.empty() ? std::string("-") : std::string(trace::b3_31_route_used(route));
+  };
+  if (cell.q_route == cell.k_route && cell.k_route == cell.v_route) return word(cell.q_route);
+  return word(cell.q_route) + "/" + word(cell.k_route) + "/" + word(cell.v_route);
+}
+
+std::string route_forced(const Cell& cell) {
+  return std::string(trace::b3_31_route_forced(cell.force_route));
+}
+
+}  // namespace greta::report

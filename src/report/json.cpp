@@ -1,0 +1,176 @@
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "report/facts.h"
+#include "report/report.h"
+
+namespace greta::report {
+namespace {
+
+using isolate::Cell;
+using isolate::Finding;
+using isolate::StagePair;
+using isolate::Status;
+
+constexpr size_t kMaxSkipped = 100;
+
+/// JSON has no infinity: a string keeps it visible, where null would read as "no data".
+nlohmann::json number(double value) {
+  if (std::isfinite(value)) return value;
+  return std::isnan(value) ? "nan" : (value > 0 ? "inf" : "-inf");
+}
+
+nlohmann::json to_json(const Finding& finding) {
+  return {{"phase", finding.phase},
+          {"layer", finding.layer},
+          {"stage", name(finding.stage)},
+          {"cells", finding.cells},
+          {"prompts_that_cannot_show", finding.prompts_that_cannot_show},
+          {"hypothesis", finding.hypothesis},
+          {"title", finding.title_en},
+          {"title_es", finding.title_es},
+          {"explained_residual", number(finding.explained_residual)},
+          {"runner_up", nullptr},
+          {"intervention", nullptr},
+          {"noise_ratio", number(finding.noise_ratio)},
+          {"noise_ratio_prefill", number(finding.noise_ratio_prefill)},
+          {"noise_ratio_decode", number(finding.noise_ratio_decode)},
+          {"mae", number(finding.mae)}};
+}
+
+nlohmann::json to_json(const Cell& cell) {
+  nlohmann::json json{{"experiment", cell.experiment},
+                      {"prompt", cell.prompt},
+                      {"prompt_tokens", cell.prompt_tokens},
+                      {"verdict", name(cell.verdict)},
+                      {"q_mae", number(cell.q_mae)},
+                      {"k_mae", number(cell.k_mae)},
+                      {"v_mae", number(cell.v_mae)},
+                      {"q_route", cell.q_route},
+                      {"k_route", cell.k_route},
+                      {"v_route", cell.v_route},
+                      {"q_kernel", cell.q_kernel},
+                      {"k_kernel", cell.k_kernel},
+                      {"v_kernel", cell.v_kernel},
+                      {"prefill_q_kernel", cell.prefill_q_kernel},
+                      {"force_route", cell.force_route},
+                      {"force_gemm", cell.force_gemm},
+                      {"attested", cell.attested},
+                      {"logits_top1_agree", nullptr},
+                      {"max_noise_ratio", number(cell.max_noise_ratio)},
+                      {"pairs",
+                       {{"EQUAL", cell.pairs_equal},
+                        {"ROUNDING", cell.pairs_rounding},
+                        {"FAULT", cell.pairs_fault},
+                        {"PROPAGATED", cell.pairs_propagated}}},
+                      {"first_difference", nullptr}};
+  if (cell.logits_top1_agree) {
+    json["logits_top1_agree"] = *cell.logits_top1_agree;
+    json["logits_kl"] = number(cell.logits_kl);
+    json["logits_margin"] = number(cell.logits_margin);
+  }
+  if (cell.has_first_difference) {
+    json["first_difference"] = {{"layer", cell.first_layer}, {"stage", name(cell.first_stage)}};
+  }
+  return json;
+}
+
+nlohmann::json to_json(const StagePair& pair) {
+  const PairMetrics& metrics = pair.metrics;
+  return {{"cell", pair.cell},
+          {"layer", pair.layer},
+          {"stage", name(pair.stage)},
+          {"verdict", name(pair.status)},
+          {"count", metrics.count},
+          {"differing", metrics.differing},
+          {"first_differing", metrics.first_differing},
+          {"mae", number(metrics.mae)},
+          {"max_abs", number(metrics.max_abs)},
+          {"rel_l2", number(metrics.rel_l2)},
+          {"cosine", number(metrics.cosine)},
+          {"norm_ratio", number(metrics.norm_ratio)},
+          {"max_ulp", metrics.max_ulp},
+          {"noise_ratio", number(pair.noise_ratio)},
+          {"hash_prefill", pair.hash_prefill},
+          {"hash_decode", pair.hash_decode},
+          {"why", pair.why}};
+}
+
+/// Of each cell the first pair that differs and, if that is another one, its first FAULT: what one looks at.
+/// The thousands of others are in the bundle.
+nlohmann::json differences(const std::vector<StagePair>& pairs) {
+  nlohmann::json list = nlohmann::json::array();
+  std::map<std::string, bool> seen;  // cell -> whether its FAULT was listed
+  for (const StagePair& pair : pairs) {
+    if (pair.status == Status::equal || pair.status == Status::missing) continue;
+    const auto [entry, is_first] = seen.try_emplace(pair.cell, false);
+    const bool first_fault = pair.status == Status::fault && !entry->second;
+    if (!is_first && !first_fault) continue;
+    entry->second |= first_fault;
+    list.push_back(to_json(pair));
+  }
+  return list;
+}
+
+nlohmann::json to_json(const isolate::Coverage& coverage) {
+  const size_t listed = std::min(coverage.skipped.size(), kMaxSkipped);
+  return {
+      {"percent", coverage.percent()},
+      {"judged", coverage.judged},
+      {"recorded", coverage.recorded},
+      {"propagated", coverage.propagated},
+      {"skipped", std::vector<std::string>(coverage.skipped.begin(),
+                                           coverage.skipped.begin() + static_cast<std::ptrdiff_t>(listed))},
+      {"skipped_total", coverage.skipped.size()}};
+}
+
+template <class T>
+nlohmann::json list_of(const std::vector<T>& items) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const T& item : items) list.push_back(to_json(item));
+  return list;
+}
+
+nlohmann::json prompts_of(const std::vector<Cell>& cells) {
+  nlohmann::json list = nlohmann::json::array();
+  std::map<std::string, bool> seen;
+  for (const Cell& cell : cells) {
+    if (seen.emplace(cell.prompt, true).second)
+      list.push_back({{"id", cell.prompt}, {"tokens", cell.prompt_tokens}});
+  }
+  return list;
+}
+
+}  // namespace
+
+nlohmann::json to_json(const isolate::Verdict& verdict) {
+  nlohmann::json flags = nlohmann::json::array();
+  for (const isolate::Flag& flag : verdict.flags) {
+    flags.push_back({{"flag", flag.flag}, {"cell", flag.cell}, {"why", flag.why}});
+  }
+  return {
+      {"schema", "greta.verdict/1"},
+      {"verdict", name(verdict.status)},
+      {"exit_code", verdict.exit_code},
+      {"aligned", verdict.aligned},
+      {"engine", verdict.engine},
+      {"engine_version", verdict.engine_version},
+      {"model", {{"name", verdict.model_name}, {"file", verdict.model_file}, {"hash", verdict.model_hash}}},
+      {"device", verdict.device},
+      {"isa", verdict.isa},
+      {"kv_format", verdict.kv_format},
+      {"threads", verdict.threads},
+      {"command_line", verdict.command_line},
+      {"date", verdict.date},
+      {"seconds", number(verdict.seconds)},
+      {"injected", verdict.injected},
+      {"layers", verdict.layers},
+      {"prompts", prompts_of(verdict.cells)},
+      {"flags", flags},
+      {"coverage", to_json(verdict.coverage)},
+      {"findings", list_of(verdict.findings)},
+      {"cells", list_of(verdict.cells)},
+      {"differences", differences(verdict.pairs)}};
+}
+
+}  // namespace greta::report

@@ -1,0 +1,181 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "report/report.h"
+#include "report/sentences.h"
+
+namespace greta::report {
+namespace {
+
+using isolate::Cell;
+using isolate::StagePair;
+using isolate::Status;
+
+/// A cell of a Markdown table holds no bar and no line break.
+std::string escape(std::string text) {
+  for (char& c : text) {
+    if (c == '|' || c == '\n' || c == '`') c = ' ';
+  }
+  return text;
+}
+
+class Markdown {
+ public:
+  explicit Markdown(const Writer& writer) : writer_(writer), verdict_(writer.verdict), facts_(writer.facts) {}
+
+  std::string text() {
+    heading(1,
+            writer_.say(Phrase::title, verdict_.model_name.empty() ? verdict_.engine : verdict_.model_name));
+    summary();
+    method();
+    results();
+    heading(2, writer_.say(Phrase::conclusion));
+    list(writer_.conclusion());
+    heading(2, writer_.say(Phrase::next_step));
+    list(writer_.next_steps());
+    return std::move(text_);
+  }
+
+ private:
+  void heading(int level, const std::string& title) {
+    if (!text_.empty() && !text_.ends_with("\n\n")) text_ += '\n';
+    text_ += fmt::format("{} {}\n\n", std::string(static_cast<size_t>(level), '#'), title);
+  }
+
+  void list(const std::vector<std::string>& sentences) {
+    for (const std::string& sentence : sentences) text_ += fmt::format("- {}\n", sentence);
+  }
+
+  void table_head(Phrase head) {
+    const std::string columns = writer_.say(head);
+    text_ += fmt::format("| {} |\n|", columns);
+    for (auto i = std::count(columns.begin(), columns.end(), '|'); i >= 0; --i) text_ += "---|";
+    text_ += "\n";
+  }
+
+  void row(std::initializer_list<std::string> cells) {
+    text_ += "|";
+    for (const std::string& cell : cells) text_ += fmt::format(" {} |", escape(cell));
+    text_ += "\n";
+  }
+
+  void summary() {
+    heading(2, writer_.say(Phrase::summary));
+    text_ += fmt::format("**{}** - {}\n\n", name(verdict_.status),
+                         verdict_.aligned ? writer_.verdict_sentence() : writer_.say(Phrase::not_aligned));
+    if (!verdict_.injected.empty()) list({writer_.say(Phrase::injected, join(verdict_.injected))});
+    list({writer_.attestation()});
+    if (verdict_.aligned) list({writer_.logits()});
+    list({writer_.coverage().front()});
+  }
+
+  void method() {
+    heading(2, writer_.say(Phrase::method));
+    std::vector<std::string> lines{writer_.say(Phrase::method_what)};
+    lines.push_back(writer_.say(verdict_.aligned ? Phrase::method_aligned : Phrase::not_aligned));
+    lines.push_back(writer_.say(Phrase::method_judge));
+    lines.push_back(writer_.say(Phrase::method_table));
+    lines.push_back(writer_.say(Phrase::method_matrix, join(facts_.experiments), join(facts_.prompts),
+                                layer_ranges(verdict_.layers)));
+    lines.push_back(
+        writer_.say(Phrase::method_model, verdict_.model_name, verdict_.model_file, verdict_.model_hash));
+    lines.push_back(writer_.say(Phrase::method_machine, verdict_.device, verdict_.isa, verdict_.threads,
+                                verdict_.kv_format, verdict_.engine, verdict_.engine_version, verdict_.date,
+                                fmt::format("{:.1f}", verdict_.seconds)));
+    if (!verdict_.command_line.empty())
+      lines.push_back(writer_.say(Phrase::method_command, verdict_.command_line));
+    list(lines);
+  }
+
+  void results() {
+    heading(2, writer_.say(Phrase::results));
+    heading(3, writer_.say(Phrase::heading_table, verdict_.layers.empty() ? 0 : verdict_.layers.front()));
+    text_ += b3_31_table(verdict_);
+    findings();
+    cells();
+    stages();
+    attestation();
+    heading(3, writer_.say(Phrase::heading_coverage));
+    list(writer_.coverage());
+  }
+
+  void findings() {
+    if (facts_.findings.empty()) return;
+    heading(3, writer_.say(Phrase::heading_findings));
+    int number = 0;
+    for (const FindingGroup& finding : facts_.findings) {
+      text_ += fmt::format("{}. **{}**\n", ++number, writer_.place(finding));
+      for (const std::string& sentence : writer_.finding(finding))
+        text_ += fmt::format("   - {}\n", sentence);
+    }
+  }
+
+  void cells() {
+    heading(3, writer_.say(Phrase::heading_cells));
+    table_head(Phrase::head_cells);
+    for (const Cell& cell : verdict_.cells) {
+      const std::string layer = cell.first_layer == kNoLayer ? "" : fmt::format("L{} ", cell.first_layer);
+      const std::string first = cell.has_first_difference ? fmt::format("{}{}", layer, name(cell.first_stage))
+                                                          : writer_.say(Phrase::none);
+      row({cell.experiment, cell.prompt, fmt::format("{}", cell.prompt_tokens),
+           std::string(name(cell.verdict)), fmt::format("{}", cell.pairs_equal),
+           fmt::format("{}", cell.pairs_rounding), fmt::format("{}", cell.pairs_fault),
+           fmt::format("{}", cell.pairs_propagated), first, brief(cell.max_noise_ratio),
+           cell.logits_top1_agree ? yes_no(*cell.logits_top1_agree) : "-"});
+    }
+  }
+
+  void stages() {
+    struct Row {
+      std::array<int64_t, 5> counts{};
+      double mae = 0, noise_ratio = 0;
+    };
+    std::array<Row, kStageCount> rows{};
+    for (const StagePair& pair : verdict_.pairs) {
+      Row& stage = rows[static_cast<size_t>(pair.stage)];
+      const auto column = static_cast<size_t>(pair.status);
+      if (column < stage.counts.size()) ++stage.counts[column];
+      stage.mae = std::max(stage.mae, pair.metrics.mae);
+      stage.noise_ratio = std::max(stage.noise_ratio, pair.noise_ratio);
+    }
+    heading(3, writer_.say(Phrase::heading_stages));
+    table_head(Phrase::head_stages);
+    for (int i = 0; i < kStageCount; ++i) {
+      const auto& [counts, mae, noise_ratio] = rows[static_cast<size_t>(i)];
+      if (std::all_of(counts.begin(), counts.end(), [](int64_t n) { return n == 0; })) continue;
+      const auto count = [&counts = counts](Status status) {
+        return fmt::format("{}", counts[static_cast<size_t>(status)]);
+      };
+      row({std::string(name(static_cast<Stage>(i))), count(Status::equal), count(Status::rounding),
+           count(Status::fault), count(Status::propagated), count(Status::missing),
+           fmt::format("{:.3e}", mae), brief(noise_ratio)});
+    }
+  }
+
+  void attestation() {
+    heading(3, writer_.say(Phrase::heading_attestation));
+    table_head(Phrase::head_attestation);
+    for (const Cell& cell : verdict_.cells) {
+      row({cell_name(cell), cell.prefill_q_kernel, cell.q_kernel, cell.k_kernel, cell.v_kernel,
+           yes_no(cell.attested)});
+    }
+  }
+
+  std::string yes_no(bool value) const { return writer_.say(value ? Phrase::yes : Phrase::no); }
+
+  const Writer& writer_;
+  const isolate::Verdict& verdict_;
+  const Facts& facts_;
+  std::string text_;
+};
+
+}  // namespace
+
+std::string markdown(const isolate::Verdict& verdict, Language language) {
+  const Facts facts = facts_of(verdict);
+  return Markdown(Writer{verdict, facts, language}).text();
+}
+
+}  // namespace greta::report

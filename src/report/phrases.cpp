@@ -1,0 +1,263 @@
+#include "report/phrases.h"
+
+#include <array>
+
+namespace greta::report {
+namespace {
+
+struct Entry {
+  Phrase phrase;
+  std::string_view english, spanish;
+};
+
+constexpr size_t kCount = static_cast<size_t>(Phrase::count_);
+
+// In the order of the enum (checked below).
+constexpr std::array<Entry, kCount> kPhrases{{
+    {Phrase::title, "GRETA: decode against prefill, {0}", "GRETA: decode frente a prefill, {0}"},
+    {Phrase::summary, "Summary", "Resumen"},
+    {Phrase::method, "Method", "Método"},
+    {Phrase::results, "Results", "Resultados"},
+    {Phrase::conclusion, "Conclusion", "Conclusión"},
+    {Phrase::next_step, "Next step", "Próximo paso"},
+    {Phrase::heading_table, "MAE of prefill_last against decode0 (layer {0}, head 0)",
+     "MAE de prefill_last frente a decode0 (capa {0}, cabeza 0)"},
+    {Phrase::heading_findings, "Findings, in execution order", "Hallazgos, en orden de ejecución"},
+    {Phrase::heading_cells, "Cells and their first difference", "Celdas y su primera diferencia"},
+    {Phrase::heading_stages, "Stages, worst over layers and cells",
+     "Etapas: lo peor de todas las capas y celdas"},
+    {Phrase::heading_attestation, "What really ran", "Qué se ejecutó realmente"},
+    {Phrase::heading_coverage, "Coverage", "Cobertura"},
+    {Phrase::yes, "yes", "sí"},
+    {Phrase::no, "no", "no"},
+    {Phrase::unknown, "unknown", "desconocida"},
+    {Phrase::none, "none", "ninguna"},
+
+    {Phrase::verdict_equal, "prefill_last and decode0 are equal bit for bit in every judged stage.",
+     "prefill_last y decode0 son idénticos bit a bit en todas las etapas juzgadas."},
+    {Phrase::verdict_rounding,
+     "prefill_last and decode0 differ by no more than rounding explains: no judged stage exceeds its bound "
+     "(largest noise "
+     "ratio {0}; 1 is the bound).",
+     "prefill_last y decode0 no difieren más de lo que explica el redondeo: ninguna etapa juzgada supera su "
+     "cota (mayor "
+     "razón de ruido: {0}; la cota es 1)."},
+    {Phrase::verdict_fault,
+     "Rounding does not explain the difference between prefill_last and decode0. First fault: {0}.",
+     "El redondeo no explica la diferencia entre prefill_last y decode0. Primer fallo: {0}."},
+    {Phrase::verdict_inert,
+     "No fault was seen, but GRETA cannot vouch for it: a forced route did not take effect, so the "
+     "experiments do not "
+     "differ as they should.",
+     "No se observó ningún fallo, pero GRETA no puede dar fe de ello: una ruta forzada no tuvo efecto y los "
+     "experimentos "
+     "no difieren como deberían."},
+    {Phrase::verdict_vacuous, "Nothing was really compared: agreement here proves nothing.",
+     "En realidad no se comparó nada: que coincidan no demuestra nada."},
+    {Phrase::verdict_ambiguous, "Rival explanations fit equally well: the cause is not settled.",
+     "Varias explicaciones encajan igual de bien: la causa no está decidida."},
+    {Phrase::verdict_inconclusive,
+     "No fault was seen, but GRETA cannot vouch for it: part of the comparison is missing.",
+     "No se observó ningún fallo, pero GRETA no puede dar fe de ello: falta parte de la comparación."},
+
+    {Phrase::groups_equal, "Equal bit for bit: {0}.", "Idénticos bit a bit: {0}."},
+    {Phrase::groups_rounding, "Within rounding: {0}.", "Dentro del redondeo: {0}."},
+    {Phrase::groups_fault, "With a fault: {0}.", "Con fallo: {0}."},
+    {Phrase::groups_other, "Not vouched for: {0}.", "Sin garantía: {0}."},
+    {Phrase::effect_zero, "The MAE of Q does not depend on {0}: it stays exactly the same.",
+     "El MAE de Q no depende {0}: es exactamente el mismo."},
+    {Phrase::effect_none, "The MAE of Q does not depend on {0}: it changes by at most {1}.",
+     "El MAE de Q no depende {0}: cambia como máximo un {1}."},
+    {Phrase::effect_some, "The MAE of Q depends on {0}: it changes by up to {1}.",
+     "El MAE de Q depende {0}: cambia hasta un {1}."},
+    {Phrase::effect_is_rounding, "That is rounding, not a fault: the two routes round differently.",
+     "Es redondeo, no un fallo: las dos rutas redondean de forma distinta."},
+    {Phrase::factor_route, "the route (matrix or vector)", "de la ruta (matricial o vectorial)"},
+    {Phrase::factor_gemm, "forced GEMM", "de forzar GEMM"},
+    {Phrase::factor_prompt, "the prompt", "del prompt"},
+    {Phrase::not_the_route,
+     "So the kernel's route is not the cause: the error lies in what both routes share. The projection's "
+     "input is equal in "
+     "both phases, which leaves the weights and the layout in which they are read.",
+     "Por tanto, la causa no es la ruta del kernel: el error está en lo que ambas rutas comparten. La "
+     "entrada de la "
+     "proyección es igual en ambas fases; quedan los pesos y la disposición con que se leen."},
+    {Phrase::mae_all_zero,
+     "The MAE of Q, K and V is zero in all experiments: forcing the route or GEMM changes nothing.",
+     "El MAE de Q, K y V es cero en todos los experimentos: forzar la ruta o GEMM no cambia nada."},
+    {Phrase::finding_place, "layer {0}, stage {1}, phase {2}", "capa {0}, etapa {1}, fase {2}"},
+    {Phrase::finding_places, "layers {0}, stage {1}, phase {2}", "capas {0}, etapa {1}, fase {2}"},
+    {Phrase::finding_place_no_layer, "stage {0}, phase {1}", "etapa {0}, fase {1}"},
+    {Phrase::finding_phase_unknown, "The comparison alone cannot tell which phase is wrong.",
+     "La comparación por sí sola no permite saber qué fase está mal."},
+    {Phrase::finding_unexplained, "Cause: unexplained as yet.", "Causa: aún sin explicar."},
+    {Phrase::finding_hypothesis, "Cause: {0} (hypothesis {1}, explained residual {2}).",
+     "Causa: {0} (hipótesis {1}, residuo explicado {2})."},
+    {Phrase::finding_numbers, "MAE {0}, noise ratio {1} (rounding allows 1).",
+     "MAE {0}, razón de ruido {1} (el redondeo permite 1)."},
+    {Phrase::finding_noise_sides, "Against the fp64 oracle: prefill {0}, decode {1}.",
+     "Frente al oráculo fp64: prefill {0}, decode {1}."},
+    {Phrase::finding_cells, "Seen in {0}.", "Se observa en {0}."},
+    {Phrase::finding_inputs_equal, "Its inputs are equal in both phases: the stage itself is wrong.",
+     "Sus entradas son iguales en ambas fases: lo que está mal es la propia etapa."},
+    {Phrase::blind_prompts,
+     "{0} could not show it: a prompt of one token is processed by prefill too as a block of S = 1.",
+     "{0} no podía mostrarlo: un prompt de un solo token se procesa también en prefill como un bloque de S = "
+     "1."},
+    {Phrase::one_token_prompts,
+     "{0} has one token: its prefill too is a block of S = 1, so it cannot show a fault that needs S > 1.",
+     "{0} tiene un solo token: también su prefill es un bloque de S = 1, así que no puede mostrar un fallo "
+     "que necesite "
+     "S > 1."},
+    {Phrase::flagged, "{0} in {1}: {2}.", "{0} en {1}: {2}."},
+    {Phrase::not_aligned,
+     "decode0 was not aligned: it processed the next token, not the last of the prompt. The pairs are not "
+     "comparable, and "
+     "the MAE says nothing about the engine.",
+     "decode0 no estaba alineado: procesó el token siguiente, no el último del prompt. Los pares no son "
+     "comparables y el "
+     "MAE no dice nada del motor."},
+    {Phrase::attested_no_cell, "No cell was run.", "No se ejecutó ninguna celda."},
+    {Phrase::attested_all, "Attested in {0} of {0} cells: what was forced is what ran.",
+     "Constatado en {0} de {0} celdas: lo que se forzó es lo que se ejecutó."},
+    {Phrase::attested_not, "Attested in {0} of {1} cells only; not in {2}.",
+     "Constatado solo en {0} de {1} celdas; no en {2}."},
+    {Phrase::top1_all, "The most likely next token is the same in both phases, in all cells.",
+     "El token siguiente más probable es el mismo en ambas fases, en todas las celdas."},
+    {Phrase::top1_not, "The most likely next token differs between the phases in {0}.",
+     "El token siguiente más probable difiere entre las fases en {0}."},
+    {Phrase::top1_unknown, "Logits were not recorded.", "No se registraron los logits."},
+    {Phrase::shared_fault_unseen,
+     "A fault that both phases share stays invisible to a comparison of the two.",
+     "Un fallo que ambas fases compartan queda invisible al compararlas entre sí."},
+    {Phrase::injected, "Faults injected on purpose: {0}.", "Fallos inyectados a propósito: {0}."},
+    {Phrase::coverage,
+     "{0} % of the stage pairs judged ({1} of {2}), {3} of them propagated from an earlier difference.",
+     "Se juzgó el {0} % de los pares de etapas ({1} de {2}); {3} de ellos se propagan de una diferencia "
+     "anterior."},
+    {Phrase::coverage_skipped, "Not judged: {0} pairs, {1}.", "Sin juzgar: {0} pares, {1}."},
+    {Phrase::more, "and {0} more in verdict.json", "y {0} más en verdict.json"},
+
+    {Phrase::method_what,
+     "The same token at the same position is computed twice: as the last row of prefill (`prefill_last`) and "
+     "as one step of "
+     "decode against the KV cache (`decode0`). Every stage of every layer traced is recorded in both and "
+     "compared.",
+     "El mismo token en la misma posición se calcula dos veces: como última fila de prefill (`prefill_last`) "
+     "y como un paso "
+     "de decode sobre la caché KV (`decode0`). En ambos casos se registran todas las etapas de las capas "
+     "trazadas y se "
+     "comparan."},
+    {Phrase::method_model, "Model: {0} ({1}, {2}).", "Modelo: {0} ({1}, {2})."},
+    {Phrase::method_machine, "Machine: device {0}, ISA {1}, {2} threads, KV cache {3}; {4} {5}, {6}; {7} s.",
+     "Máquina: dispositivo {0}, ISA {1}, {2} hilos, caché KV {3}; {4} {5}, {6}; {7} s."},
+    {Phrase::method_matrix, "Matrix: experiments {0}; prompts {1}; layers {2}.",
+     "Matriz: experimentos {0}; prompts {1}; capas {2}."},
+    {Phrase::method_aligned,
+     "Alignment: `decode0` is fed the last prompt token, with the cache of the tokens before it.",
+     "Alineación: `decode0` recibe el último token del prompt, con la caché de los tokens anteriores."},
+    {Phrase::method_judge,
+     "A stage whose inputs are equal in both phases is judged: EQUAL (same bits); ROUNDING (differs, but "
+     "each side lies within "
+     "its rounding bound of the fp64 oracle, which recomputes the stage from its recorded inputs); FAULT (a "
+     "side lies "
+     "beyond). A stage whose inputs already differ is PROPAGATED and not judged here. Noise ratio = largest "
+     "|observed - "
+     "oracle| / bound.",
+     "Se juzga cada etapa cuyas entradas son iguales en ambas fases: EQUAL (mismos bits); ROUNDING (difiere, "
+     "pero cada lado "
+     "queda dentro de su cota de redondeo respecto del oráculo fp64, que recalcula la etapa a partir de sus "
+     "entradas "
+     "registradas); FAULT (algún lado queda fuera). Una etapa cuyas entradas ya difieren es PROPAGATED y no "
+     "se juzga aquí. "
+     "Razón de ruido = mayor |observado - oráculo| / cota."},
+    {Phrase::method_table,
+     "E0-E4 force route and GEMM on decode's Q, K, V only. MFMA = matrix units, VALU = vector units.",
+     "E0-E4 fuerzan la ruta y GEMM solo en Q, K y V de decode. MFMA = unidades matriciales, VALU = unidades "
+     "vectoriales."},
+    {Phrase::method_command, "Command: `{0}`", "Comando: `{0}`"},
+
+    {Phrase::next_clean,
+     "Nothing to mend. Run it on the prompts, layers and device that matter to you; a route that E0 does not "
+     "choose is "
+     "worth a `--route` of its own.",
+     "No hay nada que corregir. Conviene ejecutarlo con los prompts, las capas y el dispositivo que "
+     "importan; una ruta que "
+     "E0 no elige merece su propio `--route`."},
+    {Phrase::next_mend, "Mend this first: {1} ({0}).", "Corregir primero esto: {1} ({0})."},
+    {Phrase::next_projection,
+     "Start at {0}: the input is equal in both phases, so check how each phase's kernel reads the weight "
+     "(row- or "
+     "column-major, transposed, block layout) with a probe of one or two rows, then accumulation and bias.",
+     "Empezar aquí: {0}. La entrada es igual en ambas fases, así que hay que comprobar cómo lee el peso el "
+     "kernel de cada fase "
+     "(por filas o por columnas, transpuesto, disposición de bloques) sondeando una o dos filas; después, la "
+     "acumulación "
+     "y el sesgo (bias)."},
+    {Phrase::next_norm, "Start at {0}: audit the norm's eps, weight and reduction in each phase.",
+     "Empezar aquí: {0}. Auditar el eps, el peso y la reducción de la norma en cada fase."},
+    {Phrase::next_rope, "Start at {0}: compare position, base, scaling and pairing of RoPE in each phase.",
+     "Empezar aquí: {0}. Comparar la posición, la base, el escalado y el emparejamiento de RoPE en cada "
+     "fase."},
+    {Phrase::next_cache,
+     "Start at {0}: compare which slots of the KV cache each phase writes and reads (position, layer, head, "
+     "format).",
+     "Empezar aquí: {0}. Comparar qué posiciones de la caché KV escribe y lee cada fase (posición, capa, "
+     "cabeza, formato)."},
+    {Phrase::next_attention,
+     "Start at {0}: compare scale, mask, window, head map and cache length in each phase.",
+     "Empezar aquí: {0}. Comparar la escala, la máscara, la ventana, el mapa de cabezas y la longitud de la "
+     "caché en cada fase."},
+    {Phrase::next_elementwise,
+     "Start at {0}: check which buffers each phase adds or multiplies, and the activation.",
+     "Empezar aquí: {0}. Comprobar qué buffers suma o multiplica cada fase, y la activación."},
+    {Phrase::next_other, "Start at {0}, the first stage that is wrong.",
+     "Empezar aquí: {0}, la primera etapa incorrecta."},
+    {Phrase::next_phase_unknown, "To learn which phase is wrong, judge each against a reference of its own.",
+     "Para saber qué fase está mal, hay que juzgar cada una frente a una referencia propia."},
+    {Phrase::next_again, "Then run the same command again: a mended fault may have hidden others.",
+     "Después, volver a ejecutar el mismo comando: el fallo corregido puede ocultar otros."},
+    {Phrase::next_inert,
+     "Find out why what was forced did not run ({0}); until then E0-E4 do not isolate anything.",
+     "Averiguar por qué no se ejecutó lo que se forzó ({0}); hasta entonces, E0-E4 no aíslan nada."},
+    {Phrase::next_vacuous,
+     "Record stages that carry information: a real prompt, all layers, weights that are not constant.",
+     "Registrar etapas que aporten información: un prompt real, todas las capas, pesos que no sean "
+     "constantes."},
+    {Phrase::next_missing, "Record what is missing (`--layers all --tensors all`) and judge again.",
+     "Registrar lo que falta (`--layers all --tensors all`) y volver a juzgar."},
+    {Phrase::next_ambiguous, "Add a prompt or a stage that separates the rival explanations.",
+     "Añadir un prompt o una etapa que distinga entre las explicaciones rivales."},
+    {Phrase::next_align,
+     "Run it again with decode0 aligned (`GRETA_TRACE_STAGE_DEBUG_INPUT=1`, the default).",
+     "Volver a ejecutarlo con decode0 alineado (`GRETA_TRACE_STAGE_DEBUG_INPUT=1`, el valor por defecto)."},
+
+    {Phrase::head_cells,
+     "exp | prompt | tokens | verdict | equal | rounding | fault | propagated | first difference | max noise "
+     "ratio | top-1",
+     "exp | prompt | tokens | veredicto | iguales | redondeo | fallo | propagadas | primera diferencia | "
+     "razón de ruido "
+     "máx. | top-1"},
+    {Phrase::head_stages,
+     "stage | EQUAL | ROUNDING | FAULT | PROPAGATED | MISSING | max MAE | max noise ratio",
+     "etapa | EQUAL | ROUNDING | FAULT | PROPAGATED | MISSING | MAE máx. | razón de ruido máx."},
+    {Phrase::head_attestation, "cell | q in prefill | q in decode0 | k in decode0 | v in decode0 | attested",
+     "celda | q en prefill | q en decode0 | k en decode0 | v en decode0 | constatado"},
+}};
+
+constexpr bool in_order() {
+  for (size_t i = 0; i < kCount; ++i) {
+    if (kPhrases[i].phrase != static_cast<Phrase>(i)) return false;
+  }
+  return true;
+}
+static_assert(in_order(), "kPhrases must follow the order of Phrase");
+
+}  // namespace
+
+std::string_view phrase(Phrase phrase, Language language) {
+  const Entry& entry = kPhrases[static_cast<size_t>(phrase)];
+  return language == Language::english ? entry.english : entry.spanish;
+}
+
+}  // namespace greta::report

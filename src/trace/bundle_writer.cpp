@@ -1,0 +1,195 @@
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <set>
+#include <unordered_map>
+
+#include "base/error.h"
+#include "base/hash.h"
+#include "trace/bundle.h"
+#include "trace/bundle_files.h"
+#include "trace/json_fields.h"
+#include "trace/output_file.h"
+#include "trace/safetensors.h"
+
+namespace greta::trace {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// A run that keeps more than this is split over several files, so that memory stays bounded.
+constexpr size_t kMaxPendingFloats = size_t{64} << 20;
+
+/// A manifest.json that is not ours guards the whole directory: --force must not cost anyone their files.
+void refuse_foreign_manifest(const fs::path& directory) {
+  const fs::path path = directory / kManifestFile;
+  std::error_code error;
+  if (!fs::exists(path, error)) return;
+  std::ifstream stream(path);
+  const std::string text{std::istreambuf_iterator<char>(stream), {}};
+  const nlohmann::json json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const auto schema = json.is_object() ? json.find("schema") : json.end();
+  const bool ours = json.is_object() && schema != json.end() && schema->is_string() &&
+                    schema->get<std::string>().starts_with("greta.");
+  if (!ours)
+    fail_input("{} holds a manifest.json that no GRETA bundle has; choose another directory",
+               directory.string());
+}
+
+void remove_own_files(const fs::path& directory) {
+  std::error_code error;
+  std::vector<fs::path> own;
+  for (const auto& entry : fs::directory_iterator(directory, error)) {
+    const bool plain = !entry.is_directory(error) || entry.is_symlink(error);
+    if (plain && is_own_file(entry.path().filename().string())) own.push_back(entry.path());
+  }
+  if (error) fail_input("cannot list {}: {}", directory.string(), error.message());
+  for (const fs::path& path : own) {
+    if (!fs::remove(path, error) && error) fail_input("cannot remove {}: {}", path.string(), error.message());
+  }
+}
+
+void prepare_directory(const fs::path& directory, bool force) {
+  std::error_code error;
+  const fs::file_status status = fs::symlink_status(directory, error);
+  if (!fs::exists(status)) {
+    fs::create_directories(directory, error);
+    if (error) {
+      throw Error(kind_of_errno(error.value(), ErrorKind::input),
+                  fmt::format("cannot create {}: {}", directory.string(), error.message()));
+    }
+    return;
+  }
+  if (!fs::is_directory(directory, error)) fail_input("{} exists and is not a directory", directory.string());
+  if (!force) fail_input("{} exists; choose another directory or pass --force", directory.string());
+  refuse_foreign_manifest(directory);
+  remove_own_files(directory);
+}
+
+/// The key of an event's data: what it is, for people who list the file.
+std::string tensor_key(const Event& event) {
+  const std::string layer = event.layer == kNoLayer ? "" : fmt::format("L{}.", event.layer);
+  std::string key = fmt::format("{}/{}/{}{}", event.cell, event.phase, layer, event.stage);
+  for (char& c : key) {
+    if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) >= 0x7f) c = '?';
+  }
+  return key;
+}
+
+std::string with_schema(nlohmann::json manifest) {
+  manifest["schema"] = kBundleSchema;
+  return dump_json(manifest, 2) + "\n";
+}
+
+}  // namespace
+
+bool is_own_file(std::string name) {
+  if (name.ends_with(".tmp")) name.resize(name.size() - 4);
+  if (std::find(std::begin(kOwnFiles), std::end(kOwnFiles), name) != std::end(kOwnFiles)) return true;
+  constexpr std::string_view kPrefix = "tensors-", kSuffix = ".safetensors";
+  if (!name.starts_with(kPrefix) || !name.ends_with(kSuffix) ||
+      name.size() <= kPrefix.size() + kSuffix.size()) {
+    return false;
+  }
+  const std::string number = name.substr(kPrefix.size(), name.size() - kPrefix.size() - kSuffix.size());
+  return number.find_first_not_of("0123456789") == std::string::npos;
+}
+
+struct BundleWriter::Impl {
+  struct Place {
+    std::string file, key;
+  };
+
+  fs::path directory;
+  std::unique_ptr<OutputFile> events;
+  int next_file = 0;
+  std::vector<NamedTensor> pending;
+  size_t pending_floats = 0;
+  std::unordered_map<std::string, Place> stored;  // by hash
+  std::set<std::string> keys;                     // a key is unique in the bundle
+  int64_t lines = 0;
+  std::string failure;  // the first one: what comes after it would be a bundle with a hole
+
+  std::string file_name() const { return fmt::format("tensors-{:04}.safetensors", next_file); }
+
+  const Place& keep(const Event& event, std::span<const float> data) {
+    const auto [place, is_new] = stored.try_emplace(event.hash);
+    if (!is_new) return place->second;
+    const std::string base = tensor_key(event);
+    std::string key = base;
+    for (int copy = 2; !keys.insert(key).second; ++copy) key = fmt::format("{}#{}", base, copy);
+    place->second = {file_name(), key};
+    pending.push_back({key, event.shape, {data.begin(), data.end()}});
+    pending_floats += data.size();
+    return place->second;
+  }
+
+  void write_pending() {
+    if (pending.empty()) return;
+    replace_file((directory / file_name()).string(),
+                 [this](OutputFile& file) { write_safetensors(file, pending); });
+    pending.clear();
+    pending_floats = 0;
+    ++next_file;
+  }
+
+  /// Runs `step`; after its first failure the bundle takes nothing more.
+  template <class Step>
+  void guarded(Step step) {
+    if (!failure.empty()) throw Error(ErrorKind::machine, failure);
+    try {
+      step();
+    } catch (const Error& error) {
+      failure = fmt::format("{}; the bundle is readable up to event {}", error.what(), lines);
+      throw Error(error.kind(), failure);
+    }
+  }
+};
+
+BundleWriter::BundleWriter(const std::string& directory, bool force, const nlohmann::json& manifest)
+    : impl_(std::make_unique<Impl>()) {
+  if (directory.empty()) fail_input("the output directory has no name");
+  impl_->directory = directory;
+  prepare_directory(impl_->directory, force);
+  replace_file((impl_->directory / kManifestFile).string(), with_schema(manifest), ErrorKind::input);
+  impl_->events = std::make_unique<OutputFile>((impl_->directory / kEventsFile).string(), ErrorKind::input);
+}
+
+BundleWriter::~BundleWriter() {
+  if (!impl_->failure.empty()) return;
+  try {
+    impl_->write_pending();
+  } catch (...) {  // the events are on disk; readers say what data are missing
+  }
+}
+
+void BundleWriter::write(Event event, std::span<const float> data, bool keep) {
+  const std::optional<int64_t> count = element_count(event.shape);
+  if (!count || *count != static_cast<int64_t>(data.size())) {
+    fail_machine("trace of {} {}: shape [{}] does not hold {} values", event.cell, event.stage,
+                 fmt::join(event.shape, ", "), data.size());
+  }
+  event.hash = hash_floats(data).hex();
+  event.summary = summarize(data);
+  impl_->guarded([&] {
+    if (keep) {
+      const Impl::Place& place = impl_->keep(event, data);
+      event.file = place.file;
+      event.tensor = place.key;
+    }
+    impl_->events->write(dump_json(to_json(event)) + "\n");
+    ++impl_->lines;
+    if (impl_->pending_floats > kMaxPendingFloats) impl_->write_pending();
+  });
+}
+
+void BundleWriter::end_run() {
+  impl_->guarded([this] { impl_->write_pending(); });
+}
+
+void BundleWriter::set_manifest(const nlohmann::json& manifest) {
+  impl_->guarded([&] { replace_file((impl_->directory / kManifestFile).string(), with_schema(manifest)); });
+}
+
+}  // namespace greta::trace

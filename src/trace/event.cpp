@@ -1,0 +1,118 @@
+#include "trace/event.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "base/error.h"
+#include "trace/json_fields.h"
+#include "trace/safetensors.h"
+
+namespace greta::trace {
+namespace {
+
+constexpr int64_t kMaxLayers = 1'000'000;
+constexpr int64_t kMaxExtent = int64_t{1} << 48;
+constexpr std::array<std::string_view, 10> kDtypes{"f64", "f32", "f16", "bf16", "i64",
+                                                   "i32", "i16", "i8",  "u8",   "q8_block32"};
+
+std::string hash_field(const Fields& fields) {
+  std::string hash = fields.text_or("hash", "");
+  if (hash.empty()) return hash;
+  for (char& c : hash) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const bool hex = hash.find_first_not_of("0123456789abcdef") == std::string::npos;
+  if (hash.size() != 32 || !hex) fields.fail("hash", "must be XXH3-128 as 32 hex digits");
+  return hash;
+}
+
+void read_cell(const Fields& fields, Event& event) {
+  event.prompt_id = fields.text("prompt_id");
+  event.cell = fields.text_or("cell", "");
+  event.experiment = fields.text_or("experiment", "");
+  // Another engine that runs one configuration need not know of experiments: it is E0, its engine's own
+  // choice.
+  if (event.experiment.empty()) {
+    const size_t slash = event.cell.find('/');
+    event.experiment = slash == std::string::npos ? "E0" : event.cell.substr(0, slash);
+  }
+  if (event.cell.empty()) event.cell = event.experiment + "/" + event.prompt_id;
+}
+
+void read_summary(const Fields& fields, Event& event) {
+  event.summary.min = fields.number("min").value_or(0);
+  event.summary.max = fields.number("max").value_or(0);
+  event.summary.mean = fields.number("mean").value_or(0);
+  event.summary.rms = fields.number("rms").value_or(0);
+  event.summary.nan = fields.integer_or("nan", 0, kMaxExtent, 0);
+  event.summary.inf = fields.integer_or("inf", 0, kMaxExtent, 0);
+}
+
+void read_place(const Fields& fields, Event& event) {
+  event.file = fields.text_or("file", "");
+  event.tensor = fields.text_or("tensor", "");
+  if (event.file.empty() != event.tensor.empty()) {
+    fields.fail(event.file.empty() ? "file" : "tensor", "is missing: data need both \"file\" and \"tensor\"");
+  }
+  const bool plain = event.file.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos;
+  if (!event.file.empty() && (!plain || !event.file.ends_with(".safetensors"))) {
+    fields.fail("file", "must be the plain name of a .safetensors file beside events.jsonl");
+  }
+  if (event.hash.empty() && event.file.empty())
+    fields.fail("hash", "is missing, and no data are kept either");
+}
+
+}  // namespace
+
+nlohmann::json to_json(const Event& event) {
+  nlohmann::json json{
+      {"cell", event.cell},           {"experiment", event.experiment}, {"prompt_id", event.prompt_id},
+      {"phase", event.phase},         {"layer", event.layer},           {"stage", event.stage},
+      {"positions", event.positions}, {"shape", event.shape},           {"dtype", event.dtype},
+      {"route", event.route},         {"kernel", event.kernel},         {"launches", event.launches},
+      {"hash", event.hash},           {"min", event.summary.min},       {"max", event.summary.max},
+      {"mean", event.summary.mean},   {"rms", event.summary.rms},       {"nan", event.summary.nan},
+      {"inf", event.summary.inf},
+  };
+  if (!event.file.empty()) {
+    json["file"] = event.file;
+    json["tensor"] = event.tensor;
+  }
+  return json;
+}
+
+Event event_from_json(const nlohmann::json& json, const std::string& where) {
+  const Fields fields(json, where);
+  Event event;
+  read_cell(fields, event);
+  event.phase = fields.text("phase");
+  event.layer = static_cast<int>(fields.integer("layer", kNoLayer, kMaxLayers));
+  event.stage = fields.text("stage");
+  if (event.phase.empty()) fields.fail("phase", "is empty");
+  if (event.stage.empty()) fields.fail("stage", "is empty");
+  event.positions = fields.integers("positions", 0, kMaxExtent);
+  if (event.positions.empty()) fields.fail("positions", "is empty: give [first, last] or a list");
+  if (event.positions.size() == 2 && event.positions[0] > event.positions[1]) {
+    fields.fail("positions", "has first > last");
+  }
+  event.shape = fields.integers("shape", 0, kMaxExtent);
+  const std::optional<int64_t> count = element_count(event.shape);
+  if (!count) fields.fail("shape", "holds more elements than 64 bits can count");
+  event.dtype = fields.text_or("dtype", "f32");
+  if (std::find(kDtypes.begin(), kDtypes.end(), event.dtype) == kDtypes.end()) {
+    fields.fail("dtype", fmt::format("is \"{}\"; known: {}", event.dtype, fmt::join(kDtypes, ", ")));
+  }
+  event.route = fields.text_or("route", "");
+  event.kernel = fields.text_or("kernel", "");
+  event.launches =
+      static_cast<uint64_t>(fields.integer_or("launches", 0, std::numeric_limits<int64_t>::max(), 0));
+  event.hash = hash_field(fields);
+  read_summary(fields, event);
+  event.summary.count = *count;
+  read_place(fields, event);
+  return event;
+}
+
+}  // namespace greta::trace

@@ -1,0 +1,46 @@
+#pragma once
+// The safetensors format: u64 header length, a JSON header, the data. Written by us in F32; read in any
+// common dtype.
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "trace/output_file.h"
+
+namespace greta::trace {
+
+/// Product of the extents; empty when it overflows 63 bits or an extent is negative.
+std::optional<int64_t> element_count(std::span<const int64_t> shape);
+
+/// A tensor inside a file's bytes, little-endian and not aligned.
+struct TensorView {
+  std::string dtype;  // "F32", "BF16", ...
+  std::vector<int64_t> shape;
+  int64_t count = 0;
+  std::span<const std::byte> bytes;
+};
+
+/// Tensors by name. The views point into `file`. Input Errors, beginning with `where`: a header that does not
+/// fit the file, no JSON, a name twice, an unknown dtype, a shape that doesn't fit its bytes, bytes outside
+/// the file or shared by two tensors.
+std::map<std::string, TensorView> parse_safetensors(std::span<const std::byte> file,
+                                                    const std::string& where);
+
+/// The values as f32: exact for F32, F16, BF16, U8, I8, I16, BOOL; rounded to nearest for F64, I32, I64.
+std::vector<float> to_floats(const TensorView& tensor);
+
+struct NamedTensor {
+  std::string name;
+  std::vector<int64_t> shape;
+  std::vector<float> data;
+};
+
+/// Writes F32 tensors, the data 8-byte aligned. Names must differ.
+void write_safetensors(OutputFile& file, std::span<const NamedTensor> tensors);
+
+}  // namespace greta::trace

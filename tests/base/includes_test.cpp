@@ -1,0 +1,138 @@
+// The shape of the source tree: who may include whom, who may read the environment, how long a file may be.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <regex>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace greta {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kMostLines = 600;    // a longer file is usually two ideas
+constexpr size_t kMostColumns = 110;  // as in .clang-format
+
+// The direct arrows of docs/architecture.md. What can be reached along them may be included.
+const std::map<std::string, std::set<std::string>> kArrows = {
+    {"cli", {"launch", "report"}}, {"launch", {"isolate"}},
+    {"report", {"isolate"}},       {"isolate", {"trace", "engine"}},
+    {"trace", {"engine"}},         {"engine", {"kernels", "numerics"}},
+    {"kernels", {"model"}},        {"numerics", {"model"}},
+    {"model", {"base"}},           {"base", {}},
+};
+
+std::set<std::string> reachable(const std::string& room) {
+  std::set<std::string> rooms = {room};
+  for (const std::string& next : kArrows.at(room)) rooms.merge(reachable(next));
+  return rooms;
+}
+
+struct Source {
+  std::string path;  // relative to the repository
+  std::string room;
+  std::vector<std::string> lines;
+};
+
+bool is_code(const fs::path& path) {
+  static const std::set<std::string> kExtensions = {".h", ".cpp", ".inc", ".cu", ".cuh", ".hip"};
+  return kExtensions.count(path.extension().string()) != 0;
+}
+
+std::vector<Source> read_tree(const std::string& folder) {
+  const fs::path root = GRETA_SOURCE_DIR;
+  std::vector<Source> sources;
+  for (const auto& entry : fs::recursive_directory_iterator(root / folder)) {
+    if (!entry.is_regular_file() || !is_code(entry.path())) continue;
+    const fs::path relative = entry.path().lexically_relative(root);
+    Source source{relative.string(), (++relative.begin())->string(), {}};
+    std::ifstream file(entry.path());
+    for (std::string line; std::getline(file, line);) source.lines.push_back(line);
+    sources.push_back(std::move(source));
+  }
+  return sources;
+}
+
+std::string at(const Source& source, size_t line) { return source.path + ":" + std::to_string(line + 1); }
+
+/// The room of `#include "room/file.h"`, or "" if the line includes nothing of ours.
+std::string included_room(const std::string& line) {
+  static const std::regex kInclude(R"re(^\s*#\s*include\s*"([^/"]+)/[^"]*")re");
+  std::smatch match;
+  return std::regex_search(line, match, kInclude) ? match[1].str() : "";
+}
+
+bool reads_environment(const std::string& line) {
+  static const std::regex kEnvironment(R"re(\b(secure_)?getenv\s*\(|\b_?_?environ\b)re");
+  const std::string code = line.substr(0, line.find("//"));
+  return std::regex_search(code, kEnvironment);
+}
+
+/// Columns of a UTF-8 line: bytes that do not continue a character.
+size_t columns(const std::string& line) {
+  return static_cast<size_t>(
+      std::count_if(line.begin(), line.end(), [](char c) { return (c & 0xc0) != 0x80; }));
+}
+
+// The checks below find nothing when they look at nothing or see nothing.
+TEST(SourceTree, TheChecksSeeWhatTheyLookFor) {
+  EXPECT_GE(read_tree("src").size(), 20U);
+  EXPECT_EQ(included_room(R"(#include "kernels/cpu/dot.h")"), "kernels");
+  EXPECT_EQ(included_room(R"(  #  include "base/error.h"  // why)"), "base");
+  EXPECT_EQ(included_room("#include <vector>"), "");
+  EXPECT_TRUE(reads_environment(R"(const char* isa = std::getenv("GRETA_ISA");)"));
+  EXPECT_TRUE(reads_environment("if (secure_getenv (name)) {"));
+  EXPECT_TRUE(reads_environment("for (char** e = environ; *e; ++e)"));
+  EXPECT_FALSE(reads_environment("// the caller calls getenv()"));
+  EXPECT_FALSE(reads_environment("bundle.environment = flags;"));
+  EXPECT_EQ(columns("año"), 3U);
+}
+
+TEST(SourceTree, NumericsAndKernelsShareOnlyWhatIsBelowBoth) {
+  EXPECT_EQ(reachable("numerics"), (std::set<std::string>{"numerics", "model", "base"}));
+  EXPECT_EQ(reachable("kernels"), (std::set<std::string>{"kernels", "model", "base"}));
+}
+
+TEST(SourceTree, IncludesFollowTheArrows) {
+  for (const Source& source : read_tree("src")) {
+    ASSERT_TRUE(kArrows.count(source.room)) << source.path << ": a room without arrows; add it to kArrows";
+    const std::set<std::string> allowed = reachable(source.room);
+    for (size_t i = 0; i < source.lines.size(); ++i) {
+      const std::string room = included_room(source.lines[i]);
+      if (room.empty()) continue;
+      EXPECT_TRUE(allowed.count(room))
+          << at(source, i) << ": " << source.room << " must not include " << room;
+    }
+  }
+}
+
+TEST(SourceTree, OnlyCliReadsTheEnvironment) {
+  for (const Source& source : read_tree("src")) {
+    if (source.room == "cli") continue;
+    for (size_t i = 0; i < source.lines.size(); ++i) {
+      EXPECT_FALSE(reads_environment(source.lines[i]))
+          << at(source, i) << ": read it in src/cli and pass it down";
+    }
+  }
+}
+
+TEST(SourceTree, FilesAndLinesAreShort) {
+  for (const char* folder : {"src", "tests"}) {
+    for (const Source& source : read_tree(folder)) {
+      EXPECT_LE(source.lines.size(), kMostLines) << source.path;
+      for (size_t i = 0; i < source.lines.size(); ++i) {
+        EXPECT_LE(columns(source.lines[i]), kMostColumns) << at(source, i);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace greta

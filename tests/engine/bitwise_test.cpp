@@ -1,0 +1,161 @@
+// The contract: prefill row i equals decode at position i in every stage, bit for bit, for every S, thread
+// count, ISA, chunking and position in the batch. Tolerance: none.
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "engine/stage_hashes.h"
+#include "engine/tiny_model.h"
+
+namespace greta {
+namespace {
+
+using test::StageHashes;
+using test::TinyEngine;
+
+RouteTable routes_for(Route route) {
+  RouteTable table;
+  table.add(parse_route_rule("all=" + std::string(name(route))));
+  return table;
+}
+
+/// The hashes of each step of decoding `tokens` one by one.
+std::vector<StageHashes> decode_all(Engine& engine, std::span<const int32_t> tokens,
+                                    const RouteTable& routes) {
+  StageHashes hashes;
+  Plan step = engine.plan(Phase::decode, 1, routes);
+  test::hash_stages(step, engine.options().isa, hashes);
+  Session session(engine, std::ssize(tokens));
+  std::vector<StageHashes> steps;
+  for (const int32_t& token : tokens) {
+    session.forward(step, std::span(&token, 1));
+    steps.push_back(hashes);
+  }
+  return steps;
+}
+
+/// The hashes of the last row of prefilling `tokens` in blocks of `block`.
+StageHashes prefill(Engine& engine, std::span<const int32_t> tokens, int64_t block,
+                    const RouteTable& routes) {
+  StageHashes hashes;
+  Plan last = engine.plan(Phase::prefill, block, routes);
+  const Plan inner = engine.plan(Phase::prefill, block, routes, false);
+  test::hash_stages(last, engine.options().isa, hashes);
+  Session session(engine, std::ssize(tokens));
+  session.prefill(inner, last, tokens);
+  return hashes;
+}
+
+struct Case {
+  TensorType type;
+  Route route;
+};
+
+class Bitwise : public testing::TestWithParam<Case> {};
+
+std::string case_name(const testing::TestParamInfo<Case>& info) {
+  return std::string(name(info.param.type)) + "_" + std::string(name(info.param.route));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Types, Bitwise,
+    testing::Values(Case{TensorType::q4_1, Route::matrix}, Case{TensorType::q4_1, Route::vector},
+                    Case{TensorType::q8_0, Route::matrix}, Case{TensorType::q8_0, Route::vector},
+                    Case{TensorType::bf16, Route::matrix}, Case{TensorType::bf16, Route::vector},
+                    Case{TensorType::f16, Route::matrix}, Case{TensorType::f16, Route::vector},
+                    Case{TensorType::f32, Route::vector}),
+    case_name);
+
+/// f32 and 16-bit models have a q8_0 embedding here, so the logits of a matrix-route case have a matrix
+/// kernel.
+TEST_P(Bitwise, PrefillEqualsDecodeForEveryS) {
+  TinyEngine tiny(GetParam().type, {2, best_isa(), Format::f32});
+  const RouteTable routes = routes_for(GetParam().route);
+  const std::vector<int32_t> tokens = test::random_tokens(1000);
+  const std::vector<StageHashes> steps = decode_all(tiny.engine, tokens, routes);
+  std::set<int64_t> lengths{255, 256, 257, 400, 1000};
+  for (int64_t s = 1; s <= 130; ++s) lengths.insert(s);
+  for (const int64_t s : lengths) {
+    const StageHashes block =
+        prefill(tiny.engine, std::span(tokens).first(static_cast<size_t>(s)), s, routes);
+    ASSERT_EQ(block.size(), steps[0].size());
+    ASSERT_EQ(block, steps[static_cast<size_t>(s) - 1]) << "S = " << s;
+  }
+}
+
+TEST_P(Bitwise, ChunkingChangesNothing) {
+  TinyEngine tiny(GetParam().type);
+  const RouteTable routes = routes_for(GetParam().route);
+  const std::vector<int32_t> tokens = test::random_tokens(100);
+  const StageHashes whole = prefill(tiny.engine, tokens, 100, routes);
+  for (const int64_t block : {1, 7, 16, 33, 64, 99}) {
+    EXPECT_EQ(prefill(tiny.engine, tokens, block, routes), whole) << "blocks of " << block;
+  }
+}
+
+TEST_P(Bitwise, ThreadsChangeNothing) {
+  const std::vector<int32_t> tokens = test::random_tokens(37);
+  const RouteTable routes = routes_for(GetParam().route);
+  TinyEngine one(GetParam().type);
+  const StageHashes whole = prefill(one.engine, tokens, 37, routes);
+  const std::vector<StageHashes> steps = decode_all(one.engine, tokens, routes);
+  for (const int threads : {2, 3, 8}) {
+    TinyEngine many(GetParam().type, {threads, best_isa(), Format::f32});
+    EXPECT_EQ(prefill(many.engine, tokens, 37, routes), whole) << threads << " threads";
+    EXPECT_EQ(decode_all(many.engine, tokens, routes), steps) << threads << " threads";
+  }
+}
+
+TEST_P(Bitwise, IsaChangesNothing) {
+  const std::vector<int32_t> tokens = test::random_tokens(33);
+  const RouteTable routes = routes_for(GetParam().route);
+  TinyEngine scalar(GetParam().type, {1, Isa::scalar, Format::f32});
+  const StageHashes whole = prefill(scalar.engine, tokens, 33, routes);
+  for (const Isa isa : {Isa::avx2, Isa::avx512}) {
+    if (isa > best_isa()) continue;
+    TinyEngine wide(GetParam().type, {1, isa, Format::f32});
+    EXPECT_EQ(prefill(wide.engine, tokens, 33, routes), whole) << name(isa);
+    EXPECT_EQ(decode_all(wide.engine, tokens, routes).back(), whole) << name(isa);
+  }
+}
+
+TEST(BitwiseKv, F16CacheKeepsTheContract) {
+  TinyEngine tiny(TensorType::q4_1, {2, best_isa(), Format::f16});
+  const std::vector<int32_t> tokens = test::random_tokens(70);
+  EXPECT_EQ(prefill(tiny.engine, tokens, 70, {}), decode_all(tiny.engine, tokens, {}).back());
+  TinyEngine scalar(TensorType::q4_1, {1, Isa::scalar, Format::f16});
+  EXPECT_EQ(prefill(tiny.engine, tokens, 70, {}), prefill(scalar.engine, tokens, 70, {}));
+}
+
+TEST(BitwiseKv, RecycledSlotsChangeNothing) {
+  TinyEngine tiny(TensorType::q4_1);
+  const std::vector<int32_t> tokens = test::random_tokens(40);
+  StageHashes hashes;
+  Plan plan = tiny.engine.plan(Phase::prefill, 64);
+  test::hash_stages(plan, tiny.engine.options().isa, hashes);
+  Session session(tiny.engine, 64);
+  session.forward(plan, tokens);
+  const StageHashes first = hashes;
+  session.cache().truncate(0);
+  session.forward(plan, std::vector<int32_t>(60, 5));
+  session.cache().truncate(0);
+  session.forward(plan, tokens);
+  EXPECT_EQ(hashes, first);
+}
+
+TEST(BitwiseFusion, TakenApartAttentionGivesTheSameLogits) {
+  TinyEngine tiny(TensorType::q4_1, {2, best_isa(), Format::f32});
+  const std::vector<int32_t> tokens = test::random_tokens(50);
+  const auto logits = [&](bool apart) {
+    Plan plan = tiny.engine.plan(Phase::prefill, 50);
+    if (apart) unfuse_attention(plan, tiny.engine.options().isa, [](int) { return true; });
+    Session session(tiny.engine, 50);
+    const std::span<const float> row = session.forward(plan, tokens);
+    return std::vector<float>(row.begin(), row.end());
+  };
+  EXPECT_EQ(hash_floats(logits(true)), hash_floats(logits(false)));
+}
+
+}  // namespace
+}  // namespace greta

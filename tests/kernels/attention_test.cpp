@@ -1,0 +1,246 @@
+#include <gtest/gtest.h>
+
+#include "kernel_cases.h"
+
+namespace greta::test {
+namespace {
+
+struct Heads {
+  int64_t n_head, n_head_kv, head_dim;
+};
+
+/// A cache whose unwritten slots are NaN, and the queries of a few rows at its end.
+struct Scene {
+  Heads heads;
+  int64_t position, rows, capacity;
+  Matrix q, k, v;
+  AlignedBytes keys, values;
+  Format format;
+
+  Scene(Heads h, int64_t at, int64_t n, Format f, uint64_t seed = 30)
+      : heads(h),
+        position(at),
+        rows(n),
+        capacity((at + n + 15) / 16 * 16 + 32),
+        q(Matrix::random(n, h.n_head * h.head_dim, seed)),
+        k(Matrix::random(at + n, h.n_head_kv * h.head_dim, seed + 1)),
+        v(Matrix::random(at + n, h.n_head_kv * h.head_dim, seed + 2)),
+        keys(h.n_head_kv * capacity * h.head_dim * 4),
+        values(keys.size()),
+        format(f) {
+    std::memset(keys.data(), 0xff, static_cast<size_t>(keys.size()));
+    std::memset(values.data(), 0xff, static_cast<size_t>(values.size()));
+  }
+
+  KvView cache() { return {keys.data(), values.data(), format, capacity, heads.n_head_kv, heads.head_dim}; }
+  KernelArgs args() {
+    KernelArgs a;
+    a.in[0] = q.view();
+    a.cache = cache();
+    a.position = position;
+    a.params.n_head = heads.n_head;
+    a.params.head_dim = heads.head_dim;
+    a.params.scale = 0.37f;
+    return a;
+  }
+  /// Writes cache rows [first, first + count).
+  void write(Isa isa, int64_t first, int64_t count, int parts = 1) {
+    KernelArgs a;
+    a.in = {k.rows(first, count), v.rows(first, count)};
+    a.cache = cache();
+    a.position = first;
+    run(*row_kernel(OpKind::kv_write, isa), a, parts);
+  }
+};
+
+Matrix scores(Isa isa, Scene& scene, int64_t n_pos, int parts = 1) {
+  Matrix out(scene.rows * scene.heads.n_head, n_pos);
+  KernelArgs args = scene.args();
+  args.out = out.view();
+  run(*row_kernel(OpKind::qk, isa), args, parts);
+  return out;
+}
+
+Matrix softmax(Isa isa, const Matrix& x, int parts = 1) {
+  Matrix out(x.view().rows, x.view().cols);
+  KernelArgs args;
+  args.in[0] = x.view();
+  args.out = out.view();
+  run(*row_kernel(OpKind::softmax, isa), args, parts);
+  return out;
+}
+
+Matrix mixed(Isa isa, Scene& scene, const Matrix& weights, int parts = 1) {
+  Matrix out(scene.rows, scene.heads.n_head * scene.heads.head_dim);
+  KernelArgs args = scene.args();
+  args.in[0] = weights.view();
+  args.out = out.view();
+  run(*row_kernel(OpKind::pv, isa), args, parts);
+  return out;
+}
+
+Matrix fused(Isa isa, Scene& scene, int parts = 1, bool narrow_scratch = false) {
+  Matrix out(scene.rows, scene.heads.n_head * scene.heads.head_dim);
+  const int64_t n_pos = scene.position + scene.rows;
+  Matrix scratch(parts, narrow_scratch ? (n_pos + 15) / 16 * 16 : attention_scratch_floats(n_pos));
+  KernelArgs args = scene.args();
+  args.out = out.view();
+  args.scratch = scratch.view();
+  run(*row_kernel(OpKind::attention, isa), args, parts);
+  return out;
+}
+
+constexpr Heads kHeads[] = {{9, 3, 64}, {4, 4, 16}, {6, 1, 80}, {2, 1, 20}, {8, 2, 128}};
+
+class Attention : public testing::TestWithParam<Isa> {};
+
+TEST_P(Attention, FusedEqualsQkSoftmaxPvForEveryLengthAndThreadCount) {
+  for (const Heads& heads : kHeads) {
+    for (Format format : {Format::f32, Format::f16}) {
+      for (const auto& [position, rows] :
+           {std::pair<int64_t, int64_t>{0, 1}, {0, 17}, {15, 1}, {16, 1}, {31, 40}, {100, 3}, {129, 1}}) {
+        Scene scene(heads, position, rows, format);
+        scene.write(GetParam(), 0, position + rows);
+        const Matrix p = softmax(GetParam(), scores(GetParam(), scene, position + rows));
+        const Matrix want = mixed(GetParam(), scene, p);
+        for (int parts : {1, 2, 3, 8}) {
+          ASSERT_EQ(difference(want.view(), fused(GetParam(), scene, parts).view()), "")
+              << heads.head_dim << " at " << position << " rows " << rows << " parts " << parts;
+        }
+        ASSERT_EQ(difference(want.view(), fused(GetParam(), scene, 2, true).view()), "") << "narrow scratch";
+        const Matrix p3 = softmax(GetParam(), scores(GetParam(), scene, position + rows, 3), 3);
+        ASSERT_EQ(difference(p.view(), p3.view()), "");
+        ASSERT_EQ(difference(want.view(), mixed(GetParam(), scene, p, 3).view()), "");
+        for (int64_t c = 0; c < want.view().cols; ++c) ASSERT_TRUE(std::isfinite(want.at(rows - 1, c)));
+      }
+    }
+  }
+}
+
+// The row at a position has the same bits alone (decode) and among others (prefill), where n_pos is larger
+// and the cache already holds later positions.
+TEST_P(Attention, ARowAloneEqualsTheRowOfABlock) {
+  for (Format format : {Format::f32, Format::f16}) {
+    Scene block({9, 3, 64}, 0, 70, format);
+    block.write(GetParam(), 0, 70);
+    const Matrix p = softmax(GetParam(), scores(GetParam(), block, 70));
+    const Matrix want = fused(GetParam(), block);
+    for (int64_t at = 0; at < 70; ++at) {
+      Scene one({9, 3, 64}, at, 1, format);
+      std::memcpy(one.q.view().data, block.q.rows(at, 1).data, static_cast<size_t>(block.q.view().stride));
+      one.write(GetParam(), 0, at + 1);
+      ASSERT_EQ(difference(want.rows(at, 1), fused(GetParam(), one).view()), "") << "position " << at;
+      const Matrix alone = softmax(GetParam(), scores(GetParam(), one, at + 1));
+      for (int64_t h = 0; h < 9; ++h) {
+        View same_columns = p.rows(at * 9 + h, 1);
+        same_columns.cols = at + 1;
+        ASSERT_EQ(difference(same_columns, alone.rows(h, 1)), "") << "softmax, position " << at;
+        for (int64_t c = at + 1; c < 70; ++c) ASSERT_EQ(p.at(at * 9 + h, c), 0.0f);
+      }
+    }
+  }
+}
+
+TEST_P(Attention, EveryIsaGivesTheBitsOfTheScalarBuild) {
+  for (const Heads& heads : kHeads) {
+    for (Format format : {Format::f32, Format::f16}) {
+      Scene scene(heads, 37, 5, format), reference(heads, 37, 5, format);
+      scene.write(GetParam(), 0, 42);
+      reference.write(Isa::scalar, 0, 42);
+      ASSERT_EQ(std::memcmp(scene.keys.data(), reference.keys.data(), static_cast<size_t>(scene.keys.size())),
+                0);
+      ASSERT_EQ(
+          std::memcmp(scene.values.data(), reference.values.data(), static_cast<size_t>(scene.keys.size())),
+          0);
+      ASSERT_EQ(difference(scores(Isa::scalar, reference, 42).view(), scores(GetParam(), scene, 42).view()),
+                "");
+      ASSERT_EQ(difference(fused(Isa::scalar, reference).view(), fused(GetParam(), scene).view()), "");
+    }
+  }
+}
+
+TEST_P(Attention, ChunksAndThreadsWriteTheSameCache) {
+  for (Format format : {Format::f32, Format::f16}) {
+    Scene whole({6, 3, 16}, 0, 53, format), chunked({6, 3, 16}, 0, 53, format);
+    whole.write(GetParam(), 0, 53);
+    int64_t at = 0;
+    for (int64_t count : {1, 15, 16, 3, 18}) {
+      chunked.write(GetParam(), at, count, 3);
+      at += count;
+    }
+    ASSERT_EQ(std::memcmp(whole.keys.data(), chunked.keys.data(), static_cast<size_t>(whole.keys.size())), 0);
+    ASSERT_EQ(
+        std::memcmp(whole.values.data(), chunked.values.data(), static_cast<size_t>(whole.values.size())), 0);
+  }
+}
+
+TEST_P(Attention, KvWriteFollowsTheLayoutOfKvView) {
+  for (Format format : {Format::f32, Format::f16}) {
+    Scene s({2, 2, 20}, 0, 40, format);
+    s.write(GetParam(), 0, 40);
+    const auto stored = [&](const AlignedBytes& bytes, int64_t i) {
+      return format == Format::f32 ? reinterpret_cast<const float*>(bytes.data())[i]
+                                   : f16_to_f32(reinterpret_cast<const uint16_t*>(bytes.data())[i]);
+    };
+    const auto rounded = [&](float x) { return format == Format::f32 ? x : f16_to_f32(f32_to_f16(x)); };
+    for (int64_t p = 0; p < 40; ++p) {
+      for (int64_t h = 0; h < 2; ++h) {
+        for (int64_t d = 0; d < 20; ++d) {
+          const int64_t key = ((h * (s.capacity / 16) + p / 16) * 20 + d) * 16 + p % 16;
+          ASSERT_EQ(stored(s.keys, key), rounded(s.k.at(p, h * 20 + d)));
+          ASSERT_EQ(stored(s.values, (h * s.capacity + p) * 20 + d), rounded(s.v.at(p, h * 20 + d)));
+        }
+      }
+    }
+  }
+}
+
+// Tolerances: a score is a chain of head_dim FMAs and one product: gamma_(head_dim + 1) * scale * sum |q k|.
+// A weight is exp (1 ulp) of a difference of scores (half an ulp of at most 2 * the largest score, absolute),
+// divided by a sum of n terms: relative (2 s + n / 16 + 8) u with s the largest score. An output is a chain
+// of n FMAs.
+TEST_P(Attention, IsWithinTheRoundingBoundOfTheExactResult) {
+  const Heads heads{4, 2, 64};
+  const int64_t position = 60, rows = 3, n = position + rows;
+  Scene scene(heads, position, rows, Format::f32);
+  scene.write(GetParam(), 0, n);
+  const Matrix s = scores(GetParam(), scene, n), p = softmax(GetParam(), s),
+               out = mixed(GetParam(), scene, p);
+  constexpr double u = 0x1p-24;
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t h = 0; h < 4; ++h) {
+      double top = 0, total = 0;
+      for (int64_t i = 0; i <= position + r; ++i) {
+        double exact = 0, magnitude = 0;
+        for (int64_t d = 0; d < 64; ++d) {
+          const double term = static_cast<double>(scene.q.at(r, h * 64 + d)) * scene.k.at(i, h / 2 * 64 + d);
+          exact += term;
+          magnitude += std::fabs(term);
+        }
+        ASSERT_NEAR(s.at(r * 4 + h, i), exact * 0.37f, 66 * u * magnitude * 0.37f);
+        top = std::max(top, std::fabs(static_cast<double>(s.at(r * 4 + h, i))));
+        total += std::exp(static_cast<double>(s.at(r * 4 + h, i)));
+      }
+      for (int64_t i = position + r + 1; i < n; ++i) ASSERT_EQ(s.at(r * 4 + h, i), -INFINITY);
+      for (int64_t i = 0; i <= position + r; ++i) {
+        const double exact = std::exp(static_cast<double>(s.at(r * 4 + h, i))) / total;
+        ASSERT_NEAR(p.at(r * 4 + h, i), exact, (2 * top + n / 16.0 + 8) * u * exact);
+      }
+      for (int64_t d = 0; d < 64; ++d) {
+        double exact = 0, magnitude = 0;
+        for (int64_t i = 0; i <= position + r; ++i) {
+          const double term = static_cast<double>(p.at(r * 4 + h, i)) * scene.v.at(i, h / 2 * 64 + d);
+          exact += term;
+          magnitude += std::fabs(term);
+        }
+        ASSERT_NEAR(out.at(r, h * 64 + d), exact, static_cast<double>(n + 1) * u * magnitude);
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Attention, testing::ValuesIn(isas()),
+                         [](const auto& test) { return std::string(name(test.param)); });
+
+}  // namespace
+}  // namespace greta::test

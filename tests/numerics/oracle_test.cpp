@@ -1,0 +1,340 @@
+// The oracle's values against independent long double code: naive loops in the order of the formulas.
+// Tolerance: f64 sums of at most 300 terms, so 300 * 2^-53 of the sum of magnitudes; 1e-13 relative to the
+// largest value covers it.
+
+#include "numerics/oracle.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "base/error.h"
+#include "numerics/dequant.h"
+#include "numerics/noise.h"
+#include "numerics/test_tensors.h"
+
+namespace greta {
+namespace {
+
+using test::Random;
+using LongDoubles = std::vector<long double>;
+
+void expect_close(const std::vector<double>& got, const LongDoubles& want) {
+  ASSERT_EQ(got.size(), want.size());
+  long double largest = 0;
+  for (const long double v : want) largest = std::max(largest, std::isinf(v) ? 0 : std::abs(v));
+  for (size_t i = 0; i < want.size(); ++i) {
+    if (std::isinf(want[i])) {
+      ASSERT_EQ(got[i], static_cast<double>(want[i])) << "element " << i;
+    } else {
+      ASSERT_LE(std::abs(got[i] - want[i]), 1e-13L * largest) << "element " << i << ": " << got[i];
+    }
+  }
+}
+
+LongDoubles naive_matmul(const GgufTensor& weight, const LongDoubles& x, int64_t rows) {
+  const int64_t k = static_cast<int64_t>(weight.dims[0]);
+  std::vector<double> w(static_cast<size_t>(k));
+  LongDoubles y;
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t j = 0; j < row_count(weight); ++j) {
+      decode_row(weight, j, w);
+      long double sum = 0;
+      for (int64_t i = 0; i < k; ++i)
+        sum += static_cast<long double>(w[static_cast<size_t>(i)]) * x[r * k + i];
+      y.push_back(sum);
+    }
+  }
+  return y;
+}
+
+/// q8_block32 by its definition, with the division itself where kernels may multiply by 1 / d.
+LongDoubles naive_q8(const std::vector<float>& x) {
+  LongDoubles out;
+  for (size_t b = 0; b < x.size(); b += 32) {
+    float amax = 0;
+    for (size_t i = b; i < b + 32; ++i) amax = std::max(amax, std::abs(x[i]));
+    const float d = amax / 127;
+    for (size_t i = b; i < b + 32; ++i) {
+      const long double q = d > 0 ? std::nearbyint(static_cast<long double>(x[i]) / d) : 0;
+      out.push_back(q * d);
+    }
+  }
+  return out;
+}
+
+struct Format_ {
+  TensorType type;
+  std::vector<size_t> halves;
+};
+const std::vector<Format_> kBlockTypes{
+    {TensorType::q4_0, {0}},    {TensorType::q4_1, {0, 2}}, {TensorType::q5_0, {0}},
+    {TensorType::q5_1, {0, 2}}, {TensorType::q8_0, {0}},    {TensorType::q2_k, {80, 82}},
+    {TensorType::q3_k, {108}},  {TensorType::q4_k, {0, 2}}, {TensorType::q5_k, {0, 2}},
+    {TensorType::q6_k, {208}},  {TensorType::iq4_nl, {0}},  {TensorType::iq4_xs, {0}}};
+
+TEST(OracleMatmul, EveryTypeAndActivationFormat) {
+  Random random(1);
+  for (const Format_& format : kBlockTypes) {
+    SCOPED_TRACE(name(format.type));
+    // 19 rows: two whole tiles of eight and a part.
+    const int64_t k = 256, n = 19, rows = 3;
+    const test::Weight weight = random.weight(format.type, k, n, format.halves);
+    const std::vector<float> x = random.normals(rows * k);
+    expect_close(oracle::matmul(weight.tensor, x, rows, {}).value,
+                 naive_matmul(weight.tensor, LongDoubles(x.begin(), x.end()), rows));
+    expect_close(oracle::matmul(weight.tensor, x, rows, {.activation = Format::q8_block32}).value,
+                 naive_matmul(weight.tensor, naive_q8(x), rows));
+  }
+}
+
+TEST(OracleMatmul, SixteenBitActivationsAndPlainFloatWeights) {
+  Random random(2);
+  const int64_t k = 40, n = 5, rows = 2;
+  for (const TensorType type : {TensorType::f32, TensorType::f16, TensorType::bf16}) {
+    const test::Weight weight = random.float_weight(type, k, n);
+    const std::vector<float> x = random.normals(rows * k);
+    LongDoubles bf16, f16;
+    for (const float v : x) {
+      bf16.push_back(bf16_to_f32(f32_to_bf16(v)));
+      f16.push_back(f16_to_f32(f32_to_f16(v)));
+    }
+    expect_close(oracle::matmul(weight.tensor, x, rows, {.activation = Format::bf16}).value,
+                 naive_matmul(weight.tensor, bf16, rows));
+    expect_close(oracle::matmul(weight.tensor, x, rows, {.activation = Format::f16}).value,
+                 naive_matmul(weight.tensor, f16, rows));
+  }
+}
+
+TEST(OracleMatmul, BiasIsAddedAndOutputRoundingWidensTheBound) {
+  Random random(3);
+  const test::Weight weight = random.float_weight(TensorType::f32, 64, 10);
+  const std::vector<float> x = random.normals(64), bias = random.normals(10);
+  const test::Weight bias_tensor = test::f32_weight(bias, 10);
+  const Expected plain = oracle::matmul(weight.tensor, x, 1, {});
+  const Expected with = oracle::matmul(weight.tensor, x, 1, {}, &bias_tensor.tensor);
+  const Expected half = oracle::matmul(weight.tensor, x, 1, {.output = Format::f16});
+  for (size_t i = 0; i < 10; ++i) {
+    EXPECT_DOUBLE_EQ(with.value[i], plain.value[i] + bias[i]);
+    EXPECT_GT(with.bound[i], plain.bound[i]);
+    EXPECT_GE(half.bound[i], plain.bound[i] + 0x1p-11 * std::abs(plain.value[i]));
+  }
+}
+
+TEST(OracleMatmul, ActivationsAtARoundingTieMayGoEitherWay) {
+  // amax 127 makes d exactly 1; 2.5 is a tie, 2.4 is far from one.
+  std::vector<float> x(32, 0), w(32, 0.125f);
+  x[0] = 127;
+  x[5] = 2.5f;
+  std::vector<std::byte> bytes(34);
+  const uint16_t d = f32_to_f16(0.125f);
+  std::memcpy(bytes.data(), &d, 2);
+  for (size_t i = 2; i < 34; ++i) bytes[i] = std::byte{1};
+  const test::Weight weight = test::make_weight(TensorType::q8_0, 32, 1, bytes);
+  const Expected tie = oracle::matmul(weight.tensor, x, 1, {.activation = Format::q8_block32});
+  EXPECT_EQ(tie.value[0], 129 * 0.125);  // 127 and 2: ties go to even
+  EXPECT_GE(tie.bound[0], 0.125);
+  x[5] = 2.4f;
+  const Expected clear = oracle::matmul(weight.tensor, x, 1, {.activation = Format::q8_block32});
+  EXPECT_EQ(clear.value[0], 129 * 0.125);
+  EXPECT_LT(clear.bound[0], 1e-4);
+}
+
+TEST(OracleMatmul, NonFiniteActivationsGiveNanInTheirRowOnly) {
+  Random random(4);
+  const test::Weight weight = random.weight(TensorType::q4_1, 64, 9, {0, 2});
+  std::vector<float> x = random.normals(128);
+  x[70] = std::numeric_limits<float>::infinity();
+  const Expected y = oracle::matmul(weight.tensor, x, 2, {.activation = Format::q8_block32});
+  for (size_t i = 0; i < 9; ++i) {
+    EXPECT_FALSE(std::isnan(y.value[i]));
+    EXPECT_TRUE(std::isnan(y.value[9 + i]));
+  }
+}
+
+TEST(OracleMatmul, WrongShapesAreInputErrors) {
+  Random random(5);
+  const test::Weight weight = random.float_weight(TensorType::f32, 8, 4);
+  const std::vector<float> x(15);
+  EXPECT_THROW(oracle::matmul(weight.tensor, x, 2, {}), Error);
+  const test::Weight bias = test::f32_weight({1, 2, 3}, 3);
+  EXPECT_THROW(oracle::matmul(weight.tensor, std::vector<float>(8), 1, {}, &bias.tensor), Error);
+}
+
+TEST(OracleNorm, EqualsTheFormula) {
+  Random random(6);
+  const int64_t n = 48;
+  const std::vector<float> x = random.normals(3 * n), w = random.normals(n);
+  const test::Weight weight = test::f32_weight(w, n);
+  const long double eps = 1e-5L;
+  LongDoubles want;
+  for (int64_t r = 0; r < 3; ++r) {
+    long double sum = 0;
+    for (int64_t i = 0; i < n; ++i) sum += static_cast<long double>(x[r * n + i]) * x[r * n + i];
+    for (int64_t i = 0; i < n; ++i) want.push_back(x[r * n + i] / std::sqrt(sum / n + eps) * w[i]);
+  }
+  expect_close(oracle::rms_norm(x, weight.tensor, 1e-5).value, want);
+  EXPECT_THROW(oracle::rms_norm(std::vector<float>(47), weight.tensor, 1e-5), Error);
+}
+
+TEST(OracleRope, BothPairingsAtSmallAndLargePositions) {
+  Random random(7);
+  for (const bool adjacent : {true, false}) {
+    for (const int64_t position : {int64_t{0}, int64_t{1}, int64_t{131071}}) {
+      const oracle::RopeShape shape{2, 12, 8, 10000, adjacent};
+      const std::vector<float> x = random.normals(2 * 24);
+      LongDoubles want(x.begin(), x.end());
+      for (int64_t row = 0; row < 2; ++row) {
+        for (int64_t head = 0; head < 2; ++head) {
+          for (int64_t i = 0; i < 4; ++i) {
+            const int64_t start = row * 24 + head * 12;
+            const int64_t a = start + (adjacent ? 2 * i : i), b = start + (adjacent ? 2 * i + 1 : i + 4);
+            const long double angle = (position + row) * std::pow(10000.0L, -2.0L * i / 8);
+            want[a] = x[a] * std::cos(angle) - x[b] * std::sin(angle);
+            want[b] = x[a] * std::sin(angle) + x[b] * std::cos(angle);
+          }
+        }
+      }
+      // The f64 angle itself carries 1e-16 of 1e5 radians.
+      const Expected got = oracle::rope(x, shape, position);
+      for (size_t i = 0; i < want.size(); ++i) {
+        EXPECT_NEAR(got.value[i], static_cast<double>(want[i]),
+                    1e-15 + 2e-16 * static_cast<double>(position) * 4);
+        if (i % 12 >= 8) {
+          EXPECT_EQ(got.bound[i], 0) << "dimensions that are not rotated are copies";
+        }
+      }
+    }
+  }
+}
+
+TEST(OracleRope, ForeignAnglesWidenTheBoundWithThePosition) {
+  oracle::RopeShape shape{1, 2, 2, 10000, true};
+  const std::vector<float> x{1, 1};
+  const double ours = oracle::rope(x, shape, 100000).bound[0];
+  shape.angle_rounding = 3 * 0x1p-24;
+  EXPECT_GT(oracle::rope(x, shape, 100000).bound[0], 1000 * ours);
+  EXPECT_LT(oracle::rope(x, shape, 1).bound[0], 3 * ours);
+}
+
+const oracle::AttentionShape kAttention{4, 2, 11, 0.25};
+
+TEST(OracleAttention, ScoresAreMaskedAndMapHeadsToGroups) {
+  Random random(8);
+  const int64_t rows = 3, n_pos = 13, position = 10;
+  const std::vector<float> q = random.normals(rows * 44), keys = random.normals(n_pos * 22);
+  LongDoubles want;
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t h = 0; h < 4; ++h) {
+      for (int64_t p = 0; p < n_pos; ++p) {
+        long double sum = 0;
+        for (int64_t d = 0; d < 11; ++d) {
+          sum += static_cast<long double>(q[r * 44 + h * 11 + d]) * keys[p * 22 + h / 2 * 11 + d];
+        }
+        want.push_back(p > position + r ? -std::numeric_limits<long double>::infinity() : sum * 0.25L);
+      }
+    }
+  }
+  const Expected got = oracle::qk(q, keys, kAttention, position);
+  expect_close(got.value, want);
+  EXPECT_EQ(got.bound[12], 0);  // row 0 sees positions 0 .. 10
+  EXPECT_GT(got.bound[10], 0);
+}
+
+TEST(OracleAttention, SoftmaxOfMaskedAndLargeScores) {
+  const float inf = std::numeric_limits<float>::infinity();
+  const std::vector<float> scores{1, 2, 3, -inf, 500, 499, -inf, -inf, 7, -inf, -inf, -inf};
+  const long double e = std::exp(1.0L);
+  const LongDoubles want{1 / (1 + e + e * e),
+                         e / (1 + e + e * e),
+                         e * e / (1 + e + e * e),
+                         0,
+                         e / (1 + e),
+                         1 / (1 + e),
+                         0,
+                         0,
+                         1,
+                         0,
+                         0,
+                         0};
+  const Expected got = oracle::softmax(scores, 4);
+  expect_close(got.value, want);
+  EXPECT_EQ(got.bound[3], 0);
+}
+
+TEST(OracleAttention, WeightedValuesStopAtTheRowsOwnPosition) {
+  Random random(9);
+  const int64_t rows = 2, n_pos = 7, position = 4;
+  std::vector<float> weights = random.normals(rows * 4 * n_pos), values = random.normals(n_pos * 22);
+  LongDoubles want;
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t h = 0; h < 4; ++h) {
+      for (int64_t d = 0; d < 11; ++d) {
+        long double sum = 0;
+        for (int64_t p = 0; p <= position + r; ++p) {
+          sum += static_cast<long double>(weights[(r * 4 + h) * n_pos + p]) * values[p * 22 + h / 2 * 11 + d];
+        }
+        want.push_back(sum);
+      }
+    }
+  }
+  for (size_t i = 6 * 22; i < values.size(); ++i) values[i] = std::numeric_limits<float>::quiet_NaN();
+  expect_close(oracle::pv(weights, values, kAttention, position).value, want);
+}
+
+TEST(OracleAttention, WrongShapesAreInputErrors) {
+  EXPECT_THROW(oracle::qk(std::vector<float>(43), std::vector<float>(22), kAttention, 0), Error);
+  EXPECT_THROW(oracle::qk(std::vector<float>(44), std::vector<float>(), kAttention, 0), Error);
+  EXPECT_THROW(oracle::softmax(std::vector<float>(5), 4), Error);
+  EXPECT_THROW(oracle::pv(std::vector<float>(5), std::vector<float>(22), kAttention, 0), Error);
+  EXPECT_THROW(oracle::pv(std::vector<float>(4), std::vector<float>(22), {4, 3, 11, 1}, 0), Error);
+}
+
+TEST(OracleKvWrite, RoundsOnceAndAllowsNothingElse) {
+  const std::vector<float> k{1.0f + 0x1p-12f, 3}, v{1.0f + 0x1.8p-10f};
+  const Expected f16 = oracle::kv_write(k, v, Format::f16);
+  EXPECT_EQ(f16.value, (std::vector<double>{1, 3, 1 + 0x1p-9}));  // ties to even
+  EXPECT_EQ(f16.bound, (std::vector<double>{0, 0, 0}));
+  EXPECT_EQ(oracle::kv_write(k, v, Format::f32).value[0], 1 + 0x1p-12);
+}
+
+TEST(OracleElementwise, AddSiluAndEmbed) {
+  const std::vector<float> a{1, -2}, b{0x1p-30f, 2};
+  EXPECT_EQ(oracle::add(a, b).value, (std::vector<double>{1 + 0x1p-30, 0}));
+  const std::vector<float> gate{0, 2, -2, 100, -100}, up{3, 3, 3, 3, 3};
+  LongDoubles want;
+  for (const float g : gate) want.push_back(3 * g / (1 + std::exp(-static_cast<long double>(g))));
+  expect_close(oracle::silu_mul(gate, up).value, want);
+  EXPECT_THROW(oracle::add(a, gate), Error);
+
+  Random random(10);
+  const test::Weight table = random.weight(TensorType::q4_1, 32, 5, {0, 2});
+  const std::vector<int32_t> ids{4, 0};
+  const Expected rows = oracle::embed(table.tensor, ids);
+  std::vector<double> row(32);
+  for (size_t r = 0; r < 2; ++r) {
+    decode_row(table.tensor, ids[r], row);
+    for (size_t i = 0; i < 32; ++i) EXPECT_EQ(rows.value[r * 32 + i], static_cast<float>(row[i]));
+  }
+  EXPECT_EQ(rows.bound, std::vector<double>(64, 0));
+  EXPECT_THROW(oracle::embed(table.tensor, std::vector<int32_t>{5}), Error);
+  EXPECT_THROW(oracle::embed(table.tensor, std::vector<int32_t>{-1}), Error);
+}
+
+TEST(NoiseRatio, ExactPlacesNeedNoBoundAndNanNeverPasses) {
+  const float inf = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
+  const Expected expected{{1, 2, -inf, nan, 0}, {0.5, 0, 0, 1, 0}};
+  const NoiseRatio clean = noise_ratio(std::vector<float>{1.25f, 2, -inf, nan, 0}, expected);
+  EXPECT_EQ(clean.max, 0.5);
+  EXPECT_EQ(clean.at, 0);
+  EXPECT_EQ(clean.beyond, 0);
+  const NoiseRatio wrong = noise_ratio(std::vector<float>{2, 2, -inf, 1, nan}, expected);
+  EXPECT_EQ(wrong.max, inf);
+  EXPECT_EQ(wrong.first_beyond, 0);
+  EXPECT_EQ(wrong.beyond, 3);
+  EXPECT_EQ(noise_ratio(std::vector<float>{1, 2.5f, -inf, nan, 0}, expected).max, inf);
+}
+
+}  // namespace
+}  // namespace greta

@@ -1,0 +1,352 @@
+#include "report/report.h"
+
+#include <algorithm>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <regex>
+#include <set>
+#include <sstream>
+
+#include "isolate/verdict.h"
+#include "report/phrases.h"
+#include "report/sample_verdict.h"
+#include "trace/bundle.h"
+#include "trace/testing.h"
+
+namespace greta::report {
+namespace {
+
+namespace fs = std::filesystem;
+using isolate::Status;
+using isolate::Verdict;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+std::vector<Verdict> all_samples() {
+  Verdict equal = clean_verdict();
+  equal.status = Status::equal;
+  Verdict ambiguous = clean_verdict();
+  ambiguous.status = Status::ambiguous;
+  return {clean_verdict(), fault_verdict(), unaligned_verdict(), inert_verdict(), vacuous_verdict(),
+          equal,           ambiguous};
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
+size_t code_points(const std::string& text) {
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
+}
+
+TEST(B331Table, HasTheColumnsAndFormatOfB331) {
+  const std::vector<std::string> lines = lines_of(b3_31_table(fault_verdict()));
+  ASSERT_EQ(lines.size(), 12u);
+  EXPECT_EQ(lines[0], "| exp | prompt | Q MAE | K MAE | V MAE | Q/K/V route | force_route | force_gemm |");
+  EXPECT_EQ(lines[1], "|---|---|---:|---:|---:|---|---|---|");
+  EXPECT_EQ(lines[2], "| E0 | p0_short | 0.00000e+00 | 0.00000e+00 | 0.00000e+00 | MFMA | auto | false |");
+  EXPECT_EQ(lines[5], "| E1 | p4_sys | 5.37518e-01 | 2.68759e-01 | 2.68759e-03 | VALU | valu | false |");
+  EXPECT_EQ(lines[9], "| E3 | p4_sys | 5.37518e-01 | 2.68759e-01 | 2.68759e-03 | MFMA | mfma | true |");
+}
+
+TEST(B331Table, ShowsWhatRanNotWhatWasAskedFor) {
+  Verdict verdict = inert_verdict();
+  isolate::Cell& cell = verdict.cells[5];  // E2/p4_sys
+  cell.q_route = "matrix";
+  cell.k_route = cell.v_route = "vector";
+  EXPECT_THAT(b3_31_table(verdict), HasSubstr("| MFMA/VALU/VALU | mfma | false |"));
+  cell.q_route = cell.k_route = cell.v_route = "";
+  EXPECT_THAT(b3_31_table(verdict), HasSubstr("| - | mfma | false |"));
+}
+
+TEST(B331Analysis, OfAFaultConcludesAsB331Did) {
+  const std::string text = b3_31_analysis(fault_verdict());
+  EXPECT_THAT(
+      text,
+      AllOf(HasSubstr("Decode Q/K/V Projection Route Isolation"), HasSubstr("| E4 | p4_sys |"),
+            HasSubstr("Verdict: FAULT"), HasSubstr("does not depend on the route"),
+            HasSubstr("does not depend on forced GEMM"), HasSubstr("the kernel's route is not the cause"),
+            HasSubstr("First fault: layer 0, stage q, phase prefill."),
+            HasSubstr("layers 0-1, stage q, phase prefill:"), HasSubstr("p0_short could not show it"),
+            HasSubstr("row- or column-major"), HasSubstr("wq_column_major@prefill")));
+}
+
+TEST(B331Analysis, OfACleanEngineNamesTheContrast) {
+  const std::string text = b3_31_analysis(clean_verdict());
+  EXPECT_THAT(text, AllOf(HasSubstr("Equal bit for bit: E0, E2, E3."), HasSubstr("Within rounding: E1, E4."),
+                          HasSubstr("depends on the route (matrix or vector): it changes by up to 100 %"),
+                          HasSubstr("That is rounding"), HasSubstr("does not depend on forced GEMM"),
+                          HasSubstr("what was forced is what ran"), HasSubstr("p0_short has one token"),
+                          HasSubstr("both phases share")));
+  EXPECT_THAT(text, Not(HasSubstr("route is not the cause")));
+}
+
+TEST(B331Analysis, EffectsLeaveOutCellsThatAreNotAttested) {
+  Verdict verdict = fault_verdict();
+  verdict.cells[3].q_mae = 9;  // E1/p4_sys, which really ran something else
+  EXPECT_THAT(b3_31_analysis(verdict), HasSubstr("The MAE of Q depends on the route"));
+  verdict.cells[3].attested = false;
+  EXPECT_THAT(b3_31_analysis(verdict), HasSubstr("does not depend on the route"));
+}
+
+TEST(Conclusion, SaysWhyItCannotVouch) {
+  EXPECT_THAT(b3_31_analysis(unaligned_verdict()),
+              AllOf(HasSubstr("not comparable"), HasSubstr("Not judged: 30 pairs, decode0 is the next token"),
+                    HasSubstr("GRETA_TRACE_STAGE_DEBUG_INPUT=1"), Not(HasSubstr("depends on the route")),
+                    Not(HasSubstr("most likely next token"))));
+  EXPECT_THAT(b3_31_analysis(inert_verdict()),
+              AllOf(HasSubstr("INERT_FACTOR in E2/p4_sys: L0 q was forced to matrix but ran vector"),
+                    HasSubstr("Attested in 9 of 10 cells only; not in E2/p4_sys"),
+                    HasSubstr("do not isolate anything")));
+  EXPECT_THAT(b3_31_analysis(vacuous_verdict()), HasSubstr("agreement here proves nothing"));
+}
+
+TEST(Conclusion, NamesAKnownCause) {
+  Verdict verdict = fault_verdict();
+  for (isolate::Finding& finding : verdict.findings) {
+    finding.hypothesis = "weight_column_major";
+    finding.title_en = "Wq is read column-major";
+    finding.title_es = "Wq se lee por columnas";
+    finding.explained_residual = 0.99999;
+  }
+  EXPECT_THAT(
+      markdown(verdict, Language::english),
+      AllOf(HasSubstr("Wq is read column-major (hypothesis weight_column_major, explained residual 0.99999)"),
+            HasSubstr("Mend this first: Wq is read column-major (layers 0-1, stage q, phase prefill)")));
+  EXPECT_THAT(markdown(verdict, Language::spanish), HasSubstr("Wq se lee por columnas"));
+}
+
+TEST(Conclusion, OfAnUnknownPhaseSaysSo) {
+  Verdict verdict = fault_verdict();
+  for (isolate::Finding& finding : verdict.findings) finding.phase = "unknown";
+  EXPECT_THAT(markdown(verdict, Language::english), HasSubstr("cannot tell which phase is wrong"));
+  EXPECT_THAT(markdown(verdict, Language::spanish), HasSubstr("fase desconocida"));
+}
+
+TEST(Markdown, HasTheSameSectionsInBothLanguages) {
+  const std::vector<std::pair<std::string, std::string>> sections{{"Summary", "Resumen"},
+                                                                  {"Method", "Método"},
+                                                                  {"Results", "Resultados"},
+                                                                  {"Conclusion", "Conclusión"},
+                                                                  {"Next step", "Próximo paso"}};
+  for (const Verdict& verdict : all_samples()) {
+    const std::string english = markdown(verdict, Language::english),
+                      spanish = markdown(verdict, Language::spanish);
+    size_t at = 0, donde = 0;
+    for (const auto& [en, es] : sections) {
+      at = english.find("\n## " + en + "\n", at);
+      donde = spanish.find("\n## " + es + "\n", donde);
+      EXPECT_NE(at, std::string::npos) << en;
+      EXPECT_NE(donde, std::string::npos) << es;
+    }
+    const auto shape = [](const std::string& text) {  // headings, list items, table rows
+      std::string marks;
+      for (const std::string& line : lines_of(text)) marks += line.empty() ? ' ' : line[0];
+      return marks;
+    };
+    EXPECT_EQ(shape(english), shape(spanish));
+  }
+}
+
+TEST(Markdown, TablesAreWellFormed) {
+  Verdict verdict = fault_verdict();
+  verdict.cells[0].q_kernel = "a|b\nc";
+  size_t columns = 0;
+  for (const std::string& line : lines_of(markdown(verdict, Language::english))) {
+    const auto bars = static_cast<size_t>(std::count(line.begin(), line.end(), '|'));
+    if (line.empty() || line[0] != '|') {
+      columns = 0;
+      continue;
+    }
+    EXPECT_TRUE(columns == 0 || bars == columns) << line;
+    columns = bars;
+  }
+}
+
+TEST(Phrases, TakeTheSameValuesInBothLanguages) {
+  const std::regex field(R"(\{\d\})");
+  for (int i = 0; i < static_cast<int>(Phrase::count_); ++i) {
+    const auto fields = [&](Language language) {
+      const std::string text(phrase(static_cast<Phrase>(i), language));
+      EXPECT_FALSE(text.empty()) << i;
+      std::set<std::string> found;
+      for (std::sregex_iterator it(text.begin(), text.end(), field), end; it != end; ++it)
+        found.insert(it->str());
+      return found;
+    };
+    EXPECT_EQ(fields(Language::english), fields(Language::spanish))
+        << phrase(static_cast<Phrase>(i), Language::english);
+  }
+}
+
+TEST(Terminal, FitsEightyColumns) {
+  std::vector<Verdict> samples = all_samples();
+  Verdict wide = fault_verdict();
+  wide.model_name = std::string(60, 'm') + " " + std::string(60, 'n');
+  wide.cells[0].prompt = "a_prompt_with_a_very_long_name.txt";
+  wide.cells[1].prompt = "Año_nuevo_en_el_Río";
+  wide.cells[2].q_mae = std::numeric_limits<double>::infinity();
+  wide.cells[3].k_route = "vector";
+  wide.cells[4].verdict = Status::inconclusive;
+  for (int i = 0; i < 20; ++i) {
+    wide.flags.push_back(
+        {"INERT_FACTOR", "E2/p4_sys", "a reason that goes on and on, over more than one line, as it is"});
+  }
+  samples.push_back(wide);
+  for (const Verdict& verdict : samples) {
+    for (const std::string& line : lines_of(terminal(verdict, false)))
+      EXPECT_LE(code_points(line), 80u) << line;
+  }
+}
+
+TEST(Terminal, ColourIsOnlyAddedOnRequest) {
+  const std::regex escape("\x1b\\[[0-9;]*m");
+  for (const Verdict& verdict : all_samples()) {
+    const std::string plain = terminal(verdict, false), coloured = terminal(verdict, true);
+    EXPECT_EQ(plain.find('\x1b'), std::string::npos);
+    EXPECT_NE(coloured.find('\x1b'), std::string::npos);
+    EXPECT_EQ(std::regex_replace(coloured, escape, ""), plain);
+  }
+}
+
+TEST(Terminal, SaysWhatMatters) {
+  Verdict verdict = fault_verdict();
+  verdict.directory = "out/run-7";
+  EXPECT_THAT(
+      terminal(verdict, false),
+      AllOf(HasSubstr("SmolLM2 135M Instruct on cpu (avx512), 2 threads"), HasSubstr("\nFAULT: "),
+            HasSubstr("5.37518e-01"), HasSubstr("layers 0-1, stage q, phase prefill"), HasSubstr("1.23e+04"),
+            HasSubstr("100.0 % of the stage pairs judged"), HasSubstr("out/run-7")));
+}
+
+TEST(VerdictJson, HasTheFieldsThatScriptsRelyOn) {
+  Verdict verdict = fault_verdict();
+  verdict.flags.push_back({"INERT_FACTOR", "E2/p4_sys", "because"});
+  const nlohmann::json json = to_json(verdict);
+  EXPECT_EQ(json.at("schema"), "greta.verdict/1");
+  EXPECT_EQ(json.at("verdict"), "FAULT");
+  EXPECT_EQ(json.at("exit_code"), 1);
+  EXPECT_EQ(json.at("flags").at(0),
+            (nlohmann::json{{"flag", "INERT_FACTOR"}, {"cell", "E2/p4_sys"}, {"why", "because"}}));
+  for (const char* field : {"percent", "judged", "recorded", "skipped"})
+    EXPECT_TRUE(json.at("coverage").contains(field));
+  EXPECT_EQ(json.at("coverage").at("percent"), 100.0);
+  const nlohmann::json& finding = json.at("findings").at(0);
+  for (const char* field : {"phase", "layer", "stage", "cells", "hypothesis", "title", "explained_residual",
+                            "runner_up", "noise_ratio", "intervention"}) {
+    EXPECT_TRUE(finding.contains(field)) << field;
+  }
+  EXPECT_EQ(finding.at("stage"), "q");
+  const nlohmann::json& cell = json.at("cells").at(9);
+  for (const char* field :
+       {"experiment", "prompt", "verdict", "q_mae", "k_mae", "v_mae", "q_route", "k_route", "v_route",
+        "q_kernel", "force_route", "force_gemm", "attested", "logits_top1_agree"}) {
+    EXPECT_TRUE(cell.contains(field)) << field;
+  }
+  EXPECT_EQ(cell.at("q_route"), "vector");
+  EXPECT_EQ(cell.at("force_gemm"), true);
+  EXPECT_EQ(cell.at("logits_top1_agree"), true);
+}
+
+TEST(VerdictJson, ListsTheFirstDifferenceAndTheFirstFaultOfEachCell) {
+  Verdict verdict = clean_verdict();
+  verdict.pairs.clear();
+  for (const Status status :
+       {Status::equal, Status::rounding, Status::rounding, Status::fault, Status::fault}) {
+    isolate::StagePair pair;
+    pair.cell = "E0/p";
+    pair.status = status;
+    pair.layer = static_cast<int>(verdict.pairs.size());
+    verdict.pairs.push_back(pair);
+  }
+  const nlohmann::json differences = to_json(verdict).at("differences");
+  ASSERT_EQ(differences.size(), 2u);
+  EXPECT_EQ(differences[0].at("layer"), 1);
+  EXPECT_EQ(differences[1].at("layer"), 3);
+}
+
+TEST(VerdictJson, InfinityStaysVisible) {
+  Verdict verdict = clean_verdict();
+  verdict.cells[0].q_mae = std::numeric_limits<double>::infinity();
+  EXPECT_EQ(to_json(verdict).at("cells").at(0).at("q_mae"), "inf");
+}
+
+TEST(Status, HasItsPublicNames) {
+  EXPECT_EQ(isolate::name(Status::inert_factor), "INERT_FACTOR");
+  std::set<std::string_view> names;
+  for (int i = 0; i <= static_cast<int>(Status::inconclusive); ++i)
+    names.insert(isolate::name(static_cast<Status>(i)));
+  EXPECT_EQ(names.size(), 9u);
+}
+
+class WriteFiles : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    trace::BundleWriter writer(temp_ / "run-7", false, {{"engine", "greta"}});
+    trace::Event event;
+    event.cell = "E0/p4_sys";
+    event.experiment = "E0";
+    event.prompt_id = "p4_sys";
+    event.phase = trace::kDecode0;
+    event.layer = 0;
+    event.stage = "q";
+    event.positions = {1, 1};
+    event.shape = {1, 2};
+    writer.write(event, std::vector<float>{1, 2}, true);
+  }
+  testing::TempDirectory temp_;
+};
+
+TEST_F(WriteFiles, LeavesReportsAndAnArchiveThatReadsAsTheBundle) {
+  testing::write_file(temp_ / "run-7/private.txt", "not ours");
+  write_files(fault_verdict(), temp_ / "run-7");
+  for (const char* name :
+       {"verdict.json", "b3_31_analysis.txt", "report.en.md", "report.es.md", "artifacts.tgz"}) {
+    EXPECT_GT(fs::file_size(temp_ / (std::string("run-7/") + name)), 100u) << name;
+  }
+  EXPECT_EQ(nlohmann::json::parse(testing::read_file(temp_ / "run-7/verdict.json")).at("verdict"), "FAULT");
+  const trace::Bundle bundle = trace::read_bundle(temp_ / "run-7/artifacts.tgz");
+  ASSERT_EQ(bundle.events.size(), 1u);
+  EXPECT_THAT(*bundle.data(bundle.events[0]), ::testing::ElementsAre(1, 2));
+
+  fs::create_directory(temp_ / "unpacked");
+  ASSERT_EQ(std::system(
+                ("tar -C '" + temp_ / "unpacked" + "' -xzf '" + temp_ / "run-7/artifacts.tgz" + "'").c_str()),
+            0);
+  EXPECT_EQ(testing::read_file(temp_ / "unpacked/run-7/report.es.md"),
+            testing::read_file(temp_ / "run-7/report.es.md"));
+  EXPECT_FALSE(fs::exists(temp_ / "unpacked/run-7/private.txt"));
+}
+
+TEST_F(WriteFiles, ArchiveOfABundleWithoutEventsIsReadable) {
+  { trace::BundleWriter writer(temp_ / "none", false, {{"engine", "greta"}}); }
+  write_files(vacuous_verdict(), temp_ / "none");
+  EXPECT_EQ(trace::read_bundle(temp_ / "none/artifacts.tgz").events.size(), 0u);
+}
+
+TEST_F(WriteFiles, SecondTimeGivesTheSameArchive) {
+  write_files(fault_verdict(), temp_ / "run-7");
+  const std::string first = testing::read_file(temp_ / "run-7/artifacts.tgz");
+  write_files(fault_verdict(), temp_ / "run-7");
+  EXPECT_EQ(testing::read_file(temp_ / "run-7/artifacts.tgz"), first);
+}
+
+TEST_F(WriteFiles, SaysWhatItCannotWrite) {
+  const auto write = [&](const std::string& directory) {
+    return testing::message_of([&] { write_files(fault_verdict(), directory); }, ErrorKind::machine);
+  };
+  EXPECT_THAT(write(temp_ / "nowhere"), HasSubstr("nowhere/verdict.json"));
+  testing::write_file(temp_ / "file", "x");
+  EXPECT_THAT(write(temp_ / "file"), HasSubstr("file/verdict.json"));
+  if (!fs::exists("/dev/full")) GTEST_SKIP() << "this system has no /dev/full";
+  fs::create_symlink("/dev/full", temp_ / "run-7/report.es.md.tmp");
+  EXPECT_THAT(write(temp_ / "run-7"), AllOf(HasSubstr("report.es.md"), HasSubstr("No space left on device")));
+}
+
+}  // namespace
+}  // namespace greta::report

@@ -1,0 +1,149 @@
+#pragma once
+// Verdicts made by hand, with the figures of B3.31 and of a clean engine.
+
+#include "isolate/verdict.h"
+
+namespace greta::report {
+
+inline isolate::Verdict empty_verdict() {
+  isolate::Verdict verdict;
+  verdict.engine = "greta";
+  verdict.engine_version = "0.1.0";
+  verdict.model_name = "SmolLM2 135M Instruct";
+  verdict.model_file = "SmolLM2-135M-Instruct.Q4_1.gguf";
+  verdict.model_hash = "xxh3-128:00112233445566778899aabbccddeeff";
+  verdict.device = "cpu";
+  verdict.isa = "avx512";
+  verdict.kv_format = "f32";
+  verdict.threads = 2;
+  verdict.command_line = "greta isolate -m model.gguf";
+  verdict.date = "2026-02-03T14:05:06Z";
+  verdict.seconds = 12.3;
+  verdict.layers = {0, 1};
+  return verdict;
+}
+
+struct SampleCell {
+  const char* experiment;
+  const char* force;
+  bool gemm;
+  const char* route;  // what ran
+};
+
+inline constexpr SampleCell kSampleCells[] = {{"E0", "auto", false, "matrix"},
+                                              {"E1", "vector", false, "vector"},
+                                              {"E2", "matrix", false, "matrix"},
+                                              {"E3", "matrix", true, "matrix"},
+                                              {"E4", "vector", true, "vector"}};
+
+/// E0-E4 x (p0_short, p4_sys). `mae` and `status` decide what each cell's q is.
+template <class Mae, class StatusOf>
+isolate::Verdict matrix_verdict(Mae mae, StatusOf status_of) {
+  isolate::Verdict verdict = empty_verdict();
+  for (const SampleCell& sample : kSampleCells) {
+    for (const char* prompt : {"p0_short", "p4_sys"}) {
+      isolate::Cell cell;
+      cell.experiment = sample.experiment;
+      cell.prompt = prompt;
+      cell.prompt_tokens = cell.prompt == "p0_short" ? 1 : 24;
+      cell.verdict = status_of(cell.experiment, cell.prompt);
+      cell.q_mae = mae(cell.experiment, cell.prompt);
+      cell.k_mae = cell.q_mae / 2;
+      cell.v_mae = cell.q_mae / 200;
+      cell.q_route = cell.k_route = cell.v_route = sample.route;
+      cell.prefill_q_kernel = "cpu.avx512vnni.gemm.q4_1";
+      cell.q_kernel = cell.k_kernel = cell.v_kernel = "cpu.avx512vnni.gemv.q4_1";
+      cell.force_route = sample.force;
+      cell.force_gemm = sample.gemm;
+      cell.attested = true;
+      cell.logits_top1_agree = true;
+      const bool differs = cell.verdict != isolate::Status::equal;
+      cell.has_first_difference = differs;
+      cell.first_layer = 0;
+      cell.first_stage = Stage::q;
+      cell.max_noise_ratio = differs ? 0.42 : 0;
+      (differs ? cell.pairs_rounding : cell.pairs_equal) = 3;
+      isolate::StagePair pair;
+      pair.cell = cell.experiment + "/" + cell.prompt;
+      pair.layer = 0;
+      pair.stage = Stage::q;
+      pair.status = cell.verdict;
+      pair.metrics.mae = cell.q_mae;
+      verdict.pairs.push_back(pair);
+      verdict.cells.push_back(cell);
+    }
+  }
+  verdict.coverage = {30, 30, 0, {}};
+  return verdict;
+}
+
+/// E0, E2, E3 equal; E1, E4 rounding.
+inline isolate::Verdict clean_verdict() {
+  const auto vector = [](const std::string& experiment) { return experiment == "E1" || experiment == "E4"; };
+  isolate::Verdict verdict = matrix_verdict(
+      [&](const std::string& experiment, const std::string&) { return vector(experiment) ? 1.25e-3 : 0.0; },
+      [&](const std::string& experiment, const std::string&) {
+        return vector(experiment) ? isolate::Status::rounding : isolate::Status::equal;
+      });
+  verdict.status = isolate::Status::rounding;
+  verdict.exit_code = 0;
+  return verdict;
+}
+
+/// B3.31's own picture: Q's MAE the same in E0-E4, invisible in the prompt of one token.
+inline isolate::Verdict fault_verdict() {
+  isolate::Verdict verdict = matrix_verdict(
+      [](const std::string&, const std::string& prompt) { return prompt == "p4_sys" ? 5.37518e-01 : 0.0; },
+      [](const std::string&, const std::string& prompt) {
+        return prompt == "p4_sys" ? isolate::Status::fault : isolate::Status::equal;
+      });
+  verdict.status = isolate::Status::fault;
+  verdict.exit_code = 1;
+  verdict.injected = {"wq_column_major@prefill,S>1"};
+  for (int layer = 0; layer < 2; ++layer) {
+    isolate::Finding finding;
+    finding.phase = "prefill";
+    finding.layer = layer;
+    finding.stage = Stage::q;
+    for (const SampleCell& sample : kSampleCells)
+      finding.cells.push_back(std::string(sample.experiment) + "/p4_sys");
+    finding.prompts_that_cannot_show = {"p0_short"};
+    finding.hypothesis = "unexplained";
+    finding.title_en = "q is wrong in prefill";
+    finding.title_es = "q es incorrecto en prefill";
+    finding.noise_ratio = finding.noise_ratio_prefill = 12345.6;
+    finding.noise_ratio_decode = 0.3;
+    finding.mae = 5.37518e-01;
+    verdict.findings.push_back(finding);
+  }
+  return verdict;
+}
+
+inline isolate::Verdict unaligned_verdict() {
+  isolate::Verdict verdict = clean_verdict();
+  verdict.aligned = false;
+  verdict.status = isolate::Status::inconclusive;
+  verdict.exit_code = 4;
+  verdict.coverage = {30, 0, 0, {}};
+  for (int i = 0; i < 30; ++i)
+    verdict.coverage.skipped.push_back("E0/p4_sys L0 q: decode0 is the next token");
+  return verdict;
+}
+
+inline isolate::Verdict inert_verdict() {
+  isolate::Verdict verdict = clean_verdict();
+  verdict.status = isolate::Status::inert_factor;
+  verdict.exit_code = 4;
+  verdict.flags.push_back({"INERT_FACTOR", "E2/p4_sys", "L0 q was forced to matrix but ran vector"});
+  verdict.cells[5].attested = false;
+  verdict.cells[5].verdict = isolate::Status::inert_factor;
+  return verdict;
+}
+
+inline isolate::Verdict vacuous_verdict() {
+  isolate::Verdict verdict = empty_verdict();
+  verdict.status = isolate::Status::vacuous;
+  return verdict;
+}
+
+}  // namespace greta::report
