@@ -94,6 +94,16 @@ TEST(B331Analysis, EffectsLeaveOutCellsThatAreNotAttested) {
   EXPECT_THAT(b3_31_analysis(verdict), HasSubstr("does not depend on the route"));
 }
 
+TEST(B331Analysis, FollowsTheStageThatIsAtFault) {
+  Verdict verdict = fault_verdict();
+  for (isolate::Finding& finding : verdict.findings) finding.stage = Stage::v;
+  EXPECT_THAT(b3_31_analysis(verdict), HasSubstr("The MAE of V does not depend on the route"));
+  for (isolate::Finding& finding : verdict.findings) finding.stage = Stage::down;
+  EXPECT_THAT(b3_31_analysis(verdict),
+              AllOf(HasSubstr("The MAE of Q depends on the route"), HasSubstr("That is rounding"),
+                    Not(HasSubstr("is not the cause"))));
+}
+
 TEST(Conclusion, SaysWhyItCannotVouch) {
   EXPECT_THAT(b3_31_analysis(unaligned_verdict()),
               AllOf(HasSubstr("not comparable"), HasSubstr("Not judged: 30 pairs, decode0 is the next token"),
@@ -104,6 +114,18 @@ TEST(Conclusion, SaysWhyItCannotVouch) {
                     HasSubstr("Attested in 9 of 10 cells only; not in E2/p4_sys"),
                     HasSubstr("do not isolate anything")));
   EXPECT_THAT(b3_31_analysis(vacuous_verdict()), HasSubstr("agreement here proves nothing"));
+}
+
+TEST(Conclusion, ExplainsEqualFiguresOfPromptsThatEndAlike) {
+  Verdict verdict = clean_verdict();
+  for (isolate::StagePair& pair : verdict.pairs) pair.hash_prefill = pair.hash_decode = pair.cell;
+  EXPECT_THAT(b3_31_analysis(verdict), Not(HasSubstr("end in the same token")));
+  for (isolate::StagePair& pair : verdict.pairs) pair.hash_prefill = pair.hash_decode = std::string("h");
+  EXPECT_THAT(b3_31_analysis(verdict), HasSubstr("p0_short, p4_sys have the same Q, K and V in layer 0"));
+}
+
+TEST(Conclusion, ListsCellsAsAProduct) {
+  EXPECT_THAT(b3_31_analysis(fault_verdict()), HasSubstr("Seen in E0, E1, E2, E3, E4 x p4_sys."));
 }
 
 TEST(Conclusion, NamesAKnownCause) {

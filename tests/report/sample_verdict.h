@@ -93,7 +93,10 @@ inline isolate::Verdict clean_verdict() {
 /// B3.31's own picture: Q's MAE the same in E0-E4, invisible in the prompt of one token.
 inline isolate::Verdict fault_verdict() {
   isolate::Verdict verdict = matrix_verdict(
-      [](const std::string&, const std::string& prompt) { return prompt == "p4_sys" ? 5.37518e-01 : 0.0; },
+      [](const std::string& experiment, const std::string& prompt) {
+        const double rounding = experiment == "E1" || experiment == "E4" ? 2e-3 : 0;
+        return prompt == "p4_sys" ? 5.37518e-01 : rounding;
+      },
       [](const std::string&, const std::string& prompt) {
         return prompt == "p4_sys" ? isolate::Status::fault : isolate::Status::equal;
       });
