@@ -10,11 +10,12 @@ wrong=()
 
 # isolate NAME EXPECTED_EXIT_CODE WHAT_IT_SHOWS OPTION...
 isolate() {
-  local name=$1 expected=$2 shows=$3 code=0
+  local name=$1 expected=$2 shows=$3 code=0 shown
   shift 3
+  shown=${*:+ ${*@Q}}
   printf '\n=== %s ===\n' "$shows"
   # shellcheck disable=SC2016  # printed for the reader to type
-  printf '$ build/release/greta isolate -m MODEL --out build/demo/%s --force%s\n\n' "$name" "${*:+ ${*@Q}}"
+  printf '$ build/release/greta isolate -m MODEL --out build/demo/%s --force%s\n\n' "$name" "${shown//"'--inject'"/--inject}"
   build/release/greta isolate -m "$model" --out "build/demo/$name" --force "$@" || code=$?
   if [[ $code -eq $expected ]]; then
     printf '\nExit code %d, as expected. The reports are in build/demo/%s.\n' "$code" "$name"

@@ -18,8 +18,12 @@
 namespace greta {
 namespace {
 
-// 100 us on a Zen 4, some 200 us where a pause is longer: more than an op takes, far less than a time slice.
-constexpr int kSpins = 4000;
+// How often a waiting thread looks before it sleeps: 100 us on a Zen 4, some 200 us where a pause is longer,
+// more than an op takes. On a busy machine two threads may have to share a core, and then looking only keeps
+// the one that is waited for from running: a long wait in vain makes the next ones short.
+constexpr int kLongSpins = 4000;
+constexpr int kShortSpins = 50;
+constexpr int kShortWaits = 256;
 
 void relax() {
 #if defined(__x86_64__)
@@ -27,18 +31,17 @@ void relax() {
 #endif
 }
 
-/// Waits until `value` differs from `old`; returns the new value.
-uint32_t await_change(const std::atomic<uint32_t>& value, uint32_t old, int spins) {
+/// True as soon as `value` differs from `old`; false if it does not within `spins` looks.
+bool spin(const std::atomic<uint32_t>& value, uint32_t old, int spins) {
   for (int i = 0; i < spins; ++i) {
-    const uint32_t now = value.load(std::memory_order_acquire);
-    if (now != old) return now;
+    if (value.load(std::memory_order_acquire) != old) return true;
     relax();
   }
-  value.wait(old, std::memory_order_acquire);
-  return value.load(std::memory_order_acquire);
+  return false;
 }
 
-/// Cores that this process may use (its affinity mask, not the machine's count); 0 if unknown.
+/// Cores that this process may use: its affinity mask, not the machine's count. With more threads than that,
+/// whoever spins keeps the one that is waited for from running.
 int usable_cores() {
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -46,15 +49,9 @@ int usable_cores() {
                                                       : static_cast<int>(std::thread::hardware_concurrency());
 }
 
-/// With more threads than cores, whoever spins keeps the one that is waited for from running.
-int spins_for(int threads) {
-  const int cores = usable_cores();
-  return cores != 0 && threads > cores ? 0 : kSpins;
-}
-
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) : size_(threads > 1 ? threads : 1), spins_(spins_for(size_)) {
+ThreadPool::ThreadPool(int threads) : size_(threads > 1 ? threads : 1), may_spin_(size_ <= usable_cores()) {
   workers_.reserve(static_cast<size_t>(size_ - 1));
   try {
     for (int i = 1; i < size_; ++i) workers_.emplace_back([this, i] { worker(i); });
@@ -75,6 +72,23 @@ void ThreadPool::join() noexcept {
   for (std::thread& thread : workers_) thread.join();
 }
 
+/// Waits until `value` differs from `old`; returns the new value.
+uint32_t ThreadPool::await_change(const std::atomic<uint32_t>& value, uint32_t old) noexcept {
+  if (may_spin_) {
+    const int short_waits = short_waits_.load(std::memory_order_relaxed);
+    const bool seen = spin(value, old, short_waits > 0 ? kShortSpins : kLongSpins);
+    // Nothing is learned from waiting for work. Of two threads that store here one may be lost: no harm.
+    if (short_waits > 0) {
+      short_waits_.store(short_waits - 1, std::memory_order_relaxed);
+    } else if (!seen && &value != &generation_) {
+      short_waits_.store(kShortWaits, std::memory_order_relaxed);
+    }
+    if (seen) return value.load(std::memory_order_acquire);
+  }
+  value.wait(old, std::memory_order_acquire);
+  return value.load(std::memory_order_acquire);
+}
+
 void ThreadPool::run(const std::function<void(Part)>& body) {
   if (size_ == 1) return body({0, 1});
   body_ = &body;
@@ -86,7 +100,7 @@ void ThreadPool::run(const std::function<void(Part)>& body) {
   run_part(0);
   const uint32_t all = static_cast<uint32_t>(size_ - 1);
   for (uint32_t done = finished_.load(std::memory_order_acquire); done != all;) {
-    done = await_change(finished_, done, spins_);
+    done = await_change(finished_, done);
   }
   if (failed_.load(std::memory_order_relaxed)) std::rethrow_exception(std::exchange(error_, nullptr));
 }
@@ -119,14 +133,14 @@ void ThreadPool::barrier() {
     phase_.notify_all();
     return;
   }
-  await_change(phase_, phase, spins_);
+  await_change(phase_, phase);
   if (failed_.load(std::memory_order_acquire)) throw Abandoned{};
 }
 
 void ThreadPool::worker(int index) {
   uint32_t seen = 0;
   for (;;) {
-    seen = await_change(generation_, seen, spins_);  // between two tokens the next run comes soon
+    seen = await_change(generation_, seen);  // between two tokens the next run comes soon
     if (stop_.load(std::memory_order_acquire)) return;
     run_part(index);
     if (finished_.fetch_add(1) + 1 == static_cast<uint32_t>(size_ - 1)) finished_.notify_all();

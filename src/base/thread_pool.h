@@ -50,9 +50,10 @@ class ThreadPool {
   void run_part(int index) noexcept;
   void fail(std::exception_ptr error) noexcept;
   void join() noexcept;
+  uint32_t await_change(const std::atomic<uint32_t>& value, uint32_t old) noexcept;
 
   const int size_;
-  const int spins_;  // how often a waiting thread looks before it sleeps
+  const bool may_spin_;  // no more threads than cores
   std::vector<std::thread> workers_;
   const std::function<void(Part)>* body_ = nullptr;
   std::exception_ptr error_;  // written by the thread that set failed_, read after the run
@@ -62,6 +63,7 @@ class ThreadPool {
   std::atomic<bool> stop_{false};
   alignas(64) std::atomic<uint32_t> phase_{0};  // a new value opens the barrier
   std::atomic<bool> failed_{false};
+  alignas(64) std::atomic<int> short_waits_{0};  // the next waits that look only briefly before they sleep
   alignas(64) std::atomic<int> arrived_{0};
   alignas(64) std::atomic<uint32_t> finished_{0};  // workers done with this run
 };

@@ -37,6 +37,7 @@ void describe_run(isolate::Verdict& verdict, const trace::Bundle& bundle, const 
   verdict.command_line = manifest["command_line"];
   verdict.date = manifest["time"];
   verdict.injected = options.matrix.inject;
+  verdict.directory = options.matrix.out;
 }
 
 void run(Options& options, Context& context) {
@@ -61,7 +62,7 @@ void run(Options& options, Context& context) {
   if (options.matrix.common.json) {
     fmt::print("{}\n", report::to_json(verdict).dump(2));
   } else {
-    fmt::print("{}\nFiles: {}\n", report::terminal(verdict, isatty(STDOUT_FILENO) != 0), matrix.directory);
+    fmt::print("{}", report::terminal(verdict, isatty(STDOUT_FILENO) != 0));
   }
   context.exit_code = verdict.exit_code;
 }

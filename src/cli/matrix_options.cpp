@@ -29,7 +29,7 @@ std::vector<isolate::MatrixPrompt> load_prompts(const MatrixOptions& options, co
   const Tokenizer tokenizer = Tokenizer::from(model.file);
   std::vector<isolate::MatrixPrompt> prompts;
   for (const std::string& name : options.prompts) {
-    Prompt prompt = load_prompt(name);
+    Prompt prompt = load_prompt(name, model.file);
     if (environment.trace_prompt_id) {
       if (options.prompts.size() > 1) {
         fail_input("GRETA_TRACE_PROMPT_ID labels one prompt, and {} are given (--prompts)",

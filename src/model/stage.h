@@ -21,8 +21,8 @@ enum class Stage {
   k_rope,
   kv_write,    // the layer's cache as attention will read it: keys, then values, [2 * n_pos, n_head_kv *
                // head_dim]
-  qk,          // scaled scores, masked ones -inf                        [S * n_head, n_pos]
-  softmax,     // weights of the positions                               [S * n_head, n_pos]
+  qk,          // scaled scores, masked ones -inf                        [S, n_head, n_pos]
+  softmax,     // weights of the positions                               [S, n_head, n_pos]
   pv,          // concatenated head outputs                              [S, n_head * head_dim]
   attn_out,    // after Wo                                               [S, n_embd]
   x_attn,      // x_in + attn_out                                        [S, n_embd]

@@ -45,19 +45,36 @@ double change(double a, double b) {
 
 void widen(std::optional<double>& effect, double value) { effect = std::max(effect.value_or(0), value); }
 
-Effects effects_of(const std::vector<Cell>& cells) {
+double mae_of(const Cell& cell, Stage stage) {
+  if (stage == Stage::k) return cell.k_mae;
+  return stage == Stage::v ? cell.v_mae : cell.q_mae;
+}
+
+Effects effects_of(const isolate::Verdict& verdict) {
   Effects effects;
+  if (!verdict.findings.empty()) {
+    const Stage first = verdict.findings.front().stage;
+    effects.stage_faulty = first == Stage::q || first == Stage::k || first == Stage::v;
+    if (effects.stage_faulty) effects.stage = first;
+  }
+  std::vector<std::string> showing;  // prompts
+  for (const Cell& cell : verdict.cells) {
+    if (!effects.stage_faulty || cell.verdict == Status::fault) add_unique(showing, cell.prompt);
+  }
+  std::vector<Cell> cells;
+  for (const Cell& cell : verdict.cells) {
+    const bool shows = std::find(showing.begin(), showing.end(), cell.prompt) != showing.end();
+    if (cell.attested && shows) cells.push_back(cell);
+  }
   for (size_t i = 0; i < cells.size(); ++i) {
     for (size_t j = i + 1; j < cells.size(); ++j) {
       const Cell &a = cells[i], &b = cells[j];
-      if (!a.attested || !b.attested) continue;
-      const double moved = change(a.q_mae, b.q_mae);
+      const double moved = change(mae_of(a, effects.stage), mae_of(b, effects.stage));
       const bool same_prompt = a.prompt == b.prompt;
       const bool same_route = a.q_route == b.q_route, same_gemm = a.force_gemm == b.force_gemm;
       if (same_prompt && !same_route && same_gemm) widen(effects.route, moved);
       if (same_prompt && same_route && !same_gemm) widen(effects.gemm, moved);
-      const bool can_show = a.prompt_tokens != 1 && b.prompt_tokens != 1;
-      if (!same_prompt && a.experiment == b.experiment && can_show) widen(effects.prompt, moved);
+      if (!same_prompt && a.experiment == b.experiment) widen(effects.prompt, moved);
     }
   }
   return effects;
@@ -88,6 +105,22 @@ std::vector<FindingGroup> group_findings(const std::vector<isolate::Finding>& fi
   return groups;
 }
 
+/// Prompts of the first experiment with equal hashes of layer 0's q in both phases.
+std::vector<std::vector<std::string>> prompts_of_one_token(const isolate::Verdict& verdict) {
+  std::map<std::pair<std::string, std::string>, std::vector<std::string>> by_hash;
+  for (const isolate::StagePair& pair : verdict.pairs) {
+    const size_t slash = pair.cell.find('/');
+    const bool first = pair.cell.substr(0, slash) == verdict.cells.front().experiment;
+    if (!first || pair.layer != 0 || pair.stage != Stage::q || pair.hash_prefill.empty()) continue;
+    by_hash[{pair.hash_prefill, pair.hash_decode}].push_back(pair.cell.substr(slash + 1));
+  }
+  std::vector<std::vector<std::string>> groups;
+  for (auto& [hash, prompts] : by_hash) {
+    if (prompts.size() > 1) groups.push_back(std::move(prompts));
+  }
+  return groups;
+}
+
 /// "E0/p L0 q: not recorded in decode0" -> "not recorded in decode0".
 std::string reason(const std::string& skipped) {
   const size_t colon = skipped.find(": ");
@@ -109,7 +142,8 @@ Facts facts_of(const isolate::Verdict& verdict) {
     facts.max_noise_ratio = std::max(facts.max_noise_ratio, cell.max_noise_ratio);
   }
   group_experiments(verdict, facts);
-  facts.effects = effects_of(verdict.cells);
+  facts.effects = effects_of(verdict);
+  if (!verdict.cells.empty()) facts.same_last_token = prompts_of_one_token(verdict);
   facts.findings = group_findings(verdict.findings);
   for (const std::string& skipped : verdict.coverage.skipped) ++facts.skipped[reason(skipped)];
   return facts;

@@ -16,9 +16,12 @@ struct FindingGroup {
   std::vector<int> layers;  // empty outside the layers
 };
 
-/// How much a factor moves the MAE of Q: max |a - b| / max(a, b) over pairs of attested cells that differ in
-/// it alone. Empty without such a pair.
+/// How much a factor moves the MAE of one of Q, K, V: max |a - b| / max(a, b) over pairs of attested cells
+/// that differ in it alone. Empty without such a pair. Where that stage is at fault, only prompts that show
+/// the fault count: in the others rounding is all that moves.
 struct Effects {
+  Stage stage = Stage::q;     // k or v when the first fault is there
+  bool stage_faulty = false;  // the first fault is in `stage`
   std::optional<double> route, gemm, prompt;
 };
 
@@ -33,6 +36,8 @@ struct Facts {
   Effects effects;
   bool mae_all_zero = true;
   std::vector<std::string> one_token_prompts;
+  // Prompts whose q of layer 0 is the same in both phases: equal figures that look like a broken harness.
+  std::vector<std::vector<std::string>> same_last_token;
   std::vector<std::string> unattested;    // cells
   std::vector<std::string> top1_differs;  // cells
   bool logits_recorded = false;

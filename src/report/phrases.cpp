@@ -64,12 +64,12 @@ constexpr std::array<Entry, kCount> kPhrases{{
     {Phrase::groups_rounding, "Within rounding: {0}.", "Dentro del redondeo: {0}."},
     {Phrase::groups_fault, "With a fault: {0}.", "Con fallo: {0}."},
     {Phrase::groups_other, "Not vouched for: {0}.", "Sin garantía: {0}."},
-    {Phrase::effect_zero, "The MAE of Q does not depend on {0}: it stays exactly the same.",
-     "El MAE de Q no depende {0}: es exactamente el mismo."},
-    {Phrase::effect_none, "The MAE of Q does not depend on {0}: it changes by at most {1}.",
-     "El MAE de Q no depende {0}: cambia como máximo un {1}."},
-    {Phrase::effect_some, "The MAE of Q depends on {0}: it changes by up to {1}.",
-     "El MAE de Q depende {0}: cambia hasta un {1}."},
+    {Phrase::effect_zero, "The MAE of {2} does not depend on {0}: it stays exactly the same.",
+     "El MAE de {2} no depende {0}: es exactamente el mismo."},
+    {Phrase::effect_none, "The MAE of {2} does not depend on {0}: it changes by at most {1}.",
+     "El MAE de {2} no depende {0}: cambia como máximo un {1}."},
+    {Phrase::effect_some, "The MAE of {2} depends on {0}: it changes by up to {1}.",
+     "El MAE de {2} depende {0}: cambia hasta un {1}."},
     {Phrase::effect_is_rounding, "That is rounding, not a fault: the two routes round differently.",
      "Es redondeo, no un fallo: las dos rutas redondean de forma distinta."},
     {Phrase::factor_route, "the route (matrix or vector)", "de la ruta (matricial o vectorial)"},
@@ -109,6 +109,13 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "{0} tiene un solo token: también su prefill es un bloque de S = 1, así que no puede mostrar un fallo "
      "que necesite "
      "S > 1."},
+    {Phrase::same_last_token,
+     "{0} have the same Q, K and V in layer 0, hence the same MAE: they end in the same token, and before "
+     "RoPE nothing "
+     "else enters there.",
+     "{0} tienen los mismos Q, K y V en la capa 0 y, por tanto, el mismo MAE: terminan en el mismo token, y "
+     "antes de "
+     "RoPE no interviene nada más."},
     {Phrase::flagged, "{0} in {1}: {2}.", "{0} en {1}: {2}."},
     {Phrase::not_aligned,
      "decode0 was not aligned: it processed the next token, not the last of the prompt. The pairs are not "

@@ -63,6 +63,7 @@ enum class Phrase {
   finding_inputs_equal,
   blind_prompts,
   one_token_prompts,
+  same_last_token,
   flagged,
   not_aligned,
   attested_no_cell,

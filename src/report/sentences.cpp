@@ -47,8 +47,20 @@ std::string percent(double share) {
   return value < 0.1 && value > 0 ? "0.1 %" : fmt::format("{:.{}f} %", value, value < 10 ? 1 : 0);
 }
 
-bool is_projection_of_attention_input(Stage stage) {
-  return stage == Stage::q || stage == Stage::k || stage == Stage::v;
+/// "E0, E1 x p4_sys, p5_ba" when the cells are all pairs of some experiments and prompts; else "".
+std::string as_product(const std::vector<std::string>& cells) {
+  std::vector<std::string> experiments, prompts;
+  const auto add = [](std::vector<std::string>& words, std::string word) {
+    if (std::find(words.begin(), words.end(), word) == words.end()) words.push_back(std::move(word));
+  };
+  for (const std::string& cell : cells) {
+    const size_t slash = cell.find('/');
+    if (slash == std::string::npos) return "";
+    add(experiments, cell.substr(0, slash));
+    add(prompts, cell.substr(slash + 1));
+  }
+  if (experiments.size() * prompts.size() != cells.size()) return "";
+  return join(experiments) + " x " + join(prompts);
 }
 
 }  // namespace
@@ -56,6 +68,8 @@ bool is_projection_of_attention_input(Stage stage) {
 std::string brief(double value) { return fmt::format("{:.3g}", value); }
 
 std::string cell_list(const std::vector<std::string>& cells, Language language) {
+  if (cells.size() <= kMaxListed / 2) return join(cells);
+  if (const std::string product = as_product(cells); !product.empty()) return product;
   if (cells.size() <= kMaxListed) return join(cells);
   const std::vector<std::string> shown(cells.begin(), cells.begin() + kMaxListed);
   return join(shown) + " " + say(language, Phrase::more, cells.size() - kMaxListed);
@@ -80,27 +94,29 @@ std::string Writer::verdict_sentence() const {
 }
 
 std::vector<std::string> Writer::factor_effects() const {
-  std::vector<std::string> sentences;
   if (facts.experiments.size() > 1 && facts.mae_all_zero && verdict.status == Status::equal) {
     return {say(Phrase::mae_all_zero)};
   }
+  const Effects& effects = facts.effects;
+  const char* letter = effects.stage == Stage::q ? "Q" : (effects.stage == Stage::k ? "K" : "V");
+  std::vector<std::string> sentences;
   const auto add = [&](const std::optional<double>& effect, Phrase factor) {
     if (!effect) return;
     const Phrase small = *effect == 0 ? Phrase::effect_zero : Phrase::effect_none;
     const Phrase which = *effect <= kNoEffect ? small : Phrase::effect_some;
-    sentences.push_back(say(which, say(factor), percent(*effect)));
+    sentences.push_back(say(which, say(factor), percent(*effect), letter));
   };
-  add(facts.effects.route, Phrase::factor_route);
-  if (verdict.status == Status::rounding && facts.effects.route.value_or(0) > kNoEffect) {
+  add(effects.route, Phrase::factor_route);
+  const bool innocent = verdict.status == Status::rounding || !facts.findings.empty();
+  if (innocent && !effects.stage_faulty && effects.route.value_or(0) > kNoEffect) {
     sentences.push_back(say(Phrase::effect_is_rounding));
   }
-  add(facts.effects.gemm, Phrase::factor_gemm);
-  add(facts.effects.prompt, Phrase::factor_prompt);
-  const bool constant =
-      facts.effects.route.value_or(1) <= kNoEffect && facts.effects.gemm.value_or(0) <= kNoEffect;
-  const bool in_qkv =
-      !facts.findings.empty() && is_projection_of_attention_input(facts.findings.front().first.stage);
-  if (constant && in_qkv) sentences.push_back(say(Phrase::not_the_route));
+  add(effects.gemm, Phrase::factor_gemm);
+  if (effects.stage_faulty) {
+    add(effects.prompt, Phrase::factor_prompt);
+    const bool constant = effects.route.value_or(1) <= kNoEffect && effects.gemm.value_or(0) <= kNoEffect;
+    if (constant) sentences.push_back(say(Phrase::not_the_route));
+  }
   return sentences;
 }
 
@@ -183,6 +199,11 @@ std::vector<std::string> Writer::conclusion() const {
     sentences.push_back(say(Phrase::more, verdict.flags.size() - kMaxListed));
   if (verdict.findings.empty() && !facts.one_token_prompts.empty() && verdict.aligned) {
     sentences.push_back(say(Phrase::one_token_prompts, join(facts.one_token_prompts)));
+  }
+  for (const std::vector<std::string>& prompts : facts.same_last_token) {
+    if (verdict.aligned && !facts.mae_all_zero) {
+      sentences.push_back(say(Phrase::same_last_token, join(prompts)));
+    }
   }
   if (verdict.status == Status::equal || verdict.status == Status::rounding) {
     sentences.push_back(say(Phrase::shared_fault_unseen));

@@ -36,7 +36,7 @@ struct Writer {
   std::string next_for(const FindingGroup& finding) const;
 };
 
-/// "E0-E4 x p4_sys" style list of cells: at most eight names, then how many more.
+/// "E0, E1 x p4_sys, p5_ba" where many cells are such a product, else at most eight names and how many more.
 std::string cell_list(const std::vector<std::string>& cells, Language language);
 
 /// Three significant digits.

@@ -55,11 +55,10 @@ class LayerZero {
   const std::string& phase_;
 };
 
-/// Heads of the model: the rows of qk per position, or what the manifest says; 1 when neither is there.
-int64_t head_count(const LayerZero& layer, const Bundle& bundle, const Event& q) {
+/// Heads of the model: those of qk, or what the manifest says; 1 when neither is there.
+int64_t head_count(const LayerZero& layer, const Bundle& bundle) {
   const Event* qk = layer.find(Stage::qk);
-  const auto rows = static_cast<int64_t>(q.shape.size() == 2 ? q.shape[0] : 1);
-  if (qk != nullptr && qk->shape.size() == 2 && rows > 0 && qk->shape[0] >= rows) return qk->shape[0] / rows;
+  if (qk != nullptr && qk->shape.size() == 3 && qk->shape[1] > 0) return qk->shape[1];
   const auto model = bundle.manifest.find("model");
   if (model == bundle.manifest.end() || !model->is_object()) return 1;
   return Fields(*model, bundle.path + "/manifest.json: model").integer_or("n_head", 1, 1'000'000, 1);
@@ -111,7 +110,7 @@ AttnPipe attn_pipe_from(std::span<const Event> events, const Bundle& bundle, con
     fail_input("{}: no data of layer 0's q in cell {}, phase {}; record them with --tensors all", bundle.path,
                cell, phase);
   }
-  const int64_t heads = head_count(layer, bundle, *q);
+  const int64_t heads = head_count(layer, bundle);
   const int64_t head_dim = q->shape.back() / heads;
 
   AttnPipe pipe;

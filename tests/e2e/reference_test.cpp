@@ -130,7 +130,7 @@ class SmolLM2Reference : public testing::TestWithParam<Route> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Routes, SmolLM2Reference, testing::Values(Route::vector, Route::matrix),
-                         [](const auto& info) { return std::string(name(info.param)); });
+                         [](const auto& route) { return std::string(name(route.param)); });
 
 TEST_P(SmolLM2Reference, EveryStageIsWithinRounding) {
   for (const std::string prompt : kPrompts) {

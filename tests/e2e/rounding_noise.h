@@ -37,8 +37,8 @@ class NoiseAction final : public Action {
     for (int64_t i = 0; i < cols; ++i) squares += static_cast<double>(row[i]) * static_cast<double>(row[i]);
     const float rms = static_cast<float>(std::sqrt(squares / static_cast<double>(cols)));
     for (int64_t i = 0; i < cols; ++i) {
-      float size = kUnit * std::sqrt(static_cast<float>(k_)) * rms;
-      if (kind_ == Kind::relative) size = 4 * kUnit * std::abs(row[i]);
+      float size = kUnit * std::sqrt(static_cast<float>(k_) / 6) * rms;
+      if (kind_ == Kind::relative) size = kUnit * std::abs(row[i]);
       if (kind_ == Kind::int8) size = block_max(row, i / 32 * 32, cols) / 254;
       noisy_.push_back(row[i] + size * 1.732f * noise_.next());  // uniform with standard deviation `size`
     }

@@ -141,6 +141,24 @@ TEST_P(Attention, ARowAloneEqualsTheRowOfABlock) {
   }
 }
 
+// What later positions hold, NaN and infinity included, is nothing to an earlier row.
+TEST_P(Attention, LaterNansDoNotReachEarlierRows) {
+  Scene scene({4, 2, 32}, 0, 40, Format::f32);
+  scene.write(GetParam(), 0, 40);
+  const Matrix want = fused(GetParam(), scene);
+  for (int64_t c = 0; c < 64; ++c) {
+    scene.k.at(35, c) = c % 2 == 0 ? std::nanf("") : INFINITY;
+    scene.v.at(35, c) = scene.k.at(35, c);
+  }
+  scene.write(GetParam(), 0, 40);
+  const Matrix got = fused(GetParam(), scene);
+  const Matrix weights = softmax(GetParam(), scores(GetParam(), scene, 40));
+  const Matrix apart = mixed(GetParam(), scene, weights);
+  EXPECT_EQ(difference(want.rows(0, 35), got.rows(0, 35)), "");
+  EXPECT_EQ(difference(want.rows(0, 35), apart.rows(0, 35)), "");
+  EXPECT_TRUE(std::isnan(got.at(35, 0)));
+}
+
 TEST_P(Attention, EveryIsaGivesTheBitsOfTheScalarBuild) {
   for (const Heads& heads : kHeads) {
     for (Format format : {Format::f32, Format::f16}) {

@@ -53,7 +53,8 @@ TEST(ChatTemplate, DefaultSystemMessageIsReadFromTheTemplate) {
         R"({{- "<|im_start|>system\nIt's me.<|im_end|>\n" }})",           // the other quotes
         "{% if x %}<|im_start|>system\nIt's me.<|im_end|>\n{% endif %}",  // no quotes
         R"({{'<|im_start|>system\n' + m + '<|im_end|>'}}{{'<|im_start|>system\nIt\'s me.<|im_end|>'}})"}) {
-    EXPECT_EQ(rendered(literal, kHi), std::string("<|im_start|>system\nIt's me.<|im_end|>\n") + rest) << literal;
+    EXPECT_EQ(rendered(literal, kHi), std::string("<|im_start|>system\nIt's me.<|im_end|>\n") + rest)
+        << literal;
     EXPECT_THAT(rendered(literal, kTurns), testing::StartsWith("<|im_start|>system\nBe brief.<|im_end|>"))
         << literal;
   }
@@ -94,8 +95,9 @@ TEST(ChatTemplate, Llama2) {
 TEST(ChatTemplate, MistralReadsItsSpacesFromTheTemplate) {
   EXPECT_EQ(rendered("' [INST] ' + system_message + ' [/INST]' ' ' + message['content'] + eos_token", kTurns),
             " [INST] Be brief.\n\nHi [/INST] Hello!</s> [INST] And now? [/INST]");
-  EXPECT_EQ(rendered("loop.last and system_message '[INST]' '[/INST]' message['content'] + eos_token", kTurns),
-            "[INST]Hi[/INST]Hello!</s>[INST]Be brief.\n\nAnd now?[/INST]");
+  EXPECT_EQ(
+      rendered("loop.last and system_message '[INST]' '[/INST]' message['content'] + eos_token", kTurns),
+      "[INST]Hi[/INST]Hello!</s>[INST]Be brief.\n\nAnd now?[/INST]");
   EXPECT_EQ(rendered("'[INST] ' '[/INST]' '[SYSTEM_PROMPT] ' ' ' + message['content'] + eos_token", kTurns),
             "[SYSTEM_PROMPT] Be brief.[/SYSTEM_PROMPT][INST] Hi[/INST] Hello!</s>[INST] And now?[/INST]");
 }

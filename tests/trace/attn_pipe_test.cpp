@@ -23,8 +23,8 @@ class AttnPipeTest : public ::testing::Test {
     add("q", {1, 4}, {10, 11, 12, 13}, "matrix");
     add("k", {1, 2}, {20, 21}, "vector");
     add("v", {1, 2}, {30, 31}, "matrix");
-    add("qk", {2, 3}, {0.1f, 0.2f, 0.3f, 1, 2, 3});
-    add("softmax", {2, 3}, {0.5f, 0.25f, 0.25f, 1, 0, 0});
+    add("qk", {1, 2, 3}, {0.1f, 0.2f, 0.3f, 1, 2, 3});
+    add("softmax", {1, 2, 3}, {0.5f, 0.25f, 0.25f, 1, 0, 0});
     add("pv", {1, 4}, {40, 41, 42, 43});
     add("attn_out", {1, 4}, {50, 51, 52, 53});
   }
@@ -70,7 +70,7 @@ TEST_F(AttnPipeTest, NormIsAddedOnRequest) {
 TEST_F(AttnPipeTest, OfSeveralRowsTheLastCounts) {
   std::erase_if(bundle_.events, [](const Event& event) { return event.stage == "q" || event.stage == "qk"; });
   add("q", {2, 4}, {0, 0, 0, 0, 14, 15, 16, 17});
-  add("qk", {4, 3}, {0, 0, 0, 0, 0, 0, 7, 8, 9, 1, 1, 1});
+  add("qk", {2, 2, 3}, {0, 0, 0, 0, 0, 0, 7, 8, 9, 1, 1, 1});
   const AttnPipe pipe = attn_pipe_from(bundle_.events, bundle_, "E3/p4_sys", kDecode0);
   EXPECT_THAT(pipe.q, ElementsAre(14, 15));
   EXPECT_THAT(pipe.qk, ElementsAre(7, 8, 9));

@@ -8,6 +8,10 @@ set(avx512_flags ${avx2_flags} -mavx512f -mavx512bw -mavx512dq -mavx512vl)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   list(APPEND avx512_flags -Wno-maybe-uninitialized)  # gcc 12 warns of its own intrinsics' "undefined" operands
 endif()
+set(optimise -O3)
+if(GRETA_SANITIZE)
+  set(optimise -O1)
+endif()
 foreach(source ${cpu_sources})
   if(source MATCHES "_avx512vnni\\.cpp$")
     set(flags ${avx512_flags} -mavx512vnni)
@@ -18,7 +22,15 @@ foreach(source ${cpu_sources})
   elseif(source MATCHES "_avx2\\.cpp$")
     set(flags ${avx2_flags})
   else()
-    set(flags -O2)  # the reference builds: quick to compile
+    set(flags)
+    if(NOT GRETA_SANITIZE)
+      set(flags -O2)  # the reference builds: quick to compile
+    endif()
   endif()
-  set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-O3;${flags}")
+  set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${optimise};${flags}")
 endforeach()
+
+if(BUILD_TESTING AND CMAKE_NM)
+  add_test(NAME kernels.isa_files_share_no_functions COMMAND sh -c
+    "! ${CMAKE_NM} -A $<TARGET_FILE:greta_kernels> | grep -E '_avx(2|512[a-z0-9]*)[.]cpp[.]o: *[0-9a-f]+ [WTu] '")
+endif()
