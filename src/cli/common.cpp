@@ -14,7 +14,7 @@ void add_model_option(CLI::App& command, CommonOptions& options) {
 }
 
 void add_json_option(CLI::App& command, CommonOptions& options) {
-  command.add_flag("--json", options.json, "one JSON document on stdout, everything else on stderr");
+  command.add_flag("--json", options.json, "one JSON document on stdout, the rest on stderr");
 }
 
 void add_engine_options(CLI::App& command, CommonOptions& options) {
@@ -22,13 +22,13 @@ void add_engine_options(CLI::App& command, CommonOptions& options) {
       ->check(CLI::Range(1, 256))
       ->type_name("N");
   command.add_option("--device", options.device, "cpu")->type_name("DEVICE");
-  command.add_option("--isa", options.isa, "scalar, avx2 or avx512; default: GRETA_ISA, or the widest here")
+  command.add_option("--isa", options.isa, "scalar, avx2, avx512; default: GRETA_ISA or widest")
       ->type_name("ISA");
   command.add_option("--kv", options.kv, "format of the KV cache")->check(CLI::IsMember({"f32", "f16"}));
   command
       .add_option(
           "--route", options.routes,
-          "[prefill:|decode:]STAGES=ROUTE[/SHAPE], such as q,k,v=matrix/gemm or all=vector; repeatable")
+          "STAGES=ROUTE[/SHAPE], such as q,k,v=matrix/gemm")
       ->type_name("RULE")
       ->allow_extra_args(false);
 }

@@ -27,6 +27,7 @@ int main(int argc, char** argv) {
   using namespace greta;
   CLI::App program("GRETA finds out why an LLM's decode disagrees with its prefill.", "greta");
   program.require_subcommand(1);
+  program.get_formatter()->column_width(28);
   program.set_version_flag("--version", std::string("greta ") + GRETA_VERSION);
   program.footer(
       "Exit codes: 0 equal or rounding only; 1 a fault; 2 bad usage or input;\n"

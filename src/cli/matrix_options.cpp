@@ -71,17 +71,17 @@ void add_matrix_options(CLI::App& command, MatrixOptions& options) {
       ->type_name("LIST");
   command
       .add_option("--inject", options.inject,
-                  "put a bug in: FAULT[@prefill|@decode][:LAYER][,S>n]; repeatable; greta faults lists them")
+                  "a bug: FAULT[@PHASE][:LAYER][,S>n] (greta faults)")
       ->type_name("FAULT")
       ->allow_extra_args(false);
   command.add_flag("--force", options.force, "overwrite a bundle in the directory");
   command
       .add_option("--tensors", options.tensors,
-                  "which data the bundle keeps: none, those of the first layer, all")
+                  "data kept: none, of the first traced layer, all")
       ->check(CLI::IsMember({"none", "first", "all"}))
       ->capture_default_str();
   command.add_flag("--no-align", options.no_align,
-                   "decode0 is the next token, not the last prompt token again: not comparable");
+                   "decode0 is the next token: not comparable");
   add_engine_options(command, options.common);
 }
 

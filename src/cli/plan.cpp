@@ -21,8 +21,8 @@ std::string shape_text(const Plan& plan, const Op& op) {
   }
   const BufferId shown = op.out != kNoBuffer ? op.out : op.in[0];
   const Buffer& buffer = plan.buffers[static_cast<size_t>(shown)];
-  if (buffer.rows == RowsOf::scores) return fmt::format("[S * {}, n_pos]", buffer.cols);
-  return fmt::format("[{}, {}]", buffer.rows == RowsOf::last ? "1" : "S", buffer.cols);
+  if (buffer.rows == RowsOf::scores) return fmt::format("[S,{},n_pos]", buffer.cols);
+  return fmt::format("[{},{}]", buffer.rows == RowsOf::last ? "1" : "S", buffer.cols);
 }
 
 /// The stage, or for a helper the buffer that it fills.
@@ -58,10 +58,10 @@ void run(const Options& options, const Context& context) {
     return;
   }
   fmt::print("{} of up to S = {} tokens; * waits for all threads first\n\n", options.phase, plan.max_rows);
-  fmt::print("{:>4} {:>5} {:<17} {:<31} {}\n", "op", "layer", "stage", "kernel", "shape");
+  fmt::print("{:>4} {:>3} {:<14} {:<30} {}\n", "op", "L", "stage", "kernel", "shape");
   for (size_t i = 0; i < plan.ops.size(); ++i) {
     const Op& op = plan.ops[i];
-    fmt::print("{:>4}{}{:>5} {:<17} {:<31} {}\n", i, op.sync ? "*" : " ",
+    fmt::print("{:>4}{}{:>3} {:<14} {:<30} {}\n", i, op.sync ? "*" : " ",
                op.layer == kNoLayer ? "-" : std::to_string(op.layer), what(plan, op),
                op.action ? op.action->label() : op.kernel->name, shape_text(plan, op));
   }

@@ -11,8 +11,8 @@ namespace greta::isolate {
 namespace {
 
 constexpr const char* kB331 =
-    "B3.34-B3.36, B3.40 of the founding engine: prefill read Wq, Wk, Wv, Wo column-major";
-constexpr const char* kIgnored = "B3.31 of the founding engine: MAE equal to six digits in E0-E4";
+    "B3.34-36, B3.40: prefill read Wq, Wk, Wv, Wo column-major";
+constexpr const char* kIgnored = "B3.31: MAE equal to six digits in E0-E4";
 
 const std::array<Fault, 5> kFaults{{
     {"wq_column_major", Stage::q, "the dequantised Wq is read column-major", kB331, make_column_major},

@@ -12,6 +12,8 @@
 namespace greta::GRETA_ISA {
 namespace {
 
+static_assert(kAttentionRows * 16 <= attention_scratch_floats(16));
+
 constexpr float kMasked = -__builtin_inff();
 
 struct CacheF32 {
