@@ -16,16 +16,11 @@ enum class Format {
 
 constexpr std::string_view name(Format format) {
   switch (format) {
-    case Format::f32:
-      return "f32";
-    case Format::f16:
-      return "f16";
-    case Format::bf16:
-      return "bf16";
-    case Format::q8_block32:
-      return "q8_block32";
-    case Format::i32:
-      return "i32";
+    case Format::f32: return "f32";
+    case Format::f16: return "f16";
+    case Format::bf16: return "bf16";
+    case Format::q8_block32: return "q8_block32";
+    case Format::i32: return "i32";
   }
   return "?";
 }

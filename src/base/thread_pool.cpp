@@ -23,7 +23,7 @@ namespace {
 // the one that is waited for from running: a long wait in vain makes the next ones short.
 constexpr int kLongSpins = 4000;
 constexpr int kShortSpins = 50;
-constexpr int kShortWaits = 256;
+constexpr int kShortWaits = 64;
 
 void relax() {
 #if defined(__x86_64__)

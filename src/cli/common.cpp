@@ -25,10 +25,7 @@ void add_engine_options(CLI::App& command, CommonOptions& options) {
   command.add_option("--isa", options.isa, "scalar, avx2, avx512; default: GRETA_ISA or widest")
       ->type_name("ISA");
   command.add_option("--kv", options.kv, "format of the KV cache")->check(CLI::IsMember({"f32", "f16"}));
-  command
-      .add_option(
-          "--route", options.routes,
-          "STAGES=ROUTE[/SHAPE], such as q,k,v=matrix/gemm")
+  command.add_option("--route", options.routes, "STAGES=ROUTE[/SHAPE], such as q,k,v=matrix/gemm")
       ->type_name("RULE")
       ->allow_extra_args(false);
 }

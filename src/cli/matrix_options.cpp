@@ -69,19 +69,14 @@ void add_matrix_options(CLI::App& command, MatrixOptions& options) {
   command.add_option("--layers", options.layers, "all, 0, 0-3 or 0,5,29")
       ->capture_default_str()
       ->type_name("LIST");
-  command
-      .add_option("--inject", options.inject,
-                  "a bug: FAULT[@PHASE][:LAYER][,S>n] (greta faults)")
+  command.add_option("--inject", options.inject, "a bug: FAULT[@PHASE][:LAYER][,S>n] (greta faults)")
       ->type_name("FAULT")
       ->allow_extra_args(false);
   command.add_flag("--force", options.force, "overwrite a bundle in the directory");
-  command
-      .add_option("--tensors", options.tensors,
-                  "data kept: none, of the first traced layer, all")
+  command.add_option("--tensors", options.tensors, "data kept: none, of the first traced layer, all")
       ->check(CLI::IsMember({"none", "first", "all"}))
       ->capture_default_str();
-  command.add_flag("--no-align", options.no_align,
-                   "decode0 is the next token: not comparable");
+  command.add_flag("--no-align", options.no_align, "decode0 is the next token: not comparable");
   add_engine_options(command, options.common);
 }
 

@@ -10,8 +10,7 @@
 namespace greta::isolate {
 namespace {
 
-constexpr const char* kB331 =
-    "B3.34-36, B3.40: prefill read Wq, Wk, Wv, Wo column-major";
+constexpr const char* kB331 = "B3.34-36, B3.40: prefill read Wq, Wk, Wv, Wo column-major";
 constexpr const char* kIgnored = "B3.31: MAE equal to six digits in E0-E4";
 
 const std::array<Fault, 5> kFaults{{

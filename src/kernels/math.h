@@ -1,12 +1,13 @@
 #pragma once
-// exp, tanh, sin, cos and silu as FMA polynomials, without intrinsics or libm: the same bits come out of every ISA
-// build and of a GPU (compiled without fast-math and without flush-to-zero). V is float or a type of lanes with
-// + - * /, fma, less, select, bits, from_bits, sar and shl.
+// exp, tanh, sin, cos and silu as FMA polynomials, without intrinsics or libm: the same bits come out of
+// every ISA build and of a GPU (compiled without fast-math and without flush-to-zero). V is float or a type
+// of lanes with + - * /, fma, less, select, bits, from_bits, sar and shl.
 //
 // rsqrt is 1 / sqrt(x) with the IEEE square root and division: both are correctly rounded on every device.
 //
-// Largest error over ALL f32 inputs of the stated range, against libm in double (sin, cos: long double), in units of
-// the last place of the exact result (bench/kernels/math_accuracy.cpp; tests/kernels/math_test.cpp takes a sample):
+// Largest error over ALL f32 inputs of the stated range, against libm in double (sin, cos: long double), in
+// units of the last place of the exact result (bench/kernels/math_accuracy.cpp; tests/kernels/math_test.cpp
+// takes a sample):
 //   exp(x)            -104 .. 88.72    0.988 ulp
 //   tanh(x)           all              1.331 ulp
 //   silu(x)           -88 and above    2.404 ulp
