@@ -21,6 +21,8 @@ namespace {
 // How often a waiting thread looks before it sleeps: 100 us on a Zen 4, some 200 us where a pause is longer,
 // more than an op takes. On a busy machine two threads may have to share a core, and then looking only keeps
 // the one that is waited for from running: a long wait in vain makes the next ones short.
+// Measured on SmolLM2's decode, 2 threads, 2 cores, three other busy programs: 3 to 23 tok/s with long waits
+// only, 56 to 182 with these; without other programs about 400 with either.
 constexpr int kLongSpins = 4000;
 constexpr int kShortSpins = 50;
 constexpr int kShortWaits = 64;

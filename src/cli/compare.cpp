@@ -96,7 +96,8 @@ void run(const Options& options, Context& context) {
   }
   std::optional<Model> model;
   if (!options.common.model.empty()) model = open_model(options.common.model);
-  const isolate::BundleComparison result = isolate::compare_bundles(a, b, model ? &*model : nullptr);
+  const isolate::BundleComparison result =
+      isolate::compare_bundles(a, b, model ? &*model : nullptr, chosen_threads({}));
   if (options.common.json) {
     print_json(result);
   } else {

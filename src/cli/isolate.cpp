@@ -53,7 +53,7 @@ void run(Options& options, Context& context) {
   const MatrixRun matrix =
       record_matrix(options.matrix, context, isolate::parse_experiments(options.experiments), routes);
   const trace::Bundle& bundle = matrix.recording->bundle();
-  isolate::Verdict verdict = isolate::judge(bundle, matrix.engine->model());
+  isolate::Verdict verdict = isolate::judge(bundle, matrix.engine->model(), matrix.engine->options().threads);
   describe_run(verdict, bundle, options);
   verdict.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 

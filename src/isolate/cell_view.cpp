@@ -3,7 +3,7 @@
 namespace greta::isolate {
 
 PhaseView::PhaseView(const trace::Bundle& bundle, const std::string& cell, const std::string& phase)
-    : bundle_(bundle), label_(phase) {
+    : bundle_(bundle), cell_(cell), phase_(phase) {
   for (const trace::Event& event : bundle.events) {
     if (event.cell != cell || event.phase != phase) continue;
     const std::optional<Stage> stage = stage_from_name(event.stage);

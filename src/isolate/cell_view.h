@@ -22,11 +22,12 @@ class PhaseView {
   const std::vector<float>* data(Stage stage, int layer) const;
   const std::map<std::pair<int, Stage>, const trace::Event*>& events() const { return events_; }
   const trace::Bundle& bundle() const { return bundle_; }
-  const std::string& label() const { return label_; }
+  const std::string& cell() const { return cell_; }
+  const std::string& phase() const { return phase_; }
 
  private:
   const trace::Bundle& bundle_;
-  std::string label_;  // for messages: the phase
+  std::string cell_, phase_;
   std::map<std::pair<int, Stage>, const trace::Event*> events_;
 };
 

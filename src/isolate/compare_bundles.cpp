@@ -57,7 +57,8 @@ std::string prompt_of(const std::string& cell) { return cell.substr(cell.find('/
 
 }  // namespace
 
-BundleComparison compare_bundles(const trace::Bundle& a, const trace::Bundle& b, const Model* model) {
+BundleComparison compare_bundles(const trace::Bundle& a, const trace::Bundle& b, const Model* model,
+                                 int threads) {
   BundleComparison result;
   // One experiment against another: the prompt and the phase are what must match.
   const bool rename = experiments_of(a).size() == 1 && experiments_of(b).size() == 1;
@@ -76,10 +77,19 @@ BundleComparison compare_bundles(const trace::Bundle& a, const trace::Bundle& b,
     const PhaseView right(b, match->first, match->second);
     rest.erase(match);
     const std::vector<TokenId> tokens = prompt_tokens(a, prompt_of(run.first));
-    for (StagePair& pair : judge_pairs({left, right, model, tokens, layers_of(a, b), label, ""})) {
+    std::optional<OraclePass> oracle;
+    if (model != nullptr) {
+      oracle.emplace(*model);
+      oracle->add(left, tokens);
+      oracle->add(right, tokens);
+      oracle->run(threads);
+    }
+    for (StagePair& pair : judge_pairs({left, right, oracle ? &*oracle : nullptr,
+                                        model ? &model->config : nullptr, layers_of(a, b), label, ""})) {
       ++result.coverage.recorded;
       result.coverage.judged += pair.status != Status::missing;
       result.coverage.propagated += pair.status == Status::propagated;
+      result.coverage.alone += pair.judged_alone;
       if (pair.status == Status::missing) {
         result.coverage.skipped.push_back(
             fmt::format("{} L{} {}: {}", label, pair.layer, name(pair.stage), pair.why));

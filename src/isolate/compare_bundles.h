@@ -17,6 +17,7 @@ struct BundleComparison {
 /// Compares every (cell, phase) that both hold. Differences of equal inputs are judged by the oracle when
 /// `model` is given; without it they stay unjudged and the result is INCONCLUSIVE. A bundle of one experiment
 /// is compared with another of one experiment whatever the two are called.
-BundleComparison compare_bundles(const trace::Bundle& a, const trace::Bundle& b, const Model* model);
+BundleComparison compare_bundles(const trace::Bundle& a, const trace::Bundle& b, const Model* model,
+                                 int threads = 1);
 
 }  // namespace greta::isolate

@@ -46,6 +46,7 @@ void count(const StagePair& pair, Cell& cell, Coverage& coverage) {
   cell.pairs_fault += pair.status == Status::fault;
   cell.pairs_propagated += pair.status == Status::propagated;
   coverage.propagated += pair.status == Status::propagated;
+  coverage.alone += pair.judged_alone;
   cell.max_noise_ratio = std::max(cell.max_noise_ratio, pair.noise_ratio);
   if (pair.status != Status::equal && !cell.has_first_difference) {
     cell.has_first_difference = true;
@@ -82,6 +83,44 @@ Status cell_status(const Cell& cell, int64_t missing) {
   if (missing > 0) return Status::inconclusive;
   if (cell.pairs_equal + cell.pairs_rounding + cell.pairs_propagated == 0) return Status::vacuous;
   return cell.pairs_rounding + cell.pairs_propagated > 0 ? Status::rounding : Status::equal;
+}
+
+/// A cell and what was recorded of it.
+struct CellRecord {
+  CellRecord(const trace::Bundle& bundle, Cell its_cell)
+      : cell(std::move(its_cell)),
+        key(cell.experiment + "/" + cell.prompt),
+        tokens(prompt_tokens(bundle, cell.prompt)),
+        prefill(bundle, key, trace::kPrefillLast),
+        decode(bundle, key, trace::kDecode0) {
+    cell.prompt_tokens = std::ssize(tokens);
+  }
+
+  Cell cell;
+  std::string key;
+  std::vector<TokenId> tokens;
+  PhaseView prefill, decode;
+};
+
+void judge_cell(CellRecord& record, const OraclePass& oracle, const Model& model, Verdict& verdict) {
+  Cell& cell = record.cell;
+  const int64_t skipped = std::ssize(verdict.coverage.skipped);
+  for (StagePair& pair : judge_pairs({record.prefill, record.decode, &oracle, &model.config,
+                                      static_cast<int>(model.config.n_layer), record.key,
+                                      verdict.aligned ? "" : "decode0 is the next token: not comparable"})) {
+    count(pair, cell, verdict.coverage);
+    if (pair.status == Status::fault) report(pair, verdict.findings);
+    verdict.pairs.push_back(std::move(pair));
+  }
+  fill_logits(record.prefill, record.decode, cell);
+  cell.verdict = cell_status(cell, std::ssize(verdict.coverage.skipped) - skipped);
+  if (!verdict.layers.empty()) {
+    cell.q_mae = head0_mae(verdict, record.key, verdict.layers.front(), Stage::q);
+    cell.k_mae = head0_mae(verdict, record.key, verdict.layers.front(), Stage::k);
+    cell.v_mae = head0_mae(verdict, record.key, verdict.layers.front(), Stage::v);
+  }
+  attest(record.prefill.bundle(), record.prefill, record.decode, cell, verdict.flags);
+  verdict.cells.push_back(cell);
 }
 
 /// A prompt of one token runs the S = 1 plan in prefill too: it cannot show what needs S > 1.
@@ -147,7 +186,7 @@ void conclude(Verdict& verdict) {
 
 }  // namespace
 
-Verdict judge(const trace::Bundle& bundle, const Model& model) {
+Verdict judge(const trace::Bundle& bundle, const Model& model, int threads) {
   Verdict verdict;
   verdict.aligned = bundle.manifest.value("aligned", true);
   std::set<int> layers;
@@ -156,30 +195,16 @@ Verdict judge(const trace::Bundle& bundle, const Model& model) {
   }
   verdict.layers.assign(layers.begin(), layers.end());
 
-  for (Cell cell : cells_of(bundle)) {
-    const std::string key = cell.experiment + "/" + cell.prompt;
-    const std::vector<TokenId> tokens = prompt_tokens(bundle, cell.prompt);
-    cell.prompt_tokens = std::ssize(tokens);
-    const int64_t skipped = std::ssize(verdict.coverage.skipped);
-    const PhaseView prefill(bundle, key, trace::kPrefillLast);
-    const PhaseView decode(bundle, key, trace::kDecode0);
-    for (StagePair& pair :
-         judge_pairs({prefill, decode, &model, tokens, static_cast<int>(model.config.n_layer), key,
-                      verdict.aligned ? "" : "decode0 is the next token: not comparable"})) {
-      count(pair, cell, verdict.coverage);
-      if (pair.status == Status::fault) report(pair, verdict.findings);
-      verdict.pairs.push_back(std::move(pair));
-    }
-    fill_logits(prefill, decode, cell);
-    cell.verdict = cell_status(cell, std::ssize(verdict.coverage.skipped) - skipped);
-    if (!verdict.layers.empty()) {
-      cell.q_mae = head0_mae(verdict, key, verdict.layers.front(), Stage::q);
-      cell.k_mae = head0_mae(verdict, key, verdict.layers.front(), Stage::k);
-      cell.v_mae = head0_mae(verdict, key, verdict.layers.front(), Stage::v);
-    }
-    attest(bundle, prefill, decode, cell, verdict.flags);
-    verdict.cells.push_back(std::move(cell));
+  std::vector<CellRecord> records;
+  for (Cell& cell : cells_of(bundle)) records.emplace_back(bundle, std::move(cell));
+  OraclePass oracle(model);
+  for (const CellRecord& record : records) {
+    oracle.add(record.prefill, record.tokens);
+    oracle.add(record.decode, record.tokens);
   }
+  oracle.run(threads);
+  for (CellRecord& record : records) judge_cell(record, oracle, model, verdict);
+
   flag_inert_factors(bundle, verdict);
   flag_vacuous(bundle, verdict);
   sort_findings(verdict);

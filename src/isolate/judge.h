@@ -8,10 +8,10 @@
 
 namespace greta::isolate {
 
-/// Compares prefill_last with decode0 in every cell, stage and layer of `bundle`. A pair whose inputs are
-/// equal in both phases is judged: EQUAL, ROUNDING (both sides within their bounds), else FAULT, with the
-/// phase that the oracle convicts. A pair whose inputs already differ is PROPAGATED. Fills cells, pairs,
-/// findings, flags, coverage, status and exit code.
-Verdict judge(const trace::Bundle& bundle, const Model& model);
+/// Compares prefill_last with decode0 in every cell, stage and layer of `bundle`, and holds each side against
+/// the oracle of its own recorded inputs. FAULT: a side is outside its bound (the finding names the phase).
+/// Else EQUAL: the same bits; PROPAGATED: the inputs already differ; ROUNDING: equal inputs, different
+/// outputs. Fills cells, pairs, findings, flags, coverage, status and exit code.
+Verdict judge(const trace::Bundle& bundle, const Model& model, int threads = 1);
 
 }  // namespace greta::isolate

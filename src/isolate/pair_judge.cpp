@@ -11,18 +11,18 @@ namespace greta::isolate {
 namespace {
 
 /// Heads of a stage's values: the first dimension that is not positions, where the stage has heads.
-int64_t heads_of(Stage stage, const trace::Event& event, const Model* model) {
+int64_t heads_of(Stage stage, const trace::Event& event, const ModelConfig* config) {
   switch (stage) {
     case Stage::qk:
     case Stage::softmax: return event.shape.size() == 3 ? event.shape[1] : 1;
     case Stage::q:
     case Stage::q_norm:
     case Stage::q_rope:
-    case Stage::pv: return model == nullptr ? 1 : model->config.n_head;
+    case Stage::pv: return config == nullptr ? 1 : config->n_head;
     case Stage::k:
     case Stage::k_norm:
     case Stage::k_rope:
-    case Stage::v: return model == nullptr ? 1 : model->config.n_head_kv;
+    case Stage::v: return config == nullptr ? 1 : config->n_head_kv;
     default: return 1;
   }
 }
@@ -50,21 +50,22 @@ class PairJudge {
     const trace::Event* b = request_.b.find(stage, layer);
     if (a == nullptr || b == nullptr) {
       return missing(pair,
-                     fmt::format("not recorded in {}", (a == nullptr ? request_.a : request_.b).label()));
+                     fmt::format("not recorded in {}", (a == nullptr ? request_.a : request_.b).phase()));
     }
     pair.hash_prefill = a->hash;
     pair.hash_decode = b->hash;
     if (a->hash == b->hash) {
       pair.metrics.count = a->summary.count;
-      pair.head_mae.assign(static_cast<size_t>(heads_of(stage, *a, request_.model)), 0.0);
+      pair.head_mae.assign(static_cast<size_t>(heads_of(stage, *a, request_.config)), 0.0);
       pair.status = Status::equal;
     } else if (!measure(*a, *b, pair)) {
       return pair;
     } else if (!inputs_equal(stage, layer)) {
       pair.status = Status::propagated;
     } else {
-      convict(pair);
+      pair.status = Status::rounding;  // if the oracle says so
     }
+    judge_alone(pair);
     return request_.not_comparable.empty() ? pair : missing(pair, request_.not_comparable);
   }
 
@@ -85,7 +86,7 @@ class PairJudge {
                                        fmt::join(b.shape, ", ")));
     } else {
       pair.metrics = compare(*x, *y);
-      pair.head_mae = mae_by_head(*x, *y, heads_of(pair.stage, a, request_.model));
+      pair.head_mae = mae_by_head(*x, *y, heads_of(pair.stage, a, request_.config));
       return true;
     }
     return false;
@@ -100,26 +101,27 @@ class PairJudge {
     });
   }
 
-  /// Equal inputs, different outputs: each side against the oracle.
-  void convict(StagePair& pair) const {
-    if (request_.model == nullptr) {
-      pair = missing(pair, "the outputs of equal inputs differ; the noise to expect needs the model (-m)");
+  /// Each side against the oracle of its own inputs. What differs from equal inputs needs both; what is
+  /// equal, or was unequal before, keeps its status where the oracle has nothing to say.
+  void judge_alone(StagePair& pair) const {
+    const bool needed = pair.status == Status::rounding;
+    if (request_.oracle == nullptr) {
+      if (needed)
+        pair = missing(pair, "the outputs of equal inputs differ; the noise to expect needs the model (-m)");
       return;
     }
-    std::string why;
-    const auto side = [&](const PhaseView& view) {
-      return judge_stage({*request_.model, view, request_.tokens}, pair.stage, pair.layer, &why);
-    };
-    const std::optional<Judgement> a = side(request_.a);
-    const std::optional<Judgement> b = side(request_.b);
-    if (!a || !b) {
-      pair = missing(pair, why);
+    const OraclePass::Result* a = request_.oracle->find(request_.a, pair.stage, pair.layer);
+    const OraclePass::Result* b = request_.oracle->find(request_.b, pair.stage, pair.layer);
+    if (!a->judgement || !b->judgement) {
+      pair.why = a->judgement ? b->why : a->why;
+      if (needed) pair.status = Status::missing;
       return;
     }
-    pair.noise_ratio_prefill = a->noise_ratio;
-    pair.noise_ratio_decode = b->noise_ratio;
-    pair.noise_ratio = std::max(a->noise_ratio, b->noise_ratio);
-    pair.status = pair.noise_ratio <= 1 ? Status::rounding : Status::fault;
+    pair.judged_alone = true;
+    pair.noise_ratio_prefill = a->judgement->noise_ratio;
+    pair.noise_ratio_decode = b->judgement->noise_ratio;
+    pair.noise_ratio = std::max(pair.noise_ratio_prefill, pair.noise_ratio_decode);
+    if (pair.noise_ratio > 1) pair.status = Status::fault;
   }
 
   const PairRequest& request_;

@@ -5,18 +5,17 @@
 #include <string>
 #include <vector>
 
-#include "isolate/cell_view.h"
+#include "isolate/oracle_pass.h"
 #include "isolate/verdict.h"
 #include "model/model.h"
-#include "model/tokenizer.h"
 
 namespace greta::isolate {
 
 struct PairRequest {
   const PhaseView& a;  // the reference side
   const PhaseView& b;
-  const Model* model = nullptr;        // judges differences by the oracle; without it they stay unjudged
-  const std::vector<TokenId>& tokens;  // of the prompt, for the embedding's oracle
+  const OraclePass* oracle = nullptr;   // holds both sides; without it differences stay unjudged
+  const ModelConfig* config = nullptr;  // for the number of heads
   int n_layer = 0;
   std::string cell;            // label of the results
   std::string not_comparable;  // why nothing may be judged, if so

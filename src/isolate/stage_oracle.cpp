@@ -3,7 +3,8 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <limits>
+
+#include "numerics/noise.h"
 
 namespace greta::isolate {
 namespace {
@@ -202,13 +203,6 @@ class StageOracle {
   std::string why_;
 };
 
-double ratio(double observed, double expected, double bound) {
-  if (observed == expected) return 0;  // equal infinities too
-  const double difference = std::abs(observed - expected);
-  if (std::isnan(difference)) return std::numeric_limits<double>::infinity();
-  return bound > 0 ? difference / bound : std::numeric_limits<double>::infinity();
-}
-
 }  // namespace
 
 Roundings declared_roundings(const nlohmann::json& manifest, const std::string& kernel) {
@@ -237,15 +231,8 @@ std::optional<Judgement> judge_stage(const OracleContext& context, Stage stage, 
     *why = fmt::format("{} values where the model makes {}", observed->size(), expected->value.size());
     return std::nullopt;
   }
-  Judgement judgement;
-  for (size_t i = 0; i < observed->size(); ++i) {
-    const double r = ratio(static_cast<double>((*observed)[i]), expected->value[i], expected->bound[i]);
-    if (r > judgement.noise_ratio || judgement.worst < 0) {
-      judgement.noise_ratio = std::max(r, judgement.noise_ratio);
-      judgement.worst = static_cast<int64_t>(i);
-    }
-  }
-  return judgement;
+  const NoiseRatio ratio = noise_ratio(*observed, *expected);
+  return Judgement{ratio.max, ratio.at};
 }
 
 }  // namespace greta::isolate

@@ -37,8 +37,8 @@ struct StagePair {
   PairMetrics metrics;
   std::vector<double> head_mae;  // per head, for stages that have heads
   std::string hash_prefill, hash_decode;
-  // Of judged pairs that differ: each side against the oracle, max |observed - oracle| / bound; and the
-  // larger.
+  bool judged_alone = false;     // both sides were held against the oracle of their own inputs
+  // Each side against the oracle, max |observed - oracle| / bound; and the larger.
   double noise_ratio = 0, noise_ratio_prefill = 0, noise_ratio_decode = 0;
   std::string why;  // of FAULT and missing, in one line
 };
@@ -91,6 +91,7 @@ struct Coverage {
   int64_t recorded = 0;    // stage pairs of the matrix
   int64_t judged = 0;      // those with a verdict: EQUAL, ROUNDING, FAULT, or propagated from a judged origin
   int64_t propagated = 0;  // of these, the last kind
+  int64_t alone = 0;       // pairs whose two sides were each held against the oracle
   std::vector<std::string> skipped;  // what was not judged, and why
   double percent() const { return recorded == 0 ? 0 : 100.0 * double(judged) / double(recorded); }
 };

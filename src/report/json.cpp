@@ -119,6 +119,7 @@ nlohmann::json to_json(const isolate::Coverage& coverage) {
       {"judged", coverage.judged},
       {"recorded", coverage.recorded},
       {"propagated", coverage.propagated},
+      {"judged_alone", coverage.alone},
       {"skipped", std::vector<std::string>(coverage.skipped.begin(),
                                            coverage.skipped.begin() + static_cast<std::ptrdiff_t>(listed))},
       {"skipped_total", coverage.skipped.size()}};

@@ -98,8 +98,11 @@ constexpr std::array<Entry, kCount> kPhrases{{
     {Phrase::finding_noise_sides, "Against the fp64 oracle: prefill {0}, decode {1}.",
      "Frente al oráculo fp64: prefill {0}, decode {1}."},
     {Phrase::finding_cells, "Seen in {0}.", "Se observa en {0}."},
-    {Phrase::finding_inputs_equal, "Its inputs are equal in both phases: the stage itself is wrong.",
-     "Sus entradas son iguales en ambas fases: lo que está mal es la propia etapa."},
+    {Phrase::finding_inputs_equal,
+     "From its own recorded inputs the oracle gets something else: the stage itself is wrong.",
+     "A partir de sus propias entradas registradas el oráculo obtiene otra cosa: lo que está mal es la "
+     "propia "
+     "etapa."},
     {Phrase::blind_prompts,
      "{0} could not show it: a prompt of one token is processed by prefill too as a block of S = 1.",
      "{0} no podía mostrarlo: un prompt de un solo token se procesa también en prefill como un bloque de S = "
@@ -142,6 +145,10 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "{0} % of the stage pairs judged ({1} of {2}), {3} of them propagated from an earlier difference.",
      "Se juzgó el {0} % de los pares de etapas ({1} de {2}); {3} de ellos se propagan de una diferencia "
      "anterior."},
+    {Phrase::coverage_alone,
+     "In {0} of the pairs each phase was also judged alone, against the fp64 oracle of its own inputs.",
+     "En {0} de los pares cada fase se juzgó además por separado, frente al oráculo fp64 de sus propias "
+     "entradas."},
     {Phrase::coverage_skipped, "Not judged: {0} pairs, {1}.", "Sin juzgar: {0} pares, {1}."},
     {Phrase::more, "and {0} more in verdict.json", "y {0} más en verdict.json"},
 

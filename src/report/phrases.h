@@ -75,6 +75,7 @@ enum class Phrase {
   shared_fault_unseen,
   injected,
   coverage,
+  coverage_alone,
   coverage_skipped,
   more,
   // method

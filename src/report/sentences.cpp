@@ -165,6 +165,7 @@ std::vector<std::string> Writer::coverage() const {
   const isolate::Coverage& coverage = verdict.coverage;
   std::vector<std::string> sentences{say(Phrase::coverage, fmt::format("{:.1f}", coverage.percent()),
                                          coverage.judged, coverage.recorded, coverage.propagated)};
+  if (coverage.alone > 0) sentences.push_back(say(Phrase::coverage_alone, coverage.alone));
   for (const auto& [why, pairs] : facts.skipped)
     sentences.push_back(say(Phrase::coverage_skipped, pairs, why));
   return sentences;
@@ -205,7 +206,8 @@ std::vector<std::string> Writer::conclusion() const {
       sentences.push_back(say(Phrase::same_last_token, join(prompts)));
     }
   }
-  if (verdict.status == Status::equal || verdict.status == Status::rounding) {
+  const bool vouched = verdict.status == Status::equal || verdict.status == Status::rounding;
+  if (vouched && verdict.coverage.alone < verdict.coverage.judged) {
     sentences.push_back(say(Phrase::shared_fault_unseen));
   }
   return sentences;

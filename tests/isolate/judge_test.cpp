@@ -94,8 +94,7 @@ TEST(Judge, ColumnMajorWqInPrefillIsConvictedThere) {
   const Verdict verdict = run_matrix(tiny, {.faults = {"wq_column_major@prefill"}}).verdict;
   EXPECT_EQ(verdict.status, Status::fault);
   EXPECT_EQ(verdict.exit_code, 1);
-  // A prompt of one token attends to itself whatever q is: its layer 1 has equal inputs, and is judged as
-  // well.
+  // Every layer is judged on its own recorded inputs.
   ASSERT_THAT(verdict.findings, ElementsAre(Field(&Finding::layer, 0), Field(&Finding::layer, 1)));
   const Finding& finding = verdict.findings.front();
   EXPECT_EQ(finding.phase, "prefill");
@@ -134,12 +133,35 @@ TEST(Judge, StackedFaultsOfOneInputAreAllListed) {
               ElementsAre(Field(&Finding::stage, Stage::q), Field(&Finding::stage, Stage::v)));
 }
 
+TEST(Judge, AFaultThatBothPhasesShareIsConvictedThoughTheyAgree) {
+  test::TinyEngine tiny(TensorType::q4_1);
+  const Verdict verdict = run_matrix(tiny, {.faults = {"wv_column_major:0"}, .experiments = "E0"}).verdict;
+  ASSERT_THAT(verdict.findings, SizeIs(1));
+  EXPECT_EQ(verdict.findings[0].phase, "both");
+  EXPECT_EQ(verdict.findings[0].stage, Stage::v);
+  EXPECT_EQ(verdict.findings[0].mae, 0) << "prefill_last and decode0 are equal bit for bit";
+}
+
+TEST(Judge, EveryStageIsHeldAgainstTheOracle) {
+  for (const TensorType type :
+       {TensorType::q4_1, TensorType::q8_0, TensorType::bf16, TensorType::f16, TensorType::f32}) {
+    for (const Format kv : {Format::f32, Format::f16}) {
+      test::TinyEngine tiny(type, {1, best_isa(), kv});
+      const std::string experiments = type == TensorType::f32 ? "E0,E1,E4" : "E0,E1,E2,E3,E4";
+      const Verdict verdict = run_matrix(tiny, {.experiments = experiments}).verdict;
+      EXPECT_EQ(verdict.exit_code, 0) << name(type) << " kv " << name(kv);
+      EXPECT_EQ(verdict.coverage.alone, verdict.coverage.recorded);
+      for (const StagePair& pair : verdict.pairs) EXPECT_LE(pair.noise_ratio, 1) << name(pair.stage);
+    }
+  }
+}
+
 TEST(Judge, AConditionOnSHidesTheFaultFromAPromptOfOneToken) {
   test::TinyEngine tiny(TensorType::q4_1);
   const Verdict verdict = run_matrix(tiny, {.faults = {"wq_column_major@prefill,S>1"}}).verdict;
   EXPECT_EQ(cell(verdict, "E0", "one").verdict, Status::equal);
   EXPECT_EQ(cell(verdict, "E0", "many").verdict, Status::fault);
-  ASSERT_THAT(verdict.findings, SizeIs(1));
+  ASSERT_THAT(verdict.findings, SizeIs(2));
   EXPECT_THAT(verdict.findings[0].prompts_that_cannot_show, ElementsAre("one"));
 }
 

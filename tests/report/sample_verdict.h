@@ -73,7 +73,7 @@ isolate::Verdict matrix_verdict(Mae mae, StatusOf status_of) {
       verdict.cells.push_back(cell);
     }
   }
-  verdict.coverage = {30, 30, 0, {}};
+  verdict.coverage = {30, 30, 0, 0, {}};
   return verdict;
 }
 
@@ -127,7 +127,7 @@ inline isolate::Verdict unaligned_verdict() {
   verdict.aligned = false;
   verdict.status = isolate::Status::inconclusive;
   verdict.exit_code = 4;
-  verdict.coverage = {30, 0, 0, {}};
+  verdict.coverage = {30, 0, 0, 0, {}};
   for (int i = 0; i < 30; ++i)
     verdict.coverage.skipped.push_back("E0/p4_sys L0 q: decode0 is the next token");
   return verdict;
