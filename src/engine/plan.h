@@ -21,7 +21,7 @@ class Action {
   virtual ~Action() = default;
   /// Shown by `greta plan`.
   virtual std::string label() const = 0;
-  /// Must not throw: it runs inside the thread team.
+  /// What it throws ends the run.
   virtual void run(const KernelArgs& args, Part part) = 0;
 };
 

@@ -69,7 +69,6 @@ TokenId Matrix::prefill(Session& session, const MatrixPrompt& prompt) {
   const PrefillPlans& plans = prefill_plans_.at(block_of(prompt));
   prefill_recorder_.begin("", prompt.id, trace::kPrefillLast);
   const std::span<const float> logits = session.prefill(plans.inner, plans.last, prompt.tokens);
-  prefill_recorder_.end();
   observer_->end_run();
   return argmax(logits);
 }
@@ -80,7 +79,6 @@ void Matrix::decode(Session& session, const MatrixPrompt& prompt, size_t experim
   decode_recorder_.begin(request_.experiments[experiment].name, prompt.id, trace::kDecode0);
   const TokenId token = request_.aligned ? prompt.tokens.back() : next;
   session.forward(decode_plans_[experiment], std::span(&token, 1));
-  decode_recorder_.end();
   observer_->end_run();
 }
 

@@ -85,24 +85,14 @@ void Recorder::begin(std::string experiment, std::string prompt_id, std::string 
   experiment_ = std::move(experiment);
   prompt_id_ = std::move(prompt_id);
   phase_ = std::move(phase);
-  error_ = nullptr;
 }
 
-void Recorder::end() {
-  if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
-}
-
-void Recorder::write(Event event, std::span<const float> values) noexcept {
-  if (error_) return;
-  try {
-    event.experiment = experiment_;
-    event.prompt_id = prompt_id_;
-    event.cell = experiment_ + "/" + prompt_id_;
-    event.phase = phase_;
-    sink_(std::move(event), values);
-  } catch (...) {
-    error_ = std::current_exception();
-  }
+void Recorder::write(Event event, std::span<const float> values) {
+  event.experiment = experiment_;
+  event.prompt_id = prompt_id_;
+  event.cell = experiment_ + "/" + prompt_id_;
+  event.phase = phase_;
+  sink_(std::move(event), values);
 }
 
 void insert_records(Plan& plan, Isa isa, Recorder& recorder, const std::function<bool(int layer)>& wanted) {

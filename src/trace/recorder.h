@@ -1,7 +1,6 @@
 #pragma once
 // Record ops: tracing is a transformation of the plan. An untraced plan has none of them and pays nothing.
 
-#include <exception>
 #include <functional>
 #include <span>
 #include <string>
@@ -22,15 +21,12 @@ class Recorder {
   /// What the events of the next run are labelled with.
   void begin(std::string experiment, std::string prompt_id, std::string phase);
 
-  /// Throws what the sink threw during the run. Call it after each run: an op must not throw inside the team.
-  void end();
-
-  void write(Event event, std::span<const float> values) noexcept;
+  /// What the sink throws ends the run (Executor::run throws it).
+  void write(Event event, std::span<const float> values);
 
  private:
   Sink sink_;
   std::string experiment_, prompt_id_, phase_;
-  std::exception_ptr error_;
 };
 
 /// Inserts a record op after every stage of the layers for which `wanted` is true (kNoLayer: final_norm,

@@ -83,7 +83,6 @@ class SmolLM2Reference : public testing::TestWithParam<Route> {
     Session session(*engine_, std::ssize(tokens));
     const std::span<const float> logits = session.forward(plan, tokens);
     result.logits.assign(logits.begin(), logits.end());
-    recorder.end();
     return result;
   }
 
