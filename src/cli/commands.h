@@ -8,6 +8,7 @@ namespace greta::cli {
 void add_bench(CLI::App& program, Context& context);
 void add_compare(CLI::App& program, Context& context);
 void add_faults(CLI::App& program, Context& context);
+void add_hypotheses(CLI::App& program, Context& context);
 void add_info(CLI::App& program, Context& context);
 void add_isolate(CLI::App& program, Context& context);
 void add_plan(CLI::App& program, Context& context);

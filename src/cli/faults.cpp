@@ -4,6 +4,7 @@
 
 #include "cli/commands.h"
 #include "isolate/fault.h"
+#include "isolate/hypothesis.h"
 
 namespace greta::cli {
 
@@ -23,6 +24,24 @@ void add_faults(CLI::App& program, Context&) {
       } else {
         fmt::print("{:<20} {}: {}\n{:<20} after {}\n", fault.name, name(fault.stage), fault.what, "",
                    fault.source);
+      }
+    }
+    if (options->json) fmt::print("{}\n", list.dump(2));
+  });
+}
+
+void add_hypotheses(CLI::App& program, Context&) {
+  auto options = std::make_shared<CommonOptions>();
+  CLI::App* command = program.add_subcommand("hypotheses", "the causes that a fault is tried against");
+  add_json_option(*command, *options);
+  command->footer("Example: greta hypotheses --json");
+  command->callback([options] {
+    nlohmann::json list = nlohmann::json::array();
+    for (const isolate::Hypothesis& hypothesis : isolate::hypotheses()) {
+      if (options->json) {
+        list.push_back({{"name", hypothesis.name}, {"what", hypothesis.what}, {"source", hypothesis.source}});
+      } else {
+        fmt::print("{:<20} {}\n{:<20} after {}\n", hypothesis.name, hypothesis.what, "", hypothesis.source);
       }
     }
     if (options->json) fmt::print("{}\n", list.dump(2));

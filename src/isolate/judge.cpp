@@ -7,6 +7,7 @@
 #include <set>
 
 #include "isolate/attest.h"
+#include "isolate/hypothesis.h"
 #include "isolate/pair_judge.h"
 
 namespace greta::isolate {
@@ -147,15 +148,33 @@ void sort_findings(Verdict& verdict) {
                    [&](const Finding& a, const Finding& b) { return key(a) < key(b); });
 }
 
-void title(Finding& finding) {
-  const std::string at = finding.layer == kNoLayer ? "" : fmt::format(" of layer {}", finding.layer);
+void plain_title(Finding& finding) {
   const std::string en = finding.phase == "both" ? "both phases" : finding.phase;
   const std::string es = finding.phase == "both" ? "ambas fases" : finding.phase;
+  const std::string at_en = finding.layer == kNoLayer ? "" : fmt::format(" of layer {}", finding.layer);
   const std::string at_es = finding.layer == kNoLayer ? "" : fmt::format(" de la capa {}", finding.layer);
   finding.title_en =
-      fmt::format("{}{} is wrong in {}: not explained by rounding", name(finding.stage), at, en);
+      fmt::format("{}{} is wrong in {}: not explained by rounding", name(finding.stage), at_en, en);
   finding.title_es =
       fmt::format("{}{} es incorrecto en {}: el redondeo no lo explica", name(finding.stage), at_es, es);
+}
+
+/// The cause, by the first cell that shows the fault, in the phase that is wrong (both: it must be the same
+/// in both).
+void find_cause(const std::vector<CellRecord>& records, const Model& model, Finding& finding) {
+  plain_title(finding);
+  const auto record = std::find_if(records.begin(), records.end(),
+                                   [&](const CellRecord& r) { return r.key == finding.cells.front(); });
+  const auto explain_in = [&](const PhaseView& view) {
+    return explain({model, view, record->tokens}, finding.stage, finding.layer);
+  };
+  name_cause(explain_in(finding.phase == "decode" ? record->decode : record->prefill), finding);
+  if (finding.phase != "both" || finding.hypothesis == "unexplained") return;
+  Finding in_decode = finding;
+  name_cause(explain_in(record->decode), in_decode);
+  if (in_decode.hypothesis == finding.hypothesis) return;
+  finding.hypothesis = "unexplained";
+  plain_title(finding);
 }
 
 void conclude(Verdict& verdict) {
@@ -209,7 +228,7 @@ Verdict judge(const trace::Bundle& bundle, const Model& model, int threads) {
   flag_vacuous(bundle, verdict);
   sort_findings(verdict);
   note_blind_prompts(verdict);
-  for (Finding& finding : verdict.findings) title(finding);
+  for (Finding& finding : verdict.findings) find_cause(records, model, finding);
   conclude(verdict);
   return verdict;
 }

@@ -34,9 +34,10 @@ Cache split_cache(const std::vector<float>& rows, int64_t kv_dim) {
 
 class StageOracle {
  public:
-  StageOracle(const OracleContext& context, Stage stage, int layer)
+  StageOracle(const OracleContext& context, Stage stage, int layer, const StageVariant& variant)
       : context_(context),
         config_(context.model.config),
+        variant_(variant),
         stage_(stage),
         layer_(layer),
         event_(*context.view.find(stage, layer)) {}
@@ -44,7 +45,9 @@ class StageOracle {
   std::optional<Expected> expected() {
     using enum Stage;
     // A bundle may come from anywhere: nothing in it is trusted to fit the model.
-    if (layer_ >= config_.n_layer) return missing(fmt::format("layer {} in the model", layer_));
+    const bool fits =
+        is_outside_layers(stage_) ? layer_ == kNoLayer : layer_ >= 0 && layer_ < config_.n_layer;
+    if (!fits) return missing(fmt::format("{} in layer {} of the model", name(stage_), layer_));
     if (position() < 0) return missing("its position");
     switch (stage_) {
       case x_in: return layer_ == 0 ? embed() : previous_x_out();
@@ -122,11 +125,13 @@ class StageOracle {
   std::optional<Expected> norm(Stage from, const GgufTensor* weight, int layer) {
     const std::vector<float>* x = input(from, layer, config_.n_embd);
     if (x == nullptr) return std::nullopt;
-    return oracle::rms_norm(*x, *weight, config_.norm_eps);
+    if (variant_.weight != nullptr) weight = variant_.weight;
+    return oracle::rms_norm(*x, *weight, variant_.eps.value_or(config_.norm_eps));
   }
   std::optional<Expected> norm(Stage from, const GgufTensor* weight) { return norm(from, weight, layer_); }
 
   std::optional<Expected> matmul(Stage from, const GgufTensor* weight) {
+    if (variant_.weight != nullptr) weight = variant_.weight;
     const std::vector<float>* x = input(from, layer_, static_cast<int64_t>(weight->dims[0]));
     if (x == nullptr) return std::nullopt;
     return oracle::matmul(*weight, *x, 1, declared_roundings(context_.view.bundle().manifest, event_.kernel));
@@ -135,8 +140,8 @@ class StageOracle {
   std::optional<Expected> rope(Stage from, int64_t heads) {
     const std::vector<float>* x = input(from, layer_, heads * config_.head_dim);
     if (x == nullptr) return std::nullopt;
-    const oracle::RopeShape shape{heads, config_.head_dim, config_.rope_dims, config_.rope_base,
-                                  config_.rope_adjacent};
+    const oracle::RopeShape shape{heads, config_.head_dim, config_.rope_dims,
+                                  variant_.rope_base.value_or(config_.rope_base), config_.rope_adjacent};
     return oracle::rope(*x, shape, position());
   }
 
@@ -197,6 +202,7 @@ class StageOracle {
 
   const OracleContext& context_;
   const ModelConfig& config_;
+  const StageVariant& variant_;
   Stage stage_;
   int layer_;
   const trace::Event& event_;
@@ -215,23 +221,28 @@ Roundings declared_roundings(const nlohmann::json& manifest, const std::string& 
   return roundings;
 }
 
-std::optional<Judgement> judge_stage(const OracleContext& context, Stage stage, int layer, std::string* why) {
+std::optional<Expected> expected_stage(const OracleContext& context, Stage stage, int layer,
+                                       const StageVariant& variant, std::string* why) {
   const std::vector<float>* observed = context.view.data(stage, layer);
   if (observed == nullptr) {
     *why = "missing: the stage's own data";
     return std::nullopt;
   }
-  StageOracle oracle(context, stage, layer);
-  const std::optional<Expected> expected = oracle.expected();
+  StageOracle oracle(context, stage, layer, variant);
+  std::optional<Expected> expected = oracle.expected();
   if (!expected) {
     *why = oracle.why();
-    return std::nullopt;
-  }
-  if (expected->value.size() != observed->size()) {
+  } else if (expected->value.size() != observed->size()) {
     *why = fmt::format("{} values where the model makes {}", observed->size(), expected->value.size());
-    return std::nullopt;
+    expected.reset();
   }
-  const NoiseRatio ratio = noise_ratio(*observed, *expected);
+  return expected;
+}
+
+std::optional<Judgement> judge_stage(const OracleContext& context, Stage stage, int layer, std::string* why) {
+  const std::optional<Expected> expected = expected_stage(context, stage, layer, {}, why);
+  if (!expected) return std::nullopt;
+  const NoiseRatio ratio = noise_ratio(*context.view.data(stage, layer), *expected);
   return Judgement{ratio.max, ratio.at};
 }
 

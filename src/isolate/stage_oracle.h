@@ -23,6 +23,18 @@ struct OracleContext {
   const std::vector<TokenId>& tokens;  // of the prompt
 };
 
+/// A stage computed otherwise than the model says: what a hypothesis claims. Fields that are not set stay as
+/// the model has them.
+struct StageVariant {
+  const GgufTensor* weight = nullptr;  // another matrix, or another norm's weight
+  std::optional<double> eps = {};      // of a norm
+  std::optional<double> rope_base = {};
+};
+
+/// The stage from its recorded inputs; nullopt with `why` when one is missing or does not fit the model.
+std::optional<Expected> expected_stage(const OracleContext& context, Stage stage, int layer,
+                                       const StageVariant& variant, std::string* why);
+
 /// Judges one recorded stage alone. nullopt with `why` when an input or the stage's data are missing.
 std::optional<Judgement> judge_stage(const OracleContext& context, Stage stage, int layer, std::string* why);
 

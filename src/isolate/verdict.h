@@ -37,7 +37,7 @@ struct StagePair {
   PairMetrics metrics;
   std::vector<double> head_mae;  // per head, for stages that have heads
   std::string hash_prefill, hash_decode;
-  bool judged_alone = false;     // both sides were held against the oracle of their own inputs
+  bool judged_alone = false;  // both sides were held against the oracle of their own inputs
   // Each side against the oracle, max |observed - oracle| / bound; and the larger.
   double noise_ratio = 0, noise_ratio_prefill = 0, noise_ratio_decode = 0;
   std::string why;  // of FAULT and missing, in one line
@@ -51,7 +51,9 @@ struct Finding {
   std::vector<std::string> prompts_that_cannot_show;  // such as a prompt of one token
   std::string hypothesis;                             // "unexplained" until the diagnosis names one
   std::string title_en, title_es;
-  double explained_residual = 0;
+  double explained_residual = 0;  // 1 - |observed - hypothesis| / |observed - oracle|
+  std::string runner_up;          // the next best hypothesis; empty when no other applies to the stage
+  double runner_up_residual = 0;
   double noise_ratio = 0;          // the largest over its cells
   double noise_ratio_prefill = 0;  // each phase against the oracle
   double noise_ratio_decode = 0;

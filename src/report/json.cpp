@@ -20,6 +20,11 @@ nlohmann::json number(double value) {
   return std::isnan(value) ? "nan" : (value > 0 ? "inf" : "-inf");
 }
 
+nlohmann::json runner_up(const isolate::Finding& finding) {
+  if (finding.runner_up.empty()) return nullptr;
+  return {{"hypothesis", finding.runner_up}, {"explained_residual", number(finding.runner_up_residual)}};
+}
+
 nlohmann::json to_json(const Finding& finding) {
   return {{"phase", finding.phase},
           {"layer", finding.layer},
@@ -30,7 +35,7 @@ nlohmann::json to_json(const Finding& finding) {
           {"title", finding.title_en},
           {"title_es", finding.title_es},
           {"explained_residual", number(finding.explained_residual)},
-          {"runner_up", nullptr},
+          {"runner_up", runner_up(finding)},
           {"intervention", nullptr},
           {"noise_ratio", number(finding.noise_ratio)},
           {"noise_ratio_prefill", number(finding.noise_ratio_prefill)},

@@ -215,7 +215,8 @@ std::vector<std::string> Writer::conclusion() const {
 
 std::string Writer::next_for(const FindingGroup& group) const {
   const isolate::Finding& finding = group.first;
-  const bool named = !finding.hypothesis.empty() && finding.hypothesis != "unexplained";
+  const bool named =
+      !finding.hypothesis.empty() && finding.hypothesis != "unexplained" && finding.hypothesis != "ambiguous";
   if (named) {
     return say(Phrase::next_mend, place(group),
                language == Language::english ? finding.title_en : finding.title_es);

@@ -96,7 +96,7 @@ TEST(BadUsage, OfTheEnvironmentNamesTheVariable) {
 
 TEST(Help, HasAnExampleInEveryCommand) {
   for (const char* command :
-       {"isolate", "compare", "trace", "run", "bench", "plan", "info", "faults", "tokenize"}) {
+       {"isolate", "compare", "trace", "run", "bench", "plan", "info", "faults", "hypotheses", "tokenize"}) {
     const test::Outcome outcome = run_greta({command, "--help"});
     EXPECT_EQ(outcome.exit_code, 0);
     EXPECT_THAT(outcome.out, HasSubstr("Example: greta")) << command;

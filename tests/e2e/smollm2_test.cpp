@@ -58,10 +58,16 @@ TEST_F(SmolLM2, IsolateFindsTheSeedBug) {
                  "--inject", "wq_column_major@prefill,S>1", "--out", scratch_ / "out"});
   ASSERT_EQ(outcome.exit_code, 1) << outcome.err;
   const nlohmann::json verdict = parse(outcome.out);
-  ASSERT_EQ(verdict["findings"].size(), 1u);
-  EXPECT_EQ(verdict["findings"][0]["phase"], "prefill");
-  EXPECT_EQ(verdict["findings"][0]["layer"], 0);
-  EXPECT_EQ(verdict["findings"][0]["stage"], "q");
+  ASSERT_EQ(verdict["findings"].size(), 2u) << "one in each traced layer";
+  for (int layer = 0; layer < 2; ++layer) {
+    const nlohmann::json& finding = verdict["findings"][static_cast<size_t>(layer)];
+    EXPECT_EQ(finding["phase"], "prefill");
+    EXPECT_EQ(finding["layer"], layer);
+    EXPECT_EQ(finding["stage"], "q");
+    EXPECT_EQ(finding["hypothesis"], "weight_column_major");
+    EXPECT_GT(finding["explained_residual"], 0.999);
+    EXPECT_LT(finding["runner_up"]["explained_residual"], 0.9) << "no rival comes near";
+  }
   EXPECT_THAT(test::read_file(scratch_ / "out/report.en.md"), HasSubstr("p0_short"));
 }
 

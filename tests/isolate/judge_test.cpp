@@ -101,6 +101,8 @@ TEST(Judge, ColumnMajorWqInPrefillIsConvictedThere) {
   EXPECT_EQ(finding.stage, Stage::q);
   EXPECT_THAT(finding.cells, SizeIs(10));
   EXPECT_GT(finding.noise_ratio_prefill, 1000);
+  EXPECT_EQ(finding.hypothesis, "weight_column_major");
+  EXPECT_GT(finding.explained_residual, 0.999);
   EXPECT_LE(finding.noise_ratio_decode, 1);
   // As in B3.31: the error does not move with the route, up to the route's own rounding.
   const double rounding = cell(run_matrix(tiny).verdict, "E1", "many").q_mae;
