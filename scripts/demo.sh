@@ -30,8 +30,8 @@ model=$(smollm2)
 build_preset release greta
 mkdir -p build/demo
 
-isolate clean 0 "The engine as it is: prefill and decode agree, whatever route decode takes"
-isolate injected 1 "Prefill reads Wq column-major: Q's error is large and the same in E0-E4, so it is not the route" \
+isolate clean 0 "The engine as it is: prefill and decode agree on every route"
+isolate injected 1 "Prefill reads Wq column-major: the error of Q does not move with the route" \
   --inject 'wq_column_major@prefill,S>1'
 
 echo
@@ -39,4 +39,4 @@ if [[ ${#wrong[@]} -gt 0 ]]; then
   printf 'demo.sh: wrong: %s\n' "${wrong[@]}" >&2
   exit 1
 fi
-echo "Both runs behaved as expected: nothing found in the clean engine, the injected fault found."
+echo "Both runs behaved as expected: nothing found in the clean engine, the bug found."

@@ -30,22 +30,25 @@ void add_engine_options(CLI::App& command, CommonOptions& options) {
       ->allow_extra_args(false);
 }
 
+Isa parse_isa(const std::string& text, const std::string& where) {
+  for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
+    if (text == name(isa)) return isa;
+  }
+  fail_input("{}{}: unknown ISA; use scalar, avx2 or avx512", where, text);
+}
+
 Isa chosen_isa(const CommonOptions& options, const Environment& environment) {
   if (options.device != "cpu") {
     fail_input("--device {}: this build has no such device; use cpu", options.device);
   }
   const bool by_option = !options.isa.empty();
   if (!by_option && !environment.isa) return best_isa();
-  const std::string wanted = by_option ? options.isa : *environment.isa;
-  for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
-    if (wanted != name(isa)) continue;
-    if (isa > best_isa()) {
-      fail_input("{}{}: this machine can't run it; the widest here is {}",
-                 by_option ? "--isa " : "GRETA_ISA=", wanted, name(best_isa()));
-    }
-    return isa;
+  const std::string where = by_option ? "--isa " : "GRETA_ISA=";
+  const Isa isa = parse_isa(by_option ? options.isa : *environment.isa, where);
+  if (isa > best_isa()) {
+    fail_input("{}{}: this machine can't run it; the widest here is {}", where, name(isa), name(best_isa()));
   }
-  fail_input("{}{}: unknown ISA; use scalar, avx2 or avx512", by_option ? "--isa " : "GRETA_ISA=", wanted);
+  return isa;
 }
 
 int chosen_threads(const CommonOptions& options) {

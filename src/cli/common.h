@@ -34,6 +34,9 @@ void add_json_option(CLI::App& command, CommonOptions& options);
 /// --threads, --device, --isa, --kv, --route
 void add_engine_options(CLI::App& command, CommonOptions& options);
 
+/// scalar, avx2 or avx512; an input Error beginning with `where` otherwise.
+Isa parse_isa(const std::string& text, const std::string& where);
+
 /// Throws an input Error for a device or ISA that this build or machine does not have.
 Isa chosen_isa(const CommonOptions& options, const Environment& environment);
 int chosen_threads(const CommonOptions& options);

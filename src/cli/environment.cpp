@@ -3,6 +3,7 @@
 #include <cstdlib>
 
 #include "base/error.h"
+#include "cli/common.h"
 #include "engine/route.h"
 
 namespace greta::cli {
@@ -44,6 +45,7 @@ Environment read_environment() {
   environment.align_decode = reader.flag("GRETA_TRACE_STAGE_DEBUG_INPUT");
   environment.trace_prompt_id = reader.text("GRETA_TRACE_PROMPT_ID");
   environment.isa = reader.text("GRETA_ISA");
+  if (environment.isa) parse_isa(*environment.isa, "GRETA_ISA=");
   environment.set = reader.seen();
   return environment;
 }

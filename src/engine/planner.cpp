@@ -160,8 +160,8 @@ class Planner {
     if (entry.fresh) return entry.buffer;
     if (entry.buffer == kNoBuffer) {
       const Buffer source = plan_.buffers[static_cast<size_t>(in)];
-      entry.buffer =
-          buffer(fmt::format("{}.{}", source.name, name(format)), source.cols, source.rows, format);
+      const char* suffix = format == Format::q8_block32 ? ".q8" : ".bf16";
+      entry.buffer = buffer(source.name + suffix, source.cols, source.rows, format);
     }
     add(kernel(OpKind::quantize, {}, format), std::nullopt, {in}, entry.buffer);
     entry.fresh = true;

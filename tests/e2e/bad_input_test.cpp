@@ -86,8 +86,8 @@ TEST(BadUsage, ExitsWith2) {
 }
 
 TEST(BadUsage, OfTheEnvironmentNamesTheVariable) {
-  for (const std::string setting :
-       {"GRETA_QKV_FORCE_ROUTE=tensor", "GRETA_QKV_FORCE_GEMM=yes", "GRETA_TRACE_ATTN_L0_PIPE=2"}) {
+  for (const std::string setting : {"GRETA_QKV_FORCE_ROUTE=tensor", "GRETA_QKV_FORCE_GEMM=yes",
+                                    "GRETA_ISA=sse9", "GRETA_TRACE_ATTN_L0_PIPE=2"}) {
     const test::Outcome outcome = run_greta({"info"}, {setting});
     EXPECT_EQ(outcome.exit_code, 2);
     EXPECT_THAT(outcome.err, HasSubstr(setting.substr(0, setting.find('='))));
