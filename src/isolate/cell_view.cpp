@@ -36,4 +36,11 @@ std::vector<std::pair<Stage, int>> recorded_inputs(const PhaseView& view, Stage 
   return inputs;
 }
 
+bool inputs_complete(const PhaseView& view, Stage stage, int layer, int last_layer) {
+  const size_t recorded = recorded_inputs(view, stage, layer, last_layer).size();
+  if (stage == Stage::x_in) return layer == 0 || recorded == 1;
+  if (stage == Stage::q_rope || stage == Stage::k_rope) return recorded > 0;
+  return recorded == inputs_of(stage).size();
+}
+
 }  // namespace greta::isolate

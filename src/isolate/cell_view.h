@@ -36,4 +36,8 @@ class PhaseView {
 std::vector<std::pair<Stage, int>> recorded_inputs(const PhaseView& view, Stage stage, int layer,
                                                    int last_layer);
 
+/// True if this phase recorded all that the stage is computed from. (x_in of layer 0 needs the token only;
+/// q_rope and k_rope need q and k, or their norms.)
+bool inputs_complete(const PhaseView& view, Stage stage, int layer, int last_layer);
+
 }  // namespace greta::isolate

@@ -41,7 +41,7 @@ class PairJudge {
  public:
   explicit PairJudge(const PairRequest& request) : request_(request) {}
 
-  StagePair judge(Stage stage, int layer) const {
+  StagePair judge(Stage stage, int layer, bool differed_before) const {
     StagePair pair;
     pair.cell = request_.cell;
     pair.layer = layer;
@@ -60,7 +60,7 @@ class PairJudge {
       pair.status = Status::equal;
     } else if (!measure(*a, *b, pair)) {
       return pair;
-    } else if (!inputs_equal(stage, layer)) {
+    } else if (arrived_different(stage, layer, differed_before)) {
       pair.status = Status::propagated;
     } else {
       pair.status = Status::rounding;  // if the oracle says so
@@ -92,13 +92,16 @@ class PairJudge {
     return false;
   }
 
-  bool inputs_equal(Stage stage, int layer) const {
-    const auto inputs = recorded_inputs(request_.a, stage, layer, request_.n_layer - 1);
-    return std::all_of(inputs.begin(), inputs.end(), [&](const auto& at) {
+  /// The inputs differ already. Where some were not recorded: something recorded before differs.
+  bool arrived_different(Stage stage, int layer, bool differed_before) const {
+    const int last_layer = request_.n_layer - 1;
+    const auto inputs = recorded_inputs(request_.a, stage, layer, last_layer);
+    const bool equal = std::all_of(inputs.begin(), inputs.end(), [&](const auto& at) {
       const trace::Event* a = request_.a.find(at.first, at.second);
       const trace::Event* b = request_.b.find(at.first, at.second);
       return b != nullptr && a->hash == b->hash;
     });
+    return !equal || (differed_before && !inputs_complete(request_.a, stage, layer, last_layer));
   }
 
   /// Each side against the oracle of its own inputs. What differs from equal inputs needs both; what is
@@ -139,8 +142,11 @@ std::vector<StagePair> judge_pairs(const PairRequest& request) {
   }
   const PairJudge judge(request);
   std::vector<StagePair> pairs;
-  for (const auto& [rank, stage] : order)
-    pairs.push_back(judge.judge(stage, rank == request.n_layer ? kNoLayer : rank));
+  bool differed = false;
+  for (const auto& [rank, stage] : order) {
+    pairs.push_back(judge.judge(stage, rank == request.n_layer ? kNoLayer : rank, differed));
+    differed = differed || pairs.back().metrics.differing > 0;
+  }
   return pairs;
 }
 

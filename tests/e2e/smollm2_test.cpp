@@ -8,15 +8,16 @@
 #include "e2e/program.h"
 #include "model/gguf_model_file.h"
 #include "trace/bundle.h"
+#include "trace/schema_validation.h"
 
 namespace greta {
 namespace {
 
 using test::run_greta;
 using test::Scratch;
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
-class SmolLM2 : public testing::Test {
+class SmolLM2 : public ::testing::Test {
  protected:
   void SetUp() override {
     const std::optional<std::string> path = test::model_file("SmolLM2-135M-Instruct.Q4_1.gguf");
@@ -69,6 +70,15 @@ TEST_F(SmolLM2, IsolateFindsTheSeedBug) {
     EXPECT_LT(finding["runner_up"]["explained_residual"], 0.9) << "no rival comes near";
   }
   EXPECT_THAT(test::read_file(scratch_ / "out/report.en.md"), HasSubstr("p0_short"));
+}
+
+TEST_F(SmolLM2, TheBundleIsAsTheSchemaSays) {
+  const test::Outcome outcome = run_greta({"isolate", "-m", model_, "--layers", "0,29", "--prompts",
+                                           "p0_short,p5_ba", "--out", scratch_ / "out"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const int result = testing::validate(scratch_ / "out");
+  if (result == 77) GTEST_SKIP() << "needs python3 with jsonschema";
+  EXPECT_EQ(result, 0);
 }
 
 TEST_F(SmolLM2, B331FlagsWriteItsJsonl) {

@@ -26,6 +26,7 @@ struct Result {
 };
 
 struct Setting {
+  std::vector<int> layers = {0, 1};
   std::vector<std::string> faults = {};
   std::string experiments = "E0,E1,E2,E3,E4";
   bool aligned = true;
@@ -37,7 +38,7 @@ Result run_matrix(test::TinyEngine& tiny, const Setting& setting = {}) {
   MatrixRequest request;
   request.experiments = parse_experiments(setting.experiments);
   request.prompts = {{"one", "", {5}}, {"many", "", test::random_tokens(21)}};
-  request.layers = {0, 1};
+  request.layers = setting.layers;
   request.aligned = setting.aligned;
   request.prefill_block = setting.block;
   for (const std::string& fault : setting.faults) request.faults.push_back(parse_fault(fault, 2));
@@ -80,6 +81,20 @@ TEST(Judge, CleanEngineShowsTheContrastOfTheRoutes) {
   }
   EXPECT_THAT(cell(verdict, "E3", "many").q_kernel, testing::HasSubstr(".gemm."));
   EXPECT_THAT(cell(verdict, "E2", "many").q_kernel, testing::HasSubstr(".gemv."));
+}
+
+TEST(Judge, WhatArrivesDifferentOverAGapIsPropagated) {
+  test::TinyEngine tiny(TensorType::q4_1);
+  const Verdict verdict = run_matrix(tiny, {.layers = {0}}).verdict;  // final_norm's input is not recorded
+  EXPECT_EQ(verdict.status, Status::rounding);
+  EXPECT_EQ(verdict.coverage.percent(), 100);
+}
+
+TEST(Judge, WhatArrivesDifferentFromNowhereCannotBeVouchedFor) {
+  test::TinyEngine tiny(TensorType::q4_1);
+  const Verdict verdict = run_matrix(tiny, {.layers = {1}}).verdict;  // its x_in comes from an untraced layer
+  EXPECT_EQ(verdict.status, Status::inconclusive);
+  EXPECT_THAT(verdict.coverage.skipped, Contains(testing::HasSubstr("E1/many L1 x_in")));
 }
 
 TEST(Judge, ChunkedPrefillGivesTheSameVerdict) {

@@ -1,26 +1,20 @@
 // docs/trace.schema.json and the bundles that are really written say the same.
 
-#include <sys/wait.h>
-
 #include <nlohmann/json.hpp>
 
 #include "trace/bundle.h"
+#include "trace/schema_validation.h"
 #include "trace/testing.h"
 
 namespace greta::trace {
 namespace {
 
 using ::testing::HasSubstr;
+using testing::kSchema;
 using testing::read_file;
 using testing::TempDirectory;
+using testing::validate;
 using testing::write_file;
-
-const std::string kSchema = std::string(GRETA_SOURCE_DIR) + "/docs/trace.schema.json";
-
-int run(const std::string& command) {
-  const int status = std::system(command.c_str());
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
 
 void write_sample(const std::string& directory) {
   const nlohmann::json manifest{
@@ -65,32 +59,6 @@ void write_sample(const std::string& directory) {
   writer.write(event, std::vector<float>{1, 2}, true);
   event.shape = {1, 0};
   writer.write(event, {}, false);
-}
-
-/// Exit code 0 when every line of events.jsonl and the manifest validate; 77 when Python or jsonschema is
-/// absent.
-int validate(const std::string& directory) {
-  const std::string script = directory + ".py";
-  write_file(script, R"(
-import json, sys
-try:
-    import jsonschema
-except ImportError:
-    sys.exit(77)
-schema = json.load(open(sys.argv[1]))
-def validator(name):
-    return jsonschema.Draft202012Validator({"$defs": schema["$defs"], "$ref": "#/$defs/" + name})
-jsonschema.Draft202012Validator.check_schema(schema)
-try:
-    validator("manifest").validate(json.load(open(sys.argv[2] + "/manifest.json")))
-    for line in open(sys.argv[2] + "/events.jsonl"):
-        validator("event").validate(json.loads(line))
-except jsonschema.ValidationError as error:
-    print(error.message)
-    sys.exit(1)
-)");
-  const int result = run("python3 '" + script + "' '" + kSchema + "' '" + directory + "' 2>&1");
-  return result == 127 ? 77 : result;
 }
 
 TEST(TraceSchema, AcceptsWhatIsWrittenAndNothingElse) {
