@@ -118,7 +118,8 @@ class StageOracle {
 
   std::optional<Expected> previous_x_out() {
     const std::vector<float>* x = input(Stage::x_out, layer_ - 1, config_.n_embd);
-    if (x == nullptr) return std::nullopt;
+    if (x == nullptr)
+      return missing("the x_out of the layer before it (trace that layer too, or start at layer 0)");
     return Expected{{x->begin(), x->end()}, std::vector<double>(x->size(), 0.0)};
   }
 
