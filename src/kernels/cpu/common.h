@@ -11,6 +11,18 @@ namespace {
 
 #define GRETA_NAME(rest) "cpu." GRETA_UNIT "." rest
 
+/// gemm_TYPE and gemv_TYPE of the including file's templates gemm<Weight> and gemv<Weight>, with their
+/// stamps.
+#define GRETA_MATMUL_KERNELS(type, Weight)              \
+  void gemm_##type(const KernelArgs& args, Part part) { \
+    stamp(args, part, GRETA_NAME("gemm." #type));       \
+    gemm<Weight>(args, part);                           \
+  }                                                     \
+  void gemv_##type(const KernelArgs& args, Part part) { \
+    stamp(args, part, GRETA_NAME("gemv." #type));       \
+    gemv<Weight>(args, part);                           \
+  }
+
 /// An entry of the table for a matmul kernel <shape>_<type>.
 #define GRETA_MATMUL_ENTRY(type, shape, route, roundings)                                          \
   KernelEntry {                                                                                    \

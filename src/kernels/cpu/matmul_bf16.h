@@ -117,18 +117,8 @@ void gemv(const KernelArgs& args, Part part) {
   if constexpr (kGemvPanels > 1) run_panels<W, 1, 1>(args, panel, mine, 0, 1);
 }
 
-#define GRETA_KERNEL(type, Weight)                      \
-  void gemm_##type(const KernelArgs& args, Part part) { \
-    stamp(args, part, GRETA_NAME("gemm." #type));       \
-    gemm<Weight>(args, part);                           \
-  }                                                     \
-  void gemv_##type(const KernelArgs& args, Part part) { \
-    stamp(args, part, GRETA_NAME("gemv." #type));       \
-    gemv<Weight>(args, part);                           \
-  }
-GRETA_KERNEL(bf16, Bf16Pairs)
-GRETA_KERNEL(f16, F16Pairs)
-#undef GRETA_KERNEL
+GRETA_MATMUL_KERNELS(bf16, Bf16Pairs)
+GRETA_MATMUL_KERNELS(f16, F16Pairs)
 
 constexpr KernelEntry kEntries[] = {
     GRETA_MATMUL_ENTRY(bf16, gemm, Route::matrix, kRoundings),

@@ -95,21 +95,11 @@ void gemv(const KernelArgs& args, Part part) {
   }
 }
 
-#define GRETA_KERNEL(type, Weight)                      \
-  void gemm_##type(const KernelArgs& args, Part part) { \
-    stamp(args, part, GRETA_NAME("gemm." #type));       \
-    gemm<Weight>(args, part);                           \
-  }                                                     \
-  void gemv_##type(const KernelArgs& args, Part part) { \
-    stamp(args, part, GRETA_NAME("gemv." #type));       \
-    gemv<Weight>(args, part);                           \
-  }
-GRETA_KERNEL(q4_0, Q4_0)
-GRETA_KERNEL(q4_1, Q4_1)
-GRETA_KERNEL(q5_0, Q5_0)
-GRETA_KERNEL(q5_1, Q5_1)
-GRETA_KERNEL(q8_0, Q8_0)
-#undef GRETA_KERNEL
+GRETA_MATMUL_KERNELS(q4_0, Q4_0)
+GRETA_MATMUL_KERNELS(q4_1, Q4_1)
+GRETA_MATMUL_KERNELS(q5_0, Q5_0)
+GRETA_MATMUL_KERNELS(q5_1, Q5_1)
+GRETA_MATMUL_KERNELS(q8_0, Q8_0)
 
 #define GRETA_ENTRIES(type)                                  \
   GRETA_MATMUL_ENTRY(type, gemm, Route::matrix, kRoundings), \
