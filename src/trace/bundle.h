@@ -30,7 +30,8 @@ class BundleWriter {
   BundleWriter& operator=(const BundleWriter&) = delete;
 
   /// Adds one event; fills event.hash and event.summary, and event.file and event.tensor when `keep`.
-  void write(Event event, std::span<const float> data, bool keep);
+  /// Returns the event as it was written.
+  Event write(Event event, std::span<const float> data, bool keep);
 
   /// Writes the data kept since the last call; call it when a run (a phase of a cell) is over.
   void end_run();

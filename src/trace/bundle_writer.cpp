@@ -164,7 +164,7 @@ BundleWriter::~BundleWriter() {
   }
 }
 
-void BundleWriter::write(Event event, std::span<const float> data, bool keep) {
+Event BundleWriter::write(Event event, std::span<const float> data, bool keep) {
   const std::optional<int64_t> count = element_count(event.shape);
   if (!count || *count != static_cast<int64_t>(data.size())) {
     fail_machine("trace of {} {}: shape [{}] does not hold {} values", event.cell, event.stage,
@@ -182,6 +182,7 @@ void BundleWriter::write(Event event, std::span<const float> data, bool keep) {
     ++impl_->lines;
     if (impl_->pending_floats > kMaxPendingFloats) impl_->write_pending();
   });
+  return event;
 }
 
 void BundleWriter::end_run() {

@@ -12,10 +12,13 @@ Recording::Recording(nlohmann::json manifest, BundleWriter* writer, Keep keep, i
 
 void Recording::write(Event event, std::span<const float> values) {
   const bool keep = keep_ == Keep::all || (keep_ == Keep::first && event.layer == first_layer_);
-  event.hash = hash_floats(values).hex();
-  event.summary = summarize(values);
+  if (writer_ != nullptr) {
+    event = writer_->write(std::move(event), values, keep);
+  } else {
+    event.hash = hash_floats(values).hex();
+    event.summary = summarize(values);
+  }
   bundle_.tensors.try_emplace(event.hash, values.begin(), values.end());
-  if (writer_ != nullptr) writer_->write(event, values, keep);
   bundle_.events.push_back(std::move(event));
 }
 
