@@ -37,11 +37,14 @@ void add_hypotheses(CLI::App& program, Context&) {
   command->footer("Example: greta hypotheses --json");
   command->callback([options] {
     nlohmann::json list = nlohmann::json::array();
-    for (const isolate::Hypothesis& hypothesis : isolate::hypotheses()) {
+    for (const isolate::Hypothesis* hypothesis : isolate::hypotheses()) {
       if (options->json) {
-        list.push_back({{"name", hypothesis.name}, {"what", hypothesis.what}, {"source", hypothesis.source}});
+        list.push_back({{"name", hypothesis->name},
+                        {"what", hypothesis->what},
+                        {"what_es", hypothesis->what_es},
+                        {"source", hypothesis->source}});
       } else {
-        fmt::print("{:<20} {}\n{:<20} after {}\n", hypothesis.name, hypothesis.what, "", hypothesis.source);
+        fmt::print("{}\n    {}\n    after {}\n", hypothesis->name, hypothesis->what, hypothesis->source);
       }
     }
     if (options->json) fmt::print("{}\n", list.dump(2));

@@ -125,8 +125,8 @@ void flag_inert_factors(const trace::Bundle& bundle, Verdict& verdict) {
       }
       const trace::Event* x = decode_q(bundle, a, verdict.layers.front());
       const trace::Event* y = decode_q(bundle, b, verdict.layers.front());
-      const bool same_rounding = declared_roundings(bundle.manifest, a.q_kernel).activation ==
-                                 declared_roundings(bundle.manifest, b.q_kernel).activation;
+      const bool same_rounding = declared_arithmetic(bundle.manifest, a.q_kernel).roundings.activation ==
+                                 declared_arithmetic(bundle.manifest, b.q_kernel).roundings.activation;
       if (x != nullptr && y != nullptr && x->hash == y->hash && !same_rounding) {
         verdict.flags.push_back(
             {"INERT_FACTOR", key(b),

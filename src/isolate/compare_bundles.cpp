@@ -73,18 +73,18 @@ BundleComparison compare_bundles(const trace::Bundle& a, const trace::Bundle& b,
       result.only_a.push_back(label);
       continue;
     }
-    const PhaseView left(a, run.first, run.second);
-    const PhaseView right(b, match->first, match->second);
-    rest.erase(match);
     const std::vector<TokenId> tokens = prompt_tokens(a, prompt_of(run.first));
+    const PhaseRecord left{model, PhaseView(a, run.first, run.second), tokens, nullptr};
+    const PhaseRecord right{model, PhaseView(b, match->first, match->second), tokens, nullptr};
+    rest.erase(match);
     std::optional<OraclePass> oracle;
     if (model != nullptr) {
-      oracle.emplace(*model);
-      oracle->add(left, tokens);
-      oracle->add(right, tokens);
+      oracle.emplace();
+      oracle->add(left);
+      oracle->add(right);
       oracle->run(threads);
     }
-    for (StagePair& pair : judge_pairs({left, right, oracle ? &*oracle : nullptr,
+    for (StagePair& pair : judge_pairs({left.view, right.view, oracle ? &*oracle : nullptr,
                                         model ? &model->config : nullptr, layers_of(a, b), label, ""})) {
       ++result.coverage.recorded;
       result.coverage.judged += pair.status != Status::missing;

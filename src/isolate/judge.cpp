@@ -3,36 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <limits>
+#include <map>
+#include <memory>
 #include <set>
 
 #include "isolate/attest.h"
-#include "isolate/hypothesis.h"
+#include "isolate/findings.h"
 #include "isolate/pair_judge.h"
 
 namespace greta::isolate {
 namespace {
-
-void report(const StagePair& pair, std::vector<Finding>& findings) {
-  const bool both = pair.noise_ratio_prefill > 1 && pair.noise_ratio_decode > 1;
-  const std::string phase = both ? "both" : (pair.noise_ratio_prefill > 1 ? "prefill" : "decode");
-  auto it = std::find_if(findings.begin(), findings.end(), [&](const Finding& f) {
-    return f.layer == pair.layer && f.stage == pair.stage && f.phase == phase;
-  });
-  if (it == findings.end()) {
-    Finding finding;
-    finding.phase = phase;
-    finding.layer = pair.layer;
-    finding.stage = pair.stage;
-    finding.hypothesis = "unexplained";
-    it = findings.insert(findings.end(), std::move(finding));
-  }
-  it->cells.push_back(pair.cell);
-  it->noise_ratio_prefill = std::max(it->noise_ratio_prefill, pair.noise_ratio_prefill);
-  it->noise_ratio_decode = std::max(it->noise_ratio_decode, pair.noise_ratio_decode);
-  it->noise_ratio = std::max(it->noise_ratio, pair.noise_ratio);
-  it->mae = std::max(it->mae, pair.metrics.mae);
-}
 
 void count(const StagePair& pair, Cell& cell, Coverage& coverage) {
   ++coverage.recorded;
@@ -86,42 +66,130 @@ Status cell_status(const Cell& cell, int64_t missing) {
   return cell.pairs_rounding + cell.pairs_propagated > 0 ? Status::rounding : Status::equal;
 }
 
+bool is_prefill(const std::string& phase) { return phase == trace::kPrefill || phase == trace::kPrefillLast; }
+
 /// A cell and what was recorded of it.
 struct CellRecord {
-  CellRecord(const trace::Bundle& bundle, Cell its_cell)
-      : cell(std::move(its_cell)),
-        key(cell.experiment + "/" + cell.prompt),
-        tokens(prompt_tokens(bundle, cell.prompt)),
-        prefill(bundle, key, trace::kPrefillLast),
-        decode(bundle, key, trace::kDecode0) {
+  CellRecord(const trace::Bundle& bundle, const Model& model, Cell its_cell)
+      : cell(std::move(its_cell)), key(cell.experiment + "/" + cell.prompt) {
+    const std::vector<TokenId> tokens = prompt_tokens(bundle, cell.prompt);
     cell.prompt_tokens = std::ssize(tokens);
+    for (const trace::Event& event : bundle.events) {
+      if (event.cell != key || find(event.phase) != nullptr) continue;
+      phases.push_back(std::make_unique<PhaseRecord>(
+          PhaseRecord{&model, PhaseView(bundle, key, event.phase), tokens, nullptr}));
+    }
+    if (!bundle.manifest.value("shared_cache", false)) return;
+    const PhaseRecord* filled =
+        find(trace::kPrefillLast) != nullptr ? find(trace::kPrefillLast) : find(trace::kPrefill);
+    if (PhaseRecord* decode = find(trace::kDecode0); decode != nullptr) decode->before = filled;
   }
+
+  PhaseRecord* find(const std::string& phase) const {
+    for (const auto& record : phases) {
+      if (record->view.phase() == phase) return record.get();
+    }
+    return nullptr;
+  }
+  bool is_pair() const { return find(trace::kPrefillLast) != nullptr && find(trace::kDecode0) != nullptr; }
 
   Cell cell;
   std::string key;
-  std::vector<TokenId> tokens;
-  PhaseView prefill, decode;
+  std::vector<std::unique_ptr<PhaseRecord>> phases;
 };
+
+/// prefill_last against decode0.
+void judge_pair(const CellRecord& record, const OraclePass& oracle, const Model& model, Cell& cell,
+                Verdict& verdict) {
+  const PhaseView& prefill = record.find(trace::kPrefillLast)->view;
+  const PhaseView& decode = record.find(trace::kDecode0)->view;
+  for (StagePair& pair :
+       judge_pairs({prefill, decode, &oracle, &model.config, static_cast<int>(model.config.n_layer),
+                    record.key, verdict.aligned ? "" : "decode0 is the next token: not comparable"})) {
+    count(pair, cell, verdict.coverage);
+    verdict.pairs.push_back(std::move(pair));
+  }
+  fill_logits(prefill, decode, cell);
+  attest(prefill.bundle(), prefill, decode, cell, verdict.flags);
+}
+
+/// What a phase recorded as an input of what follows, without what it is made from: x_in where no x_out is.
+bool is_given(const PhaseView& view, Stage stage, int layer) {
+  return stage == Stage::x_in && layer > 0 && view.find(Stage::x_out, layer - 1) == nullptr;
+}
+
+/// A phase that has no counterpart: each stage alone.
+void judge_unpaired(const PhaseRecord& phase, const OraclePass& oracle, Cell& cell, Coverage& coverage) {
+  for (const auto& [at, event] : phase.view.events()) {
+    const OraclePass::Result* result = oracle.find(phase.view, at.second, at.first);
+    if (is_given(phase.view, at.second, at.first)) continue;
+    ++coverage.recorded;
+    if (!result->judgement) {
+      coverage.skipped.push_back(fmt::format("{} {} L{} {}: {}", phase.view.cell(), phase.view.phase(),
+                                             at.first, name(at.second), result->why));
+      continue;
+    }
+    const double ratio = result->judgement->noise_ratio;
+    ++coverage.judged;
+    ++coverage.alone;
+    cell.pairs_fault += ratio > 1;
+    cell.pairs_rounding += ratio > 0 && ratio <= 1 && !cell.paired;
+    cell.pairs_equal += ratio == 0 && !cell.paired;
+    cell.max_noise_ratio = std::max(cell.max_noise_ratio, ratio);
+  }
+}
 
 void judge_cell(CellRecord& record, const OraclePass& oracle, const Model& model, Verdict& verdict) {
   Cell& cell = record.cell;
   const int64_t skipped = std::ssize(verdict.coverage.skipped);
-  for (StagePair& pair : judge_pairs({record.prefill, record.decode, &oracle, &model.config,
-                                      static_cast<int>(model.config.n_layer), record.key,
-                                      verdict.aligned ? "" : "decode0 is the next token: not comparable"})) {
-    count(pair, cell, verdict.coverage);
-    if (pair.status == Status::fault) report(pair, verdict.findings);
-    verdict.pairs.push_back(std::move(pair));
+  cell.paired = record.is_pair();
+  cell.attested = cell.force_route == "auto" && !cell.force_gemm;
+  if (cell.paired) judge_pair(record, oracle, model, cell, verdict);
+  for (const auto& phase : record.phases) {
+    const std::string& name = phase->view.phase();
+    const bool done = cell.paired && (name == trace::kPrefillLast || name == trace::kDecode0);
+    if (!done) judge_unpaired(*phase, oracle, cell, verdict.coverage);
   }
-  fill_logits(record.prefill, record.decode, cell);
   cell.verdict = cell_status(cell, std::ssize(verdict.coverage.skipped) - skipped);
   if (!verdict.layers.empty()) {
     cell.q_mae = head0_mae(verdict, record.key, verdict.layers.front(), Stage::q);
     cell.k_mae = head0_mae(verdict, record.key, verdict.layers.front(), Stage::k);
     cell.v_mae = head0_mae(verdict, record.key, verdict.layers.front(), Stage::v);
   }
-  attest(record.prefill.bundle(), record.prefill, record.decode, cell, verdict.flags);
   verdict.cells.push_back(cell);
+}
+
+/// Every stage of every phase that the oracle convicts; and the largest noise ratio of each, for the map.
+std::vector<Conviction> convict(const std::vector<CellRecord>& records, const OraclePass& oracle,
+                                Verdict& verdict) {
+  std::vector<Conviction> convictions;
+  std::map<std::tuple<bool, int, Stage>, double> noise;
+  for (const CellRecord& record : records) {
+    for (const auto& phase : record.phases) {
+      const bool prefill = is_prefill(phase->view.phase());
+      for (const auto& [at, event] : phase->view.events()) {
+        const OraclePass::Result* result = oracle.find(phase->view, at.second, at.first);
+        if (!result->judgement) continue;
+        const double ratio = result->judgement->noise_ratio;
+        double& largest = noise[{prefill, at.first, at.second}];
+        largest = std::max(largest, ratio);
+        if (ratio > 1) convictions.push_back({phase.get(), record.key, at.first, at.second, ratio, prefill});
+      }
+    }
+  }
+  for (const auto& [at, ratio] : noise)
+    verdict.noise.push_back({std::get<0>(at), std::get<1>(at), std::get<2>(at), ratio});
+  return convictions;
+}
+
+/// MAE of a finding, from the pairs of its cells.
+void add_mae(Verdict& verdict) {
+  for (Finding& finding : verdict.findings) {
+    for (const StagePair& pair : verdict.pairs) {
+      if (pair.layer == finding.layer && pair.stage == finding.stage)
+        finding.mae = std::max(finding.mae, pair.metrics.mae);
+    }
+  }
 }
 
 /// A prompt of one token runs the S = 1 plan in prefill too: it cannot show what needs S > 1.
@@ -137,44 +205,6 @@ void note_blind_prompts(Verdict& verdict) {
       }
     }
   }
-}
-
-/// Findings in execution order; within a stage, those of more cells first.
-void sort_findings(Verdict& verdict) {
-  const auto key = [](const Finding& f) {
-    return std::tuple(f.layer == kNoLayer ? std::numeric_limits<int>::max() : f.layer, f.stage);
-  };
-  std::stable_sort(verdict.findings.begin(), verdict.findings.end(),
-                   [&](const Finding& a, const Finding& b) { return key(a) < key(b); });
-}
-
-void plain_title(Finding& finding) {
-  const std::string en = finding.phase == "both" ? "both phases" : finding.phase;
-  const std::string es = finding.phase == "both" ? "ambas fases" : finding.phase;
-  const std::string at_en = finding.layer == kNoLayer ? "" : fmt::format(" of layer {}", finding.layer);
-  const std::string at_es = finding.layer == kNoLayer ? "" : fmt::format(" de la capa {}", finding.layer);
-  finding.title_en =
-      fmt::format("{}{} is wrong in {}: not explained by rounding", name(finding.stage), at_en, en);
-  finding.title_es =
-      fmt::format("{}{} es incorrecto en {}: el redondeo no lo explica", name(finding.stage), at_es, es);
-}
-
-/// The cause, by the first cell that shows the fault, in the phase that is wrong (both: it must be the same
-/// in both).
-void find_cause(const std::vector<CellRecord>& records, const Model& model, Finding& finding) {
-  plain_title(finding);
-  const auto record = std::find_if(records.begin(), records.end(),
-                                   [&](const CellRecord& r) { return r.key == finding.cells.front(); });
-  const auto explain_in = [&](const PhaseView& view) {
-    return explain({model, view, record->tokens}, finding.stage, finding.layer);
-  };
-  name_cause(explain_in(finding.phase == "decode" ? record->decode : record->prefill), finding);
-  if (finding.phase != "both" || finding.hypothesis == "unexplained") return;
-  Finding in_decode = finding;
-  name_cause(explain_in(record->decode), in_decode);
-  if (in_decode.hypothesis == finding.hypothesis) return;
-  finding.hypothesis = "unexplained";
-  plain_title(finding);
 }
 
 void conclude(Verdict& verdict) {
@@ -215,20 +245,19 @@ Verdict judge(const trace::Bundle& bundle, const Model& model, int threads) {
   verdict.layers.assign(layers.begin(), layers.end());
 
   std::vector<CellRecord> records;
-  for (Cell& cell : cells_of(bundle)) records.emplace_back(bundle, std::move(cell));
-  OraclePass oracle(model);
+  for (Cell& cell : cells_of(bundle)) records.emplace_back(bundle, model, std::move(cell));
+  OraclePass oracle;
   for (const CellRecord& record : records) {
-    oracle.add(record.prefill, record.tokens);
-    oracle.add(record.decode, record.tokens);
+    for (const auto& phase : record.phases) oracle.add(*phase);
   }
   oracle.run(threads);
   for (CellRecord& record : records) judge_cell(record, oracle, model, verdict);
+  verdict.findings = find_causes(convict(records, oracle, verdict), threads);
 
+  add_mae(verdict);
   flag_inert_factors(bundle, verdict);
   flag_vacuous(bundle, verdict);
-  sort_findings(verdict);
   note_blind_prompts(verdict);
-  for (Finding& finding : verdict.findings) find_cause(records, model, finding);
   conclude(verdict);
   return verdict;
 }

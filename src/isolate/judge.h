@@ -11,7 +11,9 @@ namespace greta::isolate {
 /// Compares prefill_last with decode0 in every cell, stage and layer of `bundle`, and holds each side against
 /// the oracle of its own recorded inputs. FAULT: a side is outside its bound (the finding names the phase).
 /// Else EQUAL: the same bits; PROPAGATED: the inputs already differ; ROUNDING: equal inputs, different
-/// outputs. Fills cells, pairs, findings, flags, coverage, status and exit code.
+/// outputs. All other recorded phases and rows are held against the oracle alone, and every stage outside its
+/// bound is tried against the hypotheses. Fills cells, pairs, findings, flags, coverage, status and exit
+/// code.
 Verdict judge(const trace::Bundle& bundle, const Model& model, int threads = 1);
 
 }  // namespace greta::isolate

@@ -24,11 +24,10 @@ Matrix::Matrix(Engine& engine, const MatrixRequest& request)
     : engine_(engine),
       request_(request),
       prefill_recorder_([this](trace::Event event, std::span<const float> values) {
-        for (const Experiment& experiment : request_.experiments) {
-          event.experiment = experiment.name;
-          event.cell = experiment.name + "/" + event.prompt_id;
-          observer_->event(event, values);
-        }
+        to_all_cells(std::move(event), values);
+      }),
+      rows_recorder_([this](trace::Event event, std::span<const float> values) {
+        to_all_cells(std::move(event), values);
       }),
       decode_recorder_([this](trace::Event event, std::span<const float> values) {
         observer_->event(std::move(event), values);
@@ -40,6 +39,7 @@ Matrix::Matrix(Engine& engine, const MatrixRequest& request)
     PrefillPlans plans{plan(Phase::prefill, block, false, request.routes),
                        plan(Phase::prefill, block, true, request.routes)};
     record(plans.last, prefill_recorder_);
+    record(plans.last, rows_recorder_, true);
     prefill_plans_.emplace(block, std::move(plans));
   }
   for (const Experiment& experiment : request.experiments) {
@@ -68,6 +68,7 @@ void Matrix::run(const MatrixObserver& observer) {
 TokenId Matrix::prefill(Session& session, const MatrixPrompt& prompt) {
   const PrefillPlans& plans = prefill_plans_.at(block_of(prompt));
   prefill_recorder_.begin("", prompt.id, trace::kPrefillLast);
+  rows_recorder_.begin("", prompt.id, trace::kPrefill);
   const std::span<const float> logits = session.prefill(plans.inner, plans.last, prompt.tokens);
   observer_->end_run();
   return argmax(logits);
@@ -93,11 +94,40 @@ Plan Matrix::plan(Phase phase, int64_t rows, bool logits, const RouteTable& want
   return result;
 }
 
-void Matrix::record(Plan& plan, trace::Recorder& recorder) const {
-  const std::vector<int>& layers = request_.layers;
-  trace::insert_records(plan, engine_.options().isa, recorder, [&](int layer) {
+void Matrix::record(Plan& plan, trace::Recorder& recorder, bool rows) const {
+  trace::RecordScope scope;
+  scope.layers = [layers = request_.layers](int layer) {
     return layer == kNoLayer || std::find(layers.begin(), layers.end(), layer) != layers.end();
-  });
+  };
+  if (rows) {
+    scope.stages = is_row_stage;
+    scope.rows = judged_rows;
+  }
+  trace::insert_records(plan, engine_.options().isa, recorder, scope);
 }
+
+/// Prefill is shared: the experiments force decode only.
+void Matrix::to_all_cells(trace::Event event, std::span<const float> values) const {
+  for (const Experiment& experiment : request_.experiments) {
+    event.experiment = experiment.name;
+    event.cell = experiment.name + "/" + event.prompt_id;
+    observer_->event(event, values);
+  }
+}
+
+std::vector<int64_t> judged_rows(int64_t n) {
+  constexpr int64_t kAll = 64;
+  std::vector<int64_t> rows;
+  for (int64_t row = 0; row < n; ++row) {
+    // Tiles and pages begin and end at multiples of 16; those of 32 and 96 are the ones that real bugs had.
+    const int64_t edge = row % 32;
+    const bool near_edge =
+        row < 130 ? edge == 0 || edge == 1 || edge == 31 : row % 128 <= 1 || row % 128 == 127;
+    if (n <= kAll || near_edge || row == 15 || row == 16 || row == 17 || row + 2 >= n) rows.push_back(row);
+  }
+  return rows;
+}
+
+bool is_row_stage(Stage stage) { return stage <= Stage::ffn_norm; }
 
 }  // namespace greta::isolate

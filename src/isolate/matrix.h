@@ -30,6 +30,14 @@ struct MatrixRequest {
   int64_t prefill_block = kPrefillBlock;
 };
 
+/// The rows of a prompt of n tokens that are judged besides the last: all up to 64 tokens, else the first,
+/// the last and those around block and window edges.
+std::vector<int64_t> judged_rows(int64_t n);
+
+/// Stages whose rows are recorded for them: those that later tokens see through the cache, attention, and
+/// both norms (of one row, a wrong eps looks like a wrong scale).
+bool is_row_stage(Stage stage);
+
 /// What happens on the way. `event` may throw; `step` may throw to stop between two runs.
 struct MatrixObserver {
   trace::Recorder::Sink event;
@@ -56,12 +64,13 @@ class Matrix {
   void decode(Session& session, const MatrixPrompt& prompt, size_t experiment, TokenId next);
   int64_t block_of(const MatrixPrompt& prompt) const;
   Plan plan(Phase phase, int64_t rows, bool logits, const RouteTable& wanted) const;
-  void record(Plan& plan, trace::Recorder& recorder) const;
+  void record(Plan& plan, trace::Recorder& recorder, bool rows = false) const;
+  void to_all_cells(trace::Event event, std::span<const float> values) const;
 
   Engine& engine_;
   const MatrixRequest& request_;
   const MatrixObserver* observer_ = nullptr;
-  trace::Recorder prefill_recorder_, decode_recorder_;
+  trace::Recorder prefill_recorder_, rows_recorder_, decode_recorder_;
   std::map<int64_t, PrefillPlans> prefill_plans_;  // by block size
   std::vector<Plan> decode_plans_;                 // by experiment
 };

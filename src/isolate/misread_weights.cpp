@@ -1,24 +1,15 @@
 #include "isolate/misread_weights.h"
 
-#include <algorithm>
+#include <fmt/format.h>
 
+#include <algorithm>
+#include <cstring>
+
+#include "base/half.h"
 #include "numerics/dequant.h"
 
 namespace greta::isolate {
 namespace {
-
-/// The matrix row by row, rounded to f32 as engines dequantise it.
-std::vector<float> decode(const GgufTensor& weight) {
-  const int64_t k = static_cast<int64_t>(weight.dims[0]), n = row_count(weight);
-  std::vector<float> matrix(static_cast<size_t>(n * k));
-  std::vector<double> row(static_cast<size_t>(k));
-  for (int64_t i = 0; i < n; ++i) {
-    decode_row(weight, i, row);
-    for (int64_t j = 0; j < k; ++j)
-      matrix[static_cast<size_t>(i * k + j)] = static_cast<float>(row[static_cast<size_t>(j)]);
-  }
-  return matrix;
-}
 
 std::shared_ptr<OwnedMatrix> owned(const GgufTensor& shape, std::vector<float> data) {
   auto matrix = std::make_shared<OwnedMatrix>();
@@ -29,24 +20,62 @@ std::shared_ptr<OwnedMatrix> owned(const GgufTensor& shape, std::vector<float> d
   return matrix;
 }
 
+/// Where the parts of a block lie, in bytes.
+struct BlockLayout {
+  int bits = 0;
+  bool has_min = false;
+  size_t codes = 0, high_bits = 0, bytes = 0;  // high_bits: 0 when there are none
+  int offset = 0;
+};
+
+BlockLayout layout_of(TensorType type) {
+  switch (type) {
+    case TensorType::q4_0: return {4, false, 2, 0, 18, 8};
+    case TensorType::q4_1: return {4, true, 4, 0, 20, 0};
+    case TensorType::q5_0: return {5, false, 6, 2, 22, 16};
+    case TensorType::q5_1: return {5, true, 8, 4, 24, 0};
+    case TensorType::q8_0: return {8, false, 2, 0, 34, 0};
+    default: return {};
+  }
+}
+
+WeightBlock read_block(const uint8_t* bytes, const BlockLayout& layout) {
+  WeightBlock block;
+  const auto half = [&](size_t at) {
+    uint16_t bits = 0;
+    std::memcpy(&bits, bytes + at, 2);
+    return static_cast<double>(f16_to_f32(bits));
+  };
+  block.d = half(0);
+  block.m = layout.has_min ? half(2) : 0;
+  block.offset = layout.offset;
+  uint32_t high = 0;
+  if (layout.high_bits != 0) std::memcpy(&high, bytes + layout.high_bits, 4);
+  for (int i = 0; i < 32; ++i) {
+    if (layout.bits == 8) {
+      block.code[i] = static_cast<int8_t>(bytes[layout.codes + static_cast<size_t>(i)]);
+      continue;
+    }
+    const uint8_t pair = bytes[layout.codes + static_cast<size_t>(i % 16)];
+    block.code[i] = (i < 16 ? pair & 15 : pair >> 4) | static_cast<int>((high >> i & 1) << 4);
+  }
+  return block;
+}
+
 }  // namespace
 
-const GgufTensor* weight_of(const Model& model, Stage stage, int layer) {
-  if (stage == Stage::final_norm) return model.output_norm;
-  if (stage == Stage::logits) return model.output;
-  if (layer < 0 || layer >= model.config.n_layer) return nullptr;
-  const LayerWeights& weights = model.layers[static_cast<size_t>(layer)];
+std::string weight_label(Stage stage) {
   switch (stage) {
-    case Stage::attn_norm: return weights.attn_norm;
-    case Stage::q: return weights.q;
-    case Stage::k: return weights.k;
-    case Stage::v: return weights.v;
-    case Stage::attn_out: return weights.attn_out;
-    case Stage::ffn_norm: return weights.ffn_norm;
-    case Stage::gate: return weights.gate;
-    case Stage::up: return weights.up;
-    case Stage::down: return weights.down;
-    default: return nullptr;
+    case Stage::x_in: return "the embedding";
+    case Stage::q: return "Wq";
+    case Stage::k: return "Wk";
+    case Stage::v: return "Wv";
+    case Stage::attn_out: return "Wo";
+    case Stage::gate: return "Wgate";
+    case Stage::up: return "Wup";
+    case Stage::down: return "Wdown";
+    case Stage::logits: return "Woutput";
+    default: return fmt::format("{}.weight", name(stage));
   }
 }
 
@@ -65,28 +94,59 @@ std::vector<Stage> siblings_of(Stage stage) {
   }
 }
 
+std::shared_ptr<OwnedMatrix> decoded(const GgufTensor& weight) {
+  const int64_t k = static_cast<int64_t>(weight.dims[0]), n = row_count(weight);
+  std::vector<float> matrix(static_cast<size_t>(n * k));
+  std::vector<double> row(static_cast<size_t>(k));
+  for (int64_t i = 0; i < n; ++i) {
+    decode_row(weight, i, row);
+    std::copy(row.begin(), row.end(), matrix.begin() + i * k);
+  }
+  return owned(weight, std::move(matrix));
+}
+
 std::shared_ptr<OwnedMatrix> read_column_major(const GgufTensor& weight) {
   const size_t k = static_cast<size_t>(weight.dims[0]), n = static_cast<size_t>(row_count(weight));
-  const std::vector<float> buffer = decode(weight);
-  std::vector<float> misread(buffer.size());
+  const std::shared_ptr<OwnedMatrix> buffer = decoded(weight);
+  std::vector<float> misread(buffer->data.size());
   for (size_t i = 0; i < n; ++i) {
-    for (size_t j = 0; j < k; ++j) misread[i * k + j] = buffer[j * n + i];
+    for (size_t j = 0; j < k; ++j) misread[i * k + j] = buffer->data[j * n + i];
   }
   return owned(weight, std::move(misread));
 }
 
 std::shared_ptr<OwnedMatrix> reorder_rope_rows(const GgufTensor& weight, int64_t head_dim, bool to_pairs) {
   const size_t k = static_cast<size_t>(weight.dims[0]), d = static_cast<size_t>(head_dim);
-  const std::vector<float> rows = decode(weight);
-  std::vector<float> moved(rows.size());
-  for (size_t row = 0; row < rows.size() / k; ++row) {
+  const std::shared_ptr<OwnedMatrix> rows = decoded(weight);
+  std::vector<float> moved(rows->data.size());
+  for (size_t row = 0; row < moved.size() / k; ++row) {
     const size_t head = row / d * d, i = row % d;
     const size_t pair = head + (i % (d / 2)) * 2 + i / (d / 2);  // where a rotate-half row goes among pairs
     const size_t from = to_pairs ? row : pair, to = to_pairs ? pair : row;
-    std::copy_n(rows.begin() + static_cast<std::ptrdiff_t>(from * k), k,
+    std::copy_n(rows->data.begin() + static_cast<std::ptrdiff_t>(from * k), k,
                 moved.begin() + static_cast<std::ptrdiff_t>(to * k));
   }
   return owned(weight, std::move(moved));
+}
+
+bool has_blocks(TensorType type) { return layout_of(type).bits != 0; }
+
+std::shared_ptr<OwnedMatrix> read_blocks(
+    const GgufTensor& weight,
+    const std::function<void(const std::vector<WeightBlock>&, float* row)>& misread) {
+  const BlockLayout layout = layout_of(weight.type);
+  const size_t k = static_cast<size_t>(weight.dims[0]), n = static_cast<size_t>(row_count(weight));
+  const uint8_t* bytes = reinterpret_cast<const uint8_t*>(weight.data.data());
+  std::vector<float> matrix(n * k);
+  std::vector<WeightBlock> blocks(k / 32);
+  for (size_t row = 0; row < n; ++row) {
+    for (WeightBlock& block : blocks) {
+      block = read_block(bytes, layout);
+      bytes += layout.bytes;
+    }
+    misread(blocks, &matrix[row * k]);
+  }
+  return owned(weight, std::move(matrix));
 }
 
 }  // namespace greta::isolate

@@ -12,10 +12,8 @@ namespace greta::isolate {
 
 class OraclePass {
  public:
-  explicit OraclePass(const Model& model) : model_(model) {}
-
-  /// Queues all stages of a phase. `view` and `tokens` must live until run() has returned.
-  void add(const PhaseView& view, const std::vector<TokenId>& tokens);
+  /// Queues all stages of a phase. `phase` must live until run() has returned.
+  void add(const PhaseRecord& phase);
 
   /// Judges what is queued, on `threads` threads.
   void run(int threads);
@@ -29,19 +27,14 @@ class OraclePass {
 
  private:
   struct Job {
-    const PhaseView* view;
-    const std::vector<TokenId>* tokens;
+    const PhaseRecord* phase;
     Stage stage;
     int layer;
   };
 
-  /// What determines a judgement: the stage, its place, the declared roundings, the hashes of output and
-  /// inputs.
-  std::string key(const PhaseView& view, Stage stage, int layer) const;
-
-  const Model& model_;
-  std::map<std::string, Job> jobs_;
-  std::map<std::string, Result> results_;
+  std::map<std::string, Job> jobs_;        // by judgement_key()
+  std::map<std::string, Result> results_;  // likewise
+  std::map<const trace::Event*, const Result*> by_event_;
 };
 
 }  // namespace greta::isolate

@@ -10,23 +10,6 @@
 namespace greta::isolate {
 namespace {
 
-/// Heads of a stage's values: the first dimension that is not positions, where the stage has heads.
-int64_t heads_of(Stage stage, const trace::Event& event, const ModelConfig* config) {
-  switch (stage) {
-    case Stage::qk:
-    case Stage::softmax: return event.shape.size() == 3 ? event.shape[1] : 1;
-    case Stage::q:
-    case Stage::q_norm:
-    case Stage::q_rope:
-    case Stage::pv: return config == nullptr ? 1 : config->n_head;
-    case Stage::k:
-    case Stage::k_norm:
-    case Stage::k_rope:
-    case Stage::v: return config == nullptr ? 1 : config->n_head_kv;
-    default: return 1;
-  }
-}
-
 std::vector<double> mae_by_head(std::span<const float> a, std::span<const float> b, int64_t heads) {
   std::vector<double> result;
   const size_t step = a.size() / static_cast<size_t>(heads);
@@ -56,7 +39,7 @@ class PairJudge {
     pair.hash_decode = b->hash;
     if (a->hash == b->hash) {
       pair.metrics.count = a->summary.count;
-      pair.head_mae.assign(static_cast<size_t>(heads_of(stage, *a, request_.config)), 0.0);
+      pair.head_mae.assign(static_cast<size_t>(heads(stage)), 0.0);
       pair.status = Status::equal;
     } else if (!measure(*a, *b, pair)) {
       return pair;
@@ -76,6 +59,10 @@ class PairJudge {
     return pair;
   }
 
+  int64_t heads(Stage stage) const {
+    return request_.config == nullptr ? 1 : heads_of(stage, *request_.config);
+  }
+
   bool measure(const trace::Event& a, const trace::Event& b, StagePair& pair) const {
     const std::vector<float>* x = request_.a.data(pair.stage, pair.layer);
     const std::vector<float>* y = request_.b.data(pair.stage, pair.layer);
@@ -86,7 +73,7 @@ class PairJudge {
                                        fmt::join(b.shape, ", ")));
     } else {
       pair.metrics = compare(*x, *y);
-      pair.head_mae = mae_by_head(*x, *y, heads_of(pair.stage, a, request_.config));
+      pair.head_mae = mae_by_head(*x, *y, heads(pair.stage));
       return true;
     }
     return false;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "numerics/noise.h"
@@ -16,235 +17,267 @@ Format format_from_name(const std::string& text) {
   return Format::f32;
 }
 
-/// Keys and values of a recorded kv_write, [n_pos, 2 * kv_dim] -> two [n_pos, kv_dim].
-struct Cache {
-  std::vector<float> keys, values;
-};
-
-Cache split_cache(const std::vector<float>& rows, int64_t kv_dim) {
-  Cache cache;
-  const size_t row = static_cast<size_t>(2 * kv_dim);
-  for (size_t at = 0; at + row <= rows.size(); at += row) {
-    const auto begin = rows.begin() + static_cast<std::ptrdiff_t>(at);
-    cache.keys.insert(cache.keys.end(), begin, begin + kv_dim);
-    cache.values.insert(cache.values.end(), begin + kv_dim, begin + 2 * kv_dim);
-  }
-  return cache;
+/// Cached positions of an event of kv_write, or those that a row of scores spans.
+int64_t n_pos_of(const trace::Event& event, Stage stage) {
+  if (stage == Stage::kv_write) return event.shape.empty() ? 0 : event.shape[0];
+  return event.shape.size() == 3 ? event.shape[2] : 0;
 }
 
-class StageOracle {
- public:
-  StageOracle(const OracleContext& context, Stage stage, int layer, const StageVariant& variant)
-      : context_(context),
-        config_(context.model.config),
-        variant_(variant),
-        stage_(stage),
-        layer_(layer),
-        event_(*context.view.find(stage, layer)) {}
+bool in_model(const ModelConfig& config, Stage stage, int layer) {
+  return is_outside_layers(stage) ? layer == kNoLayer : layer >= 0 && layer < config.n_layer;
+}
 
-  std::optional<Expected> expected() {
-    using enum Stage;
-    // A bundle may come from anywhere: nothing in it is trusted to fit the model.
-    const bool fits =
-        is_outside_layers(stage_) ? layer_ == kNoLayer : layer_ >= 0 && layer_ < config_.n_layer;
-    if (!fits) return missing(fmt::format("{} in layer {} of the model", name(stage_), layer_));
-    if (position() < 0) return missing("its position");
-    switch (stage_) {
-      case x_in: return layer_ == 0 ? embed() : previous_x_out();
-      case attn_norm: return norm(x_in, weights().attn_norm);
-      case q: return matmul(attn_norm, weights().q);
-      case k: return matmul(attn_norm, weights().k);
-      case v: return matmul(attn_norm, weights().v);
-      case q_norm:
-      case k_norm: return missing("an oracle of this stage (no model of this build has it)");
-      case q_rope: return rope(q, config_.n_head);
-      case k_rope: return rope(k, config_.n_head_kv);
-      case kv_write: return kv_write_row();
-      case qk: return scores();
-      case softmax: return softmax_row();
-      case pv: return pv_row();
-      case attn_out: return matmul(pv, weights().attn_out);
-      case x_attn: return add(x_in, attn_out);
-      case ffn_norm: return norm(x_attn, weights().ffn_norm);
-      case gate: return matmul(ffn_norm, weights().gate);
-      case up: return matmul(ffn_norm, weights().up);
-      case act: return activation();
-      case down: return matmul(act, weights().down);
-      case x_out: return add(x_attn, down);
-      case final_norm: return norm(x_out, context_.model.output_norm, last_layer());
-      case logits: return matmul(final_norm, context_.model.output);
+/// Where a stage's operand comes from.
+int layer_of_operand(const ModelConfig& config, Stage stage, int layer, Stage operand) {
+  if (stage == Stage::x_in) return layer - 1;
+  if (is_outside_layers(stage) && !is_outside_layers(operand)) return static_cast<int>(config.n_layer) - 1;
+  return layer;
+}
+
+bool has_rows(const PhaseRecord& phase, Stage stage, int layer, const std::vector<int64_t>& positions) {
+  return recorded_rows(phase, stage, layer, positions).has_value();
+}
+
+/// Puts a problem together, following inputs that were not recorded back to some that were.
+class Builder {
+ public:
+  explicit Builder(const PhaseRecord& phase)
+      : phase_(phase), model_(*phase.model), config_(phase.model->config) {}
+
+  std::shared_ptr<const StageProblem> make(Stage stage, int layer, const std::vector<int64_t>& positions) {
+    auto problem = std::make_shared<StageProblem>(model_problem(model_, stage, layer));
+    problem->positions = positions;
+    if (const trace::Event* event = phase_.view.find(stage, layer)) {
+      problem->declared = declared_arithmetic(phase_.view.bundle().manifest, event->kernel);
+      problem->cache_format = format_from_name(event->dtype);
     }
-    return std::nullopt;
+    const bool made =
+        stage == Stage::x_in && layer == 0 ? tokens(*problem) : operands(*problem, stage, layer);
+    return made ? problem : nullptr;
   }
 
-  const std::string& why() const { return why_; }
+  std::string why;
+  std::vector<Stage> gap;
 
  private:
-  const LayerWeights& weights() const { return context_.model.layers[static_cast<size_t>(layer_)]; }
-  int last_layer() const { return static_cast<int>(config_.n_layer) - 1; }
-
-  std::optional<Expected> missing(std::string what) {
-    why_ = "missing: " + std::move(what);
-    return std::nullopt;
+  bool missing(std::string what) {
+    if (why.empty()) why = "missing: " + std::move(what);
+    return false;
   }
 
-  int64_t position() const { return event_.positions.empty() ? -1 : event_.positions.back(); }
-
-  /// The cache as it was recorded with this stage: [position + 1, 2 * kv_dim].
-  const std::vector<float>* cache_rows() {
-    return input(Stage::kv_write, layer_, (position() + 1) * 2 * kv_dim());
-  }
-
-  /// The data of an input, of the size that the model's shapes demand.
-  const std::vector<float>* input(Stage stage, int layer, int64_t size) {
-    const std::vector<float>* data = context_.view.data(stage, layer);
-    if (data == nullptr) {
-      missing(fmt::format("the data of {}, its input", name(stage)));
-      return nullptr;
+  bool tokens(StageProblem& problem) {
+    for (const int64_t position : problem.positions) {
+      if (position < 0 || position >= std::ssize(phase_.tokens)) {
+        return missing("the prompt's token at its position");
+      }
+      problem.tokens.push_back(phase_.tokens[static_cast<size_t>(position)]);
     }
-    if (std::ssize(*data) != size) {
-      missing(fmt::format("an input {} of {} values (it has {})", name(stage), size, data->size()));
-      return nullptr;
+    return true;
+  }
+
+  bool operands(StageProblem& problem, Stage stage, int layer) {
+    if (stage == Stage::q_norm || stage == Stage::k_norm)
+      return missing("an oracle of this stage (no model of this build has it)");
+    if (stage == Stage::kv_write) return cache_operands(problem, layer);
+    for (const Stage input : operands_of(stage)) {
+      const int at = layer_of_operand(config_, stage, layer, input);
+      if (!(input == Stage::kv_write ? add_cache(problem, at) : add(problem, input, at, problem.positions)))
+        return false;
     }
-    return data;
+    return true;
   }
 
-  std::optional<Expected> embed() {
-    const size_t at = static_cast<size_t>(position());
-    if (at >= context_.tokens.size()) return missing("the token at its position");
-    const int32_t id = context_.tokens[at];
-    return oracle::embed(*context_.model.token_embd, std::span(&id, 1));
+  /// Rows of an operand: recorded ones, or the problem that makes them.
+  bool add(StageProblem& problem, Stage input, int at, const std::vector<int64_t>& positions) {
+    if (auto rows = recorded_rows(phase_, input, at, positions)) {
+      problem.operands.push_back({std::move(*rows), nullptr});
+      return true;
+    }
+    // What crosses a layer's border is not made up: the whole model would be computed to judge one stage.
+    const bool crosses =
+        problem.stage == Stage::x_in || (input == Stage::x_in && at > 0 && !x_out_before(at, positions));
+    if (crosses || (is_outside_layers(problem.stage) && !is_outside_layers(input))) {
+      return missing(fmt::format("{} of layer {}, its input", name(input), at));
+    }
+    auto& maker = makers_[{input, at}];
+    if (maker == nullptr || maker->positions != positions) maker = make(input, at, positions);
+    if (maker == nullptr) return false;
+    if (std::find(gap.begin(), gap.end(), input) == gap.end()) gap.push_back(input);
+    problem.operands.push_back({{}, maker});
+    return true;
   }
 
-  std::optional<Expected> previous_x_out() {
-    const std::vector<float>* x = input(Stage::x_out, layer_ - 1, config_.n_embd);
-    if (x == nullptr)
-      return missing("the x_out of the layer before it (trace that layer too, or start at layer 0)");
-    return Expected{{x->begin(), x->end()}, std::vector<double>(x->size(), 0.0)};
+  bool x_out_before(int layer, const std::vector<int64_t>& positions) const {
+    return has_rows(phase_, Stage::x_out, layer - 1, positions);
   }
 
-  std::optional<Expected> norm(Stage from, const GgufTensor* weight, int layer) {
-    const std::vector<float>* x = input(from, layer, config_.n_embd);
-    if (x == nullptr) return std::nullopt;
-    if (variant_.weight != nullptr) weight = variant_.weight;
-    return oracle::rms_norm(*x, *weight, variant_.eps.value_or(config_.norm_eps));
-  }
-  std::optional<Expected> norm(Stage from, const GgufTensor* weight) { return norm(from, weight, layer_); }
-
-  std::optional<Expected> matmul(Stage from, const GgufTensor* weight) {
-    if (variant_.weight != nullptr) weight = variant_.weight;
-    const std::vector<float>* x = input(from, layer_, static_cast<int64_t>(weight->dims[0]));
-    if (x == nullptr) return std::nullopt;
-    return oracle::matmul(*weight, *x, 1, declared_roundings(context_.view.bundle().manifest, event_.kernel));
+  /// The cache that attention reads: every position up to the last of this problem's rows.
+  bool add_cache(StageProblem& problem, int layer) {
+    const trace::Event* scores =
+        phase_.view.find(problem.stage == Stage::pv ? Stage::softmax : problem.stage, layer);
+    int64_t n_pos =
+        scores == nullptr ? 0 : n_pos_of(*scores, problem.stage == Stage::pv ? Stage::softmax : Stage::qk);
+    if (n_pos == 0) n_pos = *std::max_element(problem.positions.begin(), problem.positions.end()) + 1;
+    std::vector<int64_t> all(static_cast<size_t>(n_pos));
+    for (int64_t i = 0; i < n_pos; ++i) all[static_cast<size_t>(i)] = i;
+    return add(problem, Stage::kv_write, layer, all);
   }
 
-  std::optional<Expected> rope(Stage from, int64_t heads) {
-    const std::vector<float>* x = input(from, layer_, heads * config_.head_dim);
-    if (x == nullptr) return std::nullopt;
-    const oracle::RopeShape shape{heads, config_.head_dim, config_.rope_dims,
-                                  variant_.rope_base.value_or(config_.rope_base), config_.rope_adjacent};
-    return oracle::rope(*x, shape, position());
+  bool cache_operands(StageProblem& problem, int layer) {
+    std::vector<int64_t> own = problem.positions;
+    std::vector<int64_t> history;
+    const std::vector<int64_t> written = own_rows(layer);
+    if (!written.empty() && phase_.before != nullptr) {
+      std::erase_if(own, [&](int64_t p) { return p < written.front(); });
+      history.assign(problem.positions.begin(), problem.positions.end() - std::ssize(own));
+    }
+    if (!add(problem, Stage::k_rope, layer, own) || !add(problem, Stage::v, layer, own)) return false;
+    problem.history_rows = std::ssize(history);
+    if (history.empty()) return true;
+    auto rows = recorded_rows(*phase_.before, Stage::kv_write, layer, history);
+    if (!rows) return missing("the cache that the phase before left");
+    problem.operands.push_back({std::move(*rows), nullptr});
+    return true;
   }
 
-  int64_t kv_dim() const { return config_.n_head_kv * config_.head_dim; }
-
-  /// The row that this phase wrote is judged; the rows before it are inputs, and stay as they are.
-  std::optional<Expected> kv_write_row() {
-    const std::vector<float>* k = input(Stage::k_rope, layer_, kv_dim());
-    const std::vector<float>* v = input(Stage::v, layer_, kv_dim());
-    const std::vector<float>* rows = cache_rows();
-    if (k == nullptr || v == nullptr || rows == nullptr) return std::nullopt;
-    Expected expected{{rows->begin(), rows->end()}, std::vector<double>(rows->size(), 0.0)};
-    const Expected row = oracle::kv_write(*k, *v, format_from_name(event_.dtype));
-    const auto at = static_cast<std::ptrdiff_t>(expected.value.size() - row.value.size());
-    std::copy(row.value.begin(), row.value.end(), expected.value.begin() + at);
-    std::copy(row.bound.begin(), row.bound.end(), expected.bound.begin() + at);
-    return expected;
+  /// Positions whose key this phase made.
+  std::vector<int64_t> own_rows(int layer) const {
+    for (const Stage stage : {Stage::k_rope, Stage::v, Stage::x_in}) {
+      if (const trace::Event* event = phase_.view.find(stage, layer)) return trace::positions_of(*event);
+    }
+    return {};
   }
 
-  oracle::AttentionShape attention() const {
-    return {config_.n_head, config_.n_head_kv, config_.head_dim,
-            1.0 / std::sqrt(static_cast<double>(config_.head_dim))};
-  }
-
-  std::optional<Expected> scores() {
-    const std::vector<float>* q = input(Stage::q_rope, layer_, config_.n_head * config_.head_dim);
-    const std::vector<float>* rows = cache_rows();
-    if (q == nullptr || rows == nullptr) return std::nullopt;
-    return oracle::qk(*q, split_cache(*rows, kv_dim()).keys, attention(), position());
-  }
-
-  std::optional<Expected> softmax_row() {
-    const std::vector<float>* qk = input(Stage::qk, layer_, config_.n_head * (position() + 1));
-    if (qk == nullptr) return std::nullopt;
-    return oracle::softmax(*qk, position() + 1);
-  }
-
-  std::optional<Expected> pv_row() {
-    const std::vector<float>* weights = input(Stage::softmax, layer_, config_.n_head * (position() + 1));
-    const std::vector<float>* rows = cache_rows();
-    if (weights == nullptr || rows == nullptr) return std::nullopt;
-    return oracle::pv(*weights, split_cache(*rows, kv_dim()).values, attention(), position());
-  }
-
-  std::optional<Expected> add(Stage a, Stage b) {
-    const std::vector<float>* left = input(a, layer_, config_.n_embd);
-    const std::vector<float>* right = input(b, layer_, config_.n_embd);
-    if (left == nullptr || right == nullptr) return std::nullopt;
-    return oracle::add(*left, *right);
-  }
-
-  std::optional<Expected> activation() {
-    const std::vector<float>* gate = input(Stage::gate, layer_, config_.n_ff);
-    const std::vector<float>* up = input(Stage::up, layer_, config_.n_ff);
-    if (gate == nullptr || up == nullptr) return std::nullopt;
-    return oracle::silu_mul(*gate, *up);
-  }
-
-  const OracleContext& context_;
+  const PhaseRecord& phase_;
+  const Model& model_;
   const ModelConfig& config_;
-  const StageVariant& variant_;
-  Stage stage_;
-  int layer_;
-  const trace::Event& event_;
-  std::string why_;
+  std::map<std::pair<Stage, int>, std::shared_ptr<const StageProblem>> makers_;
 };
+
+/// Hashes of the recorded stages that a stage is made from, through gaps.
+void add_hashes(const PhaseRecord& phase, Stage stage, int layer, int depth, std::string& key) {
+  const ModelConfig& config = phase.model->config;
+  if (stage == Stage::x_in && layer == 0) {
+    key += fmt::format(" tokens {}", fmt::join(phase.tokens, ","));
+    return;
+  }
+  for (const Stage input : operands_of(stage)) {
+    const int at = layer_of_operand(config, stage, layer, input);
+    if (const trace::Event* event = phase.view.find(input, at)) {
+      key += " " + event->hash;
+    } else if (depth < kStageCount) {
+      add_hashes(phase, input, at, depth + 1, key);
+    }
+  }
+  if (stage == Stage::kv_write && phase.before != nullptr) {
+    if (const trace::Event* event = phase.before->view.find(stage, layer)) key += " " + event->hash;
+  }
+}
 
 }  // namespace
 
-Roundings declared_roundings(const nlohmann::json& manifest, const std::string& kernel) {
-  Roundings roundings;
-  if (!manifest.contains("kernels") || !manifest["kernels"].contains(kernel)) return roundings;
+Declared declared_arithmetic(const nlohmann::json& manifest, const std::string& kernel) {
+  Declared declared;
+  if (!manifest.contains("kernels") || !manifest["kernels"].contains(kernel)) return declared;
   const nlohmann::json& entry = manifest["kernels"][kernel];
-  roundings.activation = format_from_name(entry.value("activation", "f32"));
-  roundings.accumulator = format_from_name(entry.value("accumulator", "f32"));
-  roundings.output = format_from_name(entry.value("output", "f32"));
-  return roundings;
+  declared.roundings.activation = format_from_name(entry.value("activation", "f32"));
+  declared.roundings.accumulator = format_from_name(entry.value("accumulator", "f32"));
+  declared.roundings.output = format_from_name(entry.value("output", "f32"));
+  declared.sum_lanes = std::max(1, entry.value("sum_lanes", declared.sum_lanes));
+  declared.angle_rounding = std::max(0.0, entry.value("angle_rounding", declared.angle_rounding));
+  return declared;
 }
 
-std::optional<Expected> expected_stage(const OracleContext& context, Stage stage, int layer,
-                                       const StageVariant& variant, std::string* why) {
-  const std::vector<float>* observed = context.view.data(stage, layer);
-  if (observed == nullptr) {
-    *why = "missing: the stage's own data";
+std::vector<int64_t> judged_positions(const PhaseRecord& phase, Stage stage, int layer) {
+  const trace::Event* event = phase.view.find(stage, layer);
+  if (event == nullptr) return {};
+  std::vector<int64_t> positions = trace::positions_of(*event);
+  if (stage != Stage::kv_write || phase.before != nullptr) return positions;
+  // Rows that other runs wrote are inputs: only those whose key and value are known are judged.
+  for (const Stage made : {Stage::k_rope, Stage::v}) {
+    const trace::Event* rows = phase.view.find(made, layer);
+    if (rows == nullptr) continue;
+    const std::vector<int64_t> own = trace::positions_of(*rows);
+    std::erase_if(positions, [&](int64_t p) { return std::find(own.begin(), own.end(), p) == own.end(); });
+  }
+  return positions;
+}
+
+std::optional<std::vector<float>> recorded_rows(const PhaseRecord& phase, Stage stage, int layer,
+                                                const std::vector<int64_t>& positions) {
+  const trace::Event* event = phase.view.find(stage, layer);
+  const std::vector<float>* data = phase.view.data(stage, layer);
+  if (data == nullptr || !in_model(phase.model->config, stage, layer)) return std::nullopt;
+  const std::vector<int64_t> there = trace::positions_of(*event);
+  const int64_t width = row_width(stage, phase.model->config, n_pos_of(*event, stage));
+  if (there.empty() || width <= 0 || std::ssize(*data) != std::ssize(there) * width) return std::nullopt;
+  if (there == positions) return *data;
+  std::vector<float> rows;
+  rows.reserve(positions.size() * static_cast<size_t>(width));
+  for (const int64_t position : positions) {
+    const auto it = std::find(there.begin(), there.end(), position);
+    if (it == there.end()) return std::nullopt;
+    const auto begin = data->begin() + (it - there.begin()) * width;
+    rows.insert(rows.end(), begin, begin + width);
+  }
+  return rows;
+}
+
+std::optional<Subject> subject_of(const PhaseRecord& phase, Stage stage, int layer,
+                                  const std::vector<int64_t>& positions, std::string* why) {
+  const auto fail = [&](std::string text) {
+    *why = std::move(text);
+    return std::nullopt;
+  };
+  if (!in_model(phase.model->config, stage, layer))
+    return fail(fmt::format("missing: {} in layer {} of the model", name(stage), layer));
+  if (phase.view.data(stage, layer) == nullptr) return fail("missing: the stage's own data");
+  if (positions.empty()) return fail("missing: the positions of its rows");
+  auto observed = recorded_rows(phase, stage, layer, positions);
+  if (!observed) return fail("its data do not fit the model and its positions");
+  Builder builder(phase);
+  Subject subject{builder.make(stage, layer, positions), std::move(*observed), {}};
+  if (subject.problem == nullptr) return fail(builder.why);
+  subject.gap = std::move(builder.gap);
+  return subject;
+}
+
+std::string judgement_key(const PhaseRecord& phase, Stage stage, int layer) {
+  const trace::Event& event = *phase.view.find(stage, layer);
+  const Declared declared = declared_arithmetic(phase.view.bundle().manifest, event.kernel);
+  std::string key = fmt::format("{} {} {} {} {} {} {} {} [{}] [{}]", name(stage), layer,
+                                name(declared.roundings.activation), name(declared.roundings.accumulator),
+                                name(declared.roundings.output), declared.sum_lanes, declared.angle_rounding,
+                                event.hash, fmt::join(event.positions, ","), fmt::join(event.shape, ","));
+  if (stage == Stage::kv_write)
+    key += fmt::format(" [{}]", fmt::join(judged_positions(phase, stage, layer), ","));
+  add_hashes(phase, stage, layer, 0, key);
+  return key;
+}
+
+std::optional<Judgement> judge_stage(const PhaseRecord& phase, Stage stage, int layer, std::string* why) {
+  const std::vector<int64_t> positions = judged_positions(phase, stage, layer);
+  const std::optional<Subject> subject = subject_of(phase, stage, layer, positions, why);
+  if (!subject) return std::nullopt;
+  const Expected expected = expected_of(*subject->problem);
+  if (expected.value.size() != subject->observed.size()) {
+    *why = fmt::format("{} values where the model makes {}", subject->observed.size(), expected.value.size());
     return std::nullopt;
   }
-  StageOracle oracle(context, stage, layer, variant);
-  std::optional<Expected> expected = oracle.expected();
-  if (!expected) {
-    *why = oracle.why();
-  } else if (expected->value.size() != observed->size()) {
-    *why = fmt::format("{} values where the model makes {}", observed->size(), expected->value.size());
-    expected.reset();
+  const NoiseRatio ratio = noise_ratio(subject->observed, expected);
+  Judgement judgement;
+  judgement.noise_ratio = ratio.max;
+  judgement.rows = std::ssize(positions);
+  judgement.over_gap = !subject->gap.empty();
+  if (ratio.at >= 0) {
+    const int64_t width = std::ssize(subject->observed) / judgement.rows;
+    judgement.position = positions[static_cast<size_t>(ratio.at / width)];
+    judgement.element = ratio.at % width;
   }
-  return expected;
-}
-
-std::optional<Judgement> judge_stage(const OracleContext& context, Stage stage, int layer, std::string* why) {
-  const std::optional<Expected> expected = expected_stage(context, stage, layer, {}, why);
-  if (!expected) return std::nullopt;
-  const NoiseRatio ratio = noise_ratio(*context.view.data(stage, layer), *expected);
-  return Judgement{ratio.max, ratio.at};
+  for (size_t i = 0; i < expected.value.size(); ++i) {
+    judgement.not_finite += !std::isfinite(subject->observed[i]) && std::isfinite(expected.value[i]);
+  }
+  return judgement;
 }
 
 }  // namespace greta::isolate

@@ -43,6 +43,20 @@ struct StagePair {
   std::string why;  // of FAULT and missing, in one line
 };
 
+struct RuledOut {
+  std::string hypothesis;
+  double explained_residual = 0;
+};
+
+/// The oracle's output in the place of the faulty one, in a live run.
+struct Intervention {
+  bool mismatch_removed = false;
+  double mismatch_before = 0, mismatch_after = 0;  // relative L2 of the stage, prefill_last against decode0;
+                                                   // of a fault in both phases: noise ratio
+  double logits_before = 0, logits_after = 0;      // relative L2 of the logits likewise
+  std::string prompt;                              // that it was run on
+};
+
 struct Finding {
   std::string phase;  // "prefill", "decode", "both", or "unknown" when the comparison alone can't tell
   int layer = kNoLayer;
@@ -54,8 +68,13 @@ struct Finding {
   double explained_residual = 0;  // 1 - |observed - hypothesis| / |observed - oracle|
   std::string runner_up;          // the next best hypothesis; empty when no other applies to the stage
   double runner_up_residual = 0;
-  double noise_ratio = 0;          // the largest over its cells
-  double noise_ratio_prefill = 0;  // each phase against the oracle
+  double hypothesis_noise_ratio = 0;   // |observed - hypothesis| / bound: 1 or less reproduces the output
+  std::vector<RuledOut> ruled_out;     // all other hypotheses that were tried, best first
+  std::string pattern_en, pattern_es;  // which positions, heads and elements are wrong; empty: all
+  std::vector<Stage> gap;  // stages before this one that were not recorded: the fault may be there
+  std::optional<Intervention> intervention;  // of a live run
+  double noise_ratio = 0;                    // the largest over its cells
+  double noise_ratio_prefill = 0;            // each phase against the oracle
   double noise_ratio_decode = 0;
   double mae = 0;  // the largest over its cells
 };
@@ -72,6 +91,7 @@ struct Cell {
   std::string prefill_q_kernel;
   std::string force_route = "auto";  // what was asked for: auto, vector, matrix
   bool force_gemm = false;
+  bool paired = true;                     // prefill_last and decode0 were both recorded
   bool attested = false;                  // what was asked for is what ran
   std::optional<bool> logits_top1_agree;  // empty when logits were not recorded
   double logits_kl = 0;
@@ -87,6 +107,14 @@ struct Flag {
   std::string flag;  // "INERT_FACTOR", ...
   std::string cell;
   std::string why;
+};
+
+/// The largest noise ratio of a stage over all cells: a place on the map.
+struct StageNoise {
+  bool prefill = false;  // prefill and prefill_last; else decode
+  int layer = kNoLayer;
+  Stage stage = Stage::x_in;
+  double ratio = 0;
 };
 
 struct Coverage {
@@ -110,6 +138,7 @@ struct Verdict {
   std::vector<int> layers;            // those traced
   std::vector<Cell> cells;            // experiments outer, prompts inner
   std::vector<StagePair> pairs;
+  std::vector<StageNoise> noise;
   std::vector<Finding> findings;  // in execution order
   std::vector<Flag> flags;
   Coverage coverage;

@@ -1,6 +1,5 @@
 #pragma once
-// The activation roundings that kernels declare, applied in f64 terms to recorded f32 inputs. Internal to
-// this room.
+// The activation roundings that kernels declare, applied in f64 terms to recorded f32 inputs.
 
 #include <cstdint>
 #include <span>

@@ -66,6 +66,23 @@ void read_place(const Fields& fields, Event& event) {
 
 }  // namespace
 
+std::vector<int64_t> positions_of(const Event& event) {
+  constexpr int64_t kSane = 1 << 24;  // a bundle may say anything
+  if (event.positions.size() != 2) return event.positions;
+  const int64_t first = event.positions[0], last = event.positions[1];
+  std::vector<int64_t> positions;
+  if (first < 0 || last < first || last - first > kSane) return positions;
+  for (int64_t position = first; position <= last; ++position) positions.push_back(position);
+  return positions;
+}
+
+std::vector<int64_t> packed_positions(const std::vector<int64_t>& positions) {
+  if (positions.empty()) return positions;
+  const int64_t span = positions.back() - positions.front() + 1;
+  if (span == std::ssize(positions)) return {positions.front(), positions.back()};
+  return positions;
+}
+
 nlohmann::json to_json(const Event& event) {
   nlohmann::json json{
       {"cell", event.cell},           {"experiment", event.experiment}, {"prompt_id", event.prompt_id},

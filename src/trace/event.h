@@ -36,6 +36,11 @@ struct Event {
   std::string tensor;
 };
 
+/// The positions of the event's rows, one by one (two numbers are a range).
+std::vector<int64_t> positions_of(const Event& event);
+/// The same the other way: [first, last] for a run of positions.
+std::vector<int64_t> packed_positions(const std::vector<int64_t>& positions);
+
 nlohmann::json to_json(const Event& event);
 /// Throws an input Error naming `where` (file and line) and the field that is missing or of the wrong kind.
 Event event_from_json(const nlohmann::json& json, const std::string& where);

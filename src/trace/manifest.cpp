@@ -10,6 +10,8 @@
 namespace greta::trace {
 namespace {
 
+constexpr int kSumLanes = 16;  // of row sums, part of those kernels' contract
+
 nlohmann::json kernels_of(Isa isa) {
   nlohmann::json kernels = nlohmann::json::object();
   for (const KernelInfo& kernel : kernel_table()) {
@@ -18,6 +20,9 @@ nlohmann::json kernels_of(Isa isa) {
                             {"activation", name(kernel.roundings.activation)},
                             {"accumulator", name(kernel.roundings.accumulator)},
                             {"output", name(kernel.roundings.output)}};
+    if (kernel.op == OpKind::rms_norm || kernel.op == OpKind::softmax) entry["sum_lanes"] = kSumLanes;
+    if (kernel.op == OpKind::rope)
+      entry["angle_rounding"] = 0;  // position times frequency has both low parts
     if (kernel.weight_type) entry["weight_type"] = name(*kernel.weight_type);
     if (kernel.route) entry["route"] = name(*kernel.route);
     if (kernel.shape) entry["shape"] = name(*kernel.shape);
@@ -64,6 +69,7 @@ nlohmann::json make_manifest(const Engine& engine, const ManifestInfo& info) {
           {"time", utc_now()},
           {"command_line", info.command_line},
           {"aligned", info.aligned},
+          {"shared_cache", true},
           {"complete", false}};
 }
 

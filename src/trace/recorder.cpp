@@ -18,8 +18,8 @@ std::string route_of(std::string_view kernel) {
 
 class RecordAction final : public Action {
  public:
-  RecordAction(Recorder& recorder, Stage stage, int layer)
-      : recorder_(recorder), stage_(stage), layer_(layer) {}
+  RecordAction(Recorder& recorder, Stage stage, int layer, const RecordScope& scope)
+      : recorder_(recorder), stage_(stage), layer_(layer), rows_(scope.rows) {}
 
   std::string label() const override { return "record"; }
 
@@ -32,8 +32,8 @@ class RecordAction final : public Action {
     event.route = route_of(event.kernel);
     event.launches = args.launch->count;
     const std::vector<float> values =
-        stage_ == Stage::kv_write ? cache_rows(args, event) : last_row(args, event);
-    recorder_.write(std::move(event), values);
+        stage_ == Stage::kv_write ? cache_rows(args, event) : wanted_rows(args, event);
+    if (!event.positions.empty()) recorder_.write(std::move(event), values);
   }
 
  private:
@@ -45,33 +45,42 @@ class RecordAction final : public Action {
     return read_cache(args.cache, n_pos);
   }
 
-  std::vector<float> last_row(const KernelArgs& args, Event& event) const {
+  std::vector<float> wanted_rows(const KernelArgs& args, Event& event) const {
     const View& view = args.in[0];
     const bool scores = stage_ == Stage::qk || stage_ == Stage::softmax;
-    const int64_t rows = scores ? args.params.n_head : 1;
-    const int64_t position = args.position + args.block_rows - 1;
-    event.positions = {position, position};
-    event.shape = scores ? std::vector<int64_t>{1, rows, view.cols} : std::vector<int64_t>{1, view.cols};
+    const int64_t heads = scores ? args.params.n_head : 1;
+    const int64_t n_pos = args.position + args.block_rows;
+    // A view may hold the block's last row only.
+    const int64_t first = n_pos - view.rows / heads;
+    std::vector<int64_t> positions = rows_(n_pos);
+    std::erase_if(positions, [&](int64_t p) { return p < first || p >= n_pos; });
     std::vector<float> values;
-    values.reserve(static_cast<size_t>(rows * view.cols));
-    for (int64_t r = view.rows - rows; r < view.rows; ++r) {
-      values.insert(values.end(), view.row(r), view.row(r) + view.cols);
+    values.reserve(positions.size() * static_cast<size_t>(heads * view.cols));
+    for (const int64_t position : positions) {
+      for (int64_t r = (position - first) * heads; r < (position - first + 1) * heads; ++r)
+        values.insert(values.end(), view.row(r), view.row(r) + view.cols);
     }
+    const int64_t rows = std::ssize(positions);
+    event.shape =
+        scores ? std::vector<int64_t>{rows, heads, view.cols} : std::vector<int64_t>{rows, view.cols};
+    event.positions = packed_positions(positions);
     return values;
   }
 
   Recorder& recorder_;
   Stage stage_;
   int layer_;
+  std::function<std::vector<int64_t>(int64_t)> rows_;
 };
 
 /// A record op for what `producer` made (or, for x_in, for what it left in `buffer`).
-Op record_op(const Op& producer, BufferId buffer, Stage stage, int layer, Recorder& recorder) {
+Op record_op(const Op& producer, BufferId buffer, Stage stage, int layer, Recorder& recorder,
+             const RecordScope& scope) {
   Op op;
   op.kind = OpKind::add;  // of no meaning: the action runs
   op.layer = layer;
   op.stage = stage;
-  op.action = std::make_shared<RecordAction>(recorder, stage, layer);
+  op.action = std::make_shared<RecordAction>(recorder, stage, layer, scope);
   op.in = {buffer, kNoBuffer};
   op.uses_cache = producer.uses_cache;
   op.params = producer.params;
@@ -95,22 +104,23 @@ void Recorder::write(Event event, std::span<const float> values) {
   sink_(std::move(event), values);
 }
 
-void insert_records(Plan& plan, Isa isa, Recorder& recorder, const std::function<bool(int layer)>& wanted) {
-  unfuse_attention(plan, isa, wanted);
+void insert_records(Plan& plan, Isa isa, Recorder& recorder, const RecordScope& scope) {
+  unfuse_attention(plan, isa, scope.layers);
   std::vector<Op> ops;
   const auto record = [&](const Op& producer, BufferId buffer, Stage stage, int layer) {
-    ops.push_back(record_op(producer, buffer, stage, layer, recorder));
+    if (!scope.layers(layer) || !scope.stages(stage)) return;
+    ops.push_back(record_op(producer, buffer, stage, layer, recorder, scope));
     ops.back().id = plan.next_id++;
   };
   const Op* x_out = nullptr;  // of the layer before
   for (const Op& op : plan.ops) {
+    const bool makes_stage = op.stage && op.launch_of == op.id;  // not what another recorder put in
     // A layer's x_in is the x_out of the one before, as it stands in the buffer when the layer begins.
-    if (op.stage == Stage::attn_norm && x_out != nullptr && wanted(op.layer)) {
+    if (makes_stage && op.stage == Stage::attn_norm && x_out != nullptr)
       record(*x_out, op.in[0], Stage::x_in, op.layer);
-    }
     ops.push_back(op);
-    if (op.stage == Stage::x_out) x_out = &op;
-    if (op.stage && op.launch_of == op.id && wanted(op.layer)) record(op, op.out, *op.stage, op.layer);
+    if (makes_stage && op.stage == Stage::x_out) x_out = &op;
+    if (makes_stage) record(op, op.out, *op.stage, op.layer);
   }
   plan.ops = std::move(ops);
   set_barriers(plan);

@@ -29,9 +29,20 @@ class Recorder {
   std::string experiment_, prompt_id_, phase_;
 };
 
-/// Inserts a record op after every stage of the layers for which `wanted` is true (kNoLayer: final_norm,
-/// logits). Fused attention of these layers is taken apart. The block's last row is recorded; of kv_write,
-/// all positions. `recorder` must outlive the plan.
-void insert_records(Plan& plan, Isa isa, Recorder& recorder, const std::function<bool(int layer)>& wanted);
+/// Which stages and rows a recorder sees.
+struct RecordScope {
+  std::function<bool(int layer)> layers;  // kNoLayer: final_norm, logits
+  std::function<bool(Stage)> stages = [](Stage) { return true; };
+  /// Positions wanted of a run that ends at n_pos - 1, ascending; those of its block are recorded. By default
+  /// the last one.
+  std::function<std::vector<int64_t>(int64_t n_pos)> rows = [](int64_t n_pos) {
+    return std::vector<int64_t>{n_pos - 1};
+  };
+};
+
+/// Inserts a record op after every stage in scope. Fused attention of these layers is taken apart. Of
+/// kv_write all cached positions are recorded. `recorder` must outlive the plan. Several recorders may watch
+/// one plan.
+void insert_records(Plan& plan, Isa isa, Recorder& recorder, const RecordScope& scope);
 
 }  // namespace greta::trace

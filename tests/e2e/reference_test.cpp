@@ -78,7 +78,7 @@ class SmolLM2Reference : public testing::TestWithParam<Route> {
     const std::vector<isolate::FaultSpec> faults =
         fault.empty() ? std::vector<isolate::FaultSpec>{} : std::vector{isolate::parse_fault(fault, 30)};
     isolate::apply_faults(plan, *engine_, faults);
-    trace::insert_records(plan, best_isa(), recorder, [](int) { return true; });
+    trace::insert_records(plan, best_isa(), recorder, {.layers = [](int) { return true; }});
     if (seed) test::add_rounding_noise(plan, *seed, GetParam() == Route::matrix);
     Session session(*engine_, std::ssize(tokens));
     const std::span<const float> logits = session.forward(plan, tokens);

@@ -77,7 +77,9 @@ TEST_P(NamesTheCause, OfAnotherEpsAndEstimatesIt) {
   const Verdict verdict = judge_other_model(wrong_, right_);
   for (const Stage stage : {Stage::attn_norm, Stage::ffn_norm}) {
     const Finding& found = finding(verdict, stage, 1);
-    EXPECT_EQ(found.hypothesis, "norm_eps");
+    EXPECT_EQ(found.hypothesis, "norm_eps")
+        << found.title_en << " " << found.explained_residual << " " << found.hypothesis_noise_ratio << " "
+        << found.runner_up << " " << found.runner_up_residual << " " << found.pattern_en;
     EXPECT_EQ(found.phase, "both");
     EXPECT_GT(found.explained_residual, 0.999);
     EXPECT_THAT(found.title_en, HasSubstr("is 0.003, not 1e-05"));
@@ -134,13 +136,21 @@ TEST_P(NamesTheCause, OrSaysThatItIsUnexplained) {
 }
 
 TEST(NameCause, RivalsWithinTheMarginAreAmbiguous) {
-  const std::vector<Explanation> rivals = {{&hypotheses()[0], "one", "uno", 0.9995},
-                                           {&hypotheses()[1], "two", "dos", 0.9990}};
+  const std::vector<Explanation> rivals = {{hypotheses()[0], "one", "uno", 0.9995, 3, 0},
+                                           {hypotheses()[1], "two", "dos", 0.9990, 4, 0}};
   Finding finding;
   name_cause(rivals, finding);
   EXPECT_EQ(finding.hypothesis, "ambiguous");
   EXPECT_EQ(finding.title_en, "one; or: two");
-  EXPECT_EQ(finding.runner_up, hypotheses()[1].name);
+  EXPECT_EQ(finding.runner_up, hypotheses()[1]->name);
+}
+
+TEST(NameCause, WhatReproducesTheOutputBeatsWhatComesClose) {
+  const std::vector<Explanation> explanations = {{hypotheses()[0], "one", "uno", 0.9995, 0.5, 0},
+                                                 {hypotheses()[1], "two", "dos", 0.9990, 4, 0}};
+  Finding finding;
+  name_cause(explanations, finding);
+  EXPECT_EQ(finding.hypothesis, hypotheses()[0]->name);
 }
 
 }  // namespace

@@ -193,12 +193,12 @@ TEST(Judge, IgnoredRoutesAreInertNotEqual) {
   EXPECT_TRUE(cell(verdict, "E2", "many").attested) << "the engine's own choice is the matrix route";
 }
 
-TEST(Judge, WithoutAlignmentNothingIsJudged) {
+TEST(Judge, WithoutAlignmentNoPairIsJudged) {
   test::TinyEngine tiny(TensorType::q4_1);
   const Verdict verdict = run_matrix(tiny, {.aligned = false}).verdict;
   EXPECT_EQ(verdict.status, Status::inconclusive);
   EXPECT_EQ(verdict.exit_code, 4);
-  EXPECT_EQ(verdict.coverage.judged, 0);
+  EXPECT_THAT(verdict.pairs, Each(Field(&StagePair::status, Status::missing)));
 }
 
 TEST(Judge, AnEmptyBundleIsVacuous) {

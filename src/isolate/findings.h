@@ -1,0 +1,26 @@
+#pragma once
+// From stages that are outside their bounds to findings: where, in which phase, and why.
+
+#include <string>
+#include <vector>
+
+#include "isolate/stage_oracle.h"
+#include "isolate/verdict.h"
+
+namespace greta::isolate {
+
+/// A stage of one phase of one cell that rounding does not explain.
+struct Conviction {
+  const PhaseRecord* phase = nullptr;
+  std::string cell;
+  int layer = kNoLayer;
+  Stage stage = Stage::x_in;
+  double noise_ratio = 0;
+  bool in_prefill = false;  // prefill, prefill_last; else a decode step
+};
+
+/// One finding for each layer, stage and phase, in execution order. A stage that is wrong in both phases for
+/// the same reason is one finding, "both". `threads` share the work.
+std::vector<Finding> find_causes(const std::vector<Conviction>& convictions, int threads);
+
+}  // namespace greta::isolate

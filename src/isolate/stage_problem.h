@@ -1,0 +1,88 @@
+#pragma once
+// A stage as a problem to be solved in f64: what it is computed from, and how. The model says how; a
+// hypothesis is the same problem with something changed, and an intervention puts its solution into a run.
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "model/model.h"
+#include "model/stage.h"
+#include "model/tokenizer.h"
+#include "numerics/oracle.h"
+
+namespace greta::isolate {
+
+/// What an engine's kernel declares of its arithmetic; the defaults are for one that declares nothing.
+struct Declared {
+  Roundings roundings = {};
+  int sum_lanes = 1;                       // interleaved partial sums of a row sum; 1: order unknown
+  double angle_rounding = 3 * bounds::kU;  // of RoPE: f32 position times f32 frequency
+};
+
+struct StageProblem;
+
+/// Rows that a stage is computed from, [rows, width]: recorded, or, over a gap in the recording, made by
+/// another problem.
+struct Operand {
+  std::vector<float> values = {};
+  std::shared_ptr<const StageProblem> made_by = {};
+};
+
+/// The operands' values, in the order of operands_of().
+using Values = std::vector<std::vector<float>>;
+
+struct StageProblem {
+  const Model* model = nullptr;
+  Stage stage = Stage::x_in;
+  int layer = kNoLayer;
+  std::vector<int64_t> positions = {};  // of the rows to be made
+  std::vector<TokenId> tokens = {};     // at these positions (embedding only)
+  std::vector<Operand> operands = {};
+  int64_t history_rows = 0;  // of kv_write: so many leading rows are operand 2's, as they were
+
+  const GgufTensor* weight = nullptr;
+  double eps = 0;
+  oracle::RopeShape rope = {};
+  oracle::AttentionShape attention = {};
+  Declared declared = {};
+  Format cache_format = Format::f32;
+
+  /// Another computation than the stage's own: of a hypothesis.
+  std::function<Expected(const StageProblem& problem, const Values& values)> how = {};
+  std::shared_ptr<const void> keeps = {};  // what `weight` points into, when it is not the model's
+};
+
+/// The problem as the model says, without positions and operands.
+StageProblem model_problem(const Model& model, Stage stage, int layer);
+
+/// The stages whose rows are a stage's operands, in order (x_in: the x_out of the layer before; kv_write: its
+/// history is a third one).
+std::span<const Stage> operands_of(Stage stage);
+
+/// Values in one row of a stage; qk and softmax: of `n_pos` positions. A row of kv_write is a key and a
+/// value.
+int64_t row_width(Stage stage, const ModelConfig& config, int64_t n_pos);
+
+/// Heads whose slices make a row; 1 where a stage has none.
+int64_t heads_of(Stage stage, const ModelConfig& config);
+
+/// The weight that makes a stage: a projection's matrix, a norm's vector; nullptr for other stages and layers
+/// that the model does not have.
+const GgufTensor* weight_of(const Model& model, Stage stage, int layer);
+
+/// One stage from given operands: value and bound of every element. An input Error for sizes that do not fit.
+Expected compute(const StageProblem& problem, const Values& values);
+
+/// The same from the problem's own operands. Over gaps the bounds of what had to be made are carried along
+/// (docs/numerics.md, "Gaps").
+Expected expected_of(const StageProblem& problem);
+
+/// A copy of `root` in which `target` (root itself or a maker of an operand) is changed.
+std::shared_ptr<const StageProblem> with_change(const std::shared_ptr<const StageProblem>& root,
+                                                const StageProblem* target,
+                                                const std::function<void(StageProblem&)>& change);
+
+}  // namespace greta::isolate
