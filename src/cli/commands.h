@@ -13,6 +13,7 @@ void add_info(CLI::App& program, Context& context);
 void add_isolate(CLI::App& program, Context& context);
 void add_plan(CLI::App& program, Context& context);
 void add_run(CLI::App& program, Context& context);
+void add_selftest(CLI::App& program, Context& context);
 void add_tokenize(CLI::App& program, Context& context);
 void add_trace(CLI::App& program, Context& context);
 

@@ -42,6 +42,7 @@ Environment read_environment() {
   environment.trace_attn_l0_pipe = reader.flag("GRETA_TRACE_ATTN_L0_PIPE").value_or(false);
   environment.trace_attn_l0_pipe_out = reader.text("GRETA_TRACE_ATTN_L0_PIPE_OUT").value_or("");
   environment.trace_attn_l0_norm = reader.flag("GRETA_TRACE_ATTN_L0_NORM").value_or(false);
+  environment.trace_qkv_w_verify = reader.flag("GRETA_TRACE_QKV_W_VERIFY").value_or(false);
   environment.align_decode = reader.flag("GRETA_TRACE_STAGE_DEBUG_INPUT");
   environment.trace_prompt_id = reader.text("GRETA_TRACE_PROMPT_ID");
   environment.isa = reader.text("GRETA_ISA");

@@ -13,6 +13,7 @@ struct Environment {
   bool trace_attn_l0_pipe = false;             // GRETA_TRACE_ATTN_L0_PIPE=1
   std::string trace_attn_l0_pipe_out;          // GRETA_TRACE_ATTN_L0_PIPE_OUT=FILE
   bool trace_attn_l0_norm = false;             // GRETA_TRACE_ATTN_L0_NORM=1
+  bool trace_qkv_w_verify = false;             // GRETA_TRACE_QKV_W_VERIFY=1: probe the weights' layouts
   std::optional<bool> align_decode;            // GRETA_TRACE_STAGE_DEBUG_INPUT=1|0
   std::optional<std::string> trace_prompt_id;  // GRETA_TRACE_PROMPT_ID=LABEL
   std::optional<std::string> isa;              // GRETA_ISA=scalar|avx2|avx512

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/matrix_options.h"
+#include "cli/weight_verify.h"
 #include "isolate/judge.h"
 #include "report/report.h"
 
@@ -58,11 +59,14 @@ void run(Options& options, Context& context) {
   verdict.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 
   write_attn_pipe(bundle, context.environment);
+  std::vector<isolate::WeightProbe> probes;
+  if (context.environment.trace_qkv_w_verify) probes = verify_weights(matrix);
   report::write_files(verdict, matrix.directory);
   if (options.matrix.common.json) {
     fmt::print("{}\n", report::to_json(verdict).dump(2));
   } else {
     fmt::print("{}", report::terminal(verdict, isatty(STDOUT_FILENO) != 0));
+    if (!probes.empty()) fmt::print("{}", weight_table(probes));
   }
   context.exit_code = verdict.exit_code;
 }

@@ -43,6 +43,7 @@ int main(int argc, char** argv) {
   cli::add_info(program, context);
   cli::add_faults(program, context);
   cli::add_hypotheses(program, context);
+  cli::add_selftest(program, context);
   cli::add_tokenize(program, context);
   try {
     install_sigbus_message();

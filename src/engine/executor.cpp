@@ -1,5 +1,6 @@
 #include "engine/executor.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/error.h"
@@ -111,6 +112,14 @@ std::span<const float> Executor::run(const Plan& plan, std::span<const int32_t> 
   if (plan.logits == kNoBuffer) return {};
   const View logits = view(plan, plan.logits, rows, position + rows);
   return {logits.row(0), static_cast<size_t>(logits.cols)};
+}
+
+void Executor::fill_buffers(float value) {
+  const auto fill = [value](AlignedBytes& bytes) {
+    std::fill_n(reinterpret_cast<float*>(bytes.data()), bytes.size() / 4, value);
+  };
+  for (AlignedBytes& bytes : memory_) fill(bytes);
+  fill(scratch_);
 }
 
 }  // namespace greta

@@ -19,6 +19,10 @@ class Executor {
   std::span<const float> run(const Plan& plan, std::span<const int32_t> tokens, int64_t position,
                              KvCache& cache);
 
+  /// Fills the memory of all buffers made so far, padding and scratch included, with `value`: a run writes
+  /// what it reads, so no result may change.
+  void fill_buffers(float value);
+
   ThreadPool& pool() { return pool_; }
 
  private:

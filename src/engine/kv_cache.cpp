@@ -20,11 +20,13 @@ int64_t value_index(const KvView& view, int64_t position, int64_t head, int64_t 
   return (head * view.capacity + position) * view.head_dim + dim;
 }
 
-void store_nan(std::byte* data, Format format, int64_t index) {
+constexpr float kPoison = std::numeric_limits<float>::quiet_NaN();
+
+void store(std::byte* data, Format format, int64_t index, float value) {
   if (format == Format::f16) {
-    reinterpret_cast<uint16_t*>(data)[index] = 0x7e00;
+    reinterpret_cast<uint16_t*>(data)[index] = f32_to_f16(value);
   } else {
-    reinterpret_cast<float*>(data)[index] = std::numeric_limits<float>::quiet_NaN();
+    reinterpret_cast<float*>(data)[index] = value;
   }
 }
 
@@ -45,21 +47,25 @@ KvCache::KvCache(const ModelConfig& config, int64_t positions, Format format)
   for (int64_t i = 0; i < n_layer_; ++i) {
     keys_.emplace_back(bytes);
     values_.emplace_back(bytes);
-    poison(layer(i), 0, capacity_);
+    fill(layer(i), 0, capacity_, kPoison);
   }
 }
 
 void KvCache::truncate(int64_t length) {
-  for (int64_t i = 0; i < n_layer_; ++i) poison(layer(i), length, length_);
+  for (int64_t i = 0; i < n_layer_; ++i) fill(layer(i), length, length_, kPoison);
   length_ = length;
 }
 
-void KvCache::poison(KvView view, int64_t from, int64_t to) const {
+void KvCache::fill_unused(float value) {
+  for (int64_t i = 0; i < n_layer_; ++i) fill(layer(i), length_, capacity_, value);
+}
+
+void KvCache::fill(KvView view, int64_t from, int64_t to, float value) const {
   for (int64_t head = 0; head < n_head_kv_; ++head) {
     for (int64_t position = from; position < to; ++position) {
       for (int64_t dim = 0; dim < head_dim_; ++dim) {
-        store_nan(view.keys, format_, key_index(view, position, head, dim));
-        store_nan(view.values, format_, value_index(view, position, head, dim));
+        store(view.keys, format_, key_index(view, position, head, dim), value);
+        store(view.values, format_, value_index(view, position, head, dim), value);
       }
     }
   }

@@ -20,11 +20,14 @@ class KvCache {
   void set_length(int64_t length) { length_ = length; }
   /// Forgets the positions from `length` on, and poisons their slots.
   void truncate(int64_t length);
+  /// Fills the slots that hold no position with `value` in the place of NaN (rounded to the cache's format):
+  /// what nobody reads may be anything.
+  void fill_unused(float value);
 
   KvView layer(int64_t index) const;
 
  private:
-  void poison(KvView view, int64_t from, int64_t to) const;
+  void fill(KvView view, int64_t from, int64_t to, float value) const;
 
   int64_t n_layer_, n_head_kv_, head_dim_, capacity_, length_ = 0;
   Format format_;

@@ -17,9 +17,9 @@ inline constexpr const char* kManifestFile = "manifest.json";
 inline constexpr const char* kEventsFile = "events.jsonl";
 
 /// All that GRETA writes into a bundle's directory, besides tensors-NNNN.safetensors.
-inline constexpr const char* kOwnFiles[] = {kManifestFile,        kEventsFile,    "verdict.json",
-                                            "b3_31_analysis.txt", "report.en.md", "report.es.md",
-                                            "artifacts.tgz"};
+inline constexpr const char* kOwnFiles[] = {kManifestFile,        kEventsFile,        "verdict.json",
+                                            "b3_31_analysis.txt", "report.en.md",     "report.es.md",
+                                            "artifacts.tgz",      "qkv_w_verify.json"};
 
 /// True for the names above, tensors-NNNN.safetensors, and either with the suffix .tmp of an interrupted
 /// write.

@@ -1,0 +1,74 @@
+#include "cli/weight_verify.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "trace/output_file.h"
+
+namespace greta::cli {
+namespace {
+
+/// Probes of one weight and phase that found the same layout.
+struct Group {
+  const isolate::WeightProbe* first;
+  std::vector<int> layers;
+  double error_row = 0, error_column = 0;
+};
+
+std::vector<Group> group(const std::vector<isolate::WeightProbe>& probes) {
+  std::vector<Group> groups;
+  for (const isolate::WeightProbe& probe : probes) {
+    auto it = std::find_if(groups.begin(), groups.end(), [&](const Group& g) {
+      return g.first->stage == probe.stage && g.first->phase == probe.phase &&
+             g.first->layout == probe.layout;
+    });
+    if (it == groups.end()) it = groups.insert(groups.end(), Group{&probe, {}});
+    it->layers.push_back(probe.layer);
+    it->error_row = std::max(it->error_row, probe.error_row);
+    it->error_column = std::max(it->error_column, probe.error_column);
+  }
+  std::stable_sort(groups.begin(), groups.end(), [](const Group& a, const Group& b) {
+    return std::pair(a.first->stage, a.first->phase) < std::pair(b.first->stage, b.first->phase);
+  });
+  return groups;
+}
+
+/// "0-3,7", cut where it would be too long for its column.
+std::string ranges(const std::vector<int>& layers) {
+  std::string text;
+  for (size_t i = 0; i < layers.size();) {
+    size_t end = i + 1;
+    while (end < layers.size() && layers[end] == layers[end - 1] + 1) ++end;
+    text += text.empty() ? "" : ",";
+    text += fmt::format("{}", layers[i]);
+    if (end - i > 1) text += fmt::format("-{}", layers[end - 1]);
+    i = end;
+  }
+  return text.size() <= 16 ? text : fmt::format("{} layers", layers.size());
+}
+
+}  // namespace
+
+std::vector<isolate::WeightProbe> verify_weights(const MatrixRun& run) {
+  const isolate::WeightProbeRequest request{run.request.routes, run.request.faults, run.request.layers};
+  std::vector<isolate::WeightProbe> probes = isolate::probe_weights(*run.engine, request);
+  trace::replace_file((std::filesystem::path(run.directory) / "qkv_w_verify.json").string(),
+                      isolate::to_json(probes).dump(2) + "\n");
+  return probes;
+}
+
+std::string weight_table(const std::vector<isolate::WeightProbe>& probes) {
+  std::string text = fmt::format(
+      "\nWeights as the kernels read them: one-hot probes on E0's routes\n{:<9} {:<8} "
+      "{:<16} {:<8} {:>13} {:>16}\n",
+      "weight", "phase", "layers", "layout", "error as row", "error as column");
+  for (const Group& g : group(probes)) {
+    text += fmt::format("{:<9} {:<8} {:<16} {:<8} {:>13.1e} {:>16.1e}\n", name(g.first->stage),
+                        name(g.first->phase), ranges(g.layers), g.first->layout, g.error_row, g.error_column);
+  }
+  return text;
+}
+
+}  // namespace greta::cli

@@ -1,0 +1,113 @@
+#include "isolate/metamorphic_token0.h"
+
+#include "base/error.h"
+#include "base/half.h"
+#include "engine/transform.h"
+
+namespace greta::isolate {
+namespace {
+
+/// A record of the first element of row 0 that is not what it must be.
+class Token0Action : public Action {
+ public:
+  Token0Action(int layer, std::string what, std::optional<Deviation>& first)
+      : layer_(layer), what_(std::move(what)), first_(first) {}
+
+  std::string label() const override { return "check token 0"; }
+
+  void run(const KernelArgs& args, Part part) override {
+    if (part.index == 0 && !first_) look(args);
+  }
+
+ protected:
+  virtual void look(const KernelArgs& args) = 0;
+
+  /// Equal as numbers: a sum that begins with +0 turns -0 into +0.
+  void expect(float expected, float observed, int64_t element) {
+    if (first_ || expected == observed) return;
+    first_ = Deviation{};
+    first_->layer = layer_;
+    first_->what = what_;
+    first_->element = element;
+    first_->expected = expected;
+    first_->observed = observed;
+  }
+
+ private:
+  int layer_;
+  std::string what_;
+  std::optional<Deviation>& first_;
+};
+
+/// in0: softmax [S * n_head, n_pos]. Element h * n_pos + p of row 0: head h's weight of position p.
+class SoftmaxOfToken0 final : public Token0Action {
+ public:
+  using Token0Action::Token0Action;
+
+ private:
+  void look(const KernelArgs& args) override {
+    const View& weights = args.in[0];
+    for (int64_t h = 0; h < args.params.n_head; ++h) {
+      for (int64_t p = 0; p < weights.cols; ++p)
+        expect(p == 0 ? 1.0f : 0.0f, weights.row(h)[p], h * weights.cols + p);
+    }
+  }
+};
+
+/// in0: pv [S, n_head * head_dim]; in1: v [S, n_head_kv * head_dim], before the cache rounds it.
+class AttentionOfToken0 final : public Token0Action {
+ public:
+  using Token0Action::Token0Action;
+
+ private:
+  void look(const KernelArgs& args) override {
+    const int64_t head_dim = args.params.head_dim, group = args.params.n_head / args.cache.n_head_kv;
+    for (int64_t h = 0; h < args.params.n_head; ++h) {
+      for (int64_t d = 0; d < head_dim; ++d) {
+        const float v = args.in[1].row(0)[h / group * head_dim + d];
+        const float stored = args.cache.format == Format::f16 ? f16_to_f32(f32_to_f16(v)) : v;
+        expect(stored, args.in[0].row(0)[h * head_dim + d], h * head_dim + d);
+      }
+    }
+  }
+};
+
+}  // namespace
+
+std::vector<CheckCase> check_token0(const Engine& engine, ThreadPool& pool, Plan plan,
+                                    std::span<const int32_t> tokens) {
+  unfuse_attention(plan, engine.options().isa, [](int) { return true; });
+  CheckCase softmax{fmt::format("{} softmax", name(plan.phase))};
+  CheckCase pv{fmt::format("{} pv", name(plan.phase))};
+  bool softmax_seen = false;
+  const auto look = [&plan](size_t index, std::shared_ptr<Action> action, BufferId second) {
+    Op op;
+    const Op& producer = plan.ops[index];
+    op.layer = producer.layer;
+    op.action = std::move(action);
+    op.in = {producer.out, second};
+    op.uses_cache = true;
+    op.params = producer.params;
+    insert_after(plan, index, std::move(op));
+  };
+  for (int layer = 0; layer < engine.model().config.n_layer; ++layer) {
+    if (const int i = plan.find(Stage::softmax, layer); i >= 0) {
+      softmax_seen = true;
+      look(static_cast<size_t>(i), std::make_shared<SoftmaxOfToken0>(layer, "softmax", softmax.deviation),
+           kNoBuffer);
+    }
+    const int v = plan.find(Stage::v, layer), i = plan.find(Stage::pv, layer);
+    if (v < 0 || i < 0) fail_machine("the plan has no v or pv of layer {}", layer);
+    look(static_cast<size_t>(i), std::make_shared<AttentionOfToken0>(layer, "pv", pv.deviation),
+         plan.ops[static_cast<size_t>(v)].out);
+  }
+  Runner(engine, pool, std::ssize(tokens)).forward(plan, tokens);
+  for (CheckCase* one : {&softmax, &pv}) {
+    if (!one->deviation) continue;
+    one->deviation->phase = name(plan.phase);
+    one->deviation->length = std::ssize(tokens);
+  }
+  return softmax_seen ? std::vector{softmax, pv} : std::vector{pv};
+}
+
+}  // namespace greta::isolate
