@@ -7,7 +7,7 @@
 #include <set>
 
 #include "base/error.h"
-#include "isolate/misread_weights.h"
+#include "isolate/stage_problem.h"
 #include "numerics/dequant.h"
 
 namespace greta::isolate {
