@@ -1,5 +1,6 @@
 #include "isolate/fault.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <cmath>
@@ -10,6 +11,7 @@
 #include "engine/tiny_model.h"
 #include "engine/transform.h"
 #include "isolate/experiment.h"
+#include "model/model_files.h"
 
 namespace greta::isolate {
 namespace {
@@ -121,36 +123,41 @@ class Observe final : public Action {
   uint32_t& launches_;
 };
 
+constexpr int64_t kTokens = 21;
+constexpr int kLayers = 2;  // a deeper model is cut off after these
+
 /// Every stage of a prefill of 21 tokens and of the decode of one more, in the order in which they ran.
-class FaultRun : public testing::Test {
- protected:
-  static constexpr int64_t kTokens = 21;
+class Runner {
+ public:
+  Runner(Engine& engine, RouteTable routes = {}) : engine_(engine), routes_(std::move(routes)) {}
 
   std::vector<Observed> observe(const std::vector<std::string>& options, int64_t block = kTokens) {
     std::vector<FaultSpec> specs;
-    for (const std::string& option : options) specs.push_back(parse_fault(option, 2));
+    for (const std::string& option : options) specs.push_back(parse_fault(option, kLayers));
     std::vector<Observed> all;
     Plan prefill = plan(Phase::prefill, block, specs, all), decode = plan(Phase::decode, 1, specs, all);
     const std::vector<int32_t> tokens = test::random_tokens(kTokens + 1);
-    Session session(tiny_.engine, kTokens + 1);
+    Session session(engine_, kTokens + 1);
     session.prefill(prefill, prefill, std::span(tokens).first(kTokens));
     session.forward(decode, std::span(tokens).last(1));
     EXPECT_EQ(launches_, 1u) << "a twin is one launch, like its kernel";
     return all;
   }
 
+ private:
   Plan plan(Phase phase, int64_t rows, const std::vector<FaultSpec>& specs, std::vector<Observed>& all) {
-    Plan plan = tiny_.engine.plan(phase, rows, routes_);
-    apply_faults(plan, tiny_.engine, specs);
+    Plan plan = engine_.plan(phase, rows, routes_);
+    std::erase_if(plan.ops, [](const Op& op) { return op.layer >= kLayers; });
+    apply_faults(plan, engine_, specs);
     unfuse_attention(plan, best_isa(), [](int) { return true; });
     for (size_t i = 0; i < plan.ops.size(); ++i) {
       const Op op = plan.ops[i];
       if (!op.stage || op.launch_of != op.id) continue;
-      const std::string at =
-          std::string(name(phase)) + " L" + std::to_string(op.layer) + "." + std::string(name(*op.stage));
       Op look;
       look.layer = op.layer;
-      look.action = std::make_shared<Observe>(all, at, op.stage == Stage::kv_write, launches_);
+      look.action =
+          std::make_shared<Observe>(all, fmt::format("{} L{}.{}", name(phase), op.layer, name(*op.stage)),
+                                    op.stage == Stage::kv_write, launches_);
       look.in = {op.out, kNoBuffer};
       look.uses_cache = op.uses_cache;
       look.launch_of = op.id;
@@ -159,9 +166,18 @@ class FaultRun : public testing::Test {
     return plan;
   }
 
-  test::TinyEngine tiny_{TensorType::q4_1, {2, best_isa(), Format::f32}};
+  Engine& engine_;
   RouteTable routes_;
   uint32_t launches_ = 0;
+};
+
+class FaultRun : public testing::Test {
+ protected:
+  std::vector<Observed> observe(const std::vector<std::string>& options, int64_t block = kTokens) {
+    return Runner(tiny_.engine).observe(options, block);
+  }
+
+  test::TinyEngine tiny_{TensorType::q4_1, {2, best_isa(), Format::f32}};
 };
 
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
@@ -203,21 +219,17 @@ std::string place_of(const Fault& fault) {
   return fault.stage == Stage::x_in ? ":0" : ":1";
 }
 
-class EveryFault : public FaultRun, public testing::WithParamInterface<Route> {
- protected:
-  EveryFault() { routes_.add(parse_route_rule("all=" + std::string(name(GetParam())))); }
-};
-
-// The tolerance: f32 rounding of these sums is below 1e-6 of the largest element (K <= 96, 2^-24 an
-// addition); the weakest fault must be ten times above.
-TEST_P(EveryFault, ChangesItsStageAndNothingBefore) {
-  const std::vector<Observed> clean = observe({});
+/// Injects each fault into each phase: the first stage that differs must be the fault's, and by far more than
+/// rounding: f32 rounding of these sums is below 1e-6 of the largest element (K <= 1536, 2^-24 an addition,
+/// errors of random sign); the weakest fault must be ten times above.
+void check_every_fault(Runner runner) {
+  const std::vector<Observed> clean = runner.observe({});
   for (const Fault& fault : faults()) {
     if (!fault.make) continue;
     for (const Phase phase : {Phase::prefill, Phase::decode}) {
       const std::string option = fault.name + "@" + std::string(name(phase)) + place_of(fault);
       SCOPED_TRACE(option);
-      const std::vector<Observed> faulty = observe({option});
+      const std::vector<Observed> faulty = runner.observe({option});
       const size_t first = first_difference(clean, faulty);
       if (!shows(fault, phase)) {
         EXPECT_TRUE(first == clean.size() || !in_prefill(clean[first])) << clean[first].at;
@@ -225,11 +237,30 @@ TEST_P(EveryFault, ChangesItsStageAndNothingBefore) {
       }
       ASSERT_LT(first, clean.size()) << "nothing differs";
       const int layer = is_outside_layers(fault.stage) ? kNoLayer : fault.stage == Stage::x_in ? 0 : 1;
-      EXPECT_EQ(clean[first].at, std::string(name(phase)) + " L" + std::to_string(layer) + "." +
-                                     std::string(name(fault.stage)));
+      EXPECT_EQ(clean[first].at, fmt::format("{} L{}.{}", name(phase), layer, name(fault.stage)));
       EXPECT_GT(distance(clean[first].values, faulty[first].values), 1e-5);
     }
   }
+}
+
+class EveryFault : public testing::TestWithParam<Route> {
+ protected:
+  static RouteTable routes() {
+    RouteTable routes;
+    routes.add(parse_route_rule("all=" + std::string(name(GetParam()))));
+    return routes;
+  }
+};
+
+TEST_P(EveryFault, ChangesItsStageAndNothingBefore) {
+  test::TinyEngine tiny(TensorType::q4_1, {2, best_isa(), Format::f32});
+  check_every_fault(Runner(tiny.engine, routes()));
+}
+
+TEST_P(EveryFault, ChangesItsStageOfSmolLM2) {
+  GRETA_SKIP_WITHOUT("smollm2");
+  Engine engine(open_model(test::model_path("smollm2")), {2, best_isa(), Format::f32});
+  check_every_fault(Runner(engine, routes()));
 }
 
 INSTANTIATE_TEST_SUITE_P(Routes, EveryFault, testing::Values(Route::vector, Route::matrix),
