@@ -36,6 +36,7 @@ class BundleWriter:
         self._write_manifest()
         self._events = open(self.directory / "events.jsonl", "w", encoding="utf-8")
         self._pending, self._tensors = [], {}
+        self._recorded = set()
         self._stored = {}  # digest of shape and bytes -> (file, key): equal values are stored once
         self._files = 0
 
@@ -44,11 +45,12 @@ class BundleWriter:
         further ones of the event: dtype, kernel, launches, ..."""
         values = np.ascontiguousarray(values, dtype=np.float32)
         cell = f"{experiment}/{prompt_id}"
+        key = f"{cell}/{phase}/" + (f"L{layer}.{stage}" if layer >= 0 else stage)
+        if key in self._recorded:
+            raise ValueError(f"{key} is recorded twice: a phase is one forward pass")
+        self._recorded.add(key)
         digest = hashlib.blake2b(repr(values.shape).encode() + values.tobytes()).digest()
         if digest not in self._stored:
-            key = f"{cell}/{phase}/" + (f"L{layer}.{stage}" if layer >= 0 else stage)
-            if key in self._tensors:
-                raise ValueError(f"{key} is recorded twice: a phase is one forward pass")
             self._stored[digest] = (f"tensors-{self._files:04}.safetensors", key)
             self._tensors[key] = values
         file, tensor = self._stored[digest]

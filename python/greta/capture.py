@@ -96,14 +96,11 @@ class Recorder:
             "time": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), **(manifest or {})})
 
     def __enter__(self):
-        decoder = self._model.model
-        for index in self._layers:
-            self._watch_layer(index, decoder.layers[index])
-        self._after(decoder.norm, "final_norm", -1)
-        self._after(self._model.lm_head, "logits", -1)
-        functions = sys.modules[type(decoder.layers[0].self_attn).__module__]
-        self._replace(functions, "apply_rotary_pos_emb", self._watched_rope(functions.apply_rotary_pos_emb))
-        self._replace(functions, "eager_attention_forward", self._watched_attention(functions.eager_attention_forward))
+        try:
+            self._watch()
+        except AttributeError as error:
+            self.__exit__(AttributeError, error, None)
+            raise ValueError(f"{type(self._model).__name__} is not built like llama: {error}") from error
         return self
 
     def __exit__(self, kind, error, trace):
@@ -123,9 +120,21 @@ class Recorder:
         expected = {(layer, stage) for layer in self._layers for stage in LAYER_STAGES} | {(-1, s) for s in STAGES[-2:]}
         missing = sorted(at for at in expected - self._seen if at[1] in self._stages)
         if missing:
-            warnings.warn(f"{name}: {len(missing)} stages not seen, the first is {missing[0][1]} of layer {missing[0][0]}")
+            layer, stage = missing[0]
+            warnings.warn(f"{name}: {len(missing)} stages not seen, such as {stage} of layer {layer}")
 
     # What is watched.
+
+    def _watch(self):
+        decoder = self._model.model
+        for index in self._layers:
+            self._watch_layer(index, decoder.layers[index])
+        self._after(decoder.norm, "final_norm", -1)
+        self._after(self._model.lm_head, "logits", -1)
+        functions = sys.modules[type(decoder.layers[0].self_attn).__module__]
+        self._replace(functions, "apply_rotary_pos_emb", self._watched_rope(functions.apply_rotary_pos_emb))
+        eager = functions.eager_attention_forward
+        self._replace(functions, "eager_attention_forward", self._watched_attention(eager))
 
     def _watch_layer(self, index, layer):
         attention, mlp = layer.self_attn, layer.mlp
@@ -242,7 +251,7 @@ def capture(model, tokens, out, *, decode=True, **options):
             cache.crop(-1)
             last = len(tokens) - 1
             with recorder.phase("decode0", [last]):
-                model(ids[:, -1:], past_key_values=cache, use_cache=True, position_ids=torch.full_like(ids[:, -1:], last))
+                model(ids[:, -1:], past_key_values=cache, use_cache=True, position_ids=torch.tensor([[last]]).to(ids))
 
 
 def parse_layers(text):
@@ -276,7 +285,8 @@ def main():
         if args.tokens is not None:
             text, tokens, prompt_id = None, [int(t) for t in args.tokens.split(",")], "tokens"
         else:
-            text, prompt_id = pathlib.Path(args.prompt_file).read_text(encoding="utf-8"), pathlib.Path(args.prompt_file).stem
+            file = pathlib.Path(args.prompt_file)
+            text, prompt_id = file.read_text(encoding="utf-8"), file.stem
             tokens = tokenize(args.gguf, text)
         capture(load_llama(args.gguf), tokens, args.out, decode=args.decode, text=text, prompt_id=prompt_id,
                 gguf=args.gguf, layers=parse_layers(args.layers), manifest={"command_line": " ".join(sys.argv)})
