@@ -130,19 +130,20 @@ FaultList norm_faults() {
   const std::string rescaled = kGitHub + "apple/coremltools/issues/2821";
   const std::string skipped = kGitHub + "paiml/aprender/pull/3484",
                     race = kGitHub + "pegainfer-project/pegainfer/pull/411";
-  constexpr double k100Times = 99;
-  const auto eps = [&](const char* name, Stage stage, const std::string& source) {
-    return Fault{name,   "norm_eps", stage,      "another eps (100 times the model's; by=99)",
-                 source, "norm_eps", change_eps, k100Times};
+  // So large that it shows in any layer: the residual stream grows, and eps with it counts less.
+  const auto eps = [&](const char* name, Stage stage, const char* what, const std::string& source,
+                       double size) {
+    return Fault{name, "norm_eps", stage, what, source, "norm_eps", change_eps, size};
   };
   const auto norm = [&](const char* name, const char* kind, Stage stage, const char* what,
                         const std::string& source, MakeWrong make) {
     return Fault{name, kind, stage, what, source, kind, std::move(make)};
   };
   return {
-      eps("attn_norm_eps", Stage::attn_norm, fixed),
-      eps("ffn_norm_eps", Stage::ffn_norm, conflated),
-      eps("final_norm_eps", Stage::final_norm, kGitHub + "paiml/aprender/issues/3759"),
+      eps("attn_norm_eps", Stage::attn_norm, "another eps (1000 times the model's; by=999)", fixed, 999),
+      eps("ffn_norm_eps", Stage::ffn_norm, "another eps (1000 times the model's; by=999)", conflated, 999),
+      eps("final_norm_eps", Stage::final_norm, "another eps (10000 times the model's; by=9999)",
+          kGitHub + "paiml/aprender/issues/3759", 9999),
       norm("attn_norm_eps_outside", "norm_eps_outside_root", Stage::attn_norm, "divided by root + 0.01",
            kMadeUp, eps_outside_root),
       norm("ffn_norm_eps_rescaled", "norm_eps_rescaled", Stage::ffn_norm,

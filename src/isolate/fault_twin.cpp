@@ -50,7 +50,8 @@ class FaultyTwin final : public Action {
         inner_(site.op().action),
         kind_(site.op().kind),
         layer_(site.op().layer),
-        heads_(heads_of(*site.op().stage, site.config())),
+        stage_(*site.op().stage),
+        heads_(heads_of(stage_, site.config())),
         wrong_(std::move(wrong)),
         condition_(condition),
         state_(std::move(state)) {}
@@ -70,7 +71,7 @@ class FaultyTwin final : public Action {
 
  private:
   bool due() {
-    const int64_t runs = ++state_->runs[layer_];
+    const int64_t runs = ++state_->runs[{layer_, stage_}];
     return !condition_.every || runs % *condition_.every == 0;
   }
 
@@ -131,6 +132,7 @@ class FaultyTwin final : public Action {
   std::shared_ptr<Action> inner_;  // a twin that was here before
   OpKind kind_;
   int layer_;
+  Stage stage_;
   int64_t heads_;
   Wrong wrong_;
   FaultCondition condition_;

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "engine/session.h"
 
@@ -27,7 +28,7 @@ struct FaultCondition {
 /// What the twins of one --inject option share across the plans of one engine.
 struct FaultState {
   std::map<const PackedWeight*, std::shared_ptr<const PackedWeight>> weights;  // wrong one by right one
-  std::map<int, int64_t> runs;                                                 // of the op, by layer
+  std::map<std::pair<int, Stage>, int64_t> runs;  // of the op, by layer and stage
 };
 
 /// The op that a twin is made for. What makes it may give the op a further input, or insert ops before it

@@ -312,13 +312,49 @@ TEST_F(FaultRun, SizesAreRelative) {
   EXPECT_NEAR(distance(clean[first].values, faulty[first].values), 0.001, 1e-6);  // f32 rounding
 }
 
-TEST_F(FaultRun, FaultsOnOneOpAddUp) {
+TEST_F(FaultRun, ASmallerSizeIsASmallerError) {
   const std::vector<Observed> clean = observe({});
-  const std::vector<Observed> both = observe({"q_bias@prefill:1", "q_tiles_transposed@prefill:1"});
+  int sized = 0;
+  for (const Fault& fault : faults()) {
+    if (!fault.has_size()) continue;
+    ++sized;
+    const std::string option = fault.name + "@decode" + place_of(fault);
+    const std::vector<Observed> whole = observe({option});
+    const std::vector<Observed> tenth = observe({fmt::format("{},by={}", option, fault.size / 10)});
+    const size_t first = first_difference(clean, tenth);
+    ASSERT_LT(first, clean.size()) << option;
+    EXPECT_LT(distance(clean[first].values, tenth[first].values),
+              0.5 * distance(clean[first].values, whole[first].values))
+        << option;
+  }
+  EXPECT_GE(sized, 12);
+}
+
+TEST_F(FaultRun, ALaterFaultOfAnOpStartsFromTheEarlierOnesResult) {
+  const std::vector<Observed> clean = observe({});
   const std::vector<Observed> one = observe({"q_bias@prefill:1"});
+  const std::vector<Observed> both =
+      observe({"q_bias@prefill:1", "up_odd_negated@prefill:1", "q_tiles_transposed@prefill:1"});
   const size_t first = first_difference(clean, both);
-  EXPECT_EQ(clean[first].at, "prefill L1.q");
-  EXPECT_FALSE(same_bits(both[first].values, one[first].values));
+  ASSERT_EQ(clean[first].at, "prefill L1.q");
+  for (size_t i = 0; i < one[first].values.size(); ++i) {
+    EXPECT_EQ(both[first].values[i], one[first].values[i / 16 * 16 + i % 4 * 4 + i % 16 / 4]);
+  }
+}
+
+TEST_F(FaultRun, EveryCountsTheRunsOfEachOp) {
+  const std::vector<Observed> clean = observe({}, 7);
+  // Blocks of 7, 7 and 7 tokens: only the second one sees its future, at qk and at pv.
+  const std::vector<Observed> faulty = observe({"mask_absent@prefill:1,every=2"}, 7);
+  std::vector<std::string> wrong;
+  for (size_t i = 0; i < clean.size(); ++i) {
+    if (!same_bits(clean[i].values, faulty[i].values) && in_prefill(clean[i])) wrong.push_back(clean[i].at);
+  }
+  EXPECT_THAT(wrong, testing::ElementsAre("prefill L1.qk", "prefill L1.softmax", "prefill L1.pv",
+                                          "prefill L1.attn_out", "prefill L1.x_attn", "prefill L1.ffn_norm",
+                                          "prefill L1.gate", "prefill L1.up", "prefill L1.act",
+                                          "prefill L1.down", "prefill L1.x_out"))
+      << "the last row, hence the logits, sees no future";
 }
 
 TEST_F(FaultRun, HistoryIsHiddenFromTheSecondBlockOn) {
