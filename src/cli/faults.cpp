@@ -9,6 +9,15 @@
 namespace greta::cli {
 namespace {
 
+const char* needs(isolate::Needs needs) {
+  switch (needs) {
+    case isolate::Needs::nothing: return "";
+    case isolate::Needs::several_rows: return "S>1";
+    case isolate::Needs::history: return "history";
+  }
+  return "";
+}
+
 void print_json() {
   nlohmann::json list = nlohmann::json::array();
   for (const isolate::Fault& fault : isolate::faults()) {
@@ -19,7 +28,8 @@ void print_json() {
                     {"source", fault.source},
                     {"hypothesis", fault.hypothesis},
                     {"has_size", fault.has_size()},
-                    {"size", fault.size}});
+                    {"size", fault.size},
+                    {"needs", needs(fault.needs)}});
   }
   fmt::print("{}\n", list.dump(2));
 }
@@ -39,7 +49,8 @@ void add_faults(CLI::App& program, Context&) {
   CLI::App* command = program.add_subcommand("faults", "the bugs that isolate --inject can put in");
   add_json_option(*command, *options);
   command->footer(
-      "FAULT[@prefill|@decode][:LAYER][,COND...]; COND: S>n, S=n, pos>=n, head>=n, K>n, every=n, by=X\n"
+      "FAULT[@prefill|@decode][:LAYER][,COND...]\n"
+      "COND: S>n, S=n, pos>=n, head>=n, K>n, every=n, by=X\n"
       "Example: greta isolate -m model.gguf --inject 'wq_column_major@prefill,S>1'");
   command->callback([options] {
     if (options->json) {

@@ -13,6 +13,13 @@
 
 namespace greta::isolate {
 
+/// What a run must have for a fault to change anything.
+enum class Needs {
+  nothing,
+  several_rows,  // blocks of S > 1
+  history,       // positions in the cache from before the block
+};
+
 /// An entry of the table that `greta faults` lists.
 struct Fault {
   std::string name;
@@ -27,6 +34,7 @@ struct Fault {
   // A mistake that spans two ops, as mask_absent does in a fused kernel.
   std::optional<Stage> also_stage = {};
   MakeWrong also = {};
+  Needs needs = Needs::nothing;
 
   bool has_size() const { return size != 0; }
 };

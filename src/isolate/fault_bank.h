@@ -22,6 +22,11 @@ FaultList score_faults();        // qk: heads, slots, masks
 FaultList attention_faults();    // softmax and pv
 FaultList unexplained_faults();  // no hypothesis has a name for these
 
+inline Fault needing(Needs needs, Fault fault) {
+  fault.needs = needs;
+  return fault;
+}
+
 /// Where the real bugs are described. Made up: no public report of just this mistake is in the catalogue.
 inline constexpr const char* kMadeUp = "made up: no public report in the catalogue";
 inline const std::string kGitHub = "https://github.com/";

@@ -109,7 +109,8 @@ FaultSpec parse_fault(const std::string& text, int64_t n_layer) {
   }
   spec.fault = find_fault(rest);
   if (spec.fault == nullptr)
-    fail_input("--inject {}: unknown fault \"{}\"; greta faults lists them", text, rest);
+    fail_input("--inject {}: unknown fault \"{}\"; greta faults lists them: {}, ...", text, rest,
+               faults().front().name);
   check(spec);
   return spec;
 }

@@ -118,7 +118,7 @@ FaultList score_faults() {
   const auto both = [](Fault fault) {
     fault.also_stage = Stage::pv;
     fault.also = mix_future;
-    return fault;
+    return needing(Needs::several_rows, std::move(fault));
   };
   return {
       qk("qk_head_mod", "head_map", "query head h reads kv head h mod n_kv", heads, "head_map",
@@ -139,8 +139,9 @@ FaultList score_faults() {
          scored({.visible = own_hidden})),
       both(qk("mask_next_visible", "mask_offset", "a row sees the next position (S > 1)", tril, "mask_offset",
               scored({.visible = next_visible}))),
-      qk("history_hidden", "history_hidden", "only positions of the same block are visible", tril,
-         "history_hidden", scored({.visible = block_only})),
+      needing(Needs::history,
+              qk("history_hidden", "history_hidden", "only positions of the same block are visible", tril,
+                 "history_hidden", scored({.visible = block_only}))),
       qk("window_8", "window", "positions more than 7 back are hidden", window, "window",
          scored({.visible = window_of_8})),
       qk("softmax_scale", "softmax_scale", "another scale (1.5 times 1 / sqrt(d); by=0.5)", scale,

@@ -206,12 +206,9 @@ size_t first_difference(const std::vector<Observed>& clean, const std::vector<Ob
 
 bool in_prefill(const Observed& observed) { return observed.at.starts_with("prefill"); }
 
-/// Where a fault in this phase can't show: it needs several rows, or several blocks.
+/// Whether this prefill of one block, this decode of one token have what the fault needs.
 bool shows(const Fault& fault, Phase phase) {
-  const std::set<std::string> several_rows{"q_wrong_row", "down_wrong_row", "kv_row_duplicated",
-                                           "mask_absent", "mask_next_visible"};
-  if (several_rows.contains(fault.name)) return phase == Phase::prefill;
-  return fault.name != "history_hidden" || phase == Phase::decode;
+  return fault.needs == Needs::nothing || (fault.needs == Needs::several_rows) == (phase == Phase::prefill);
 }
 
 std::string place_of(const Fault& fault) {
