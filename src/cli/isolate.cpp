@@ -7,8 +7,11 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/interrupt.h"
 #include "cli/matrix_options.h"
+#include "cli/progress.h"
 #include "cli/weight_verify.h"
+#include "isolate/confirm.h"
 #include "isolate/judge.h"
 #include "report/report.h"
 
@@ -18,6 +21,7 @@ namespace {
 struct Options {
   MatrixOptions matrix;
   std::string experiments = "E0,E1,E2,E3,E4";
+  bool no_interventions = false;
 };
 
 std::string default_directory() {
@@ -41,6 +45,16 @@ void describe_run(isolate::Verdict& verdict, const trace::Bundle& bundle, const 
   verdict.directory = options.matrix.out;
 }
 
+void confirm(const MatrixRun& matrix, isolate::Verdict& verdict) {
+  Progress progress;
+  int done = 0;
+  isolate::confirm(*matrix.engine, matrix.request, verdict, [&](const std::string& label) {
+    throw_if_interrupted("interrupted while confirming; the bundle in " + matrix.directory + " is complete");
+    progress.show(done, done + 1, label);
+    ++done;
+  });
+}
+
 void run(Options& options, Context& context) {
   const auto start = std::chrono::steady_clock::now();
   if (context.environment.qkv_force_route || context.environment.qkv_force_gemm) {
@@ -55,6 +69,7 @@ void run(Options& options, Context& context) {
       record_matrix(options.matrix, context, isolate::parse_experiments(options.experiments), routes);
   const trace::Bundle& bundle = matrix.recording->bundle();
   isolate::Verdict verdict = isolate::judge(bundle, matrix.engine->model(), matrix.engine->options().threads);
+  if (verdict.aligned && !options.no_interventions) confirm(matrix, verdict);
   describe_run(verdict, bundle, options);
   verdict.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 
@@ -85,6 +100,8 @@ void add_isolate(CLI::App& program, Context& context) {
       ->delimiter(',')
       ->capture_default_str()
       ->type_name("LIST");
+  command->add_flag("--no-interventions", options->no_interventions,
+                    "do not prove findings by putting the oracle's output in their place");
   command->add_option("--out", options->matrix.out, "directory to create; default: greta-isolate-<time>")
       ->type_name("DIR");
   command->footer("Example: greta isolate -m model.gguf --layers 0-3 --out result");

@@ -109,11 +109,11 @@ void run_power(const Options& options, Context& context) {
       if (!is_outside_layers(fault.stage)) text += fmt::format(":{}", layer);
       try {
         const isolate::Detection d = power.single(isolate::parse_fault(text, layers));
-        fmt::print("{:<44} {:<22} {:<22} {} {} {} others {} expl {:.5f} r {:.3g} {:.2f}s\n", d.fault,
+        fmt::print("{:<44} {:<22} {:<22} {} {} {} others {} expl {:.5f} r {:.3g} {:.2f}s {}\n", d.fault,
                    d.expected, d.named, !d.acts ? "INACTIVE" : (d.right_place ? "place" : "NOPLACE"),
                    d.right_phase ? "phase" : "NOPHASE",
                    d.right_name ? "ok" : (d.wrong_name ? "WRONG" : "miss"), d.others, d.explained_residual,
-                   d.noise_ratio, d.seconds);
+                   d.noise_ratio, d.seconds, d.title);
       } catch (const Error& error) {
         fmt::print("{:<44} ERROR {}\n", text, error.what());
       }

@@ -94,4 +94,14 @@ std::vector<float> read_cache(const KvView& cache, int64_t n_pos) {
   return rows;
 }
 
+void write_cache_row(const KvView& cache, int64_t position, std::span<const float> row) {
+  const int64_t kv_dim = cache.n_head_kv * cache.head_dim;
+  for (int64_t i = 0; i < kv_dim; ++i) {
+    const int64_t head = i / cache.head_dim, dim = i % cache.head_dim;
+    store(cache.keys, cache.format, key_index(cache, position, head, dim), row[static_cast<size_t>(i)]);
+    store(cache.values, cache.format, value_index(cache, position, head, dim),
+          row[static_cast<size_t>(kv_dim + i)]);
+  }
+}
+
 }  // namespace greta

@@ -1,6 +1,7 @@
 #pragma once
 // Keys and values of all layers. Slots that hold no position are NaN: whatever reads them shows.
 
+#include <span>
 #include <vector>
 
 #include "base/aligned.h"
@@ -37,5 +38,9 @@ class KvCache {
 /// Positions [0, n_pos) of a layer's cache as f32 rows [n_pos, 2 * n_head_kv * head_dim]: a position's key,
 /// then its value.
 std::vector<float> read_cache(const KvView& cache, int64_t n_pos);
+
+/// The other way: `row` [2 * n_head_kv * head_dim] becomes a position's key and value, rounded to the cache's
+/// format.
+void write_cache_row(const KvView& cache, int64_t position, std::span<const float> row);
 
 }  // namespace greta

@@ -6,8 +6,7 @@
 #include <tuple>
 
 #include "isolate/judge.h"
-#include "trace/manifest.h"
-#include "trace/recording.h"
+#include "isolate/record.h"
 
 namespace greta::isolate {
 namespace {
@@ -49,16 +48,9 @@ PowerTest::Outcome PowerTest::run(const std::vector<FaultSpec>& specs, const Rou
   for (int layer = 0; layer < engine_.model().config.n_layer; ++layer) request.layers.push_back(layer);
   request.routes = routes;
   request.faults = specs;
-  trace::ManifestInfo info;
-  for (const MatrixPrompt& prompt : prompts) info.prompts.push_back({prompt.id, prompt.text, prompt.tokens});
-  for (const Experiment& experiment : request.experiments) info.experiments.push_back(to_json(experiment));
-  trace::Recording recording(trace::make_manifest(engine_, info), nullptr, trace::Keep::none, 0);
-  Matrix(engine_, request)
-      .run({.event = [&](trace::Event event,
-                         std::span<const float> values) { recording.write(std::move(event), values); },
-            .end_run = [] {},
-            .step = [](int, int, const std::string&) {}});
-  Outcome outcome{recording.bundle(), judge(recording.bundle(), engine_.model(), threads_), 0};
+  trace::Bundle bundle = record_matrix(engine_, request);
+  Verdict verdict = judge(bundle, engine_.model(), threads_);
+  Outcome outcome{std::move(bundle), std::move(verdict), 0};
   outcome.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return outcome;
 }
@@ -79,6 +71,7 @@ Detection PowerTest::compare(const FaultSpec& spec, const Outcome& outcome) cons
     result.first = &finding == &outcome.verdict.findings.front();
     result.right_phase = phase_of(spec) == "both" || finding.phase == phase_of(spec);
     result.named = finding.hypothesis;
+    result.title = finding.title_en + " [" + finding.runner_up + "]";
     result.explained_residual = finding.explained_residual;
     result.noise_ratio = finding.noise_ratio;
     const bool no_name = finding.hypothesis == "unexplained" || finding.hypothesis == "ambiguous";

@@ -29,6 +29,7 @@ struct Detection {
   int others = 0;            // findings elsewhere: false alarms
   double explained_residual = 0, noise_ratio = 0;
   double seconds = 0;
+  std::string title;
 };
 
 /// A run of several faults at once: one Detection for each.

@@ -45,17 +45,24 @@ std::optional<Observation> observe(const PhaseRecord& phase, Stage stage, int la
   return seen;
 }
 
-/// A few of the wrong rows, from the first to the last.
+/// A few of the wrong rows, from the first to the last, and of those that are right.
 std::vector<int64_t> telling_rows(const Observation& seen) {
-  std::vector<int64_t> wrong;
+  std::vector<int64_t> wrong, right;
   for (int64_t row = 0; row < seen.rows; ++row) {
     bool any = false;
     for (int64_t head = 0; head < seen.heads; ++head) any |= seen.is_affected(row, head);
-    if (any) wrong.push_back(seen.problem->positions[static_cast<size_t>(row)]);
+    (any ? wrong : right).push_back(seen.problem->positions[static_cast<size_t>(row)]);
   }
-  if (wrong.size() <= kRowsOfEach) return wrong;
-  std::vector<int64_t> some;
-  for (size_t i = 0; i < kRowsOfEach; ++i) some.push_back(wrong[i * (wrong.size() - 1) / (kRowsOfEach - 1)]);
+  if (wrong.empty()) return wrong;
+  std::vector<int64_t> some = wrong;
+  if (wrong.size() > kRowsOfEach) {
+    some.clear();
+    for (size_t i = 0; i < kRowsOfEach; ++i)
+      some.push_back(wrong[i * (wrong.size() - 1) / (kRowsOfEach - 1)]);
+  }
+  if (!right.empty()) some.push_back(right.front());
+  if (right.size() > 1) some.push_back(right.back());
+  std::sort(some.begin(), some.end());
   return some;
 }
 

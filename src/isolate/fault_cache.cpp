@@ -199,7 +199,7 @@ FaultList cache_faults() {
             race, "kv_history_overwritten", clobber_first),
       needing(Needs::several_rows, cache("kv_row_duplicated", "kv_row_duplicated",
                                          "all rows of a block get its first row's (S > 1)", batched,
-                                         "wrong_row", duplicate_first_row)),
+                                         "kv_duplicated", duplicate_first_row)),
       cache("kv_element", "kv_element", "one element of the last key is off (by half)", batched,
             "corrupted_elements", change_key, 0.5),
       cache("kv_bf16", "undeclared_rounding", "keys and values are rounded to bf16", mixed,

@@ -84,7 +84,7 @@ FaultList rope_faults() {
       rope("k_rope_next", "rope_position", Stage::k_rope, "at position + 1", merged, {.position_offset = 1}),
       rope("q_rope_previous", "rope_position", Stage::q_rope, "at position - 1", merged,
            {.position_offset = -1}),
-      rope("q_rope_zero", "rope_position", Stage::q_rope, "always at position 0", zero,
+      rope("q_rope_zero", "rope_omitted", Stage::q_rope, "always at position 0", zero,
            {.position_factor = 0}),
       rope("k_rope_constant", "rope_position", Stage::k_rope, "always at position 3", zero,
            {.position_factor = 0, .position_offset = 3}),

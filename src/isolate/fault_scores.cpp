@@ -123,10 +123,10 @@ FaultList score_faults() {
   return {
       qk("qk_head_mod", "head_map", "query head h reads kv head h mod n_kv", heads, "head_map",
          scored({.reads = {.kv_head = head_by_modulo}, .anew = true})),
-      qk("qk_slot_next", "attention_slot", "the key of position p + 1 (the last: its own)", slot, "kv_slot",
-         scored({.reads = {.slot = next_slot}, .anew = true})),
+      qk("qk_slot_next", "attention_slot", "the key of position p + 1 (the last: its own)", slot,
+         "attention_slot", scored({.reads = {.slot = next_slot}, .anew = true})),
       qk("qk_slot_previous", "attention_slot", "the key of position p - 1 (the first: its own)", slot,
-         "kv_slot", scored({.reads = {.slot = previous_slot}, .anew = true})),
+         "attention_slot", scored({.reads = {.slot = previous_slot}, .anew = true})),
       qk("qk_wrong_layer", "wrong_layer_cache", "reads the layer before's keys (not in layer 0)", slice,
          "wrong_layer_cache", score_other_layer),
       qk("kv_length_short", "kv_length", "the last position of the cache is left out", page, "kv_length",

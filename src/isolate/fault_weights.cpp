@@ -165,10 +165,10 @@ FaultList weight_faults() {
       swapped("w_gate_is_w_up", Stage::gate, "W_up is taken for W_gate", Stage::up),
       swapped("attn_norm_is_ffn_norm", Stage::attn_norm,
               "the FFN norm's weight is taken for the attention norm's", Stage::ffn_norm),
-      {"wv_element", "weight_element", Stage::v, "one element of Wv is off", kMadeUp, "",
+      {"wv_element", "weight_element", Stage::v, "one element of Wv is off", kMadeUp, "weight_element",
        edited(change_element), 1.0},
-      {"w_down_element", "weight_element", Stage::down, "one element of W_down is off", kMadeUp, "",
-       edited(change_element), 1.0},
+      {"w_down_element", "weight_element", Stage::down, "one element of W_down is off", kMadeUp,
+       "weight_element", edited(change_element), 1.0},
   };
 }
 

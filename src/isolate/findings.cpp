@@ -35,8 +35,8 @@ bool is_named(const Finding& finding) {
 /// One place: a stage of a layer, with all that convicts it.
 class Place {
  public:
-  Place(int layer, Stage stage, const Convictions& convictions)
-      : layer_(layer), stage_(stage), convictions_(convictions) {}
+  Place(int layer, Stage stage, const Convictions& convictions, bool causes)
+      : layer_(layer), stage_(stage), convictions_(convictions), causes_(causes) {}
 
   /// `likely`: hypotheses that explained this stage in other layers.
   std::vector<Finding> findings(const std::vector<std::string>& likely) const {
@@ -44,7 +44,7 @@ class Place {
     if (decode.empty()) return {finding("prefill", prefill, likely)};
     if (prefill.empty()) return {finding("decode", decode, likely)};
     Finding both = finding("both", convictions_, likely);
-    if (both.hypothesis != "unexplained") return {std::move(both)};
+    if (both.hypothesis != "unexplained" || !causes_) return {std::move(both)};
     Finding in_prefill = finding("prefill", prefill, likely), in_decode = finding("decode", decode, likely);
     if (!is_named(in_prefill) && !is_named(in_decode)) return {std::move(both)};
     return {std::move(in_prefill), std::move(in_decode)};
@@ -75,6 +75,8 @@ class Place {
       finding.noise_ratio = std::max(finding.noise_ratio, conviction->noise_ratio);
     }
     plain_title(finding);
+    finding.hypothesis = "unexplained";
+    if (!causes_) return finding;
     const Evidence evidence = gather_evidence(phases, stage_, layer_);
     finding.pattern_en = evidence.pattern_en;
     finding.pattern_es = evidence.pattern_es;
@@ -86,6 +88,7 @@ class Place {
   int layer_;
   Stage stage_;
   Convictions convictions_;
+  bool causes_;
 };
 
 /// The stage in all layers, one after the other: what explained it once is tried first in the next.
@@ -108,13 +111,13 @@ std::vector<Finding> findings_of_stage(const std::vector<Place>& places) {
 
 }  // namespace
 
-std::vector<Finding> find_causes(const std::vector<Conviction>& convictions, int threads) {
+std::vector<Finding> find_causes(const std::vector<Conviction>& convictions, int threads, bool causes) {
   std::map<std::pair<int, Stage>, Convictions> by_place;  // execution order
   for (const Conviction& conviction : convictions)
     by_place[{rank_of(conviction.layer), conviction.stage}].push_back(&conviction);
   std::map<Stage, std::vector<Place>> by_stage;
   for (const auto& [at, some] : by_place)
-    by_stage[at.second].emplace_back(some.front()->layer, at.second, some);
+    by_stage[at.second].emplace_back(some.front()->layer, at.second, some, causes);
 
   std::vector<const std::vector<Place>*> work;
   for (const auto& [stage, places] : by_stage) work.push_back(&places);

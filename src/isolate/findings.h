@@ -21,6 +21,7 @@ struct Conviction {
 
 /// One finding for each layer, stage and phase, in execution order. A stage that is wrong in both phases for
 /// the same reason is one finding, "both". `threads` share the work.
-std::vector<Finding> find_causes(const std::vector<Conviction>& convictions, int threads);
+/// Without `causes` nothing is tried: findings say where and in which phase.
+std::vector<Finding> find_causes(const std::vector<Conviction>& convictions, int threads, bool causes = true);
 
 }  // namespace greta::isolate

@@ -33,6 +33,7 @@ using Move = std::function<void(CacheRows& cache, const std::vector<double>& rig
 
 Candidate moved(Move move, std::string en, std::string es) {
   return {[move](const Observation&, StageProblem& problem) {
+            if (problem.positions.size() < 2) return false;  // where the row went, or came from, is not seen
             problem.how = [move](const StageProblem& p, const Values& values) {
               StageProblem plain = p;
               plain.how = nullptr;
@@ -60,36 +61,53 @@ Candidate other_rows(size_t operand, Stage from, std::string en, std::string es)
           std::move(en), std::move(es)};
 }
 
+/// Position p in slot p + by; what is never written holds `empty`.
+Candidate slots_shifted(int by, double empty) {
+  const auto move = [by, empty](CacheRows& cache, const std::vector<double>& right, size_t own) {
+    const size_t first = cache.count() - own;
+    for (size_t row = first; row < cache.count(); ++row) cache.fill(row, empty);
+    for (size_t row = first; row < cache.count(); ++row) {
+      if (by < 0 && row == 0) continue;
+      const size_t slot = by < 0 ? row - 1 : row + 1;
+      if (slot < cache.count()) cache.copy(right, row, slot);
+    }
+  };
+  return by > 0 ? moved(move, "rows are written one slot too late: position p goes to slot p + 1",
+                        "las filas se escriben un lugar después: la posición p va al lugar p + 1")
+                : moved(move, "rows are written one slot too early: position p goes to slot p - 1",
+                        "las filas se escriben un lugar antes: la posición p va al lugar p - 1");
+}
+
 std::vector<Candidate> kv_slot(const Suspect& s) {
   if (s.stage != Stage::kv_write) return {};
-  const auto shift = [](int by) {
-    return [by](CacheRows& cache, const std::vector<double>& right, size_t own) {
-      const size_t first = cache.count() - own;
-      for (size_t row = first; row < cache.count(); ++row) cache.fill(row, kNever);
-      for (size_t row = first; row < cache.count(); ++row) {
-        if (by < 0 && row == 0) continue;
-        const size_t slot = by < 0 ? row - 1 : row + 1;
-        if (slot < cache.count()) cache.copy(right, row, slot);
-      }
-    };
-  };
-  return {moved(shift(+1), "rows are written one slot too late: position p goes to slot p + 1",
-                "las filas se escriben un lugar después: la posición p va al lugar p + 1"),
-          moved(shift(-1), "rows are written one slot too early: position p goes to slot p - 1",
-                "las filas se escriben un lugar antes: la posición p va al lugar p - 1")};
+  std::vector<Candidate> candidates;
+  for (const int by : {1, -1}) {
+    for (const double empty : {kNever, 0.0}) candidates.push_back(slots_shifted(by, empty));
+  }
+  return candidates;
 }
 
 std::vector<Candidate> kv_not_written(const Suspect& s) {
   if (s.stage != Stage::kv_write) return {};
-  const auto leave = [](double value) {
-    return [value](CacheRows& cache, const std::vector<double>&, size_t own) {
-      for (size_t row = cache.count() - own; row < cache.count(); ++row) cache.fill(row, value);
-    };
+  const auto left = [](double value, const char* en, const char* es) {
+    return Candidate{[value](const Observation&, StageProblem& problem) {
+                       problem.how = [value](const StageProblem& p, const Values& values) {
+                         StageProblem plain = p;
+                         plain.how = nullptr;
+                         Expected expected = compute(plain, values);
+                         const size_t width = expected.value.size() / p.positions.size();
+                         std::fill(
+                             expected.value.begin() + p.history_rows * static_cast<std::ptrdiff_t>(width),
+                             expected.value.end(), value);
+                         return expected;
+                       };
+                       return true;
+                     },
+                     en, es};
   };
-  return {
-      moved(leave(kNever), "the slot was never written: it holds what uninitialised memory held",
-            "el lugar no se escribió nunca: contiene memoria sin inicializar"),
-      moved(leave(0.0), "the slot was never written: it is zero", "el lugar no se escribió nunca: es cero")};
+  return {left(kNever, "the slot was never written: it holds what uninitialised memory held",
+               "el lugar no se escribió nunca: contiene memoria sin inicializar"),
+          left(0.0, "the slot was never written: it is zero", "el lugar no se escribió nunca: es cero")};
 }
 
 std::vector<Candidate> kv_history(const Suspect& s) {

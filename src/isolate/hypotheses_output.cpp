@@ -153,6 +153,7 @@ std::vector<Candidate> stale(const Suspect& s) {
 }
 
 std::vector<Candidate> zero(const Suspect& s) {
+  if (!s.direct || s.stage == Stage::kv_write) return {};  // kv_not_written's
   return {instead([](const Observation& seen) { return std::vector<float>(seen.observed.size(), 0.0f); },
                   fmt::format("{} is zero: never written", name(s.stage)),
                   fmt::format("{} es cero: no se escribe nunca", name(s.stage)))};

@@ -134,6 +134,11 @@ std::vector<Candidate> rope_position(const Suspect& s) {
       rotated({[](double p, double first) { return p - first; }, nullptr, 0, false},
               "positions start at 0 in every block: the cache's length is ignored",
               "las posiciones empiezan en 0 en cada bloque: se ignora la longitud de la caché"));
+  // Of a block of one row this says no more than rope_omitted does.
+  candidates.back().change = [start = candidates.back().change](const Observation& seen,
+                                                                StageProblem& problem) {
+    return problem.positions.size() > 1 && start(seen, problem);
+  };
   if (!can_fit(s)) return candidates;
   double best = 0, least = misfit(s, {});
   for (int shift = -64; shift <= 64; ++shift) {

@@ -4,6 +4,8 @@
 
 #include <array>
 #include <cmath>
+#include <limits>
+#include <set>
 
 #include "base/half.h"
 #include "isolate/hypothesis.h"
@@ -108,7 +110,8 @@ void add_partition(const Suspect& s, const Partition& partition, std::vector<Can
     if (found[i] > 0.5) doubled.insert(static_cast<int64_t>(i));
     factor[i] = found[i] < -0.5 ? 0 : (found[i] > 0.5 ? 2 : 1);
   }
-  if (missing.empty() && doubled.empty()) return;
+  const bool all = missing.size() == found.size() || doubled.size() == found.size();
+  if (all || (missing.empty() && doubled.empty())) return;
   const GgufTensor& weight = *s.evidence.observations.front().problem->weight;
   const int64_t k = static_cast<int64_t>(weight.dims[0]);
   std::string en, es;
@@ -135,15 +138,70 @@ std::vector<Candidate> truncated(const Suspect& s) {
   if (!s.direct || !is_projection(s.stage)) return {};
   const int64_t k = static_cast<int64_t>(s.evidence.observations.front().problem->weight->dims[0]);
   std::vector<Candidate> candidates;
-  if (k % 32 == 0 && k / 32 > 1) {
-    // At most 64 runs, to keep the system small.
-    const int64_t run = 32 * std::max<int64_t>(1, (k / 32 + 63) / 64);
+  if (k % 16 == 0 && k > 16) {
+    // At most 128 runs, to keep the system small.
+    const int64_t run = 16 * std::max<int64_t>(1, (k / 16 + 127) / 128);
     add_partition(s, {(k + run - 1) / run, false, run}, candidates);
   }
   for (const int64_t lanes : {4, 8, 16, 32, 64}) {
     if (k % lanes == 0 && lanes < k) add_partition(s, {lanes, true, 0}, candidates);
   }
   return candidates;
+}
+
+/// One element of the weight is wrong: output i is off by delta x[j] in every row. j and delta are estimated.
+std::vector<Candidate> weight_element(const Suspect& s) {
+  if (!s.direct || !is_projection(s.stage)) return {};
+  struct Row {
+    std::vector<double> x;
+    double error;
+  };
+  std::vector<Row> rows;
+  std::set<int64_t> outputs;
+  for (const Observation& seen : s.evidence.observations) {
+    const std::vector<float>& x = seen.problem->operands.front().values;
+    const size_t k = static_cast<size_t>(seen.problem->weight->dims[0]);
+    for (size_t i = 0; i < seen.observed.size() && !x.empty(); ++i) {
+      const double error = static_cast<double>(seen.observed[i]) - seen.right.value[i];
+      if (!(std::abs(error) > seen.right.bound[i])) continue;
+      outputs.insert(static_cast<int64_t>(i) % seen.width);
+      const size_t row = i / static_cast<size_t>(seen.width);
+      rows.push_back(
+          {round_activations(std::span(x).subspan(row * k, k), seen.problem->declared.roundings.activation)
+               .value,
+           error});
+      if (outputs.size() > 1) return {};
+    }
+  }
+  if (rows.size() < 3) return {};
+  size_t best = 0;
+  double best_delta = 0, least = std::numeric_limits<double>::infinity();
+  for (size_t j = 0; j < rows.front().x.size(); ++j) {
+    double both = 0, square = 0, left = 0;
+    for (const Row& row : rows) {
+      both += row.x[j] * row.error;
+      square += row.x[j] * row.x[j];
+    }
+    if (!(square > 0)) continue;
+    for (const Row& row : rows) left += std::pow(row.error - both / square * row.x[j], 2);
+    if (left < least) {
+      least = left;
+      best = j;
+      best_delta = both / square;
+    }
+  }
+  auto matrix = decoded(*s.evidence.observations.front().problem->weight);
+  const size_t i = static_cast<size_t>(*outputs.begin());
+  matrix->data[i * rows.front().x.size() + best] += static_cast<float>(best_delta);
+  const std::string w = weight_label(s.stage);
+  return {{[matrix](const Observation&, StageProblem& problem) {
+             problem.weight = &matrix->tensor;
+             problem.keeps = matrix;
+             return true;
+           },
+           fmt::format("one element of {} is wrong: [{}][{}] is off by {:.3g}", w, i, best, best_delta),
+           fmt::format("un elemento de {} es incorrecto: [{}][{}] difiere en {:.3g}", w, i, best, best_delta),
+           2}};
 }
 
 double round_to(double value, Format format) {
@@ -234,13 +292,31 @@ std::vector<Candidate> undeclared_rounding(const Suspect& s) {
          fmt::format("activations are in {}, not in what the kernel declares", name(format)),
          fmt::format("las activaciones están en {}, no en lo que el kernel declara", name(format))});
   }
+  for (const Format format : {Format::f16, Format::bf16}) {
+    candidates.push_back(
+        {[format](const Observation&, StageProblem& problem) {
+           problem.how = [format](const StageProblem& p, const Values& values) {
+             StageProblem plain = p;
+             plain.how = nullptr;
+             Values rounded = values;
+             for (float& x : rounded[0]) x = static_cast<float>(round_to(static_cast<double>(x), format));
+             return compute(plain, rounded);
+           };
+           return problem.declared.roundings.activation != Format::f32;
+         },
+         fmt::format("the input is rounded to {} before the kernel's own rounding", name(format)),
+         fmt::format("la entrada se redondea a {} antes del redondeo del kernel", name(format))});
+  }
   return candidates;
 }
 
-const std::array<Hypothesis, 3> kTable{{
+const std::array<Hypothesis, 4> kTable{{
     {"reduction_truncated", "the sum leaves parts of K out, or counts them twice; which ones is estimated",
      "la suma omite partes de K o las cuenta dos veces; cuáles se estima",
      "https://github.com/vllm-project/vllm/pull/40827", truncated},
+    {"weight_element", "one element of a weight is wrong; which, and by how much, is estimated",
+     "un elemento de un peso es incorrecto; cuál y en cuánto se estima",
+     "https://github.com/ROCm/ATOM/issues/702", weight_element},
     {"narrow_accumulator", "the sum is accumulated in f16 or bf16", "la suma se acumula en f16 o bf16",
      "https://github.com/vllm-project/vllm/pull/38914", narrow_accumulator},
     {"undeclared_rounding", "activations or the output are rounded to a format that nobody declared",

@@ -176,6 +176,12 @@ std::vector<Candidate> neighbour_scale(const Suspect& s) {
                     [](const Blocks& blocks, size_t b, size_t i) {
                       return value_of(blocks[std::min(b + 1, blocks.size() - 1)], blocks[b].code[i]);
                     }));
+  join(all,
+       misread(s, "each block of {} has the next block's minimum",
+               "cada bloque de {} usa el mínimo del siguiente", [](const Blocks& blocks, size_t b, size_t i) {
+                 return blocks[b].d * (blocks[b].code[i] - blocks[b].offset) +
+                        blocks[std::min(b + 1, blocks.size() - 1)].m;
+               }));
   join(all, misread(s, "each block of {} is scaled by the block before's scale and minimum",
                     "cada bloque de {} usa la escala y el mínimo del bloque anterior",
                     [](const Blocks& blocks, size_t b, size_t i) {

@@ -26,38 +26,58 @@ const StageProblem* find_maker(const StageProblem& problem, Stage stage) {
 struct Score {
   double wrong = 0, left = 0;  // sums of squares: of |observed - oracle|, of |observed - hypothesis|
   double noise_ratio = 0;
+  bool overreaches = false;                    // it would have changed rows or heads that are right
+  bool in_prefill = false, in_decode = false;  // where it could be tried
   double explained() const { return wrong > 0 ? 1 - std::sqrt(left / wrong) : 0; }
 };
 
-/// Adds what the changed problem makes of one observation. Rows and heads that are right stay out of it: a
-/// fault may have a condition. False when the candidate does not apply.
-bool add_score(const Candidate& candidate, const Suspect& suspect, const Observation& seen, Score& score) {
+bool is_prefill(const Observation& seen) { return seen.phase->view.phase().starts_with("prefill"); }
+
+/// Rows and heads that are right stay out of the sums: a fault may have a condition.
+void add_slice(const Observation& seen, const Expected& value, int64_t begin, double gross, Score& score) {
+  for (int64_t at = begin; at < begin + seen.head_width(); ++at) {
+    const size_t i = static_cast<size_t>(at);
+    const double before = element_error(seen.observed[i], seen.right.value[i], gross);
+    const double after = element_error(seen.observed[i], value.value[i], gross);
+    score.wrong += before * before;
+    score.left += after * after;
+    if (after > 0)
+      score.noise_ratio =
+          std::max(score.noise_ratio, value.bound[i] > 0 ? after / value.bound[i] : kInfinity);
+  }
+}
+
+bool would_change(const Observation& seen, const Expected& value, int64_t begin, double gross) {
+  for (int64_t at = begin; at < begin + seen.head_width(); ++at) {
+    const size_t i = static_cast<size_t>(at);
+    if (element_error(seen.observed[i], value.value[i], gross) > value.bound[i] + seen.right.bound[i])
+      return true;
+  }
+  return false;
+}
+
+/// Adds what the changed problem makes of one observation, unless that lacks what the candidate takes.
+void add_score(const Candidate& candidate, const Suspect& suspect, const Observation& seen, Score& score) {
   const StageProblem* target = suspect.direct ? seen.problem.get() : find_maker(*seen.problem, suspect.stage);
-  if (target == nullptr) return false;
+  if (target == nullptr) return;
   bool applies = true;
   const auto wrong =
       with_change(seen.problem, target, [&](StageProblem& p) { applies = candidate.change(seen, p); });
-  if (!applies) return false;
+  if (!applies) return;
   const Expected value = expected_of(*wrong);
-  if (value.value.size() != seen.observed.size()) return false;
+  if (value.value.size() != seen.observed.size()) return;
+  (is_prefill(seen) ? score.in_prefill : score.in_decode) = true;
   const double gross = gross_error(seen);
   for (int64_t row = 0; row < seen.rows; ++row) {
     for (int64_t head = 0; head < seen.heads; ++head) {
-      if (!seen.is_affected(row, head)) continue;
       const int64_t begin = row * seen.width + head * seen.head_width();
-      for (int64_t at = begin; at < begin + seen.head_width(); ++at) {
-        const size_t i = static_cast<size_t>(at);
-        const double before = element_error(seen.observed[i], seen.right.value[i], gross);
-        const double after = element_error(seen.observed[i], value.value[i], gross);
-        score.wrong += before * before;
-        score.left += after * after;
-        if (after > 0)
-          score.noise_ratio =
-              std::max(score.noise_ratio, value.bound[i] > 0 ? after / value.bound[i] : kInfinity);
+      if (seen.is_affected(row, head)) {
+        add_slice(seen, value, begin, gross, score);
+      } else {
+        score.overreaches = score.overreaches || would_change(seen, value, begin, gross);
       }
     }
   }
-  return true;
 }
 
 /// A candidate that leaves most of the first observation unexplained is not worth the others.
@@ -66,18 +86,26 @@ bool hopeless(const Score& score) { return score.explained() < 0.2; }
 std::optional<Explanation> score(const Hypothesis& hypothesis, const Candidate& candidate,
                                  const Suspect& suspect) {
   Score sum;
+  bool prefill = false, decode = false;
   for (const Observation& seen : suspect.evidence.observations) {
-    if (!add_score(candidate, suspect, seen, sum)) return std::nullopt;
-    if (hopeless(sum)) break;
+    (is_prefill(seen) ? prefill : decode) = true;
+    add_score(candidate, suspect, seen, sum);
+    if (sum.wrong > 0 && hopeless(sum)) break;
   }
-  return Explanation{&hypothesis,     candidate.title_en, candidate.title_es,
-                     sum.explained(), sum.noise_ratio,    candidate.fitted};
+  // What could be tried in one of two wrong phases only explains neither.
+  if (sum.wrong == 0 || (prefill && !sum.in_prefill) || (decode && !sum.in_decode && !hopeless(sum)))
+    return std::nullopt;
+  return Explanation{&hypothesis,     candidate.title_en, candidate.title_es, sum.explained(),
+                     sum.noise_ratio, candidate.fitted,   sum.overreaches};
 }
 
 bool reproduces(const Explanation& e) { return e.noise_ratio <= 1; }
 
 /// Numbers fitted to the output explain it for free: each costs a little.
-double merit(const Explanation& e) { return e.explained_residual - 0.4 * kMargin * e.fitted; }
+/// So does a change where nothing is wrong: the fault then needs a condition besides.
+double merit(const Explanation& e) {
+  return e.explained_residual - 0.4 * kMargin * (e.fitted + (e.overreaches ? 1 : 0));
+}
 
 /// Better: reproduces within rounding, then what leaves less unexplained.
 bool better(const Explanation& a, const Explanation& b) {
@@ -107,6 +135,7 @@ std::optional<Explanation> best_of(const Hypothesis& hypothesis, const Evidence&
 bool rivals(const Explanation& best, const Explanation& other) {
   if (reproduces(best) != reproduces(other)) return false;
   if (reproduces(best) && best.fitted < other.fitted) return false;
+  if (!best.overreaches && other.overreaches) return false;
   return best.explained_residual - other.explained_residual < kMargin;
 }
 

@@ -66,6 +66,7 @@ struct Explanation {
       0;                   // 1 - |observed - hypothesis| / |observed - oracle|, over affected rows, heads
   double noise_ratio = 0;  // |observed - hypothesis| / bound: 1 or less reproduces it within rounding
   int fitted = 0;
+  bool overreaches = false;  // it would have changed rows or heads that are right
 };
 
 /// The best candidate of each hypothesis that applies, best first. `first`: names to try before all others;

@@ -233,9 +233,7 @@ void conclude(Verdict& verdict) {
   verdict.exit_code = fault ? 1 : (vouched ? 0 : 4);
 }
 
-}  // namespace
-
-Verdict judge(const trace::Bundle& bundle, const Model& model, int threads) {
+Verdict judge_bundle(const trace::Bundle& bundle, const Model& model, int threads, bool causes) {
   Verdict verdict;
   verdict.aligned = bundle.manifest.value("aligned", true);
   std::set<int> layers;
@@ -252,7 +250,7 @@ Verdict judge(const trace::Bundle& bundle, const Model& model, int threads) {
   }
   oracle.run(threads);
   for (CellRecord& record : records) judge_cell(record, oracle, model, verdict);
-  verdict.findings = find_causes(convict(records, oracle, verdict), threads);
+  verdict.findings = find_causes(convict(records, oracle, verdict), threads, causes);
 
   add_mae(verdict);
   flag_inert_factors(bundle, verdict);
@@ -260,6 +258,16 @@ Verdict judge(const trace::Bundle& bundle, const Model& model, int threads) {
   note_blind_prompts(verdict);
   conclude(verdict);
   return verdict;
+}
+
+}  // namespace
+
+Verdict judge(const trace::Bundle& bundle, const Model& model, int threads) {
+  return judge_bundle(bundle, model, threads, true);
+}
+
+Verdict judge_places(const trace::Bundle& bundle, const Model& model, int threads) {
+  return judge_bundle(bundle, model, threads, false);
 }
 
 }  // namespace greta::isolate

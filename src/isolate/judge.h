@@ -16,4 +16,7 @@ namespace greta::isolate {
 /// code.
 Verdict judge(const trace::Bundle& bundle, const Model& model, int threads = 1);
 
+/// The same without causes: findings say where and in which phase only. Much faster.
+Verdict judge_places(const trace::Bundle& bundle, const Model& model, int threads = 1);
+
 }  // namespace greta::isolate

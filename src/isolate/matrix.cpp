@@ -40,11 +40,14 @@ Matrix::Matrix(Engine& engine, const MatrixRequest& request)
                        plan(Phase::prefill, block, true, request.routes)};
     record(plans.last, prefill_recorder_);
     record(plans.last, rows_recorder_, true);
+    insert_interventions(plans.inner, engine, request.interventions);
+    insert_interventions(plans.last, engine, request.interventions);
     prefill_plans_.emplace(block, std::move(plans));
   }
   for (const Experiment& experiment : request.experiments) {
     decode_plans_.push_back(plan(Phase::decode, 1, true, experiment.routes(request.routes)));
     record(decode_plans_.back(), decode_recorder_);
+    insert_interventions(decode_plans_.back(), engine, request.interventions);
   }
 }
 
@@ -100,7 +103,7 @@ void Matrix::record(Plan& plan, trace::Recorder& recorder, bool rows) const {
     return layer == kNoLayer || std::find(layers.begin(), layers.end(), layer) != layers.end();
   };
   if (rows) {
-    scope.stages = is_row_stage;
+    scope.stages = [](Stage stage) { return stage < Stage::x_out; };
     scope.rows = judged_rows;
   }
   trace::insert_records(plan, engine_.options().isa, recorder, scope);
@@ -115,19 +118,21 @@ void Matrix::to_all_cells(trace::Event event, std::span<const float> values) con
   }
 }
 
-std::vector<int64_t> judged_rows(int64_t n) {
+std::vector<int64_t> judged_rows(Stage stage, int64_t n) {
   constexpr int64_t kAll = 64;
   std::vector<int64_t> rows;
+  if (stage > Stage::ffn_norm) {
+    for (int64_t row = 0; row < std::min<int64_t>(3, n); ++row) rows.push_back(row);
+    return rows;
+  }
   for (int64_t row = 0; row < n; ++row) {
     // Tiles and pages begin and end at multiples of 16; those of 32 and 96 are the ones that real bugs had.
     const int64_t edge = row % 32;
     const bool near_edge =
         row < 130 ? edge == 0 || edge == 1 || edge == 31 : row % 128 <= 1 || row % 128 == 127;
-    if (n <= kAll || near_edge || row == 15 || row == 16 || row == 17 || row + 2 >= n) rows.push_back(row);
+    if (n <= kAll || near_edge || row < 3 || row == 15 || row == 16 || row == 17 || row + 2 >= n) rows.push_back(row);
   }
   return rows;
 }
-
-bool is_row_stage(Stage stage) { return stage <= Stage::ffn_norm; }
 
 }  // namespace greta::isolate

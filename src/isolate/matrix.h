@@ -9,6 +9,7 @@
 #include "engine/session.h"
 #include "isolate/experiment.h"
 #include "isolate/fault.h"
+#include "isolate/intervention.h"
 #include "model/tokenizer.h"
 #include "trace/recorder.h"
 
@@ -26,17 +27,16 @@ struct MatrixRequest {
   std::vector<int> layers;  // traced; those outside layers always are
   RouteTable routes;        // base of every experiment
   std::vector<FaultSpec> faults;
+  std::vector<InterventionSite> interventions = {};  // where the oracle takes over
   bool aligned = true;  // decode0: the last prompt token at its own position; else the next token
   int64_t prefill_block = kPrefillBlock;
 };
 
-/// The rows of a prompt of n tokens that are judged besides the last: all up to 64 tokens, else the first,
-/// the last and those around block and window edges.
-std::vector<int64_t> judged_rows(int64_t n);
-
-/// Stages whose rows are recorded for them: those that later tokens see through the cache, attention, and
-/// both norms (of one row, a wrong eps looks like a wrong scale).
-bool is_row_stage(Stage stage);
+/// The rows of a prompt of n tokens that are judged besides the last: of the stages that later tokens see
+/// through the cache, of attention and of the norms (of one row, a wrong eps looks like a wrong scale) all up
+/// to 64 tokens, else the first, the last and those around block and window edges; of the FFN the first and
+/// the last two.
+std::vector<int64_t> judged_rows(Stage stage, int64_t n);
 
 /// What happens on the way. `event` may throw; `step` may throw to stop between two runs.
 struct MatrixObserver {

@@ -52,7 +52,7 @@ class RecordAction final : public Action {
     const int64_t n_pos = args.position + args.block_rows;
     // A view may hold the block's last row only.
     const int64_t first = n_pos - view.rows / heads;
-    std::vector<int64_t> positions = rows_(n_pos);
+    std::vector<int64_t> positions = rows_(stage_, n_pos);
     std::erase_if(positions, [&](int64_t p) { return p < first || p >= n_pos; });
     std::vector<float> values;
     values.reserve(positions.size() * static_cast<size_t>(heads * view.cols));
@@ -70,7 +70,7 @@ class RecordAction final : public Action {
   Recorder& recorder_;
   Stage stage_;
   int layer_;
-  std::function<std::vector<int64_t>(int64_t)> rows_;
+  std::function<std::vector<int64_t>(Stage, int64_t)> rows_;
 };
 
 /// A record op for what `producer` made (or, for x_in, for what it left in `buffer`).

@@ -35,7 +35,7 @@ struct RecordScope {
   std::function<bool(Stage)> stages = [](Stage) { return true; };
   /// Positions wanted of a run that ends at n_pos - 1, ascending; those of its block are recorded. By default
   /// the last one.
-  std::function<std::vector<int64_t>(int64_t n_pos)> rows = [](int64_t n_pos) {
+  std::function<std::vector<int64_t>(Stage stage, int64_t n_pos)> rows = [](Stage, int64_t n_pos) {
     return std::vector<int64_t>{n_pos - 1};
   };
 };

@@ -25,6 +25,7 @@ class Recording {
   void complete();
 
   const Bundle& bundle() const { return bundle_; }
+  Bundle take() { return std::move(bundle_); }
 
  private:
   Bundle bundle_;

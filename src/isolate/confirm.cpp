@@ -1,0 +1,170 @@
+#include "isolate/confirm.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "isolate/judge.h"
+#include "isolate/record.h"
+
+namespace greta::isolate {
+namespace {
+
+constexpr int kRounds = 4;         // of faults behind faults
+constexpr double kRemoved = 0.01;  // of the mismatch may stay: rounding
+
+/// Findings alike but for their layer are neutralised together.
+struct Group {
+  std::vector<size_t> findings;  // in the verdict
+  std::string prompt;            // the shortest that shows them
+  std::string experiment;
+};
+
+bool alike(const Finding& a, const Finding& b) {
+  return a.stage == b.stage && a.phase == b.phase && a.hypothesis == b.hypothesis;
+}
+
+InterventionSite site_of(const Finding& finding) { return {finding.phase, finding.layer, finding.stage}; }
+
+/// How far the two phases are apart at the group's stage, and in the logits.
+struct Mismatch {
+  double stage = 0, noise = 0, logits = 0;
+  bool convicted = false;
+};
+
+Mismatch mismatch_of(const Verdict& verdict, const Verdict& run, const Group& group) {
+  Mismatch mismatch;
+  for (const size_t i : group.findings) {
+    const Finding& finding = verdict.findings[i];
+    for (const StagePair& pair : run.pairs) {
+      if (pair.stage == finding.stage && pair.layer == finding.layer && std::isfinite(pair.metrics.rel_l2))
+        mismatch.stage = std::max(mismatch.stage, pair.metrics.rel_l2);
+    }
+    for (const StageNoise& noise : run.noise) {
+      const bool phase = finding.phase == "both" || (finding.phase == "prefill") == noise.prefill;
+      if (phase && noise.stage == finding.stage && noise.layer == finding.layer)
+        mismatch.noise = std::max(mismatch.noise, noise.ratio);
+    }
+  }
+  for (const StagePair& pair : run.pairs) {
+    if (pair.stage == Stage::logits) mismatch.logits = pair.metrics.rel_l2;
+  }
+  mismatch.convicted = mismatch.noise > 1;
+  return mismatch;
+}
+
+class Confirmation {
+ public:
+  Confirmation(Engine& engine, const MatrixRequest& request, Verdict& verdict,
+               const std::function<void(const std::string&)>& step)
+      : engine_(engine), request_(request), verdict_(verdict), step_(step) {}
+
+  void run() {
+    size_t done = 0;
+    for (int round = 0; round < kRounds && done < verdict_.findings.size(); ++round) {
+      const size_t end = verdict_.findings.size();
+      for (const Group& group : groups(done, end)) neutralise(group);
+      done = end;
+      step_("looking for faults behind faults");
+      add_hidden(judge(record_matrix(engine_, with_interventions(request_)), engine_.model(), threads()));
+    }
+  }
+
+ private:
+  int threads() const { return engine_.options().threads; }
+
+  MatrixRequest with_interventions(MatrixRequest request) const {
+    request.interventions = sites_;
+    return request;
+  }
+
+  std::vector<Group> groups(size_t begin, size_t end) const {
+    std::vector<Group> groups;
+    for (size_t i = begin; i < end; ++i) {
+      const Finding& finding = verdict_.findings[i];
+      auto it = std::find_if(groups.begin(), groups.end(), [&](const Group& g) {
+        return alike(verdict_.findings[g.findings.front()], finding);
+      });
+      if (it == groups.end()) it = groups.insert(groups.end(), Group{{}, shortest_prompt(finding), ""});
+      it->findings.push_back(i);
+    }
+    return groups;
+  }
+
+  /// Of the prompts that show the finding, the shortest of more than one token.
+  std::string shortest_prompt(const Finding& finding) const {
+    const MatrixPrompt* best = nullptr;
+    for (const MatrixPrompt& prompt : request_.prompts) {
+      const bool shows =
+          std::any_of(finding.cells.begin(), finding.cells.end(),
+                      [&](const std::string& cell) { return cell.substr(cell.find('/') + 1) == prompt.id; });
+      if (!shows) continue;
+      const bool better = best == nullptr || (best->tokens.size() < 2 && prompt.tokens.size() > 1) ||
+                          (prompt.tokens.size() > 1 && prompt.tokens.size() < best->tokens.size());
+      if (better) best = &prompt;
+    }
+    return best == nullptr ? request_.prompts.front().id : best->id;
+  }
+
+  /// One prompt and one experiment that show the group.
+  MatrixRequest small_request(const Group& group) const {
+    MatrixRequest request = request_;
+    std::erase_if(request.prompts, [&](const MatrixPrompt& p) { return p.id != group.prompt; });
+    const std::vector<std::string>& cells = verdict_.findings[group.findings.front()].cells;
+    const auto shows = [&](const Experiment& e) {
+      return std::find(cells.begin(), cells.end(), e.name + "/" + group.prompt) != cells.end();
+    };
+    const auto it = std::find_if(request.experiments.begin(), request.experiments.end(), shows);
+    request.experiments = {it == request.experiments.end() ? request.experiments.front() : *it};
+    return request;
+  }
+
+  void neutralise(const Group& group) {
+    const Finding& first = verdict_.findings[group.findings.front()];
+    step_(fmt::format("the oracle's {} in {}", name(first.stage), first.phase));
+    const MatrixRequest request = small_request(group);
+    const auto measure = [&] {
+      const Verdict run =
+          judge_places(record_matrix(engine_, with_interventions(request)), engine_.model(), threads());
+      return mismatch_of(verdict_, run, group);
+    };
+    const Mismatch before = measure();
+    for (const size_t i : group.findings) sites_.push_back(site_of(verdict_.findings[i]));
+    const Mismatch after = measure();
+    Intervention result;
+    result.prompt = group.prompt;
+    const bool apart = first.phase != "both" && before.stage > 0;  // else rows or phases that no pair shows
+    result.mismatch_before = apart ? before.stage : before.noise;
+    result.mismatch_after = apart ? after.stage : after.noise;
+    result.logits_before = before.logits;
+    result.logits_after = after.logits;
+    result.mismatch_removed =
+        !after.convicted && (!apart || result.mismatch_after <= kRemoved * result.mismatch_before);
+    for (const size_t i : group.findings) verdict_.findings[i].intervention = result;
+  }
+
+  /// What is found with all that is known neutralised was hidden by it.
+  void add_hidden(const Verdict& rest) {
+    for (const Finding& finding : rest.findings) {
+      if (std::find(sites_.begin(), sites_.end(), site_of(finding)) == sites_.end())
+        verdict_.findings.push_back(finding);
+    }
+  }
+
+  Engine& engine_;
+  const MatrixRequest& request_;
+  Verdict& verdict_;
+  const std::function<void(const std::string&)>& step_;
+  std::vector<InterventionSite> sites_;  // neutralised so far
+};
+
+}  // namespace
+
+void confirm(Engine& engine, const MatrixRequest& request, Verdict& verdict,
+             const std::function<void(const std::string& label)>& step) {
+  if (verdict.findings.empty()) return;
+  Confirmation(engine, request, verdict, step).run();
+}
+
+}  // namespace greta::isolate

@@ -1,0 +1,24 @@
+#include "isolate/record.h"
+
+#include "trace/manifest.h"
+#include "trace/recording.h"
+
+namespace greta::isolate {
+
+trace::Bundle record_matrix(Engine& engine, const MatrixRequest& request) {
+  trace::ManifestInfo info;
+  info.aligned = request.aligned;
+  for (const MatrixPrompt& prompt : request.prompts)
+    info.prompts.push_back({prompt.id, prompt.text, prompt.tokens});
+  for (const Experiment& experiment : request.experiments) info.experiments.push_back(to_json(experiment));
+  trace::Recording recording(trace::make_manifest(engine, info), nullptr, trace::Keep::none, 0);
+  Matrix(engine, request)
+      .run({.event = [&](trace::Event event,
+                         std::span<const float> values) { recording.write(std::move(event), values); },
+            .end_run = [] {},
+            .step = [](int, int, const std::string&) {}});
+  recording.complete();
+  return recording.take();
+}
+
+}  // namespace greta::isolate

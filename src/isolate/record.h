@@ -1,0 +1,11 @@
+#pragma once
+// The experiment matrix run into a bundle in memory.
+
+#include "isolate/matrix.h"
+#include "trace/bundle.h"
+
+namespace greta::isolate {
+
+trace::Bundle record_matrix(Engine& engine, const MatrixRequest& request);
+
+}  // namespace greta::isolate
