@@ -7,26 +7,57 @@
 #include "isolate/hypothesis.h"
 
 namespace greta::cli {
+namespace {
+
+const char* needs(isolate::Needs needs) {
+  switch (needs) {
+    case isolate::Needs::nothing: return "";
+    case isolate::Needs::several_rows: return "S>1";
+    case isolate::Needs::history: return "history";
+  }
+  return "";
+}
+
+void print_json() {
+  nlohmann::json list = nlohmann::json::array();
+  for (const isolate::Fault& fault : isolate::faults()) {
+    list.push_back({{"name", fault.name},
+                    {"class", fault.fault_class},
+                    {"stage", name(fault.stage)},
+                    {"what", fault.what},
+                    {"source", fault.source},
+                    {"hypothesis", fault.hypothesis},
+                    {"has_size", fault.has_size()},
+                    {"size", fault.size},
+                    {"needs", needs(fault.needs)}});
+  }
+  fmt::print("{}\n", list.dump(2));
+}
+
+/// Three lines each, within 80 columns.
+void print_text() {
+  for (const isolate::Fault& fault : isolate::faults()) {
+    fmt::print("{:<23} {} of {}\n    {}\n    after {}\n", fault.name, fault.fault_class, name(fault.stage),
+               fault.what, fault.source);
+  }
+}
+
+}  // namespace
 
 void add_faults(CLI::App& program, Context&) {
   auto options = std::make_shared<CommonOptions>();
   CLI::App* command = program.add_subcommand("faults", "the bugs that isolate --inject can put in");
   add_json_option(*command, *options);
-  command->footer("Example: greta isolate -m model.gguf --inject 'wq_column_major@prefill,S>1'");
+  command->footer(
+      "FAULT[@prefill|@decode][:LAYER][,COND...]\n"
+      "COND: S>n, S=n, pos>=n, head>=n, K>n, every=n, by=X\n"
+      "Example: greta isolate -m model.gguf --inject 'wq_column_major@prefill,S>1'");
   command->callback([options] {
-    nlohmann::json list = nlohmann::json::array();
-    for (const isolate::Fault& fault : isolate::faults()) {
-      if (options->json) {
-        list.push_back({{"name", fault.name},
-                        {"stage", name(fault.stage)},
-                        {"what", fault.what},
-                        {"source", fault.source}});
-      } else {
-        fmt::print("{:<20} {}: {}\n{:<20} after {}\n", fault.name, name(fault.stage), fault.what, "",
-                   fault.source);
-      }
+    if (options->json) {
+      print_json();
+    } else {
+      print_text();
     }
-    if (options->json) fmt::print("{}\n", list.dump(2));
   });
 }
 

@@ -63,17 +63,19 @@ void Executor::bind(const Plan& plan, int64_t rows, int64_t position, KvCache& c
     const Op& op = plan.ops[i];
     KernelArgs& args = args_[i];
     args.out = view(plan, op.out, rows, n_pos);
-    for (size_t j = 0; j < op.in.size(); ++j) {
-      args.in[j] = view(plan, op.in[j], rows, n_pos);
+    const auto input = [&](BufferId id) {
+      View in = view(plan, id, rows, n_pos);
       // An op that makes one row from a block reads the block's last one.
-      const bool constant =
-          op.in[j] != kNoBuffer && plan.buffers[static_cast<size_t>(op.in[j])].constant != nullptr;
+      const bool constant = id != kNoBuffer && plan.buffers[static_cast<size_t>(id)].constant != nullptr;
       if (!constant && op.out != kNoBuffer &&
-          plan.buffers[static_cast<size_t>(op.out)].rows == RowsOf::last && args.in[j].rows > 1) {
-        args.in[j].data += (args.in[j].rows - 1) * args.in[j].stride;
-        args.in[j].rows = 1;
+          plan.buffers[static_cast<size_t>(op.out)].rows == RowsOf::last && in.rows > 1) {
+        in.data += (in.rows - 1) * in.stride;
+        in.rows = 1;
       }
-    }
+      return in;
+    };
+    for (size_t j = 0; j < op.in.size(); ++j) args.in[j] = input(op.in[j]);
+    args.extra = input(op.extra);
     args.weight = op.weight;
     args.cache = op.uses_cache ? cache.layer(op.layer) : KvView{};
     args.position = position;

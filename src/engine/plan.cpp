@@ -36,6 +36,7 @@ class Hazards {
     for (const BufferId id : op.in) {
       if (id != kNoBuffer) ids.push_back(id);
     }
+    if (op.extra != kNoBuffer) ids.push_back(op.extra);
     if (op.uses_cache && op.kind != OpKind::kv_write) ids.push_back(kCache);
     return ids;
   }

@@ -52,6 +52,7 @@ struct Op {
   const KernelInfo* kernel = nullptr;  // nullptr for an action
   std::shared_ptr<Action> action;      // runs in the kernel's place
   std::array<BufferId, 2> in{kNoBuffer, kNoBuffer};
+  BufferId extra = kNoBuffer;  // read by an action only: kernels have no third input
   BufferId out = kNoBuffer;
   const PackedWeight* weight = nullptr;
   std::string weight_name;

@@ -40,7 +40,7 @@ std::optional<Observation> observe(const PhaseRecord& phase, Stage stage, int la
   seen.gap = std::move(subject->gap);
   seen.rows = std::ssize(positions);
   seen.width = std::ssize(seen.observed) / seen.rows;
-  seen.heads = heads_of(stage, phase.model->config);
+  seen.heads = row_heads(stage, phase.model->config);
   mark_affected(seen);
   return seen;
 }

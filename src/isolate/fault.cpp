@@ -1,109 +1,99 @@
 #include "isolate/fault.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include "base/error.h"
 #include "engine/transform.h"
-#include "isolate/fault_twins.h"
+#include "isolate/fault_bank.h"
 
 namespace greta::isolate {
 namespace {
 
-constexpr const char* kB331 = "B3.34-36, B3.40: prefill read Wq, Wk, Wv, Wo column-major";
-constexpr const char* kIgnored = "B3.31: MAE equal to six digits in E0-E4";
+constexpr std::string_view kRouteIgnored = "qkv_route_ignored";
 
-const std::array<Fault, 5> kFaults{{
-    {"wq_column_major", Stage::q, "the dequantised Wq is read column-major", kB331, make_column_major},
-    {"wk_column_major", Stage::k, "the dequantised Wk is read column-major", kB331, make_column_major},
-    {"wv_column_major", Stage::v, "the dequantised Wv is read column-major", kB331, make_column_major},
-    {"wo_column_major", Stage::attn_out, "the dequantised Wo is read column-major", kB331, make_column_major},
-    {"qkv_route_ignored", Stage::q, "forced routes of q, k and v have no effect", kIgnored, nullptr},
-}};
-
-std::string fault_names() {
-  std::string names;
-  for (const Fault& fault : kFaults) names += (names.empty() ? "" : ", ") + fault.name;
-  return names;
-}
-
-int64_t parse_number(std::string_view digits, const std::string& text) {
-  int64_t value = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-  if (error != std::errc{} || end != digits.data() + digits.size() || digits.empty() || value < 0) {
-    fail_input("--inject {}: \"{}\" is no number", text, digits);
+std::vector<Fault> all_faults() {
+  std::vector<Fault> all;
+  for (const auto& group :
+       {weight_faults, quantised_faults, reduction_faults, output_faults, input_faults, norm_faults,
+        rope_faults, cache_faults, score_faults, attention_faults, unexplained_faults}) {
+    FaultList list = group();
+    std::move(list.begin(), list.end(), std::back_inserter(all));
   }
-  return value;
-}
-
-void parse_condition(std::string_view condition, FaultSpec& spec) {
-  if (condition.starts_with("S>")) {
-    spec.condition.rows_above = parse_number(condition.substr(2), spec.text);
-  } else if (condition.starts_with("S=")) {
-    spec.condition.rows_equal = parse_number(condition.substr(2), spec.text);
-  } else {
-    fail_input("--inject {}: unknown condition \"{}\"; use S>n or S=n", spec.text, condition);
-  }
+  Fault ignored;
+  ignored.name = ignored.fault_class = kRouteIgnored;
+  ignored.what = "forced routes of q, k and v have no effect";
+  ignored.source = kFounding + " (B3.31)";
+  all.push_back(std::move(ignored));
+  return all;
 }
 
 bool concerns(const FaultSpec& spec, Phase phase) { return !spec.phase || *spec.phase == phase; }
 
-}  // namespace
-
-bool FaultCondition::holds(const KernelArgs& args) const {
-  if (rows_above && args.block_rows <= *rows_above) return false;
-  return !rows_equal || args.block_rows == *rows_equal;
+bool is_inside_attention(Stage stage) {
+  return stage == Stage::qk || stage == Stage::softmax || stage == Stage::pv;
 }
 
-std::span<const Fault> faults() { return kFaults; }
+/// Puts one wrong computation at all ops of `stage` that the spec names; how many there were.
+int apply_at(Plan& plan, const Engine& engine, const FaultSpec& spec, Stage stage, const MakeWrong& make) {
+  if (is_inside_attention(stage)) {
+    unfuse_attention(plan, engine.options().isa,
+                     [&](int layer) { return !spec.layer || *spec.layer == layer; });
+  }
+  int count = 0;
+  for (size_t i = 0; i < plan.ops.size(); ++i) {
+    const Op& op = plan.ops[i];
+    if (op.stage != stage || op.launch_of != op.id || (spec.layer && *spec.layer != op.layer)) continue;
+    if (spec.condition.k_above && op.weight->k <= *spec.condition.k_above) continue;
+    TwinSite site{plan, i, engine, spec.size.value_or(spec.fault->size), *spec.state};
+    Wrong wrong = make(site);
+    if (!wrong) continue;  // the layer can't have it
+    replace_kernel(
+        plan, site.index,
+        make_twin(site, "fault: " + spec.fault->name, std::move(wrong), spec.condition, spec.state));
+    i = site.index;
+    ++count;
+  }
+  return count;
+}
 
-FaultSpec parse_fault(const std::string& text, int64_t n_layer) {
-  FaultSpec spec;
-  spec.text = text;
-  std::string_view rest = text;
-  while (true) {  // conditions, from the end
-    const size_t comma = rest.rfind(',');
-    if (comma == std::string_view::npos) break;
-    parse_condition(rest.substr(comma + 1), spec);
-    rest = rest.substr(0, comma);
+/// A condition on heads that the model does not have.
+void check_heads(const FaultSpec& spec, const ModelConfig& config) {
+  const int64_t heads = heads_of(spec.fault->stage, config);
+  if (spec.condition.from_head && *spec.condition.from_head >= heads) {
+    fail_input("--inject {}: head {} of {} heads at {}", spec.text, *spec.condition.from_head, heads,
+               name(spec.fault->stage));
   }
-  if (const size_t colon = rest.find(':'); colon != std::string_view::npos) {
-    const int64_t layer = parse_number(rest.substr(colon + 1), text);
-    if (layer >= n_layer) fail_input("--inject {}: layer {} of a model of {} layers", text, layer, n_layer);
-    spec.layer = static_cast<int>(layer);
-    rest = rest.substr(0, colon);
+}
+
+void apply_fault(Plan& plan, const Engine& engine, const FaultSpec& spec) {
+  check_heads(spec, engine.model().config);
+  const Fault& fault = *spec.fault;
+  const int count = apply_at(plan, engine, spec, fault.stage, fault.make);
+  // A plan that only fills the cache has no head to put a fault into.
+  if (count == 0 && !(is_outside_layers(fault.stage) && plan.logits == kNoBuffer)) {
+    fail_input("--inject {}: no op of this model's {} can have it; check the layer and conditions", spec.text,
+               name(plan.phase));
   }
-  if (const size_t at = rest.find('@'); at != std::string_view::npos) {
-    const std::string_view phase = rest.substr(at + 1);
-    if (phase != "prefill" && phase != "decode") {
-      fail_input("--inject {}: unknown phase \"{}\"; use prefill or decode", text, phase);
-    }
-    spec.phase = phase == "prefill" ? Phase::prefill : Phase::decode;
-    rest = rest.substr(0, at);
-  }
-  const auto it =
-      std::find_if(kFaults.begin(), kFaults.end(), [&](const Fault& f) { return f.name == rest; });
-  if (it == kFaults.end())
-    fail_input("--inject {}: unknown fault \"{}\"; known: {}", text, rest, fault_names());
-  spec.fault = &*it;
-  return spec;
+  if (fault.also_stage) apply_at(plan, engine, spec, *fault.also_stage, fault.also);
+}
+
+}  // namespace
+
+std::span<const Fault> faults() {
+  static const std::vector<Fault> all = all_faults();
+  return all;
 }
 
 void apply_faults(Plan& plan, const Engine& engine, std::span<const FaultSpec> specs) {
   for (const FaultSpec& spec : specs) {
-    if (!concerns(spec, plan.phase) || spec.fault->make_twin == nullptr) continue;
-    for (size_t i = 0; i < plan.ops.size(); ++i) {
-      const Op& op = plan.ops[i];
-      if (op.stage != spec.fault->stage || op.action || (spec.layer && *spec.layer != op.layer)) continue;
-      replace_kernel(plan, i, spec.fault->make_twin(engine, op, spec.condition));
-    }
+    if (concerns(spec, plan.phase) && spec.fault->make) apply_fault(plan, engine, spec);
   }
   set_barriers(plan);
 }
 
 RouteTable effective_routes(const RouteTable& wanted, std::span<const FaultSpec> specs, Phase phase) {
   const bool ignored = std::any_of(specs.begin(), specs.end(), [&](const FaultSpec& spec) {
-    return spec.fault->name == "qkv_route_ignored" && concerns(spec, phase);
+    return spec.fault->name == kRouteIgnored && concerns(spec, phase);
   });
   return ignored ? RouteTable{} : wanted;
 }

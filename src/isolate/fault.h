@@ -1,5 +1,6 @@
 #pragma once
 // Faults: deliberate bugs, put into a plan as faulty twins of its ops, to test the tool and to teach with.
+// They act in the engine's kernels, buffers and weight formats and share nothing with the hypotheses.
 
 #include <memory>
 #include <optional>
@@ -8,26 +9,34 @@
 #include <vector>
 
 #include "engine/session.h"
+#include "isolate/fault_twin.h"
 
 namespace greta::isolate {
 
-/// When a twin is faulty; otherwise it does what the right kernel does. All that are set must hold.
-struct FaultCondition {
-  std::optional<int64_t> rows_above;  // "S>n": only blocks of more than n tokens
-  std::optional<int64_t> rows_equal;  // "S=n"
-  bool holds(const KernelArgs& args) const;
+/// What a run must have for a fault to change anything.
+enum class Needs {
+  nothing,
+  several_rows,  // blocks of S > 1
+  history,       // positions in the cache from before the block
 };
-
-struct FaultSpec;
 
 /// An entry of the table that `greta faults` lists.
 struct Fault {
   std::string name;
-  Stage stage;
+  std::string fault_class;  // faults of one class make the same mistake at different places
+  Stage stage = Stage::q;
   std::string what;    // one line
-  std::string source;  // the real bug it is modelled on
-  /// The faulty twin of `op`, or nullptr when the fault acts on routes only.
-  std::shared_ptr<Action> (*make_twin)(const Engine& engine, const Op& op, const FaultCondition& condition);
+  std::string source;  // the real bug that it is modelled on
+  std::string
+      hypothesis;       // the name that a diagnosis should give; "": none, "unexplained" is the honest answer
+  MakeWrong make = {};  // empty when the fault acts on routes only
+  double size = 0;      // default of by=X, a relative error; 0: the fault has no size
+  // A mistake that spans two ops, as mask_absent does in a fused kernel.
+  std::optional<Stage> also_stage = {};
+  MakeWrong also = {};
+  Needs needs = Needs::nothing;
+
+  bool has_size() const { return size != 0; }
 };
 
 std::span<const Fault> faults();
@@ -36,17 +45,22 @@ std::span<const Fault> faults();
 struct FaultSpec {
   const Fault* fault = nullptr;
   std::optional<Phase> phase;  // empty: both
-  std::optional<int> layer;    // empty: all
+  std::optional<int> layer;    // empty: all that can have it
   FaultCondition condition;
-  std::string text;  // as given
+  std::optional<double> size;  // by=X
+  std::string text;            // as given
+  std::shared_ptr<FaultState> state = std::make_shared<FaultState>();
 };
 
-/// "FAULT[@prefill|@decode][:LAYER][,S>n|,S=n]", such as "wq_column_major@prefill:0,S>1". Throws an input
-/// Error that says what is allowed.
+/// "FAULT[@prefill|@decode][:LAYER][,COND...]" with S>n, S=n, pos>=n, K>n, head>=n, every=n, by=X, such as
+/// "wq_column_major@prefill:0,S>1". Throws an input Error that says what is allowed, also for a condition
+/// that the fault's stage can't have.
 FaultSpec parse_fault(const std::string& text, int64_t n_layer);
 
-/// Puts the twins of all `specs` that concern the plan's phase into it. Throws an input Error when a spec
-/// finds no op.
+/// Puts the twins of all `specs` that concern the plan's phase into it, in their order: where two meet at one
+/// op, the later one starts from the earlier one's result (or from its inputs, when it computes anew). Faults
+/// inside attention take it apart in their layers. Throws an input Error when a spec finds no op, or its op
+/// or weight can't have the fault.
 void apply_faults(Plan& plan, const Engine& engine, std::span<const FaultSpec> specs);
 
 /// The routes that an engine with these faults really plans with (a fault may ignore the forced ones).

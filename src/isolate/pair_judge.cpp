@@ -60,7 +60,7 @@ class PairJudge {
   }
 
   int64_t heads(Stage stage) const {
-    return request_.config == nullptr ? 1 : heads_of(stage, *request_.config);
+    return request_.config == nullptr ? 1 : row_heads(stage, *request_.config);
   }
 
   bool measure(const trace::Event& a, const trace::Event& b, StagePair& pair) const {

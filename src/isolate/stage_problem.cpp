@@ -235,7 +235,7 @@ std::span<const Stage> operands_of(Stage stage) {
   return inputs_of(stage);
 }
 
-int64_t heads_of(Stage stage, const ModelConfig& config) {
+int64_t row_heads(Stage stage, const ModelConfig& config) {
   using enum Stage;
   switch (stage) {
     case q:
@@ -270,7 +270,7 @@ int64_t row_width(Stage stage, const ModelConfig& config, int64_t n_pos) {
     case v:
     case k_norm:
     case k_rope:
-    case kv_write: return heads_of(stage, config) * config.head_dim;
+    case kv_write: return row_heads(stage, config) * config.head_dim;
     default: return config.n_embd;
   }
 }

@@ -67,7 +67,7 @@ std::span<const Stage> operands_of(Stage stage);
 int64_t row_width(Stage stage, const ModelConfig& config, int64_t n_pos);
 
 /// Heads whose slices make a row; 1 where a stage has none.
-int64_t heads_of(Stage stage, const ModelConfig& config);
+int64_t row_heads(Stage stage, const ModelConfig& config);
 
 /// The weight that makes a stage: a projection's matrix, a norm's vector; nullptr for other stages and layers
 /// that the model does not have.

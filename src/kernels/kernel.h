@@ -98,6 +98,7 @@ struct KernelArgs {
   OpParams params{};
   View scratch{};  // one row of attention_scratch_floats() per thread, for attention
   Launch* launch = nullptr;
+  View extra{};  // a further input of an action that runs in a kernel's place; no kernel reads it
 };
 
 /// Floats of scratch that a thread needs for attention over n_pos positions. A kernel makes do with one row

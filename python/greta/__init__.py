@@ -1,0 +1,1 @@
+"""Records runs of other engines as GRETA trace bundles (docs/python.md)."""

@@ -1,0 +1,35 @@
+#pragma once
+// The faults by what they get wrong; faults() lists them in this order.
+
+#include <string>
+#include <vector>
+
+#include "isolate/fault.h"
+
+namespace greta::isolate {
+
+using FaultList = std::vector<Fault>;
+
+FaultList weight_faults();     // which weight is read, and in what order
+FaultList quantised_faults();  // how its blocks are decoded
+FaultList reduction_faults();  // how products are summed and inputs rounded
+FaultList output_faults();     // what becomes of a right result
+FaultList input_faults();      // what an op reads
+FaultList norm_faults();
+FaultList rope_faults();
+FaultList cache_faults();
+FaultList score_faults();        // qk: heads, slots, masks
+FaultList attention_faults();    // softmax and pv
+FaultList unexplained_faults();  // no hypothesis has a name for these
+
+inline Fault needing(Needs needs, Fault fault) {
+  fault.needs = needs;
+  return fault;
+}
+
+/// Where the real bugs are described. Made up: no public report of just this mistake is in the catalogue.
+inline constexpr const char* kMadeUp = "made up: no public report in the catalogue";
+inline const std::string kGitHub = "https://github.com/";
+inline const std::string kFounding = "https://github.com/leaatimberini/gretacore";
+
+}  // namespace greta::isolate

@@ -1,0 +1,111 @@
+// RoPE at a wrong position, with wrong frequencies, or on the wrong pairs.
+
+#include <algorithm>
+#include <cmath>
+
+#include "isolate/fault_bank.h"
+
+namespace greta::isolate {
+namespace {
+
+/// How a twin turns. The right one: all as it stands, with the model's values.
+struct Turn {
+  double position_factor = 1;
+  double position_offset = 0;
+  double base = 0;        // 0: the model's
+  double dims_share = 1;  // of the rotated dims
+  double sine = 1;
+  bool halves = false;         // pairs (i, i + dims / 2)
+  bool reversed_base = false;  // pair i has the last-but-i frequency
+  bool again = false;          // turns what is already turned
+};
+
+struct RopeShape {
+  int64_t head_dim, dims;
+  double base;
+};
+
+void turn_head(const Turn& turn, const RopeShape& shape, double position, const float* in, float* out) {
+  std::copy_n(in, shape.head_dim, out);
+  const int64_t dims = static_cast<int64_t>(static_cast<double>(shape.dims) * turn.dims_share);
+  const int64_t all_pairs = shape.dims / 2;
+  for (int64_t pair = 0; pair < dims / 2; ++pair) {
+    const int64_t index = turn.reversed_base ? all_pairs - 1 - pair : pair;
+    const double frequency = std::pow(turn.base == 0 ? shape.base : turn.base,
+                                      -2 * static_cast<double>(index) / static_cast<double>(shape.dims));
+    const double cos = std::cos(position * frequency), sin = turn.sine * std::sin(position * frequency);
+    const int64_t a = turn.halves ? pair : 2 * pair, b = turn.halves ? pair + dims / 2 : 2 * pair + 1;
+    const double x = static_cast<double>(in[a]), y = static_cast<double>(in[b]);
+    out[a] = static_cast<float>(x * cos - y * sin);
+    out[b] = static_cast<float>(y * cos + x * sin);
+  }
+}
+
+Wrong turning(const TwinSite& site, Turn turn) {
+  const RopeShape shape{site.config().head_dim, site.config().rope_dims, site.config().rope_base};
+  return [turn, shape](const WrongCall& call) {
+    const KernelArgs& args = call.args;
+    const Rows source = as_f32(turn.again ? args.out : args.in[0], args.out.cols);
+    for (int64_t r = 0; r < args.out.rows; ++r) {
+      const double position =
+          turn.position_factor * static_cast<double>(args.position + r) + turn.position_offset;
+      for (int64_t h = 0; h < args.out.cols; h += shape.head_dim) {
+        turn_head(turn, shape, position, source.view.row(r) + h, args.out.row(r) + h);
+      }
+    }
+  };
+}
+
+MakeWrong turned(Turn turn) {
+  return [turn](TwinSite& site) { return turning(site, turn); };
+}
+
+/// The model's base times 1 + size.
+Wrong change_base(TwinSite& site) {
+  return turning(site, {.base = site.config().rope_base * (1 + site.size)});
+}
+
+}  // namespace
+
+FaultList rope_faults() {
+  const std::string zero = kGitHub + "Blaizzy/mlx-vlm/pull/1993",
+                    merged = kGitHub + "scouzi1966/maclocal-api/issues/92";
+  const std::string identity = kGitHub + "1bit-MONSTER/1bit-MONSTER/issues/2052";
+  const std::string style = kGitHub + "kekzl/imp/pull/503", scaling = kGitHub + "Blaizzy/mlx-vlm/pull/1710";
+  const auto rope = [&](const char* name, const char* kind, Stage stage, const char* what,
+                        const std::string& source,
+                        Turn turn) { return Fault{name, kind, stage, what, source, kind, turned(turn)}; };
+  const auto base = [&](const char* name, Stage stage) {
+    return Fault{name,    "rope_base", stage,       "another base (1.5 times the model's; by=0.5)",
+                 scaling, "rope_base", change_base, 0.5};
+  };
+  return {
+      rope("q_rope_next", "rope_position", Stage::q_rope, "at position + 1", merged, {.position_offset = 1}),
+      rope("k_rope_next", "rope_position", Stage::k_rope, "at position + 1", merged, {.position_offset = 1}),
+      rope("q_rope_previous", "rope_position", Stage::q_rope, "at position - 1", merged,
+           {.position_offset = -1}),
+      rope("q_rope_zero", "rope_position", Stage::q_rope, "always at position 0", zero,
+           {.position_factor = 0}),
+      rope("k_rope_constant", "rope_position", Stage::k_rope, "always at position 3", zero,
+           {.position_factor = 0, .position_offset = 3}),
+      base("q_rope_base", Stage::q_rope),
+      base("k_rope_base", Stage::k_rope),
+      rope("q_rope_halves", "rope_style", Stage::q_rope, "pairs (i, i + d/2), not (2i, 2i + 1)", style,
+           {.halves = true}),
+      rope("k_rope_halves", "rope_style", Stage::k_rope, "pairs (i, i + d/2), not (2i, 2i + 1)", style,
+           {.halves = true}),
+      rope("k_rope_twice", "rope_twice", Stage::k_rope, "applied twice", merged, {.again = true}),
+      rope("k_rope_omitted", "rope_omitted", Stage::k_rope, "not applied", identity, {.dims_share = 0}),
+      rope("q_rope_half_dims", "rope_dims", Stage::q_rope, "only the first half of the dims turns", kMadeUp,
+           {.dims_share = 0.5}),
+      rope("q_rope_scaled", "rope_scale", Stage::q_rope, "position * 0.5: linear scaling that is not there",
+           scaling, {.position_factor = 0.5}),
+      rope("k_rope_scaled", "rope_scale", Stage::k_rope, "position / 8: linear scaling that is not there",
+           scaling, {.position_factor = 0.125}),
+      rope("q_rope_inverse", "rope_inverse", Stage::q_rope, "turns the other way", kMadeUp, {.sine = -1}),
+      {"k_rope_reversed", "rope_table_order", Stage::k_rope, "the frequency table is read from its end",
+       kGitHub + "vllm-project/vllm-ascend/pull/16929", "", turned({.reversed_base = true})},
+  };
+}
+
+}  // namespace greta::isolate

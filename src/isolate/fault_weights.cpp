@@ -1,0 +1,175 @@
+// Projections that read the wrong weight, or the right one in the wrong order.
+
+#include <span>
+#include <utility>
+
+#include "base/error.h"
+#include "isolate/fault_bank.h"
+#include "isolate/fault_matrix.h"
+
+namespace greta::isolate {
+namespace {
+
+/// Element (i, j) of W [n, k] is taken from place j * n + i of its row-major buffer: for a square weight the
+/// transpose.
+void read_column_major(Matrix& w, const TwinSite&) {
+  const std::vector<float> buffer = w.data;
+  for (int64_t i = 0; i < w.n; ++i) {
+    for (int64_t j = 0; j < w.k; ++j) w.at(i, j) = buffer[static_cast<size_t>(j * w.n + i)];
+  }
+}
+
+/// The row that turns as element (pair, half) of its head stands where the other order of rows has it: `to`
+/// halves takes the file's adjacent pairs for halves, else the reverse.
+void reorder_rows(Matrix& w, int64_t head_dim, bool to_halves) {
+  const std::vector<float> rows = w.data;
+  const int64_t half_dim = head_dim / 2;
+  for (int64_t row = 0; row < w.n; ++row) {
+    const int64_t head = row / head_dim * head_dim, i = row % head_dim;
+    const int64_t from = to_halves ? 2 * (i % half_dim) + i / half_dim : i % 2 * half_dim + i / 2;
+    for (int64_t j = 0; j < w.k; ++j) w.at(row, j) = rows[static_cast<size_t>((head + from) * w.k + j)];
+  }
+}
+
+void rows_in_halves(Matrix& w, const TwinSite& site) { reorder_rows(w, site.config().head_dim, true); }
+void rows_paired_twice(Matrix& w, const TwinSite& site) { reorder_rows(w, site.config().head_dim, false); }
+
+/// Half the row's largest weight more (by default): one element of one row in the middle.
+void change_element(Matrix& w, const TwinSite& site) {
+  const int64_t row = w.n / 2;
+  int64_t largest = 0;
+  for (int64_t j = 1; j < w.k; ++j) {
+    if (std::abs(w.at(row, j)) > std::abs(w.at(row, largest))) largest = j;
+  }
+  w.at(row, largest) *= static_cast<float>(1 + site.size);
+}
+
+const GgufTensor* tensor_of(const LayerWeights& layer, Stage stage) {
+  switch (stage) {
+    case Stage::attn_norm: return layer.attn_norm;
+    case Stage::q: return layer.q;
+    case Stage::k: return layer.k;
+    case Stage::v: return layer.v;
+    case Stage::attn_out: return layer.attn_out;
+    case Stage::ffn_norm: return layer.ffn_norm;
+    case Stage::gate: return layer.gate;
+    case Stage::up: return layer.up;
+    case Stage::down: return layer.down;
+    default: fail_machine("no layer has a weight for {}", name(stage));
+  }
+}
+
+/// The op with another tensor of the model, of the same shape.
+Wrong read_tensor(const TwinSite& site, const GgufTensor* tensor) {
+  const Op& op = site.op();
+  if (op.kind == OpKind::rms_norm) {
+    const float* vector = site.engine.weights().vector(tensor);
+    return [kernel = op.kernel, vector](const WrongCall& call) {
+      KernelArgs args = call.args;
+      args.in[1].data = reinterpret_cast<std::byte*>(const_cast<float*>(vector));
+      kernel->run(args, {0, 1});
+    };
+  }
+  const PackedWeight& other = site.engine.weights().matrix(tensor);
+  if (other.n != op.weight->n || other.k != op.weight->k) {
+    fail_input("{} is {} x {}, {} is {} x {}: this model's {} can't read it", tensor->name, other.n, other.k,
+               op.weight_name, op.weight->n, op.weight->k, name(*op.stage));
+  }
+  return multiply_by(site, std::shared_ptr<const PackedWeight>(std::shared_ptr<void>(), &other));
+}
+
+MakeWrong weight_of_sibling(Stage sibling) {
+  return [sibling](TwinSite& site) {
+    return read_tensor(site,
+                       tensor_of(site.engine.model().layers[static_cast<size_t>(site.op().layer)], sibling));
+  };
+}
+
+/// The layer before's; the first one's takes the second's.
+Wrong weight_of_neighbour(TwinSite& site) {
+  const auto& layers = site.engine.model().layers;
+  const int layer = site.op().layer;
+  if (layers.size() < 2) fail_input("a model of one layer has no other layer's weights");
+  return read_tensor(site,
+                     tensor_of(layers[static_cast<size_t>(layer == 0 ? 1 : layer - 1)], *site.op().stage));
+}
+
+/// The table [n_vocab, n_embd] read column-major, one element at a time: it is large, few rows are needed.
+Wrong embed_column_major(TwinSite&) {
+  return [](const WrongCall& call) {
+    const PackedWeight& table = *call.args.weight;
+    std::vector<float> row(static_cast<size_t>(table.k));
+    set_each(call.args.out, [&](int64_t r, int64_t i) {
+      const int64_t place = i * table.n + *reinterpret_cast<const int32_t*>(call.args.in[0].raw_row(r));
+      unpack_row(table, place / table.k, row.data());
+      return row[static_cast<size_t>(place % table.k)];
+    });
+  };
+}
+
+/// Token id + 1; the last one wraps.
+Wrong embed_next_token(TwinSite&) {
+  return [](const WrongCall& call) {
+    const PackedWeight& table = *call.args.weight;
+    for (int64_t r = 0; r < call.args.out.rows; ++r) {
+      const int64_t id = *reinterpret_cast<const int32_t*>(call.args.in[0].raw_row(r));
+      unpack_row(table, (id + 1) % table.n, call.args.out.row(r));
+    }
+  };
+}
+
+}  // namespace
+
+FaultList weight_faults() {
+  const std::string b331 = kFounding + " (B3.34-36, B3.40)",
+                    transposed = kGitHub + "pytorch/pytorch/pull/37569";
+  const std::string permuted = kGitHub + "ggml-org/llama.cpp/pull/22611", heads = kFounding + " (B3.21)";
+  const std::string slice = kFounding + " (B3.25, of the KV cache)", table = kFounding + " (B3.9)";
+  const MakeWrong column_major = edited(read_column_major);
+  const auto column = [&](const char* name, Stage stage, const char* weight, const std::string& source) {
+    return Fault{name,        "weight_column_major",
+                 stage,       std::string("the dequantised ") + weight + " is read column-major",
+                 source,      "weight_column_major",
+                 column_major};
+  };
+  const auto swapped = [&](const char* name, Stage stage, const char* what, Stage sibling) {
+    return Fault{name, "swapped_weight", stage, what, heads, "swapped_weight", weight_of_sibling(sibling)};
+  };
+  const auto neighbour = [&](const char* name, Stage stage, const char* what) {
+    return Fault{name, "wrong_layer_weight", stage, what, slice, "wrong_layer_weight", weight_of_neighbour};
+  };
+  return {
+      column("wq_column_major", Stage::q, "Wq", b331),
+      column("wk_column_major", Stage::k, "Wk", b331),
+      column("wv_column_major", Stage::v, "Wv", b331),
+      column("wo_column_major", Stage::attn_out, "Wo", b331),
+      column("w_gate_column_major", Stage::gate, "W_gate", transposed),
+      column("w_up_column_major", Stage::up, "W_up", transposed),
+      column("w_down_column_major", Stage::down, "W_down", transposed),
+      column("w_output_column_major", Stage::logits, "output weight", kFounding + " (B3.16)"),
+      {"embedding_column_major", "embedding_column_major", Stage::x_in,
+       "the embedding table is read column-major", table, "weight_column_major", embed_column_major},
+      {"token_shift", "token_shift", Stage::x_in, "the embedding of token id + 1", kMadeUp, "token_shift",
+       embed_next_token},
+      {"wq_rope_rows", "rope_row_order", Stage::q, "Wq's rows are left in rotate-half order", permuted,
+       "rope_row_order", edited(rows_in_halves)},
+      {"wk_rope_rows", "rope_row_order", Stage::k, "Wk's rows are left in rotate-half order", permuted,
+       "rope_row_order", edited(rows_in_halves)},
+      {"wk_rope_rows_twice", "rope_row_order", Stage::k, "Wk's rows are put into pair order twice", permuted,
+       "rope_row_order", edited(rows_paired_twice)},
+      neighbour("wq_wrong_layer", Stage::q, "Wq of the layer before (of layer 0: the next)"),
+      neighbour("w_down_wrong_layer", Stage::down, "W_down of the layer before (of layer 0: the next)"),
+      neighbour("ffn_norm_wrong_layer", Stage::ffn_norm,
+                "the FFN norm's weight of the layer before (of 0: the next)"),
+      swapped("wk_is_wv", Stage::k, "Wv is taken for Wk", Stage::v),
+      swapped("w_gate_is_w_up", Stage::gate, "W_up is taken for W_gate", Stage::up),
+      swapped("attn_norm_is_ffn_norm", Stage::attn_norm,
+              "the FFN norm's weight is taken for the attention norm's", Stage::ffn_norm),
+      {"wv_element", "weight_element", Stage::v, "one element of Wv is off", kMadeUp, "",
+       edited(change_element), 1.0},
+      {"w_down_element", "weight_element", Stage::down, "one element of W_down is off", kMadeUp, "",
+       edited(change_element), 1.0},
+  };
+}
+
+}  // namespace greta::isolate
