@@ -52,7 +52,7 @@ std::vector<NormAudit> norm_audits(const Writer& writer) {
     if (!is_norm(finding.stage)) continue;
     NormAudit audit{writer.say(Phrase::heading_audit, writer.place(group)), {}};
     const auto add = [&](Phrase which, const std::string& hypothesis, double explained) {
-      audit.lines.push_back(writer.say(which, hypothesis, fmt::format("{:.5f}", explained)));
+      audit.lines.push_back(writer.say(which, hypothesis, residual(explained)));
     };
     if (!finding.best.empty()) {
       const Phrase which = is_named(finding) ? Phrase::audit_winner : Phrase::audit_line;

@@ -36,10 +36,10 @@ std::string Writer::effect_on_fault(const Effect& effect, Phrase factor) const {
     return say(Phrase::fault_with, word, join(effect.shows_with), join(effect.not_with));
   }
   if (factor == Phrase::factor_prompt) {
-    return facts.effects.has_mae ? say(Phrase::fault_any_prompt, percent(effect.mae), mae_of())
-                                 : say(Phrase::fault_every_prompt);
+    return effect.sized ? say(Phrase::fault_any_prompt, percent(effect.mae), mae_of())
+                        : say(Phrase::fault_every_prompt);
   }
-  if (!facts.effects.has_mae) return say(Phrase::fault_everywhere, word);
+  if (!effect.sized) return say(Phrase::fault_everywhere, word);
   Phrase which = Phrase::fault_some;
   if (effect.fault <= kNoEffect) which = effect.mae <= kNoEffect ? Phrase::fault_none : Phrase::fault_same;
   if (effect.mae == 0) which = Phrase::fault_zero;

@@ -91,9 +91,15 @@ std::vector<Sample> samples_of_table(const isolate::Verdict& verdict) {
   return samples;
 }
 
+/// The MAE is that of the fault: not of two phases alike wrong, nor of one wrong where nothing is rounded and
+/// the rounding of the stages before shows.
+bool is_sized(const Sample& a, const Sample& b, bool has_mae) {
+  return has_mae && std::isfinite(a.ratio) && std::isfinite(b.ratio);
+}
+
 double change_of_fault(const Sample& a, const Sample& b, bool has_mae) {
   if (a.shows != b.shows) return 1;
-  if (!has_mae) return 0;
+  if (!is_sized(a, b, has_mae)) return 0;
   const double mae = change(a.mae, b.mae);
   return a.judged_alone && b.judged_alone ? std::min(mae, change(a.ratio, b.ratio)) : mae;
 }
@@ -135,6 +141,7 @@ std::optional<Effect> measure(const std::vector<Sample>& samples, bool has_mae, 
       if (!effect) effect.emplace();
       if (a.shows && b.shows) effect->mae = std::max(effect->mae, change(a.mae, b.mae));
       effect->fault = std::max(effect->fault, change_of_fault(a, b, has_mae));
+      effect->sized &= is_sized(a, b, has_mae);
       effect->splits |= a.shows != b.shows;
       seen.emplace_back(value(a), a.shows);
       seen.emplace_back(value(b), b.shows);

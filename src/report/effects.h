@@ -19,7 +19,8 @@ struct Effect {
   /// The same of the fault itself: 1 where only one of the two cells shows it; else the MAE or the faulty
   /// phase's noise ratio, whichever moved less, since rounding and its bound may move either.
   double fault = 0;
-  bool splits = false;                            // of some pair of cells only one shows the fault
+  bool sized = true;    // `fault` measures a size; else only whether it shows (the bound is 0, the ratio inf)
+  bool splits = false;  // of some pair of cells only one shows the fault
   std::vector<std::string> shows_with, not_with;  // values of the factor, when they tell the cells apart
 };
 

@@ -15,12 +15,6 @@ using isolate::Finding;
 
 constexpr size_t kMaxRuledOut = 3;  // besides the runner-up
 
-/// Two digits, more near 1, where they tell rivals apart.
-std::string residual(double value) {
-  if (!(value > 0)) return "0";
-  return value > 0.99 ? fmt::format("{:.5f}", value) : fmt::format("{:.2f}", value);
-}
-
 /// All stages before one, in execution order, that were judged in a phase.
 struct Before {
   int64_t judged = 0;
@@ -137,14 +131,15 @@ std::string Writer::ruled_out(const Finding& finding) const {
                 [&](const isolate::RuledOut& other) { return other.hypothesis == finding.runner_up; });
   if (others.empty()) return "";
   std::vector<std::string> words;
-  for (size_t i = 0; i < others.size() && i < kMaxRuledOut; ++i) {
+  const size_t named = others.size() == kMaxRuledOut + 1 ? others.size() : kMaxRuledOut;  // no "1 others"
+  for (size_t i = 0; i < others.size() && i < named; ++i) {
     words.push_back(fmt::format("{} ({})", others[i].hypothesis, residual(others[i].explained_residual)));
   }
-  if (others.size() > kMaxRuledOut) {
+  if (others.size() > named) {
     double best = 0;
-    for (size_t i = kMaxRuledOut; i < others.size(); ++i) best = std::max(best, others[i].explained_residual);
+    for (size_t i = named; i < others.size(); ++i) best = std::max(best, others[i].explained_residual);
     const Phrase which = best < 0.5 ? Phrase::ruled_out_rest_below : Phrase::ruled_out_rest;
-    words.push_back(say(which, others.size() - kMaxRuledOut, residual(best)));
+    words.push_back(say(which, others.size() - named, residual(best)));
   }
   return say(Phrase::finding_ruled_out, join(words));
 }

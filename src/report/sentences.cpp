@@ -60,7 +60,19 @@ std::string as_product(const std::vector<std::string>& cells) {
 
 }  // namespace
 
-std::string brief(double value) { return fmt::format("{:.3g}", value); }
+std::string brief(double value) {
+  std::string text;
+  for (int digits = 3; digits <= 9; ++digits) {
+    text = fmt::format("{:.{}g}", value, digits);
+    if (value == 1 || text != "1") break;  // which side of the bound it is on must show
+  }
+  return text;
+}
+
+std::string residual(double value) {
+  if (!(value > 0)) return "0";
+  return value > 0.99 ? fmt::format("{:.5f}", value) : fmt::format("{:.2f}", value);
+}
 
 std::string cell_list(const std::vector<std::string>& cells, Language language) {
   if (cells.size() <= kMaxListed / 2) return join(cells);

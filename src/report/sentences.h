@@ -62,7 +62,10 @@ struct Writer {
 /// "E0, E1 x p4_sys, p5_ba" where many cells are such a product, else at most eight names and how many more.
 std::string cell_list(const std::vector<std::string>& cells, Language language);
 
-/// Three significant digits.
+/// Three significant digits; more where three would hide on which side of 1 the value is.
 std::string brief(double value);
+
+/// An explained residual: two digits, more near 1, where they tell rivals apart; 0 for what explains nothing.
+std::string residual(double value);
 
 }  // namespace greta::report

@@ -53,6 +53,13 @@ TEST(FindingNote, SaysWhatACauseLeavesUnexplained) {
   EXPECT_THAT(spanish(verdict), HasSubstr("queda una razón de ruido de 42"));
 }
 
+TEST(FindingNote, ShowsOnWhichSideOfTheBoundARatioIs) {
+  Verdict verdict = changed([](Finding& finding) { finding.hypothesis_noise_ratio = 0.99991; });
+  EXPECT_THAT(english(verdict), HasSubstr("within rounding (noise ratio 0.9999)"));
+  verdict.findings[0].hypothesis_noise_ratio = 1.0004;
+  EXPECT_THAT(english(verdict), HasSubstr("a noise ratio of 1.0004 is left"));
+}
+
 TEST(FindingNote, OfAmbiguousNamesBothAndWhatSeparatesThem) {
   const Verdict verdict = changed([](Finding& finding) {
     finding.hypothesis = "ambiguous";
@@ -141,12 +148,11 @@ TEST(NormTable, IsFollowedByTheAuditOfANormAtFault) {
     finding.hypothesis = finding.best = "norm_eps";
     finding.ruled_out = {{"norm_plus_one", 0.25}, {"output_scaled", 0.5}, {"norm_omitted", -3}};
   });
-  EXPECT_THAT(
-      b3_31_analysis(verdict),
-      AllOf(HasSubstr("RMSNorm audit: layer 0, stage attn_norm, phase prefill"),
-            HasSubstr("- norm_eps: explained residual 0.99999, the cause"),
-            HasSubstr("- norm_plus_one: explained residual 0.25000\n"),
-            HasSubstr("- norm_omitted: explained residual -3.00000\n"), Not(HasSubstr("- output_scaled"))));
+  EXPECT_THAT(b3_31_analysis(verdict),
+              AllOf(HasSubstr("RMSNorm audit: layer 0, stage attn_norm, phase prefill"),
+                    HasSubstr("- norm_eps: explained residual 0.99999, the cause"),
+                    HasSubstr("- norm_plus_one: explained residual 0.25\n"),
+                    HasSubstr("- norm_omitted: explained residual 0\n"), Not(HasSubstr("- output_scaled"))));
   EXPECT_THAT(b3_31_analysis(diagnosed_verdict()), Not(HasSubstr("RMSNorm audit")));
 }
 
