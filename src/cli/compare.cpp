@@ -75,7 +75,7 @@ void print_text(const isolate::BundleComparison& result) {
     fmt::print("{:<24} {:>3} {:<10} {:<10} {:>9.2e} {:>9.2e} {:>8.2g}\n", pair.cell, pair.layer,
                name(pair.stage), isolate::name(pair.status), pair.metrics.rel_l2, pair.metrics.max_abs,
                pair.noise_ratio);
-    if (!pair.why.empty()) fmt::print("{:<24} {}\n", "", pair.why);
+    if (!pair.why.empty()) fmt::print("    {}\n", pair.why);
   }
   if (shown.size() > kShown) fmt::print("... and {} more (--json has all)\n", shown.size() - kShown);
   for (const std::string& run : result.only_a) fmt::print("only in A: {}\n", run);

@@ -177,6 +177,7 @@ void name_cause(std::span<const Explanation> explanations, Finding& finding) {
   finding.ruled_out.clear();
   if (explanations.empty()) return;
   const Explanation& best = explanations[0];
+  finding.best = best.hypothesis->name;
   finding.explained_residual = best.explained_residual;
   finding.hypothesis_noise_ratio = best.noise_ratio;
   if (explanations.size() > 1) {

@@ -59,6 +59,16 @@ double head0_mae(const Verdict& verdict, const std::string& cell, int layer, Sta
   return 0;
 }
 
+/// B3.32's question: is the projections' input the same in both phases?
+void fill_attn_norm(const Verdict& verdict, const std::string& key, int layer, Cell& cell) {
+  for (const StagePair& pair : verdict.pairs) {
+    if (pair.cell != key || pair.layer != layer || pair.stage != Stage::attn_norm) continue;
+    cell.attn_norm_mae = pair.metrics.mae;
+    cell.attn_norm_hash_prefill = pair.hash_prefill;
+    cell.attn_norm_hash_decode = pair.hash_decode;
+  }
+}
+
 Status cell_status(const Cell& cell, int64_t missing) {
   if (cell.pairs_fault > 0) return Status::fault;
   if (missing > 0) return Status::inconclusive;
@@ -155,6 +165,7 @@ void judge_cell(CellRecord& record, const OraclePass& oracle, const Model& model
     cell.q_mae = head0_mae(verdict, record.key, verdict.layers.front(), Stage::q);
     cell.k_mae = head0_mae(verdict, record.key, verdict.layers.front(), Stage::k);
     cell.v_mae = head0_mae(verdict, record.key, verdict.layers.front(), Stage::v);
+    fill_attn_norm(verdict, record.key, verdict.layers.front(), cell);
   }
   verdict.cells.push_back(cell);
 }

@@ -64,6 +64,7 @@ struct Finding {
   std::vector<std::string> cells;
   std::vector<std::string> prompts_that_cannot_show;  // such as a prompt of one token
   std::string hypothesis;                             // "unexplained" until the diagnosis names one
+  std::string best;  // the hypothesis that fits best, named or not; empty: none applies to the stage
   std::string title_en, title_es;
   double explained_residual = 0;  // 1 - |observed - hypothesis| / |observed - oracle|
   std::string runner_up;          // the next best hypothesis; empty when no other applies to the stage
@@ -86,6 +87,8 @@ struct Cell {
   Status verdict = Status::equal;
   int64_t prompt_tokens = 0;
   double q_mae = 0, k_mae = 0, v_mae = 0;
+  double attn_norm_mae = 0;  // of the whole row, first traced layer, for B3.32; hashes empty: not recorded
+  std::string attn_norm_hash_prefill, attn_norm_hash_decode;
   std::string q_route, k_route, v_route;  // "matrix", "vector"
   std::string q_kernel, k_kernel, v_kernel;
   std::string prefill_q_kernel;

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "report/b3_32.h"
 #include "report/report.h"
 #include "report/sentences.h"
 
@@ -10,9 +11,9 @@ std::string b3_31_table(const isolate::Verdict& verdict) {
       "| exp | prompt | Q MAE | K MAE | V MAE | Q/K/V route | force_route | force_gemm |\n"
       "|---|---|---:|---:|---:|---|---|---|\n";
   for (const isolate::Cell& cell : verdict.cells) {
-    table += fmt::format("| {} | {} | {:.5e} | {:.5e} | {:.5e} | {} | {} | {} |\n", cell.experiment,
-                         cell.prompt, cell.q_mae, cell.k_mae, cell.v_mae, routes_used(cell),
-                         route_forced(cell), cell.force_gemm);
+    table += fmt::format("| {} | {} | {} | {} | {} | {} | {} | {} |\n", cell.experiment, cell.prompt,
+                         mae_text(cell, cell.q_mae), mae_text(cell, cell.k_mae), mae_text(cell, cell.v_mae),
+                         routes_used(cell), route_forced(cell), cell.force_gemm);
   }
   return table;
 }
@@ -26,6 +27,14 @@ std::string b3_31_analysis(const isolate::Verdict& verdict) {
                       verdict.isa, verdict.threads, verdict.date);
   if (!verdict.injected.empty()) text += writer.say(Phrase::injected, join(verdict.injected)) + "\n";
   text += fmt::format("\n{}\n\n{}", writer.say(Phrase::heading_table, layer), b3_31_table(verdict));
+  if (has_norm_pairs(verdict)) {
+    text += fmt::format("\n{}\n\n{}", writer.say(Phrase::heading_norm, layer),
+                        b3_32_table(verdict, Language::english));
+  }
+  for (const NormAudit& audit : norm_audits(writer)) {
+    text += fmt::format("\n{}\n", audit.heading);
+    for (const std::string& line : audit.lines) text += fmt::format("- {}\n", line);
+  }
   text += fmt::format("\nVerdict: {}\n\nConclusion\n", name(verdict.status));
   const auto add = [&text](const std::vector<std::string>& sentences, std::string_view indent) {
     for (const std::string& sentence : sentences) text += fmt::format("{}- {}\n", indent, sentence);

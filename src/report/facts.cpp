@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "trace/attn_pipe.h"
 
@@ -37,70 +36,62 @@ void group_experiments(const isolate::Verdict& verdict, Facts& facts) {
   }
 }
 
-double change(double a, double b) {
-  if (a == b) return 0;
-  if (!std::isfinite(a) || !std::isfinite(b)) return 1;
-  return std::abs(a - b) / std::max(std::abs(a), std::abs(b));
+/// The rivals of an ambiguous finding, in either order.
+std::pair<std::string, std::string> rivals_of(const isolate::Finding& finding) {
+  if (finding.hypothesis != "ambiguous") return {};
+  return std::minmax(finding.best, finding.runner_up);
 }
 
-void widen(std::optional<double>& effect, double value) { effect = std::max(effect.value_or(0), value); }
-
-double mae_of(const Cell& cell, Stage stage) {
-  if (stage == Stage::k) return cell.k_mae;
-  return stage == Stage::v ? cell.v_mae : cell.q_mae;
+bool alike(const FindingGroup& group, const isolate::Finding& finding) {
+  const isolate::Finding& first = group.first;
+  return first.stage == finding.stage && first.phase == finding.phase &&
+         first.hypothesis == finding.hypothesis && first.gap == finding.gap &&
+         rivals_of(first) == rivals_of(finding) && group.layers.empty() == (finding.layer == kNoLayer);
 }
 
-Effects effects_of(const isolate::Verdict& verdict) {
-  Effects effects;
-  if (!verdict.findings.empty()) {
-    const Stage first = verdict.findings.front().stage;
-    effects.stage_faulty = first == Stage::q || first == Stage::k || first == Stage::v;
-    if (effects.stage_faulty) effects.stage = first;
+void add_intervention(const isolate::Finding& finding, FindingGroup& group) {
+  if (!finding.intervention) return;
+  const bool failed = !finding.intervention->mismatch_removed;
+  const bool first_failure = failed && group.confirmed == group.interventions;
+  if (group.interventions == 0 || first_failure) {
+    group.first.intervention = finding.intervention;
+    group.intervention_layer = finding.layer;
   }
-  std::vector<std::string> showing;  // prompts
-  for (const Cell& cell : verdict.cells) {
-    if (!effects.stage_faulty || cell.verdict == Status::fault) add_unique(showing, cell.prompt);
+  ++group.interventions;
+  group.confirmed += !failed;
+}
+
+void add_finding(const isolate::Finding& finding, FindingGroup& group) {
+  isolate::Finding& first = group.first;
+  if (finding.layer != kNoLayer) group.layers.push_back(finding.layer);
+  for (const std::string& cell : finding.cells) add_unique(first.cells, cell);
+  for (const std::string& prompt : finding.prompts_that_cannot_show)
+    add_unique(first.prompts_that_cannot_show, prompt);
+  first.noise_ratio = std::max(first.noise_ratio, finding.noise_ratio);
+  first.noise_ratio_prefill = std::max(first.noise_ratio_prefill, finding.noise_ratio_prefill);
+  first.noise_ratio_decode = std::max(first.noise_ratio_decode, finding.noise_ratio_decode);
+  first.hypothesis_noise_ratio = std::max(first.hypothesis_noise_ratio, finding.hypothesis_noise_ratio);
+  first.mae = std::max(first.mae, finding.mae);
+  first.explained_residual = std::min(first.explained_residual, finding.explained_residual);
+  if (group.pattern_varies || first.pattern_en != finding.pattern_en) {
+    group.pattern_varies = true;
+    first.pattern_en.clear();
+    first.pattern_es.clear();
   }
-  std::vector<Cell> cells;
-  for (const Cell& cell : verdict.cells) {
-    const bool shows = std::find(showing.begin(), showing.end(), cell.prompt) != showing.end();
-    if (cell.attested && shows) cells.push_back(cell);
-  }
-  for (size_t i = 0; i < cells.size(); ++i) {
-    for (size_t j = i + 1; j < cells.size(); ++j) {
-      const Cell &a = cells[i], &b = cells[j];
-      const double moved = change(mae_of(a, effects.stage), mae_of(b, effects.stage));
-      const bool same_prompt = a.prompt == b.prompt;
-      const bool same_route = a.q_route == b.q_route, same_gemm = a.force_gemm == b.force_gemm;
-      if (same_prompt && !same_route && same_gemm) widen(effects.route, moved);
-      if (same_prompt && same_route && !same_gemm) widen(effects.gemm, moved);
-      if (!same_prompt && a.experiment == b.experiment) widen(effects.prompt, moved);
-    }
-  }
-  return effects;
+  add_intervention(finding, group);
 }
 
 std::vector<FindingGroup> group_findings(const std::vector<isolate::Finding>& findings) {
   std::vector<FindingGroup> groups;
   for (const isolate::Finding& finding : findings) {
-    auto group = std::find_if(groups.begin(), groups.end(), [&](const FindingGroup& g) {
-      return g.first.stage == finding.stage && g.first.phase == finding.phase &&
-             g.first.hypothesis == finding.hypothesis && g.layers.empty() == (finding.layer == kNoLayer);
-    });
+    auto group =
+        std::find_if(groups.begin(), groups.end(), [&](const FindingGroup& g) { return alike(g, finding); });
     if (group == groups.end()) {
-      groups.push_back({finding, {}});
+      groups.emplace_back();
       group = std::prev(groups.end());
+      group->first = finding;
     }
-    isolate::Finding& first = group->first;
-    if (finding.layer != kNoLayer) group->layers.push_back(finding.layer);
-    for (const std::string& cell : finding.cells) add_unique(first.cells, cell);
-    for (const std::string& prompt : finding.prompts_that_cannot_show)
-      add_unique(first.prompts_that_cannot_show, prompt);
-    first.noise_ratio = std::max(first.noise_ratio, finding.noise_ratio);
-    first.noise_ratio_prefill = std::max(first.noise_ratio_prefill, finding.noise_ratio_prefill);
-    first.noise_ratio_decode = std::max(first.noise_ratio_decode, finding.noise_ratio_decode);
-    first.mae = std::max(first.mae, finding.mae);
-    first.explained_residual = std::min(first.explained_residual, finding.explained_residual);
+    add_finding(finding, *group);
   }
   return groups;
 }
@@ -138,6 +129,7 @@ Facts facts_of(const isolate::Verdict& verdict) {
     if (!cell.attested) facts.unattested.push_back(cell_name(cell));
     facts.logits_recorded |= cell.logits_top1_agree.has_value();
     if (cell.logits_top1_agree == false) facts.top1_differs.push_back(cell_name(cell));
+    facts.any_pair |= cell.paired;
     facts.mae_all_zero &= cell.q_mae == 0 && cell.k_mae == 0 && cell.v_mae == 0;
     facts.max_noise_ratio = std::max(facts.max_noise_ratio, cell.max_noise_ratio);
   }
@@ -147,6 +139,18 @@ Facts facts_of(const isolate::Verdict& verdict) {
   facts.findings = group_findings(verdict.findings);
   for (const std::string& skipped : verdict.coverage.skipped) ++facts.skipped[reason(skipped)];
   return facts;
+}
+
+std::optional<double> noise_at(const isolate::Verdict& verdict, bool prefill, int layer, Stage stage) {
+  for (const isolate::StageNoise& noise : verdict.noise) {
+    if (noise.prefill == prefill && noise.layer == layer && noise.stage == stage) return noise.ratio;
+  }
+  return std::nullopt;
+}
+
+bool is_named(const isolate::Finding& finding) {
+  return !finding.hypothesis.empty() && finding.hypothesis != "unexplained" &&
+         finding.hypothesis != "ambiguous";
 }
 
 std::string cell_name(const Cell& cell) { return cell.experiment + "/" + cell.prompt; }
@@ -166,6 +170,8 @@ std::string layer_ranges(std::vector<int> layers) {
 }
 
 std::string join(const std::vector<std::string>& words) { return fmt::format("{}", fmt::join(words, ", ")); }
+
+std::string mae_text(const Cell& cell, double mae) { return cell.paired ? fmt::format("{:.5e}", mae) : "-"; }
 
 std::string routes_used(const Cell& cell) {
   const auto word = [](const std::string& route) {

@@ -7,26 +7,20 @@
 #include <vector>
 
 #include "isolate/verdict.h"
+#include "report/effects.h"
 
 namespace greta::report {
 
 /// Findings alike but for their layer.
 struct FindingGroup {
-  isolate::Finding first;   // with the largest figures of all its layers
+  /// With the worst figures of all its layers; its pattern is empty where the layers' differ, its
+  /// intervention the first that failed, or else the first.
+  isolate::Finding first;
   std::vector<int> layers;  // empty outside the layers
+  bool pattern_varies = false;
+  int intervention_layer = kNoLayer;
+  int64_t interventions = 0, confirmed = 0;  // layers
 };
-
-/// How much a factor moves the MAE of one of Q, K, V: max |a - b| / max(a, b) over pairs of attested cells
-/// that differ in it alone. Empty without such a pair. Where that stage is at fault, only prompts that show
-/// the fault count: in the others rounding is all that moves.
-struct Effects {
-  Stage stage = Stage::q;     // k or v when the first fault is there
-  bool stage_faulty = false;  // the first fault is in `stage`
-  std::optional<double> route, gemm, prompt;
-};
-
-/// A change that counts as none: routes round differently, and rounding moves a fault's MAE a little.
-inline constexpr double kNoEffect = 0.05;
 
 struct Facts {
   std::vector<std::string> experiments, prompts;  // in order of appearance
@@ -34,6 +28,7 @@ struct Facts {
       groups;                          // experiments by the worst verdict of their cells
   std::vector<FindingGroup> findings;  // in execution order of their first layer
   Effects effects;
+  bool any_pair = false;  // a cell with both prefill_last and decode0
   bool mae_all_zero = true;
   std::vector<std::string> one_token_prompts;
   // Prompts whose q of layer 0 is the same in both phases: equal figures that look like a broken harness.
@@ -47,6 +42,12 @@ struct Facts {
 
 Facts facts_of(const isolate::Verdict& verdict);
 
+/// The largest noise ratio of a stage in one phase over all cells; empty when it was not judged there.
+std::optional<double> noise_at(const isolate::Verdict& verdict, bool prefill, int layer, Stage stage);
+
+/// False of "unexplained" and "ambiguous".
+bool is_named(const isolate::Finding& finding);
+
 std::string cell_name(const isolate::Cell& cell);
 
 /// "0-3,7"; "-" when empty.
@@ -54,6 +55,9 @@ std::string layer_ranges(std::vector<int> layers);
 
 /// "E0, E2, E3".
 std::string join(const std::vector<std::string>& words);
+
+/// %.5e; "-" where there was nothing to compare.
+std::string mae_text(const isolate::Cell& cell, double mae);
 
 /// "MFMA", or "MFMA/VALU/VALU" when q, k, v differ; "-" when unknown.
 std::string routes_used(const isolate::Cell& cell);

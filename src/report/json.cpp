@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -25,6 +27,34 @@ nlohmann::json runner_up(const isolate::Finding& finding) {
   return {{"hypothesis", finding.runner_up}, {"explained_residual", number(finding.runner_up_residual)}};
 }
 
+nlohmann::json ruled_out(const Finding& finding) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const isolate::RuledOut& other : finding.ruled_out) {
+    list.push_back(
+        {{"hypothesis", other.hypothesis}, {"explained_residual", number(other.explained_residual)}});
+  }
+  return list;
+}
+
+nlohmann::json intervention(const Finding& finding) {
+  if (!finding.intervention) return nullptr;
+  const isolate::Intervention& done = *finding.intervention;
+  const std::string phase = finding.phase == "both" ? "both phases" : finding.phase;
+  return {{"what", fmt::format("oracle's {} in {}", name(finding.stage), phase)},
+          {"mismatch_removed", done.mismatch_removed},
+          {"mismatch_before", number(done.mismatch_before)},
+          {"mismatch_after", number(done.mismatch_after)},
+          {"logits_before", number(done.logits_before)},
+          {"logits_after", number(done.logits_after)},
+          {"prompt", done.prompt}};
+}
+
+std::vector<std::string_view> names(const std::vector<Stage>& stages) {
+  std::vector<std::string_view> list;
+  for (const Stage stage : stages) list.push_back(name(stage));
+  return list;
+}
+
 nlohmann::json to_json(const Finding& finding) {
   return {{"phase", finding.phase},
           {"layer", finding.layer},
@@ -36,7 +66,13 @@ nlohmann::json to_json(const Finding& finding) {
           {"title_es", finding.title_es},
           {"explained_residual", number(finding.explained_residual)},
           {"runner_up", runner_up(finding)},
-          {"intervention", nullptr},
+          {"best_hypothesis", finding.best},
+          {"hypothesis_noise_ratio", number(finding.hypothesis_noise_ratio)},
+          {"ruled_out", ruled_out(finding)},
+          {"pattern", finding.pattern_en},
+          {"pattern_es", finding.pattern_es},
+          {"gap", names(finding.gap)},
+          {"intervention", intervention(finding)},
           {"noise_ratio", number(finding.noise_ratio)},
           {"noise_ratio_prefill", number(finding.noise_ratio_prefill)},
           {"noise_ratio_decode", number(finding.noise_ratio_decode)},
@@ -51,6 +87,10 @@ nlohmann::json to_json(const Cell& cell) {
                       {"q_mae", number(cell.q_mae)},
                       {"k_mae", number(cell.k_mae)},
                       {"v_mae", number(cell.v_mae)},
+                      {"paired", cell.paired},
+                      {"attn_norm_mae", number(cell.attn_norm_mae)},
+                      {"attn_norm_hash_prefill", cell.attn_norm_hash_prefill},
+                      {"attn_norm_hash_decode", cell.attn_norm_hash_decode},
                       {"q_route", cell.q_route},
                       {"k_route", cell.k_route},
                       {"v_route", cell.v_route},

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "report/b3_32.h"
+#include "report/noise_map.h"
 #include "report/report.h"
 #include "report/sentences.h"
 
@@ -73,8 +75,9 @@ class Markdown {
 
   void method() {
     heading(2, writer_.say(Phrase::method));
-    std::vector<std::string> lines{writer_.say(Phrase::method_what)};
-    lines.push_back(writer_.say(verdict_.aligned ? Phrase::method_aligned : Phrase::not_aligned));
+    std::vector<std::string> lines{writer_.method()};
+    if (!verdict_.aligned) lines.push_back(writer_.say(Phrase::not_aligned));
+    if (verdict_.aligned && facts_.any_pair) lines.push_back(writer_.say(Phrase::method_aligned));
     lines.push_back(writer_.say(Phrase::method_judge));
     lines.push_back(writer_.say(Phrase::method_table));
     lines.push_back(writer_.say(Phrase::method_matrix, join(facts_.experiments), join(facts_.prompts),
@@ -93,7 +96,9 @@ class Markdown {
     heading(2, writer_.say(Phrase::results));
     heading(3, writer_.say(Phrase::heading_table, verdict_.layers.empty() ? 0 : verdict_.layers.front()));
     text_ += b3_31_table(verdict_);
+    norms();
     findings();
+    maps();
     cells();
     stages();
     attestation();
@@ -109,6 +114,29 @@ class Markdown {
       text_ += fmt::format("{}. **{}**\n", ++number, writer_.place(finding));
       for (const std::string& sentence : writer_.finding(finding))
         text_ += fmt::format("   - {}\n", sentence);
+    }
+  }
+
+  void norms() {
+    if (has_norm_pairs(verdict_)) {
+      heading(3, writer_.say(Phrase::heading_norm, verdict_.layers.empty() ? 0 : verdict_.layers.front()));
+      text_ += b3_32_table(verdict_, writer_.language);
+    }
+    for (const NormAudit& audit : norm_audits(writer_)) {
+      heading(3, audit.heading);
+      list(audit.lines);
+    }
+  }
+
+  void maps() {
+    if (verdict_.noise.empty()) return;
+    heading(3, writer_.say(Phrase::heading_map));
+    text_ += writer_.say(Phrase::map_legend) + "\n";
+    for (const bool prefill : {true, false}) {
+      const std::string map = noise_map(verdict_, prefill);
+      if (map.empty()) continue;
+      text_ += fmt::format("\n{}\n\n```\n{}```\n",
+                           writer_.say(Phrase::heading_map_phase, prefill ? "prefill" : "decode"), map);
     }
   }
 

@@ -22,16 +22,34 @@ constexpr std::array<Entry, kCount> kPhrases{{
     {Phrase::next_step, "Next step", "Próximo paso"},
     {Phrase::heading_table, "MAE of prefill_last against decode0 (layer {0}, head 0)",
      "MAE de prefill_last frente a decode0 (capa {0}, cabeza 0)"},
+    {Phrase::heading_norm, "B3.32: attn_norm of prefill_last against decode0 (layer {0})",
+     "B3.32: attn_norm de prefill_last frente a decode0 (capa {0})"},
+    {Phrase::heading_audit, "RMSNorm audit: {0}", "Auditoría de RMSNorm: {0}"},
+    {Phrase::audit_line, "{0}: explained residual {1}", "{0}: residuo explicado {1}"},
+    {Phrase::audit_winner, "{0}: explained residual {1}, the cause", "{0}: residuo explicado {1}, la causa"},
     {Phrase::heading_findings, "Findings, in execution order", "Hallazgos, en orden de ejecución"},
     {Phrase::heading_cells, "Cells and their first difference", "Celdas y su primera diferencia"},
     {Phrase::heading_stages, "Stages, worst over layers and cells",
      "Etapas: lo peor de todas las capas y celdas"},
     {Phrase::heading_attestation, "What really ran", "Qué se ejecutó realmente"},
     {Phrase::heading_coverage, "Coverage", "Cobertura"},
+    {Phrase::heading_map, "Map of noise ratios", "Mapa de razones de ruido"},
+    {Phrase::heading_map_phase, "{0}: layers downwards, stages across (their names read downwards)",
+     "{0}: capas hacia abajo, etapas a lo ancho (sus nombres se leen hacia abajo)"},
+    {Phrase::map_legend,
+     "Largest |observed - oracle| / bound of all cells: `.` up to 0.5, `:` up to 1 (rounding), a digit n up "
+     "to 10^n, `A` up to 10^10 and so on, `#` infinite or NaN, `-` not judged.",
+     "Mayor |observado - oráculo| / cota de todas las celdas: `.` hasta 0.5, `:` hasta 1 (redondeo), una "
+     "cifra n hasta 10^n, `A` hasta 10^10, etc., `#` infinito o NaN, `-` sin juzgar."},
     {Phrase::yes, "yes", "sí"},
     {Phrase::no, "no", "no"},
     {Phrase::unknown, "unknown", "desconocida"},
     {Phrase::none, "none", "ninguna"},
+    {Phrase::both_word, "both", "ambas"},
+    {Phrase::both, "both phases", "ambas fases"},
+    {Phrase::not_judged, "not judged", "sin juzgar"},
+    {Phrase::confirmed, "confirmed", "confirmado"},
+    {Phrase::not_confirmed, "not confirmed", "no confirmado"},
 
     {Phrase::verdict_equal, "prefill_last and decode0 are equal bit for bit in every judged stage.",
      "prefill_last y decode0 son idénticos bit a bit en todas las etapas juzgadas."},
@@ -42,9 +60,16 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "prefill_last y decode0 no difieren más de lo que explica el redondeo: ninguna etapa juzgada supera su "
      "cota (mayor "
      "razón de ruido: {0}; la cota es 1)."},
+    {Phrase::verdict_alone,
+     "No judged stage exceeds its rounding bound of the fp64 oracle (largest noise ratio {0}; 1 is the "
+     "bound).",
+     "Ninguna etapa juzgada supera su cota de redondeo respecto del oráculo fp64 (mayor razón de ruido: {0}; "
+     "la cota es 1)."},
     {Phrase::verdict_fault,
      "Rounding does not explain the difference between prefill_last and decode0. First fault: {0}.",
      "El redondeo no explica la diferencia entre prefill_last y decode0. Primer fallo: {0}."},
+    {Phrase::verdict_fault_alone, "A stage is wrong by more than rounding explains. First fault: {0}.",
+     "Una etapa es incorrecta más allá de lo que explica el redondeo. Primer fallo: {0}."},
     {Phrase::verdict_inert,
      "No fault was seen, but GRETA cannot vouch for it: a forced route did not take effect, so the "
      "experiments do not "
@@ -72,16 +97,65 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "El MAE de {2} depende {0}: cambia hasta un {1}."},
     {Phrase::effect_is_rounding, "That is rounding, not a fault: the two routes round differently.",
      "Es redondeo, no un fallo: las dos rutas redondean de forma distinta."},
-    {Phrase::factor_route, "the route (matrix or vector)", "de la ruta (matricial o vectorial)"},
+    {Phrase::fault_zero, "The fault does not depend on {0}: the MAE of {2} stays exactly the same.",
+     "El fallo no depende {0}: el MAE de {2} es exactamente el mismo."},
+    {Phrase::fault_none, "The fault does not depend on {0}: the MAE of {2} changes by at most {1}.",
+     "El fallo no depende {0}: el MAE de {2} cambia como máximo un {1}."},
+    {Phrase::fault_same,
+     "The fault does not depend on {0}: the MAE of {2} changes by up to {1}, but against the fp64 oracle the "
+     "fault stays the same.",
+     "El fallo no depende {0}: el MAE de {2} cambia hasta un {1}, pero frente al oráculo fp64 el fallo sigue "
+     "igual."},
+    {Phrase::fault_some, "The fault depends on {0}: the MAE of {2} changes by up to {1}.",
+     "El fallo depende {0}: el MAE de {2} cambia hasta un {1}."},
+    {Phrase::fault_everywhere, "The fault does not depend on {0}: it shows either way.",
+     "El fallo no depende {0}: se observa en cualquier caso."},
+    {Phrase::fault_with, "The fault depends on {0}: it shows with {1}, not with {2}.",
+     "El fallo depende {0}: se observa con {1}, no con {2}."},
+    {Phrase::fault_splits,
+     "The fault depends on {0}: of two cells that differ in it alone, only one shows it.",
+     "El fallo depende {0}: de dos celdas que solo difieren en eso, una sola lo muestra."},
+    {Phrase::fault_any_prompt,
+     "The fault shows with every prompt that was run; the MAE of {1} varies by up to {0} between them.",
+     "El fallo se observa con todos los prompts ejecutados; el MAE de {1} varía hasta un {0} entre ellos."},
+    {Phrase::fault_every_prompt,
+     "The fault does not depend on the prompt: it shows with every one that was run.",
+     "El fallo no depende del prompt: se observa con todos los que se ejecutaron."},
+    {Phrase::fault_of_phase,
+     "The fault depends on the phase: {0} is wrong, {1} is within rounding at this stage (noise ratio {2}).",
+     "El fallo depende de la fase: {0} es incorrecta, {1} queda dentro del redondeo en esta etapa (razón de "
+     "ruido {2})."},
+    {Phrase::fault_of_both, "The fault does not depend on the phase: both are wrong.",
+     "El fallo no depende de la fase: ambas son incorrectas."},
+    {Phrase::fault_of_each,
+     "Both phases are wrong at this stage, each in its own way: the other has a finding of its own.",
+     "Ambas fases son incorrectas en esta etapa, cada una a su manera: la otra tiene su propio hallazgo."},
+    {Phrase::fault_other_phase_unseen,
+     "Whether the fault depends on the phase is open: {1} was not judged at this stage.",
+     "No se sabe si el fallo depende de la fase: {1} no se juzgó en esta etapa."},
+    {Phrase::interaction_none,
+     "Route and prompt do not interact: the route's effect is the same with every prompt that shows the "
+     "fault.",
+     "La ruta y el prompt no interactúan: el efecto de la ruta es el mismo con todos los prompts que "
+     "muestran el fallo."},
+    {Phrase::interaction_some,
+     "Route and prompt interact: the route's effect on the fault differs by {0} between prompts.",
+     "La ruta y el prompt interactúan: el efecto de la ruta en el fallo difiere un {0} entre prompts."},
+    {Phrase::mae_in_layer, "{0} in layer {1}", "{0} en la capa {1}"},
+    {Phrase::factor_route, "the route (matrix or vector) of decode's Q, K and V",
+     "de la ruta (matricial o vectorial) de Q, K y V en decode"},
     {Phrase::factor_gemm, "forced GEMM", "de forzar GEMM"},
     {Phrase::factor_prompt, "the prompt", "del prompt"},
     {Phrase::not_the_route,
-     "So the kernel's route is not the cause: the error lies in what both routes share. The projection's "
-     "input is equal in "
-     "both phases, which leaves the weights and the layout in which they are read.",
-     "Por tanto, la causa no es la ruta del kernel: el error está en lo que ambas rutas comparten. La "
-     "entrada de la "
-     "proyección es igual en ambas fases; quedan los pesos y la disposición con que se leen."},
+     "So the kernel's route is not the cause: the error lies in what both routes share (weights, their "
+     "layout, inputs).",
+     "Por tanto, la causa no es la ruta del kernel: el error está en lo que ambas rutas comparten (pesos, su "
+     "disposición, entradas)."},
+    {Phrase::not_the_route_prefill,
+     "So the kernel's route in decode is not the cause: the error lies in prefill, which all experiments run "
+     "alike.",
+     "Por tanto, la causa no es la ruta del kernel en decode: el error está en prefill, que todos los "
+     "experimentos ejecutan igual."},
     {Phrase::mae_all_zero,
      "The MAE of Q, K and V is zero in all experiments: forcing the route or GEMM changes nothing.",
      "El MAE de Q, K y V es cero en todos los experimentos: forzar la ruta o GEMM no cambia nada."},
@@ -90,9 +164,76 @@ constexpr std::array<Entry, kCount> kPhrases{{
     {Phrase::finding_place_no_layer, "stage {0}, phase {1}", "etapa {0}, fase {1}"},
     {Phrase::finding_phase_unknown, "The comparison alone cannot tell which phase is wrong.",
      "La comparación por sí sola no permite saber qué fase está mal."},
-    {Phrase::finding_unexplained, "Cause: unexplained as yet.", "Causa: aún sin explicar."},
+    {Phrase::finding_unexplained,
+     "Cause: unexplained. None of the {0} hypotheses tried reproduces the output; the best, {1}, explains "
+     "{2} of the residual (0.99 would do).",
+     "Causa: sin explicar. Ninguna de las {0} hipótesis probadas reproduce la salida; la mejor, {1}, explica "
+     "{2} del residuo (bastaría 0.99)."},
+    {Phrase::finding_unexplained_none,
+     "Cause: unexplained. No hypothesis applies to what was recorded of this stage.",
+     "Causa: sin explicar. Ninguna hipótesis se aplica a lo registrado de esta etapa."},
+    {Phrase::finding_ambiguous,
+     "Cause not settled: {0} (hypotheses {1}, explained residual {2}, and {3}, {4}).",
+     "Causa sin decidir: {0} (hipótesis {1}, residuo explicado {2}, y {3}, {4})."},
+    {Phrase::finding_separate,
+     "More rows or another stage would separate the two: add prompts, longer and shorter (`--prompts`), and "
+     "all layers (`--layers all`).",
+     "Más filas u otra etapa distinguirían entre ambas: añadir prompts más largos y más cortos (`--prompts`) "
+     "y todas las capas (`--layers all`)."},
     {Phrase::finding_hypothesis, "Cause: {0} (hypothesis {1}, explained residual {2}).",
      "Causa: {0} (hipótesis {1}, residuo explicado {2})."},
+    {Phrase::finding_within,
+     "With this error the oracle reproduces the output within rounding (noise ratio {0}).",
+     "Con este error el oráculo reproduce la salida dentro del redondeo (razón de ruido {0})."},
+    {Phrase::finding_beyond,
+     "With this error the oracle comes close, but a noise ratio of {0} is left: a second error may be hidden "
+     "in it.",
+     "Con este error el oráculo se acerca, pero queda una razón de ruido de {0}: puede ocultar un segundo "
+     "error."},
+    {Phrase::finding_no_rival, "No rival hypothesis was scored.", "No se evaluó ninguna hipótesis rival."},
+    {Phrase::finding_runner_up, "Runner-up: {0} ({1}).", "Segunda: {0} ({1})."},
+    {Phrase::finding_ruled_out, "Also ruled out (explained residual): {0}.",
+     "También descartadas (residuo explicado): {0}."},
+    {Phrase::ruled_out_rest, "{0} others, none above {1}", "otras {0}, ninguna por encima de {1}"},
+    {Phrase::ruled_out_rest_below, "{0} other hypotheses below 50 %",
+     "otras {0} hipótesis por debajo del 50 %"},
+    {Phrase::finding_all_clean, "Before it, all {0} stages judged in {1} are within rounding.",
+     "Antes de ella, las {0} etapas juzgadas en {1} están dentro del redondeo."},
+    {Phrase::finding_starts_here,
+     "The fault starts here: what the stage is computed from ({0}) is within rounding (noise ratio {1}).",
+     "El fallo empieza aquí: aquello de lo que se calcula la etapa ({0}) está dentro del redondeo (razón de "
+     "ruido {1})."},
+    {Phrase::finding_input_wrong,
+     "Its input ({0}) is wrong too and has a finding of its own; this one is judged from the input as "
+     "recorded.",
+     "Su entrada ({0}) también es incorrecta y tiene su propio hallazgo; este se juzga a partir de la "
+     "entrada registrada."},
+    {Phrase::finding_pattern, "Wrong are: {0}.", "Son incorrectos: {0}."},
+    {Phrase::finding_pattern_all,
+     "Wrong are all rows that were judged, in all heads and (nearly) all elements.",
+     "Son incorrectas todas las filas juzgadas, en todas las cabezas y (casi) todos los elementos."},
+    {Phrase::finding_pattern_varies,
+     "Which rows, heads and elements are wrong differs between the layers (verdict.json).",
+     "Qué filas, cabezas y elementos son incorrectos varía según la capa (verdict.json)."},
+    {Phrase::finding_gap,
+     "Between {0} and {1}: {2} was not recorded, so the fault may lie in any stage of this span.",
+     "Entre {0} y {1}: {2} no se registró, así que el fallo puede estar en cualquier etapa de ese tramo."},
+    {Phrase::finding_gap_start,
+     "Up to {0}: {1} was not recorded, so the fault may lie in any stage of this span.",
+     "Hasta {0}: {1} no se registró, así que el fallo puede estar en cualquier etapa de ese tramo."},
+    {Phrase::intervention_what, "the oracle's {0} in {1}", "{0} del oráculo en {1}"},
+    {Phrase::finding_intervention,
+     "Intervention: with {0} (layer {1}, {2}) the mismatch of the stage goes from {3} to {4}, of the logits "
+     "from {5} to {6}: {7}.",
+     "Intervención: con {0} (capa {1}, {2}) la discrepancia de la etapa pasa de {3} a {4} y la de los logits "
+     "de {5} a {6}: {7}."},
+    {Phrase::finding_intervention_no_layer,
+     "Intervention: with {0} ({1}) the mismatch of the stage goes from {2} to {3}, of the logits from {4} to "
+     "{5}: {6}.",
+     "Intervención: con {0} ({1}) la discrepancia de la etapa pasa de {2} a {3} y la de los logits de {4} a "
+     "{5}: {6}."},
+    {Phrase::finding_interventions, "Confirmed so in {0} of the {1} layers that it was tried in.",
+     "Así confirmado en {0} de las {1} capas en que se probó."},
     {Phrase::finding_numbers, "MAE {0}, noise ratio {1} (rounding allows 1).",
      "MAE {0}, razón de ruido {1} (el redondeo permite 1)."},
     {Phrase::finding_noise_sides, "Against the fp64 oracle: prefill {0}, decode {1}.",
@@ -136,20 +277,20 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "El token siguiente más probable es el mismo en ambas fases, en todas las celdas."},
     {Phrase::top1_not, "The most likely next token differs between the phases in {0}.",
      "El token siguiente más probable difiere entre las fases en {0}."},
-    {Phrase::top1_unknown, "Logits were not recorded.", "No se registraron los logits."},
+    {Phrase::top1_unknown, "Logits of both phases were not recorded.",
+     "No se registraron los logits de ambas fases."},
     {Phrase::shared_fault_unseen,
      "A fault that both phases share stays invisible to a comparison of the two.",
      "Un fallo que ambas fases compartan queda invisible al compararlas entre sí."},
     {Phrase::injected, "Faults injected on purpose: {0}.", "Fallos inyectados a propósito: {0}."},
     {Phrase::coverage,
-     "{0} % of the stage pairs judged ({1} of {2}), {3} of them propagated from an earlier difference.",
-     "Se juzgó el {0} % de los pares de etapas ({1} de {2}); {3} de ellos se propagan de una diferencia "
+     "{0} % of the recorded stages judged ({1} of {2}), {3} of them propagated from an earlier difference.",
+     "Se juzgó el {0} % de las etapas registradas ({1} de {2}); {3} de ellas se propagan de una diferencia "
      "anterior."},
     {Phrase::coverage_alone,
-     "In {0} of the pairs each phase was also judged alone, against the fp64 oracle of its own inputs.",
-     "En {0} de los pares cada fase se juzgó además por separado, frente al oráculo fp64 de sus propias "
-     "entradas."},
-    {Phrase::coverage_skipped, "Not judged: {0} pairs, {1}.", "Sin juzgar: {0} pares, {1}."},
+     "{0} of them were held against the fp64 oracle of their own inputs, each phase alone.",
+     "{0} de ellas se contrastaron con el oráculo fp64 de sus propias entradas, cada fase por separado."},
+    {Phrase::coverage_skipped, "Not judged: {0} stages, {1}.", "Sin juzgar: {0} etapas, {1}."},
     {Phrase::more, "and {0} more in verdict.json", "y {0} más en verdict.json"},
 
     {Phrase::method_what,
@@ -162,6 +303,12 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "de decode sobre la caché KV (`decode0`). En ambos casos se registran todas las etapas de las capas "
      "trazadas y se "
      "comparan."},
+    {Phrase::method_alone,
+     "The recording holds no `prefill_last` and `decode0` of one prompt to compare: each recorded stage is "
+     "judged alone, against the fp64 oracle, which recomputes it from its recorded inputs.",
+     "La grabación no contiene `prefill_last` y `decode0` de un mismo prompt para compararlos: cada etapa "
+     "registrada se juzga por separado, frente al oráculo fp64, que la recalcula a partir de sus entradas "
+     "registradas."},
     {Phrase::method_model, "Model: {0} ({1}, {2}).", "Modelo: {0} ({1}, {2})."},
     {Phrase::method_machine, "Machine: device {0}, ISA {1}, {2} threads, KV cache {3}; {4} {5}, {6}; {7} s.",
      "Máquina: dispositivo {0}, ISA {1}, {2} hilos, caché KV {3}; {4} {5}, {6}; {7} s."},
@@ -199,15 +346,42 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "importan; una ruta que "
      "E0 no elige merece su propio `--route`."},
     {Phrase::next_mend, "Mend this first: {1} ({0}).", "Corregir primero esto: {1} ({0})."},
+    {Phrase::look_weight,
+     "Where to look: how {0}'s kernel reads and packs this weight (layout, block format, layer); "
+     "`GRETA_TRACE_QKV_W_VERIFY=1` probes it with one-hot inputs.",
+     "Dónde mirar: cómo lee y empaqueta este peso el kernel de {0} (disposición, formato de bloque, capa); "
+     "`GRETA_TRACE_QKV_W_VERIFY=1` lo sondea con entradas one-hot."},
+    {Phrase::look_sum,
+     "Where to look: the kernel's sum in {0} (tails, lanes, accumulator, undeclared formats).",
+     "Dónde mirar: la suma del kernel en {0} (colas, carriles, acumulador, formatos no declarados)."},
+    {Phrase::look_output,
+     "Where to look: how the kernel writes its output in {0} (scale, clipping, a stale or overwritten "
+     "buffer, a bias).",
+     "Dónde mirar: cómo escribe el kernel su salida en {0} (escala, recorte, un buffer obsoleto o "
+     "sobrescrito, un sesgo)."},
+    {Phrase::look_input, "Where to look: which buffer and row the stage is given in {0}.",
+     "Dónde mirar: qué buffer y qué fila recibe la etapa en {0}."},
+    {Phrase::look_elementwise,
+     "Where to look: which buffers are added or multiplied in {0}, and the activation.",
+     "Dónde mirar: qué buffers se suman o multiplican en {0}, y la activación."},
+    {Phrase::look_norm, "Where to look: eps, weight and reduction of the norm in {0}.",
+     "Dónde mirar: el eps, el peso y la reducción de la norma en {0}."},
+    {Phrase::look_rope, "Where to look: position, base, scaling and pairing of RoPE in {0}.",
+     "Dónde mirar: la posición, la base, el escalado y el emparejamiento de RoPE en {0}."},
+    {Phrase::look_cache,
+     "Where to look: which slots of the KV cache are written in {0}, and from which buffer.",
+     "Dónde mirar: qué posiciones de la caché KV se escriben en {0}, y desde qué buffer."},
+    {Phrase::look_attention,
+     "Where to look: scale, mask, window, head map and cache length of attention in {0}.",
+     "Dónde mirar: la escala, la máscara, la ventana, el mapa de cabezas y la longitud de la caché de la "
+     "atención en {0}."},
     {Phrase::next_projection,
-     "Start at {0}: the input is equal in both phases, so check how each phase's kernel reads the weight "
-     "(row- or "
-     "column-major, transposed, block layout) with a probe of one or two rows, then accumulation and bias.",
-     "Empezar aquí: {0}. La entrada es igual en ambas fases, así que hay que comprobar cómo lee el peso el "
-     "kernel de cada fase "
-     "(por filas o por columnas, transpuesto, disposición de bloques) sondeando una o dos filas; después, la "
-     "acumulación "
-     "y el sesgo (bias)."},
+     "Start at {0}: from the recorded input the oracle gets something else, so check how the kernel reads "
+     "the weight (row- or column-major, transposed, block layout) with a probe of one or two rows, then "
+     "accumulation and bias.",
+     "Empezar aquí: {0}. A partir de la entrada registrada el oráculo obtiene otra cosa, así que hay que "
+     "comprobar cómo lee el peso el kernel (por filas o por columnas, transpuesto, disposición de bloques) "
+     "sondeando una o dos filas; después, la acumulación y el sesgo (bias)."},
     {Phrase::next_norm, "Start at {0}: audit the norm's eps, weight and reduction in each phase.",
      "Empezar aquí: {0}. Auditar el eps, el peso y la reducción de la norma en cada fase."},
     {Phrase::next_rope, "Start at {0}: compare position, base, scaling and pairing of RoPE in each phase.",
@@ -257,6 +431,8 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "etapa | EQUAL | ROUNDING | FAULT | PROPAGATED | MISSING | MAE máx. | razón de ruido máx."},
     {Phrase::head_attestation, "cell | q in prefill | q in decode0 | k in decode0 | v in decode0 | attested",
      "celda | q en prefill | q en decode0 | k en decode0 | v en decode0 | constatado"},
+    {Phrase::head_norm, "exp | prompt | attn_norm MAE | hash prefill_last | hash decode0 | equal",
+     "exp | prompt | MAE de attn_norm | hash de prefill_last | hash de decode0 | iguales"},
 }};
 
 constexpr bool in_order() {

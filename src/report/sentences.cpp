@@ -42,11 +42,6 @@ Phrase advice_for(Stage stage) {
   }
 }
 
-std::string percent(double share) {
-  const double value = 100 * share;
-  return value < 0.1 && value > 0 ? "0.1 %" : fmt::format("{:.{}f} %", value, value < 10 ? 1 : 0);
-}
-
 /// "E0, E1 x p4_sys, p5_ba" when the cells are all pairs of some experiments and prompts; else "".
 std::string as_product(const std::vector<std::string>& cells) {
   std::vector<std::string> experiments, prompts;
@@ -65,7 +60,19 @@ std::string as_product(const std::vector<std::string>& cells) {
 
 }  // namespace
 
-std::string brief(double value) { return fmt::format("{:.3g}", value); }
+std::string brief(double value) {
+  std::string text;
+  for (int digits = 3; digits <= 9; ++digits) {
+    text = fmt::format("{:.{}g}", value, digits);
+    if (value == 1 || text != "1") break;  // which side of the bound it is on must show
+  }
+  return text;
+}
+
+std::string residual(double value) {
+  if (!(value > 0)) return "0";
+  return value > 0.99 ? fmt::format("{:.5f}", value) : fmt::format("{:.2f}", value);
+}
 
 std::string cell_list(const std::vector<std::string>& cells, Language language) {
   if (cells.size() <= kMaxListed / 2) return join(cells);
@@ -76,7 +83,9 @@ std::string cell_list(const std::vector<std::string>& cells, Language language) 
 }
 
 std::string Writer::place(const FindingGroup& finding) const {
-  const std::string phase = finding.first.phase == "unknown" ? say(Phrase::unknown) : finding.first.phase;
+  std::string phase = finding.first.phase;
+  if (phase == "unknown" || phase == "both")
+    phase = say(phase == "both" ? Phrase::both_word : Phrase::unknown);
   const std::string_view stage = name(finding.first.stage);
   if (finding.layers.empty()) return say(Phrase::finding_place_no_layer, stage, phase);
   const Phrase which = finding.layers.size() == 1 ? Phrase::finding_place : Phrase::finding_places;
@@ -88,63 +97,12 @@ std::string Writer::verdict_sentence() const {
   if (which == Phrase::verdict_fault && !facts.findings.empty()) {
     FindingGroup first = facts.findings.front();
     if (!first.layers.empty()) first.layers.resize(1);
-    return say(which, place(first));
+    const bool differ = facts.any_pair && first.first.phase != "both";
+    return say(differ ? which : Phrase::verdict_fault_alone, place(first));
   }
+  const bool clean = which == Phrase::verdict_equal || which == Phrase::verdict_rounding;
+  if (clean && !facts.any_pair) return say(Phrase::verdict_alone, brief(facts.max_noise_ratio));
   return say(which, brief(facts.max_noise_ratio));
-}
-
-std::vector<std::string> Writer::factor_effects() const {
-  if (facts.experiments.size() > 1 && facts.mae_all_zero && verdict.status == Status::equal) {
-    return {say(Phrase::mae_all_zero)};
-  }
-  const Effects& effects = facts.effects;
-  const char* letter = effects.stage == Stage::q ? "Q" : (effects.stage == Stage::k ? "K" : "V");
-  std::vector<std::string> sentences;
-  const auto add = [&](const std::optional<double>& effect, Phrase factor) {
-    if (!effect) return;
-    const Phrase small = *effect == 0 ? Phrase::effect_zero : Phrase::effect_none;
-    const Phrase which = *effect <= kNoEffect ? small : Phrase::effect_some;
-    sentences.push_back(say(which, say(factor), percent(*effect), letter));
-  };
-  add(effects.route, Phrase::factor_route);
-  const bool innocent = verdict.status == Status::rounding || !facts.findings.empty();
-  if (innocent && !effects.stage_faulty && effects.route.value_or(0) > kNoEffect) {
-    sentences.push_back(say(Phrase::effect_is_rounding));
-  }
-  add(effects.gemm, Phrase::factor_gemm);
-  if (effects.stage_faulty) {
-    add(effects.prompt, Phrase::factor_prompt);
-    const bool constant = effects.route.value_or(1) <= kNoEffect && effects.gemm.value_or(0) <= kNoEffect;
-    if (constant) sentences.push_back(say(Phrase::not_the_route));
-  }
-  return sentences;
-}
-
-std::vector<std::string> Writer::finding(const FindingGroup& group) const {
-  const isolate::Finding& finding = group.first;
-  std::vector<std::string> sentences;
-  const bool named = !finding.hypothesis.empty() && finding.hypothesis != "unexplained";
-  const std::string& title = language == Language::english ? finding.title_en : finding.title_es;
-  if (named) {
-    sentences.push_back(say(Phrase::finding_hypothesis, title, finding.hypothesis,
-                            fmt::format("{:.5f}", finding.explained_residual)));
-  } else {
-    sentences.push_back(say(Phrase::finding_inputs_equal));
-    sentences.push_back(say(Phrase::finding_unexplained));
-  }
-  sentences.push_back(
-      say(Phrase::finding_numbers, fmt::format("{:.3e}", finding.mae), brief(finding.noise_ratio)));
-  if (finding.noise_ratio_prefill > 0 || finding.noise_ratio_decode > 0) {
-    sentences.push_back(say(Phrase::finding_noise_sides, brief(finding.noise_ratio_prefill),
-                            brief(finding.noise_ratio_decode)));
-  }
-  if (finding.phase == "unknown") sentences.push_back(say(Phrase::finding_phase_unknown));
-  if (!finding.cells.empty())
-    sentences.push_back(say(Phrase::finding_cells, cell_list(finding.cells, language)));
-  if (!finding.prompts_that_cannot_show.empty()) {
-    sentences.push_back(say(Phrase::blind_prompts, join(finding.prompts_that_cannot_show)));
-  }
-  return sentences;
 }
 
 std::string Writer::attestation() const {
@@ -153,6 +111,11 @@ std::string Writer::attestation() const {
   if (facts.unattested.empty()) return say(Phrase::attested_all, total);
   return say(Phrase::attested_not, total - facts.unattested.size(), total,
              cell_list(facts.unattested, language));
+}
+
+std::string Writer::method() const {
+  if (!facts.any_pair && !verdict.cells.empty()) return say(Phrase::method_alone);
+  return say(Phrase::method_what);
 }
 
 std::string Writer::logits() const {
@@ -175,7 +138,7 @@ std::vector<std::string> Writer::conclusion() const {
   std::vector<std::string> sentences;
   if (!verdict.aligned) sentences.push_back(say(Phrase::not_aligned));
   sentences.push_back(verdict_sentence());
-  if (verdict.aligned) {
+  if (verdict.aligned && facts.any_pair) {
     std::vector<std::string> others;
     for (const auto& [status, experiments] : facts.groups) {
       const std::string list = join(experiments);
@@ -198,7 +161,7 @@ std::vector<std::string> Writer::conclusion() const {
   }
   if (verdict.flags.size() > kMaxListed)
     sentences.push_back(say(Phrase::more, verdict.flags.size() - kMaxListed));
-  if (verdict.findings.empty() && !facts.one_token_prompts.empty() && verdict.aligned) {
+  if (verdict.findings.empty() && !facts.one_token_prompts.empty() && verdict.aligned && facts.any_pair) {
     sentences.push_back(say(Phrase::one_token_prompts, join(facts.one_token_prompts)));
   }
   for (const std::vector<std::string>& prompts : facts.same_last_token) {
@@ -213,15 +176,14 @@ std::vector<std::string> Writer::conclusion() const {
   return sentences;
 }
 
-std::string Writer::next_for(const FindingGroup& group) const {
+std::vector<std::string> Writer::next_for(const FindingGroup& group) const {
   const isolate::Finding& finding = group.first;
-  const bool named =
-      !finding.hypothesis.empty() && finding.hypothesis != "unexplained" && finding.hypothesis != "ambiguous";
-  if (named) {
-    return say(Phrase::next_mend, place(group),
-               language == Language::english ? finding.title_en : finding.title_es);
-  }
-  return say(advice_for(finding.stage), place(group));
+  if (finding.hypothesis == "ambiguous")
+    return {say(advice_for(finding.stage), place(group)), say(Phrase::next_ambiguous)};
+  if (!is_named(finding)) return {say(advice_for(finding.stage), place(group))};
+  std::vector<std::string> steps{say(Phrase::next_mend, place(group), title(finding))};
+  if (std::string where = look(finding); !where.empty()) steps.push_back(std::move(where));
+  return steps;
 }
 
 std::vector<std::string> Writer::next_steps() const {
@@ -230,7 +192,7 @@ std::vector<std::string> Writer::next_steps() const {
   const auto inert = std::find_if(verdict.flags.begin(), verdict.flags.end(),
                                   [](const isolate::Flag& flag) { return flag.flag == "INERT_FACTOR"; });
   if (!facts.findings.empty()) {
-    steps.push_back(next_for(facts.findings.front()));
+    steps = next_for(facts.findings.front());
     if (facts.findings.front().first.phase == "unknown") steps.push_back(say(Phrase::next_phase_unknown));
     steps.push_back(say(Phrase::next_again));
   }

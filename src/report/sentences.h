@@ -20,8 +20,11 @@ struct Writer {
   std::vector<std::string> next_steps() const;
   /// "layer 0, stage q, phase prefill".
   std::string place(const FindingGroup& finding) const;
-  /// The cause, its figures, where it was seen and who could not see it.
+  /// The whole note: cause, evidence, rivals, origin, figures, where it was seen, where to look.
   std::vector<std::string> finding(const FindingGroup& finding) const;
+  /// The cause and what speaks for it.
+  std::vector<std::string> finding_brief(const FindingGroup& finding) const;
+  std::string method() const;
   std::vector<std::string> coverage() const;
   std::string attestation() const;
   std::string logits() const;
@@ -32,14 +35,37 @@ struct Writer {
   }
 
  private:
+  // effect_sentences.cpp
   std::vector<std::string> factor_effects() const;
-  std::string next_for(const FindingGroup& finding) const;
+  std::vector<std::string> effects_on_fault() const;
+  std::vector<std::string> effects_on_table() const;
+  std::string effect_on_fault(const Effect& effect, Phrase factor) const;
+  std::string effect_of_phase() const;
+  std::string mae_of() const;  // "Q", "down in layer 3"
+
+  // finding_note.cpp; "" or no sentence when there is nothing to say
+  std::string title(const isolate::Finding& finding) const;
+  std::string in_phase(const isolate::Finding& finding) const;
+  std::vector<std::string> cause(const isolate::Finding& finding) const;
+  std::string runner_up(const isolate::Finding& finding) const;
+  std::string ruled_out(const isolate::Finding& finding) const;
+  std::vector<std::string> since(const isolate::Finding& finding) const;
+  std::string gap(const isolate::Finding& finding) const;
+  std::string pattern(const FindingGroup& group) const;
+  std::vector<std::string> intervention(const FindingGroup& group) const;
+  std::vector<std::string> figures(const isolate::Finding& finding) const;
+  std::string look(const isolate::Finding& finding) const;
+
+  std::vector<std::string> next_for(const FindingGroup& finding) const;
 };
 
 /// "E0, E1 x p4_sys, p5_ba" where many cells are such a product, else at most eight names and how many more.
 std::string cell_list(const std::vector<std::string>& cells, Language language);
 
-/// Three significant digits.
+/// Three significant digits; more where three would hide on which side of 1 the value is.
 std::string brief(double value);
+
+/// An explained residual: two digits, more near 1, where they tell rivals apart; 0 for what explains nothing.
+std::string residual(double value);
 
 }  // namespace greta::report

@@ -61,6 +61,7 @@ class Terminal {
     verdict();
     findings();
     for (const std::string& sentence : writer_.coverage()) text_ += wrap("", sentence, 2);
+    next();
     files();
     return std::move(text_);
   }
@@ -89,10 +90,11 @@ class Terminal {
   void table() {
     text_ += "exp prompt           Q MAE       K MAE       V MAE route force gemm verdict\n";
     for (const Cell& cell : verdict_.cells) {
-      text_ += fmt::format(
-          "{} {} {:>11.5e} {:>11.5e} {:>11.5e} {} {} {} {}\n", fit(cell.experiment, 3), fit(cell.prompt, 10),
-          cell.q_mae, cell.k_mae, cell.v_mae, fit(short_routes(cell), 5), fit(route_forced(cell), 5),
-          cell.force_gemm ? "yes " : "no  ", paint(std::string(name(cell.verdict)), cell.verdict));
+      text_ += fmt::format("{} {} {:>11} {:>11} {:>11} {} {} {} {}\n", fit(cell.experiment, 3),
+                           fit(cell.prompt, 10), mae_text(cell, cell.q_mae), mae_text(cell, cell.k_mae),
+                           mae_text(cell, cell.v_mae), fit(short_routes(cell), 5), fit(route_forced(cell), 5),
+                           cell.force_gemm ? "yes " : "no  ",
+                           paint(std::string(name(cell.verdict)), cell.verdict));
     }
   }
 
@@ -126,7 +128,7 @@ class Terminal {
     const std::vector<FindingGroup>& groups = writer_.facts.findings;
     for (size_t i = 0; i < groups.size() && i < kMaxFindings; ++i) {
       text_ += wrap("", fmt::format("{}. {}", i + 1, writer_.place(groups[i])), 3);
-      for (const std::string& sentence : writer_.finding(groups[i])) text_ += wrap("   ", sentence, 5);
+      for (const std::string& sentence : writer_.finding_brief(groups[i])) text_ += wrap("   ", sentence, 5);
     }
     more(groups.size());
   }
@@ -134,6 +136,12 @@ class Terminal {
   void more(size_t count) {
     if (count > kMaxFindings)
       text_ += fmt::format("   {}\n", writer_.say(Phrase::more, count - kMaxFindings));
+  }
+
+  void next() {
+    const std::vector<std::string> steps = writer_.next_steps();
+    if (steps.empty()) return;
+    text_ += wrap("", fmt::format("{}: {}", writer_.say(Phrase::next_step), steps.front()), 2);
   }
 
   void files() {

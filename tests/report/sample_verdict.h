@@ -122,6 +122,47 @@ inline isolate::Verdict fault_verdict() {
   return verdict;
 }
 
+/// fault_verdict() with its cause named in layers 0 and 1, and all that speaks for it.
+inline isolate::Verdict diagnosed_verdict() {
+  isolate::Verdict verdict = fault_verdict();
+  for (isolate::Finding& finding : verdict.findings) {
+    finding.hypothesis = finding.best = "weight_column_major";
+    finding.title_en = "Wq is read column-major";
+    finding.title_es = "Wq se lee por columnas";
+    finding.explained_residual = finding.layer == 0 ? 0.99999 : 0.9995;
+    finding.hypothesis_noise_ratio = finding.layer == 0 ? 0.8 : 0.9;
+    finding.runner_up = "wrong_layer_weight";
+    finding.runner_up_residual = 0.6;
+    finding.ruled_out = {{"wrong_layer_weight", 0.6}, {"swapped_weight", 0.4}, {"output_scaled", 0.3},
+                         {"rope_row_order", 0.2},     {"zero_point", 0.1},     {"output_zero", -0.5}};
+    finding.pattern_en = "heads 2 of 9";
+    finding.pattern_es = "cabezas 2 de 9";
+    finding.intervention = {true, 0.96, 0.0021, 0.37, 0.11, "p4_sys"};
+  }
+  for (const bool prefill : {true, false}) {
+    for (int layer = 0; layer < 2; ++layer) {
+      verdict.noise.push_back({prefill, layer, Stage::x_in, 0});
+      verdict.noise.push_back({prefill, layer, Stage::attn_norm, 0.25});
+      verdict.noise.push_back({prefill, layer, Stage::q, prefill ? 12345.6 : 0.3});
+    }
+    verdict.noise.push_back({prefill, kNoLayer, Stage::logits, 0.7});
+  }
+  return verdict;
+}
+
+/// What `diagnose` makes of a bundle that holds decode only.
+inline isolate::Verdict unpaired_verdict() {
+  isolate::Verdict verdict = clean_verdict();
+  verdict.pairs.clear();
+  for (isolate::Cell& cell : verdict.cells) {
+    cell.paired = false;
+    cell.q_mae = cell.k_mae = cell.v_mae = 0;
+    cell.logits_top1_agree.reset();
+  }
+  verdict.coverage = {30, 30, 0, 30, {}};
+  return verdict;
+}
+
 inline isolate::Verdict unaligned_verdict() {
   isolate::Verdict verdict = clean_verdict();
   verdict.aligned = false;

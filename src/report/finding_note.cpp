@@ -1,0 +1,264 @@
+// A finding as an expert would note it down: what is wrong, since where, how sure and why, what was ruled
+// out, what to do next.
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+
+#include "isolate/hypothesis.h"
+#include "report/sentences.h"
+
+namespace greta::report {
+namespace {
+
+using isolate::Finding;
+
+constexpr size_t kMaxRuledOut = 3;  // besides the runner-up
+
+/// All stages before one, in execution order, that were judged in a phase.
+struct Before {
+  int64_t judged = 0;
+  bool clean = true;
+};
+
+bool is_earlier(int layer, Stage stage, const Finding& finding) {
+  const auto order = [](int l, Stage s) {
+    return std::pair(is_outside_layers(s) ? 1 : 0, std::pair(l, static_cast<int>(s)));
+  };
+  return order(layer, stage) < order(finding.layer, finding.stage);
+}
+
+Before before(const isolate::Verdict& verdict, const Finding& finding) {
+  Before result;
+  for (const isolate::StageNoise& noise : verdict.noise) {
+    const bool counts = finding.phase == "both" || finding.phase == "unknown" ||
+                        noise.prefill == (finding.phase == "prefill");
+    if (!counts || !is_earlier(noise.layer, noise.stage, finding)) continue;
+    ++result.judged;
+    result.clean &= noise.ratio <= 1;
+  }
+  return result;
+}
+
+/// The larger of the phases that the finding is about.
+std::optional<double> noise_of(const isolate::Verdict& verdict, const Finding& finding, int layer,
+                               Stage stage) {
+  std::optional<double> worst;
+  for (const bool prefill : {true, false}) {
+    if (finding.phase == (prefill ? "decode" : "prefill")) continue;
+    const std::optional<double> ratio = noise_at(verdict, prefill, layer, stage);
+    if (ratio) worst = std::max(worst.value_or(0), *ratio);
+  }
+  return worst;
+}
+
+struct Input {
+  std::string name;
+  double ratio = 0;
+};
+
+/// What the stage is computed from; empty when part of it was not judged.
+std::vector<Input> inputs_of(const isolate::Verdict& verdict, const Finding& finding) {
+  std::vector<Input> inputs;
+  for (const Stage stage : greta::inputs_of(finding.stage)) {
+    int layer = finding.layer;
+    if (stage == Stage::x_out && !verdict.layers.empty()) layer = verdict.layers.back();  // of final_norm
+    std::optional<double> ratio = noise_of(verdict, finding, layer, stage);
+    std::string word(name(stage));
+    if (!ratio && stage == Stage::x_in && layer > 0) {
+      ratio = noise_of(verdict, finding, layer - 1, Stage::x_out);
+      word = fmt::format("L{} {}", layer - 1, name(Stage::x_out));
+    }
+    if (!ratio && (stage == Stage::q_norm || stage == Stage::k_norm)) continue;  // few models have them
+    if (!ratio) return {};
+    inputs.push_back({word, *ratio});
+  }
+  return inputs;
+}
+
+struct Place {
+  std::span<const isolate::Hypothesis> (*group)();
+  Phrase look;
+};
+
+constexpr Place kPlaces[] = {{isolate::weight_hypotheses, Phrase::look_weight},
+                             {isolate::sum_hypotheses, Phrase::look_sum},
+                             {isolate::output_hypotheses, Phrase::look_output},
+                             {isolate::input_hypotheses, Phrase::look_input},
+                             {isolate::elementwise_hypotheses, Phrase::look_elementwise},
+                             {isolate::norm_hypotheses, Phrase::look_norm},
+                             {isolate::rope_hypotheses, Phrase::look_rope},
+                             {isolate::cache_hypotheses, Phrase::look_cache},
+                             {isolate::attention_hypotheses, Phrase::look_attention}};
+
+}  // namespace
+
+std::string Writer::title(const Finding& finding) const {
+  return language == Language::english ? finding.title_en : finding.title_es;
+}
+
+std::string Writer::in_phase(const Finding& finding) const {
+  return finding.phase == "both" || finding.phase == "unknown" ? say(Phrase::both) : finding.phase;
+}
+
+std::vector<std::string> Writer::cause(const Finding& finding) const {
+  const std::string explained = fmt::format("{:.5f}", finding.explained_residual);
+  if (is_named(finding)) {
+    const bool within = finding.hypothesis_noise_ratio <= 1;
+    return {
+        say(Phrase::finding_hypothesis, title(finding), finding.hypothesis, explained),
+        say(within ? Phrase::finding_within : Phrase::finding_beyond, brief(finding.hypothesis_noise_ratio))};
+  }
+  if (finding.hypothesis == "ambiguous") {
+    return {say(Phrase::finding_ambiguous, title(finding), finding.best, explained, finding.runner_up,
+                fmt::format("{:.5f}", finding.runner_up_residual)),
+            say(Phrase::finding_separate)};
+  }
+  if (finding.best.empty()) return {say(Phrase::finding_unexplained_none)};
+  return {say(Phrase::finding_unexplained, finding.ruled_out.size() + 1, finding.best,
+              residual(finding.explained_residual))};
+}
+
+std::string Writer::runner_up(const Finding& finding) const {
+  if (finding.hypothesis == "ambiguous") return "";
+  if (finding.runner_up.empty()) return is_named(finding) ? say(Phrase::finding_no_rival) : "";
+  return say(Phrase::finding_runner_up, finding.runner_up, residual(finding.runner_up_residual));
+}
+
+std::string Writer::ruled_out(const Finding& finding) const {
+  std::vector<isolate::RuledOut> others = finding.ruled_out;
+  std::erase_if(others,
+                [&](const isolate::RuledOut& other) { return other.hypothesis == finding.runner_up; });
+  if (others.empty()) return "";
+  std::vector<std::string> words;
+  const size_t named = others.size() == kMaxRuledOut + 1 ? others.size() : kMaxRuledOut;  // no "1 others"
+  for (size_t i = 0; i < others.size() && i < named; ++i) {
+    words.push_back(fmt::format("{} ({})", others[i].hypothesis, residual(others[i].explained_residual)));
+  }
+  if (others.size() > named) {
+    double best = 0;
+    for (size_t i = named; i < others.size(); ++i) best = std::max(best, others[i].explained_residual);
+    const Phrase which = best < 0.5 ? Phrase::ruled_out_rest_below : Phrase::ruled_out_rest;
+    words.push_back(say(which, others.size() - named, residual(best)));
+  }
+  return say(Phrase::finding_ruled_out, join(words));
+}
+
+std::vector<std::string> Writer::since(const Finding& finding) const {
+  std::vector<std::string> sentences;
+  if (const Before earlier = before(verdict, finding); earlier.judged > 0 && earlier.clean)
+    sentences.push_back(say(Phrase::finding_all_clean, earlier.judged, in_phase(finding)));
+  std::vector<std::string> clean, wrong;
+  double ratio = 0;
+  for (const Input& input : inputs_of(verdict, finding)) {
+    (input.ratio <= 1 ? clean : wrong).push_back(input.name);
+    ratio = std::max(ratio, input.ratio);
+  }
+  if (!wrong.empty()) {
+    sentences.push_back(say(Phrase::finding_input_wrong, join(wrong)));
+  } else if (!clean.empty() && finding.gap.empty()) {
+    sentences.push_back(say(Phrase::finding_starts_here, join(clean), brief(ratio)));
+  }
+  return sentences;
+}
+
+std::string Writer::gap(const Finding& finding) const {
+  if (finding.gap.empty()) return "";
+  std::vector<Stage> gap = finding.gap;
+  std::sort(gap.begin(), gap.end());
+  std::vector<std::string> names;
+  for (const Stage stage : gap) names.emplace_back(name(stage));
+  const std::span<const Stage> from = greta::inputs_of(gap.front());
+  if (from.empty()) return say(Phrase::finding_gap_start, name(finding.stage), join(names));
+  return say(Phrase::finding_gap, name(from.front()), name(finding.stage), join(names));
+}
+
+std::string Writer::pattern(const FindingGroup& group) const {
+  if (group.pattern_varies) return say(Phrase::finding_pattern_varies);
+  const std::string& text = language == Language::english ? group.first.pattern_en : group.first.pattern_es;
+  if (!text.empty()) return say(Phrase::finding_pattern, text);
+  return group.first.hypothesis == "unexplained" ? say(Phrase::finding_pattern_all) : "";
+}
+
+std::vector<std::string> Writer::intervention(const FindingGroup& group) const {
+  if (!group.first.intervention) return {};
+  const isolate::Intervention& done = *group.first.intervention;
+  const std::string what = say(Phrase::intervention_what, name(group.first.stage), in_phase(group.first));
+  const std::string result = say(done.mismatch_removed ? Phrase::confirmed : Phrase::not_confirmed);
+  const std::string from = brief(done.mismatch_before), to = brief(done.mismatch_after),
+                    logits_from = brief(done.logits_before), logits_to = brief(done.logits_after);
+  std::vector<std::string> sentences;
+  if (group.intervention_layer == kNoLayer) {
+    sentences.push_back(say(Phrase::finding_intervention_no_layer, what, done.prompt, from, to, logits_from,
+                            logits_to, result));
+  } else {
+    sentences.push_back(say(Phrase::finding_intervention, what, group.intervention_layer, done.prompt, from,
+                            to, logits_from, logits_to, result));
+  }
+  if (group.interventions > 1)
+    sentences.push_back(say(Phrase::finding_interventions, group.confirmed, group.interventions));
+  return sentences;
+}
+
+std::vector<std::string> Writer::figures(const Finding& finding) const {
+  std::vector<std::string> sentences{
+      say(Phrase::finding_numbers, fmt::format("{:.3e}", finding.mae), brief(finding.noise_ratio))};
+  const auto side = [&](bool prefill, double own) {
+    if (own > 0) return brief(own);
+    const std::optional<double> ratio = noise_at(verdict, prefill, finding.layer, finding.stage);
+    return ratio ? brief(*ratio) : say(Phrase::not_judged);
+  };
+  if (finding.noise_ratio_prefill > 0 || finding.noise_ratio_decode > 0) {
+    sentences.push_back(say(Phrase::finding_noise_sides, side(true, finding.noise_ratio_prefill),
+                            side(false, finding.noise_ratio_decode)));
+  }
+  if (finding.phase == "unknown") sentences.push_back(say(Phrase::finding_phase_unknown));
+  return sentences;
+}
+
+std::string Writer::look(const Finding& finding) const {
+  for (const Place& place : kPlaces) {
+    for (const isolate::Hypothesis& hypothesis : place.group()) {
+      if (hypothesis.name == finding.hypothesis) return say(place.look, in_phase(finding));
+    }
+  }
+  return "";
+}
+
+std::vector<std::string> Writer::finding(const FindingGroup& group) const {
+  const Finding& finding = group.first;
+  std::vector<std::string> sentences = cause(finding);
+  const auto add = [&sentences](std::string sentence) {
+    if (!sentence.empty()) sentences.push_back(std::move(sentence));
+  };
+  const auto add_all = [&](std::vector<std::string> some) {
+    for (std::string& sentence : some) add(std::move(sentence));
+  };
+  if (!is_named(finding)) add(say(Phrase::finding_inputs_equal));
+  add(runner_up(finding));
+  add(ruled_out(finding));
+  add_all(intervention(group));
+  add_all(since(finding));
+  add(gap(finding));
+  add(pattern(group));
+  add_all(figures(finding));
+  if (!finding.cells.empty()) add(say(Phrase::finding_cells, cell_list(finding.cells, language)));
+  if (!finding.prompts_that_cannot_show.empty())
+    add(say(Phrase::blind_prompts, join(finding.prompts_that_cannot_show)));
+  add(look(finding));
+  return sentences;
+}
+
+std::vector<std::string> Writer::finding_brief(const FindingGroup& group) const {
+  std::vector<std::string> sentences = cause(group.first);
+  std::vector<std::string> rest{runner_up(group.first), gap(group.first), pattern(group)};
+  for (std::string& sentence : intervention(group)) rest.push_back(std::move(sentence));
+  for (std::string& sentence : rest) {
+    if (!sentence.empty()) sentences.push_back(std::move(sentence));
+  }
+  sentences.push_back(
+      say(Phrase::finding_numbers, fmt::format("{:.3e}", group.first.mae), brief(group.first.noise_ratio)));
+  return sentences;
+}
+
+}  // namespace greta::report

@@ -1,0 +1,72 @@
+#include "report/noise_map.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+
+namespace greta::report {
+namespace {
+
+constexpr size_t kMargin = 5;  // of the layer's number
+
+std::string trimmed(std::string line) {
+  line.erase(line.find_last_not_of(' ') + 1);
+  return line + "\n";
+}
+
+/// The names written downwards, ending above their columns.
+std::string heading(const std::set<Stage>& stages) {
+  size_t height = 0;
+  for (const Stage stage : stages) height = std::max(height, name(stage).size());
+  std::string text;
+  for (size_t row = 0; row < height; ++row) {
+    std::string line(kMargin, ' ');
+    for (const Stage stage : stages) {
+      const std::string_view word = name(stage);
+      const size_t above = height - word.size();
+      line += fmt::format(" {}", row < above ? ' ' : word[row - above]);
+    }
+    text += trimmed(line);
+  }
+  return text;
+}
+
+}  // namespace
+
+char noise_mark(double ratio) {
+  if (!std::isfinite(ratio)) return '#';
+  if (ratio <= 0.5) return '.';
+  if (ratio <= 1) return ':';
+  const int power = std::max(1, static_cast<int>(std::ceil(std::log10(ratio))));
+  if (power <= 9) return static_cast<char>('0' + power);
+  return static_cast<char>('A' + std::min(power - 10, 25));
+}
+
+std::string noise_map(const isolate::Verdict& verdict, bool prefill) {
+  std::map<std::pair<int, Stage>, char> marks;
+  std::set<Stage> stages, outside;
+  std::set<int> layers;
+  for (const isolate::StageNoise& noise : verdict.noise) {
+    if (noise.prefill != prefill) continue;
+    marks[{noise.layer, noise.stage}] = noise_mark(noise.ratio);
+    (noise.layer == kNoLayer ? outside : stages).insert(noise.stage);
+    if (noise.layer != kNoLayer) layers.insert(noise.layer);
+  }
+  std::string text = layers.empty() ? "" : heading(stages);
+  for (const int layer : layers) {
+    std::string line = fmt::format("{:>{}}", layer, kMargin);
+    for (const Stage stage : stages) {
+      const auto mark = marks.find({layer, stage});
+      line += fmt::format(" {}", mark == marks.end() ? '-' : mark->second);
+    }
+    text += line + "\n";
+  }
+  std::string last;
+  for (const Stage stage : outside) last += fmt::format("  {} {}", name(stage), marks[{kNoLayer, stage}]);
+  return last.empty() ? text : text + trimmed(std::string(kMargin - 1, ' ') + last);
+}
+
+}  // namespace greta::report

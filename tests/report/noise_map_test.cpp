@@ -1,0 +1,69 @@
+#include "report/noise_map.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <sstream>
+
+#include "report/sample_verdict.h"
+
+namespace greta::report {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+TEST(NoiseMap, MarksGrowWithTheRatio) {
+  const double infinity = std::numeric_limits<double>::infinity();
+  std::string marks;
+  for (const double ratio : {0.0, 0.5, 0.51, 1.0, 1.01, 10.0, 10.1, 1e9, 1.1e9, 1e36, 1e300, infinity})
+    marks += noise_mark(ratio);
+  EXPECT_EQ(marks, "..::1129AZZ#");
+  EXPECT_EQ(noise_mark(std::numeric_limits<double>::quiet_NaN()), '#');
+}
+
+TEST(NoiseMap, HasARowPerLayerAndAColumnPerStage) {
+  isolate::Verdict verdict;
+  verdict.noise = {{true, 0, Stage::x_in, 0.1},
+                   {true, 0, Stage::q, 2e4},
+                   {true, 11, Stage::x_in, 0.9},
+                   {false, 0, Stage::q, 0.3},
+                   {true, kNoLayer, Stage::logits, 3}};
+  EXPECT_EQ(noise_map(verdict, true),
+            "      x\n"
+            "      _\n"
+            "      i\n"
+            "      n q\n"
+            "    0 . 5\n"
+            "   11 : -\n"
+            "      logits 1\n");
+  EXPECT_EQ(noise_map(verdict, false), "      q\n    0 .\n");
+  verdict.noise.clear();
+  EXPECT_EQ(noise_map(verdict, true), "");
+}
+
+TEST(NoiseMap, OfAllStagesFitsEightyColumns) {
+  isolate::Verdict verdict;
+  for (int i = 0; i < kStageCount; ++i) {
+    const Stage stage = static_cast<Stage>(i);
+    verdict.noise.push_back({true, is_outside_layers(stage) ? kNoLayer : 1234, stage, 0.1});
+  }
+  std::istringstream lines(noise_map(verdict, true));
+  for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80u) << line;
+}
+
+TEST(NoiseMap, IsInTheMarkdownOfBothLanguages) {
+  const isolate::Verdict verdict = diagnosed_verdict();
+  for (const Language language : {Language::english, Language::spanish}) {
+    const std::string text = markdown(verdict, language);
+    EXPECT_THAT(text, HasSubstr("```\n" + noise_map(verdict, true) + "```\n"));
+    EXPECT_THAT(text, HasSubstr("```\n" + noise_map(verdict, false) + "```\n"));
+    EXPECT_THAT(markdown(clean_verdict(), language), Not(HasSubstr("```")));
+  }
+  EXPECT_THAT(markdown(verdict, Language::english), HasSubstr("Map of noise ratios"));
+  EXPECT_THAT(markdown(verdict, Language::spanish), HasSubstr("Mapa de razones de ruido"));
+}
+
+}  // namespace
+}  // namespace greta::report
