@@ -27,30 +27,32 @@ bool alike(const Finding& a, const Finding& b) {
 
 InterventionSite site_of(const Finding& finding) { return {finding.phase, finding.layer, finding.stage}; }
 
-/// How far the two phases are apart at the group's stage, and in the logits.
+/// How far the two phases are apart where the group begins, and in the logits. In its later layers the inputs
+/// may still differ, by faults that come after it.
 struct Mismatch {
-  double stage = 0, noise = 0, logits = 0;
-  bool convicted = false;
+  double stage = 0, logits = 0;
+  double noise = 0;  // against the oracle, the largest of all its layers
 };
 
+double apart(const Verdict& run, Stage stage, int layer) {
+  for (const StagePair& pair : run.pairs) {
+    if (pair.stage == stage && pair.layer == layer && std::isfinite(pair.metrics.rel_l2))
+      return pair.metrics.rel_l2;
+  }
+  return 0;
+}
+
 Mismatch mismatch_of(const Verdict& verdict, const Verdict& run, const Group& group) {
-  Mismatch mismatch;
+  const Finding& first = verdict.findings[group.findings.front()];
+  Mismatch mismatch{apart(run, first.stage, first.layer), apart(run, Stage::logits, kNoLayer), 0};
   for (const size_t i : group.findings) {
     const Finding& finding = verdict.findings[i];
-    for (const StagePair& pair : run.pairs) {
-      if (pair.stage == finding.stage && pair.layer == finding.layer && std::isfinite(pair.metrics.rel_l2))
-        mismatch.stage = std::max(mismatch.stage, pair.metrics.rel_l2);
-    }
     for (const StageNoise& noise : run.noise) {
       const bool phase = finding.phase == "both" || (finding.phase == "prefill") == noise.prefill;
       if (phase && noise.stage == finding.stage && noise.layer == finding.layer)
         mismatch.noise = std::max(mismatch.noise, noise.ratio);
     }
   }
-  for (const StagePair& pair : run.pairs) {
-    if (pair.stage == Stage::logits) mismatch.logits = pair.metrics.rel_l2;
-  }
-  mismatch.convicted = mismatch.noise > 1;
   return mismatch;
 }
 
@@ -134,13 +136,13 @@ class Confirmation {
     const Mismatch after = measure();
     Intervention result;
     result.prompt = group.prompt;
-    const bool apart = first.phase != "both" && before.stage > 0;  // else rows or phases that no pair shows
-    result.mismatch_before = apart ? before.stage : before.noise;
-    result.mismatch_after = apart ? after.stage : after.noise;
+    const bool pair = first.phase != "both" && before.stage > 0;  // else rows or phases that no pair shows
+    result.mismatch_before = pair ? before.stage : before.noise;
+    result.mismatch_after = pair ? after.stage : after.noise;
     result.logits_before = before.logits;
     result.logits_after = after.logits;
     result.mismatch_removed =
-        !after.convicted && (!apart || result.mismatch_after <= kRemoved * result.mismatch_before);
+        after.noise <= 1 && (!pair || result.mismatch_after <= kRemoved * result.mismatch_before);
     for (const size_t i : group.findings) verdict_.findings[i].intervention = result;
   }
 

@@ -112,7 +112,7 @@ FaultList reduction_faults() {
       rounded("wo_bf16_output", Stage::attn_out, "the output is rounded to bf16",
               change_each([](double x, int64_t) { return round_bf16(static_cast<float>(x)); })),
       {"wo_chunk_twice", "chunk_twice", Stage::attn_out, "the second quarter of K is added twice", kMadeUp,
-       "", edited(add_quarter_twice)},
+       "reduction_truncated", edited(add_quarter_twice)},
       {"w_gate_partial_bf16", "partial_rounding", Stage::gate,
        "partial sums are rounded to bf16 at 1/3 and 2/3 of K", kMadeUp, "", round_partial_sums},
   };

@@ -21,7 +21,7 @@ struct Query {
 
 bool causal(const Query& q, int64_t p) { return p <= q.own; }
 // Position 0 always sees itself: a row without any would be NaN, which is another fault.
-bool own_hidden(const Query& q, int64_t p) { return p < q.own || q.own == 0; }
+bool own_hidden(const Query& q, int64_t p) { return p < q.own || (p == 0 && q.own == 0); }
 bool next_visible(const Query& q, int64_t p) { return p <= q.own + 1; }
 bool all_visible(const Query&, int64_t) { return true; }
 bool last_hidden(const Query& q, int64_t p) { return causal(q, p) && (p < q.n_pos - 1 || p == 0); }

@@ -59,7 +59,8 @@ std::vector<Candidate> wrong_input(const Suspect& s) {
 
 /// Row r from the rows of another position.
 std::vector<Candidate> wrong_row(const Suspect& s) {
-  if (s.stage == Stage::x_in && s.layer == 0) return {};
+  if ((s.stage == Stage::x_in && s.layer == 0) || s.stage == Stage::kv_write)
+    return {};  // token_shift, kv_slot
   struct Which {
     int64_t shift;
     bool first;

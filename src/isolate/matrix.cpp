@@ -130,7 +130,8 @@ std::vector<int64_t> judged_rows(Stage stage, int64_t n) {
     const int64_t edge = row % 32;
     const bool near_edge =
         row < 130 ? edge == 0 || edge == 1 || edge == 31 : row % 128 <= 1 || row % 128 == 127;
-    if (n <= kAll || near_edge || row < 3 || row == 15 || row == 16 || row == 17 || row + 2 >= n) rows.push_back(row);
+    if (n <= kAll || near_edge || row < 3 || row == 15 || row == 16 || row == 17 || row + 2 >= n)
+      rows.push_back(row);
   }
   return rows;
 }
