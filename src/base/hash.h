@@ -19,6 +19,9 @@ struct Hash128 {
 
 Hash128 hash_bytes(std::span<const std::byte> bytes);
 
+/// SHA-256 as 64 lower-case hex digits: what other engines name files by.
+std::string sha256_hex(std::span<const std::byte> bytes);
+
 inline Hash128 hash_floats(std::span<const float> values) { return hash_bytes(std::as_bytes(values)); }
 
 }  // namespace greta

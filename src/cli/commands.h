@@ -7,6 +7,7 @@ namespace greta::cli {
 
 void add_bench(CLI::App& program, Context& context);
 void add_compare(CLI::App& program, Context& context);
+void add_diagnose(CLI::App& program, Context& context);
 void add_faults(CLI::App& program, Context& context);
 void add_hypotheses(CLI::App& program, Context& context);
 void add_info(CLI::App& program, Context& context);

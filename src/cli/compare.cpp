@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "isolate/bundle_check.h"
 #include "isolate/compare_bundles.h"
 
 namespace greta::cli {
@@ -12,6 +13,7 @@ namespace {
 struct Options {
   CommonOptions common;
   std::string a, b;
+  bool force = false;
 };
 
 using isolate::Status;
@@ -96,6 +98,13 @@ void run(const Options& options, Context& context) {
   }
   std::optional<Model> model;
   if (!options.common.model.empty()) model = open_model(options.common.model);
+  for (const trace::Bundle* bundle : {&a, &b}) {
+    if (model) {
+      isolate::check_bundle(*bundle, *model, options.force);
+    } else {
+      isolate::check_intact(*bundle, options.force);
+    }
+  }
   const isolate::BundleComparison result =
       isolate::compare_bundles(a, b, model ? &*model : nullptr, chosen_threads({}));
   if (options.common.json) {
@@ -118,6 +127,7 @@ void add_compare(CLI::App& program, Context& context) {
                    "the model, to judge differences against rounding noise")
       ->type_name("FILE");
   add_json_option(*command, options->common);
+  command->add_flag("--force", options->force, "compare damaged bundles, or another model's");
   command->footer("Example: greta compare trace-a trace-b -m model.gguf");
   command->callback([options, &context] { run(*options, context); });
 }

@@ -28,23 +28,6 @@ std::string default_directory() {
   return fmt::format("greta-isolate-{:%Y%m%d-%H%M%S}", fmt::localtime(std::time(nullptr)));
 }
 
-void describe_run(isolate::Verdict& verdict, const trace::Bundle& bundle, const Options& options) {
-  const nlohmann::json& manifest = bundle.manifest;
-  verdict.engine = manifest["engine"];
-  verdict.engine_version = manifest["version"];
-  verdict.model_name = manifest["model"]["name"];
-  verdict.model_file = manifest["model"]["file"];
-  verdict.model_hash = manifest["model"]["hash"];
-  verdict.device = manifest["device"];
-  verdict.isa = manifest["isa"];
-  verdict.kv_format = manifest["kv_format"];
-  verdict.threads = manifest["threads"];
-  verdict.command_line = manifest["command_line"];
-  verdict.date = manifest["time"];
-  verdict.injected = options.matrix.inject;
-  verdict.directory = options.matrix.out;
-}
-
 void confirm(const MatrixRun& matrix, isolate::Verdict& verdict) {
   Progress progress;
   int done = 0;
@@ -70,7 +53,7 @@ void run(Options& options, Context& context) {
   const trace::Bundle& bundle = matrix.recording->bundle();
   isolate::Verdict verdict = isolate::judge(bundle, matrix.engine->model(), matrix.engine->options().threads);
   if (verdict.aligned && !options.no_interventions) confirm(matrix, verdict);
-  describe_run(verdict, bundle, options);
+  verdict.directory = options.matrix.out;
   verdict.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 
   write_attn_pipe(bundle, context.environment);

@@ -36,6 +36,7 @@ int main(int argc, char** argv) {
   context.command_line = join_arguments(argc, argv);
   cli::add_isolate(program, context);
   cli::add_compare(program, context);
+  cli::add_diagnose(program, context);
   cli::add_trace(program, context);
   cli::add_run(program, context);
   cli::add_bench(program, context);

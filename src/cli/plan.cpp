@@ -16,8 +16,7 @@ struct Options {
 
 std::string shape_text(const Plan& plan, const Op& op) {
   if (op.weight != nullptr) {
-    return fmt::format("[S,{}]x[{},{}] {}", op.weight->k, op.weight->n, op.weight->k,
-                       name(op.weight->type));
+    return fmt::format("[S,{}]x[{},{}] {}", op.weight->k, op.weight->n, op.weight->k, name(op.weight->type));
   }
   const BufferId shown = op.out != kNoBuffer ? op.out : op.in[0];
   const Buffer& buffer = plan.buffers[static_cast<size_t>(shown)];

@@ -20,7 +20,14 @@ struct Rotation {
   std::function<double(int64_t pair, const oracle::RopeShape&)> frequency;
   int64_t dims = 0;  // rotated dims of a head; 0: the model's
   bool other_style = false;
+  bool other_order = false;  // the head is in the other style's order, and yet rotated in the model's style
 };
+
+/// Where element i of a head in the other style's order is.
+int64_t in_other_order(int64_t i, int64_t dims, bool adjacent) {
+  if (adjacent) return i < dims / 2 ? 2 * i : 2 * (i - dims / 2) + 1;
+  return i % 2 * (dims / 2) + i / 2;
+}
 
 double model_frequency(int64_t pair, const oracle::RopeShape& shape) {
   return std::pow(shape.base, -2.0 * static_cast<double>(pair) / static_cast<double>(shape.rope_dims));
@@ -35,7 +42,11 @@ void rotate_head(const oracle::RopeShape& shape, const Rotation& rotation, doubl
     const double frequency =
         rotation.frequency ? rotation.frequency(pair, shape) : model_frequency(pair, shape);
     const double angle = position * frequency;
-    const int64_t a = adjacent ? 2 * pair : pair, b = adjacent ? a + 1 : a + dims / 2;
+    int64_t a = adjacent ? 2 * pair : pair, b = adjacent ? a + 1 : a + dims / 2;
+    if (rotation.other_order) {
+      a = in_other_order(a, dims, adjacent);
+      b = in_other_order(b, dims, adjacent);
+    }
     const double xa = static_cast<double>(x[a]), xb = static_cast<double>(x[b]);
     value[a] = xa * std::cos(angle) - xb * std::sin(angle);
     value[b] = xa * std::sin(angle) + xb * std::cos(angle);
@@ -113,13 +124,13 @@ double minimum(const std::vector<double>& points, const std::function<double(dou
 }
 
 Candidate shifted(double shift, int fitted) {
-  return rotated({[shift](double p, double) { return p + shift; }, nullptr, 0, false},
+  return rotated({[shift](double p, double) { return p + shift; }, nullptr, 0, false, false},
                  fmt::format("the position of RoPE is off by {:+g}", shift),
                  fmt::format("la posición de RoPE está desplazada en {:+g}", shift), fitted);
 }
 
 Candidate constant(double position, int fitted) {
-  return rotated({[position](double, double) { return position; }, nullptr, 0, false},
+  return rotated({[position](double, double) { return position; }, nullptr, 0, false, false},
                  fmt::format("the position of RoPE is always {:g}", position),
                  fmt::format("la posición de RoPE es siempre {:g}", position), fitted);
 }
@@ -127,11 +138,11 @@ Candidate constant(double position, int fitted) {
 std::vector<Candidate> rope_position(const Suspect& s) {
   if (!is_rope(s)) return {};
   std::vector<Candidate> candidates{shifted(1, 0), shifted(-1, 0)};
-  candidates.push_back(rotated({[](double, double first) { return first; }, nullptr, 0, false},
+  candidates.push_back(rotated({[](double, double first) { return first; }, nullptr, 0, false, false},
                                "every row of a block has the position of its first row",
                                "cada fila de un bloque tiene la posición de la primera"));
   candidates.push_back(
-      rotated({[](double p, double first) { return p - first; }, nullptr, 0, false},
+      rotated({[](double p, double first) { return p - first; }, nullptr, 0, false, false},
               "positions start at 0 in every block: the cache's length is ignored",
               "las posiciones empiezan en 0 en cada bloque: se ignora la longitud de la caché"));
   // Of a block of one row this says no more than rope_omitted does.
@@ -142,7 +153,8 @@ std::vector<Candidate> rope_position(const Suspect& s) {
   if (!can_fit(s)) return candidates;
   double best = 0, least = misfit(s, {});
   for (int shift = -64; shift <= 64; ++shift) {
-    const double error = misfit(s, {[shift](double p, double) { return p + shift; }, nullptr, 0, false});
+    const double error =
+        misfit(s, {[shift](double p, double) { return p + shift; }, nullptr, 0, false, false});
     if (error < least) {
       least = error;
       best = shift;
@@ -159,7 +171,7 @@ std::vector<Candidate> rope_position(const Suspect& s) {
 
 std::vector<Candidate> rope_omitted(const Suspect& s) {
   if (!is_rope(s)) return {};
-  return {rotated({[](double, double) { return 0.0; }, nullptr, 0, false},
+  return {rotated({[](double, double) { return 0.0; }, nullptr, 0, false, false},
                   "RoPE is not applied, or its position is always 0",
                   "RoPE no se aplica, o su posición es siempre 0")};
 }
@@ -189,7 +201,7 @@ std::vector<Candidate> rope_base(const Suspect& s) {
                         other.base = base;
                         return model_frequency(pair, other);
                       },
-                      0, false});
+                      0, false, false});
   };
   std::vector<double> near, far;
   for (int i = -20; i <= 20; ++i) near.push_back(std::log(own) + 0.002 * i);
@@ -202,16 +214,20 @@ std::vector<Candidate> rope_base(const Suspect& s) {
 std::vector<Candidate> rope_style(const Suspect& s) {
   if (!is_rope(s)) return {};
   const bool adjacent = s.config().rope_adjacent;
-  return {rotated({nullptr, nullptr, 0, true},
-                  adjacent ? "RoPE rotates halves (i, i + d/2) in the place of adjacent pairs (2i, 2i+1)"
-                           : "RoPE rotates adjacent pairs (2i, 2i+1) in the place of halves (i, i + d/2)",
-                  adjacent ? "RoPE rota mitades (i, i + d/2) en lugar de pares adyacentes (2i, 2i+1)"
-                           : "RoPE rota pares adyacentes (2i, 2i+1) en lugar de mitades (i, i + d/2)")};
+  const char* pairs = "(2i, 2i+1)";
+  const char* halves = "(i, i + d/2)";
+  const char *own = adjacent ? pairs : halves, *other = adjacent ? halves : pairs;
+  return {rotated({nullptr, nullptr, 0, true, false},
+                  fmt::format("RoPE rotates {} in the place of {}", other, own),
+                  fmt::format("RoPE rota {} en lugar de {}", other, own)),
+          rotated({nullptr, nullptr, 0, false, true},
+                  fmt::format("RoPE rotates {} of a head whose rows are in the order for {}", own, other),
+                  fmt::format("RoPE rota {} de una cabeza cuyas filas están en el orden de {}", own, other))};
 }
 
 std::vector<Candidate> rope_twice(const Suspect& s) {
   if (!is_rope(s)) return {};
-  return {rotated({[](double p, double) { return 2 * p; }, nullptr, 0, false}, "RoPE is applied twice",
+  return {rotated({[](double p, double) { return 2 * p; }, nullptr, 0, false, false}, "RoPE is applied twice",
                   "RoPE se aplica dos veces")};
 }
 
@@ -229,7 +245,7 @@ std::vector<Candidate> rope_dims(const Suspect& s) {
                                       other.rope_dims = of;
                                       return model_frequency(pair, other);
                                     },
-                                    dims, false},
+                                    dims, false, false},
                                    fmt::format("only {} of {} dims of a head are rotated", dims, own),
                                    fmt::format("solo se rotan {} de {} dimensiones por cabeza", dims, own)));
     }
@@ -239,7 +255,7 @@ std::vector<Candidate> rope_dims(const Suspect& s) {
 
 Candidate position_scaled(double factor, int fitted) {
   return rotated(
-      {[factor](double p, double) { return p * factor; }, nullptr, 0, false},
+      {[factor](double p, double) { return p * factor; }, nullptr, 0, false, false},
       fmt::format("positions are multiplied by {:.6g}: a RoPE scaling that the model does not have", factor),
       fmt::format("las posiciones se multiplican por {:.6g}: un escalado de RoPE que el modelo no tiene",
                   factor),
@@ -254,7 +270,7 @@ std::vector<Candidate> rope_scale(const Suspect& s) {
   std::vector<double> points;
   for (int i = 1; i <= 120; ++i) points.push_back(0.025 * i);
   const double factor = minimum(points, [&](double f) {
-    return misfit(s, {[f](double p, double) { return p * f; }, nullptr, 0, false});
+    return misfit(s, {[f](double p, double) { return p * f; }, nullptr, 0, false, false});
   });
   candidates.push_back(position_scaled(factor, 2));
   return candidates;
@@ -262,7 +278,7 @@ std::vector<Candidate> rope_scale(const Suspect& s) {
 
 std::vector<Candidate> rope_inverse(const Suspect& s) {
   if (!is_rope(s)) return {};
-  return {rotated({[](double p, double) { return -p; }, nullptr, 0, false},
+  return {rotated({[](double p, double) { return -p; }, nullptr, 0, false, false},
                   "RoPE turns the other way: the sine's sign is wrong",
                   "RoPE gira al revés: el signo del seno es erróneo")};
 }

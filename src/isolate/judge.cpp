@@ -244,9 +244,33 @@ void conclude(Verdict& verdict) {
   verdict.exit_code = fault ? 1 : (vouched ? 0 : 4);
 }
 
+/// Who recorded what, by the manifest.
+void describe(const trace::Bundle& bundle, const Model& model, Verdict& verdict) {
+  const nlohmann::json& manifest = bundle.manifest;
+  const nlohmann::json file = manifest.value("model", nlohmann::json::object());
+  const nlohmann::json options = manifest.value("options", nlohmann::json::object());
+  verdict.aligned = manifest.value("aligned", true);
+  verdict.engine = manifest.value("engine", "");
+  verdict.engine_version = manifest.value("version", "");
+  verdict.model_name = file.value("name", model.config.name);
+  verdict.model_file = file.value("file", model.file.path());
+  verdict.model_hash = file.value("hash", "");
+  verdict.device = manifest.value("device", "");
+  verdict.isa = manifest.value("isa", "");
+  verdict.kv_format = manifest.value("kv_format", "");
+  verdict.threads = manifest.value("threads", 0);
+  verdict.command_line = manifest.value("command_line", "");
+  verdict.date = manifest.value("time", "");
+  if (options.is_object() && options.contains("inject")) {
+    for (const nlohmann::json& fault : options["inject"]) {
+      if (fault.is_string()) verdict.injected.push_back(fault);
+    }
+  }
+}
+
 Verdict judge_bundle(const trace::Bundle& bundle, const Model& model, int threads, bool causes) {
   Verdict verdict;
-  verdict.aligned = bundle.manifest.value("aligned", true);
+  describe(bundle, model, verdict);
   std::set<int> layers;
   for (const trace::Event& event : bundle.events) {
     if (event.layer != kNoLayer) layers.insert(event.layer);

@@ -1,0 +1,68 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "isolate/bundle_check.h"
+#include "isolate/judge.h"
+#include "report/report.h"
+
+namespace greta::cli {
+namespace {
+
+struct Options {
+  CommonOptions common;
+  std::string bundle, out;
+  bool force = false;
+};
+
+void make_directory(const std::string& path, bool force) {
+  std::error_code error;
+  if (std::filesystem::exists(path, error) && !force)
+    fail_input("{} exists; give another --out, or --force to write the reports there", path);
+  std::filesystem::create_directories(path, error);
+  if (error) fail_input("cannot create {}: {}", path, error.message());
+}
+
+void run(const Options& options, Context& context) {
+  const auto start = std::chrono::steady_clock::now();
+  const trace::Bundle bundle = trace::read_bundle(options.bundle);
+  for (const std::string& note : bundle.notes) fmt::print(stderr, "greta: note: {}: {}\n", bundle.path, note);
+  const Model model = open_model(options.common.model);
+  isolate::check_bundle(bundle, model, options.force);
+  if (!options.out.empty()) make_directory(options.out, options.force);
+  isolate::Verdict verdict = isolate::judge(bundle, model, chosen_threads(options.common));
+  verdict.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  verdict.directory = options.out;
+  if (!options.out.empty()) report::write_files(verdict, options.out);
+  if (options.common.json) {
+    fmt::print("{}\n", report::to_json(verdict).dump(2));
+  } else {
+    fmt::print("{}", report::terminal(verdict, isatty(STDOUT_FILENO) != 0));
+  }
+  context.exit_code = verdict.exit_code;
+}
+
+}  // namespace
+
+void add_diagnose(CLI::App& program, Context& context) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command =
+      program.add_subcommand("diagnose", "judge a recorded trace: what is wrong, where and why");
+  command->add_option("BUNDLE", options->bundle, "a bundle: directory or .tgz, of any engine")->required();
+  add_model_option(*command, options->common);
+  add_json_option(*command, options->common);
+  command->add_option("--out", options->out, "directory for verdict.json and the reports")->type_name("DIR");
+  command->add_flag("--force", options->force, "judge a damaged bundle or another model's; write into --out");
+  command->add_option("--threads", options->common.threads, "default: the cores that this process may use")
+      ->check(CLI::Range(1, 256))
+      ->type_name("N");
+  command->footer("Example: greta diagnose trace-dir -m model.gguf --out result");
+  command->callback([options, &context] { run(*options, context); });
+}
+
+}  // namespace greta::cli
