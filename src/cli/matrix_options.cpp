@@ -152,7 +152,8 @@ void write_attn_pipe(const trace::Bundle& bundle, const Environment& environment
   if (!environment.trace_attn_l0_pipe) return;
   trace::OutputFile file(environment.trace_attn_l0_pipe_out, ErrorKind::input);
   for (const trace::Event& event : bundle.events) {
-    if (event.layer != 0 || event.stage != name(Stage::q)) continue;
+    const bool phase = event.phase == trace::kPrefillLast || event.phase == trace::kDecode0;
+    if (event.layer != 0 || event.stage != name(Stage::q) || !phase) continue;
     const trace::AttnPipe pipe =
         trace::attn_pipe_from(bundle.events, bundle, event.cell, event.phase, environment.trace_attn_l0_norm);
     file.write(trace::attn_pipe_line(pipe) + "\n");

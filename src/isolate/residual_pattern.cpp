@@ -69,6 +69,10 @@ std::string ResidualPattern::text(bool spanish) const {
     add_part("{} of {} rows, at positions {}", "{} de {} filas, en las posiciones {}", wrong_rows_, rows_,
              index_pattern(wrong_positions_, spanish));
   }
+  if (positions_.contains(0) && !wrong_positions_.contains(0) && wrong_positions_.size() > 1) {
+    add_part("position 0 is right, which no RoPE, mask or history can spoil",
+             "la posición 0 es correcta, la que ni RoPE, ni máscara, ni historial estropean");
+  }
   if (heads_ > 1 && std::ssize(wrong_heads_) < heads_) {
     add_part("heads {} of {}", "cabezas {} de {}", index_pattern(wrong_heads_, spanish), heads_);
   }

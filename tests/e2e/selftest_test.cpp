@@ -50,12 +50,6 @@ TEST_F(SelftestSmolLM2, TableFitsTheTerminal) {
   for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80u) << line;
 }
 
-TEST_F(SelftestSmolLM2, NeedsAMode) {
-  const test::Outcome outcome = run_greta({"selftest", "-m", model_});
-  EXPECT_EQ(outcome.exit_code, 2);
-  EXPECT_THAT(outcome.err, HasSubstr("--metamorphic is required"));
-}
-
 TEST_F(SelftestSmolLM2, IsolateVerifiesTheWeights) {
   const std::vector<std::string> arguments{"isolate",       "-m",       model_,
                                            "--prompts",     "p0_short", "--layers",
