@@ -57,6 +57,26 @@ std::vector<Candidate> wrong_input(const Suspect& s) {
   return candidates;
 }
 
+/// Where the problem's operand comes from.
+int layer_of(const StageProblem& problem, Stage operand) {
+  if (problem.stage == Stage::x_in) return problem.layer - 1;
+  const bool last = is_outside_layers(problem.stage) && !is_outside_layers(operand);
+  return last ? static_cast<int>(problem.model->config.n_layer) - 1 : problem.layer;
+}
+
+/// The first and the last position of the block, as far as the stage's input shows: of the stage itself fewer
+/// rows may be recorded.
+std::pair<int64_t, int64_t> limits(const Observation& seen, const StageProblem& problem) {
+  const Stage input = operands_of(problem.stage).front();
+  const trace::Event* event = seen.phase->view.find(input, layer_of(problem, input));
+  std::vector<int64_t> all = problem.positions;
+  if (event != nullptr) {
+    for (const int64_t position : trace::positions_of(*event)) all.push_back(position);
+  }
+  const auto [lowest, highest] = std::minmax_element(all.begin(), all.end());
+  return {*lowest, *highest};
+}
+
 /// Row r from the rows of another position.
 std::vector<Candidate> wrong_row(const Suspect& s) {
   if ((s.stage == Stage::x_in && s.layer == 0) || s.stage == Stage::kv_write)
@@ -74,18 +94,13 @@ std::vector<Candidate> wrong_row(const Suspect& s) {
     const Stage stage = s.stage;
     const auto change = [stage, kind](const Observation& seen, StageProblem& problem) {
       std::vector<int64_t> from;
-      const trace::Event* event = seen.phase->view.find(stage, problem.layer);
-      const std::vector<int64_t> all = event == nullptr ? problem.positions : trace::positions_of(*event);
-      const auto [lowest, highest] = std::minmax_element(all.begin(), all.end());
+      const auto [lowest, highest] = limits(seen, problem);
       for (const int64_t position : problem.positions)
-        from.push_back(kind.first ? *lowest : std::clamp(position + kind.shift, *lowest, *highest));
+        from.push_back(kind.first ? lowest : std::clamp(position + kind.shift, lowest, highest));
       const std::span<const Stage> operands = operands_of(stage);
       for (size_t at = 0; at < operands.size(); ++at) {
         if (is_cache(operands[at])) continue;
-        const int layer = stage == Stage::x_in ? problem.layer - 1
-                          : is_outside_layers(stage) && !is_outside_layers(operands[at])
-                              ? static_cast<int>(problem.model->config.n_layer) - 1
-                              : problem.layer;
+        const int layer = layer_of(problem, operands[at]);
         auto rows = recorded_rows(*seen.phase, operands[at], layer, from);
         if (!rows) return false;
         problem.operands[at] = {std::move(*rows), nullptr};

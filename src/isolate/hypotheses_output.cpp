@@ -128,6 +128,13 @@ std::vector<Candidate> constant_offset(const Suspect& s) {
       2)};
 }
 
+/// A mistake that both runs make at the same place leaves equal values too.
+bool was_right(const PhaseRecord& phase, Stage stage, int layer) {
+  std::string why;
+  const std::optional<Judgement> judgement = judge_stage(phase, stage, layer, &why);
+  return judgement && judgement->noise_ratio <= 1;
+}
+
 std::vector<Candidate> stale(const Suspect& s) {
   if (!s.direct || s.stage == Stage::kv_write) return {};
   std::vector<Candidate> candidates;
@@ -143,9 +150,10 @@ std::vector<Candidate> stale(const Suspect& s) {
   }
   const int last = is_outside_layers(stage) ? kNoLayer : static_cast<int>(s.config().n_layer) - 1;
   candidates.push_back(instead(
-      [=](const Observation& seen) -> std::optional<std::vector<float>> {
-        if (seen.phase->before == nullptr) return std::nullopt;
-        return recorded_rows(*seen.phase->before, stage, last, seen.problem->positions);
+      [=, own = s.layer](const Observation& seen) -> std::optional<std::vector<float>> {
+        const PhaseRecord* before = seen.phase->before;
+        if (before == nullptr || (own == last && !was_right(*before, stage, last))) return std::nullopt;
+        return recorded_rows(*before, stage, last, seen.problem->positions);
       },
       fmt::format("{} is not written: it holds what the run before left", name(stage)),
       fmt::format("{} no se escribe: contiene lo que dejó la ejecución anterior", name(stage))));

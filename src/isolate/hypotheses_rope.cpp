@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <numbers>
 
 #include "isolate/hypothesis.h"
@@ -79,15 +81,23 @@ Candidate rotated(Rotation rotation, std::string en, std::string es, int fitted 
       std::move(en), std::move(es), fitted};
 }
 
-/// |observed - rotated by `rotation`|^2 over the first observation's affected heads.
-double misfit(const Suspect& s, const Rotation& rotation) {
+bool is_wrong_row(const Observation& seen, int64_t row) {
+  for (int64_t head = 0; head < seen.heads; ++head) {
+    if (seen.is_affected(row, head)) return true;
+  }
+  return false;
+}
+
+/// |observed - rotated by `rotation`|^2 over the first observation's affected heads in rows [begin, end).
+double misfit(const Suspect& s, const Rotation& rotation, int64_t begin = 0,
+              int64_t end = std::numeric_limits<int64_t>::max()) {
   const Observation& seen = s.evidence.observations.front();
   const StageProblem& p = *seen.problem;
   const std::vector<float>& x = p.operands[0].values;
   const size_t head = static_cast<size_t>(p.rope.head_dim);
   std::vector<double> value(head), bound(head);
   double sum = 0;
-  for (int64_t row = 0; row < seen.rows; ++row) {
+  for (int64_t row = begin; row < std::min(end, seen.rows); ++row) {
     for (int64_t h = 0; h < seen.heads; ++h) {
       if (!seen.is_affected(row, h)) continue;
       const size_t at = static_cast<size_t>(row * seen.width) + static_cast<size_t>(h) * head;
@@ -135,6 +145,27 @@ Candidate constant(double position, int fitted) {
                  fmt::format("la posición de RoPE es siempre {:g}", position), fitted);
 }
 
+/// The position that the first wrong row was rotated to; nothing when that is its own or 0 (rope_omitted's).
+std::optional<double> constant_seen(const Suspect& s) {
+  const Observation& seen = s.evidence.observations.front();
+  int64_t row = 0;
+  while (row + 1 < seen.rows && !is_wrong_row(seen, row)) ++row;
+  const int64_t own = seen.problem->positions[static_cast<size_t>(row)];
+  int64_t best = 0;
+  double least = std::numeric_limits<double>::infinity();
+  for (int64_t position = 0; position <= own + 64; ++position) {
+    const double used = static_cast<double>(position);
+    const double error =
+        misfit(s, {[used](double, double) { return used; }, nullptr, 0, false}, row, row + 1);
+    if (error < least) {
+      least = error;
+      best = position;
+    }
+  }
+  if (best == 0 || best == own) return std::nullopt;
+  return static_cast<double>(best);
+}
+
 std::vector<Candidate> rope_position(const Suspect& s) {
   if (!is_rope(s)) return {};
   std::vector<Candidate> candidates{shifted(1, 0), shifted(-1, 0)};
@@ -160,12 +191,8 @@ std::vector<Candidate> rope_position(const Suspect& s) {
       best = shift;
     }
   }
-  if (best != 0) {
-    candidates.push_back(shifted(best, 1));
-    const double used =
-        static_cast<double>(s.evidence.observations.front().problem->positions.front()) + best;
-    if (used > 0) candidates.push_back(constant(used, 1));
-  }
+  if (best != 0) candidates.push_back(shifted(best, 1));
+  if (const auto used = constant_seen(s)) candidates.push_back(constant(*used, 1));
   return candidates;
 }
 
