@@ -161,7 +161,7 @@ std::vector<NamedCase> cases() {
        [](const PlainSite& s) {
          return s.rope({[&](size_t pair) { return s.angle(pair); }, 16, true});
        },
-       "halves (i, i + d/2) in the place of adjacent pairs"},
+       "(i, i + d/2) in the place of (2i, 2i+1)"},
       {"RopeTwice", "rope_twice", k_rope, 1,
        [](const PlainSite& s) { return s.rope({[&](size_t pair) { return 2 * s.angle(pair); }}); }, "twice"},
       {"RopeOfHalfTheDims", part, q_rope, 0,
