@@ -5,6 +5,10 @@
 
 namespace greta {
 
+namespace mma {
+struct Instruction;
+}
+
 /// Number formats of activations, accumulators, outputs and the KV cache.
 enum class Format {
   f32,
@@ -29,6 +33,8 @@ struct Roundings {
   Format activation = Format::f32;   // what inputs are rounded to before they are multiplied
   Format accumulator = Format::f32;  // each addition of the sum is rounded to this
   Format output = Format::f32;
+  Format weight = Format::f32;             // what weights are rounded to, after they are decoded
+  const mma::Instruction* unit = nullptr;  // the matrix instruction that accumulates; null: plain additions
   bool operator==(const Roundings&) const = default;
 };
 

@@ -1,11 +1,13 @@
 #include "cli/common.h"
 
+#include <fmt/format.h>
 #include <sched.h>
 
 #include <algorithm>
 #include <thread>
 
 #include "base/error.h"
+#include "kernels/sim/device.h"
 
 namespace greta::cli {
 
@@ -21,7 +23,11 @@ void add_engine_options(CLI::App& command, CommonOptions& options) {
   command.add_option("--threads", options.threads, "default: the cores that this process may use")
       ->check(CLI::Range(1, 256))
       ->type_name("N");
-  command.add_option("--device", options.device, "cpu")->type_name("DEVICE");
+  command.add_option("--device", options.device, "cpu, or sim:UNIT such as sim:mi300x (greta info --units)")
+      ->type_name("DEVICE");
+  command.add_option("--sim-input", options.sim_input, "what a simulated matrix unit multiplies")
+      ->check(CLI::IsMember({"bf16", "f16"}));
+  command.add_flag("--invariant", options.invariant, "on sim devices: one order of sums in both phases");
   command.add_option("--isa", options.isa, "scalar, avx2, avx512; default: GRETA_ISA or widest")
       ->type_name("ISA");
   command.add_option("--kv", options.kv, "format of the KV cache")->check(CLI::IsMember({"f32", "f16"}));
@@ -37,10 +43,23 @@ Isa parse_isa(const std::string& text, const std::string& where) {
   fail_input("{}{}: unknown ISA; use scalar, avx2 or avx512", where, text);
 }
 
-Isa chosen_isa(const CommonOptions& options, const Environment& environment) {
-  if (options.device != "cpu") {
-    fail_input("--device {}: this build has no such device; use cpu", options.device);
+void check_device(const CommonOptions& options) {
+  std::string known;
+  for (const sim::Device& device : sim::devices()) {
+    if (options.device == fmt::format("sim:{}", device.name)) {
+      if (options.sim_input == "bf16" && device.bf16.empty())
+        fail_input("--device {}: this unit has no bf16; use --sim-input f16", options.device);
+      return;
+    }
+    known += fmt::format(", sim:{}", device.name);
   }
+  if (options.device != "cpu") {
+    fail_input("--device {}: this build has no such device; use cpu{}", options.device, known);
+  }
+}
+
+Isa chosen_isa(const CommonOptions& options, const Environment& environment) {
+  check_device(options);
   const bool by_option = !options.isa.empty();
   if (!by_option && !environment.isa) return best_isa();
   const std::string where = by_option ? "--isa " : "GRETA_ISA=";
@@ -77,7 +96,10 @@ Engine load_engine(const CommonOptions& options, const Environment& environment,
   const Isa isa = chosen_isa(options, environment);
   return Engine(std::move(model), {.threads = chosen_threads(options),
                                    .isa = isa,
-                                   .kv_format = options.kv == "f16" ? Format::f16 : Format::f32});
+                                   .kv_format = options.kv == "f16" ? Format::f16 : Format::f32,
+                                   .device = options.device,
+                                   .sim_input = options.sim_input == "f16" ? Format::f16 : Format::bf16,
+                                   .invariant = options.invariant});
 }
 
 }  // namespace greta::cli

@@ -17,6 +17,8 @@ struct CommonOptions {
   bool json = false;
   int threads = 0;  // 0: the cores that this process may use
   std::string device = "cpu";
+  std::string sim_input = "bf16";
+  bool invariant = false;
   std::string isa;  // "": GRETA_ISA, or the widest
   std::string kv = "f32";
   std::vector<std::string> routes;  // --route

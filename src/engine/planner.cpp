@@ -122,7 +122,9 @@ class Planner {
   void project(Stage stage, BufferId in, BufferId out, const GgufTensor* weight) {
     const KernelInfo& chosen = choose_projection(stage, weight->type);
     BufferId activation = in;
-    if (chosen.roundings.activation != Format::f32) activation = quantized(in, chosen.roundings.activation);
+    // A simulated unit rounds what it reads.
+    const bool rounds = chosen.device != "cpu" || chosen.roundings.activation == Format::f32;
+    if (!rounds) activation = quantized(in, chosen.roundings.activation);
     Op& op = add(chosen, stage, {activation}, out);
     set_weight(op, weight);
   }
@@ -131,7 +133,11 @@ class Planner {
   /// = 1.
   const KernelInfo& choose_projection(Stage stage, TensorType type) const {
     const RouteChoice forced = request_.routes.choice(stage, request_.phase);
-    const Shape shape = forced.shape.value_or(request_.max_rows == 1 ? Shape::gemv : Shape::gemm);
+    const bool simulated = request_.device != "cpu";
+    Shape shape = forced.shape.value_or(request_.max_rows == 1 ? Shape::gemv : Shape::gemm);
+    if (simulated && request_.invariant) shape = Shape::gemm;
+    // Real engines leave their matrix units idle for one row.
+    const bool one_row = simulated && !request_.invariant && shape == Shape::gemv;
     if (shape == Shape::gemv && request_.max_rows > 1) {
       fail_input("cannot force gemv on {} in {}: a GEMV takes one row, this block has up to {}", name(stage),
                  name(request_.phase), request_.max_rows);
@@ -139,8 +145,10 @@ class Planner {
     KernelQuery query{.op = OpKind::matmul,
                       .isa = request_.isa,
                       .weight_type = type,
-                      .route = forced.route.value_or(Route::matrix),
-                      .shape = shape};
+                      .route = forced.route.value_or(one_row ? Route::vector : Route::matrix),
+                      .shape = shape,
+                      .device = request_.device,
+                      .input = request_.sim_input};
     std::string why;
     const KernelInfo* kernel = find_kernel(query, &why);
     if (kernel == nullptr && !forced.route) {

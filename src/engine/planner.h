@@ -13,6 +13,9 @@ struct PlanRequest {
   bool logits = true;    // of the block's last row; false fills the cache only
   Isa isa = Isa::scalar;
   RouteTable routes;
+  std::string device = "cpu";       // whose projections: "sim:mi300x"
+  Format sim_input = Format::bf16;  // what a simulated matrix unit multiplies
+  bool invariant = false;           // on a simulated device: one order of sums, the GEMM's, in both phases
 };
 
 /// `weights` must be those of `model` and outlive the plan. Throws an input Error, naming the projection and

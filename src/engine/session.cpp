@@ -19,9 +19,15 @@ Engine::Engine(Model model, const EngineOptions& options)
     : options_(options), model_(std::move(model)), pool_(options.threads), weights_(model_, pool_) {}
 
 Plan Engine::plan(Phase phase, int64_t max_rows, const RouteTable& routes, bool logits) const {
-  return make_plan(
-      model_, weights_,
-      {.phase = phase, .max_rows = max_rows, .logits = logits, .isa = options_.isa, .routes = routes});
+  return make_plan(model_, weights_,
+                   {.phase = phase,
+                    .max_rows = max_rows,
+                    .logits = logits,
+                    .isa = options_.isa,
+                    .routes = routes,
+                    .device = options_.device,
+                    .sim_input = options_.sim_input,
+                    .invariant = options_.invariant});
 }
 
 Session::Session(Engine& engine, int64_t positions)

@@ -14,6 +14,10 @@ struct EngineOptions {
   int threads = 1;
   Isa isa = Isa::scalar;
   Format kv_format = Format::f32;  // or f16
+  // Of the projections; all other ops run on the CPU's kernels whatever the device.
+  std::string device = "cpu";  // or "sim:mi300x", ...
+  Format sim_input = Format::bf16;
+  bool invariant = false;
 };
 
 class Engine {

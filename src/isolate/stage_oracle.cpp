@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "numerics/matrix_core/instruction.h"
 #include "numerics/noise.h"
 
 namespace greta::isolate {
@@ -21,6 +22,14 @@ Format format_from_name(const std::string& text) {
 int64_t n_pos_of(const trace::Event& event, Stage stage) {
   if (stage == Stage::kv_write) return event.shape.empty() ? 0 : event.shape[0];
   return event.shape.size() == 3 ? event.shape[2] : 0;
+}
+
+/// The matrix instruction of this name; nullptr for one that the table does not have.
+const mma::Instruction* unit_from_name(const std::string& text) {
+  for (const mma::Instruction& row : mma::instructions()) {
+    if (!text.empty() && row.full_name() == text) return &row;
+  }
+  return nullptr;
 }
 
 bool in_model(const ModelConfig& config, Stage stage, int layer) {
@@ -183,6 +192,8 @@ Declared declared_arithmetic(const nlohmann::json& manifest, const std::string& 
   declared.roundings.activation = format_from_name(entry.value("activation", "f32"));
   declared.roundings.accumulator = format_from_name(entry.value("accumulator", "f32"));
   declared.roundings.output = format_from_name(entry.value("output", "f32"));
+  declared.roundings.weight = format_from_name(entry.value("weight", "f32"));
+  declared.roundings.unit = unit_from_name(entry.value("unit", ""));
   declared.sum_lanes = std::max(1, entry.value("sum_lanes", declared.sum_lanes));
   declared.angle_rounding = std::max(0.0, entry.value("angle_rounding", declared.angle_rounding));
   return declared;
@@ -245,10 +256,11 @@ std::optional<Subject> subject_of(const PhaseRecord& phase, Stage stage, int lay
 std::string judgement_key(const PhaseRecord& phase, Stage stage, int layer) {
   const trace::Event& event = *phase.view.find(stage, layer);
   const Declared declared = declared_arithmetic(phase.view.bundle().manifest, event.kernel);
-  std::string key = fmt::format("{} {} {} {} {} {} {} {} [{}] [{}]", name(stage), layer,
-                                name(declared.roundings.activation), name(declared.roundings.accumulator),
-                                name(declared.roundings.output), declared.sum_lanes, declared.angle_rounding,
-                                event.hash, fmt::join(event.positions, ","), fmt::join(event.shape, ","));
+  std::string key = fmt::format(
+      "{} {} {} {} {} {} {} {} {} [{}] [{}]", name(stage), layer, name(declared.roundings.activation),
+      name(declared.roundings.accumulator), name(declared.roundings.output),
+      declared.roundings.unit == nullptr ? "" : declared.roundings.unit->full_name(), declared.sum_lanes,
+      declared.angle_rounding, event.hash, fmt::join(event.positions, ","), fmt::join(event.shape, ","));
   if (stage == Stage::kv_write)
     key += fmt::format(" [{}]", fmt::join(judged_positions(phase, stage, layer), ","));
   add_hashes(phase, stage, layer, 0, key);

@@ -88,6 +88,8 @@ struct OpParams {
   const float* rope_turns = nullptr;  // [rope_dims / 2][2]: high and low part of frequency / (2 pi), in turns
 };
 
+struct KernelInfo;
+
 struct KernelArgs {
   std::array<View, 2> in{};
   View out{};
@@ -98,6 +100,7 @@ struct KernelArgs {
   OpParams params{};
   View scratch{};  // one row of attention_scratch_floats() per thread, for attention
   Launch* launch = nullptr;
+  const KernelInfo* kernel = nullptr;  // the entry that runs, for kernels that serve several (kernels/sim)
   View extra{};  // a further input of an action that runs in a kernel's place; no kernel reads it
 };
 
@@ -116,8 +119,9 @@ struct KernelInfo {
   Isa isa;
   Roundings roundings;
   KernelFn run;
-  std::string needs;    // CPU features, for people: "avx512f avx512bw avx512vnni"
-  std::string missing;  // the ones that this machine lacks; empty when the kernel can run here
+  std::string needs;           // CPU features, for people: "avx512f avx512bw avx512vnni"
+  std::string missing;         // the ones that this machine lacks; empty when the kernel can run here
+  std::string device = "cpu";  // or sim:<unit>: then any ISA and weight type, f32 activations in
 };
 
 /// All kernels compiled into this program, whether this machine can run them or not.
@@ -134,6 +138,8 @@ struct KernelQuery {
   std::optional<Route> route = {};
   std::optional<Shape> shape = {};
   Format activation = Format::f32;  // of quantize: the format to make
+  std::string_view device = "cpu";  // of matmul: other ops have CPU kernels on every device
+  Format input = Format::bf16;      // of a simulated matrix unit: what it multiplies
 };
 
 /// The kernel that answers the query, or nullptr with the reason in `why` (no such kernel, or features

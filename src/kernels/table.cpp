@@ -7,6 +7,7 @@
 #include "kernels/cpu/kernel_list.h"
 #include "kernels/cpu_features.h"
 #include "kernels/kernel.h"
+#include "kernels/sim/device.h"
 
 namespace greta {
 namespace {
@@ -46,10 +47,16 @@ std::vector<KernelInfo> make_table() {
                                  &scalar::kVectorKernels, &scalar::kInt8Kernels, &scalar::kBf16Kernels}) {
     append(table, *list, Isa::scalar, "");
   }
+  for (KernelInfo& kernel : sim::kernels()) table.push_back(std::move(kernel));
   return table;
 }
 
 std::string describe(const KernelQuery& query) {
+  if (query.device != "cpu") {
+    return fmt::format("{} on {}, {} route, {}, {} inputs", name(query.op), query.device,
+                       query.route ? name(*query.route) : "any", query.shape ? name(*query.shape) : "any",
+                       name(query.input));
+  }
   std::string text = fmt::format("{} on {}", name(query.op), name(query.isa));
   if (query.weight_type) text += fmt::format(", {} weights", name(*query.weight_type));
   if (query.route) text += fmt::format(", {} route", name(*query.route));
@@ -59,6 +66,11 @@ std::string describe(const KernelQuery& query) {
 }
 
 bool answers(const KernelInfo& kernel, const KernelQuery& query) {
+  if (kernel.device != query.device) return false;
+  if (query.device != "cpu") {
+    const bool input = kernel.route == Route::vector || kernel.roundings.activation == query.input;
+    return kernel.op == query.op && kernel.route == query.route && kernel.shape == query.shape && input;
+  }
   return kernel.op == query.op && kernel.isa == query.isa && kernel.weight_type == query.weight_type &&
          kernel.route == query.route && kernel.shape == query.shape &&
          (query.op != OpKind::quantize || kernel.roundings.output == query.activation);

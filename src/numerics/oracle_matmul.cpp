@@ -2,10 +2,12 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/half.h"
 #include "numerics/activation.h"
 #include "numerics/bounds.h"
 #include "numerics/dequant.h"
 #include "numerics/lane_chain.h"
+#include "numerics/matrix_core/instruction.h"
 #include "numerics/oracle.h"
 #include "numerics/weight_rows.h"
 
@@ -16,8 +18,9 @@ namespace {
 /// zeros.
 class WeightTile {
  public:
-  WeightTile(const WeightRows& weight, bool in_parts)
+  WeightTile(const WeightRows& weight, bool in_parts, Format format)
       : weight_(weight),
+        format_(format),
         group_(in_parts ? weight.scale_group() : 0),
         row_(static_cast<size_t>(weight.length())),
         scaled_(row_.size() * kLanes) {
@@ -40,6 +43,7 @@ class WeightTile {
         }
       } else {
         weight_.decode(first + lane, row_.data());
+        round_weights(row_);
         scatter(row_.data(), weight_.length(), 1, lane, scaled_.data());
       }
     }
@@ -60,7 +64,18 @@ class WeightTile {
     for (int64_t i = 0; i < count; ++i) to[i * kLanes + lane] = from[i * stride];
   }
 
+  /// As a kernel does it: decoded to f32 first.
+  void round_weights(std::vector<double>& row) const {
+    if (format_ == Format::f32) return;
+    for (double& w : row) {
+      const float single = static_cast<float>(w);
+      w = static_cast<double>(format_ == Format::bf16 ? bf16_to_f32(f32_to_bf16(single))
+                                                      : f16_to_f32(f32_to_f16(single)));
+    }
+  }
+
   const WeightRows& weight_;
+  Format format_;
   int64_t group_;  // of chain_blocks; 0 when the rows are decoded whole
   std::vector<double> row_, row_offset_, scaled_, offset_;
 };
@@ -103,7 +118,27 @@ ChainModel chain_model(const GgufTensor& weight, const WeightRows& rows, const W
   return {k, two_parts ? 2.0 : 1.0, 1 + offsets};
 }
 
+/// Bound of a matrix unit that truncates or floors: such errors share a sign, so they add up linearly, group
+/// after group (docs/numerics.md, "Matrix units").
+double unit_bound(const LaneSums& sums, int64_t lane, double k, const mma::Instruction& unit) {
+  const double group = unit.group, groups = std::ceil(k / group);
+  const double energy =
+      std::max(sums.energy[lane], bounds::any_order_energy(sums.sum[lane], sums.squares[lane], k));
+  // Over all groups: of their largest products, and of the running sums that they meet.
+  const double products = std::sqrt(groups * sums.squares[lane]);
+  const double running = std::sqrt(groups * 2 * (energy / group + sums.squares[lane]));
+  const double cut = (group + 2) * std::ldexp(1.0, -unit.fraction_bits) * (products + running);
+  const double stored = unit.output == mma::Output::f32_truncated_13 ? 0x1p-13
+                        : unit.output == mma::Output::f32_truncated  ? 2 * bounds::kU
+                                                                     : bounds::kU;
+  // Partial sums of a split K are added by plain f32 additions.
+  const double joins = 4 * bounds::kU * std::sqrt(energy / k);
+  return cut + stored * (running + std::abs(sums.sum[lane])) + joins + k * bounds::kTiny;
+}
+
 double bound_of(const LaneSums& sums, int64_t lane, const ChainModel& model, const Roundings& roundings) {
+  if (roundings.unit != nullptr && roundings.unit->fraction_bits > 0)
+    return unit_bound(sums, lane, model.steps, *roundings.unit);
   const double u = bounds::unit_roundoff(roundings.accumulator);
   const double partial =
       std::max(sums.energy[lane], bounds::any_order_energy(sums.sum[lane], sums.squares[lane], model.steps));
@@ -186,7 +221,7 @@ Expected matmul(const GgufTensor& weight, std::span<const float> x, int64_t rows
   }
   // Integer dot products see a block's scaled integers and its minimum apart.
   const bool in_blocks = roundings.activation == Format::q8_block32 && weight_rows.scale_group() != 0;
-  WeightTile tile(weight_rows, in_blocks);
+  WeightTile tile(weight_rows, in_blocks, roundings.weight);
   const Input input = round_input(x, k, roundings.activation, tile.offset() != nullptr ? tile.group() : 0);
   const ChainModel model = chain_model(weight, weight_rows, tile, roundings.activation);
   const Product product{input, tile, bias_values, model, roundings, n};

@@ -5,6 +5,7 @@
 #include <ctime>
 
 #include "base/hash.h"
+#include "numerics/matrix_core/instruction.h"
 #include "trace/bundle.h"
 
 namespace greta::trace {
@@ -12,10 +13,10 @@ namespace {
 
 constexpr int kSumLanes = 16;  // of row sums, part of those kernels' contract
 
-nlohmann::json kernels_of(Isa isa) {
+nlohmann::json kernels_of(Isa isa, const std::string& device) {
   nlohmann::json kernels = nlohmann::json::object();
   for (const KernelInfo& kernel : kernel_table()) {
-    if (kernel.isa != isa) continue;
+    if (kernel.device == "cpu" ? kernel.isa != isa : kernel.device != device) continue;
     nlohmann::json entry = {{"op", name(kernel.op)},
                             {"activation", name(kernel.roundings.activation)},
                             {"accumulator", name(kernel.roundings.accumulator)},
@@ -23,6 +24,8 @@ nlohmann::json kernels_of(Isa isa) {
     if (kernel.op == OpKind::rms_norm || kernel.op == OpKind::softmax) entry["sum_lanes"] = kSumLanes;
     if (kernel.op == OpKind::rope)
       entry["angle_rounding"] = 0;  // position times frequency has both low parts
+    if (kernel.roundings.weight != Format::f32) entry["weight"] = name(kernel.roundings.weight);
+    if (kernel.roundings.unit != nullptr) entry["unit"] = kernel.roundings.unit->full_name();
     if (kernel.weight_type) entry["weight_type"] = name(*kernel.weight_type);
     if (kernel.route) entry["route"] = name(*kernel.route);
     if (kernel.shape) entry["shape"] = name(*kernel.shape);
@@ -57,7 +60,7 @@ nlohmann::json make_manifest(const Engine& engine, const ManifestInfo& info) {
             {"head_dim", model.config.head_dim},
             {"n_ff", model.config.n_ff},
             {"n_vocab", model.config.n_vocab}}},
-          {"device", "cpu"},
+          {"device", engine.options().device},
           {"isa", name(engine.options().isa)},
           {"threads", engine.options().threads},
           {"kv_format", name(engine.options().kv_format)},
@@ -65,7 +68,7 @@ nlohmann::json make_manifest(const Engine& engine, const ManifestInfo& info) {
           {"environment", info.environment},
           {"prompts", prompts},
           {"experiments", info.experiments},
-          {"kernels", kernels_of(engine.options().isa)},
+          {"kernels", kernels_of(engine.options().isa, engine.options().device)},
           {"time", utc_now()},
           {"command_line", info.command_line},
           {"aligned", info.aligned},

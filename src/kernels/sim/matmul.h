@@ -1,0 +1,15 @@
+#pragma once
+// The products of simulated devices, as kernels (device.h says the order of every sum). A panel of 16 output
+// rows is decoded once and serves all input rows.
+
+#include "kernels/kernel.h"
+
+namespace greta::sim {
+
+void matrix_gemm(const KernelArgs& args, Part part);  // args.kernel->roundings.unit is the instruction
+void matrix_gemv(const KernelArgs& args, Part part);
+void vector_gemm(const KernelArgs& args, Part part);
+void vector_gemv_wave64(const KernelArgs& args, Part part);
+void vector_gemv_wave32(const KernelArgs& args, Part part);
+
+}  // namespace greta::sim
