@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-#include "kernels/cpu_features.h"
+#include "base/cpu_features.h"
 
 namespace greta::bench {
 

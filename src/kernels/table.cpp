@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "kernels/cpu/kernel_list.h"
-#include "kernels/cpu_features.h"
+#include "base/cpu_features.h"
 #include "kernels/kernel.h"
 #include "kernels/sim/device.h"
 

@@ -1,4 +1,4 @@
-#include "kernels/cpu_features.h"
+#include "base/cpu_features.h"
 
 #include <cpuid.h>
 
@@ -59,7 +59,7 @@ std::string missing_features(std::string_view needs) {
     for (const Feature& feature : kFeatures) {
       if (feature.name == word) found = &feature;
     }
-    if (found == nullptr) fail_machine("a kernel needs the unknown CPU feature {}", word);
+    if (found == nullptr) fail_machine("code needs the unknown CPU feature {}", word);
     if (has(*found)) continue;
     if (!missing.empty()) missing += ' ';
     missing += word;

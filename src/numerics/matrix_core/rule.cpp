@@ -1,0 +1,207 @@
+#include "numerics/matrix_core/rule.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <optional>
+#include <span>
+
+#include "base/half.h"
+
+namespace greta::mma {
+namespace {
+
+constexpr int kMostTerms = 33;  // 32 products and the running sum
+
+/// x = significand * 2^exponent, 1 <= |significand| < 2; a subnormal keeps its format's smallest exponent.
+/// The units treat zero as having exponent -126.
+struct Term {
+  double significand;
+  int exponent;
+};
+
+Term split(float x, int min_exponent) {
+  if (x == 0) return {0, -126};
+  const int exponent = std::max(std::ilogb(x), min_exponent);
+  return {std::ldexp(static_cast<double>(x), -exponent), exponent};
+}
+
+Term split_sum(const Instruction& instruction, float sum) {
+  return split(sum, info(instruction.d).min_exponent);
+}
+
+/// Products count unnormalised: 1 <= |significand| < 4.
+Term product(const Instruction& instruction, float a, float b) {
+  const Term x = split(a, info(instruction.a).min_exponent), y = split(b, info(instruction.b).min_exponent);
+  return {x.significand * y.significand, x.exponent + y.exponent};
+}
+
+double truncate_at(int fraction_bits, double x) {
+  return std::ldexp(std::trunc(std::ldexp(x, fraction_bits)), -fraction_bits);
+}
+
+double floor_at(int fraction_bits, double x) {
+  return std::ldexp(std::floor(std::ldexp(x, fraction_bits)), -fraction_bits);
+}
+
+/// The significand of `term` at a larger exponent.
+double align(const Term& term, int exponent) {
+  return std::ldexp(term.significand, term.exponent - exponent);
+}
+
+/// Terms aligned to the largest exponent, truncated to `fraction_bits`, added exactly (a double has room).
+Term fused_sum(std::span<const Term> terms, int fraction_bits) {
+  Term sum{0, terms[0].exponent};
+  for (const Term& term : terms) sum.exponent = std::max(sum.exponent, term.exponent);
+  for (const Term& term : terms) sum.significand += truncate_at(fraction_bits, align(term, sum.exponent));
+  return sum;
+}
+
+double value(const Term& term) { return std::ldexp(term.significand, term.exponent); }
+
+/// To nearest even; what is too large becomes infinity.
+float nearest(double x) {
+  constexpr double kLimit = 0x1.ffffffp127;  // half an ULP above the largest f32
+  return static_cast<float>(std::abs(x) >= kLimit ? std::copysign(HUGE_VAL, x) : x);
+}
+
+/// NVIDIA's outputs: never -0.
+float round_output(const Term& sum, Output output) {
+  const int min_exponent = output == Output::f16_nearest ? -14 : -126;
+  const int fraction_bits = output == Output::f16_nearest ? 10 : output == Output::f32_truncated_13 ? 13 : 23;
+  const double x = value(sum);
+  if (x == 0) return 0;
+  const int exponent = std::max(std::ilogb(x), min_exponent);
+  const double scaled = std::ldexp(x, fraction_bits - exponent);
+  const double whole = output == Output::f16_nearest ? std::nearbyint(scaled) : std::trunc(scaled);
+  const double rounded = std::ldexp(whole, exponent - fraction_bits) + 0.0;
+  const double limit = output == Output::f16_nearest ? 0x1p16 : 0x1p128;
+  if (std::abs(rounded) >= limit) return static_cast<float>(std::copysign(HUGE_VAL, rounded));
+  return static_cast<float>(rounded);
+}
+
+bool is_nan(float x) { return x != x; }
+
+float quiet(float nan) { return std::bit_cast<float>(std::bit_cast<uint32_t>(nan) | 0x00400000u); }
+
+/// What an invalid operation gives on x86, where the published model runs.
+const float kInvalid = std::bit_cast<float>(0xffc00000u);
+
+/// AMD: the first NaN operand made quiet, else that of an invalid operation.
+float nan_of(const Instruction& instruction, const float* a, const float* b, int64_t b_stride, float sum) {
+  if (instruction.rule == Rule::fused) return std::bit_cast<float>(0x7fffffffu);
+  for (int i = 0; i < instruction.group; ++i) {
+    if (is_nan(a[i])) return quiet(a[i]);
+    if (is_nan(b[i * b_stride])) return quiet(b[i * b_stride]);
+  }
+  return is_nan(sum) ? quiet(sum) : kInvalid;
+}
+
+float flush(const Instruction& instruction, float x) {
+  return instruction.flush && std::abs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x;
+}
+
+float pairwise_dot(const Instruction& instruction, const float* a, const float* b, int64_t b_stride,
+                   int count) {
+  if (count == 1) return flush(instruction, std::fma(*a, *b, 0.0f));
+  const int half = count / 2;
+  const float left = pairwise_dot(instruction, a, b, b_stride, half);
+  const float right = pairwise_dot(instruction, a + half, b + half * b_stride, b_stride, count - half);
+  return flush(instruction, std::fma(left, 1.0f, right));
+}
+
+/// CDNA3, from the fused sum of the products.
+float add_floored(const Term& products, const Term& sum, bool drop_small_sum) {
+  const int exponent = std::max(products.exponent, sum.exponent);
+  const bool dropped = drop_small_sum && sum.exponent < exponent - 25;
+  const double c = dropped ? 0 : floor_at(24, align(sum, exponent));
+  const double p = floor_at(31, align(products, exponent));
+  return nearest(std::ldexp(p + c, exponent));
+}
+
+/// Even and odd products apart, both floored at the larger exponent.
+Term fused_even_odd(std::span<const Term> products, int fraction_bits) {
+  std::array<Term, kMostTerms> half;
+  Term sums[2];
+  for (size_t odd = 0; odd < 2; ++odd) {
+    const size_t count = products.size() / 2;
+    for (size_t i = 0; i < count; ++i) half[i] = products[2 * i + odd];
+    sums[odd] = fused_sum(std::span(half).first(count), fraction_bits);
+  }
+  const int exponent = std::max(sums[0].exponent, sums[1].exponent);
+  return {
+      floor_at(fraction_bits, align(sums[0], exponent)) + floor_at(fraction_bits, align(sums[1], exponent)),
+      exponent};
+}
+
+/// A result that the terms alone decide: the f64 sum where it is not finite; on CDNA3 also that of the
+/// products of 2^128 and more, which count as infinities there.
+std::optional<float> special_result(const Instruction& instruction, const float* a, const float* b,
+                                    int64_t b_stride, float sum) {
+  double all = 0, large = 0;
+  for (int i = 0; i < instruction.group; ++i) {
+    const double p = static_cast<double>(a[i]) * static_cast<double>(b[i * b_stride]);
+    all += p;
+    if (std::abs(p) >= 0x1p128) large += std::copysign(HUGE_VAL, p);
+  }
+  all += static_cast<double>(sum);
+  if (std::isnan(all)) return nan_of(instruction, a, b, b_stride, sum);
+  if (std::isinf(all)) return static_cast<float>(all);
+  if (instruction.rule == Rule::fused || large == 0) return std::nullopt;
+  return std::isnan(large) ? std::bit_cast<float>(0x7fc00000u) : static_cast<float>(large);
+}
+
+float add_fused_group(const Instruction& instruction, const float* a, const float* b, int64_t b_stride,
+                      float sum) {
+  if (const auto special = special_result(instruction, a, b, b_stride, sum)) return *special;
+  std::array<Term, kMostTerms> terms;
+  size_t count = 0;
+  for (int i = 0; i < instruction.group; ++i) terms[count++] = product(instruction, a[i], b[i * b_stride]);
+  const Term c = split_sum(instruction, sum);
+  if (instruction.rule == Rule::fused) {
+    terms[count++] = c;
+    return round_output(fused_sum(std::span(terms).first(count), instruction.fraction_bits),
+                        instruction.output);
+  }
+  const auto products = std::span<const Term>(terms).first(count);
+  if (instruction.rule == Rule::floored)
+    return add_floored(fused_sum(products, instruction.fraction_bits), c, false);
+  return add_floored(fused_even_odd(products, instruction.fraction_bits), c, true);
+}
+
+}  // namespace
+
+float read_input(const Instruction& instruction, Element element, uint32_t bits) {
+  const float x = to_f32(element, bits);
+  const bool subnormal = std::abs(x) < std::ldexp(1.0f, info(element).min_exponent);
+  return instruction.flush && subnormal ? 0 : x;
+}
+
+float read_sum(const Instruction& instruction, float c) {
+  return instruction.flush && std::abs(c) < 0x1p-126f ? 0 : c;
+}
+
+float add_group(const Instruction& instruction, const float* a, const float* b, int64_t b_stride, float sum) {
+  float result = 0;
+  switch (instruction.rule) {
+    case Rule::fma_chain: result = std::fma(*a, *b, sum); break;
+    case Rule::pairwise:
+      result = flush(instruction, sum + pairwise_dot(instruction, a, b, b_stride, instruction.group));
+      break;
+    default: return add_fused_group(instruction, a, b, b_stride, sum);
+  }
+  return is_nan(result) ? nan_of(instruction, a, b, b_stride, sum) : result;
+}
+
+float dot(const Instruction& instruction, const float* a, const float* b, int64_t b_stride, int64_t k,
+          float c) {
+  float sum = c;
+  for (int64_t i = 0; i < k; i += instruction.group) {
+    if (i % instruction.k == 0) sum = read_sum(instruction, sum);
+    sum = add_group(instruction, a + i, b + i * b_stride, b_stride, sum);
+  }
+  return sum;
+}
+
+}  // namespace greta::mma
