@@ -5,22 +5,32 @@
 #include <map>
 #include <tuple>
 
+#include "isolate/confirm.h"
 #include "isolate/judge.h"
 #include "isolate/record.h"
 
 namespace greta::isolate {
 namespace {
 
-std::string phase_of(const FaultSpec& spec) {
-  if (!spec.phase) return "both";
-  return *spec.phase == Phase::prefill ? "prefill" : "decode";
+constexpr const char* kInert = "INERT_FACTOR";
+
+class Clock {
+ public:
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+bool is_in_phase(const std::string& phase, const FaultSpec& spec) {
+  return phase == (spec.phase ? name(*spec.phase) : "both");
 }
 
 bool is_at(const Finding& finding, const FaultSpec& spec) {
   const bool stage = finding.stage == spec.fault->stage || finding.stage == spec.fault->also_stage;
-  const bool layer = is_outside_layers(finding.stage) || !spec.layer || finding.layer == *spec.layer;
-  const std::string phase = phase_of(spec);
-  return stage && layer && (phase == "both" || finding.phase == "both" || finding.phase == phase);
+  return stage && (is_outside_layers(finding.stage) || !spec.layer || finding.layer == *spec.layer);
 }
 
 bool differs(const trace::Bundle& a, const trace::Bundle& b) {
@@ -31,84 +41,160 @@ bool differs(const trace::Bundle& a, const trace::Bundle& b) {
   });
 }
 
-}  // namespace
-
-PowerTest::PowerTest(Engine& engine, std::vector<MatrixPrompt> prompts, int threads)
-    : engine_(engine),
-      prompts_(std::move(prompts)),
-      threads_(threads),
-      clean_(run({}, {}, prompts_).bundle) {}
-
-PowerTest::Outcome PowerTest::run(const std::vector<FaultSpec>& specs, const RouteTable& routes,
-                                  const std::vector<MatrixPrompt>& prompts) const {
-  const auto start = std::chrono::steady_clock::now();
-  MatrixRequest request;
-  request.experiments = parse_experiments("E0");
-  request.prompts = prompts;
-  for (int layer = 0; layer < engine_.model().config.n_layer; ++layer) request.layers.push_back(layer);
-  request.routes = routes;
-  request.faults = specs;
-  trace::Bundle bundle = record_matrix(engine_, request);
-  Verdict verdict = judge(bundle, engine_.model(), threads_);
-  Outcome outcome{std::move(bundle), std::move(verdict), 0};
-  outcome.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  return outcome;
+Naming naming_of(const Finding& finding, const std::string& expected) {
+  if (finding.hypothesis == "unexplained") return expected.empty() ? Naming::right : Naming::unexplained;
+  if (finding.hypothesis != "ambiguous")
+    return finding.hypothesis == expected ? Naming::right : Naming::wrong;
+  const bool among = finding.best == expected || finding.runner_up == expected;
+  return !expected.empty() && among ? Naming::among : Naming::wrong;
 }
 
-Detection PowerTest::compare(const FaultSpec& spec, const Outcome& outcome) const {
-  Detection result;
-  result.fault = spec.text;
-  result.fault_class = spec.fault->fault_class;
-  result.expected = spec.fault->hypothesis;
-  result.found = !outcome.verdict.findings.empty();
-  result.seconds = outcome.seconds;
-  for (const Finding& finding : outcome.verdict.findings) {
-    if (!is_at(finding, spec) || !result.named.empty()) {
-      result.others += !is_at(finding, spec);
-      continue;
-    }
-    result.right_place = true;
-    result.first = &finding == &outcome.verdict.findings.front();
-    result.right_phase = phase_of(spec) == "both" || finding.phase == phase_of(spec);
-    result.named = finding.hypothesis;
-    result.title = finding.title_en + " [" + finding.runner_up + "]";
-    result.explained_residual = finding.explained_residual;
-    result.noise_ratio = finding.noise_ratio;
-    const bool no_name = finding.hypothesis == "unexplained" || finding.hypothesis == "ambiguous";
-    result.right_name = result.expected.empty() ? no_name : finding.hypothesis == result.expected;
-    result.wrong_name = !no_name && !result.right_name;
+void describe(const Finding& finding, const FaultSpec& spec, Detection& detection) {
+  detection.right_place = true;
+  detection.right_phase = is_in_phase(finding.phase, spec);
+  detection.naming = naming_of(finding, detection.expected);
+  detection.named =
+      finding.hypothesis == "ambiguous" ? finding.best + " or " + finding.runner_up : finding.hypothesis;
+  detection.title = finding.title_en;
+  detection.explained_residual = finding.explained_residual;
+  detection.noise_ratio = finding.noise_ratio;
+}
+
+bool all_listed(const StackedDetection& run) {
+  return std::all_of(run.faults.begin(), run.faults.end(),
+                     [](const Detection& d) { return d.right_place && d.right_phase; });
+}
+
+StackedDetection listed(const std::vector<FaultSpec>& specs, const Verdict& verdict) {
+  StackedDetection run;
+  for (const FaultSpec& spec : specs) run.faults.push_back(held_against(spec, verdict));
+  run.others = static_cast<int>(
+      std::count_if(verdict.findings.begin(), verdict.findings.end(), [&](const Finding& finding) {
+        return std::none_of(specs.begin(), specs.end(), [&](const FaultSpec& spec) {
+          return is_at(finding, spec) && is_in_phase(finding.phase, spec);
+        });
+      }));
+  return run;
+}
+
+std::vector<int> all_layers(const Engine& engine) {
+  std::vector<int> layers;
+  for (int layer = 0; layer < engine.model().config.n_layer; ++layer) layers.push_back(layer);
+  return layers;
+}
+
+}  // namespace
+
+std::string_view name(Naming naming) {
+  switch (naming) {
+    case Naming::right: return "right";
+    case Naming::among: return "ambiguous";
+    case Naming::unexplained: return "unexplained";
+    case Naming::wrong: return "wrong";
   }
-  return result;
+  return "";
+}
+
+Detection held_against(const FaultSpec& spec, const Verdict& verdict) {
+  Detection detection;
+  detection.fault = spec.text;
+  detection.fault_class = spec.fault->fault_class;
+  detection.expected = spec.fault->hypothesis;
+  detection.found = !verdict.findings.empty();
+  const Finding* best = nullptr;  // at the place; rather one of the right phase
+  for (const Finding& finding : verdict.findings) {
+    const bool at = is_at(finding, spec);
+    detection.others += !(at && is_in_phase(finding.phase, spec));
+    if (at && (best == nullptr || (!is_in_phase(best->phase, spec) && is_in_phase(finding.phase, spec))))
+      best = &finding;
+  }
+  if (best != nullptr) describe(*best, spec, detection);
+  return detection;
+}
+
+PowerTest::PowerTest(Engine& engine, std::vector<MatrixPrompt> prompts, RouteTable routes)
+    : engine_(engine),
+      prompts_(std::move(prompts)),
+      routes_(std::move(routes)),
+      clean_(record_matrix(engine_, request({}, "E0"))) {}
+
+MatrixRequest PowerTest::request(const std::vector<FaultSpec>& specs, const std::string& experiments) const {
+  return {.experiments = parse_experiments(experiments),
+          .prompts = prompts_,
+          .layers = all_layers(engine_),
+          .routes = routes_,
+          .faults = specs};
 }
 
 Detection PowerTest::single(const FaultSpec& spec) const {
-  const Outcome outcome = run({spec}, {}, prompts_);
-  Detection result = compare(spec, outcome);
-  result.acts = differs(clean_, outcome.bundle);
-  return result;
+  const Clock clock;
+  const trace::Bundle bundle = record_matrix(engine_, request({spec}, "E0"));
+  Detection detection = held_against(spec, judge(bundle, engine_.model(), engine_.options().threads));
+  detection.seconds = clock.seconds();
+  detection.acts = differs(clean_, bundle);
+  return detection;
+}
+
+Detection PowerTest::ignored_routes(const FaultSpec& spec) const {
+  const Clock clock;
+  const trace::Bundle bundle = record_matrix(engine_, request({spec}, "E1,E2"));
+  const Verdict verdict = judge(bundle, engine_.model(), engine_.options().threads);
+  Detection detection;
+  detection.seconds = clock.seconds();
+  detection.fault = spec.text;
+  detection.fault_class = spec.fault->fault_class;
+  detection.expected = kInert;
+  detection.acts = differs(record_matrix(engine_, request({}, "E1,E2")), bundle);
+  detection.others = static_cast<int>(verdict.findings.size());
+  for (const Flag& flag : verdict.flags) {
+    if (flag.flag != kInert || !detection.named.empty()) continue;
+    detection.found = detection.right_place = detection.right_phase = true;
+    detection.naming = Naming::right;
+    detection.named = flag.flag;
+    detection.title = flag.why;
+  }
+  return detection;
 }
 
 StackedDetection PowerTest::stacked(const std::vector<FaultSpec>& specs) const {
-  const Outcome outcome = run(specs, {}, prompts_);
-  StackedDetection result;
-  for (const FaultSpec& spec : specs) result.faults.push_back(compare(spec, outcome));
-  for (const Finding& finding : outcome.verdict.findings) {
-    result.others +=
-        std::none_of(specs.begin(), specs.end(), [&](const FaultSpec& s) { return is_at(finding, s); });
+  const Clock clock;
+  const MatrixRequest wanted = request(specs, "E0");
+  Verdict verdict = judge(record_matrix(engine_, wanted), engine_.model(), engine_.options().threads);
+  StackedDetection run = listed(specs, verdict);
+  if (!all_listed(run)) {
+    confirm(engine_, wanted, verdict, [](const std::string&) {});
+    run = listed(specs, verdict);
+    run.confirmed = true;
   }
-  return result;
+  run.seconds = clock.seconds();
+  return run;
 }
 
-CleanRun PowerTest::clean(const std::string& what, const RouteTable& routes,
-                          const std::vector<MatrixPrompt>& prompts) const {
-  const Outcome outcome = run({}, routes, prompts);
-  CleanRun result;
-  result.what = what;
-  result.findings = static_cast<int>(outcome.verdict.findings.size());
-  result.coverage = outcome.verdict.coverage.percent();
-  for (const StageNoise& noise : outcome.verdict.noise)
-    result.noise_ratio = std::max(result.noise_ratio, noise.ratio);
-  return result;
+CleanRun clean_run(Engine& engine, const MatrixPrompt& prompt, const std::string& route,
+                   const RouteTable& routes) {
+  const Clock clock;
+  const EngineOptions& options = engine.options();
+  const trace::Bundle bundle = record_matrix(engine, {.experiments = parse_experiments("E0"),
+                                                      .prompts = {prompt},
+                                                      .layers = all_layers(engine),
+                                                      .routes = routes,
+                                                      .faults = {}});
+  const Verdict verdict = judge(bundle, engine.model(), options.threads);
+  CleanRun run{.prompt = prompt.id,
+               .route = route,
+               .isa = std::string(name(options.isa)),
+               .tokens = std::ssize(prompt.tokens),
+               .threads = options.threads,
+               .findings = static_cast<int>(verdict.findings.size()),
+               .status = std::string(name(verdict.status)),
+               .coverage = verdict.coverage.percent()};
+  for (const StageNoise& noise : verdict.noise) {
+    if (noise.ratio < run.noise_ratio) continue;
+    run.noise_ratio = noise.ratio;
+    run.noisiest = name(noise.stage);
+  }
+  run.seconds = clock.seconds();
+  return run;
 }
 
 }  // namespace greta::isolate

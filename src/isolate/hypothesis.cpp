@@ -99,7 +99,9 @@ std::optional<Explanation> score(const Hypothesis& hypothesis, const Candidate& 
                      sum.noise_ratio, candidate.fitted,   sum.overreaches};
 }
 
-bool reproduces(const Explanation& e) { return e.noise_ratio <= 1; }
+/// Within rounding, and nearer than the right computation: a hypothesis that widens the bound (sums in bf16)
+/// covers much that it does not explain.
+bool reproduces(const Explanation& e) { return e.noise_ratio <= 1 && e.explained_residual > 0.5; }
 
 /// Numbers fitted to the output explain it for free: each costs a little.
 /// So does a change where nothing is wrong: the fault then needs a condition besides.

@@ -1,0 +1,100 @@
+#include "cli/selftest_power.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "cli/interrupt.h"
+#include "cli/progress.h"
+#include "isolate/detection_run.h"
+#include "isolate/detection_score.h"
+#include "report/power_table.h"
+#include "trace/output_file.h"
+
+namespace greta::cli {
+namespace {
+
+/// The file at `path`; empty when there is none.
+std::string document_at(const std::string& path) {
+  std::ifstream stream(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+/// Before minutes of measurement: whether the result can be written.
+void check_out(const std::string& path) {
+  if (path.empty()) return;
+  const std::filesystem::path parent = std::filesystem::path(path).parent_path();
+  std::error_code ignored;
+  if (!parent.empty() && !std::filesystem::is_directory(parent, ignored))
+    fail_input("--out {}: {} is no directory; create it", path, parent.string());
+  if (std::filesystem::is_directory(path, ignored))
+    fail_input("--out {}: is a directory; name a Markdown file", path);
+  report::with_measured(document_at(path), "", path);
+}
+
+isolate::PowerResult measure(const PowerOptions& options, const Context& context) {
+  Engine engine = load_engine(options.common, context.environment);
+  isolate::PowerRequest request;
+  request.only = options.only;
+  request.quick = options.quick;
+  request.weakest = options.weakest;
+  request.pairs = options.stacked;
+  request.routes = chosen_routes(options.common, context.environment);
+  request.make_engine = [&](int threads, Isa isa) {
+    EngineOptions other = engine.options();
+    other.threads = threads;
+    other.isa = isa;
+    return std::make_unique<Engine>(open_model(options.common.model), other);
+  };
+  Progress progress;  // gone before the table is printed
+  request.step = [&](int done, int total, const std::string& label) {
+    throw_if_interrupted("interrupted");
+    progress.show(done, total, label);
+  };
+  isolate::PowerResult result = isolate::measure_power(engine, request);
+  result.command_line = context.command_line;
+  return result;
+}
+
+}  // namespace
+
+void add_power_options(CLI::App& command, PowerOptions& options) {
+  add_model_option(command, options.common);
+  add_json_option(command, options.common);
+  command.add_option("--only", options.only, "faults whose name has this; nothing clean, nothing stacked")
+      ->type_name("NAME-PART");
+  command.add_flag("--quick", options.quick,
+                   "one fault per class in one phase, a few stacked and clean runs");
+  command.add_option("--stacked", options.stacked, "pairs of faults, and half as many triples; default: 20")
+      ->check(CLI::Range(0, 10000))
+      ->type_name("N");
+  command.add_flag("--weakest", options.weakest, "also the weakest fault that is flagged, by bisection");
+  command
+      .add_option("--out", options.out,
+                  "also write the tables into this file, between its marks if it exists")
+      ->type_name("FILE.md");
+  add_engine_options(command, options.common);
+}
+
+void run_power(const PowerOptions& options, Context& context) {
+  check_out(options.out);
+  const isolate::PowerResult result = measure(options, context);
+  if (!options.out.empty()) {
+    trace::replace_file(
+        options.out,
+        report::with_measured(document_at(options.out), report::power_markdown(result), options.out),
+        ErrorKind::input);
+  }
+  if (options.common.json) {
+    fmt::print("{}\n", report::power_json(result).dump(2));
+  } else {
+    fmt::print("{}", report::power_terminal(result));
+  }
+  context.exit_code = isolate::all_hold(isolate::totals_of(result)) ? 0 : 1;
+}
+
+}  // namespace greta::cli

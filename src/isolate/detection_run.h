@@ -1,0 +1,40 @@
+#pragma once
+// The whole measurement of the tool's power.
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "isolate/detection.h"
+#include "isolate/detection_limit.h"
+
+namespace greta::isolate {
+
+struct PowerRequest {
+  std::string only;    // faults whose name has this, and neither clean runs nor (unless asked for) stacks
+  bool quick = false;  // one fault per class in one phase; few stacks and clean runs
+  bool weakest = false;
+  std::optional<int> pairs;  // of stacked faults, with half as many triples; empty: 20; 4 if quick
+  RouteTable routes;
+  /// Makes an engine with other threads and ISA, for the clean runs.
+  std::function<std::unique_ptr<Engine>(int threads, Isa isa)> make_engine;
+  /// May throw to stop.
+  std::function<void(int done, int total, const std::string& label)> step;
+};
+
+struct PowerResult {
+  std::string model, isa, command_line, version;
+  int threads = 0;
+  std::vector<Detection> singles;
+  std::vector<std::string> impossible;  // what the model can't have in any layer, and why
+  std::vector<StackedDetection> stacks;
+  std::vector<CleanRun> clean;
+  std::vector<DetectionLimit> limits;
+  double seconds = 0;
+};
+
+/// Throws an input Error when no fault has `only` in its name.
+PowerResult measure_power(Engine& engine, const PowerRequest& request);
+
+}  // namespace greta::isolate
