@@ -141,8 +141,9 @@ class Confirmation {
     result.mismatch_after = pair ? after.stage : after.noise;
     result.logits_before = before.logits;
     result.logits_after = after.logits;
-    result.mismatch_removed =
-        after.noise <= 1 && (!pair || result.mismatch_after <= kRemoved * result.mismatch_before);
+    // Where nothing was wrong, nothing was removed.
+    result.mismatch_removed = before.noise > 1 && after.noise <= 1 &&
+                              (!pair || result.mismatch_after <= kRemoved * result.mismatch_before);
     for (const size_t i : group.findings) verdict_.findings[i].intervention = result;
   }
 

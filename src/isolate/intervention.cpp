@@ -159,6 +159,14 @@ void insert_one(Plan& plan, const Engine& engine, Stage stage, int layer) {
 }  // namespace
 
 void insert_interventions(Plan& plan, const Engine& engine, std::span<const InterventionSite> sites) {
+  // Of a fused attention there is no input to compute from, nor a place in its middle. Plans without records
+  // have it: those of a long prompt's inner blocks.
+  unfuse_attention(plan, engine.options().isa, [&](int layer) {
+    return std::any_of(sites.begin(), sites.end(), [&](const InterventionSite& site) {
+      const bool inside = site.stage == Stage::qk || site.stage == Stage::softmax || site.stage == Stage::pv;
+      return inside && site.layer == layer;
+    });
+  });
   for (const InterventionSite& site : sites) {
     const char* phase = plan.phase == Phase::prefill ? "prefill" : "decode";
     if (site.phase == "both" || site.phase == phase) insert_one(plan, engine, site.stage, site.layer);

@@ -47,6 +47,34 @@ bool has_rows(const PhaseRecord& phase, Stage stage, int layer, const std::vecto
   return recorded_rows(phase, stage, layer, positions).has_value();
 }
 
+/// Stages that an engine computes by the same kernel, when it does so at all.
+bool alike(const Model& model, Stage a, int layer_a, Stage b, int layer_b) {
+  using enum Stage;
+  const auto kind = [](Stage stage) {
+    if (is_projection(stage)) return 1;
+    if (stage == attn_norm || stage == ffn_norm || stage == final_norm) return 2;
+    return stage == q_rope || stage == k_rope ? 3 : 4 + static_cast<int>(stage);
+  };
+  if (kind(a) != kind(b)) return false;
+  const GgufTensor *x = weight_of(model, a, layer_a), *y = weight_of(model, b, layer_b);
+  return x == nullptr || y == nullptr || x->type == y->type;
+}
+
+/// The kernel of a stage. Of one that was not recorded: of the same stage in another layer, else of the
+/// nearest stage that is computed alike; "" when there is none.
+std::string kernel_of(const PhaseRecord& phase, Stage stage, int layer) {
+  if (const trace::Event* event = phase.view.find(stage, layer)) return event->kernel;
+  const trace::Event* nearest = nullptr;
+  int least = kStageCount;
+  for (const auto& [at, event] : phase.view.events()) {
+    const int distance = std::abs(static_cast<int>(at.second) - static_cast<int>(stage));
+    if (distance >= least || !alike(*phase.model, stage, layer, at.second, at.first)) continue;
+    least = distance;
+    nearest = event;
+  }
+  return nearest == nullptr ? "" : nearest->kernel;
+}
+
 /// Puts a problem together, following inputs that were not recorded back to some that were.
 class Builder {
  public:
@@ -56,10 +84,11 @@ class Builder {
   std::shared_ptr<const StageProblem> make(Stage stage, int layer, const std::vector<int64_t>& positions) {
     auto problem = std::make_shared<StageProblem>(model_problem(model_, stage, layer));
     problem->positions = positions;
-    if (const trace::Event* event = phase_.view.find(stage, layer)) {
-      problem->declared = declared_arithmetic(phase_.view.bundle().manifest, event->kernel);
-      problem->cache_format = format_from_name(event->dtype);
-    }
+    const nlohmann::json& manifest = phase_.view.bundle().manifest;
+    const trace::Event* event = phase_.view.find(stage, layer);
+    problem->declared = declared_arithmetic(manifest, kernel_of(phase_, stage, layer));
+    problem->cache_format =
+        format_from_name(event != nullptr ? event->dtype : manifest.value("kv_format", "f32"));
     const bool made =
         stage == Stage::x_in && layer == 0 ? tokens(*problem) : operands(*problem, stage, layer);
     return made ? problem : nullptr;
@@ -175,6 +204,7 @@ void add_hashes(const PhaseRecord& phase, Stage stage, int layer, int depth, std
     if (const trace::Event* event = phase.view.find(input, at)) {
       key += " " + event->hash;
     } else if (depth < kStageCount) {
+      key += " " + kernel_of(phase, input, at);
       add_hashes(phase, input, at, depth + 1, key);
     }
   }
