@@ -34,6 +34,7 @@ using Move = std::function<void(CacheRows& cache, const std::vector<double>& rig
 Candidate moved(Move move, std::string en, std::string es) {
   return {[move](const Observation&, StageProblem& problem) {
             if (problem.positions.size() < 2) return false;  // where the row went, or came from, is not seen
+            if (problem.history_rows == std::ssize(problem.positions)) return false;  // nothing was written
             problem.how = [move](const StageProblem& p, const Values& values) {
               StageProblem plain = p;
               plain.how = nullptr;

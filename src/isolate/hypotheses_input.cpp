@@ -68,11 +68,9 @@ int layer_of(const StageProblem& problem, Stage operand) {
 /// rows may be recorded.
 std::pair<int64_t, int64_t> limits(const Observation& seen, const StageProblem& problem) {
   const Stage input = operands_of(problem.stage).front();
-  const trace::Event* event = seen.phase->view.find(input, layer_of(problem, input));
   std::vector<int64_t> all = problem.positions;
-  if (event != nullptr) {
-    for (const int64_t position : trace::positions_of(*event)) all.push_back(position);
-  }
+  for (const int64_t position : recorded_positions(*seen.phase, input, layer_of(problem, input)))
+    all.push_back(position);
   const auto [lowest, highest] = std::minmax_element(all.begin(), all.end());
   return {*lowest, *highest};
 }

@@ -61,9 +61,8 @@ void rotate_head(const oracle::RopeShape& shape, const Rotation& rotation, doubl
 Candidate rotated(Rotation rotation, std::string en, std::string es, int fitted = 0) {
   return {
       [rotation](const Observation& seen, StageProblem& problem) {
-        const trace::Event* event = seen.phase->view.find(problem.stage, problem.layer);
-        const double first =
-            static_cast<double>(event == nullptr ? problem.positions.front() : event->positions.front());
+        const std::vector<int64_t> block = recorded_positions(*seen.phase, problem.stage, problem.layer);
+        const double first = static_cast<double>(block.empty() ? problem.positions.front() : block.front());
         problem.how = [rotation, first](const StageProblem& p, const Values& values) {
           Expected expected{{values[0].begin(), values[0].end()}, std::vector<double>(values[0].size(), 0.0)};
           const size_t head = static_cast<size_t>(p.rope.head_dim);

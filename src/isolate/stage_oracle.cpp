@@ -116,7 +116,12 @@ class Builder {
   bool operands(StageProblem& problem, Stage stage, int layer) {
     if (stage == Stage::q_norm || stage == Stage::k_norm)
       return missing("an oracle of this stage (no model of this build has it)");
-    if (stage == Stage::kv_write) return cache_operands(problem, layer);
+    if (stage == Stage::kv_write) {
+      const bool known = problem.cache_format == Format::f32 || problem.cache_format == Format::f16 ||
+                         problem.cache_format == Format::bf16;
+      if (!known) return missing(fmt::format("an oracle of a cache in {}", name(problem.cache_format)));
+      return cache_operands(problem, layer);
+    }
     for (const Stage input : operands_of(stage)) {
       const int at = layer_of_operand(config_, stage, layer, input);
       if (!(input == Stage::kv_write ? add_cache(problem, at) : add(problem, input, at, problem.positions)))
@@ -156,9 +161,21 @@ class Builder {
     int64_t n_pos =
         scores == nullptr ? 0 : n_pos_of(*scores, problem.stage == Stage::pv ? Stage::softmax : Stage::qk);
     if (n_pos == 0) n_pos = *std::max_element(problem.positions.begin(), problem.positions.end()) + 1;
+    if (n_pos > known_positions(layer)) return missing(fmt::format("the cache of {} positions", n_pos));
     std::vector<int64_t> all(static_cast<size_t>(n_pos));
     for (int64_t i = 0; i < n_pos; ++i) all[static_cast<size_t>(i)] = i;
     return add(problem, Stage::kv_write, layer, all);
+  }
+
+  /// At most so many positions of the layer's cache are recorded, or can be made from what is.
+  int64_t known_positions(int layer) const {
+    int64_t most = 0;
+    for (const Stage stage :
+         {Stage::x_in, Stage::attn_norm, Stage::k, Stage::v, Stage::k_rope, Stage::kv_write})
+      most = std::max<int64_t>(most, std::ssize(recorded_positions(phase_, stage, layer)));
+    if (layer > 0)
+      most = std::max<int64_t>(most, std::ssize(recorded_positions(phase_, Stage::x_out, layer - 1)));
+    return layer == 0 ? std::max<int64_t>(most, std::ssize(phase_.tokens)) : most;
   }
 
   bool cache_operands(StageProblem& problem, int layer) {
@@ -181,7 +198,7 @@ class Builder {
   /// Positions whose key this phase made.
   std::vector<int64_t> own_rows(int layer) const {
     for (const Stage stage : {Stage::k_rope, Stage::v, Stage::x_in}) {
-      if (const trace::Event* event = phase_.view.find(stage, layer)) return trace::positions_of(*event);
+      if (phase_.view.find(stage, layer) != nullptr) return recorded_positions(phase_, stage, layer);
     }
     return {};
   }
@@ -229,16 +246,24 @@ Declared declared_arithmetic(const nlohmann::json& manifest, const std::string& 
   return declared;
 }
 
+std::vector<int64_t> recorded_positions(const PhaseRecord& phase, Stage stage, int layer) {
+  const std::vector<float>* data = phase.view.data(stage, layer);
+  if (data == nullptr) return {};
+  const trace::Event& event = *phase.view.find(stage, layer);
+  const bool range = event.positions.size() == 2;
+  if (range && event.positions[1] - event.positions[0] >= std::ssize(*data)) return {};
+  std::vector<int64_t> positions = trace::positions_of(event);
+  if (std::ssize(positions) > std::ssize(*data)) return {};
+  return positions;
+}
+
 std::vector<int64_t> judged_positions(const PhaseRecord& phase, Stage stage, int layer) {
-  const trace::Event* event = phase.view.find(stage, layer);
-  if (event == nullptr) return {};
-  std::vector<int64_t> positions = trace::positions_of(*event);
+  std::vector<int64_t> positions = recorded_positions(phase, stage, layer);
   if (stage != Stage::kv_write || phase.before != nullptr) return positions;
   // Rows that other runs wrote are inputs: only those whose key and value are known are judged.
   for (const Stage made : {Stage::k_rope, Stage::v}) {
-    const trace::Event* rows = phase.view.find(made, layer);
-    if (rows == nullptr) continue;
-    const std::vector<int64_t> own = trace::positions_of(*rows);
+    if (phase.view.find(made, layer) == nullptr) continue;
+    const std::vector<int64_t> own = recorded_positions(phase, made, layer);
     std::erase_if(positions, [&](int64_t p) { return std::find(own.begin(), own.end(), p) == own.end(); });
   }
   return positions;
@@ -249,7 +274,7 @@ std::optional<std::vector<float>> recorded_rows(const PhaseRecord& phase, Stage 
   const trace::Event* event = phase.view.find(stage, layer);
   const std::vector<float>* data = phase.view.data(stage, layer);
   if (data == nullptr || !in_model(phase.model->config, stage, layer)) return std::nullopt;
-  const std::vector<int64_t> there = trace::positions_of(*event);
+  const std::vector<int64_t> there = recorded_positions(phase, stage, layer);
   const int64_t width = row_width(stage, phase.model->config, n_pos_of(*event, stage));
   if (there.empty() || width <= 0 || std::ssize(*data) != std::ssize(there) * width) return std::nullopt;
   if (there == positions) return *data;

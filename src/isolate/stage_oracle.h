@@ -25,6 +25,10 @@ struct Subject {
   std::vector<Stage> gap;  // stages that were not recorded and had to be made on the way
 };
 
+/// The positions of a stage's recorded rows; none when it has no data, or fewer values than positions (a
+/// bundle may claim any number of them).
+std::vector<int64_t> recorded_positions(const PhaseRecord& phase, Stage stage, int layer);
+
 /// The rows of a recorded stage that are judged: all of the event's; of kv_write those that this phase wrote
 /// and, where the cache's earlier rows are known from the phase before, these too.
 std::vector<int64_t> judged_positions(const PhaseRecord& phase, Stage stage, int layer);

@@ -71,6 +71,7 @@ nlohmann::json parse_manifest(std::string_view text, const std::string& where,
   }
   fields.integer_or("threads", 1, std::numeric_limits<int32_t>::max(), 1);
   fields.boolean_or("aligned", true);
+  fields.boolean_or("shared_cache", false);
   check_children(manifest, "prompts", true, where, [](const Fields& prompt) {
     prompt.text("id");
     prompt.text_or("text", "");
@@ -85,6 +86,8 @@ nlohmann::json parse_manifest(std::string_view text, const std::string& where,
     for (const char* name : {"op", "route", "shape", "weight_type", "activation", "accumulator", "output"}) {
       kernel.text_or(name, "");
     }
+    kernel.integer_or("sum_lanes", 1, std::numeric_limits<int32_t>::max(), 1);
+    kernel.number("angle_rounding");
   });
   if (!fields.boolean_or("complete", true)) notes.push_back("the run that wrote this bundle did not finish");
   return manifest;

@@ -1,0 +1,151 @@
+// The oracle in the place of an op, in a live run: on a clean engine it changes nothing but roundings, in the
+// place of a faulty op it takes the fault away.
+
+#include "isolate/intervention.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+
+#include <set>
+
+#include "engine/tiny_model.h"
+#include "isolate/judge.h"
+#include "isolate/record.h"
+
+namespace greta::isolate {
+namespace {
+
+using enum Stage;
+
+struct Setting {
+  TensorType type = TensorType::f32;
+  Format kv = Format::f32;
+  int threads = 1;
+  int64_t block = kPrefillBlock;
+};
+
+MatrixRequest request_of(const Setting& setting) {
+  MatrixRequest request;
+  request.experiments = parse_experiments("E0");
+  request.prompts = {{"many", "", test::random_tokens(21)}};
+  request.layers = {0, 1};
+  request.prefill_block = setting.block;
+  return request;
+}
+
+/// Every stage that a plan computes.
+std::vector<InterventionSite> all_sites() {
+  std::vector<InterventionSite> sites;
+  for (const std::string phase : {"prefill", "decode"}) {
+    for (int i = 0; i < kStageCount; ++i) {
+      const Stage stage = static_cast<Stage>(i);
+      if (stage == q_norm || stage == k_norm) continue;
+      sites.push_back({phase, is_outside_layers(stage) ? kNoLayer : stage == x_in ? 0 : 1, stage});
+    }
+  }
+  return sites;
+}
+
+const std::vector<float>& data_of(const trace::Bundle& bundle, const std::string& phase, Stage stage,
+                                  int layer) {
+  for (const trace::Event& event : bundle.events) {
+    if (event.phase == phase && event.stage == name(stage) && event.layer == layer)
+      return *bundle.data(event);
+  }
+  throw std::runtime_error("not recorded");
+}
+
+double noise_at(const Verdict& verdict, const InterventionSite& site) {
+  for (const StageNoise& noise : verdict.noise) {
+    if (noise.prefill == (site.phase == "prefill") && noise.stage == site.stage && noise.layer == site.layer)
+      return noise.ratio;
+  }
+  return NAN;
+}
+
+/// |a - b| / |a|, L2.
+double apart(const std::vector<float>& a, const std::vector<float>& b) {
+  double difference = 0, size = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    difference += std::pow(static_cast<double>(a[i]) - static_cast<double>(b[i]), 2);
+    size += static_cast<double>(a[i]) * static_cast<double>(a[i]);
+  }
+  return std::sqrt(difference / size);
+}
+
+TEST(Intervention, OnACleanEngineChangesNothingButRoundings) {
+  for (const Setting& setting : {Setting{TensorType::f32}, Setting{TensorType::q4_1, Format::f16},
+                                 Setting{TensorType::q8_0, Format::f32, 2, 8}}) {
+    test::TinyEngine tiny(setting.type, {setting.threads, best_isa(), setting.kv});
+    MatrixRequest request = request_of(setting);
+    const trace::Bundle clean = record_matrix(tiny.engine, request);
+    for (const InterventionSite& site : all_sites()) {
+      request.interventions = {site};
+      const trace::Bundle bundle = record_matrix(tiny.engine, request);
+      const Verdict verdict = judge_places(bundle, tiny.engine.model());
+      const std::string at =
+          fmt::format("{} of {} in L{}, {}", name(site.stage), site.phase, site.layer, name(setting.type));
+      EXPECT_TRUE(verdict.findings.empty())
+          << at << ": " << (verdict.findings.empty() ? "" : verdict.findings[0].title_en);
+      // One rounding of the exact value: all that a residual's addition may have, less than half of the
+      // others'.
+      EXPECT_LE(noise_at(verdict, site), site.stage == x_attn || site.stage == x_out ? 1 : 0.5) << at;
+      if (setting.type != TensorType::f32) continue;  // int8 activations may turn at a tie
+      for (const char* phase : {trace::kPrefillLast, trace::kDecode0}) {
+        EXPECT_LE(apart(data_of(clean, phase, logits, kNoLayer), data_of(bundle, phase, logits, kNoLayer)),
+                  1e-5)
+            << at << ": f32 roundings of two layers";
+      }
+    }
+  }
+}
+
+/// Puts the oracle in the place of all that is found, and of what NaN hid behind it. True if anything was.
+bool mend(test::TinyEngine& tiny, MatrixRequest request) {
+  Verdict verdict;
+  for (int round = 0; round < 3; ++round) {
+    verdict = judge_places(record_matrix(tiny.engine, request), tiny.engine.model());
+    for (const Finding& found : verdict.findings)
+      request.interventions.push_back({found.phase, found.layer, found.stage});
+    if (verdict.findings.empty()) break;
+  }
+  for (const Finding& found : verdict.findings)
+    ADD_FAILURE() << request.faults[0].text << ", blocks of " << request.prefill_block << ": "
+                  << found.title_en;
+  return !request.interventions.empty();
+}
+
+TEST(Intervention, TakesEveryFaultAway) {
+  test::TinyEngine tiny(TensorType::q4_1);
+  for (const Fault& fault : faults()) {
+    if (!fault.make) continue;
+    const bool cached = fault.stage >= kv_write && fault.stage <= pv;
+    bool shown = false;
+    for (const std::string phase : {"prefill", "decode"}) {
+      for (const int64_t block : {kPrefillBlock, int64_t{8}}) {
+        if (block == 8 && !cached) continue;
+        MatrixRequest request = request_of({});
+        request.prefill_block = block;
+        request.faults = {parse_fault(fault.name + "@" + phase, 2)};
+        shown = mend(tiny, request) || shown;
+      }
+    }
+    EXPECT_TRUE(shown) << fault.name;
+  }
+}
+
+TEST(Intervention, OfAnotherPhaseOrLayerLeavesTheFault) {
+  test::TinyEngine tiny(TensorType::q4_1);
+  MatrixRequest request = request_of({});
+  request.faults = {parse_fault("wk_column_major@prefill:0", 2)};
+  for (const InterventionSite& site : {InterventionSite{"decode", 0, k}, InterventionSite{"prefill", 1, k},
+                                       InterventionSite{"prefill", 0, q}}) {
+    request.interventions = {site};
+    const Verdict verdict = judge_places(record_matrix(tiny.engine, request), tiny.engine.model());
+    ASSERT_EQ(verdict.findings.size(), 1u);
+    EXPECT_EQ(verdict.findings[0].stage, k);
+  }
+}
+
+}  // namespace
+}  // namespace greta::isolate
