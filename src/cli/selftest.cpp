@@ -87,9 +87,8 @@ void add_selftest(CLI::App& program, Context& context) {
   auto options = std::make_shared<Options>();
   CLI::App* command = program.add_subcommand("selftest", "the power of the diagnosis, measured with faults");
   add_power_options(*command, options->power);
-  CLI::Option* metamorphic =
-      command->add_flag("--metamorphic", options->metamorphic,
-                        "instead: the engine against itself, checks that need no reference");
+  CLI::Option* metamorphic = command->add_flag("--metamorphic", options->metamorphic,
+                                               "the engine against itself instead, with no reference");
   command->add_option("--inject", options->inject, "a bug: FAULT[@PHASE][:LAYER][,S>n] (greta faults)")
       ->type_name("FAULT")
       ->allow_extra_args(false)
@@ -97,7 +96,7 @@ void add_selftest(CLI::App& program, Context& context) {
   command->footer(
       "Exit code 0: every total holds; 1: one does not.\n"
       "Example: greta selftest -m model.gguf --quick\n"
-      "Example: greta selftest --metamorphic -m model.gguf --inject wq_column_major@prefill");
+      "Example: greta selftest --metamorphic -m model.gguf --inject wq_column_major");
   command->callback([options, &context] {
     options->metamorphic ? run_metamorphic(*options, context) : run_power(options->power, context);
   });

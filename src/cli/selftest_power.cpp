@@ -65,17 +65,13 @@ isolate::PowerResult measure(const PowerOptions& options, const Context& context
 void add_power_options(CLI::App& command, PowerOptions& options) {
   add_model_option(command, options.common);
   add_json_option(command, options.common);
-  command.add_option("--only", options.only, "faults whose name has this; nothing clean, nothing stacked")
-      ->type_name("NAME-PART");
-  command.add_flag("--quick", options.quick,
-                   "one fault per class in one phase, a few stacked and clean runs");
-  command.add_option("--stacked", options.stacked, "pairs of faults, and half as many triples; default: 20")
+  command.add_option("--only", options.only, "only faults whose name has this")->type_name("NAME-PART");
+  command.add_flag("--quick", options.quick, "a minute: one fault per class, few other runs");
+  command.add_option("--stacked", options.stacked, "pairs of faults, half as many triples; default: 20")
       ->check(CLI::Range(0, 10000))
       ->type_name("N");
-  command.add_flag("--weakest", options.weakest, "also the weakest fault that is flagged, by bisection");
-  command
-      .add_option("--out", options.out,
-                  "also write the tables into this file, between its marks if it exists")
+  command.add_flag("--weakest", options.weakest, "also the weakest faults that are flagged");
+  command.add_option("--out", options.out, "also Markdown; between the marks of a file that is")
       ->type_name("FILE.md");
   add_engine_options(command, options.common);
 }
