@@ -14,32 +14,13 @@
 
 #include "base/error.h"
 #include "model/gguf_model_file.h"
+#include "numerics/golden_file.h"
 #include "numerics/test_tensors.h"
 
 namespace greta {
 namespace {
 
-const std::string kGoldens = std::string(GRETA_SOURCE_DIR) + "/tests/goldens/";
-
-/// A safetensors file of tests/goldens, with no checks: it is ours.
-struct Goldens {
-  nlohmann::json header;
-  std::vector<std::byte> data;
-
-  explicit Goldens(const std::string& name) {
-    std::ifstream file(kGoldens + name, std::ios::binary);
-    uint64_t size = 0;
-    file.read(reinterpret_cast<char*>(&size), sizeof size);
-    std::string text(size, ' ');
-    file.read(text.data(), static_cast<std::streamsize>(size));
-    header = nlohmann::json::parse(text);
-    for (char c; file.get(c);) data.push_back(static_cast<std::byte>(c));
-  }
-  std::vector<std::byte> bytes(const std::string& name) const {
-    const auto& at = header.at(name).at("data_offsets");
-    return {data.begin() + at[0].get<std::ptrdiff_t>(), data.begin() + at[1].get<std::ptrdiff_t>()};
-  }
-};
+using Goldens = test::GoldenFile;
 
 class DequantGolden : public testing::TestWithParam<TensorType> {};
 
@@ -113,7 +94,7 @@ void check_model(const std::string& file, const std::string& path, const nlohman
 }
 
 TEST(Dequant, SmolLM2AndOtherModelsEqualThePythonPackage) {
-  std::ifstream text(kGoldens + "dequant_models.json");
+  std::ifstream text(std::string(GRETA_SOURCE_DIR) + "/tests/goldens/dequant_models.json");
   const nlohmann::json golden = nlohmann::json::parse(text);
   int found = 0;
   for (const auto& [file, checksums] : golden.at("models").items()) {
