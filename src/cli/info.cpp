@@ -3,13 +3,45 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "numerics/matrix_core/block.h"
 
 namespace greta::cli {
 namespace {
 
 struct Options {
   CommonOptions common;
+  bool units = false;
 };
+
+constexpr const char* kUnitsSource =
+    "Xie et al., \"MMA-Sim\", arXiv 2511.10909, github.com/microsoft/MMA-Sim";
+
+nlohmann::json unit_json(const mma::Instruction& row) {
+  return {{"name", row.full_name()},
+          {"m", row.m},
+          {"n", row.n},
+          {"k", row.k},
+          {"a", info(row.a).name},
+          {"b", info(row.b).name},
+          {"c", info(row.c).name},
+          {"d", info(row.d).name},
+          {"rule", describe_rule(row)},
+          {"group", row.group},
+          {"fraction_bits", row.fraction_bits},
+          {"flush", row.flush},
+          {"checked_against", name(row.evidence)}};
+}
+
+void print_units() {
+  fmt::print("{:<42} {:<50} {}\n", "instruction", "rule", "checked against");
+  for (const mma::Instruction& row : mma::instructions()) {
+    fmt::print("{:<42} {:<50} {}\n", row.full_name(), describe_rule(row), name(row.evidence));
+  }
+  fmt::print(
+      "\nRules: {}. \"fused 8, F = 24\": 8 products aligned to the largest exponent, truncated\n"
+      "to 24 fractional bits, added exactly (docs/numerics.md). Form of this machine: {}.\n",
+      kUnitsSource, name(mma::best_form()));
+}
 
 nlohmann::json kernel_json(const KernelInfo& kernel) {
   nlohmann::json json = {{"name", kernel.name},
@@ -79,10 +111,15 @@ void print_kernels() {
 void run(const Options& options) {
   std::optional<Gguf> file;
   if (!options.common.model.empty()) file = Gguf::open(options.common.model);
+  if (options.units && !options.common.json) return print_units();
   if (options.common.json) {
     nlohmann::json json = {{"version", GRETA_VERSION}, {"device", "cpu"}, {"isa", name(best_isa())}};
     for (const KernelInfo& kernel : kernel_table()) json["kernels"].push_back(kernel_json(kernel));
     if (file) json["model"] = model_json(*file);
+    if (options.units) {
+      json["units_source"] = kUnitsSource;
+      for (const mma::Instruction& row : mma::instructions()) json["units"].push_back(unit_json(row));
+    }
     fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
     return;
   }
@@ -98,6 +135,7 @@ void add_info(CLI::App& program, Context&) {
   auto options = std::make_shared<Options>();
   CLI::App* command =
       program.add_subcommand("info", "kernels and what can run here; with -m a model's header");
+  command->add_flag("--units", options->units, "the table of matrix units: rules, sources, what was checked");
   command->add_option("-m,--model", options->common.model, "a GGUF file")->type_name("FILE");
   add_json_option(*command, options->common);
   command->footer("Example: greta info -m model.gguf");

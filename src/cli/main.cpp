@@ -42,6 +42,7 @@ int main(int argc, char** argv) {
   cli::add_bench(program, context);
   cli::add_plan(program, context);
   cli::add_info(program, context);
+  cli::add_mma(program, context);
   cli::add_faults(program, context);
   cli::add_hypotheses(program, context);
   cli::add_selftest(program, context);

@@ -31,7 +31,8 @@ InterventionSite site_of(const Finding& finding) { return {finding.phase, findin
 /// may still differ, by faults that come after it.
 struct Mismatch {
   double stage = 0, logits = 0;
-  double noise = 0;  // against the oracle, the largest of all its layers
+  double noise = 0;        // against the oracle, the largest of all its layers
+  bool convicted = false;  // where the group begins, some phase is outside its bound
 };
 
 double apart(const Verdict& run, Stage stage, int layer) {
@@ -44,7 +45,11 @@ double apart(const Verdict& run, Stage stage, int layer) {
 
 Mismatch mismatch_of(const Verdict& verdict, const Verdict& run, const Group& group) {
   const Finding& first = verdict.findings[group.findings.front()];
-  Mismatch mismatch{apart(run, first.stage, first.layer), apart(run, Stage::logits, kNoLayer), 0};
+  Mismatch mismatch{apart(run, first.stage, first.layer), apart(run, Stage::logits, kNoLayer), 0, false};
+  for (const StagePair& pair : run.pairs) {
+    const bool here = pair.stage == first.stage && pair.layer == first.layer;
+    mismatch.convicted = mismatch.convicted || (here && pair.status == Status::fault);
+  }
   for (const size_t i : group.findings) {
     const Finding& finding = verdict.findings[i];
     for (const StageNoise& noise : run.noise) {
@@ -141,9 +146,9 @@ class Confirmation {
     result.mismatch_after = pair ? after.stage : after.noise;
     result.logits_before = before.logits;
     result.logits_after = after.logits;
-    // Where nothing was wrong, nothing was removed.
-    result.mismatch_removed = before.noise > 1 && after.noise <= 1 &&
-                              (!pair || result.mismatch_after <= kRemoved * result.mismatch_before);
+    // Where nothing was wrong, nothing was removed. Phases on different routes stay apart by their rounding.
+    const bool gone = result.mismatch_after <= kRemoved * result.mismatch_before;
+    result.mismatch_removed = before.noise > 1 && after.noise <= 1 && (!pair || gone || !after.convicted);
     for (const size_t i : group.findings) verdict_.findings[i].intervention = result;
   }
 

@@ -53,13 +53,14 @@ float load_f64(const std::byte* p) {
   return static_cast<float>(value);
 }
 
-constexpr std::array<Dtype, 10> kDtypes{{{"F32", 4, load<float>},
+constexpr std::array<Dtype, 11> kDtypes{{{"F32", 4, load<float>},
                                          {"F16", 2, load_f16},
                                          {"BF16", 2, load_bf16},
                                          {"F64", 8, load_f64},
                                          {"I64", 8, load<int64_t>},
                                          {"I32", 4, load<int32_t>},
                                          {"I16", 2, load<int16_t>},
+                                         {"U16", 2, load<uint16_t>},
                                          {"I8", 1, load<int8_t>},
                                          {"U8", 1, load<uint8_t>},
                                          {"BOOL", 1, load<uint8_t>}}};
@@ -106,6 +107,24 @@ void refuse_overlap(const std::map<std::string, TensorView>& tensors, const std:
                  *ranges[i].second);
     }
   }
+}
+
+template <class Tensor, class DtypeOf>
+void write(OutputFile& file, std::span<const Tensor> tensors, const DtypeOf& dtype_of) {
+  nlohmann::json json{{"__metadata__", {{"writer", "greta"}}}};
+  uint64_t offset = 0;
+  for (const Tensor& tensor : tensors) {
+    const uint64_t end = offset + std::as_bytes(std::span(tensor.data)).size();
+    json[tensor.name] = {
+        {"dtype", dtype_of(tensor)}, {"shape", tensor.shape}, {"data_offsets", {offset, end}}};
+    offset = end;
+  }
+  std::string header = dump_json(json);
+  header.resize((header.size() + 7) / 8 * 8, ' ');
+  const uint64_t header_size = header.size();
+  file.write(std::as_bytes(std::span(&header_size, 1)));
+  file.write(header);
+  for (const Tensor& tensor : tensors) file.write(std::as_bytes(std::span(tensor.data)));
 }
 
 }  // namespace
@@ -156,19 +175,11 @@ std::vector<float> to_floats(const TensorView& tensor) {
 }
 
 void write_safetensors(OutputFile& file, std::span<const NamedTensor> tensors) {
-  nlohmann::json json{{"__metadata__", {{"writer", "greta"}}}};
-  uint64_t offset = 0;
-  for (const NamedTensor& tensor : tensors) {
-    const uint64_t end = offset + tensor.data.size() * sizeof(float);
-    json[tensor.name] = {{"dtype", "F32"}, {"shape", tensor.shape}, {"data_offsets", {offset, end}}};
-    offset = end;
-  }
-  std::string header = dump_json(json);
-  header.resize((header.size() + 7) / 8 * 8, ' ');
-  const uint64_t header_size = header.size();
-  file.write(std::as_bytes(std::span(&header_size, 1)));
-  file.write(header);
-  for (const NamedTensor& tensor : tensors) file.write(std::as_bytes(std::span(tensor.data)));
+  write(file, tensors, [](const NamedTensor&) { return "F32"; });
+}
+
+void write_safetensors(OutputFile& file, std::span<const NamedBytes> tensors) {
+  write(file, tensors, [](const NamedBytes& tensor) { return tensor.dtype; });
 }
 
 }  // namespace greta::trace

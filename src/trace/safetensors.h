@@ -31,7 +31,7 @@ struct TensorView {
 std::map<std::string, TensorView> parse_safetensors(std::span<const std::byte> file,
                                                     const std::string& where);
 
-/// The values as f32: exact for F32, F16, BF16, U8, I8, I16, BOOL; rounded to nearest for F64, I32, I64.
+/// The values as f32: exact for F32, F16, BF16, U8, I8, U16, I16, BOOL; rounded to nearest for F64, I32, I64.
 std::vector<float> to_floats(const TensorView& tensor);
 
 struct NamedTensor {
@@ -42,5 +42,16 @@ struct NamedTensor {
 
 /// Writes F32 tensors, the data 8-byte aligned. Names must differ.
 void write_safetensors(OutputFile& file, std::span<const NamedTensor> tensors);
+
+/// A tensor of any dtype, as its bytes.
+struct NamedBytes {
+  std::string name;
+  std::string dtype;
+  std::vector<int64_t> shape;
+  std::vector<std::byte> data;
+};
+
+/// As above. `data` must have the size that dtype and shape say.
+void write_safetensors(OutputFile& file, std::span<const NamedBytes> tensors);
 
 }  // namespace greta::trace

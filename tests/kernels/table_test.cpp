@@ -12,6 +12,11 @@ TEST(Table, NamesAreUniqueAndSayUnitShapeAndType) {
   std::set<std::string> names;
   for (const KernelInfo& kernel : kernel_table()) {
     EXPECT_TRUE(names.insert(kernel.name).second) << kernel.name;
+    if (kernel.device != "cpu") {
+      const std::string device = kernel.device.substr(kernel.device.find(':') + 1);
+      EXPECT_TRUE(kernel.name.starts_with("sim." + device + ".")) << kernel.name;
+      continue;
+    }
     EXPECT_TRUE(kernel.name.starts_with(fmt::format("cpu.{}", name(kernel.isa)))) << kernel.name;
     if (kernel.op != OpKind::matmul) continue;
     const std::string end = fmt::format(".{}.{}", name(*kernel.shape), name(*kernel.weight_type));
@@ -29,9 +34,11 @@ TEST(Table, EveryIsaHasTheSameKernels) {
     return std::tuple(k.op, k.weight_type, k.route, k.shape, k.roundings.activation, k.roundings.output);
   };
   for (const KernelInfo& kernel : kernel_table()) {
+    if (kernel.device != "cpu") continue;  // of any ISA
     for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
       int found = 0;
-      for (const KernelInfo& other : kernel_table()) found += other.isa == isa && key(other) == key(kernel);
+      for (const KernelInfo& other : kernel_table())
+        found += other.device == "cpu" && other.isa == isa && key(other) == key(kernel);
       EXPECT_EQ(found, 1) << kernel.name << " on " << name(isa);
     }
   }
