@@ -118,10 +118,8 @@ std::vector<Candidate> token_shift(const Suspect& s) {
   for (const int shift : {1, -1}) {
     candidates.push_back({[shift](const Observation&, StageProblem& problem) {
                             const int64_t n = problem.model->config.n_vocab;
-                            for (TokenId& id : problem.tokens) {
-                              id += shift;
-                              if (id < 0 || id >= n) return false;
-                            }
+                            for (TokenId& id : problem.tokens)
+                              id = static_cast<TokenId>(std::clamp<int64_t>(id + shift, 0, n - 1));
                             return true;
                           },
                           fmt::format("the embedding of token id {:+d} is used", shift),
