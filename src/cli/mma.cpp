@@ -119,8 +119,10 @@ trace::NamedBytes evaluate(const Instruction& row, mma::Form form, const Case& o
 /// Outputs compared with a file's own D (or D_h100, ...): another machine's answers.
 struct Agreement {
   int64_t outputs = 0, equal = 0;
-  std::string first;  // difference
+  std::vector<std::string> differences;  // the first ones
 };
+
+constexpr size_t kShownDifferences = 8;
 
 void compare(const Instruction& row, const trace::NamedBytes& d, const std::string& name,
              const trace::TensorView& recorded, Agreement& agreement) {
@@ -130,12 +132,36 @@ void compare(const Instruction& row, const trace::NamedBytes& d, const std::stri
     ++agreement.outputs;
     if (std::memcmp(d.data.data() + i, recorded.bytes.data() + i, width) == 0) {
       ++agreement.equal;
-    } else if (agreement.first.empty()) {
+    } else if (agreement.differences.size() < kShownDifferences) {
       uint32_t model = 0, other = 0;
       std::memcpy(&model, d.data.data() + i, width);
       std::memcpy(&other, recorded.bytes.data() + i, width);
-      agreement.first = fmt::format("{}[{}]: recorded {:#0{}x}, model {:#0{}x}", name, i / width, other,
-                                    2 * width + 2, model, 2 * width + 2);
+      agreement.differences.push_back(fmt::format("{}[{}]: recorded {:#0{}x}, model {:#0{}x}", name,
+                                                  i / width, other, 2 * width + 2, model, 2 * width + 2));
+    }
+  }
+}
+
+/// Of CASE = UNIT.INSTRUCTION/DISTRIBUTION/..., the distribution; "" of another name.
+std::string distribution(const Options& options, const std::string& prefix) {
+  if (prefix.rfind(options.instruction + "/", 0) != 0) return "";
+  const size_t begin = options.instruction.size() + 1;
+  return prefix.substr(begin, prefix.find('/', begin) - begin);
+}
+
+/// By name ("D", "D_h100"), then by distribution.
+using Agreements = std::map<std::string, std::map<std::string, Agreement>>;
+
+void print(const Agreements& agreements, Context& context) {
+  for (const auto& [name, groups] : agreements) {
+    fmt::print("{} of the input, outputs with the same bits:\n", name);
+    for (const auto& [group, agreement] : groups) {
+      fmt::print("  {:<12} {:>9} of {}\n", group.empty() ? "all" : group, agreement.equal, agreement.outputs);
+      for (const std::string& difference : agreement.differences) fmt::print("    {}\n", difference);
+      const int64_t more =
+          agreement.outputs - agreement.equal - static_cast<int64_t>(agreement.differences.size());
+      if (more > 0) fmt::print("    and {} more: compare with the file written\n", more);
+      if (agreement.equal != agreement.outputs) context.exit_code = 1;
     }
   }
 }
@@ -146,7 +172,7 @@ void run(const Options& options, Context& context) {
   const MappedFile file(options.in);
   const Tensors tensors = trace::parse_safetensors(file.bytes(), options.in);
   std::vector<trace::NamedBytes> results;
-  std::map<std::string, Agreement> agreements;
+  Agreements agreements;
   int64_t outputs = 0;
   for (const std::string& prefix : cases(options, tensors)) {
     const Case one = find_case(options, row, tensors, prefix);
@@ -156,7 +182,7 @@ void run(const Options& options, Context& context) {
       if (it->first.rfind(prefix + "D", 0) != 0) break;
       const std::string name = it->first.substr(prefix.size());
       if (name == "D" || name.rfind("D_", 0) == 0)
-        compare(row, results.back(), it->first, it->second, agreements[name]);
+        compare(row, results.back(), it->first, it->second, agreements[name][distribution(options, prefix)]);
     }
   }
   trace::replace_file(
@@ -166,12 +192,7 @@ void run(const Options& options, Context& context) {
       },
       ErrorKind::input);
   fmt::print("{}: {} cases, {} outputs: {}\n", row.full_name(), results.size(), outputs, describe_rule(row));
-  for (const auto& [name, agreement] : agreements) {
-    fmt::print("{} of the input: {} of {} outputs have the same bits\n", name, agreement.equal,
-               agreement.outputs);
-    if (!agreement.first.empty()) fmt::print("  {}\n", agreement.first);
-    if (agreement.equal != agreement.outputs) context.exit_code = 1;
-  }
+  print(agreements, context);
 }
 
 }  // namespace
