@@ -1,11 +1,10 @@
 #include "base/thread_pool.h"
 
-#include <sched.h>
-
 #include <system_error>
 #include <utility>
 
 #include "base/error.h"
+#include "base/usable_cores.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -42,18 +41,9 @@ bool spin(const std::atomic<uint32_t>& value, uint32_t old, int spins) {
   return false;
 }
 
-/// Cores that this process may use: its affinity mask, not the machine's count. With more threads than that,
-/// whoever spins keeps the one that is waited for from running.
-int usable_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set)
-                                                      : static_cast<int>(std::thread::hardware_concurrency());
-}
-
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) : size_(threads > 1 ? threads : 1), may_spin_(size_ <= usable_cores()) {
+ThreadPool::ThreadPool(int threads) : size_(threads > 1 ? threads : 1), may_spin_(size_ <= allowed_cpus()) {
   workers_.reserve(static_cast<size_t>(size_ - 1));
   try {
     for (int i = 1; i < size_; ++i) workers_.emplace_back([this, i] { worker(i); });

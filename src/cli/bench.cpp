@@ -1,13 +1,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "cli/bench_profile.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
-#include "engine/read_bandwidth.h"
+#include "kernels/ceilings.h"
 
 namespace greta::cli {
 namespace {
@@ -16,9 +18,12 @@ struct Options {
   CommonOptions common;
   int64_t prefill = 200;
   int64_t decode = 64;
-  std::vector<int64_t> depths{0};
+  std::vector<int64_t> depths;  // empty: kDepths, as far as the context reaches
   int rounds = 5;
+  bool profile = false;
 };
+
+constexpr std::array<int64_t, 3> kDepths{0, 1024, 4096};
 
 /// Tokens per second over the rounds.
 struct Speed {
@@ -71,6 +76,25 @@ class Bench {
     });
   }
 
+  /// Where one prefill, and `options.decode` steps at the first depth, spend their time.
+  void profile(Profile& prefill, Profile& decode, int64_t depth) {
+    Plan inner = inner_, last = last_, step = step_;
+    for (Plan* plan : {&inner, &last}) prefill.attach(*plan);
+    decode.attach(step);
+    const std::vector<TokenId> tokens =
+        some_tokens(std::max(options_.prefill, depth + options_.decode), engine_.model().config.n_vocab);
+    Session session(engine_, std::ssize(tokens));
+    for (int round = 0; round < 2; ++round) {  // the first warms up
+      prefill.clear();
+      session.cache().truncate(0);
+      session.prefill(inner, last, std::span(tokens).first(static_cast<size_t>(options_.prefill)));
+    }
+    session.cache().truncate(0);
+    if (depth > 0) session.prefill(inner_, inner_, std::span(tokens).first(static_cast<size_t>(depth)));
+    for (int64_t i = depth; i < depth + options_.decode; ++i)
+      session.forward(step, std::span(tokens).subspan(static_cast<size_t>(i), 1));
+  }
+
   Engine& engine() { return engine_; }
 
   std::vector<std::string> kernels() const {
@@ -115,50 +139,86 @@ nlohmann::json speed_json(const Speed& speed) {
   return {{"median", speed.median}, {"min", speed.least}, {"max", speed.most}};
 }
 
-void run(const Options& options, const Context& context) {
-  Bench bench(options, context);
-  const Speed prefill = bench.prefill();
-  std::vector<Speed> decode;
-  for (const int64_t depth : options.depths) decode.push_back(bench.decode(depth));
-  const double weight_bytes = static_cast<double>(bench.engine().weights().bytes_per_token());
-  const double gb_s = weight_bytes * decode.front().median / 1e9;
-  const double ceiling = measure_read_bandwidth(bench.engine().pool(), int64_t{1} << 29, 5) / 1e9;
-  const int threads = bench.engine().options().threads;
+/// What was measured.
+struct Result {
+  std::vector<int64_t> depths;
+  Speed prefill;
+  std::vector<Speed> decode;  // by depth
+  double weight_bytes = 0;    // per token
+  Ceilings ceilings;
+  Profile prefill_profile, decode_profile;  // empty unless asked for
 
-  if (options.common.json) {
-    nlohmann::json json = {{"model", bench.engine().model().config.name},
-                           {"threads", threads},
-                           {"isa", name(bench.engine().options().isa)},
-                           {"prefill_tokens", options.prefill},
-                           {"prefill_tok_s", prefill.median},
-                           {"prefill", speed_json(prefill)},
-                           {"decode_tokens", options.decode},
-                           {"decode_tok_s", decode.front().median},
-                           {"weight_bytes", weight_bytes},
-                           {"decode_gb_s", gb_s},
-                           {"read_ceiling_gb_s", ceiling},
-                           {"kernels", bench.kernels()}};
-    for (size_t i = 0; i < decode.size(); ++i) {
-      nlohmann::json entry = speed_json(decode[i]);
-      entry["depth"] = options.depths[i];
-      json["decode"].push_back(std::move(entry));
+  double decode_gb_s() const { return weight_bytes * decode.front().median / 1e9; }
+};
+
+Result measure(Bench& bench, const Options& options) {
+  Result result;
+  result.depths = options.depths;
+  if (result.depths.empty()) {
+    for (const int64_t depth : kDepths) {
+      if (depth + options.decode <= bench.engine().model().config.n_ctx) result.depths.push_back(depth);
     }
-    fmt::print("{}\n", json.dump(2));
-    return;
   }
+  result.prefill = bench.prefill();
+  for (const int64_t depth : result.depths) result.decode.push_back(bench.decode(depth));
+  result.weight_bytes = static_cast<double>(bench.engine().weights().bytes_per_token());
+  result.ceilings = measure_ceilings(bench.engine().pool());
+  if (options.profile) bench.profile(result.prefill_profile, result.decode_profile, result.depths.front());
+  return result;
+}
+
+void print_json(Bench& bench, const Options& options, const Result& result) {
+  nlohmann::json json = {{"model", bench.engine().model().config.name},
+                         {"threads", bench.engine().options().threads},
+                         {"isa", name(bench.engine().options().isa)},
+                         {"prefill_tokens", options.prefill},
+                         {"prefill_tok_s", result.prefill.median},
+                         {"prefill", speed_json(result.prefill)},
+                         {"decode_tokens", options.decode},
+                         {"decode_tok_s", result.decode.front().median},
+                         {"weight_bytes", result.weight_bytes},
+                         {"decode_gb_s", result.decode_gb_s()},
+                         {"read_ceiling_gb_s", result.ceilings.read / 1e9},
+                         {"ceilings_gop_s", ceilings_json(result.ceilings)},
+                         {"kernels", bench.kernels()}};
+  for (size_t i = 0; i < result.decode.size(); ++i) {
+    nlohmann::json entry = speed_json(result.decode[i]);
+    entry["depth"] = result.depths[i];
+    json["decode"].push_back(std::move(entry));
+  }
+  if (options.profile) {
+    json["profile"] = {{"prefill", profile_json(result.prefill_profile, result.ceilings)},
+                       {"decode", profile_json(result.decode_profile, result.ceilings)}};
+  }
+  fmt::print("{}\n", json.dump(2));
+}
+
+void print_text(Bench& bench, const Options& options, const Result& result) {
   fmt::print("{}, {} threads, {}, {:.1f} MB of weights per token; {} rounds\n\n",
-             bench.engine().model().config.name, threads, name(bench.engine().options().isa),
-             weight_bytes / 1e6, options.rounds);
+             bench.engine().model().config.name, bench.engine().options().threads,
+             name(bench.engine().options().isa), result.weight_bytes / 1e6, options.rounds);
   fmt::print("{:<24} {:>12} {:>12} {:>12}\n", "tok/s", "median", "min", "max");
   const auto row = [](const std::string& label, const Speed& speed) {
     fmt::print("{:<24} {:>12.1f} {:>12.1f} {:>12.1f}\n", label, speed.median, speed.least, speed.most);
   };
-  row(fmt::format("prefill of {}", options.prefill), prefill);
-  for (size_t i = 0; i < decode.size(); ++i) {
-    row(fmt::format("decode at depth {}", options.depths[i]), decode[i]);
+  row(fmt::format("prefill of {}", options.prefill), result.prefill);
+  for (size_t i = 0; i < result.decode.size(); ++i) {
+    row(fmt::format("decode at depth {}", result.depths[i]), result.decode[i]);
   }
-  fmt::print("\ndecode reads {:.1f} GB/s of weights; memory reads at {:.1f} GB/s here ({:.0f} %)\n", gb_s,
-             ceiling, 100 * gb_s / ceiling);
+  fmt::print("\ndecode reads {:.1f} GB/s of weights; memory reads at {:.1f} GB/s here ({:.0f} %)\n",
+             result.decode_gb_s(), result.ceilings.read / 1e9,
+             100 * result.decode_gb_s() * 1e9 / result.ceilings.read);
+  if (!options.profile) return;
+  print_profile(fmt::format("prefill of {}", options.prefill), result.prefill_profile, result.ceilings);
+  print_profile(fmt::format("{} steps of decode at depth {}", options.decode, result.depths.front()),
+                result.decode_profile, result.ceilings);
+  print_ceilings(result.ceilings);
+}
+
+void run(const Options& options, const Context& context) {
+  Bench bench(options, context);
+  const Result result = measure(bench, options);
+  options.common.json ? print_json(bench, options, result) : print_text(bench, options, result);
 }
 
 }  // namespace
@@ -171,10 +231,12 @@ void add_bench(CLI::App& program, Context& context) {
   add_engine_options(*command, options->common);
   command->add_option("-p", options->prefill, "tokens of prefill")->check(CLI::Range(1, 1 << 20));
   command->add_option("-n", options->decode, "tokens of decode")->check(CLI::Range(1, 1 << 20));
-  command->add_option("--depth", options->depths, "positions in the cache before decode")
+  command->add_option("--depth", options->depths, "positions in the cache before decode; default 0,1024,4096")
       ->delimiter(',')
       ->check(CLI::Range(0, 1 << 20));
   command->add_option("-r", options->rounds, "rounds")->check(CLI::Range(1, 1000));
+  command->add_flag("--profile", options->profile,
+                    "also the time of each stage, and how near it is to a ceiling");
   command->footer("Example: greta bench -m model.gguf -p 200 -n 64 --depth 0,1024 -r 5");
   command->callback([options, &context] { run(*options, context); });
 }

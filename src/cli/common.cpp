@@ -1,12 +1,11 @@
 #include "cli/common.h"
 
 #include <fmt/format.h>
-#include <sched.h>
 
 #include <algorithm>
-#include <thread>
 
 #include "base/error.h"
+#include "base/usable_cores.h"
 #include "kernels/sim/device.h"
 
 namespace greta::cli {
@@ -20,7 +19,7 @@ void add_json_option(CLI::App& command, CommonOptions& options) {
 }
 
 void add_engine_options(CLI::App& command, CommonOptions& options) {
-  command.add_option("--threads", options.threads, "default: the cores that this process may use")
+  command.add_option("--threads", options.threads, "default: the physical cores of this process's CPU quota")
       ->check(CLI::Range(1, 256))
       ->type_name("N");
   command.add_option("--device", options.device, "cpu, or sim:UNIT such as sim:mi300x (greta info --units)")
@@ -71,11 +70,7 @@ Isa chosen_isa(const CommonOptions& options, const Environment& environment) {
 }
 
 int chosen_threads(const CommonOptions& options) {
-  if (options.threads > 0) return options.threads;
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  return options.threads > 0 ? options.threads : usable_cores();
 }
 
 RouteTable chosen_routes(const CommonOptions& options, const Environment& environment) {

@@ -2,7 +2,7 @@
 
 #include "kernels/ceilings.h"
 
-namespace greta::bench {
+namespace greta::avx512 {
 namespace {
 
 constexpr int kChains = 24;
@@ -43,22 +43,7 @@ double int8_dot_operations(int64_t rounds) {
   return static_cast<double>(rounds) * kChains * 64 * 2;
 }
 
-double bf16_dot_operations(int64_t rounds) {
-  __m512 acc[kChains];
-#pragma GCC unroll 24
-  for (__m512& a : acc) a = _mm512_set1_ps(1.0f), touch(a);
-  __m512i x = _mm512_set1_epi16(0x3f00), y = _mm512_set1_epi16(0x3e80);
-  touch(x), touch(y);
-  for (int64_t i = 0; i < rounds; ++i) {
-#pragma GCC unroll 24
-    for (int c = 0; c < kChains; ++c) acc[c] = _mm512_dpbf16_ps(acc[c], (__m512bh)x, (__m512bh)y);
-  }
-#pragma GCC unroll 24
-  for (__m512& a : acc) touch(a);
-  return static_cast<double>(rounds) * kChains * 32 * 2;
-}
-
-uint64_t read_all_avx512(const std::byte* bytes, int64_t size) {
+uint64_t read_all(const std::byte* bytes, int64_t size) {
   __m512i sum[8] = {};
   int64_t i = 0;
   for (; i + 512 <= size; i += 512) {
@@ -72,4 +57,4 @@ uint64_t read_all_avx512(const std::byte* bytes, int64_t size) {
   return words[0] ^ words[7];
 }
 
-}  // namespace greta::bench
+}  // namespace greta::avx512

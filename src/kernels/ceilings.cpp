@@ -1,0 +1,77 @@
+#include "kernels/ceilings.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstring>
+
+#include "base/aligned.h"
+#include "base/cpu_features.h"
+
+namespace greta {
+namespace {
+
+constexpr int64_t kReadBytes = int64_t{1} << 29;  // far beyond any cache
+
+template <class Body>
+double seconds(const Body& body) {
+  const auto start = std::chrono::steady_clock::now();
+  body();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// Operations per second of all threads, the best of some rounds of about 10 ms.
+double rate(ThreadPool& pool, double (*operations)(int64_t rounds)) {
+  constexpr int64_t kRounds = 1 << 20;
+  double best = 0;
+  for (int round = 0; round < 6; ++round) {
+    std::atomic<int64_t> done{0};
+    const double time =
+        seconds([&] { pool.run([&](Part) { done.fetch_add(static_cast<int64_t>(operations(kRounds))); }); });
+    best = std::max(best, static_cast<double>(done.load()) / time);
+  }
+  return best;
+}
+
+uint64_t read_words(const std::byte* bytes, int64_t size) {
+  uint64_t sum = 0;
+  for (int64_t i = 0; i + 8 <= size; i += 8) {
+    uint64_t word;
+    std::memcpy(&word, bytes + i, 8);
+    sum ^= word;
+  }
+  return sum;
+}
+
+bool has(const char* features) { return missing_features(features).empty(); }
+
+}  // namespace
+
+double measure_read(ThreadPool& pool, int64_t bytes, int rounds) {
+  AlignedBytes memory(bytes);
+  std::memset(memory.data(), 1, static_cast<size_t>(bytes));
+  const auto read = has("avx512f") ? avx512::read_all : read_words;
+  std::atomic<uint64_t> sink{0};  // keeps the reads from being optimised away
+  double best = 0;
+  for (int round = 0; round < rounds; ++round) {
+    const double time = seconds([&] {
+      pool.run([&](Part part) {
+        const Part::Range lines = part.of(bytes / 512);
+        sink.fetch_xor(read(memory.data() + lines.begin * 512, (lines.end - lines.begin) * 512));
+      });
+    });
+    best = std::max(best, static_cast<double>(bytes) / time);
+  }
+  return best;
+}
+
+Ceilings measure_ceilings(ThreadPool& pool) {
+  Ceilings ceilings;
+  if (has("avx512f")) ceilings.f32_fma = rate(pool, avx512::f32_fma_operations);
+  if (has("avx512f avx512vnni")) ceilings.int8_dot = rate(pool, avx512::int8_dot_operations);
+  if (has("avx512f avx512bf16")) ceilings.bf16_dot = rate(pool, avx512::bf16_dot_operations);
+  ceilings.read = measure_read(pool, kReadBytes, 5);
+  return ceilings;
+}
+
+}  // namespace greta
