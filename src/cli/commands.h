@@ -13,6 +13,7 @@ void add_hypotheses(CLI::App& program, Context& context);
 void add_info(CLI::App& program, Context& context);
 void add_isolate(CLI::App& program, Context& context);
 void add_mma(CLI::App& program, Context& context);
+void add_perplexity(CLI::App& program, Context& context);
 void add_plan(CLI::App& program, Context& context);
 void add_run(CLI::App& program, Context& context);
 void add_selftest(CLI::App& program, Context& context);

@@ -40,6 +40,7 @@ int main(int argc, char** argv) {
   cli::add_trace(program, context);
   cli::add_run(program, context);
   cli::add_bench(program, context);
+  cli::add_perplexity(program, context);
   cli::add_plan(program, context);
   cli::add_info(program, context);
   cli::add_mma(program, context);
