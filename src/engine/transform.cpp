@@ -64,4 +64,10 @@ void unfuse_attention(Plan& plan, Isa isa, const std::function<bool(int layer)>&
   set_barriers(plan);
 }
 
+void keep_all_rows(Plan& plan) {
+  for (Buffer& buffer : plan.buffers) {
+    if (buffer.rows == RowsOf::last) buffer.rows = RowsOf::block;
+  }
+}
+
 }  // namespace greta

@@ -22,4 +22,7 @@ void replace_kernel(Plan& plan, size_t index, std::shared_ptr<Action> twin);
 /// seen. The bits do not change.
 void unfuse_attention(Plan& plan, Isa isa, const std::function<bool(int layer)>& wanted);
 
+/// Gives the head (final norm, logits) every row of the block, where it has the last one only.
+void keep_all_rows(Plan& plan);
+
 }  // namespace greta
