@@ -6,71 +6,102 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <tuple>
 
 #include "base/thread_pool.h"
 #include "isolate/attest.h"
 #include "isolate/stage_oracle.h"
+#include "numerics/activation.h"
 
 namespace greta::isolate {
 namespace {
 
 struct Sums {
   int64_t count = 0;
-  double up = 0, outward = 0, squares = 0;  // the square does not know the sign
+  double up = 0, outward = 0;
 
   void add(double error, bool negative) {
     ++count;
     up += error;
     outward += negative ? -error : error;
-    squares += error * error;
   }
   void add(const Sums& other) {
     count += other.count;
     up += other.up;
     outward += other.outward;
-    squares += other.squares;
-  }
-  Mean mean(double sum) const {
-    if (count < 2) return {sum, 0};
-    const auto n = static_cast<double>(count);
-    const double value = sum / n;
-    return {value, std::sqrt(std::max(0.0, squares / n - value * value) / (n - 1))};
   }
 };
 
+/// Outputs of one input row share what was rounded of it: such clusters are independent, single outputs are
+/// not. (The linearised variance of a ratio of cluster totals; Cochran, Sampling Techniques, 1977, ch. 6.)
+Mean mean_of(const std::vector<Sums>& clusters, double Sums::*part) {
+  double sum = 0, count = 0, squares = 0;
+  for (const Sums& cluster : clusters) {
+    sum += cluster.*part;
+    count += static_cast<double>(cluster.count);
+  }
+  if (count == 0) return {};
+  const double value = sum / count;
+  for (const Sums& cluster : clusters) {
+    const double off = cluster.*part - value * static_cast<double>(cluster.count);
+    squares += off * off;
+  }
+  const auto n = static_cast<double>(clusters.size());
+  return {value, n < 2 ? INFINITY : std::sqrt(n / (n - 1) * squares) / count};
+}
+
 /// Distance of f32 numbers of this size.
 double ulp_of(double size) { return std::ldexp(1.0, std::max(std::ilogb(size), -126) - 23); }
-
-Sums errors_of(const PhaseRecord& phase, Stage stage, int layer) {
-  Sums sums;
-  std::string why;
-  const auto subject = subject_of(phase, stage, layer, recorded_positions(phase, stage, layer), &why);
-  if (!subject || !subject->gap.empty()) return sums;
-  const Expected expected = expected_of(*subject->problem);
-  if (expected.value.size() != subject->observed.size()) return sums;
-  const size_t width = expected.value.size() / subject->problem->positions.size();
-  for (size_t begin = 0; begin < expected.value.size(); begin += width) {
-    double squares = 0;
-    for (size_t i = begin; i < begin + width; ++i) squares += expected.value[i] * expected.value[i];
-    const double rms = std::sqrt(squares / static_cast<double>(width));
-    if (!std::isfinite(rms) || rms == 0) continue;
-    for (size_t i = begin; i < begin + width; ++i) {
-      const double value = expected.value[i], error = subject->observed[i] - value;
-      if (std::isfinite(error)) sums.add(error / ulp_of(std::max(std::abs(value), rms)), value < 0);
-    }
-  }
-  return sums;
-}
 
 struct Job {
   const PhaseRecord* phase;
   Stage stage;
   int layer;
-  Sums sums = {};
+  std::map<int64_t, Sums> rows = {};  // by position
 };
+
+/// Of one row of outputs.
+Sums errors_of(std::span<const float> observed, std::span<const double> expected) {
+  Sums sums;
+  double squares = 0;
+  for (const double value : expected) squares += value * value;
+  const double rms = std::sqrt(squares / static_cast<double>(expected.size()));
+  if (!std::isfinite(rms) || rms == 0) return sums;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const double error = observed[i] - expected[i];
+    if (std::isfinite(error)) sums.add(error / ulp_of(std::max(std::abs(expected[i]), rms)), expected[i] < 0);
+  }
+  return sums;
+}
+
+void measure(Job& job) {
+  const PhaseRecord& phase = *job.phase;
+  std::vector<int64_t> positions = recorded_positions(phase, job.stage, job.layer);
+  // The last row of a prompt is in both recordings of it.
+  if (phase.view.phase() == trace::kPrefill) std::erase(positions, std::ssize(phase.tokens) - 1);
+  std::string why;
+  const auto subject = subject_of(phase, job.stage, job.layer, positions, &why);
+  if (!subject || !subject->gap.empty()) return;
+  const StageProblem& problem = *subject->problem;
+  const Expected expected = expected_of(problem);
+  if (expected.value.size() != subject->observed.size()) return;
+  const size_t width = expected.value.size() / positions.size();
+  const std::span<const float> inputs = problem.operands.front().values, observed = subject->observed;
+  const size_t k = inputs.size() / positions.size();
+  for (size_t row = 0; row < positions.size(); ++row) {
+    // Of an input within a rounding error of a tie nobody knows which way the kernel rounded it.
+    if (!round_activations(inputs.subspan(row * k, k), problem.declared.roundings.activation).ties.empty())
+      continue;
+    job.rows[positions[row]] = errors_of(observed.subspan(row * width, width),
+                                         std::span(expected.value).subspan(row * width, width));
+  }
+}
 
 /// By phase (prefill first) and route.
 using Group = std::pair<bool, std::string>;
+
+/// The row that projections share: of q, k and v one, of gate and up one.
+using Input = std::tuple<std::string, int, Stage, int64_t>;  // cell, layer, its stage, position
 
 }  // namespace
 
@@ -79,7 +110,7 @@ std::vector<AccumulationBias> accumulation_bias(const trace::Bundle& bundle, con
   std::vector<std::unique_ptr<PhaseRecord>> phases;
   std::vector<Job> jobs;
   for (const Cell& cell : cells_of(bundle)) {
-    for (const char* phase : {trace::kPrefillLast, trace::kDecode0}) {
+    for (const char* phase : {trace::kPrefill, trace::kPrefillLast, trace::kDecode0}) {
       phases.push_back(std::make_unique<PhaseRecord>(
           PhaseRecord{&model, PhaseView(bundle, cell.experiment + "/" + cell.prompt, phase),
                       prompt_tokens(bundle, cell.prompt), nullptr}));
@@ -91,26 +122,31 @@ std::vector<AccumulationBias> accumulation_bias(const trace::Bundle& bundle, con
   std::atomic<size_t> next{0};
   ThreadPool pool(threads);
   pool.run([&](Part) {
-    for (size_t i = next.fetch_add(1); i < jobs.size(); i = next.fetch_add(1))
-      jobs[i].sums = errors_of(*jobs[i].phase, jobs[i].stage, jobs[i].layer);
+    for (size_t i = next.fetch_add(1); i < jobs.size(); i = next.fetch_add(1)) measure(jobs[i]);
   });
 
-  std::map<Group, Sums> groups;
+  std::map<Group, std::map<Input, Sums>> groups;
   std::map<Group, std::set<std::string>> kernels;
   for (const Job& job : jobs) {
     const trace::Event& event = *job.phase->view.find(job.stage, job.layer);
     const Group group{event.phase == trace::kDecode0, event.route};
-    groups[group].add(job.sums);
+    for (const auto& [position, sums] : job.rows)
+      groups[group][{event.cell, job.layer, inputs_of(job.stage).front(), position}].add(sums);
     kernels[group].insert(event.kernel);
   }
   std::vector<AccumulationBias> result;
-  for (const auto& [group, sums] : groups) {
-    result.push_back({group.first ? trace::kDecode0 : trace::kPrefillLast,
-                      group.second,
-                      {kernels[group].begin(), kernels[group].end()},
-                      sums.count,
-                      sums.mean(sums.up),
-                      sums.mean(sums.outward)});
+  for (const auto& [group, inputs] : groups) {
+    std::vector<Sums> clusters;
+    AccumulationBias bias{group.first ? trace::kDecode0 : trace::kPrefill, group.second};
+    for (const auto& [input, sums] : inputs) {
+      clusters.push_back(sums);
+      bias.count += sums.count;
+    }
+    bias.kernels.assign(kernels[group].begin(), kernels[group].end());
+    bias.inputs = std::ssize(clusters);
+    bias.up = mean_of(clusters, &Sums::up);
+    bias.outward = mean_of(clusters, &Sums::outward);
+    result.push_back(std::move(bias));
   }
   return result;
 }

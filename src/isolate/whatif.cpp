@@ -93,6 +93,15 @@ std::map<Place, Difference> differences(const UnitRun& reference, const UnitRun&
   return all;
 }
 
+/// By rows: one position with a huge norm (models have such) would hide all others.
+double mean_rel_l2(std::span<const float> reference, std::span<const float> unit, int64_t width) {
+  const size_t n = static_cast<size_t>(width);
+  double sum = 0;
+  for (size_t row = 0; row + n <= unit.size(); row += n)
+    sum += compare(reference.subspan(row, n), unit.subspan(row, n)).rel_l2;
+  return unit.empty() ? 0 : sum / static_cast<double>(unit.size() / n);
+}
+
 LogitDifference logit_difference(std::span<const float> reference, std::span<const float> unit,
                                  size_t n_vocab) {
   LogitDifference result;
@@ -146,7 +155,7 @@ UnitResult compare_units(const UnitRun& reference, const UnitRun& unit, const Mo
     result.stages.push_back({prefill, layer, stage, difference.max, difference.mean(), ratios[place]});
   }
   for (const auto& [layer, rows] : unit.x_out)
-    result.drift.push_back({layer, compare(reference.x_out.at(layer), rows).rel_l2});
+    result.drift.push_back({layer, mean_rel_l2(reference.x_out.at(layer), rows, config.n_embd)});
   result.logits = logit_difference(reference.logits, unit.logits, static_cast<size_t>(config.n_vocab));
   return result;
 }

@@ -38,7 +38,7 @@ struct StageDifference {
   double noise_ratio = 0;  // of the unit's own rows against the oracle of their own inputs
 };
 
-/// |unit - reference| / |reference| (L2) of a layer's x_out, over all positions of all prompts.
+/// |unit - reference| / |reference| (L2) of a layer's x_out, the mean over all positions of all prompts.
 struct Drift {
   int layer = 0;
   double rel_l2 = 0;

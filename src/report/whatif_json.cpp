@@ -22,6 +22,7 @@ json bias_json(const std::vector<isolate::AccumulationBias>& all) {
                     {"route", bias.route},
                     {"kernels", bias.kernels},
                     {"count", bias.count},
+                    {"inputs", bias.inputs},
                     {"up_ulp", mean_json(bias.up)},
                     {"outward_ulp", mean_json(bias.outward)}});
   }

@@ -153,7 +153,8 @@ std::string whatif_svg(const isolate::WhatIf& result) {
       kWidth, kHeight);
   std::string model = result.model_name;
   if (model.size() > 60) model = model.substr(0, 60) + "...";
-  svg += text(kLeft, 18, "start", "Drift: relative L2 of x_out against " + std::string(kReferenceName));
+  svg += text(kLeft, 18, "start",
+              "Drift: relative L2 of x_out, mean over positions, against " + std::string(kReferenceName));
   svg += text(kLeft, 35, "start", model);
   svg += vertical_axis(axes) + horizontal_axis(axes);
   svg += line(kLeft, kTop, kLeft, kBottom, "#888") + line(kLeft, kBottom, kRight, kBottom, "#888");

@@ -82,8 +82,8 @@ std::vector<size_t> shown_layers(size_t count) {
 
 std::string drift(const isolate::WhatIf& result) {
   const std::vector<size_t> shown = shown_layers(result.layers.size());
-  std::string text =
-      fmt::format("\nDrift: relative L2 of x_out against the reference, by layer\n{:<11}", "device");
+  std::string text = fmt::format(
+      "\nDrift: relative L2 of x_out against the reference, mean over positions\n{:<11}", "device");
   for (const size_t i : shown) text += fmt::format("{:>9}", fmt::format("L{}", result.layers[i]));
   text += "\n";
   for (const UnitResult& unit : result.units) {
