@@ -139,7 +139,8 @@ std::string legend(const isolate::WhatIf& result) {
     svg += text(kRight + 48, y, "start",
                 fmt::format("{} {}", unit.device, last == 0 ? "0" : fmt::format("{:.1e}", last)));
   }
-  return svg;
+  const double below = kTop + 12 + 22 * static_cast<double>(result.units.size());
+  return svg + text(kRight + 16, below, "start", "numbers: of the last layer");
 }
 
 }  // namespace

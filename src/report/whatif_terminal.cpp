@@ -65,7 +65,8 @@ std::string units(const isolate::WhatIf& result) {
   text += fmt::format("{:<11}{:>50}", "reference", "") + judged(result.reference);
   return text +
          "  d: device - reference; logits of every position; KL(reference || device), nats\n"
-         "  r: |device - its own f64 oracle| / bound, all stages: at most 1 is rounding\n";
+         "  r: |device - its own f64 oracle| / bound, all stages: at most 1 is rounding\n"
+         "     (x_attn and x_out are single roundings: their r is about 1)\n";
 }
 
 /// Up to seven of the traced layers, the first and the last among them.
