@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 
 #include <cmath>
+#include <cstring>
 
 #include "engine/tiny_model.h"
 #include "isolate/record.h"
@@ -32,10 +33,28 @@ test::TinyEngine engine_of(const std::string& device) {
   return test::TinyEngine(TensorType::q4_1, {.threads = 1, .isa = best_isa(), .device = device});
 }
 
-AccumulationBias matrix_bias(const std::string& device, int prompts, int64_t tokens) {
-  test::TinyEngine tiny = engine_of(device);
-  const trace::Bundle bundle = record_matrix(tiny.engine, request_of(prompts, tokens));
-  const auto all = accumulation_bias(bundle, tiny.engine.model(), 1);
+/// A model whose norms give the last eight inputs of q, k, v, gate and up 64 times the weight of the others:
+/// the last group of a sum outweighs the running one, whose low bits CDNA3 then floors away.
+test::Bytes with_heavy_last_group() {
+  test::Bytes bytes = test::random_llama(TensorType::q4_1);
+  const Model model = bind_model(Gguf::parse(std::as_bytes(std::span(bytes)), "random.gguf"));
+  for (const LayerWeights& layer : model.layers) {
+    for (const GgufTensor* norm : {layer.attn_norm, layer.ffn_norm}) {
+      const auto at = reinterpret_cast<const char*>(norm->data.data()) - bytes.data();
+      std::vector<float> weights(64);
+      std::memcpy(weights.data(), bytes.data() + at, 64 * sizeof(float));
+      for (size_t i = 56; i < 64; ++i) weights[i] *= 64;
+      std::memcpy(bytes.data() + at, weights.data(), 64 * sizeof(float));
+    }
+  }
+  return bytes;
+}
+
+AccumulationBias matrix_bias(const test::Bytes& bytes, const std::string& device) {
+  Engine engine(bind_model(Gguf::parse(std::as_bytes(std::span(bytes)), "random.gguf")),
+                {.threads = 1, .isa = best_isa(), .device = device});
+  const trace::Bundle bundle = record_matrix(engine, request_of(4, 32));
+  const auto all = accumulation_bias(bundle, engine.model(), 1);
   EXPECT_EQ(all.front().phase, "prefill");
   EXPECT_EQ(all.front().route, "matrix");
   return all.front();
@@ -88,12 +107,15 @@ TEST(WhatIf, BiasTellsFloorTruncationAndNearestApart) {
 }
 
 TEST(WhatIf, UnitsErrAsTheirRulesSay) {
-  const AccumulationBias cdna3 = matrix_bias("sim:mi300x", 16, 64);
+  const test::Bytes bytes = with_heavy_last_group();
+  const AccumulationBias cdna3 = matrix_bias(bytes, "sim:mi300x");
   EXPECT_LT(sigmas(cdna3.up), -kSigmas) << cdna3.up.value << " +- " << cdna3.up.standard_error;
-  const AccumulationBias cdna1 = matrix_bias("sim:mi100", 16, 64);
+  EXPECT_LT(std::abs(sigmas(cdna3.outward)), kSigmas) << cdna3.outward.value;
+  const AccumulationBias cdna1 = matrix_bias(bytes, "sim:mi100");  // to nearest
   EXPECT_LT(std::abs(sigmas(cdna1.up)), kSigmas) << cdna1.up.value;
   EXPECT_LT(std::abs(sigmas(cdna1.outward)), kSigmas) << cdna1.outward.value;
-  const AccumulationBias hopper = matrix_bias("sim:h100", 2, 64);
+  EXPECT_LT(cdna1.up.standard_error, -cdna3.up.value / kSigmas);  // a floor would have shown
+  const AccumulationBias hopper = matrix_bias(bytes, "sim:h100");
   EXPECT_LT(sigmas(hopper.outward), -kSigmas) << hopper.outward.value;
   EXPECT_LT(std::abs(sigmas(hopper.up)), kSigmas) << hopper.up.value;
 }
