@@ -1,5 +1,7 @@
 # Completion of greta for bash: commands, their options (asked of the program itself), and the values of some.
 
+_greta_devices="cpu sim:mi100 sim:mi250x sim:mi300x sim:v100 sim:a100 sim:h100 sim:b200"
+
 _greta_options() {
   "$1" "$2" --help 2>/dev/null | sed -nE 's/^ +(-[^ ]*).*/\1/p' | tr ',' '\n'
 }
@@ -7,6 +9,15 @@ _greta_options() {
 _greta() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]} words
   COMPREPLY=()
+  # Bash splits sim:mi300x at its colon.
+  local colon=$COMP_CWORD
+  [[ $current == : ]] || ((colon--))
+  if [[ $colon -gt 1 && ${COMP_WORDS[colon]} == : && ${COMP_WORDS[colon - 1]} == *sim ]]; then
+    [[ $current != : ]] || current=
+    words=${_greta_devices#cpu }
+    mapfile -t COMPREPLY < <(compgen -W "${words//sim:/}" -- "$current")
+    return
+  fi
   if [[ $COMP_CWORD -eq 1 ]]; then
     words=$("${COMP_WORDS[0]}" --help 2>/dev/null | sed -n '/^Subcommands:/,/^$/s/^  \([a-z]*\) .*/\1/p')
     mapfile -t COMPREPLY < <(compgen -W "$words --help --version" -- "$current")
@@ -15,7 +26,8 @@ _greta() {
   case $previous in
     -m | --model | --in) words= ;;
     --out) mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
-    --device) words="cpu" ;;
+    --device | --devices) words=$_greta_devices ;;
+    --sim-input) words="bf16 f16" ;;
     --isa) words="scalar avx2 avx512" ;;
     --kv) words="f32 f16" ;;
     --tensors) words="none first all" ;;

@@ -19,5 +19,6 @@ void add_run(CLI::App& program, Context& context);
 void add_selftest(CLI::App& program, Context& context);
 void add_tokenize(CLI::App& program, Context& context);
 void add_trace(CLI::App& program, Context& context);
+void add_whatif(CLI::App& program, Context& context);
 
 }  // namespace greta::cli

@@ -24,27 +24,6 @@ int parse_layer(const std::string& text, const std::string& list, int64_t n_laye
   return layer;
 }
 
-std::vector<isolate::MatrixPrompt> load_prompts(const MatrixOptions& options, const Environment& environment,
-                                                const Model& model) {
-  const Tokenizer tokenizer = Tokenizer::from(model.file);
-  std::vector<isolate::MatrixPrompt> prompts;
-  for (const std::string& name : options.prompts) {
-    Prompt prompt = load_prompt(name, model.file);
-    if (environment.trace_prompt_id) {
-      if (options.prompts.size() > 1) {
-        fail_input("GRETA_TRACE_PROMPT_ID labels one prompt, and {} are given (--prompts)",
-                   options.prompts.size());
-      }
-      prompt.id = *environment.trace_prompt_id;
-    }
-    for (const isolate::MatrixPrompt& other : prompts) {
-      if (other.id == prompt.id) fail_input("two prompts are called {}; rename one of the files", prompt.id);
-    }
-    prompts.push_back({prompt.id, prompt.text, tokenizer.encode(prompt.text, tokenizer.adds_bos())});
-  }
-  return prompts;
-}
-
 nlohmann::json manifest_of(const MatrixRun& run, const MatrixOptions& options, const Context& context) {
   trace::ManifestInfo info;
   info.command_line = context.command_line;
@@ -98,6 +77,27 @@ std::vector<int> parse_layers(const std::string& text, int64_t n_layer) {
   std::sort(layers.begin(), layers.end());
   layers.erase(std::unique(layers.begin(), layers.end()), layers.end());
   return layers;
+}
+
+std::vector<isolate::MatrixPrompt> load_prompts(const MatrixOptions& options, const Environment& environment,
+                                                const Model& model) {
+  const Tokenizer tokenizer = Tokenizer::from(model.file);
+  std::vector<isolate::MatrixPrompt> prompts;
+  for (const std::string& name : options.prompts) {
+    Prompt prompt = load_prompt(name, model.file);
+    if (environment.trace_prompt_id) {
+      if (options.prompts.size() > 1) {
+        fail_input("GRETA_TRACE_PROMPT_ID labels one prompt, and {} are given (--prompts)",
+                   options.prompts.size());
+      }
+      prompt.id = *environment.trace_prompt_id;
+    }
+    for (const isolate::MatrixPrompt& other : prompts) {
+      if (other.id == prompt.id) fail_input("two prompts are called {}; rename one of the files", prompt.id);
+    }
+    prompts.push_back({prompt.id, prompt.text, tokenizer.encode(prompt.text, tokenizer.adds_bos())});
+  }
+  return prompts;
 }
 
 MatrixRun record_matrix(const MatrixOptions& options, const Context& context,

@@ -27,6 +27,10 @@ void add_matrix_options(CLI::App& command, MatrixOptions& options);
 /// "all", "0", "0-3", "0,5,29". Throws an input Error for what is no list of layers of the model.
 std::vector<int> parse_layers(const std::string& text, int64_t n_layer);
 
+/// --prompts, encoded for the model. Input Errors: no such prompt, two of one name.
+std::vector<isolate::MatrixPrompt> load_prompts(const MatrixOptions& options, const Environment& environment,
+                                                const Model& model);
+
 /// A loaded engine and a recorded matrix.
 struct MatrixRun {
   std::unique_ptr<Engine> engine;

@@ -1,0 +1,166 @@
+#include "isolate/whatif.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/interrupt.h"
+#include "cli/matrix_options.h"
+#include "cli/progress.h"
+#include "report/whatif.h"
+#include "trace/json_fields.h"
+#include "trace/output_file.h"
+
+namespace greta::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options {
+  MatrixOptions matrix;  // prompts, layers, faults, directory
+  std::vector<std::string> devices = {"sim:mi300x", "sim:h100", "cpu"};
+};
+
+/// What can be wrong with the list is found before anything runs.
+void check_devices(const Options& options, const Environment& environment) {
+  for (size_t i = 0; i < options.devices.size(); ++i) {
+    CommonOptions common = options.matrix.common;
+    common.device = options.devices[i];
+    chosen_isa(common, environment);
+    if (std::find(options.devices.begin(), options.devices.begin() + static_cast<std::ptrdiff_t>(i),
+                  common.device) != options.devices.begin() + static_cast<std::ptrdiff_t>(i)) {
+      fail_input("--devices: {} is named twice", common.device);
+    }
+  }
+}
+
+void prepare_directory(const std::string& directory, bool force) {
+  if (directory.empty()) return;
+  std::error_code error;
+  if (fs::exists(directory, error)) {
+    if (!fs::is_directory(directory, error)) fail_input("{} exists and is not a directory", directory);
+    if (!force) fail_input("{} exists; choose another directory or pass --force", directory);
+    return;
+  }
+  fs::create_directories(directory, error);
+  if (error) fail_input("cannot create {}: {}", directory, error.message());
+}
+
+isolate::UnitRun run_unit(const Options& options, const Context& context, const std::string& device,
+                          const isolate::MatrixRequest& request) {
+  CommonOptions common = options.matrix.common;
+  common.device = device;
+  Engine engine = load_engine(common, context.environment);
+  return isolate::run_unit(engine, request);
+}
+
+isolate::MatrixRequest request_of(const Options& options, const Context& context, const Model& model) {
+  isolate::MatrixRequest request;
+  request.prompts = load_prompts(options.matrix, context.environment, model);
+  request.layers = parse_layers(options.matrix.layers, model.config.n_layer);
+  for (const std::string& rule : options.matrix.common.routes) request.routes.add(parse_route_rule(rule));
+  for (const std::string& fault : options.matrix.inject)
+    request.faults.push_back(isolate::parse_fault(fault, model.config.n_layer));
+  return request;
+}
+
+void describe(const Options& options, const Context& context, const isolate::MatrixRequest& request,
+              const isolate::Verdict& verdict, isolate::WhatIf& result) {
+  result.model_name = verdict.model_name.empty() ? verdict.model_file : verdict.model_name;
+  result.model_file = verdict.model_file;
+  result.model_hash = verdict.model_hash;
+  result.isa = verdict.isa;
+  result.kv_format = verdict.kv_format;
+  result.sim_input = options.matrix.common.sim_input;
+  result.command_line = context.command_line;
+  result.routes = options.matrix.common.routes;
+  result.injected = options.matrix.inject;
+  for (const isolate::MatrixPrompt& prompt : request.prompts)
+    result.prompts.emplace_back(prompt.id, std::ssize(prompt.tokens));
+  result.layers = request.layers;
+}
+
+isolate::WhatIf measure(const Options& options, const Context& context) {
+  const auto start = std::chrono::steady_clock::now();
+  const Model model = open_model(options.matrix.common.model);
+  const isolate::MatrixRequest request = request_of(options, context, model);
+  isolate::WhatIf result;
+  Progress progress;  // gone before the table is printed
+  const int total = static_cast<int>(options.devices.size()) + 1;
+  const auto step = [&](int done, const std::string& label) {
+    throw_if_interrupted("interrupted");
+    progress.show(done, total, label);
+  };
+  step(0, "reference");
+  isolate::MatrixRequest plain = request;
+  plain.routes = isolate::reference_routes();
+  plain.faults.clear();
+  const isolate::UnitRun reference = run_unit(options, context, "cpu", plain);
+  describe(options, context, request, reference.verdict, result);
+  result.reference = isolate::compare_units(reference, reference, model.config);
+  for (int i = 0; i + 1 < total; ++i) {
+    const std::string& device = options.devices[static_cast<size_t>(i)];
+    step(i + 1, device);
+    result.units.push_back(
+        isolate::compare_units(reference, run_unit(options, context, device, request), model.config));
+  }
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return result;
+}
+
+void run(const Options& options, Context& context) {
+  check_devices(options, context.environment);
+  const std::string& out = options.matrix.out;
+  prepare_directory(out, options.matrix.force);
+  const isolate::WhatIf result = measure(options, context);
+  const std::string json = trace::dump_json(report::whatif_json(result), 2) + "\n";
+  if (!out.empty()) {
+    trace::replace_file((fs::path(out) / "whatif.json").string(), json);
+    trace::replace_file((fs::path(out) / "drift.svg").string(), report::whatif_svg(result));
+  }
+  fmt::print("{}", options.matrix.common.json ? json : report::whatif_terminal(result));
+  if (!options.matrix.common.json && !out.empty()) fmt::print("\n{}\n  whatif.json drift.svg\n", out);
+  context.exit_code = isolate::exit_code_of(result);
+}
+
+}  // namespace
+
+void add_whatif(CLI::App& program, Context& context) {
+  auto options = std::make_shared<Options>();
+  MatrixOptions& matrix = options->matrix;
+  matrix.prompts = {"p4_sys"};
+  CLI::App* command = program.add_subcommand("whatif", "the same prompt as other units compute it");
+  add_model_option(*command, matrix.common);
+  add_json_option(*command, matrix.common);
+  command->add_option("--devices", options->devices, "cpu (the planner's routes), sim:mi300x, ...")
+      ->delimiter(',')
+      ->capture_default_str()
+      ->type_name("LIST");
+  command->add_option("--prompts", matrix.prompts, "built-in prompts or text files")
+      ->delimiter(',')
+      ->capture_default_str()
+      ->type_name("LIST");
+  command->add_option("--layers", matrix.layers, "all, 0, 0-3 or 0,5,29")
+      ->capture_default_str()
+      ->type_name("LIST");
+  command->add_option("--inject", matrix.inject, "a bug in every device but the reference (greta faults)")
+      ->type_name("FAULT")
+      ->allow_extra_args(false);
+  command->add_option("--out", matrix.out, "directory to create, for whatif.json and drift.svg")
+      ->type_name("DIR");
+  command->add_flag("--force", matrix.force, "write into a directory that exists");
+  add_engine_options(*command, matrix.common);
+  command->remove_option(command->get_option("--device"));  // --devices lists them
+  command->footer(
+      "Always run besides: the reference, the cpu's vector route (f32 FMA).\n"
+      "Exit code 0: every stage is within its unit's bound; 1: one is not.\n"
+      "Example: greta whatif -m model.gguf --devices sim:mi300x,sim:h100,cpu --out result");
+  command->callback([options, &context] { run(*options, context); });
+}
+
+}  // namespace greta::cli
