@@ -24,7 +24,7 @@ _greta() {
     return
   fi
   case $previous in
-    -m | --model | --in) words= ;;
+    -m | --model | --in | -f | --file) words= ;;
     --out) mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     --device | --devices) words=$_greta_devices ;;
     --sim-input) words="bf16 f16" ;;
