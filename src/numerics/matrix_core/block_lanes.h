@@ -180,13 +180,29 @@ GRETA_LANE f32x16 add_floored(const Product& p, int64_t row, int64_t k, f32x16 b
 }
 
 template <class Step>
+GRETA_LANE void for_groups_of_row(const Product& p, int64_t row, const Step& step) {
+  float* acc = p.acc + row * p.acc_stride;
+  f32x16 sum = load(acc);
+  for (int64_t k = 0; k < p.k; k += p.instruction->group) sum = step(row, k, sum);
+  store(acc, sum);
+}
+
+/// Two rows at once: a group's sum waits for that of the group before, and the other row's work fills the
+/// time.
+template <class Step>
 GRETA_LANE void for_groups(const Product& p, const Step& step) {
-  for (int64_t row = 0; row < p.rows; ++row) {
-    float* acc = p.acc + row * p.acc_stride;
-    f32x16 sum = load(acc);
-    for (int64_t k = 0; k < p.k; k += p.instruction->group) sum = step(row, k, sum);
-    store(acc, sum);
+  int64_t row = 0;
+  for (; row + 1 < p.rows; row += 2) {
+    float *even = p.acc + row * p.acc_stride, *odd = even + p.acc_stride;
+    f32x16 even_sum = load(even), odd_sum = load(odd);
+    for (int64_t k = 0; k < p.k; k += p.instruction->group) {
+      even_sum = step(row, k, even_sum);
+      odd_sum = step(row + 1, k, odd_sum);
+    }
+    store(even, even_sum);
+    store(odd, odd_sum);
   }
+  if (row < p.rows) for_groups_of_row(p, row, step);
 }
 
 GRETA_LANE mask16 subnormal(f32x16 x) { return magnitude_below(x, smallest_normal(-126)); }
