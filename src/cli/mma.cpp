@@ -166,9 +166,13 @@ void print(const Agreements& agreements, Context& context) {
   }
 }
 
+mma::Form form_of(Isa isa) {
+  return isa == Isa::scalar ? mma::Form::scalar : isa == Isa::avx2 ? mma::Form::avx2 : mma::Form::avx512;
+}
+
 void run(const Options& options, Context& context) {
   const Instruction& row = mma::find_instruction(options.instruction);
-  const bool wide = chosen_isa(options.common, context.environment) == Isa::avx512;
+  const mma::Form form = form_of(chosen_isa(options.common, context.environment));
   const MappedFile file(options.in);
   const Tensors tensors = trace::parse_safetensors(file.bytes(), options.in);
   std::vector<trace::NamedBytes> results;
@@ -176,7 +180,7 @@ void run(const Options& options, Context& context) {
   int64_t outputs = 0;
   for (const std::string& prefix : cases(options, tensors)) {
     const Case one = find_case(options, row, tensors, prefix);
-    results.push_back(evaluate(row, wide ? mma::best_form() : mma::Form::scalar, one, prefix));
+    results.push_back(evaluate(row, form, one, prefix));
     outputs += one.c->count;
     for (auto it = tensors.lower_bound(prefix + "D"); it != tensors.end(); ++it) {
       if (it->first.rfind(prefix + "D", 0) != 0) break;

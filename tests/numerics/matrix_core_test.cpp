@@ -1,4 +1,4 @@
-// Matrix units against recorded answers (tests/goldens/README.md), and the AVX-512 form against the scalar
+// Matrix units against recorded answers (tests/goldens/README.md), and the vector forms against the scalar
 // one. No tolerance anywhere: the same bits, NaN included.
 
 #include <gtest/gtest.h>
@@ -35,8 +35,15 @@ std::set<std::string> cases() {
 }
 
 std::vector<Form> forms() {
-  if (best_form() == Form::scalar) return {Form::scalar};
-  return {Form::scalar, Form::avx512};
+  std::vector<Form> all{Form::scalar, Form::avx2, Form::avx512};
+  std::erase_if(all, [](Form form) { return form > best_form(); });
+  return all;
+}
+
+std::vector<Form> vector_forms() {
+  std::vector<Form> all = forms();
+  std::erase(all, Form::scalar);
+  return all;
 }
 
 /// "": the same bits; else the first difference.
@@ -238,7 +245,7 @@ TEST(MatrixCoreRule, Cdna2Flushes) {
   EXPECT_EQ(dot_of("cdna1.mfma.f32_16x16x16f16", {0x1p-100f}, {0x1p-30f}, 0), 0x1p-130f);
 }
 
-// The AVX-512 form equals the scalar one.
+// A vector form equals the scalar one.
 
 /// Bits of elements of one distribution.
 enum class Kind { any_bits, normal, cancelling, tiny, wide, sparse, special };
@@ -310,15 +317,20 @@ Bytes matrix(Bits& bits, Element element, Kind kind, int rows, int cols) {
   return bytes;
 }
 
-TEST(MatrixCoreForms, Avx512EqualsScalar) {
-  if (best_form() == Form::scalar) GTEST_SKIP() << "this CPU has no AVX-512";
-  const auto same = rc::check("avx512 == scalar", [](uint64_t seed) {
+class MatrixCoreForm : public testing::TestWithParam<Form> {};
+
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(MatrixCoreForm);  // on a machine with the scalar form only
+INSTANTIATE_TEST_SUITE_P(Forms, MatrixCoreForm, testing::ValuesIn(vector_forms()),
+                         [](const auto& form) { return std::string(name(form.param)); });
+
+TEST_P(MatrixCoreForm, EqualsScalar) {
+  const auto same = rc::check("vector == scalar", [](uint64_t seed) {
     Bits bits(seed);
     const auto& row = instructions()[bits.next() % instructions().size()];
     const auto kind = [&] { return static_cast<Kind>(bits.next() % kKinds); };
     const Bytes a = matrix(bits, row.a, kind(), row.m, row.k), bt = matrix(bits, row.b, kind(), row.n, row.k);
     const Bytes c = matrix(bits, row.c, kind(), row.m, row.n);
-    const Bytes expected = evaluate(row, Form::scalar, a, bt, c), got = evaluate(row, Form::avx512, a, bt, c);
+    const Bytes expected = evaluate(row, Form::scalar, a, bt, c), got = evaluate(row, GetParam(), a, bt, c);
     const std::string difference = first_difference(got, expected, static_cast<size_t>(info(row.d).bytes));
     RC_LOG() << row.full_name();
     RC_ASSERT(difference == "");
@@ -327,15 +339,14 @@ TEST(MatrixCoreForms, Avx512EqualsScalar) {
 }
 
 // Every instruction with every pair of distributions, since a random draw meets each only now and then.
-TEST(MatrixCoreForms, Avx512EqualsScalarForEveryRow) {
-  if (best_form() == Form::scalar) GTEST_SKIP() << "this CPU has no AVX-512";
+TEST_P(MatrixCoreForm, EqualsScalarForEveryRow) {
   Bits bits(7);
   for (const Instruction& row : instructions()) {
     for (int kind = 0; kind < kKinds * kKinds; ++kind) {
       const auto of_a = static_cast<Kind>(kind % kKinds), of_c = static_cast<Kind>(kind / kKinds);
       const Bytes a = matrix(bits, row.a, of_a, row.m, row.k), bt = matrix(bits, row.b, of_a, row.n, row.k);
       const Bytes c = matrix(bits, row.c, of_c, row.m, row.n);
-      ASSERT_EQ(first_difference(evaluate(row, Form::avx512, a, bt, c), evaluate(row, Form::scalar, a, bt, c),
+      ASSERT_EQ(first_difference(evaluate(row, GetParam(), a, bt, c), evaluate(row, Form::scalar, a, bt, c),
                                  static_cast<size_t>(info(row.d).bytes)),
                 "")
           << row.full_name() << " distribution " << kind;

@@ -44,17 +44,24 @@ void multiply_scalar(const Instruction& instruction, const Operand& a, const Ope
   }
 }
 
+const BlockForm& vector_form(Form form) { return form == Form::avx2 ? kAvx2Form : kAvx512Form; }
+
 OperandView view(const Operand& operand) {
   return {operand.values(), operand.significands(), operand.exponents()};
 }
 
 }  // namespace
 
-std::string_view name(Form form) { return form == Form::scalar ? "scalar" : "avx512"; }
+std::string_view name(Form form) {
+  return form == Form::scalar ? "scalar" : form == Form::avx2 ? "avx2" : "avx512";
+}
 
 Form best_form() {
-  static const bool wide = missing_features("avx2 fma f16c avx512f avx512bw avx512dq avx512vl").empty();
-  return wide ? Form::avx512 : Form::scalar;
+  static const Form best = [] {
+    if (!missing_features("avx2 fma f16c").empty()) return Form::scalar;
+    return missing_features("avx512f avx512bw avx512dq avx512vl").empty() ? Form::avx512 : Form::avx2;
+  }();
+  return best;
 }
 
 void Operand::assign(const Instruction& instruction, Element element, const void* bits, int64_t count,
@@ -62,7 +69,7 @@ void Operand::assign(const Instruction& instruction, Element element, const void
   const ElementInfo& layout = info(element);
   value_.resize(static_cast<size_t>(count));
   int64_t done = 0;
-  if (form == Form::avx512) {
+  if (form != Form::scalar) {
     const size_t terms = is_fused(instruction.rule) ? value_.size() : 0;
     significand_.resize(terms);
     exponent_.resize(terms);
@@ -77,7 +84,7 @@ void Operand::assign(const Instruction& instruction, Element element, const void
                         value_.data(),
                         terms ? significand_.data() : nullptr,
                         exponent_.data()};
-    kAvx512Form.read(read);
+    vector_form(form).read(read);
     if (rest != 0) {
       std::array<std::byte, kColumns * 4> tail{};
       std::array<float, kColumns> value;
@@ -86,7 +93,7 @@ void Operand::assign(const Instruction& instruction, Element element, const void
                   static_cast<size_t>(rest * layout.bytes));
       read.bits = tail.data(), read.count = kColumns, read.value = value.data();
       read.significand = terms ? significand.data() : nullptr, read.exponent = exponent.data();
-      kAvx512Form.read(read);
+      vector_form(form).read(read);
       std::copy_n(value.data(), rest, value_.data() + whole);
       if (terms) std::copy_n(significand.data(), rest, significand_.data() + whole);
       if (terms) std::copy_n(exponent.data(), rest, exponent_.data() + whole);
@@ -104,8 +111,8 @@ void multiply(const Instruction& instruction, Form form, const Operand& a, const
     fail_machine("{}: K = {} is no multiple of {}", instruction.full_name(), k, instruction.k);
   }
   if (form == Form::scalar) return multiply_scalar(instruction, a, b, rows, k, acc, acc_stride);
-  kAvx512Form.multiply({&instruction, info(instruction.d).min_exponent, add_group, dot, view(a), view(b),
-                        rows, k, acc, acc_stride});
+  vector_form(form).multiply({&instruction, info(instruction.d).min_exponent, add_group, dot, view(a),
+                              view(b), rows, k, acc, acc_stride});
 }
 
 }  // namespace greta::mma

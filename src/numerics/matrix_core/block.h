@@ -1,6 +1,6 @@
 #pragma once
-// Matrix instructions over 16 columns at a time: what a GEMM kernel calls. Two forms with the same bits:
-// scalar (rule.h per output) and AVX-512.
+// Matrix instructions over 16 columns at a time: what a GEMM kernel calls. Forms with the same bits:
+// scalar (rule.h per output), AVX2 and AVX-512.
 
 #include <cstdint>
 #include <string_view>
@@ -12,9 +12,9 @@ namespace greta::mma {
 
 inline constexpr int kColumns = 16;
 
-enum class Form { scalar, avx512 };
+enum class Form { scalar, avx2, avx512 };  // narrow to wide
 std::string_view name(Form form);
-/// The fastest form that this machine runs.
+/// The widest form that this machine runs; it runs the narrower ones, too.
 Form best_form();
 
 /// Elements of A or B as the unit's adder takes them. Assigning again keeps the memory.

@@ -42,6 +42,6 @@ struct BlockForm {
   void (*multiply)(const Product&);
 };
 
-extern const BlockForm kAvx512Form;
+extern const BlockForm kAvx2Form, kAvx512Form;
 
 }  // namespace greta::mma
