@@ -29,7 +29,7 @@ void ceiling(State& state, double (*operations)(int64_t)) {
 void ceiling_read(State& state) {
   AlignedBytes bytes(state.range(0));
   std::memset(bytes.data(), 1, static_cast<size_t>(bytes.size()));
-  for (auto _ : state) benchmark::DoNotOptimize(avx512::read_all(bytes.data(), bytes.size()));
+  for (auto _ : state) benchmark::DoNotOptimize(avx512::kUnitLoops.read(bytes.data(), bytes.size()));
   rate(state, "GB/s", static_cast<double>(bytes.size()));
 }
 
@@ -123,9 +123,9 @@ void add_others(Isa isa) {
 
 const int kRegistered = [] {
   if (missing_features("avx512f avx512bw avx512vl avx512vnni avx512bf16").empty()) {
-    benchmark::RegisterBenchmark("ceiling/f32_fma", ceiling, avx512::f32_fma_operations);
-    benchmark::RegisterBenchmark("ceiling/vpdpbusd", ceiling, avx512::int8_dot_operations);
-    benchmark::RegisterBenchmark("ceiling/vdpbf16ps", ceiling, avx512::bf16_dot_operations);
+    benchmark::RegisterBenchmark("ceiling/f32_fma", ceiling, avx512::kUnitLoops.f32_fma);
+    benchmark::RegisterBenchmark("ceiling/vpdpbusd", ceiling, avx512::kUnitLoops.int8_dot);
+    benchmark::RegisterBenchmark("ceiling/vdpbf16ps", ceiling, avx512::kBf16Loops.bf16_dot);
     benchmark::RegisterBenchmark("ceiling/read_cache", ceiling_read)->Arg(512 << 10);
     benchmark::RegisterBenchmark("ceiling/read_memory", ceiling_read)->Arg(256 << 20);
   }

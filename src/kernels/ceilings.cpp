@@ -50,7 +50,7 @@ bool has(const char* features) { return missing_features(features).empty(); }
 double measure_read(ThreadPool& pool, int64_t bytes, int rounds) {
   AlignedBytes memory(bytes);
   std::memset(memory.data(), 1, static_cast<size_t>(bytes));
-  const auto read = has("avx512f") ? avx512::read_all : read_words;
+  const auto read = has("avx512f") ? avx512::kUnitLoops.read : read_words;
   std::atomic<uint64_t> sink{0};  // keeps the reads from being optimised away
   double best = 0;
   for (int round = 0; round < rounds; ++round) {
@@ -67,9 +67,9 @@ double measure_read(ThreadPool& pool, int64_t bytes, int rounds) {
 
 Ceilings measure_ceilings(ThreadPool& pool) {
   Ceilings ceilings;
-  if (has("avx512f")) ceilings.f32_fma = rate(pool, avx512::f32_fma_operations);
-  if (has("avx512f avx512vnni")) ceilings.int8_dot = rate(pool, avx512::int8_dot_operations);
-  if (has("avx512f avx512bf16")) ceilings.bf16_dot = rate(pool, avx512::bf16_dot_operations);
+  if (has("avx512f")) ceilings.f32_fma = rate(pool, avx512::kUnitLoops.f32_fma);
+  if (has("avx512f avx512vnni")) ceilings.int8_dot = rate(pool, avx512::kUnitLoops.int8_dot);
+  if (has("avx512f avx512bf16")) ceilings.bf16_dot = rate(pool, avx512::kBf16Loops.bf16_dot);
   ceilings.read = measure_read(pool, kReadBytes, 5);
   return ceilings;
 }

@@ -23,13 +23,21 @@ Ceilings measure_ceilings(ThreadPool& pool);
 /// Bytes per second that the threads together read from `bytes` of memory: the best of `rounds`.
 double measure_read(ThreadPool& pool, int64_t bytes, int rounds);
 
+/// Loops that keep one unit busy: `rounds` rounds of work on 24 independent registers; returns the
+/// operations. Pointers, so that no function of a file compiled for one ISA can be linked into another's
+/// place.
+struct UnitLoops {
+  double (*f32_fma)(int64_t rounds);
+  double (*int8_dot)(int64_t rounds);
+  /// Reads every byte once and returns something that depends on them.
+  uint64_t (*read)(const std::byte* bytes, int64_t size);
+};
+struct Bf16Loops {
+  double (*bf16_dot)(int64_t rounds);
+};
 namespace avx512 {
-// Each does `rounds` rounds of work on 24 independent registers and returns the operations done.
-double f32_fma_operations(int64_t rounds);
-double int8_dot_operations(int64_t rounds);
-double bf16_dot_operations(int64_t rounds);
-/// Reads every byte once and returns something that depends on them.
-uint64_t read_all(const std::byte* bytes, int64_t size);
+extern const UnitLoops kUnitLoops;  // int8_dot needs VNNI
+extern const Bf16Loops kBf16Loops;
 }  // namespace avx512
 
 }  // namespace greta

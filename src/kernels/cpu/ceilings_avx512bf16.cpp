@@ -10,8 +10,6 @@ constexpr int kChains = 24;
 inline void touch(__m512& v) { __asm__ volatile("" : "+v"(v)); }
 inline void touch(__m512i& v) { __asm__ volatile("" : "+v"(v)); }
 
-}  // namespace
-
 double bf16_dot_operations(int64_t rounds) {
   __m512 acc[kChains];
 #pragma GCC unroll 24
@@ -26,5 +24,9 @@ double bf16_dot_operations(int64_t rounds) {
   for (__m512& a : acc) touch(a);
   return static_cast<double>(rounds) * kChains * 32 * 2;
 }
+
+}  // namespace
+
+const Bf16Loops kBf16Loops{bf16_dot_operations};
 
 }  // namespace greta::avx512

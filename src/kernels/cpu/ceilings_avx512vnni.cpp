@@ -11,8 +11,6 @@ constexpr int kChains = 24;
 inline void touch(__m512& v) { __asm__ volatile("" : "+v"(v)); }
 inline void touch(__m512i& v) { __asm__ volatile("" : "+v"(v)); }
 
-}  // namespace
-
 double f32_fma_operations(int64_t rounds) {
   __m512 acc[kChains];
 #pragma GCC unroll 24
@@ -56,5 +54,9 @@ uint64_t read_all(const std::byte* bytes, int64_t size) {
   _mm512_storeu_si512(words, sum[0]);
   return words[0] ^ words[7];
 }
+
+}  // namespace
+
+const UnitLoops kUnitLoops{f32_fma_operations, int8_dot_operations, read_all};
 
 }  // namespace greta::avx512
