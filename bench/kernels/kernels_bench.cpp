@@ -94,8 +94,9 @@ void add_matmuls(Isa isa) {
                                      200);
         benchmark::RegisterBenchmark(fmt::format("{}/{}", gemv->name, size).c_str(), matmul, gemv, s, 1);
       }
-      if (type == TensorType::q8_0) {
-        benchmark::RegisterBenchmark((gemv->name + "/49152x576").c_str(), matmul, gemv, Shape2{49152, 576},
+      // From memory: larger than the last cache.
+      if (route == Route::matrix && block_code(type).bits != 0) {
+        benchmark::RegisterBenchmark((gemv->name + "/98304x1536").c_str(), matmul, gemv, Shape2{98304, 1536},
                                      1);
       }
     }

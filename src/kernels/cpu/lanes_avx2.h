@@ -260,6 +260,7 @@ GRETA_LANE f32x16 dot2_bf16(f32x16 acc, i32x16 a, i32x16 b) {
 // How many tokens (panels, queries, vectors) a register tile holds; no effect on the bits.
 #ifndef GRETA_SANITIZED
 inline constexpr int kInt8Tokens = 4;
+inline constexpr int kInt8Panels = 1;
 inline constexpr int kFloatTokens = 4;
 inline constexpr int kFloatPanels = 1;
 inline constexpr int kGemvPanels = 4;     // chains of a row, to hide the latency of FMAs
@@ -269,6 +270,7 @@ inline constexpr int kMixRows = 2;        // queries that share the reading of v
 inline constexpr int kMixVectors = 2;     // vectors of dims
 #else                                     // instrumented large tiles take minutes to compile
 inline constexpr int kInt8Tokens = 2;
+inline constexpr int kInt8Panels = 1;
 inline constexpr int kFloatTokens = 2;
 inline constexpr int kFloatPanels = 1;
 inline constexpr int kGemvPanels = 2;

@@ -147,7 +147,8 @@ GRETA_LANE f32x16 dot2_bf16(f32x16 acc, i32x16 a, i32x16 b) {
 
 // How many tokens (panels, queries, vectors) a register tile holds; no effect on the bits.
 #ifndef GRETA_SANITIZED
-inline constexpr int kInt8Tokens = 12;
+inline constexpr int kInt8Tokens = 6;
+inline constexpr int kInt8Panels = 2;  // 1 or 2
 inline constexpr int kFloatTokens = 12;
 inline constexpr int kFloatPanels = 2;
 inline constexpr int kGemvPanels = 8;      // chains of a row, to hide the latency of FMAs
@@ -157,6 +158,7 @@ inline constexpr int kMixRows = 4;         // queries that share the reading of 
 inline constexpr int kMixVectors = 4;      // vectors of dims
 #else                                      // instrumented large tiles take minutes to compile
 inline constexpr int kInt8Tokens = 2;
+inline constexpr int kInt8Panels = 2;
 inline constexpr int kFloatTokens = 2;
 inline constexpr int kFloatPanels = 2;
 inline constexpr int kGemvPanels = 2;

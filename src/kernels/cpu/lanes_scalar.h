@@ -250,6 +250,7 @@ GRETA_LANE f32x16 dot2_bf16(const f32x16& acc, const i32x16& a, const i32x16& b)
 
 // Register tiles of one: this build is the reference, and larger ones only cost compile time.
 inline constexpr int kInt8Tokens = 1;
+inline constexpr int kInt8Panels = 1;
 inline constexpr int kFloatTokens = 1;
 inline constexpr int kFloatPanels = 1;
 inline constexpr int kGemvPanels = 1;

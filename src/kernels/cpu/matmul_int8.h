@@ -14,40 +14,39 @@ namespace {
 
 constexpr Roundings kRoundings{Format::q8_block32, Format::f32, Format::f32};
 
-// One row reads each weight once, from memory. Asking this far ahead took Q8_0 49152 x 576 from 28 to 33
-// GB/s, where plain reading reaches 36 (Zen 5, one thread; 2 and 8 KiB are within noise).
+// One row reads each weight once, from memory. Asking this far ahead for codes took Q8_0 49152 x 576 from 28
+// to 33 GB/s, where plain reading reaches 36 (Zen 5, one thread; 2 and 8 KiB are within noise). Scales, which
+// lie elsewhere, are asked for a panel ahead: Q4_K 98304 x 1536 from 24 to 29 GB/s.
 constexpr int kPrefetchBytes = 4096;
 
-/// Adds a block to an output of 16 lanes; w as BlockWeight::load_codes has it.
-template <int kGroups, bool kHasMin, int kLogOffset>
-inline __attribute__((always_inline)) void add_block(const i32x16 (&w)[8], const f32x16* d, const f32x16* m,
-                                                     const ActivationBlock* x, f32x16& acc) {
-#pragma GCC unroll 2
-  for (int g = 0; g < kGroups; ++g) {
-    i32x16 minus_sum = set_i32(0);
-    if constexpr (kGroups == 1) {
-      if constexpr (!kHasMin) minus_sum = minus_sum - broadcast_i32(&x->sum);
-    } else {
-      minus_sum = g == 0 ? minus_sum - broadcast_i32(&x->sum_low)
-                         : broadcast_i32(&x->sum_low) - broadcast_i32(&x->sum);
-    }
-    i32x16 idot = kHasMin ? set_i32(0) : shl<kLogOffset>(minus_sum);
-#pragma GCC unroll 8
-    for (int j = 0; j < 8 / kGroups; ++j) {
-      const int i = g * 8 / kGroups + j;
-      idot = dot4(idot, w[i], broadcast_i32(x->q + 4 * i));
-    }
-    acc = fma(to_f32(idot), d[g] * broadcast(&x->d), acc);
-    if constexpr (kHasMin && kGroups == 1) acc = fma(m[g], broadcast(&x->s), acc);
-    if constexpr (kHasMin && kGroups > 1) {
-      acc = fma(m[g], broadcast(&x->d) * to_f32(set_i32(0) - minus_sum), acc);
-    }
-  }
+/// The sum of a group's q, in all lanes.
+template <int kGroups>
+inline __attribute__((always_inline)) i32x16 sum_of(const ActivationBlock* x, int g) {
+  if constexpr (kGroups == 1) return broadcast_i32(&x->sum);
+  return g == 0 ? broadcast_i32(&x->sum_low) : broadcast_i32(&x->sum) - broadcast_i32(&x->sum_low);
 }
 
-// Blocks of a panel that are unpacked at once, for all rows of a pass: 16 KiB of codes and at most 8 KiB of
-// scales, which stay in the first-level cache beside a tile's activations.
-constexpr int64_t kRunBlocks = 32;
+/// Where an integer dot product of codes starts, so that it ends as that of (u - offset).
+template <int kGroups, bool kHasMin, int kLogOffset>
+inline __attribute__((always_inline)) i32x16 start(const ActivationBlock* x, int g) {
+  if constexpr (kHasMin) return set_i32(0);
+  return shl<kLogOffset>(set_i32(0) - sum_of<kGroups>(x, g));
+}
+
+template <int kGroups, bool kHasMin>
+inline __attribute__((always_inline)) f32x16 add_group(f32x16 acc, i32x16 idot, f32x16 d, f32x16 m,
+                                                       const ActivationBlock* x, int g) {
+  acc = fma(to_f32(idot), d * broadcast(&x->d), acc);
+  if constexpr (kHasMin && kGroups == 1) acc = fma(m, broadcast(&x->s), acc);
+  if constexpr (kHasMin && kGroups > 1) {
+    acc = fma(m, broadcast(&x->d) * to_f32(sum_of<kGroups>(x, g)), acc);
+  }
+  return acc;
+}
+
+// Blocks of a panel that are unpacked at once, for all rows of a pass: with two panels 16 KiB of codes and at
+// most 8 KiB of scales, which stay in the first-level cache beside a tile's activations.
+constexpr int64_t kRunBlocks = 16;
 constexpr int kRunLogOffset = 7;  // codes are moved to one offset, so that types share their tiles
 
 template <int kGroups>
@@ -56,67 +55,100 @@ struct UnpackedRun {
   float d[kRunBlocks][kGroups][16], m[kRunBlocks][kGroups][16];
 };
 
-/// Where a tile of kTokens outputs of one panel lies.
+/// Where a tile of kPanels x kTokens outputs lies.
 struct Tile {
   const std::byte* x;  // activations of the first token, at the run's first block
   int64_t x_stride;
-  float* out;
+  float* out;  // first token, first panel
   int64_t out_stride;
-  int lanes;
-  bool first;  // run
+  int last_lanes;  // of the last panel
+  bool first;      // run
 };
 
-template <int kGroups, bool kHasMin, int kTokens>
-inline __attribute__((always_inline)) void run_tile(const UnpackedRun<kGroups>& run, int64_t blocks,
-                                                    const Tile& tile) {
-  f32x16 acc[kTokens];
+/// Group g of scales of a block: all integer sums of the tile stay in registers, and each activation that is
+/// loaded serves all panels.
+template <int kGroups, bool kHasMin, int kPanels, int kTokens>
+inline __attribute__((always_inline)) void add_block(const UnpackedRun<kGroups>* run, int64_t b, int g,
+                                                     const std::byte* x, int64_t x_stride,
+                                                     f32x16 (&acc)[kPanels][kTokens]) {
+  i32x16 idot[kPanels][kTokens];
+  const auto token = [&](int t) __attribute__((always_inline)) {
+    return reinterpret_cast<const ActivationBlock*>(x + t * x_stride);
+  };
 #pragma GCC unroll 16
   for (int t = 0; t < kTokens; ++t) {
-    acc[t] = tile.first ? f32x16(0.0f) : load_upto(tile.out + t * tile.out_stride, tile.lanes);
+    idot[0][t] = start<kGroups, kHasMin, kRunLogOffset>(token(t), g);
+    if constexpr (kPanels > 1) idot[1][t] = idot[0][t];
+  }
+#pragma GCC unroll 8
+  for (int j = 0; j < 8 / kGroups; ++j) {
+    const int i = g * 8 / kGroups + j;
+    const i32x16 w = load_raw(run[0].codes[b] + 64 * i), w1 = load_raw(run[kPanels - 1].codes[b] + 64 * i);
+#pragma GCC unroll 16
+    for (int t = 0; t < kTokens; ++t) {
+      const i32x16 q = broadcast_i32(token(t)->q + 4 * i);
+      idot[0][t] = dot4(idot[0][t], w, q);
+      if constexpr (kPanels > 1) idot[1][t] = dot4(idot[1][t], w1, q);
+    }
+  }
+#pragma GCC unroll 16
+  for (int p = 0; p < kPanels; ++p) {
+    const f32x16 d = load(run[p].d[b][g]);
+    f32x16 m(0.0f);
+    if constexpr (kHasMin) m = load(run[p].m[b][g]);
+#pragma GCC unroll 16
+    for (int t = 0; t < kTokens; ++t) {
+      acc[p][t] = add_group<kGroups, kHasMin>(acc[p][t], idot[p][t], d, m, token(t), g);
+    }
+  }
+}
+
+template <int kGroups, bool kHasMin, int kPanels, int kTokens>
+inline __attribute__((always_inline)) void run_tile(const UnpackedRun<kGroups>* run, int64_t blocks,
+                                                    const Tile& tile) {
+  f32x16 acc[kPanels][kTokens];
+#pragma GCC unroll 16
+  for (int p = 0; p < kPanels; ++p) {
+    const int lanes = p + 1 == kPanels ? tile.last_lanes : 16;
+#pragma GCC unroll 16
+    for (int t = 0; t < kTokens; ++t) {
+      acc[p][t] = tile.first ? f32x16(0.0f) : load_upto(tile.out + t * tile.out_stride + p * 16, lanes);
+    }
   }
   const std::byte* x = tile.x;
   for (int64_t b = 0; b < blocks; ++b, x += sizeof(ActivationBlock)) {
-    i32x16 w[8];
-#pragma GCC unroll 8
-    for (int g = 0; g < 8; ++g) w[g] = load_raw(run.codes[b] + 64 * g);
-    f32x16 d[kGroups], m[kGroups];
 #pragma GCC unroll 2
     for (int g = 0; g < kGroups; ++g) {
-      d[g] = load(run.d[b][g]);
-      if constexpr (kHasMin) m[g] = load(run.m[b][g]);
-    }
-#pragma GCC unroll 16
-    for (int t = 0; t < kTokens; ++t) {
-      const ActivationBlock* block = reinterpret_cast<const ActivationBlock*>(x + t * tile.x_stride);
-      add_block<kGroups, kHasMin, kRunLogOffset>(w, d, m, block, acc[t]);
+      add_block<kGroups, kHasMin, kPanels, kTokens>(run, b, g, x, tile.x_stride, acc);
     }
   }
 #pragma GCC unroll 16
-  for (int t = 0; t < kTokens; ++t) store_upto(tile.out + t * tile.out_stride, acc[t], tile.lanes);
+  for (int p = 0; p < kPanels; ++p) {
+    const int lanes = p + 1 == kPanels ? tile.last_lanes : 16;
+#pragma GCC unroll 16
+    for (int t = 0; t < kTokens; ++t) store_upto(tile.out + t * tile.out_stride + p * 16, acc[p][t], lanes);
+  }
 }
 
-/// `rows` rows against a run: full tiles, then halves of the rest. The same code for many types: not inlined.
-template <int kGroups, bool kHasMin, int kTokens>
-void run_rows(const UnpackedRun<kGroups>& run, int64_t blocks, Tile& tile, int64_t rows) {
+/// `rows` rows against a run: full tiles, then smaller ones. The same code for many types: not inlined.
+template <int kGroups, bool kHasMin, int kPanels, int kTokens>
+void run_rows(const UnpackedRun<kGroups>* run, int64_t blocks, Tile& tile, int64_t rows) {
   for (; rows >= kTokens; rows -= kTokens) {
-    run_tile<kGroups, kHasMin, kTokens>(run, blocks, tile);
+    run_tile<kGroups, kHasMin, kPanels, kTokens>(run, blocks, tile);
     tile.x += kTokens * tile.x_stride;
     tile.out += kTokens * tile.out_stride;
   }
-  if constexpr (kTokens == 12) {
-    run_rows<kGroups, kHasMin, 8>(run, blocks, tile, rows);
-  } else if constexpr (kTokens > 1) {
-    run_rows<kGroups, kHasMin, kTokens / 2>(run, blocks, tile, rows);
-  }
+  constexpr int kLess = kTokens == 6 ? 4 : kTokens / 2;
+  if constexpr (kLess > 0) run_rows<kGroups, kHasMin, kPanels, kLess>(run, blocks, tile, rows);
 }
 
 template <class W>
 inline __attribute__((always_inline)) void unpack(const std::byte* panel, int64_t all_blocks, int64_t first,
-                                                  int64_t blocks, UnpackedRun<W::kCode.groups>& run) {
-  constexpr int kMove = W::kCode.has_min ? 0 : (1 << kRunLogOffset) - W::kCode.offset();
-  const std::byte* codes = panel + first * W::kCode.bytes();
-  const std::byte* scales = panel + all_blocks * W::kCode.bytes();
-  for (int64_t b = 0; b < blocks; ++b, codes += W::kCode.bytes()) {
+                                                  int64_t blocks, UnpackedRun<W::kGroups>& run) {
+  constexpr int kMove = W::kCode.has_min ? 0 : (1 << kRunLogOffset) - W::kOffset;
+  const std::byte* codes = panel + first * W::kBytes;
+  const std::byte* scales = panel + all_blocks * W::kBytes;
+  for (int64_t b = 0; b < blocks; ++b, codes += W::kBytes) {
     i32x16 w[8];
     W::load_codes(codes, w);
 #pragma GCC unroll 8
@@ -124,7 +156,7 @@ inline __attribute__((always_inline)) void unpack(const std::byte* panel, int64_
     typename W::Scales of;
     W::load_scales(scales, first + b, of);
 #pragma GCC unroll 2
-    for (int g = 0; g < W::kCode.groups; ++g) {
+    for (int g = 0; g < W::kGroups; ++g) {
       store(run.d[b][g], of.d[g]);
       if constexpr (W::kCode.has_min) store(run.m[b][g], of.m[g]);
     }
@@ -134,27 +166,38 @@ inline __attribute__((always_inline)) void unpack(const std::byte* panel, int64_
 // Rows whose activations stay in the second-level cache while all panels pass.
 constexpr int64_t kRowsPerPass = 240;
 
-template <class W>
-void gemm(const KernelArgs& args, Part part) {
+template <class W, int kPanels>
+void run_panels(const KernelArgs& args, int64_t panel, int64_t begin, int64_t rows) {
   const PackedWeight& weight = *args.weight;
   const View& x = args.in[0];
-  const Share mine = share(part, weight.panels(), args.out.rows, kInt8Tokens);
   const int64_t blocks = weight.k / kBlock;
-  UnpackedRun<W::kCode.groups> run;
+  UnpackedRun<W::kGroups> run[kPanels];
+  for (int64_t b = 0; b < blocks; b += kRunBlocks) {
+    const int64_t count = smaller(blocks - b, kRunBlocks);
+    for (int p = 0; p < kPanels; ++p) {
+      unpack<W>(weight.bytes.data() + (panel + p) * weight.panel_bytes, blocks, b, count, run[p]);
+    }
+    Tile tile{x.raw_row(begin) + b * static_cast<int64_t>(sizeof(ActivationBlock)),
+              x.stride,
+              args.out.row(begin) + panel * 16,
+              args.out.stride / 4,
+              lanes_left(weight.n, (panel + kPanels - 1) * 16),
+              b == 0};
+    run_rows<W::kGroups, W::kCode.has_min, kPanels, kInt8Tokens>(run, count, tile, rows);
+  }
+}
+
+template <class W>
+void gemm(const KernelArgs& args, Part part) {
+  const Share mine = share(part, args.weight->panels(), args.out.rows, kInt8Tokens);
   for (int64_t begin = mine.row_begin; begin < mine.row_end; begin += kRowsPerPass) {
     const int64_t rows = smaller(mine.row_end - begin, kRowsPerPass);
-    for (int64_t panel = mine.panel_begin; panel < mine.panel_end; ++panel) {
-      for (int64_t b = 0; b < blocks; b += kRunBlocks) {
-        const int64_t count = smaller(blocks - b, kRunBlocks);
-        unpack<W>(weight.bytes.data() + panel * weight.panel_bytes, blocks, b, count, run);
-        Tile tile{x.raw_row(begin) + b * static_cast<int64_t>(sizeof(ActivationBlock)),
-                  x.stride,
-                  args.out.row(begin) + panel * 16,
-                  args.out.stride / 4,
-                  lanes_left(weight.n, panel * 16),
-                  b == 0};
-        run_rows<W::kCode.groups, W::kCode.has_min, kInt8Tokens>(run, count, tile, rows);
-      }
+    int64_t panel = mine.panel_begin;
+    for (; panel + kInt8Panels <= mine.panel_end; panel += kInt8Panels) {
+      run_panels<W, kInt8Panels>(args, panel, begin, rows);
+    }
+    if constexpr (kInt8Panels > 1) {
+      for (; panel < mine.panel_end; ++panel) run_panels<W, 1>(args, panel, begin, rows);
     }
   }
 }
@@ -167,16 +210,29 @@ void gemv(const KernelArgs& args, Part part) {
   const int64_t blocks = weight.k / kBlock;
   for (int64_t panel = mine.panel_begin; panel < mine.panel_end; ++panel) {
     const std::byte* codes = weight.bytes.data() + panel * weight.panel_bytes;
-    const std::byte* scales = codes + blocks * W::kCode.bytes();
+    const std::byte* scales = codes + blocks * W::kBytes;
     const ActivationBlock* x = reinterpret_cast<const ActivationBlock*>(args.in[0].raw_row(0));
     f32x16 acc(0.0f);
-    for (int64_t b = 0; b < blocks; ++b, codes += W::kCode.bytes()) {
+    for (int64_t b = 0; b < blocks; ++b, codes += W::kBytes) {
       i32x16 w[8];
       W::load_codes(codes, w);
-      for (int j = 0; j < W::kCode.bytes(); j += 64) prefetch(codes + kPrefetchBytes + j);
+      for (int j = 0; j < W::kBytes; j += 64) prefetch(codes + kPrefetchBytes + j);
+      if (b % W::kRun == 0) {
+        const std::byte* next = scales + b / W::kRun * W::kRunBytes + weight.panel_bytes;
+        for (int j = 0; j < W::kRunBytes; j += 64) prefetch(next + j);
+      }
       typename W::Scales of;
       W::load_scales(scales, b, of);
-      add_block<W::kCode.groups, W::kCode.has_min, W::kCode.log_offset>(w, of.d, of.m, x + b, acc);
+#pragma GCC unroll 2
+      for (int g = 0; g < W::kGroups; ++g) {
+        i32x16 idot = start<W::kGroups, W::kCode.has_min, W::kCode.log_offset>(x + b, g);
+#pragma GCC unroll 8
+        for (int j = g * 8 / W::kGroups; j < (g + 1) * 8 / W::kGroups; ++j) {
+          idot = dot4(idot, w[j], broadcast_i32(x[b].q + 4 * j));
+        }
+        const f32x16 m = W::kCode.has_min ? of.m[g] : f32x16(0.0f);
+        acc = add_group<W::kGroups, W::kCode.has_min>(acc, idot, of.d[g], m, x + b, g);
+      }
     }
     store_upto(args.out.row(0) + panel * 16, acc, lanes_left(weight.n, panel * 16));
   }

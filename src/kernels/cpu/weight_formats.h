@@ -34,6 +34,10 @@ template <TensorType kT>
 struct BlockWeight {
   static constexpr TensorType kType = kT;
   static constexpr BlockCode kCode = block_code(kT);
+  // Constants, not calls: files of one ISA must leave no function behind that others could share.
+  static constexpr int kGroups = kCode.groups, kOffset = kCode.offset();
+  static constexpr int64_t kBytes = kCode.bytes(), kRun = kCode.run(), kRunBytes = kCode.run_bytes(),
+                           kHeadBytes = kCode.head_bytes(), kSmallBytes = kCode.small_bytes();
 
   /// Codes of a block as 8 vectors: vector g has, per lane, the codes of k = 4 g .. 4 g + 3 as bytes.
   static inline __attribute__((always_inline)) void load_codes(const std::byte* p, i32x16 (&w)[8]) {
@@ -43,12 +47,12 @@ struct BlockWeight {
 
   /// d, and m where there is a minimum, of every group of block b. They are exact: 11 bits times 8.
   struct Scales {
-    f32x16 d[kCode.groups], m[kCode.groups];
+    f32x16 d[kGroups], m[kGroups];
   };
   static inline __attribute__((always_inline)) void load_scales(const std::byte* scales, int64_t b,
                                                                 Scales& to) {
-    const std::byte* run = scales + b / kCode.run() * kCode.run_bytes();
-    const std::byte* small = run + kCode.head_bytes() + b % kCode.run() * kCode.small_bytes();
+    const std::byte* run = scales + b / kRun * kRunBytes;
+    const std::byte* small = run + kHeadBytes + b % kRun * kSmallBytes;
     if constexpr (kCode.form == ScaleForm::exponent) {
       const i32x16 e = load_u8(small);  // where 2^(e - 128) is subnormal (e < 2), the second form is larger
       to.d[0] = from_bits(max(shl<23>(e - set_i32(1)), shl<21>(e + set_i32(1))));
@@ -61,7 +65,7 @@ struct BlockWeight {
       const f32x16 d = load_f16(run);
       f32x16 m(0.0f);
       if constexpr (kCode.has_min) m = load_f16(run + 32) * f32x16(-1.0f);
-      for (int g = 0; g < kCode.groups; ++g, small += 16) {
+      for (int g = 0; g < kGroups; ++g, small += 16) {
         if constexpr (kCode.form == ScaleForm::signed8) {
           to.d[g] = d * to_f32(load_i8(small));
         } else if constexpr (kCode.form == ScaleForm::unsigned8) {
@@ -79,16 +83,16 @@ struct BlockWeight {
   /// Chunk [k0, k1) of a panel as f32, [k][16]; both are multiples of 32.
   static inline __attribute__((always_inline)) const float* dequantise(const std::byte* panel, int64_t k,
                                                                        int64_t k0, int64_t k1, float* out) {
-    const std::byte* scales = panel + k / kBlock * kCode.bytes();
+    const std::byte* scales = panel + k / kBlock * kBytes;
     float* to = out;
     for (int64_t b = k0 / kBlock; b < k1 / kBlock; ++b, to += kBlock * 16) {
       i32x16 w[8];
-      load_codes(panel + b * kCode.bytes(), w);
+      load_codes(panel + b * kBytes, w);
       Scales of;
       load_scales(scales, b, of);
 #pragma GCC unroll 8
       for (int g = 0; g < 8; ++g) {
-        const int half = g * kCode.groups / 8;
+        const int half = g * kGroups / 8;
         store(to + 64 * g, value(w[g] & set_i32(255), of, half));
         store(to + 64 * g + 16, value(shr<8>(w[g]) & set_i32(255), of, half));
         store(to + 64 * g + 32, value(shr<16>(w[g]) & set_i32(255), of, half));
@@ -108,7 +112,7 @@ struct BlockWeight {
   // d * u has at most 24 bits: exact, so that the FMA rounds as d * u + m does.
   static inline __attribute__((always_inline)) f32x16 value(i32x16 u, const Scales& of, int g) {
     if constexpr (kCode.has_min) return fma(to_f32(u), of.d[g], of.m[g]);
-    return (to_f32(u) - f32x16(static_cast<float>(kCode.offset()))) * of.d[g];
+    return (to_f32(u) - f32x16(static_cast<float>(kOffset))) * of.d[g];
   }
 };
 
