@@ -56,6 +56,19 @@ GRETA_LANE void store_low8(void* p, i32x16 x) {
 GRETA_LANE void store_low16(void* p, i32x16 x) {
   _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtepi32_epi16(x.v));
 }
+GRETA_LANE void store_raw(void* p, i32x16 x) { _mm512_storeu_si512(p, x.v); }
+/// 16 bytes as 16 lanes.
+GRETA_LANE i32x16 load_u8(const void* p) {
+  return {_mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)))};
+}
+GRETA_LANE i32x16 load_i8(const void* p) {
+  return {_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)))};
+}
+/// Per byte of `index` (0 .. 15): the byte there in a table of 16.
+GRETA_LANE i32x16 look_up(const uint8_t* table, i32x16 index) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+  return {_mm512_shuffle_epi8(_mm512_broadcast_i32x4(bytes), index.v)};
+}
 GRETA_LANE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
 // Floats.
@@ -134,7 +147,8 @@ GRETA_LANE f32x16 dot2_bf16(f32x16 acc, i32x16 a, i32x16 b) {
 
 // How many tokens (panels, queries, vectors) a register tile holds; no effect on the bits.
 #ifndef GRETA_SANITIZED
-inline constexpr int kInt8Tokens = 12;
+inline constexpr int kInt8Tokens = 6;
+inline constexpr int kInt8Panels = 2;  // 1 or 2
 inline constexpr int kFloatTokens = 12;
 inline constexpr int kFloatPanels = 2;
 inline constexpr int kGemvPanels = 8;      // chains of a row, to hide the latency of FMAs
@@ -144,6 +158,7 @@ inline constexpr int kMixRows = 4;         // queries that share the reading of 
 inline constexpr int kMixVectors = 4;      // vectors of dims
 #else                                      // instrumented large tiles take minutes to compile
 inline constexpr int kInt8Tokens = 2;
+inline constexpr int kInt8Panels = 2;
 inline constexpr int kFloatTokens = 2;
 inline constexpr int kFloatPanels = 2;
 inline constexpr int kGemvPanels = 2;

@@ -1,8 +1,9 @@
 // Matrix route for quantised weights: int8 activations per block of 32, exact integer dot products, f32 sums.
-// Per output and block, in ascending k:
-//   idot = sum of (u - offset) * q over the block      exact, in i32
+// Per output, in ascending k, for every group of scales (a block of 32 k or a half of one):
+//   idot = sum of (u - offset) * q over the group      exact, in i32 and in f32
 //   acc  = fma(float(idot), d_w * d_x, acc)            d_w * d_x rounded to f32
-//   acc  = fma(m_w, s_x, acc)                          types with a minimum; s_x = d_x * sum of q
+//   acc  = fma(m_w, s_x, acc)                          types with a minimum; s_x = d_x * sum of q in the
+//   group
 // The build without a dot product unit (avx2int8, scalarint8) computes the same with plain integer
 // instructions.
 
@@ -13,102 +14,240 @@ namespace {
 
 constexpr Roundings kRoundings{Format::q8_block32, Format::f32, Format::f32};
 
-// One row reads each weight once, from memory. Asking this far ahead took Q8_0 49152 x 576 from 28 to 33
-// GB/s, where plain reading reaches 36 (Zen 5, one thread; 2 and 8 KiB are within noise).
+// One row reads each weight once, from memory. Asking this far ahead for codes took Q8_0 49152 x 576 from 28
+// to 33 GB/s, where plain reading reaches 36 (Zen 5, one thread; 2 and 8 KiB are within noise). Scales, which
+// lie elsewhere, are asked for a panel ahead: Q4_K 98304 x 1536 from 24 to 29 GB/s.
 constexpr int kPrefetchBytes = 4096;
 
-/// kTokens rows of activations against one panel.
-template <class W, int kTokens>
-inline __attribute__((always_inline)) void run_tile(const std::byte* panel, int64_t blocks,
-                                                    const std::byte* x, int64_t x_stride, float* out,
-                                                    int64_t out_stride, int lanes) {
-  f32x16 acc[kTokens];
-#pragma GCC unroll 16
-  for (int t = 0; t < kTokens; ++t) acc[t] = f32x16(0.0f);
-  const std::byte* codes = panel;
-  const std::byte* scales = panel + blocks * W::CodesOf::kBytes;
-  for (int64_t b = 0; b < blocks; ++b) {
-    i32x16 w[8];
-    W::CodesOf::load(codes, w);
-    if constexpr (kTokens == 1) {
-#pragma GCC unroll 8
-      for (int j = 0; j < W::CodesOf::kBytes; j += 64) prefetch(codes + kPrefetchBytes + j);
-    }
-    const f32x16 d = load_f16(scales);
-    f32x16 m(0.0f);
-    if constexpr (W::kHasMin) m = load_f16(scales + 32);
-#pragma GCC unroll 16
-    for (int t = 0; t < kTokens; ++t) {
-      const ActivationBlock* block = reinterpret_cast<const ActivationBlock*>(x + t * x_stride);
-      i32x16 idot = set_i32(0);
-      if constexpr (!W::kHasMin) idot = idot - shl<W::kOffsetShift>(broadcast_i32(&block->sum));
-#pragma GCC unroll 8
-      for (int g = 0; g < 8; ++g) idot = dot4(idot, w[g], broadcast_i32(block->q + 4 * g));
-      acc[t] = fma(to_f32(idot), d * broadcast(&block->d), acc[t]);
-      if constexpr (W::kHasMin) acc[t] = fma(m, broadcast(&block->s), acc[t]);
-    }
-    codes += W::CodesOf::kBytes;
-    scales += W::kScaleBytes;
-    x += sizeof(ActivationBlock);
-  }
-#pragma GCC unroll 16
-  for (int t = 0; t < kTokens; ++t) store_upto(out + t * out_stride, acc[t], lanes);
+/// The sum of a group's q, in all lanes.
+template <int kGroups>
+inline __attribute__((always_inline)) i32x16 sum_of(const ActivationBlock* x, int g) {
+  if constexpr (kGroups == 1) return broadcast_i32(&x->sum);
+  return g == 0 ? broadcast_i32(&x->sum_low) : broadcast_i32(&x->sum) - broadcast_i32(&x->sum_low);
 }
 
-template <class W, int kTokens>
-inline __attribute__((always_inline)) void run_rows(const KernelArgs& args, int64_t panel, int64_t& row,
-                                                    int64_t end) {
-  const PackedWeight& weight = *args.weight;
-  for (; row + kTokens <= end; row += kTokens) {
-    run_tile<W, kTokens>(weight.bytes.data() + panel * weight.panel_bytes, weight.k / kBlock,
-                         args.in[0].raw_row(row), args.in[0].stride, args.out.row(row) + panel * 16,
-                         args.out.stride / 4, lanes_left(weight.n, panel * 16));
+/// Where an integer dot product of codes starts, so that it ends as that of (u - offset).
+template <int kGroups, bool kHasMin, int kLogOffset>
+inline __attribute__((always_inline)) i32x16 start(const ActivationBlock* x, int g) {
+  if constexpr (kHasMin) return set_i32(0);
+  return shl<kLogOffset>(set_i32(0) - sum_of<kGroups>(x, g));
+}
+
+template <int kGroups, bool kHasMin>
+inline __attribute__((always_inline)) f32x16 add_group(f32x16 acc, i32x16 idot, f32x16 d, f32x16 m,
+                                                       const ActivationBlock* x, int g) {
+  acc = fma(to_f32(idot), d * broadcast(&x->d), acc);
+  if constexpr (kHasMin && kGroups == 1) acc = fma(m, broadcast(&x->s), acc);
+  if constexpr (kHasMin && kGroups > 1) {
+    acc = fma(m, broadcast(&x->d) * to_f32(sum_of<kGroups>(x, g)), acc);
   }
-  if constexpr (kTokens == 12) {
-    run_rows<W, 8>(args, panel, row, end);
-  } else if constexpr (kTokens > 1) {
-    run_rows<W, kTokens / 2>(args, panel, row, end);
+  return acc;
+}
+
+// Blocks of a panel that are unpacked at once, for all rows of a pass: with two panels 16 KiB of codes and at
+// most 8 KiB of scales, which stay in the first-level cache beside a tile's activations.
+constexpr int64_t kRunBlocks = 16;
+constexpr int kRunLogOffset = 7;  // codes are moved to one offset, so that types share their tiles
+
+template <int kGroups>
+struct UnpackedRun {
+  alignas(64) std::byte codes[kRunBlocks][512];
+  float d[kRunBlocks][kGroups][16], m[kRunBlocks][kGroups][16];
+};
+
+/// Where a tile of kPanels x kTokens outputs lies.
+struct Tile {
+  const std::byte* x;  // activations of the first token, at the run's first block
+  int64_t x_stride;
+  float* out;  // first token, first panel
+  int64_t out_stride;
+  int last_lanes;  // of the last panel
+  bool first;      // run
+};
+
+/// Group g of scales of a block: all integer sums of the tile stay in registers, and each activation that is
+/// loaded serves all panels.
+template <int kGroups, bool kHasMin, int kPanels, int kTokens>
+inline __attribute__((always_inline)) void add_block(const UnpackedRun<kGroups>* run, int64_t b, int g,
+                                                     const std::byte* x, int64_t x_stride,
+                                                     f32x16 (&acc)[kPanels][kTokens]) {
+  i32x16 idot[kPanels][kTokens];
+  const auto token = [&](int t) __attribute__((always_inline)) {
+    return reinterpret_cast<const ActivationBlock*>(x + t * x_stride);
+  };
+#pragma GCC unroll 16
+  for (int t = 0; t < kTokens; ++t) {
+    idot[0][t] = start<kGroups, kHasMin, kRunLogOffset>(token(t), g);
+    if constexpr (kPanels > 1) idot[1][t] = idot[0][t];
+  }
+#pragma GCC unroll 8
+  for (int j = 0; j < 8 / kGroups; ++j) {
+    const int i = g * 8 / kGroups + j;
+    const i32x16 w = load_raw(run[0].codes[b] + 64 * i), w1 = load_raw(run[kPanels - 1].codes[b] + 64 * i);
+#pragma GCC unroll 16
+    for (int t = 0; t < kTokens; ++t) {
+      const i32x16 q = broadcast_i32(token(t)->q + 4 * i);
+      idot[0][t] = dot4(idot[0][t], w, q);
+      if constexpr (kPanels > 1) idot[1][t] = dot4(idot[1][t], w1, q);
+    }
+  }
+#pragma GCC unroll 16
+  for (int p = 0; p < kPanels; ++p) {
+    const f32x16 d = load(run[p].d[b][g]);
+    f32x16 m(0.0f);
+    if constexpr (kHasMin) m = load(run[p].m[b][g]);
+#pragma GCC unroll 16
+    for (int t = 0; t < kTokens; ++t) {
+      acc[p][t] = add_group<kGroups, kHasMin>(acc[p][t], idot[p][t], d, m, token(t), g);
+    }
+  }
+}
+
+template <int kGroups, bool kHasMin, int kPanels, int kTokens>
+inline __attribute__((always_inline)) void run_tile(const UnpackedRun<kGroups>* run, int64_t blocks,
+                                                    const Tile& tile) {
+  f32x16 acc[kPanels][kTokens];
+#pragma GCC unroll 16
+  for (int p = 0; p < kPanels; ++p) {
+    const int lanes = p + 1 == kPanels ? tile.last_lanes : 16;
+#pragma GCC unroll 16
+    for (int t = 0; t < kTokens; ++t) {
+      acc[p][t] = tile.first ? f32x16(0.0f) : load_upto(tile.out + t * tile.out_stride + p * 16, lanes);
+    }
+  }
+  const std::byte* x = tile.x;
+  for (int64_t b = 0; b < blocks; ++b, x += sizeof(ActivationBlock)) {
+#pragma GCC unroll 2
+    for (int g = 0; g < kGroups; ++g) {
+      add_block<kGroups, kHasMin, kPanels, kTokens>(run, b, g, x, tile.x_stride, acc);
+    }
+  }
+#pragma GCC unroll 16
+  for (int p = 0; p < kPanels; ++p) {
+    const int lanes = p + 1 == kPanels ? tile.last_lanes : 16;
+#pragma GCC unroll 16
+    for (int t = 0; t < kTokens; ++t) store_upto(tile.out + t * tile.out_stride + p * 16, acc[p][t], lanes);
+  }
+}
+
+/// `rows` rows against a run: full tiles, then smaller ones. The same code for many types: not inlined.
+template <int kGroups, bool kHasMin, int kPanels, int kTokens>
+void run_rows(const UnpackedRun<kGroups>* run, int64_t blocks, Tile& tile, int64_t rows) {
+  for (; rows >= kTokens; rows -= kTokens) {
+    run_tile<kGroups, kHasMin, kPanels, kTokens>(run, blocks, tile);
+    tile.x += kTokens * tile.x_stride;
+    tile.out += kTokens * tile.out_stride;
+  }
+  constexpr int kLess = kTokens == 6 ? 4 : kTokens / 2;
+  if constexpr (kLess > 0) run_rows<kGroups, kHasMin, kPanels, kLess>(run, blocks, tile, rows);
+}
+
+template <class W>
+inline __attribute__((always_inline)) void unpack(const std::byte* panel, int64_t all_blocks, int64_t first,
+                                                  int64_t blocks, UnpackedRun<W::kGroups>& run) {
+  constexpr int kMove = W::kCode.has_min ? 0 : (1 << kRunLogOffset) - W::kOffset;
+  const std::byte* codes = panel + first * W::kBytes;
+  const std::byte* scales = panel + all_blocks * W::kBytes;
+  for (int64_t b = 0; b < blocks; ++b, codes += W::kBytes) {
+    i32x16 w[8];
+    W::load_codes(codes, w);
+#pragma GCC unroll 8
+    for (int g = 0; g < 8; ++g) store_raw(run.codes[b] + 64 * g, w[g] + set_i32(kMove * 0x01010101));
+    typename W::Scales of;
+    W::load_scales(scales, first + b, of);
+#pragma GCC unroll 2
+    for (int g = 0; g < W::kGroups; ++g) {
+      store(run.d[b][g], of.d[g]);
+      if constexpr (W::kCode.has_min) store(run.m[b][g], of.m[g]);
+    }
   }
 }
 
 // Rows whose activations stay in the second-level cache while all panels pass.
 constexpr int64_t kRowsPerPass = 240;
 
+template <class W, int kPanels>
+void run_panels(const KernelArgs& args, int64_t panel, int64_t begin, int64_t rows) {
+  const PackedWeight& weight = *args.weight;
+  const View& x = args.in[0];
+  const int64_t blocks = weight.k / kBlock;
+  UnpackedRun<W::kGroups> run[kPanels];
+  for (int64_t b = 0; b < blocks; b += kRunBlocks) {
+    const int64_t count = smaller(blocks - b, kRunBlocks);
+    for (int p = 0; p < kPanels; ++p) {
+      unpack<W>(weight.bytes.data() + (panel + p) * weight.panel_bytes, blocks, b, count, run[p]);
+    }
+    Tile tile{x.raw_row(begin) + b * static_cast<int64_t>(sizeof(ActivationBlock)),
+              x.stride,
+              args.out.row(begin) + panel * 16,
+              args.out.stride / 4,
+              lanes_left(weight.n, (panel + kPanels - 1) * 16),
+              b == 0};
+    run_rows<W::kGroups, W::kCode.has_min, kPanels, kInt8Tokens>(run, count, tile, rows);
+  }
+}
+
 template <class W>
 void gemm(const KernelArgs& args, Part part) {
   const Share mine = share(part, args.weight->panels(), args.out.rows, kInt8Tokens);
   for (int64_t begin = mine.row_begin; begin < mine.row_end; begin += kRowsPerPass) {
-    const int64_t end = smaller(mine.row_end, begin + kRowsPerPass);
-    for (int64_t panel = mine.panel_begin; panel < mine.panel_end; ++panel) {
-      int64_t row = begin;
-      run_rows<W, kInt8Tokens>(args, panel, row, end);
+    const int64_t rows = smaller(mine.row_end - begin, kRowsPerPass);
+    int64_t panel = mine.panel_begin;
+    for (; panel + kInt8Panels <= mine.panel_end; panel += kInt8Panels) {
+      run_panels<W, kInt8Panels>(args, panel, begin, rows);
+    }
+    if constexpr (kInt8Panels > 1) {
+      for (; panel < mine.panel_end; ++panel) run_panels<W, 1>(args, panel, begin, rows);
     }
   }
 }
 
 template <class W>
 void gemv(const KernelArgs& args, Part part) {
-  const Share mine = share(part, args.weight->panels(), 1, 1);
+  const PackedWeight& weight = *args.weight;
+  const Share mine = share(part, weight.panels(), 1, 1);
+  if (mine.row_begin == mine.row_end) return;
+  const int64_t blocks = weight.k / kBlock;
   for (int64_t panel = mine.panel_begin; panel < mine.panel_end; ++panel) {
-    int64_t row = mine.row_begin;
-    run_rows<W, 1>(args, panel, row, mine.row_end);
+    const std::byte* codes = weight.bytes.data() + panel * weight.panel_bytes;
+    const std::byte* scales = codes + blocks * W::kBytes;
+    const ActivationBlock* x = reinterpret_cast<const ActivationBlock*>(args.in[0].raw_row(0));
+    f32x16 acc(0.0f);
+    for (int64_t b = 0; b < blocks; ++b, codes += W::kBytes) {
+      i32x16 w[8];
+      W::load_codes(codes, w);
+      for (int j = 0; j < W::kBytes; j += 64) prefetch(codes + kPrefetchBytes + j);
+      if (b % W::kRun == 0) {
+        const std::byte* next = scales + b / W::kRun * W::kRunBytes + weight.panel_bytes;
+        for (int j = 0; j < W::kRunBytes; j += 64) prefetch(next + j);
+      }
+      typename W::Scales of;
+      W::load_scales(scales, b, of);
+#pragma GCC unroll 2
+      for (int g = 0; g < W::kGroups; ++g) {
+        i32x16 idot = start<W::kGroups, W::kCode.has_min, W::kCode.log_offset>(x + b, g);
+#pragma GCC unroll 8
+        for (int j = g * 8 / W::kGroups; j < (g + 1) * 8 / W::kGroups; ++j) {
+          idot = dot4(idot, w[j], broadcast_i32(x[b].q + 4 * j));
+        }
+        const f32x16 m = W::kCode.has_min ? of.m[g] : f32x16(0.0f);
+        acc = add_group<W::kGroups, W::kCode.has_min>(acc, idot, of.d[g], m, x + b, g);
+      }
+    }
+    store_upto(args.out.row(0) + panel * 16, acc, lanes_left(weight.n, panel * 16));
   }
 }
 
-GRETA_MATMUL_KERNELS(q4_0, Q4_0)
-GRETA_MATMUL_KERNELS(q4_1, Q4_1)
-GRETA_MATMUL_KERNELS(q5_0, Q5_0)
-GRETA_MATMUL_KERNELS(q5_1, Q5_1)
-GRETA_MATMUL_KERNELS(q8_0, Q8_0)
-
+#define GRETA_BLOCK_KERNELS(type) GRETA_MATMUL_KERNELS(type, BlockWeight<TensorType::type>)
 #define GRETA_ENTRIES(type)                                  \
   GRETA_MATMUL_ENTRY(type, gemm, Route::matrix, kRoundings), \
-      GRETA_MATMUL_ENTRY(type, gemv, Route::matrix, kRoundings)
+      GRETA_MATMUL_ENTRY(type, gemv, Route::matrix, kRoundings),
 
-constexpr KernelEntry kEntries[] = {
-    GRETA_ENTRIES(q4_0), GRETA_ENTRIES(q4_1), GRETA_ENTRIES(q5_0), GRETA_ENTRIES(q5_1), GRETA_ENTRIES(q8_0),
-};
+GRETA_BLOCK_TYPES(GRETA_BLOCK_KERNELS)
+
+constexpr KernelEntry kEntries[] = {GRETA_BLOCK_TYPES(GRETA_ENTRIES)};
 #undef GRETA_ENTRIES
+#undef GRETA_BLOCK_KERNELS
 
 }  // namespace
 
