@@ -42,6 +42,10 @@ std::optional<Observation> observe(const PhaseRecord& phase, Stage stage, int la
   seen.width = std::ssize(seen.observed) / seen.rows;
   seen.heads = row_heads(stage, phase.model->config);
   mark_affected(seen);
+  // Errors that only all outputs together show are everywhere.
+  const bool none = std::find(seen.affected.begin(), seen.affected.end(), 1) == seen.affected.end();
+  if (none && bias_of(*seen.problem, seen.observed, seen.right).ratio > 1)
+    std::fill(seen.affected.begin(), seen.affected.end(), char{1});
   return seen;
 }
 

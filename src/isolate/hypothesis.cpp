@@ -146,9 +146,9 @@ bool rivals(const Explanation& best, const Explanation& other) {
 const std::vector<const Hypothesis*>& hypotheses() {
   static const std::vector<const Hypothesis*> all = [] {
     std::vector<const Hypothesis*> list;
-    for (const auto group : {weight_hypotheses(), sum_hypotheses(), output_hypotheses(), input_hypotheses(),
-                             elementwise_hypotheses(), norm_hypotheses(), rope_hypotheses(),
-                             cache_hypotheses(), attention_hypotheses()}) {
+    for (const auto group : {weight_hypotheses(), sum_hypotheses(), unit_hypotheses(), output_hypotheses(),
+                             input_hypotheses(), elementwise_hypotheses(), norm_hypotheses(),
+                             rope_hypotheses(), cache_hypotheses(), attention_hypotheses()}) {
       for (const Hypothesis& hypothesis : group) list.push_back(&hypothesis);
     }
     return list;

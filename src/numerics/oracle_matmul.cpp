@@ -9,6 +9,7 @@
 #include "numerics/lane_chain.h"
 #include "numerics/matrix_core/instruction.h"
 #include "numerics/oracle.h"
+#include "numerics/unit_chain.h"
 #include "numerics/weight_rows.h"
 
 namespace greta::oracle {
@@ -49,10 +50,17 @@ class WeightTile {
     }
   }
 
+  /// The powers of two of the weights, as a matrix unit aligns by them.
+  void set_powers(double smallest) {
+    power_.resize(scaled_.size());
+    for (size_t i = 0; i < scaled_.size(); ++i) power_[i] = power_below(scaled_[i], smallest);
+  }
+
   bool in_parts() const { return group_ != 0; }
   int64_t length() const { return weight_.length(); }
   int64_t group() const { return group_; }
   const double* scaled() const { return scaled_.data(); }
+  const double* power() const { return power_.data(); }
   const double* offset() const { return offset_.empty() ? nullptr : offset_.data(); }
   double weight(int64_t i, int64_t lane) const {
     const double scaled = scaled_[static_cast<size_t>(i * kLanes + lane)];
@@ -77,7 +85,7 @@ class WeightTile {
   const WeightRows& weight_;
   Format format_;
   int64_t group_;  // of chain_blocks; 0 when the rows are decoded whole
-  std::vector<double> row_, row_offset_, scaled_, offset_;
+  std::vector<double> row_, row_offset_, scaled_, power_, offset_;
 };
 
 struct Input {
@@ -118,27 +126,7 @@ ChainModel chain_model(const GgufTensor& weight, const WeightRows& rows, const W
   return {k, two_parts ? 2.0 : 1.0, 1 + offsets};
 }
 
-/// Bound of a matrix unit that truncates or floors: such errors share a sign, so they add up linearly, group
-/// after group (docs/numerics.md, "Matrix units").
-double unit_bound(const LaneSums& sums, int64_t lane, double k, const mma::Instruction& unit) {
-  const double group = unit.group, groups = std::ceil(k / group);
-  const double energy =
-      std::max(sums.energy[lane], bounds::any_order_energy(sums.sum[lane], sums.squares[lane], k));
-  // Over all groups: of their largest products, and of the running sums that they meet.
-  const double products = std::sqrt(groups * sums.squares[lane]);
-  const double running = std::sqrt(groups * 2 * (energy / group + sums.squares[lane]));
-  const double cut = (group + 2) * std::ldexp(1.0, -unit.fraction_bits) * (products + running);
-  const double stored = unit.output == mma::Output::f32_truncated_13 ? 0x1p-13
-                        : unit.output == mma::Output::f32_truncated  ? 2 * bounds::kU
-                                                                     : bounds::kU;
-  // Partial sums of a split K are added by plain f32 additions.
-  const double joins = 4 * bounds::kU * std::sqrt(energy / k);
-  return cut + stored * (running + std::abs(sums.sum[lane])) + joins + k * bounds::kTiny;
-}
-
 double bound_of(const LaneSums& sums, int64_t lane, const ChainModel& model, const Roundings& roundings) {
-  if (roundings.unit != nullptr && roundings.unit->fraction_bits > 0)
-    return unit_bound(sums, lane, model.steps, *roundings.unit);
   const double u = bounds::unit_roundoff(roundings.accumulator);
   const double partial =
       std::max(sums.energy[lane], bounds::any_order_energy(sums.sum[lane], sums.squares[lane], model.steps));
@@ -207,6 +195,63 @@ void demand_shapes(const GgufTensor& weight, const WeightRows& rows, std::span<c
   }
 }
 
+/// Truncating and flooring units, whose roundings' intervals are known (docs/numerics.md, "Matrix units").
+bool has_known_cuts(const Roundings& roundings) {
+  return roundings.unit != nullptr && roundings.unit->fraction_bits > 0 &&
+         roundings.activation != Format::q8_block32;
+}
+
+/// The product on a matrix unit: the value is what its roundings make of the sum in the mean.
+class UnitProduct {
+ public:
+  UnitProduct(const Product& product, const UnitRule& rule, Expected& expected)
+      : product_(product), rule_(rule), expected_(expected) {
+    expected_.drift.resize(expected_.value.size());
+    expected_.spread.resize(expected_.value.size());
+    for (const ActivationRow& row : product.input.rows) {
+      std::vector<double>& power = powers_.emplace_back(row.value);
+      for (double& x : power) x = power_below(x, rule.smallest_a);
+    }
+  }
+
+  void store_tile(WeightTile& tile, int64_t first) {
+    tile.set_powers(rule_.smallest_b);
+    const int64_t lanes = std::min(kLanes, product_.n - first);
+    UnitSums sums;
+    for (size_t r = 0; r < powers_.size(); ++r) {
+      chain_unit(rule_, tile.scaled(), tile.power(), product_.input.pointers[r], powers_[r].data(),
+                 tile.length(), sums);
+      for (int64_t lane = 0; lane < lanes; ++lane) store(sums, r, first + lane, lane);
+    }
+  }
+
+ private:
+  void store(const UnitSums& sums, size_t r, int64_t column, int64_t lane) {
+    const size_t at = r * static_cast<size_t>(product_.n) + static_cast<size_t>(column);
+    double value = sums.sum[lane] + sums.drift[lane];
+    double bound = bounds::kLambda * std::sqrt(sums.energy[lane]) + own_error(sums.largest[lane]);
+    if (!product_.bias.empty()) {
+      value += product_.bias[static_cast<size_t>(column)];
+      bound += bounds::kU * std::abs(value);
+    }
+    expected_.value[at] = value;
+    expected_.bound[at] = bound;
+    expected_.drift[at] = sums.drift[lane];
+    expected_.spread[at] = std::sqrt(sums.energy[lane] / 3);  // uniform within its interval
+  }
+
+  /// Of this f64 sum itself.
+  double own_error(double largest) const {
+    const double k = static_cast<double>(product_.tile.length());
+    return k * (0x1p-50 * largest + bounds::kTiny);
+  }
+
+  const Product& product_;
+  const UnitRule& rule_;
+  Expected& expected_;
+  std::vector<std::vector<double>> powers_;  // of the rounded input rows
+};
+
 }  // namespace
 
 Expected matmul(const GgufTensor& weight, std::span<const float> x, int64_t rows, const Roundings& roundings,
@@ -229,6 +274,15 @@ Expected matmul(const GgufTensor& weight, std::span<const float> x, int64_t rows
   Expected expected;
   expected.value.resize(static_cast<size_t>(rows * n));
   expected.bound.resize(expected.value.size());
+  if (has_known_cuts(roundings)) {
+    const UnitRule rule(*roundings.unit, roundings.splits);
+    UnitProduct on_unit(product, rule, expected);
+    for (int64_t first = 0; first < n; first += kLanes) {
+      tile.load(first);
+      on_unit.store_tile(tile, first);
+    }
+    return expected;
+  }
   std::vector<LaneSums> sums(static_cast<size_t>(rows));
   for (int64_t first = 0; first < n; first += kLanes) {
     tile.load(first);
