@@ -26,6 +26,7 @@ constexpr int64_t kSign = std::numeric_limits<int64_t>::min();
 constexpr int64_t kExponent = 0x7ff0000000000000;
 constexpr int kMostGroup = 32;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr int kLowBits = 4;           // of an aligned sum that a result may lose
 constexpr int kExtraProductBits = 7;  // CDNA3 floors the products' sum finer than the running sum
 
 GRETA_INLINE void raise(Lanes& x, const Lanes& y) { x = x > y ? x : y; }
@@ -93,8 +94,14 @@ GRETA_INLINE void cut_down(const UnitRule& rule, const Lanes& term, const Lanes&
   chain.energy += half * half;
 }
 
+/// How much more often than not the lowest bits of an aligned sum are 0: 1 always, 0 as often as not.
+struct EvenBits {
+  Lanes lowest;  // the value of the first of these bits; each is twice the one before
+  Lanes excess[kLowBits];
+};
+
 /// The result of a step, a multiple of `bit`, in the format of sums.
-GRETA_INLINE void store(const UnitRule& rule, const Lanes& bit, Chain& chain) {
+GRETA_INLINE void store(const UnitRule& rule, const Lanes& bit, const EvenBits& even, Chain& chain) {
   Lanes quantum;
   set_power(quantum, chain.sum, rule.smallest_sum);
   quantum *= rule.stored_bit;
@@ -103,7 +110,13 @@ GRETA_INLINE void store(const UnitRule& rule, const Lanes& bit, Chain& chain) {
   if (rule.stored_nearest) {
     half = half > 0.0 ? quantum * 0.5 : Lanes{};
   } else {
-    Lanes middle = half;
+    Lanes middle, value = even.lowest;
+    set_half(middle, quantum, value);
+    for (const Lanes& excess : even.excess) {
+      const Lanes less = value * excess * 0.5;
+      middle -= value < quantum ? less : Lanes{};
+      value += value;
+    }
     set_with_sign(middle, chain.sum);
     chain.drift -= middle;
   }
@@ -144,7 +157,28 @@ GRETA_INLINE void cut_products(const UnitRule& rule, const Group& group, const L
   }
 }
 
+/// A product's lowest bit is 1 in one case of four, the next ones more evenly: its sign of bit i after the
+/// lowest is 2^-(i + 1) in the mean, and those of a sum multiply.
+GRETA_INLINE void set_even_bits(const UnitRule& rule, const Group& group, const Lanes& quantum,
+                                const Chain& chain, EvenBits& even) {
+  even.lowest = quantum;
+  const Lanes scale = (rule.product_bit * 0.5) / quantum;
+  Lanes value = quantum;
+  for (Lanes& excess : even.excess) {
+    excess = chain.bit > value ? Lanes{} + 1.0 : Lanes{};
+    value += value;
+  }
+  for (int64_t i = 0; i < group.count; ++i) {
+    Lanes odd = group.power[i] * scale;
+    for (Lanes& excess : even.excess) {
+      excess *= odd < 1.0 ? odd : Lanes{} + 1.0;
+      odd *= 0.5;
+    }
+  }
+}
+
 GRETA_INLINE void add_group(const UnitRule& rule, const Group& group, Chain& chain) {
+  EvenBits even{};
   Lanes common, bit = group.least * rule.product_bit;
   set_power(common, chain.sum, rule.smallest_sum);
   raise(common, group.largest);
@@ -152,6 +186,7 @@ GRETA_INLINE void add_group(const UnitRule& rule, const Group& group, Chain& cha
     const Lanes quantum = common * rule.cut_bit;
     cut_products(rule, group, quantum, chain);
     cut(rule, chain.sum, chain.bit, chain.bit, quantum, chain);
+    if (!rule.stored_nearest) set_even_bits(rule, group, quantum, chain, even);
     bit = bit < chain.bit ? bit : chain.bit;
     raise(bit, quantum);
   } else {
@@ -168,7 +203,7 @@ GRETA_INLINE void add_group(const UnitRule& rule, const Group& group, Chain& cha
   }
   raise(chain.largest, common);
   chain.sum += group.sum;
-  store(rule, bit, chain);
+  store(rule, bit, even, chain);
 }
 
 int mantissa_bits(mma::Element element) {
