@@ -15,13 +15,25 @@
 namespace greta::oracle {
 namespace {
 
+/// Below it a unit that flushes reads zeros.
+double flushed_below(const mma::Instruction* unit) {
+  return unit != nullptr && unit->flush ? std::ldexp(1.0, mma::info(unit->a).min_exponent) : 0;
+}
+
+void flush(std::vector<double>& values, double smallest) {
+  for (double& value : values) {
+    if (std::abs(value) < smallest) value = 0;
+  }
+}
+
 /// Eight weight rows, decoded and transposed: lanes are output elements. Lanes beyond the last row hold
 /// zeros.
 class WeightTile {
  public:
-  WeightTile(const WeightRows& weight, bool in_parts, Format format)
+  WeightTile(const WeightRows& weight, bool in_parts, const Roundings& roundings)
       : weight_(weight),
-        format_(format),
+        format_(roundings.weight),
+        flushed_below_(flushed_below(roundings.unit)),
         group_(in_parts ? weight.scale_group() : 0),
         row_(static_cast<size_t>(weight.length())),
         scaled_(row_.size() * kLanes) {
@@ -80,10 +92,12 @@ class WeightTile {
       w = static_cast<double>(format_ == Format::bf16 ? bf16_to_f32(f32_to_bf16(single))
                                                       : f16_to_f32(f32_to_f16(single)));
     }
+    flush(row, flushed_below_);
   }
 
   const WeightRows& weight_;
   Format format_;
+  double flushed_below_;
   int64_t group_;  // of chain_blocks; 0 when the rows are decoded whole
   std::vector<double> row_, row_offset_, scaled_, power_, offset_;
 };
@@ -94,10 +108,11 @@ struct Input {
   std::vector<const double*> pointers;
 };
 
-Input round_input(std::span<const float> x, int64_t k, Format format, int64_t sum_group) {
+Input round_input(std::span<const float> x, int64_t k, const Roundings& roundings, int64_t sum_group) {
   Input input;
   for (size_t begin = 0; begin < x.size(); begin += static_cast<size_t>(k)) {
-    input.rows.push_back(round_activations(x.subspan(begin, static_cast<size_t>(k)), format));
+    input.rows.push_back(round_activations(x.subspan(begin, static_cast<size_t>(k)), roundings.activation));
+    flush(input.rows.back().value, flushed_below(roundings.unit));
     const std::vector<double>& value = input.rows.back().value;
     if (sum_group == 0) continue;
     std::vector<double>& sums = input.group_sums.emplace_back(static_cast<size_t>(k / sum_group));
@@ -229,7 +244,10 @@ class UnitProduct {
   void store(const UnitSums& sums, size_t r, int64_t column, int64_t lane) {
     const size_t at = r * static_cast<size_t>(product_.n) + static_cast<size_t>(column);
     double value = sums.sum[lane] + sums.drift[lane];
-    double bound = bounds::kLambda * std::sqrt(sums.energy[lane]) + own_error(sums.largest[lane]);
+    // One more cut: of a partial sum whose exponent rounding has moved, by a step, from the exact sum's.
+    const double cut = sums.largest[lane] * rule_.cut_bit / 2;
+    const double energy = sums.energy[lane] + cut * cut;
+    double bound = bounds::kLambda * std::sqrt(energy) + own_error(sums.largest[lane]);
     if (!product_.bias.empty()) {
       value += product_.bias[static_cast<size_t>(column)];
       bound += bounds::kU * std::abs(value);
@@ -237,7 +255,7 @@ class UnitProduct {
     expected_.value[at] = value;
     expected_.bound[at] = bound;
     expected_.drift[at] = sums.drift[lane];
-    expected_.spread[at] = std::sqrt(sums.energy[lane] / 3);  // uniform within its interval
+    expected_.spread[at] = std::sqrt(energy / 3);  // uniform within its interval
   }
 
   /// Of this f64 sum itself.
@@ -266,8 +284,8 @@ Expected matmul(const GgufTensor& weight, std::span<const float> x, int64_t rows
   }
   // Integer dot products see a block's scaled integers and its minimum apart.
   const bool in_blocks = roundings.activation == Format::q8_block32 && weight_rows.scale_group() != 0;
-  WeightTile tile(weight_rows, in_blocks, roundings.weight);
-  const Input input = round_input(x, k, roundings.activation, tile.offset() != nullptr ? tile.group() : 0);
+  WeightTile tile(weight_rows, in_blocks, roundings);
+  const Input input = round_input(x, k, roundings, tile.offset() != nullptr ? tile.group() : 0);
   const ChainModel model = chain_model(weight, weight_rows, tile, roundings.activation);
   const Product product{input, tile, bias_values, model, roundings, n};
 

@@ -9,11 +9,16 @@ namespace greta {
 namespace {
 
 // What the estimate of a unit's errors leaves open (docs/numerics.md, "Matrix units"; measured there).
-constexpr double kGainKnown = 0.3;    // the gain of a right unit, once noise is averaged out
+constexpr double kGainKnown = 0.5;    // the gain of a right unit, once noise is averaged out
 constexpr double kDriftKnown = 0.1;   // one output's drift, relative
 constexpr double kSpreadKnown = 2.5;  // the mean square
 
 }  // namespace
+
+double likely_square(const Expected& expected, size_t i) {
+  const double spread = expected.spread[i], drift = kDriftKnown * expected.drift[i];
+  return spread * spread + drift * drift;
+}
 
 UnitBias unit_bias(std::span<const float> observed, const Expected& expected,
                    const std::vector<char>& counts) {
@@ -27,7 +32,7 @@ UnitBias unit_bias(std::span<const float> observed, const Expected& expected,
     if (counts[i / width] == 0 || !std::isfinite(error) || !(variance > 0)) continue;
     both += (error + drift) * drift / variance;
     square += drift * drift / variance;
-    spread += error * error / (variance + std::pow(kDriftKnown * drift, 2));
+    spread += error * error / likely_square(expected, i);
     ++count;
   }
   if (!(square > 0)) return bias;

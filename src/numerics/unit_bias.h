@@ -17,6 +17,9 @@ struct UnitBias {
       0;  // how far the worse of the two is off, in units of what is allowed; above 1: another rule
 };
 
+/// The mean square of one output's error about `expected.value`, which must be of a unit.
+double likely_square(const Expected& expected, size_t i);
+
 /// Over the rows of `observed` [rows, width] for which `counts` (equal input rows repeat their errors, so
 /// each counts once). Elements that are not finite are left out. ratio is 0 where `expected` has no drift.
 UnitBias unit_bias(std::span<const float> observed, const Expected& expected,

@@ -53,7 +53,7 @@ INSTANTIATE_TEST_SUITE_P(Devices, Clean,
                                          Setting{"h100", "sim:h100", kBf16, "", ""},
                                          Setting{"h100_f16", "sim:h100", kF16, "", ""},
                                          Setting{"b200", "sim:b200", kBf16, "", ""}),
-                         [](const auto& info) { return std::string(info.param.label); });
+                         [](const auto& test) { return std::string(test.param.label); });
 
 class UnitFault : public testing::TestWithParam<Setting> {};
 TEST_P(UnitFault, IsFoundWhereItIsAndNamed) {
@@ -72,13 +72,13 @@ TEST_P(UnitFault, IsFoundWhereItIsAndNamed) {
 INSTANTIATE_TEST_SUITE_P(
     Faults, UnitFault,
     testing::Values(
-        Setting{"h100_minus1", "sim:h100", kBf16, "accumulator_bits_minus1@prefill:1", "accumulator_bits"},
+        Setting{"h100_minus2", "sim:h100", kBf16, "accumulator_bits_minus2@prefill:1", "accumulator_bits"},
         Setting{"v100_minus1", "sim:v100", kF16, "accumulator_bits_minus1@prefill:1", "accumulator_bits"},
         Setting{"a100_minus1", "sim:a100", kF16, "accumulator_bits_minus1@prefill:1", "accumulator_bits"},
         Setting{"mi300x_minus2", "sim:mi300x", kF16, "accumulator_bits_minus2@prefill:1", "accumulator_bits"},
         Setting{"h100_nearest", "sim:h100", kBf16, "accumulator_nearest@prefill:1", "accumulator_rounding"},
         Setting{"v100_nearest", "sim:v100", kF16, "accumulator_nearest@prefill:1", "accumulator_rounding"}),
-    [](const auto& info) { return std::string(info.param.label); });
+    [](const auto& test) { return std::string(test.param.label); });
 
 TEST(UnitFaultOf, AUnitOfFmasDoesNotAct) {
   EXPECT_THROW(judge_on({"", "sim:mi100", kBf16, "accumulator_nearest@prefill:1", ""}), Error);

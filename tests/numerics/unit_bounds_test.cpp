@@ -102,11 +102,10 @@ TEST_P(UnitBounds, ARightUnitIsWithinThem) {
       other.nearest = change == 0;
       const Ratios wrong = ratios_of(problem.outputs(other, GetParam().splits), expected);
       std::printf(" %.1f, %.1f |", wrong.most, wrong.bias.ratio);
-      // What every unit shows with these 1536 outputs; less: docs/numerics.md.
-      if (change >= 2 && k > 64) {
-        EXPECT_GT(std::max(wrong.most, wrong.bias.ratio), 1) << change << " bits fewer, K = " << k;
-      }
-      if (unit.rule == mma::Rule::fused && k > 64) {
+      // With these 1536 outputs. One bit of CDNA3's or Hopper's does not always show: docs/numerics.md.
+      const bool nearest_shows = change == 0 && unit.rule == mma::Rule::fused;
+      const bool one_shows = change == 1 && unit.rule == mma::Rule::fused && unit.fraction_bits < 25;
+      if (k > 64 && (change >= 2 || nearest_shows || one_shows)) {
         EXPECT_GT(std::max(wrong.most, wrong.bias.ratio), 1) << change << " bits fewer, K = " << k;
       }
     }
