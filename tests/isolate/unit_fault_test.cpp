@@ -72,7 +72,7 @@ TEST_P(UnitFault, IsFoundWhereItIsAndNamed) {
 INSTANTIATE_TEST_SUITE_P(
     Faults, UnitFault,
     testing::Values(
-        Setting{"h100_minus2", "sim:h100", kBf16, "accumulator_bits_minus2@prefill:1", "accumulator_bits"},
+        Setting{"h100_minus2", "sim:h100", kF16, "accumulator_bits_minus2@prefill:1", "accumulator_bits"},
         Setting{"v100_minus1", "sim:v100", kF16, "accumulator_bits_minus1@prefill:1", "accumulator_bits"},
         Setting{"a100_minus1", "sim:a100", kF16, "accumulator_bits_minus1@prefill:1", "accumulator_bits"},
         Setting{"mi300x_minus2", "sim:mi300x", kF16, "accumulator_bits_minus2@prefill:1", "accumulator_bits"},

@@ -69,7 +69,7 @@ class Problem {
 };
 
 struct Ratios {
-  double median, most;
+  double median, nearly_most, most;  // 99.9 % are below the second
   UnitBias bias;
 };
 
@@ -78,7 +78,8 @@ Ratios ratios_of(const std::vector<float>& observed, const Expected& expected) {
   for (size_t i = 0; i < observed.size(); ++i)
     r.push_back(std::abs(static_cast<double>(observed[i]) - expected.value[i]) / expected.bound[i]);
   std::sort(r.begin(), r.end());
-  return {r[r.size() / 2], r.back(), unit_bias(observed, expected, std::vector<char>(kRows, 1))};
+  return {r[r.size() / 2], r[r.size() * 999 / 1000], r.back(),
+          unit_bias(observed, expected, std::vector<char>(kRows, 1))};
 }
 
 class UnitBounds : public testing::TestWithParam<Case> {};
@@ -93,18 +94,21 @@ TEST_P(UnitBounds, ARightUnitIsWithinThem) {
     EXPECT_LE(right.bias.ratio, 1);
     // Not so loose that nothing would show: the bound is 9.2 standard deviations of intervals, 16 of errors.
     EXPECT_GE(right.most, 0.1);
-    std::printf("| %s%s%s | %d | %.3f | %.3f | %.2f | %.2f | %.2f |", unit.full_name().c_str(),
+    std::printf("| %s%s%s | %d | %.3f | %.3f | %.3f | %.2f | %.2f | %.2f |", unit.full_name().c_str(),
                 GetParam().splits > 1 ? ", split" : "", GetParam().heavy ? ", wide" : "", static_cast<int>(k),
-                right.median, right.most, right.bias.gain, right.bias.spread, right.bias.ratio);
+                right.median, right.nearly_most, right.most, right.bias.gain, right.bias.spread,
+                right.bias.ratio);
     for (const int change : {1, 2, 3, 0}) {
       mma::Instruction other = unit;
       other.fraction_bits -= change;
       other.nearest = change == 0;
       const Ratios wrong = ratios_of(problem.outputs(other, GetParam().splits), expected);
       std::printf(" %.1f, %.1f |", wrong.most, wrong.bias.ratio);
-      // With these 1536 outputs. One bit of CDNA3's or Hopper's does not always show: docs/numerics.md.
+      // With these 1536 outputs. One bit of CDNA3's, Hopper's or a split K does not always show:
+      // docs/numerics.md.
       const bool nearest_shows = change == 0 && unit.rule == mma::Rule::fused;
-      const bool one_shows = change == 1 && unit.rule == mma::Rule::fused && unit.fraction_bits < 25;
+      const bool one_shows =
+          change == 1 && unit.rule == mma::Rule::fused && unit.fraction_bits < 25 && GetParam().splits == 1;
       if (k > 64 && (change >= 2 || nearest_shows || one_shows)) {
         EXPECT_GT(std::max(wrong.most, wrong.bias.ratio), 1) << change << " bits fewer, K = " << k;
       }
