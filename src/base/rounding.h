@@ -35,6 +35,7 @@ struct Roundings {
   Format output = Format::f32;
   Format weight = Format::f32;             // what weights are rounded to, after they are decoded
   const mma::Instruction* unit = nullptr;  // the matrix instruction that accumulates; null: plain additions
+  int splits = 1;  // of K, each a chain of the unit's instruction; f32 additions join them in order
   bool operator==(const Roundings&) const = default;
 };
 

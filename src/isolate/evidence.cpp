@@ -5,12 +5,14 @@
 #include <set>
 
 #include "isolate/residual_pattern.h"
+#include "numerics/noise.h"
 
 namespace greta::isolate {
 namespace {
 
 constexpr size_t kMaxObservations = 6;
 constexpr size_t kRowsOfEach = 4;
+constexpr double kUnitSize = 10;  // noise ratios up to this may be a matrix unit's rounding by another rule
 
 bool beyond(float observed, double value, double bound) {
   if (static_cast<double>(observed) == value || (std::isnan(observed) && std::isnan(value))) return false;
@@ -42,6 +44,11 @@ std::optional<Observation> observe(const PhaseRecord& phase, Stage stage, int la
   seen.width = std::ssize(seen.observed) / seen.rows;
   seen.heads = row_heads(stage, phase.model->config);
   mark_affected(seen);
+  // Errors that only all outputs together show are everywhere.
+  const double most = noise_ratio(seen.observed, seen.right).max;
+  if (most <= 1 && bias_of(*seen.problem, seen.observed, seen.right).ratio > 1)
+    std::fill(seen.affected.begin(), seen.affected.end(), char{1});
+  seen.of_unit_size = !seen.right.spread.empty() && most <= kUnitSize;
   return seen;
 }
 

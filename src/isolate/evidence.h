@@ -20,6 +20,8 @@ struct Observation {
   int64_t heads = 1;           // slices of a row
   std::vector<char> affected;  // [rows, heads]: some element is beyond its bound
   std::vector<Stage> gap;
+  // Errors of a matrix unit's own size: how they are spread tells hypotheses apart, not what each is.
+  bool of_unit_size = false;
 
   int64_t head_width() const { return width / heads; }
   bool is_affected(int64_t row, int64_t head) const {

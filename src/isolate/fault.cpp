@@ -15,7 +15,7 @@ std::vector<Fault> all_faults() {
   std::vector<Fault> all;
   for (const auto& group :
        {weight_faults, quantised_faults, reduction_faults, output_faults, input_faults, norm_faults,
-        rope_faults, cache_faults, score_faults, attention_faults, unexplained_faults}) {
+        rope_faults, cache_faults, score_faults, attention_faults, unit_faults, unexplained_faults}) {
     FaultList list = group();
     std::move(list.begin(), list.end(), std::back_inserter(all));
   }

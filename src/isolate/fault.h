@@ -18,6 +18,7 @@ enum class Needs {
   nothing,
   several_rows,  // blocks of S > 1
   history,       // positions in the cache from before the block
+  matrix_unit,   // a simulated device whose unit truncates or floors
 };
 
 /// An entry of the table that `greta faults` lists.

@@ -20,6 +20,7 @@ FaultList rope_faults();
 FaultList cache_faults();
 FaultList score_faults();        // qk: heads, slots, masks
 FaultList attention_faults();    // softmax and pv
+FaultList unit_faults();         // the arithmetic of a simulated device's matrix unit
 FaultList unexplained_faults();  // no hypothesis has a name for these
 
 inline Fault needing(Needs needs, Fault fault) {

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "numerics/unit_bias.h"
 
 namespace greta::isolate {
 namespace {
@@ -33,18 +34,36 @@ struct Score {
 
 bool is_prefill(const Observation& seen) { return seen.phase->view.phase().starts_with("prefill"); }
 
+/// How far the errors about `value`, in their expected size, are from what chance makes of them: their mean
+/// square is 1.
+double excess(const Observation& seen, const Expected& value, int64_t begin) {
+  const Expected& rule = value.spread.empty() ? seen.right : value;
+  double sum = 0;
+  for (int64_t at = begin; at < begin + seen.head_width(); ++at) {
+    const size_t i = static_cast<size_t>(at);
+    const double error = static_cast<double>(seen.observed[i]) - value.value[i];
+    sum += error * error / likely_square(rule, i);
+  }
+  return sum - static_cast<double>(seen.head_width());
+}
+
 /// Rows and heads that are right stay out of the sums: a fault may have a condition.
 void add_slice(const Observation& seen, const Expected& value, int64_t begin, double gross, Score& score) {
   for (int64_t at = begin; at < begin + seen.head_width(); ++at) {
     const size_t i = static_cast<size_t>(at);
     const double before = element_error(seen.observed[i], seen.right.value[i], gross);
     const double after = element_error(seen.observed[i], value.value[i], gross);
-    score.wrong += before * before;
-    score.left += after * after;
+    if (!seen.of_unit_size) {
+      score.wrong += before * before;
+      score.left += after * after;
+    }
     if (after > 0)
       score.noise_ratio =
           std::max(score.noise_ratio, value.bound[i] > 0 ? after / value.bound[i] : kInfinity);
   }
+  if (!seen.of_unit_size) return;
+  score.wrong += std::max(0.0, excess(seen, seen.right, begin));
+  score.left += std::abs(excess(seen, value, begin));
 }
 
 bool would_change(const Observation& seen, const Expected& value, int64_t begin, double gross) {
@@ -146,9 +165,9 @@ bool rivals(const Explanation& best, const Explanation& other) {
 const std::vector<const Hypothesis*>& hypotheses() {
   static const std::vector<const Hypothesis*> all = [] {
     std::vector<const Hypothesis*> list;
-    for (const auto group : {weight_hypotheses(), sum_hypotheses(), output_hypotheses(), input_hypotheses(),
-                             elementwise_hypotheses(), norm_hypotheses(), rope_hypotheses(),
-                             cache_hypotheses(), attention_hypotheses()}) {
+    for (const auto group : {weight_hypotheses(), sum_hypotheses(), unit_hypotheses(), output_hypotheses(),
+                             input_hypotheses(), elementwise_hypotheses(), norm_hypotheses(),
+                             rope_hypotheses(), cache_hypotheses(), attention_hypotheses()}) {
       for (const Hypothesis& hypothesis : group) list.push_back(&hypothesis);
     }
     return list;

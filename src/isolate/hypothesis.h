@@ -48,6 +48,7 @@ struct Hypothesis {
 /// The table, in groups: hypotheses_*.cpp.
 std::span<const Hypothesis> weight_hypotheses();
 std::span<const Hypothesis> sum_hypotheses();
+std::span<const Hypothesis> unit_hypotheses();
 std::span<const Hypothesis> output_hypotheses();
 std::span<const Hypothesis> input_hypotheses();
 std::span<const Hypothesis> elementwise_hypotheses();

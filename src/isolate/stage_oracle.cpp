@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "numerics/matrix_core/instruction.h"
 #include "numerics/noise.h"
@@ -241,6 +242,7 @@ Declared declared_arithmetic(const nlohmann::json& manifest, const std::string& 
   declared.roundings.output = format_from_name(entry.value("output", "f32"));
   declared.roundings.weight = format_from_name(entry.value("weight", "f32"));
   declared.roundings.unit = unit_from_name(entry.value("unit", ""));
+  declared.roundings.splits = std::clamp(entry.value("splits", 1), 1, 64);
   declared.sum_lanes = std::max(1, entry.value("sum_lanes", declared.sum_lanes));
   declared.angle_rounding = std::max(0.0, entry.value("angle_rounding", declared.angle_rounding));
   return declared;
@@ -312,14 +314,29 @@ std::string judgement_key(const PhaseRecord& phase, Stage stage, int layer) {
   const trace::Event& event = *phase.view.find(stage, layer);
   const Declared declared = declared_arithmetic(phase.view.bundle().manifest, event.kernel);
   std::string key = fmt::format(
-      "{} {} {} {} {} {} {} {} {} [{}] [{}]", name(stage), layer, name(declared.roundings.activation),
+      "{} {} {} {} {} {} {} {} {} {} [{}] [{}]", name(stage), layer, name(declared.roundings.activation),
       name(declared.roundings.accumulator), name(declared.roundings.output),
-      declared.roundings.unit == nullptr ? "" : declared.roundings.unit->full_name(), declared.sum_lanes,
-      declared.angle_rounding, event.hash, fmt::join(event.positions, ","), fmt::join(event.shape, ","));
+      declared.roundings.unit == nullptr ? "" : declared.roundings.unit->full_name(),
+      declared.roundings.splits, declared.sum_lanes, declared.angle_rounding, event.hash,
+      fmt::join(event.positions, ","), fmt::join(event.shape, ","));
   if (stage == Stage::kv_write)
     key += fmt::format(" [{}]", fmt::join(judged_positions(phase, stage, layer), ","));
   add_hashes(phase, stage, layer, 0, key);
   return key;
+}
+
+UnitBias bias_of(const StageProblem& problem, std::span<const float> observed, const Expected& expected) {
+  const bool made = problem.operands.size() != 1 || problem.operands.front().made_by != nullptr;
+  if (expected.drift.empty() || made) return {};
+  const std::span input(problem.operands.front().values);
+  const size_t rows = problem.positions.size(), k = input.size() / rows;
+  std::vector<char> counts(rows, 1);
+  for (size_t row = 0; row < rows; ++row) {
+    for (size_t other = 0; other < row && counts[row] != 0; ++other) {
+      if (std::memcmp(&input[row * k], &input[other * k], k * sizeof(float)) == 0) counts[row] = 0;
+    }
+  }
+  return unit_bias(observed, expected, counts);
 }
 
 std::optional<Judgement> judge_stage(const PhaseRecord& phase, Stage stage, int layer, std::string* why) {
@@ -334,6 +351,8 @@ std::optional<Judgement> judge_stage(const PhaseRecord& phase, Stage stage, int 
   const NoiseRatio ratio = noise_ratio(subject->observed, expected);
   Judgement judgement;
   judgement.noise_ratio = ratio.max;
+  judgement.bias = bias_of(*subject->problem, subject->observed, expected);
+  if (judgement.noise_ratio <= 1 && judgement.bias.ratio > 1) judgement.noise_ratio = judgement.bias.ratio;
   judgement.rows = std::ssize(positions);
   judgement.over_gap = !subject->gap.empty();
   if (ratio.at >= 0) {

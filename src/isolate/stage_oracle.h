@@ -6,6 +6,7 @@
 
 #include "isolate/cell_view.h"
 #include "isolate/stage_problem.h"
+#include "numerics/unit_bias.h"
 
 namespace greta::isolate {
 
@@ -49,13 +50,18 @@ std::optional<std::vector<float>> recorded_rows(const PhaseRecord& phase, Stage 
 
 /// How one phase's stage agrees with the oracle.
 struct Judgement {
-  double noise_ratio = 0;  // max |observed - oracle| / bound; infinite where the bound is 0 and they differ
+  double noise_ratio = 0;  // max |observed - oracle| / bound; infinite where the bound is 0 and they differ.
+                           // Where each element is within its bound but not all together (`bias`): that ratio
+  UnitBias bias = {};      // of a matrix unit's sums
   int64_t position = -1;   // of the row where that is
   int64_t element = -1;    // in that row
   int64_t rows = 0;        // judged
   int64_t not_finite = 0;  // NaN or infinite values where the oracle has finite ones
   bool over_gap = false;
 };
+
+/// How all outputs of a projection err together; its ratio is 0 for other stages, and over gaps.
+UnitBias bias_of(const StageProblem& problem, std::span<const float> observed, const Expected& expected);
 
 /// Judges one recorded stage alone. nullopt with `why` when an input or the stage's data are missing.
 std::optional<Judgement> judge_stage(const PhaseRecord& phase, Stage stage, int layer, std::string* why);

@@ -19,6 +19,10 @@ namespace greta {
 struct Expected {
   std::vector<double> value;
   std::vector<double> bound;
+  // Of sums by a matrix unit that truncates or floors; else empty. How far its roundings move each sum in the
+  // mean (`value` includes it), and the standard deviation about that.
+  std::vector<double> drift = {};
+  std::vector<double> spread = {};
 };
 
 namespace oracle {

@@ -9,18 +9,31 @@
 #include "numerics/lane_chain.h"
 #include "numerics/matrix_core/instruction.h"
 #include "numerics/oracle.h"
+#include "numerics/unit_chain.h"
 #include "numerics/weight_rows.h"
 
 namespace greta::oracle {
 namespace {
 
+/// Below it a unit that flushes reads zeros.
+double flushed_below(const mma::Instruction* unit) {
+  return unit != nullptr && unit->flush ? std::ldexp(1.0, mma::info(unit->a).min_exponent) : 0;
+}
+
+void flush(std::vector<double>& values, double smallest) {
+  for (double& value : values) {
+    if (std::abs(value) < smallest) value = 0;
+  }
+}
+
 /// Eight weight rows, decoded and transposed: lanes are output elements. Lanes beyond the last row hold
 /// zeros.
 class WeightTile {
  public:
-  WeightTile(const WeightRows& weight, bool in_parts, Format format)
+  WeightTile(const WeightRows& weight, bool in_parts, const Roundings& roundings)
       : weight_(weight),
-        format_(format),
+        format_(roundings.weight),
+        flushed_below_(flushed_below(roundings.unit)),
         group_(in_parts ? weight.scale_group() : 0),
         row_(static_cast<size_t>(weight.length())),
         scaled_(row_.size() * kLanes) {
@@ -49,10 +62,17 @@ class WeightTile {
     }
   }
 
+  /// The powers of two of the weights, as a matrix unit aligns by them.
+  void set_powers(double smallest) {
+    power_.resize(scaled_.size());
+    for (size_t i = 0; i < scaled_.size(); ++i) power_[i] = power_below(scaled_[i], smallest);
+  }
+
   bool in_parts() const { return group_ != 0; }
   int64_t length() const { return weight_.length(); }
   int64_t group() const { return group_; }
   const double* scaled() const { return scaled_.data(); }
+  const double* power() const { return power_.data(); }
   const double* offset() const { return offset_.empty() ? nullptr : offset_.data(); }
   double weight(int64_t i, int64_t lane) const {
     const double scaled = scaled_[static_cast<size_t>(i * kLanes + lane)];
@@ -72,12 +92,14 @@ class WeightTile {
       w = static_cast<double>(format_ == Format::bf16 ? bf16_to_f32(f32_to_bf16(single))
                                                       : f16_to_f32(f32_to_f16(single)));
     }
+    flush(row, flushed_below_);
   }
 
   const WeightRows& weight_;
   Format format_;
+  double flushed_below_;
   int64_t group_;  // of chain_blocks; 0 when the rows are decoded whole
-  std::vector<double> row_, row_offset_, scaled_, offset_;
+  std::vector<double> row_, row_offset_, scaled_, power_, offset_;
 };
 
 struct Input {
@@ -86,10 +108,11 @@ struct Input {
   std::vector<const double*> pointers;
 };
 
-Input round_input(std::span<const float> x, int64_t k, Format format, int64_t sum_group) {
+Input round_input(std::span<const float> x, int64_t k, const Roundings& roundings, int64_t sum_group) {
   Input input;
   for (size_t begin = 0; begin < x.size(); begin += static_cast<size_t>(k)) {
-    input.rows.push_back(round_activations(x.subspan(begin, static_cast<size_t>(k)), format));
+    input.rows.push_back(round_activations(x.subspan(begin, static_cast<size_t>(k)), roundings.activation));
+    flush(input.rows.back().value, flushed_below(roundings.unit));
     const std::vector<double>& value = input.rows.back().value;
     if (sum_group == 0) continue;
     std::vector<double>& sums = input.group_sums.emplace_back(static_cast<size_t>(k / sum_group));
@@ -118,27 +141,7 @@ ChainModel chain_model(const GgufTensor& weight, const WeightRows& rows, const W
   return {k, two_parts ? 2.0 : 1.0, 1 + offsets};
 }
 
-/// Bound of a matrix unit that truncates or floors: such errors share a sign, so they add up linearly, group
-/// after group (docs/numerics.md, "Matrix units").
-double unit_bound(const LaneSums& sums, int64_t lane, double k, const mma::Instruction& unit) {
-  const double group = unit.group, groups = std::ceil(k / group);
-  const double energy =
-      std::max(sums.energy[lane], bounds::any_order_energy(sums.sum[lane], sums.squares[lane], k));
-  // Over all groups: of their largest products, and of the running sums that they meet.
-  const double products = std::sqrt(groups * sums.squares[lane]);
-  const double running = std::sqrt(groups * 2 * (energy / group + sums.squares[lane]));
-  const double cut = (group + 2) * std::ldexp(1.0, -unit.fraction_bits) * (products + running);
-  const double stored = unit.output == mma::Output::f32_truncated_13 ? 0x1p-13
-                        : unit.output == mma::Output::f32_truncated  ? 2 * bounds::kU
-                                                                     : bounds::kU;
-  // Partial sums of a split K are added by plain f32 additions.
-  const double joins = 4 * bounds::kU * std::sqrt(energy / k);
-  return cut + stored * (running + std::abs(sums.sum[lane])) + joins + k * bounds::kTiny;
-}
-
 double bound_of(const LaneSums& sums, int64_t lane, const ChainModel& model, const Roundings& roundings) {
-  if (roundings.unit != nullptr && roundings.unit->fraction_bits > 0)
-    return unit_bound(sums, lane, model.steps, *roundings.unit);
   const double u = bounds::unit_roundoff(roundings.accumulator);
   const double partial =
       std::max(sums.energy[lane], bounds::any_order_energy(sums.sum[lane], sums.squares[lane], model.steps));
@@ -207,6 +210,66 @@ void demand_shapes(const GgufTensor& weight, const WeightRows& rows, std::span<c
   }
 }
 
+/// Truncating and flooring units, whose roundings' intervals are known (docs/numerics.md, "Matrix units").
+bool has_known_cuts(const Roundings& roundings) {
+  return roundings.unit != nullptr && roundings.unit->fraction_bits > 0 &&
+         roundings.activation != Format::q8_block32;
+}
+
+/// The product on a matrix unit: the value is what its roundings make of the sum in the mean.
+class UnitProduct {
+ public:
+  UnitProduct(const Product& product, const UnitRule& rule, Expected& expected)
+      : product_(product), rule_(rule), expected_(expected) {
+    expected_.drift.resize(expected_.value.size());
+    expected_.spread.resize(expected_.value.size());
+    for (const ActivationRow& row : product.input.rows) {
+      std::vector<double>& power = powers_.emplace_back(row.value);
+      for (double& x : power) x = power_below(x, rule.smallest_a);
+    }
+  }
+
+  void store_tile(WeightTile& tile, int64_t first) {
+    tile.set_powers(rule_.smallest_b);
+    const int64_t lanes = std::min(kLanes, product_.n - first);
+    UnitSums sums;
+    for (size_t r = 0; r < powers_.size(); ++r) {
+      chain_unit(rule_, tile.scaled(), tile.power(), product_.input.pointers[r], powers_[r].data(),
+                 tile.length(), sums);
+      for (int64_t lane = 0; lane < lanes; ++lane) store(sums, r, first + lane, lane);
+    }
+  }
+
+ private:
+  void store(const UnitSums& sums, size_t r, int64_t column, int64_t lane) {
+    const size_t at = r * static_cast<size_t>(product_.n) + static_cast<size_t>(column);
+    double value = sums.sum[lane] + sums.drift[lane];
+    // One more cut: of a partial sum whose exponent rounding has moved, by a step, from the exact sum's.
+    const double cut = sums.largest[lane] * rule_.cut_bit / 2;
+    const double energy = sums.energy[lane] + cut * cut;
+    double bound = bounds::kLambda * std::sqrt(energy) + own_error(sums.largest[lane]);
+    if (!product_.bias.empty()) {
+      value += product_.bias[static_cast<size_t>(column)];
+      bound += bounds::kU * std::abs(value);
+    }
+    expected_.value[at] = value;
+    expected_.bound[at] = bound;
+    expected_.drift[at] = sums.drift[lane];
+    expected_.spread[at] = std::sqrt(energy / 3);  // uniform within its interval
+  }
+
+  /// Of this f64 sum itself.
+  double own_error(double largest) const {
+    const double k = static_cast<double>(product_.tile.length());
+    return k * (0x1p-50 * largest + bounds::kTiny);
+  }
+
+  const Product& product_;
+  const UnitRule& rule_;
+  Expected& expected_;
+  std::vector<std::vector<double>> powers_;  // of the rounded input rows
+};
+
 }  // namespace
 
 Expected matmul(const GgufTensor& weight, std::span<const float> x, int64_t rows, const Roundings& roundings,
@@ -221,14 +284,23 @@ Expected matmul(const GgufTensor& weight, std::span<const float> x, int64_t rows
   }
   // Integer dot products see a block's scaled integers and its minimum apart.
   const bool in_blocks = roundings.activation == Format::q8_block32 && weight_rows.scale_group() != 0;
-  WeightTile tile(weight_rows, in_blocks, roundings.weight);
-  const Input input = round_input(x, k, roundings.activation, tile.offset() != nullptr ? tile.group() : 0);
+  WeightTile tile(weight_rows, in_blocks, roundings);
+  const Input input = round_input(x, k, roundings, tile.offset() != nullptr ? tile.group() : 0);
   const ChainModel model = chain_model(weight, weight_rows, tile, roundings.activation);
   const Product product{input, tile, bias_values, model, roundings, n};
 
   Expected expected;
   expected.value.resize(static_cast<size_t>(rows * n));
   expected.bound.resize(expected.value.size());
+  if (has_known_cuts(roundings)) {
+    const UnitRule rule(*roundings.unit, roundings.splits);
+    UnitProduct on_unit(product, rule, expected);
+    for (int64_t first = 0; first < n; first += kLanes) {
+      tile.load(first);
+      on_unit.store_tile(tile, first);
+    }
+    return expected;
+  }
   std::vector<LaneSums> sums(static_cast<size_t>(rows));
   for (int64_t first = 0; first < n; first += kLanes) {
     tile.load(first);

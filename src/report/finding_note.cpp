@@ -83,6 +83,7 @@ struct Place {
 
 constexpr Place kPlaces[] = {{isolate::weight_hypotheses, Phrase::look_weight},
                              {isolate::sum_hypotheses, Phrase::look_sum},
+                             {isolate::unit_hypotheses, Phrase::look_sum},
                              {isolate::output_hypotheses, Phrase::look_output},
                              {isolate::input_hypotheses, Phrase::look_input},
                              {isolate::elementwise_hypotheses, Phrase::look_elementwise},

@@ -87,6 +87,7 @@ nlohmann::json parse_manifest(std::string_view text, const std::string& where,
       kernel.text_or(name, "");
     }
     kernel.integer_or("sum_lanes", 1, std::numeric_limits<int32_t>::max(), 1);
+    kernel.integer_or("splits", 1, 64, 1);
     kernel.number("angle_rounding");
   });
   if (!fields.boolean_or("complete", true)) notes.push_back("the run that wrote this bundle did not finish");

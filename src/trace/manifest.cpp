@@ -26,6 +26,7 @@ nlohmann::json kernels_of(Isa isa, const std::string& device) {
       entry["angle_rounding"] = 0;  // position times frequency has both low parts
     if (kernel.roundings.weight != Format::f32) entry["weight"] = name(kernel.roundings.weight);
     if (kernel.roundings.unit != nullptr) entry["unit"] = kernel.roundings.unit->full_name();
+    if (kernel.roundings.splits > 1) entry["splits"] = kernel.roundings.splits;
     if (kernel.weight_type) entry["weight_type"] = name(*kernel.weight_type);
     if (kernel.route) entry["route"] = name(*kernel.route);
     if (kernel.shape) entry["shape"] = name(*kernel.shape);

@@ -81,6 +81,22 @@ TEST_F(SmolLM2, TheBundleIsAsTheSchemaSays) {
   EXPECT_EQ(result, 0);
 }
 
+TEST_F(SmolLM2, ASimulatedDeviceRoundsApartUnlessItsOrderIsInvariant) {
+  std::vector<std::string> arguments = {"isolate",  "-m",     model_,      "--device",        "sim:mi300x",
+                                        "--layers", "0,1",    "--prompts", "p5_ba",           "--experiments",
+                                        "E0",       "--json", "--out",     scratch_ / "apart"};
+  const test::Outcome apart = run_greta(arguments);
+  ASSERT_EQ(apart.exit_code, 0) << apart.err;
+  EXPECT_EQ(parse(apart.out)["cells"][0]["verdict"], "ROUNDING");
+  EXPECT_EQ(parse(apart.out)["cells"][0]["q_kernel"], "sim.mi300x.vector.gemv_wave64");
+  arguments.back() = scratch_ / "equal";
+  arguments.push_back("--invariant");
+  const test::Outcome equal = run_greta(arguments);
+  ASSERT_EQ(equal.exit_code, 0) << equal.err;
+  EXPECT_EQ(parse(equal.out)["cells"][0]["verdict"], "EQUAL");
+  EXPECT_EQ(parse(equal.out)["cells"][0]["pairs"]["ROUNDING"], 0);
+}
+
 TEST_F(SmolLM2, B331FlagsWriteItsJsonl) {
   const test::Outcome outcome =
       run_greta({"trace", "-m", model_, "-p", "p5_ba", "--out", scratch_ / "out"},

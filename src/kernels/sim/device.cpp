@@ -51,7 +51,10 @@ void add_matrix(const Device& device, std::string_view instruction, Format input
       .activation = input, .weight = input, .unit = &mma::find_instruction(instruction)};
   const std::string label = label_of(instruction);
   all.push_back(kernel(device, label + ".gemm", Route::matrix, Shape::gemm, roundings, matrix_gemm));
-  all.push_back(kernel(device, label + ".gemv_splitk4", Route::matrix, Shape::gemv, roundings, matrix_gemv));
+  Roundings split = roundings;
+  split.splits = kGemvSplits;
+  all.push_back(kernel(device, fmt::format("{}.gemv_splitk{}", label, kGemvSplits), Route::matrix,
+                       Shape::gemv, split, matrix_gemv));
 }
 
 }  // namespace

@@ -12,7 +12,6 @@ namespace greta::sim {
 namespace {
 
 constexpr int64_t kLanes = kPanelRows;
-constexpr int64_t kMaxSplits = 4;  // of K in a matrix GEMV
 
 struct Share {
   int64_t begin, end;  // panels
@@ -177,7 +176,7 @@ void run_wave(const KernelArgs& args, Part part) {
 }  // namespace
 
 void matrix_gemm(const KernelArgs& args, Part part) { run_matrix(args, part, 1); }
-void matrix_gemv(const KernelArgs& args, Part part) { run_matrix(args, part, kMaxSplits); }
+void matrix_gemv(const KernelArgs& args, Part part) { run_matrix(args, part, kGemvSplits); }
 
 void vector_gemm(const KernelArgs& args, Part part) {
   run_vector(args, part, [](const float* x, const float* w, int64_t k, Sums& sums) {

@@ -6,6 +6,8 @@
 
 namespace greta::sim {
 
+inline constexpr int kGemvSplits = 4;  // of K in a matrix GEMV
+
 void matrix_gemm(const KernelArgs& args, Part part);  // args.kernel->roundings.unit is the instruction
 void matrix_gemv(const KernelArgs& args, Part part);
 void vector_gemm(const KernelArgs& args, Part part);

@@ -46,6 +46,11 @@ void multiply_scalar(const Instruction& instruction, const Operand& a, const Ope
 
 const BlockForm& vector_form(Form form) { return form == Form::avx2 ? kAvx2Form : kAvx512Form; }
 
+bool differs_from_units(const Instruction& instruction) {
+  const bool floored = instruction.rule == Rule::floored || instruction.rule == Rule::floored_fp8;
+  return instruction.nearest || (floored && instruction.fraction_bits != 24);
+}
+
 OperandView view(const Operand& operand) {
   return {operand.values(), operand.significands(), operand.exponents()};
 }
@@ -110,7 +115,9 @@ void multiply(const Instruction& instruction, Form form, const Operand& a, const
   if (k % instruction.k != 0) {
     fail_machine("{}: K = {} is no multiple of {}", instruction.full_name(), k, instruction.k);
   }
-  if (form == Form::scalar) return multiply_scalar(instruction, a, b, rows, k, acc, acc_stride);
+  // The vector forms know the rules of real units only.
+  if (form == Form::scalar || differs_from_units(instruction))
+    return multiply_scalar(instruction, a, b, rows, k, acc, acc_stride);
   vector_form(form).multiply({&instruction, info(instruction.d).min_exponent, add_group, dot, view(a),
                               view(b), rows, k, acc, acc_stride});
 }

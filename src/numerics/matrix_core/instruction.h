@@ -61,6 +61,7 @@ struct Instruction {
   Output output = Output::f32_nearest;
   bool flush = false;  // subnormal inputs are 0, intermediate results keep their sign
   Evidence evidence = Evidence::rule_only;
+  bool nearest = false;  // rounds to nearest even wherever the rule truncates or floors: no unit of the table
 
   std::string full_name() const { return unit + "." + name; }
 };

@@ -37,12 +37,22 @@ Term product(const Instruction& instruction, float a, float b) {
   return {x.significand * y.significand, x.exponent + y.exponent};
 }
 
-double truncate_at(int fraction_bits, double x) {
-  return std::ldexp(std::trunc(std::ldexp(x, fraction_bits)), -fraction_bits);
+/// How many bits an aligned term keeps, and whether the others round to nearest even.
+struct Cut {
+  int fraction_bits;
+  bool nearest;
+};
+
+Cut cut_of(const Instruction& instruction) { return {instruction.fraction_bits, instruction.nearest}; }
+
+double truncate_at(Cut cut, double x) {
+  const double scaled = std::ldexp(x, cut.fraction_bits);
+  return std::ldexp(cut.nearest ? std::nearbyint(scaled) : std::trunc(scaled), -cut.fraction_bits);
 }
 
-double floor_at(int fraction_bits, double x) {
-  return std::ldexp(std::floor(std::ldexp(x, fraction_bits)), -fraction_bits);
+double floor_at(Cut cut, double x) {
+  const double scaled = std::ldexp(x, cut.fraction_bits);
+  return std::ldexp(cut.nearest ? std::nearbyint(scaled) : std::floor(scaled), -cut.fraction_bits);
 }
 
 /// The significand of `term` at a larger exponent.
@@ -50,11 +60,11 @@ double align(const Term& term, int exponent) {
   return std::ldexp(term.significand, term.exponent - exponent);
 }
 
-/// Terms aligned to the largest exponent, truncated to `fraction_bits`, added exactly (a double has room).
-Term fused_sum(std::span<const Term> terms, int fraction_bits) {
+/// Terms aligned to the largest exponent, truncated, added exactly (a double has room).
+Term fused_sum(std::span<const Term> terms, Cut cut) {
   Term sum{0, terms[0].exponent};
   for (const Term& term : terms) sum.exponent = std::max(sum.exponent, term.exponent);
-  for (const Term& term : terms) sum.significand += truncate_at(fraction_bits, align(term, sum.exponent));
+  for (const Term& term : terms) sum.significand += truncate_at(cut, align(term, sum.exponent));
   return sum;
 }
 
@@ -67,14 +77,15 @@ float nearest(double x) {
 }
 
 /// NVIDIA's outputs: never -0.
-float round_output(const Term& sum, Output output) {
+float round_output(const Term& sum, Output output, bool nearest) {
   const int min_exponent = output == Output::f16_nearest ? -14 : -126;
   const int fraction_bits = output == Output::f16_nearest ? 10 : output == Output::f32_truncated_13 ? 13 : 23;
   const double x = value(sum);
   if (x == 0) return 0;
   const int exponent = std::max(std::ilogb(x), min_exponent);
   const double scaled = std::ldexp(x, fraction_bits - exponent);
-  const double whole = output == Output::f16_nearest ? std::nearbyint(scaled) : std::trunc(scaled);
+  const bool to_nearest = nearest || output == Output::f16_nearest;
+  const double whole = to_nearest ? std::nearbyint(scaled) : std::trunc(scaled);
   const double rounded = std::ldexp(whole, exponent - fraction_bits) + 0.0;
   const double limit = output == Output::f16_nearest ? 0x1p16 : 0x1p128;
   if (std::abs(rounded) >= limit) return static_cast<float>(std::copysign(HUGE_VAL, rounded));
@@ -111,28 +122,26 @@ float pairwise_dot(const Instruction& instruction, const float* a, const float* 
   return flush(instruction, std::fma(left, 1.0f, right));
 }
 
-/// CDNA3, from the fused sum of the products.
-float add_floored(const Term& products, const Term& sum, bool drop_small_sum) {
+/// CDNA3, from the fused sum of the products, which keeps 7 bits more than the running sum.
+float add_floored(const Term& products, const Term& sum, Cut cut, bool drop_small_sum) {
   const int exponent = std::max(products.exponent, sum.exponent);
   const bool dropped = drop_small_sum && sum.exponent < exponent - 25;
-  const double c = dropped ? 0 : floor_at(24, align(sum, exponent));
-  const double p = floor_at(31, align(products, exponent));
+  const double c = dropped ? 0 : floor_at(cut, align(sum, exponent));
+  const double p = floor_at({cut.fraction_bits + 7, cut.nearest}, align(products, exponent));
   return nearest(std::ldexp(p + c, exponent));
 }
 
 /// Even and odd products apart, both floored at the larger exponent.
-Term fused_even_odd(std::span<const Term> products, int fraction_bits) {
+Term fused_even_odd(std::span<const Term> products, Cut cut) {
   std::array<Term, kMostTerms> half;
   Term sums[2];
   for (size_t odd = 0; odd < 2; ++odd) {
     const size_t count = products.size() / 2;
     for (size_t i = 0; i < count; ++i) half[i] = products[2 * i + odd];
-    sums[odd] = fused_sum(std::span(half).first(count), fraction_bits);
+    sums[odd] = fused_sum(std::span(half).first(count), cut);
   }
   const int exponent = std::max(sums[0].exponent, sums[1].exponent);
-  return {
-      floor_at(fraction_bits, align(sums[0], exponent)) + floor_at(fraction_bits, align(sums[1], exponent)),
-      exponent};
+  return {floor_at(cut, align(sums[0], exponent)) + floor_at(cut, align(sums[1], exponent)), exponent};
 }
 
 /// A result that the terms alone decide: the f64 sum where it is not finite; on CDNA3 also that of the
@@ -159,15 +168,14 @@ float add_fused_group(const Instruction& instruction, const float* a, const floa
   size_t count = 0;
   for (int i = 0; i < instruction.group; ++i) terms[count++] = product(instruction, a[i], b[i * b_stride]);
   const Term c = split_sum(instruction, sum);
+  const Cut cut = cut_of(instruction);
   if (instruction.rule == Rule::fused) {
     terms[count++] = c;
-    return round_output(fused_sum(std::span(terms).first(count), instruction.fraction_bits),
-                        instruction.output);
+    return round_output(fused_sum(std::span(terms).first(count), cut), instruction.output, cut.nearest);
   }
   const auto products = std::span<const Term>(terms).first(count);
-  if (instruction.rule == Rule::floored)
-    return add_floored(fused_sum(products, instruction.fraction_bits), c, false);
-  return add_floored(fused_even_odd(products, instruction.fraction_bits), c, true);
+  if (instruction.rule == Rule::floored) return add_floored(fused_sum(products, cut), c, cut, false);
+  return add_floored(fused_even_odd(products, cut), c, cut, true);
 }
 
 }  // namespace

@@ -1,0 +1,42 @@
+#pragma once
+// A matrix unit's sum in f64, with what its declared roundings do to it: the interval of every cut is known
+// from the exponents of the terms, which f64 shows. An estimate: it shares no code with matrix_core's
+// arithmetic, only the parameters of the rule. Lanes are output elements, as in lane_chain.h. Internal.
+
+#include <cstdint>
+
+#include "numerics/lane_chain.h"
+#include "numerics/matrix_core/instruction.h"
+
+namespace greta {
+
+/// What a chain of one instruction does, as numbers: docs/numerics.md, "Matrix units".
+struct UnitRule {
+  /// A fused or floored instruction with `splits` chains over K.
+  UnitRule(const mma::Instruction& unit, int splits);
+
+  int64_t step, group, splits;
+  double smallest_a, smallest_b, smallest_sum;  // normal numbers of the formats
+  double product_bit, cut_bit, stored_bit;      // 2^-fractional bits: of a product, an aligned term, a result
+  bool fused;                                   // the running sum is cut with the products; else floored
+  bool nearest;                                 // cuts are to nearest
+  bool stored_nearest;                          // results are rounded to nearest
+};
+
+/// The largest power of two not above |x|, at least `smallest`.
+double power_below(double x, double smallest);
+
+/// Per lane: the exact sum; the sum of the middles of all roundings' intervals; the sum of the squares of
+/// their half-widths; the largest power of two that terms were aligned to.
+struct UnitSums {
+  double sum[kLanes];
+  double drift[kLanes];
+  double energy[kLanes];
+  double largest[kLanes];
+};
+
+/// One input row x [k] against eight weight rows w [k][8]; `x_power`, `w_power`: power_below() of each.
+void chain_unit(const UnitRule& rule, const double* w, const double* w_power, const double* x,
+                const double* x_power, int64_t k, UnitSums& out);
+
+}  // namespace greta
