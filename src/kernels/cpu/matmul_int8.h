@@ -1,5 +1,5 @@
 // Matrix route for quantised weights: int8 activations per block of 32, exact integer dot products, f32 sums.
-// Per output and block, in ascending k:
+// Per output and block, in ascending k, acc being the bias or 0 at first:
 //   idot = sum of (u - offset) * q over the block      exact, in i32
 //   acc  = fma(float(idot), d_w * d_x, acc)            d_w * d_x rounded to f32
 //   acc  = fma(m_w, s_x, acc)                          types with a minimum; s_x = d_x * sum of q
@@ -21,10 +21,10 @@ constexpr int kPrefetchBytes = 4096;
 template <class W, int kTokens>
 inline __attribute__((always_inline)) void run_tile(const std::byte* panel, int64_t blocks,
                                                     const std::byte* x, int64_t x_stride, float* out,
-                                                    int64_t out_stride, int lanes) {
+                                                    int64_t out_stride, int lanes, const float* bias) {
   f32x16 acc[kTokens];
 #pragma GCC unroll 16
-  for (int t = 0; t < kTokens; ++t) acc[t] = f32x16(0.0f);
+  for (int t = 0; t < kTokens; ++t) acc[t] = first_sum(bias);
   const std::byte* codes = panel;
   const std::byte* scales = panel + blocks * W::CodesOf::kBytes;
   for (int64_t b = 0; b < blocks; ++b) {
@@ -62,7 +62,7 @@ inline __attribute__((always_inline)) void run_rows(const KernelArgs& args, int6
   for (; row + kTokens <= end; row += kTokens) {
     run_tile<W, kTokens>(weight.bytes.data() + panel * weight.panel_bytes, weight.k / kBlock,
                          args.in[0].raw_row(row), args.in[0].stride, args.out.row(row) + panel * 16,
-                         args.out.stride / 4, lanes_left(weight.n, panel * 16));
+                         args.out.stride / 4, lanes_left(weight.n, panel * 16), bias_of(args, panel));
   }
   if constexpr (kTokens == 12) {
     run_rows<W, 8>(args, panel, row, end);
@@ -84,6 +84,7 @@ void gemm(const KernelArgs& args, Part part) {
       run_rows<W, kInt8Tokens>(args, panel, row, end);
     }
   }
+  scale_sums(args, mine);
 }
 
 template <class W>
@@ -93,6 +94,7 @@ void gemv(const KernelArgs& args, Part part) {
     int64_t row = mine.row_begin;
     run_rows<W, 1>(args, panel, row, mine.row_end);
   }
+  scale_sums(args, mine);
 }
 
 GRETA_MATMUL_KERNELS(q4_0, Q4_0)
