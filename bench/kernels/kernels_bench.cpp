@@ -1,6 +1,6 @@
-// Every kernel of the best ISA on the shapes of SmolLM2, one thread, with the core's ceilings of the same
-// run. GOP/s counts a multiply and an add as two; GB/s counts the bytes of the weight (GEMV) or of the cache
-// (attention).
+// Every kernel of the best ISA on shapes of SmolLM2 and Qwen2.5-Coder-1.5B, one thread, with the core's
+// ceilings of the same run. GOP/s counts a multiply and an add as two; GB/s counts the bytes of the weight
+// (GEMV) or of the cache (attention).
 
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
@@ -86,7 +86,9 @@ void add_matmuls(Isa isa) {
       const KernelInfo* gemm = test::matmul_kernel(isa, type, route, Shape::gemm);
       const KernelInfo* gemv = test::matmul_kernel(isa, type, route, Shape::gemv);
       if (!gemm) continue;
-      for (const Shape2 s : {Shape2{576, 576}, Shape2{1536, 576}, Shape2{576, 1536}}) {
+      std::vector<Shape2> shapes{{1536, 1536}, {8960, 1536}};
+      if (info(type).block < 256) shapes.insert(shapes.end(), {{576, 576}, {1536, 576}, {576, 1536}});
+      for (const Shape2 s : shapes) {
         const std::string size = fmt::format("{}x{}", s.n, s.k);
         benchmark::RegisterBenchmark(fmt::format("{}/{}/S200", gemm->name, size).c_str(), matmul, gemm, s,
                                      200);

@@ -1,6 +1,7 @@
 #include "isolate/fault_matrix.h"
 
 #include "base/error.h"
+#include "isolate/misread_weights.h"
 
 namespace greta::isolate {
 namespace {
@@ -24,8 +25,8 @@ PackedWeight edit_values(const TwinSite& site, void (*edit)(Matrix&, const TwinS
 bool fits(BlockTypes types, TensorType type) {
   switch (types) {
     case BlockTypes::q4_1: return type == TensorType::q4_1;
-    case BlockTypes::four_bit: return block_code(type).bits == 4;
-    case BlockTypes::quantised: return block_code(type).bits != 0;
+    case BlockTypes::four_bit: return type == TensorType::q4_0 || type == TensorType::q4_1;
+    case BlockTypes::quantised: return has_blocks(type);
   }
   return false;
 }

@@ -1,20 +1,23 @@
 #pragma once
 // Packed weights: one form of a weight serves both routes, both shapes and every ISA. Panels of 16 output
 // rows; lanes are output rows; K is walked in order.
-
 //
 // A panel holds 16 output rows ("lanes") and all of K:
-//   f32      per k: float w[16]
-//   f16      per k: uint16 w[16]; K is padded to even with zeros
-//   bf16     per pair of k: uint16 w[16][2]; K is padded to even with zeros
-//   q*       codes of every block of 32 k, then the scales of every block.
-//            The value of a code u is d * (u - offset) (+ m), with d and m in the file's f16.
-//            u8 codes (q8_0: u = q + 128):     per group of 4 k: uint8 u[16][4]; 8 groups
-//            u4 codes (q4_0, q4_1):            64-byte rows j = 0..3: low nibble as group j, high nibble as
-//            group j + 4 u5 codes (q5_0, q5_1):            the low 4 bits as u4; then uint32 h[16]: bit j of
-//            byte i is the fifth bit
-//                                              of k = 4 j + i
-//            scales of a block: uint16 d[16], then uint16 m[16] where the type has a minimum
+//   f32          per k: float w[16]
+//   f16          per k: uint16 w[16]; K is padded to even with zeros
+//   bf16         per pair of k: uint16 w[16][2]; K is padded to even with zeros
+//   block types  codes of every block of 32 k, then the scales of every block.
+//
+// Codes of `bits` bits lie in planes: 2, 4 or 8 low bits, then the 1 or 2 that are left. Group g of a block
+// is k = 4 g .. 4 g + 3. A plane of width w is w rows of uint8 [16 lanes][4 of k]; group g is in row g mod w,
+// at bits w * (g / w) and up of its bytes. A block takes 64 * bits bytes.
+//
+// The value of a code u is d * (u - offset) (+ m), where u goes through a table of 16 levels first if the
+// type has one, and d and m belong to a group of scales: the whole block, or each half of 16 k. Bits a
+// weight, and the file's:
+//   q4_0 4.5    q4_1 5       q5_0 5.5    q5_1 6     q8_0 8.5    as in the file
+//   q2_k 2.625  q3_k 3.5625  q4_k 4.625  q5_k 5.625 q6_k 6.5625 file: 2.625 3.4375 4.5 5.5 6.5625
+//   iq4_nl 4.5  iq4_xs 4.3125  mxfp4 4.25                       file: 4.5 4.25 4.25
 
 #include <cstddef>
 #include <cstdint>
@@ -61,25 +64,76 @@ PackedWeight plan_pack(TensorType type, std::span<const std::byte> rows, int64_t
 void pack_panels(PackedWeight& weight, std::span<const std::byte> rows, int64_t first_panel,
                  int64_t end_panel);
 
-/// How the codes of a block of 32 weights stand for values: d * (u - offset) (+ m).
-struct BlockCode {
-  int bits = 0;  // 4, 5 or 8; 0: not a block type
-  int offset = 0;
-  bool has_min = false;
+/// How the scales of a block lie behind the codes, [16] being the lanes. A super-block is 8 blocks.
+enum class ScaleForm : uint8_t {
+  halves,     // per block f16 d[16], and m[16] where the type has a minimum
+  signed8,    // per super-block f16 D[16]; then per block and group int8 s[16]: d = D * s
+  unsigned8,  // per super-block f16 D[16], M[16]; then per block uint8 s[16], t[16]: d = D * s, m = -(M * t)
+  nibbles,    // the same, but per block and group one uint8 [16]: s in its low, t in its high 4 bits
+  exponent,   // per block uint8 e[16]: d = 2^(e - 128)
 };
-BlockCode block_code(TensorType type);
+
+/// Levels of iq4_nl and iq4_xs, + 128; the elements of mxfp4 (e2m1), doubled, + 16.
+inline constexpr uint8_t kIq4Codes[16] = {1,   24,  45,  63,  79,  93,  106, 118,
+                                          129, 141, 153, 166, 181, 197, 217, 241};
+inline constexpr uint8_t kMxfp4Codes[16] = {16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4};
+
+/// How a block of 32 weights is packed: all that pack() and the kernels know of a type.
+struct BlockCode {
+  int bits = 0;        // 2 to 6, or 8; 0: not a block type
+  int log_offset = 0;  // offset = 2^log_offset; no offset where there is a minimum
+  bool has_min = false;
+  int groups = 1;  // of scales
+  ScaleForm form = ScaleForm::halves;
+  const uint8_t* levels = nullptr;
+
+  constexpr int offset() const { return has_min ? 0 : 1 << log_offset; }
+  constexpr int64_t bytes() const { return 64 * bits; }
+  constexpr bool has_super() const { return form != ScaleForm::halves && form != ScaleForm::exponent; }
+  /// Blocks that share the f16 scales before them, the bytes of those, and the bytes each block adds.
+  constexpr int64_t run() const { return has_super() ? 8 : 1; }
+  constexpr int64_t head_bytes() const { return form == ScaleForm::exponent ? 0 : has_min ? 64 : 32; }
+  constexpr int64_t small_bytes() const {
+    return form == ScaleForm::halves ? 0 : form == ScaleForm::unsigned8 ? 32 : 16 * groups;
+  }
+  constexpr int64_t run_bytes() const { return head_bytes() + run() * small_bytes(); }
+  constexpr int64_t scale_bytes(int64_t blocks) const { return blocks / run() * run_bytes(); }
+};
+
+constexpr BlockCode block_code(TensorType type) {
+  switch (type) {
+    case TensorType::q4_0: return {4, 3};
+    case TensorType::q4_1: return {4, 0, true};
+    case TensorType::q5_0: return {5, 4};
+    case TensorType::q5_1: return {5, 0, true};
+    case TensorType::q8_0: return {8, 7};
+    case TensorType::q2_k: return {2, 0, true, 2, ScaleForm::nibbles};
+    case TensorType::q3_k: return {3, 2, false, 2, ScaleForm::signed8};
+    case TensorType::q4_k: return {4, 0, true, 1, ScaleForm::unsigned8};
+    case TensorType::q5_k: return {5, 0, true, 1, ScaleForm::unsigned8};
+    case TensorType::q6_k: return {6, 5, false, 2, ScaleForm::signed8};
+    case TensorType::iq4_nl: return {4, 7, false, 1, ScaleForm::halves, kIq4Codes};
+    case TensorType::iq4_xs: return {4, 7, false, 1, ScaleForm::signed8, kIq4Codes};
+    case TensorType::mxfp4: return {4, 4, false, 1, ScaleForm::exponent, kMxfp4Codes};
+    default: return {};
+  }
+}
+
+/// The types that block_code() knows, for lists of kernels.
+#define GRETA_BLOCK_TYPES(X) \
+  X(q4_0) X(q4_1) X(q5_0) X(q5_1) X(q8_0) X(q2_k) X(q3_k) X(q4_k) X(q5_k) X(q6_k) X(iq4_nl) X(iq4_xs) X(mxfp4)
 
 /// One block of 32 activations in Format::q8_block32: value q[i] * d. With a = the largest magnitude of the
 /// block:
 ///   d = a / 127;  q = x / d rounded to nearest even, at most +-127 (0 where d is 0);  both divisions in f32;
-///   sum = the sum of q;  s = d * sum, in f32.
+///   sum = the sum of q;  s = d * sum, in f32;  sum_low = the sum of the first 16 q.
 /// A NaN or an infinity in the block makes d NaN or infinite, so that no product hides it.
 struct ActivationBlock {
   int8_t q[32];
   float d;
   float s;
   int32_t sum;
-  int32_t pad;  // 0
+  int32_t sum_low;
 };
 static_assert(sizeof(ActivationBlock) == 48);
 

@@ -58,14 +58,19 @@ std::string case_name(const testing::TestParamInfo<Case>& info) {
   return std::string(name(info.param.type)) + "_" + std::string(name(info.param.route));
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Types, Bitwise,
-    testing::Values(Case{TensorType::q4_1, Route::matrix}, Case{TensorType::q4_1, Route::vector},
-                    Case{TensorType::q8_0, Route::matrix}, Case{TensorType::q8_0, Route::vector},
-                    Case{TensorType::bf16, Route::matrix}, Case{TensorType::bf16, Route::vector},
-                    Case{TensorType::f16, Route::matrix}, Case{TensorType::f16, Route::vector},
-                    Case{TensorType::f32, Route::vector}),
-    case_name);
+/// Every type and route of the kernel table.
+std::vector<Case> cases() {
+  std::vector<Case> all;
+  for (const KernelInfo& kernel : kernel_table()) {
+    if (kernel.op == OpKind::matmul && kernel.device == "cpu" && kernel.isa == Isa::scalar &&
+        kernel.shape == Shape::gemm) {
+      all.push_back({*kernel.weight_type, *kernel.route});
+    }
+  }
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, Bitwise, testing::ValuesIn(cases()), case_name);
 
 /// f32 and 16-bit models have a q8_0 embedding here, so the logits of a matrix-route case have a matrix
 /// kernel.

@@ -8,6 +8,7 @@
 
 #include "base/half.h"
 #include "engine/session.h"
+#include "kernels/file_rows.h"
 #include "model/gguf_builder.h"
 
 namespace greta::test {
@@ -29,6 +30,10 @@ class Noise {
 
 /// `n` random values of a weight type; quantised types get random codes and scales around `scale`.
 inline Bytes random_weight(TensorType type, uint64_t n, float scale, Noise& noise) {
+  if (type != TensorType::q4_1 && type != TensorType::q8_0 && info(type).block > 1) {
+    const std::vector<std::byte> rows = file_rows(type, 1, static_cast<int64_t>(n), noise.bits(), scale / 3);
+    return {reinterpret_cast<const char*>(rows.data()), rows.size()};
+  }
   Bytes data;
   const auto half = [&](float value) { data += raw(f32_to_f16(value)); };
   const auto codes = [&](int count) {
@@ -48,49 +53,51 @@ inline Bytes random_weight(TensorType type, uint64_t n, float scale, Noise& nois
         half(-scale * (1 + noise.next() / 4));
         codes(16);
         break;
-      default: break;  // a test asks for what is listed
+      default: break;  // done above
     }
   }
   return data;
 }
 
 /// llama: 2 layers, n_embd 64, n_ff 96, 4 heads of 16, 2 KV heads, 80 tokens, context 1024, tied output.
-/// Matrices are of `type`, the embedding of `embedding_type`.
+/// Matrices are of `type`, the embedding of `embedding_type`. Types with blocks of 256: n_embd and n_ff 256.
 inline Bytes random_llama(TensorType type, TensorType embedding_type = TensorType::q8_0) {
   Noise noise(7);
+  const bool wide = info(type).block == 256;
+  const uint32_t n_embd = wide ? 256 : 64, n_ff = wide ? 256 : 96;
   GgufBuilder file;
   file.set_string("general.architecture", "llama")
       .set_string("general.name", "random")
       .set<uint32_t>("llama.block_count", 2)
       .set<uint32_t>("llama.context_length", 1024)
-      .set<uint32_t>("llama.embedding_length", 64)
-      .set<uint32_t>("llama.feed_forward_length", 96)
+      .set<uint32_t>("llama.embedding_length", n_embd)
+      .set<uint32_t>("llama.feed_forward_length", n_ff)
       .set<uint32_t>("llama.attention.head_count", 4)
       .set<uint32_t>("llama.attention.head_count_kv", 2)
       .set<float>("llama.attention.layer_norm_rms_epsilon", 1e-5f)
       .set<float>("llama.rope.freq_base", 10000.0f)
-      .set<uint32_t>("llama.rope.dimension_count", 16);
+      .set<uint32_t>("llama.rope.dimension_count", n_embd / 4);
   const auto matrix = [&](const std::string& name, uint64_t k, uint64_t n, TensorType t) {
     file.tensors.push_back(
         {name, {k, n}, static_cast<uint32_t>(t), random_weight(t, k * n, 0.3f, noise), {}, {}});
   };
   const auto norm = [&](const std::string& name) {
     Bytes data;
-    for (int i = 0; i < 64; ++i) data += raw(1.0f + noise.next() / 2);
-    file.tensors.push_back({name, {64}, 0, data, {}, {}});
+    for (uint32_t i = 0; i < n_embd; ++i) data += raw(1.0f + noise.next() / 2);
+    file.tensors.push_back({name, {n_embd}, 0, data, {}, {}});
   };
-  matrix("token_embd.weight", 64, 80, embedding_type);
+  matrix("token_embd.weight", n_embd, 80, embedding_type);
   norm("output_norm.weight");
   for (const std::string layer : {"blk.0.", "blk.1."}) {
     norm(layer + "attn_norm.weight");
-    matrix(layer + "attn_q.weight", 64, 64, type);
-    matrix(layer + "attn_k.weight", 64, 32, type);
-    matrix(layer + "attn_v.weight", 64, 32, type);
-    matrix(layer + "attn_output.weight", 64, 64, type);
+    matrix(layer + "attn_q.weight", n_embd, n_embd, type);
+    matrix(layer + "attn_k.weight", n_embd, n_embd / 2, type);
+    matrix(layer + "attn_v.weight", n_embd, n_embd / 2, type);
+    matrix(layer + "attn_output.weight", n_embd, n_embd, type);
     norm(layer + "ffn_norm.weight");
-    matrix(layer + "ffn_gate.weight", 64, 96, type);
-    matrix(layer + "ffn_up.weight", 64, 96, type);
-    matrix(layer + "ffn_down.weight", 96, 64, type);
+    matrix(layer + "ffn_gate.weight", n_embd, n_ff, type);
+    matrix(layer + "ffn_up.weight", n_embd, n_ff, type);
+    matrix(layer + "ffn_down.weight", n_ff, n_embd, type);
   }
   return file.build();
 }

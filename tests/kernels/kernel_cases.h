@@ -10,29 +10,10 @@
 #include <vector>
 
 #include "base/half.h"
+#include "kernels/file_rows.h"
 #include "kernels/kernel.h"
 
 namespace greta::test {
-
-/// The same numbers on every platform (splitmix64).
-class Random {
- public:
-  explicit Random(uint64_t seed) : state_(seed) {}
-  uint64_t bits() {
-    uint64_t z = (state_ += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-  }
-  /// Uniform in [low, high).
-  float uniform(float low, float high) {
-    return low + (high - low) * static_cast<float>(bits() >> 40) * 0x1p-24f;
-  }
-  int64_t below(int64_t n) { return static_cast<int64_t>(bits() % static_cast<uint64_t>(n)); }
-
- private:
-  uint64_t state_;
-};
 
 /// A buffer with its view; starts as NaN so that what a kernel should have written shows.
 class Matrix {
@@ -116,27 +97,6 @@ inline void matmul(const KernelInfo& kernel, const PackedWeight& weight, View x,
   run(kernel, args, parts);
 }
 
-/// A weight as a GGUF file stores it: n rows of k random values.
-inline std::vector<std::byte> file_rows(TensorType type, int64_t n, int64_t k, uint64_t seed) {
-  Random random(seed);
-  const TensorTypeInfo& format = info(type);
-  std::vector<std::byte> bytes(static_cast<size_t>(n * k / format.block * format.bytes));
-  for (std::byte& b : bytes) b = static_cast<std::byte>(random.bits() >> 56);
-  const auto put16 = [&](size_t at, uint16_t x) { std::memcpy(bytes.data() + at, &x, 2); };
-  for (size_t at = 0; at < bytes.size(); at += format.bytes) {
-    const float value = random.uniform(-1, 1);
-    switch (type) {
-      case TensorType::f32: std::memcpy(bytes.data() + at, &value, 4); break;
-      case TensorType::f16: put16(at, f32_to_f16(value)); break;
-      case TensorType::bf16: put16(at, f32_to_bf16(value)); break;
-      default:
-        put16(at, f32_to_f16(value * (type == TensorType::q8_0 ? 0.01f : 0.1f)));
-        if (block_code(type).has_min) put16(at + 2, f32_to_f16(random.uniform(-1, 1)));
-    }
-  }
-  return bytes;
-}
-
 inline PackedWeight random_weight(TensorType type, int64_t n, int64_t k, uint64_t seed) {
   return pack(type, file_rows(type, n, k, seed), n, k);
 }
@@ -161,8 +121,9 @@ inline std::string difference(const View& a, const View& b) {
   return {};
 }
 
-inline constexpr TensorType kTypes[] = {TensorType::f32,  TensorType::f16,  TensorType::bf16,
-                                        TensorType::q4_0, TensorType::q4_1, TensorType::q5_0,
-                                        TensorType::q5_1, TensorType::q8_0};
+#define GRETA_TYPE(type) TensorType::type,
+inline constexpr TensorType kTypes[] = {TensorType::f32, TensorType::f16, TensorType::bf16,
+                                        GRETA_BLOCK_TYPES(GRETA_TYPE)};
+#undef GRETA_TYPE
 
 }  // namespace greta::test

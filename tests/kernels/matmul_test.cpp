@@ -34,6 +34,8 @@ class Matmul : public testing::TestWithParam<Case> {
     return *matmul_kernel(GetParam().isa, GetParam().type, GetParam().route, shape);
   }
   bool plain() const { return block_code(GetParam().type).bits == 0; }
+  /// A length near k that rows can have: odd where that is possible.
+  int64_t length(int64_t k) const { return plain() ? k - 19 : row_length(GetParam().type, k); }
 };
 
 /// Each row of `x` through the GEMV.
@@ -44,7 +46,7 @@ Matrix gemv_rows(const KernelInfo& gemv, const PackedWeight& weight, const Matri
 }
 
 TEST_P(Matmul, EveryRowOfAGemmEqualsTheGemvForEveryS) {
-  const int64_t n = 37, k = plain() ? 77 : 96;
+  const int64_t n = 37, k = length(96);
   const PackedWeight weight = random_weight(GetParam().type, n, k, 1);
   const Matrix x = activations(kernel(Shape::gemm), Matrix::random(1300, k, 2));
   const Matrix want = gemv_rows(kernel(Shape::gemv), weight, x);
@@ -60,7 +62,7 @@ TEST_P(Matmul, EveryRowOfAGemmEqualsTheGemvForEveryS) {
 
 TEST_P(Matmul, ThreadsDoNotChangeABit) {
   for (int64_t n : {5, 16, 100, 321}) {
-    const int64_t k = 64;
+    const int64_t k = row_length(GetParam().type, 64);
     const PackedWeight weight = random_weight(GetParam().type, n, k, 3);
     const Matrix x = activations(kernel(Shape::gemm), Matrix::random(300, k, 4));
     const Matrix want = gemv_rows(kernel(Shape::gemv), weight, x);
@@ -79,8 +81,9 @@ TEST_P(Matmul, ThreadsDoNotChangeABit) {
 }
 
 TEST_P(Matmul, EveryIsaGivesTheBitsOfTheScalarBuild) {
-  const std::vector<int64_t> lengths = plain() ? std::vector<int64_t>{1, 2, 31, 77, 129, 300, 576}
-                                               : std::vector<int64_t>{32, 64, 160, 576, 1536};
+  std::vector<int64_t> lengths{1, 2, 31, 77, 129, 300, 576};
+  if (!plain()) lengths = {32, 64, 160, 576, 1536};
+  if (info(GetParam().type).block == 256) lengths = {256, 768, 1536};
   const KernelInfo& reference = *matmul_kernel(Isa::scalar, GetParam().type, GetParam().route, Shape::gemm);
   for (int64_t k : lengths) {
     const int64_t n = 150;
@@ -116,27 +119,29 @@ std::vector<double> rounded(const KernelInfo& kernel, const Matrix& x, int64_t r
 
 // Tolerance: the worst case of recursive summation, gamma_r * sum |w x| with r roundings on the longest path
 // (Higham, Accuracy and Stability, section 3.1): one per k (two for the split f16) and one for the
-// dequantised weight; with int8 blocks two per block, one for d_w * d_x and one for s_x. Codes and minimum
-// may cancel inside a weight, so their magnitudes count apart.
+// dequantised weight; with int8 blocks two per group of scales (two groups a block at most), one for d_w *
+// d_x and one for s_x. Codes and minimum may cancel inside a weight, so their magnitudes count apart.
 TEST_P(Matmul, IsWithinTheRoundingBoundOfTheExactSum) {
-  const int64_t n = 40, k = 288;
+  const int64_t n = 40, k = row_length(GetParam().type, 288);
   const KernelInfo& gemm = kernel(Shape::gemm);
   const PackedWeight weight = random_weight(GetParam().type, n, k, 7);
   const Matrix x = Matrix::random(2, k, 8);
   Matrix got(2, n);
   matmul(gemm, weight, activations(gemm, x).view(), got.view());
   const bool int8 = gemm.roundings.activation == Format::q8_block32;
-  const double roundings = int8 ? 2.0 * k / 32 + 2 : 2.0 * k + 1;
+  const int groups = block_code(weight.type).groups;
+  const double terms = static_cast<double>(int8 ? k / kBlock * groups : k);
+  const double roundings = 2 * terms + (int8 ? 2 : 1);
   const std::vector<double> a = rounded(gemm, x, 1);
-  std::vector<float> w(k);
+  std::vector<float> w(static_cast<size_t>(k));
   for (int64_t row = 0; row < n; ++row) {
     unpack_row(weight, row, w.data());
     double exact = 0, magnitude = 0;
     for (int64_t i = 0; i < k; ++i) {
-      exact += static_cast<double>(w[i]) * a[i];
-      // |d u| + |m| <= |w| + 2 |m|, and |m| < 1, d u < 3.1 by file_rows.
-      magnitude += (std::fabs(static_cast<double>(w[i])) + (block_code(weight.type).has_min ? 2 : 0)) *
-                   std::fabs(a[i]);
+      const double weight_i = static_cast<double>(w[static_cast<size_t>(i)]), a_i = a[static_cast<size_t>(i)];
+      exact += weight_i * a_i;
+      // |d u| + |m| <= |w| + 2 |m|, and |m| < 1 by file_rows.
+      magnitude += (std::fabs(weight_i) + (block_code(weight.type).has_min ? 2 : 0)) * std::fabs(a_i);
     }
     // unpack_row itself rounds d u + m once to f32.
     const double bound = (roundings + 1) * 0x1p-24 * magnitude;
@@ -146,7 +151,7 @@ TEST_P(Matmul, IsWithinTheRoundingBoundOfTheExactSum) {
 }
 
 TEST_P(Matmul, WritesOnlyTheRowsThatExist) {
-  const int64_t n = 21, k = 64, s = 13;
+  const int64_t n = 21, k = row_length(GetParam().type, 64), s = 13;
   const PackedWeight weight = random_weight(GetParam().type, n, k, 9);
   const Matrix x = activations(kernel(Shape::gemm), Matrix::random(s, k, 10));
   Matrix out(s, 48);  // wider than n
@@ -162,8 +167,9 @@ TEST_P(Matmul, WritesOnlyTheRowsThatExist) {
 }
 
 TEST_P(Matmul, StampsTheNameOfTheKernelThatRan) {
-  const PackedWeight weight = random_weight(GetParam().type, 16, 32, 11);
-  const Matrix x = activations(kernel(Shape::gemm), Matrix::random(1, 32, 12));
+  const int64_t k = row_length(GetParam().type, 32);
+  const PackedWeight weight = random_weight(GetParam().type, 16, k, 11);
+  const Matrix x = activations(kernel(Shape::gemm), Matrix::random(1, k, 12));
   Matrix out(1, 16);
   Launch launch;
   KernelArgs args;
@@ -182,9 +188,10 @@ TEST_P(Matmul, StampsTheNameOfTheKernelThatRan) {
 // NaN and infinity must not vanish in a quantised format.
 TEST_P(Matmul, PassesNanAndInfinityOn) {
   const KernelInfo& gemm = kernel(Shape::gemm);
-  const PackedWeight weight = random_weight(GetParam().type, 16, 64, 13);
+  const int64_t k = row_length(GetParam().type, 64);
+  const PackedWeight weight = random_weight(GetParam().type, 16, k, 13);
   for (float bad : {std::nanf(""), INFINITY, -INFINITY}) {
-    Matrix x = Matrix::random(1, 64, 14);
+    Matrix x = Matrix::random(1, k, 14);
     x.at(0, 40) = bad;
     Matrix out(1, 16);
     matmul(gemm, weight, activations(gemm, x).view(), out.view());

@@ -49,9 +49,9 @@ TEST(Table, AMissingKernelSaysWhy) {
   EXPECT_EQ(find_kernel({OpKind::matmul, Isa::scalar, TensorType::f32, Route::matrix, Shape::gemm}, &why),
             nullptr);
   EXPECT_NE(why.find("no unit of this CPU multiplies f32 in a matrix"), std::string::npos) << why;
-  EXPECT_EQ(find_kernel({OpKind::matmul, Isa::scalar, TensorType::q6_k, Route::vector, Shape::gemm}, &why),
+  EXPECT_EQ(find_kernel({OpKind::matmul, Isa::scalar, TensorType::q8_k, Route::vector, Shape::gemm}, &why),
             nullptr);
-  EXPECT_NE(why.find("q6_k"), std::string::npos) << why;
+  EXPECT_NE(why.find("q8_k"), std::string::npos) << why;
 }
 
 TEST(Table, TheScalarKernelsRunEverywhere) {

@@ -59,11 +59,7 @@ inline __attribute__((always_inline)) void gather_rows(const KernelArgs& args, P
 GRETA_EMBED(f32)
 GRETA_EMBED(f16)
 GRETA_EMBED(bf16)
-GRETA_EMBED(q4_0)
-GRETA_EMBED(q4_1)
-GRETA_EMBED(q5_0)
-GRETA_EMBED(q5_1)
-GRETA_EMBED(q8_0)
+GRETA_BLOCK_TYPES(GRETA_EMBED)
 #undef GRETA_EMBED
 
 /// Integers nearest to x / d within +-127; 0 where the quotient is no number.
@@ -91,11 +87,11 @@ void quantize_q8(const KernelArgs& args, Part part) {
       const i32x16 q_low = quantized(low, f32x16(d)), q_high = quantized(high, f32x16(d));
       store_low8(out[b].q, q_low);
       store_low8(out[b].q + 16, q_high);
-      const int32_t sum = sum_lanes(q_low + q_high);
+      const int32_t sum_low = sum_lanes(q_low), sum = sum_low + sum_lanes(q_high);
       out[b].d = d;
       out[b].s = d * static_cast<float>(sum);
       out[b].sum = sum;
-      out[b].pad = 0;
+      out[b].sum_low = sum_low;
     }
   }
 }
@@ -262,27 +258,24 @@ constexpr KernelEntry row_op(const char* name, OpKind op, KernelFn run, Rounding
         Shape::gemm, Roundings{}, embed_##type                                                           \
   }
 
-constexpr KernelEntry kEntries[] = {
-    row_op(GRETA_NAME("rope_table"), OpKind::rope_table, rope_table),
-    row_op(GRETA_NAME("quantize.q8_block32"), OpKind::quantize, quantize_q8,
-           {Format::f32, Format::f32, Format::q8_block32}),
-    row_op(GRETA_NAME("quantize.bf16"), OpKind::quantize, quantize_bf16,
-           {Format::f32, Format::f32, Format::bf16}),
-    row_op(GRETA_NAME("rms_norm"), OpKind::rms_norm, rms_norm),
-    row_op(GRETA_NAME("rope"), OpKind::rope, rope),
-    row_op(GRETA_NAME("kv_write"), OpKind::kv_write, kv_write),
-    row_op(GRETA_NAME("add"), OpKind::add, add),
-    row_op(GRETA_NAME("silu_mul"), OpKind::silu_mul, silu_mul),
-    row_op(GRETA_NAME("gelu_mul"), OpKind::gelu_mul, gelu_mul),
-    GRETA_EMBED_ENTRY(f32),
-    GRETA_EMBED_ENTRY(f16),
-    GRETA_EMBED_ENTRY(bf16),
-    GRETA_EMBED_ENTRY(q4_0),
-    GRETA_EMBED_ENTRY(q4_1),
-    GRETA_EMBED_ENTRY(q5_0),
-    GRETA_EMBED_ENTRY(q5_1),
-    GRETA_EMBED_ENTRY(q8_0),
-};
+#define GRETA_BLOCK_EMBED(type) GRETA_EMBED_ENTRY(type),
+
+constexpr KernelEntry kEntries[] = {row_op(GRETA_NAME("rope_table"), OpKind::rope_table, rope_table),
+                                    row_op(GRETA_NAME("quantize.q8_block32"), OpKind::quantize, quantize_q8,
+                                           {Format::f32, Format::f32, Format::q8_block32}),
+                                    row_op(GRETA_NAME("quantize.bf16"), OpKind::quantize, quantize_bf16,
+                                           {Format::f32, Format::f32, Format::bf16}),
+                                    row_op(GRETA_NAME("rms_norm"), OpKind::rms_norm, rms_norm),
+                                    row_op(GRETA_NAME("rope"), OpKind::rope, rope),
+                                    row_op(GRETA_NAME("kv_write"), OpKind::kv_write, kv_write),
+                                    row_op(GRETA_NAME("add"), OpKind::add, add),
+                                    row_op(GRETA_NAME("silu_mul"), OpKind::silu_mul, silu_mul),
+                                    row_op(GRETA_NAME("gelu_mul"), OpKind::gelu_mul, gelu_mul),
+                                    GRETA_EMBED_ENTRY(f32),
+                                    GRETA_EMBED_ENTRY(f16),
+                                    GRETA_EMBED_ENTRY(bf16),
+                                    GRETA_BLOCK_TYPES(GRETA_BLOCK_EMBED)};
+#undef GRETA_BLOCK_EMBED
 #undef GRETA_EMBED_ENTRY
 
 }  // namespace

@@ -90,6 +90,25 @@ GRETA_LANE void store_low16(void* p, i32x16 x) {
   uint16_t* out = static_cast<uint16_t*>(p);
   for (int i = 0; i < 16; ++i) out[i] = static_cast<uint16_t>(wide[i]);
 }
+GRETA_LANE void store_raw(void* p, i32x16 x) {
+  _mm256_storeu_si256(static_cast<__m256i*>(p), x.lo);
+  _mm256_storeu_si256(static_cast<__m256i*>(p) + 1, x.hi);
+}
+/// 16 bytes as 16 lanes.
+GRETA_LANE i32x16 load_u8(const void* p) {
+  const __m128i bytes = _mm_loadu_si128(static_cast<const __m128i*>(p));
+  return {_mm256_cvtepu8_epi32(bytes), _mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8))};
+}
+GRETA_LANE i32x16 load_i8(const void* p) {
+  const __m128i bytes = _mm_loadu_si128(static_cast<const __m128i*>(p));
+  return {_mm256_cvtepi8_epi32(bytes), _mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8))};
+}
+/// Per byte of `index` (0 .. 15): the byte there in a table of 16.
+GRETA_LANE i32x16 look_up(const uint8_t* table, i32x16 index) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+  const __m256i both = _mm256_broadcastsi128_si256(bytes);
+  return {_mm256_shuffle_epi8(both, index.lo), _mm256_shuffle_epi8(both, index.hi)};
+}
 GRETA_LANE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
 // Floats.

@@ -56,6 +56,19 @@ GRETA_LANE void store_low8(void* p, i32x16 x) {
 GRETA_LANE void store_low16(void* p, i32x16 x) {
   _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtepi32_epi16(x.v));
 }
+GRETA_LANE void store_raw(void* p, i32x16 x) { _mm512_storeu_si512(p, x.v); }
+/// 16 bytes as 16 lanes.
+GRETA_LANE i32x16 load_u8(const void* p) {
+  return {_mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)))};
+}
+GRETA_LANE i32x16 load_i8(const void* p) {
+  return {_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)))};
+}
+/// Per byte of `index` (0 .. 15): the byte there in a table of 16.
+GRETA_LANE i32x16 look_up(const uint8_t* table, i32x16 index) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+  return {_mm512_shuffle_epi8(_mm512_broadcast_i32x4(bytes), index.v)};
+}
 GRETA_LANE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
 // Floats.

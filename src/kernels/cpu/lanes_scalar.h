@@ -80,6 +80,25 @@ GRETA_LANE void store_low16(void* p, const i32x16& x) {
   uint16_t* out = static_cast<uint16_t*>(p);
   for (int i = 0; i < 16; ++i) out[i] = static_cast<uint16_t>(x.v[i]);
 }
+GRETA_LANE void store_raw(void* p, const i32x16& x) { __builtin_memcpy(p, x.v, 64); }
+/// 16 bytes as 16 lanes.
+GRETA_LANE i32x16 load_u8(const void* p) {
+  const uint8_t* bytes = static_cast<const uint8_t*>(p);
+  return each<i32x16>([=](int i) { return bytes[i]; });
+}
+GRETA_LANE i32x16 load_i8(const void* p) {
+  const int8_t* bytes = static_cast<const int8_t*>(p);
+  return each<i32x16>([=](int i) { return bytes[i]; });
+}
+/// Per byte of `index` (0 .. 15): the byte there in a table of 16.
+GRETA_LANE i32x16 look_up(const uint8_t* table, const i32x16& index) {
+  uint8_t bytes[64];
+  __builtin_memcpy(bytes, index.v, 64);
+  for (uint8_t& byte : bytes) byte = table[byte & 15];
+  i32x16 out;
+  __builtin_memcpy(out.v, bytes, 64);
+  return out;
+}
 GRETA_LANE void prefetch(const void*) {}
 
 // Floats.

@@ -55,10 +55,10 @@ inline __attribute__((always_inline)) void run_tile(const float* const (&w)[kPan
   }
 }
 
-/// All rows [row_begin, row_end) against kPanels dequantised panels: full tiles, then halves of the rest.
+/// All rows [row_begin, row_end) against kPanels dequantised panels: full tiles, then halves of the rest. The
+/// same code for every type: not inlined.
 template <int kPanels, int kTokens>
-inline __attribute__((always_inline)) void run_rows(const float* const (&w)[kPanels], int64_t length,
-                                                    Tile& tile, int64_t& rows) {
+void run_rows(const float* const (&w)[kPanels], int64_t length, Tile& tile, int64_t& rows) {
   for (; rows >= kTokens; rows -= kTokens) {
     run_tile<kPanels, kTokens>(w, length, tile);
     tile.x += kTokens * tile.x_stride;
@@ -126,24 +126,20 @@ void gemv(const KernelArgs& args, Part part) {
   scale_sums(args, mine);
 }
 
+#define GRETA_BLOCK_KERNELS(type) GRETA_MATMUL_KERNELS(type, BlockWeight<TensorType::type>)
+#define GRETA_ENTRIES(type)                                   \
+  GRETA_MATMUL_ENTRY(type, gemm, Route::vector, Roundings{}), \
+      GRETA_MATMUL_ENTRY(type, gemv, Route::vector, Roundings{}),
+
 GRETA_MATMUL_KERNELS(f32, F32Weight)
 GRETA_MATMUL_KERNELS(f16, F16Weight)
 GRETA_MATMUL_KERNELS(bf16, Bf16Weight)
-GRETA_MATMUL_KERNELS(q4_0, Q4_0)
-GRETA_MATMUL_KERNELS(q4_1, Q4_1)
-GRETA_MATMUL_KERNELS(q5_0, Q5_0)
-GRETA_MATMUL_KERNELS(q5_1, Q5_1)
-GRETA_MATMUL_KERNELS(q8_0, Q8_0)
+GRETA_BLOCK_TYPES(GRETA_BLOCK_KERNELS)
 
-#define GRETA_ENTRIES(type)                                   \
-  GRETA_MATMUL_ENTRY(type, gemm, Route::vector, Roundings{}), \
-      GRETA_MATMUL_ENTRY(type, gemv, Route::vector, Roundings{})
-
-constexpr KernelEntry kEntries[] = {
-    GRETA_ENTRIES(f32),  GRETA_ENTRIES(f16),  GRETA_ENTRIES(bf16), GRETA_ENTRIES(q4_0),
-    GRETA_ENTRIES(q4_1), GRETA_ENTRIES(q5_0), GRETA_ENTRIES(q5_1), GRETA_ENTRIES(q8_0),
-};
+constexpr KernelEntry kEntries[] = {GRETA_ENTRIES(f32) GRETA_ENTRIES(f16) GRETA_ENTRIES(bf16)
+                                        GRETA_BLOCK_TYPES(GRETA_ENTRIES)};
 #undef GRETA_ENTRIES
+#undef GRETA_BLOCK_KERNELS
 
 }  // namespace
 

@@ -5,86 +5,110 @@
 namespace greta::GRETA_ISA {
 namespace {
 
-/// Codes of a block of 32 k as 8 vectors: vector g has, per lane, the codes of k = 4 g .. 4 g + 3 as bytes.
 template <int kBits>
-struct Codes;
+inline __attribute__((always_inline)) i32x16 shr_by(i32x16 x) {
+  if constexpr (kBits < 0) return shl<-kBits>(x);
+  if constexpr (kBits > 0) return shr<kBits>(x);
+  return x;
+}
 
-template <>
-struct Codes<4> {
-  static constexpr int kBytes = 256;
-  static inline __attribute__((always_inline)) void load(const std::byte* p, i32x16 (&w)[8]) {
-    const i32x16 nibble = set_i32(0x0f0f0f0f);
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; ++j) {
-      const i32x16 both = load_raw(p + 64 * j);
-      w[j] = both & nibble;
-      w[j + 4] = shr<4>(both) & nibble;
-    }
-  }
-};
+/// Group kGroup of a plane of kWidth bits, at bit kAt of each byte.
+template <int kWidth, int kAt, int kGroup>
+inline __attribute__((always_inline)) i32x16 plane_group(const std::byte* plane) {
+  const i32x16 row = load_raw(plane + 64 * (kGroup % kWidth));
+  if constexpr (kWidth == 8) return row;
+  constexpr uint32_t kField = ((1u << kWidth) - 1) << kAt;
+  return shr_by<kGroup / kWidth * kWidth - kAt>(row) & set_i32(static_cast<int32_t>(kField * 0x01010101u));
+}
 
-template <>
-struct Codes<5> {
-  static constexpr int kBytes = 320;
-  static inline __attribute__((always_inline)) void load(const std::byte* p, i32x16 (&w)[8]) {
-    Codes<4>::load(p, w);
-    const i32x16 h = load_raw(p + 256), bit = set_i32(0x10101010);
-    w[0] = w[0] | (shl<4>(h) & bit);
-    w[1] = w[1] | (shl<3>(h) & bit);
-    w[2] = w[2] | (shl<2>(h) & bit);
-    w[3] = w[3] | (shl<1>(h) & bit);
-    w[4] = w[4] | (h & bit);
-    w[5] = w[5] | (shr<1>(h) & bit);
-    w[6] = w[6] | (shr<2>(h) & bit);
-    w[7] = w[7] | (shr<3>(h) & bit);
-  }
-};
+template <int kBits, int kGroup>
+inline __attribute__((always_inline)) i32x16 code_group(const std::byte* codes) {
+  constexpr int kLow = kBits == 8 ? 8 : kBits >= 4 ? 4 : 2;
+  const i32x16 low = plane_group<kLow, 0, kGroup>(codes);
+  if constexpr (kBits == kLow) return low;
+  if constexpr (kBits > kLow) return low | plane_group<kBits - kLow, kLow, kGroup>(codes + 64 * kLow);
+}
 
-template <>
-struct Codes<8> {
-  static constexpr int kBytes = 512;
-  static inline __attribute__((always_inline)) void load(const std::byte* p, i32x16 (&w)[8]) {
-#pragma GCC unroll 8
-    for (int j = 0; j < 8; ++j) w[j] = load_raw(p + 64 * j);
-  }
-};
-
-/// A family of block formats: value = d * (u - 2^kLogOffset), or d * u + m.
-template <TensorType kT, int kBits, int kLogOffset>
+/// A format of blocks of 32 (kernels/pack.h describes it).
+template <TensorType kT>
 struct BlockWeight {
   static constexpr TensorType kType = kT;
-  static constexpr bool kHasMin = kLogOffset == 0;
-  static constexpr int kOffsetShift = kLogOffset;
-  static constexpr int kScaleBytes = kHasMin ? 64 : 32;
-  using CodesOf = Codes<kBits>;
+  static constexpr BlockCode kCode = block_code(kT);
+
+  /// Codes of a block as 8 vectors: vector g has, per lane, the codes of k = 4 g .. 4 g + 3 as bytes.
+  static inline __attribute__((always_inline)) void load_codes(const std::byte* p, i32x16 (&w)[8]) {
+    w[0] = group<0>(p), w[1] = group<1>(p), w[2] = group<2>(p), w[3] = group<3>(p);
+    w[4] = group<4>(p), w[5] = group<5>(p), w[6] = group<6>(p), w[7] = group<7>(p);
+  }
+
+  /// d, and m where there is a minimum, of every group of block b. They are exact: 11 bits times 8.
+  struct Scales {
+    f32x16 d[kCode.groups], m[kCode.groups];
+  };
+  static inline __attribute__((always_inline)) void load_scales(const std::byte* scales, int64_t b,
+                                                                Scales& to) {
+    const std::byte* run = scales + b / kCode.run() * kCode.run_bytes();
+    const std::byte* small = run + kCode.head_bytes() + b % kCode.run() * kCode.small_bytes();
+    if constexpr (kCode.form == ScaleForm::exponent) {
+      const i32x16 e = load_u8(small);  // where 2^(e - 128) is subnormal (e < 2), the second form is larger
+      to.d[0] = from_bits(max(shl<23>(e - set_i32(1)), shl<21>(e + set_i32(1))));
+      return;
+    } else if constexpr (kCode.form == ScaleForm::halves) {
+      to.d[0] = load_f16(run);
+      if constexpr (kCode.has_min) to.m[0] = load_f16(run + 32);
+      return;
+    } else {
+      const f32x16 d = load_f16(run);
+      f32x16 m(0.0f);
+      if constexpr (kCode.has_min) m = load_f16(run + 32) * f32x16(-1.0f);
+      for (int g = 0; g < kCode.groups; ++g, small += 16) {
+        if constexpr (kCode.form == ScaleForm::signed8) {
+          to.d[g] = d * to_f32(load_i8(small));
+        } else if constexpr (kCode.form == ScaleForm::unsigned8) {
+          to.d[g] = d * to_f32(load_u8(small));
+          to.m[g] = m * to_f32(load_u8(small + 16));
+        } else {
+          const i32x16 both = load_u8(small);
+          to.d[g] = d * to_f32(both & set_i32(15));
+          to.m[g] = m * to_f32(shr<4>(both));
+        }
+      }
+    }
+  }
 
   /// Chunk [k0, k1) of a panel as f32, [k][16]; both are multiples of 32.
   static inline __attribute__((always_inline)) const float* dequantise(const std::byte* panel, int64_t k,
                                                                        int64_t k0, int64_t k1, float* out) {
-    const std::byte* scales = panel + k / kBlock * CodesOf::kBytes;
+    const std::byte* scales = panel + k / kBlock * kCode.bytes();
     float* to = out;
     for (int64_t b = k0 / kBlock; b < k1 / kBlock; ++b, to += kBlock * 16) {
       i32x16 w[8];
-      CodesOf::load(panel + b * CodesOf::kBytes, w);
-      const f32x16 d = load_f16(scales + b * kScaleBytes);
-      f32x16 m(0.0f);
-      if constexpr (kHasMin) m = load_f16(scales + b * kScaleBytes + 32);
+      load_codes(panel + b * kCode.bytes(), w);
+      Scales of;
+      load_scales(scales, b, of);
 #pragma GCC unroll 8
       for (int g = 0; g < 8; ++g) {
-        store(to + 64 * g, value(w[g] & set_i32(255), d, m));
-        store(to + 64 * g + 16, value(shr<8>(w[g]) & set_i32(255), d, m));
-        store(to + 64 * g + 32, value(shr<16>(w[g]) & set_i32(255), d, m));
-        store(to + 64 * g + 48, value(shr<24>(w[g]), d, m));
+        const int half = g * kCode.groups / 8;
+        store(to + 64 * g, value(w[g] & set_i32(255), of, half));
+        store(to + 64 * g + 16, value(shr<8>(w[g]) & set_i32(255), of, half));
+        store(to + 64 * g + 32, value(shr<16>(w[g]) & set_i32(255), of, half));
+        store(to + 64 * g + 48, value(shr<24>(w[g]), of, half));
       }
     }
     return out;
   }
 
  private:
-  // d * u has at most 19 bits: exact, so that the FMA rounds as d * u + m does.
-  static inline __attribute__((always_inline)) f32x16 value(i32x16 u, f32x16 d, f32x16 m) {
-    if constexpr (kHasMin) return fma(to_f32(u), d, m);
-    return (to_f32(u) - f32x16(static_cast<float>(1 << kLogOffset))) * d;
+  template <int kGroup>
+  static inline __attribute__((always_inline)) i32x16 group(const std::byte* codes) {
+    const i32x16 w = code_group<kCode.bits, kGroup>(codes);
+    if constexpr (kCode.levels != nullptr) return look_up(kCode.levels, w);
+    return w;
+  }
+  // d * u has at most 24 bits: exact, so that the FMA rounds as d * u + m does.
+  static inline __attribute__((always_inline)) f32x16 value(i32x16 u, const Scales& of, int g) {
+    if constexpr (kCode.has_min) return fma(to_f32(u), of.d[g], of.m[g]);
+    return (to_f32(u) - f32x16(static_cast<float>(kCode.offset()))) * of.d[g];
   }
 };
 
@@ -117,12 +141,6 @@ struct Bf16Weight {
     return out;
   }
 };
-
-using Q4_0 = BlockWeight<TensorType::q4_0, 4, 3>;
-using Q4_1 = BlockWeight<TensorType::q4_1, 4, 0>;
-using Q5_0 = BlockWeight<TensorType::q5_0, 5, 4>;
-using Q5_1 = BlockWeight<TensorType::q5_1, 5, 0>;
-using Q8_0 = BlockWeight<TensorType::q8_0, 8, 7>;
 
 /// What part `part` computes of out [rows, 16 * panels].
 struct Share {
