@@ -56,6 +56,7 @@ struct Op {
   BufferId out = kNoBuffer;
   const PackedWeight* weight = nullptr;
   std::string weight_name;
+  const float* bias = nullptr;  // of a projection; or none
   bool uses_cache = false;
   OpParams params;
   int launch_of = -1;  // the op whose Launch this one sees: its own, or (a record) the producer's

@@ -4,8 +4,8 @@
 
 #include <vector>
 
-#include "kernels/cpu/kernel_list.h"
 #include "base/cpu_features.h"
+#include "kernels/cpu/kernel_list.h"
 #include "kernels/kernel.h"
 #include "kernels/sim/device.h"
 
@@ -93,6 +93,7 @@ std::string_view name(OpKind op) {
     case OpKind::attention: return "attention";
     case OpKind::add: return "add";
     case OpKind::silu_mul: return "silu_mul";
+    case OpKind::gelu_mul: return "gelu_mul";
   }
   return "?";
 }

@@ -118,12 +118,17 @@ ChainModel chain_model(const GgufTensor& weight, const WeightRows& rows, const W
   return {k, two_parts ? 2.0 : 1.0, 1 + offsets};
 }
 
+/// Energy of the partial sums when the sum begins with a bias: each is larger by it at most (Minkowski).
+double with_bias(double energy, double steps, double bias) {
+  return bias == 0 ? energy : std::pow(std::sqrt(energy) + std::sqrt(steps) * std::abs(bias), 2);
+}
+
 /// Bound of a matrix unit that truncates or floors: such errors share a sign, so they add up linearly, group
 /// after group (docs/numerics.md, "Matrix units").
-double unit_bound(const LaneSums& sums, int64_t lane, double k, const mma::Instruction& unit) {
+double unit_bound(const LaneSums& sums, int64_t lane, double bias, double k, const mma::Instruction& unit) {
   const double group = unit.group, groups = std::ceil(k / group);
-  const double energy =
-      std::max(sums.energy[lane], bounds::any_order_energy(sums.sum[lane], sums.squares[lane], k));
+  const double energy = with_bias(
+      std::max(sums.energy[lane], bounds::any_order_energy(sums.sum[lane], sums.squares[lane], k)), k, bias);
   // Over all groups: of their largest products, and of the running sums that they meet.
   const double products = std::sqrt(groups * sums.squares[lane]);
   const double running = std::sqrt(groups * 2 * (energy / group + sums.squares[lane]));
@@ -133,15 +138,17 @@ double unit_bound(const LaneSums& sums, int64_t lane, double k, const mma::Instr
                                                                      : bounds::kU;
   // Partial sums of a split K are added by plain f32 additions.
   const double joins = 4 * bounds::kU * std::sqrt(energy / k);
-  return cut + stored * (running + std::abs(sums.sum[lane])) + joins + k * bounds::kTiny;
+  return cut + stored * (running + std::abs(sums.sum[lane] + bias)) + joins + k * bounds::kTiny;
 }
 
-double bound_of(const LaneSums& sums, int64_t lane, const ChainModel& model, const Roundings& roundings) {
+double bound_of(const LaneSums& sums, int64_t lane, double bias, const ChainModel& model,
+                const Roundings& roundings) {
   if (roundings.unit != nullptr && roundings.unit->fraction_bits > 0)
-    return unit_bound(sums, lane, model.steps, *roundings.unit);
+    return unit_bound(sums, lane, bias, model.steps, *roundings.unit);
   const double u = bounds::unit_roundoff(roundings.accumulator);
-  const double partial =
-      std::max(sums.energy[lane], bounds::any_order_energy(sums.sum[lane], sums.squares[lane], model.steps));
+  const double partial = with_bias(
+      std::max(sums.energy[lane], bounds::any_order_energy(sums.sum[lane], sums.squares[lane], model.steps)),
+      model.steps, bias);
   // Terms are rounded by f32 operations whatever the accumulator is.
   const double scale = u > 0 ? bounds::kU / u : 0;
   const double terms = model.term_roundings * scale * scale * sums.squares[lane];
@@ -157,6 +164,7 @@ struct Product {
   ChainModel model;
   Roundings roundings;
   int64_t n;
+  double scale;
 };
 
 /// The eight lanes of the tile, for every input row.
@@ -180,13 +188,16 @@ void store_tile(const Product& product, int64_t first, const std::vector<LaneSum
   for (size_t r = 0; r < sums.size(); ++r) {
     for (int64_t lane = 0; lane < lanes; ++lane) {
       double value = sums[r].sum[lane];
-      double bound = bound_of(sums[r], lane, product.model, product.roundings);
+      const double bias = product.bias.empty() ? 0 : product.bias[static_cast<size_t>(first + lane)];
+      double bound = bound_of(sums[r], lane, bias, product.model, product.roundings);
       for (const NearTie& tie : product.input.rows[r].ties) {
         bound += std::abs(product.tile.weight(tie.index, lane)) * tie.step;
       }
-      if (!product.bias.empty()) {
-        value += product.bias[static_cast<size_t>(first + lane)];
-        bound += bounds::kU * std::abs(value);
+      value += bias;
+      if (bias != 0) bound += bounds::kU * std::abs(value);  // where it is added last
+      if (product.scale != 1) {
+        value *= product.scale;
+        bound = bound * std::abs(product.scale) + 2 * bounds::kU * std::abs(value);
       }
       const size_t at = r * static_cast<size_t>(product.n) + static_cast<size_t>(first + lane);
       expected.value[at] = value;
@@ -210,7 +221,7 @@ void demand_shapes(const GgufTensor& weight, const WeightRows& rows, std::span<c
 }  // namespace
 
 Expected matmul(const GgufTensor& weight, std::span<const float> x, int64_t rows, const Roundings& roundings,
-                const GgufTensor* bias) {
+                const GgufTensor* bias, double scale) {
   const WeightRows weight_rows(weight);
   demand_shapes(weight, weight_rows, x, rows, bias);
   const int64_t n = weight_rows.rows(), k = weight_rows.length();
@@ -224,7 +235,7 @@ Expected matmul(const GgufTensor& weight, std::span<const float> x, int64_t rows
   WeightTile tile(weight_rows, in_blocks, roundings.weight);
   const Input input = round_input(x, k, roundings.activation, tile.offset() != nullptr ? tile.group() : 0);
   const ChainModel model = chain_model(weight, weight_rows, tile, roundings.activation);
-  const Product product{input, tile, bias_values, model, roundings, n};
+  const Product product{input, tile, bias_values, model, roundings, n, scale};
 
   Expected expected;
   expected.value.resize(static_cast<size_t>(rows * n));
