@@ -144,7 +144,7 @@ struct KernelQuery {
   std::optional<TensorType> weight_type = {};
   std::optional<Route> route = {};
   std::optional<Shape> shape = {};
-  Format activation = Format::f32;  // of quantize: the format to make
+  Format activation = Format::f32;  // of row-wise ops: the format to make
   std::string_view device = "cpu";  // of matmul: other ops have CPU kernels on every device
   Format input = Format::bf16;      // of a simulated matrix unit: what it multiplies
 };

@@ -105,6 +105,7 @@ void Recorder::write(Event event, std::span<const float> values) {
 }
 
 void insert_records(Plan& plan, Isa isa, Recorder& recorder, const RecordScope& scope) {
+  unfuse(plan);
   unfuse_attention(plan, isa, scope.layers);
   std::vector<Op> ops;
   const auto record = [&](const Op& producer, BufferId buffer, Stage stage, int layer) {

@@ -71,29 +71,41 @@ inline __attribute__((always_inline)) i32x16 quantized(f32x16 x, f32x16 d) {
   return round_to_i32(q);
 }
 
+/// 32 values to a block (kernels/pack.h).
+inline __attribute__((always_inline)) void quantize_block(f32x16 low, f32x16 high, ActivationBlock& out) {
+  const i32x16 magnitude = set_i32(0x7fffffff);
+  // As integers, magnitudes are ordered like the floats, and NaN is above all.
+  const int32_t top = max_lane(max(bits(low) & magnitude, bits(high) & magnitude));
+  const float d = __builtin_bit_cast(float, top) / 127.0f;
+  const i32x16 q_low = quantized(low, f32x16(d)), q_high = quantized(high, f32x16(d));
+  store_low8(out.q, q_low);
+  store_low8(out.q + 16, q_high);
+  const int32_t sum_low = sum_lanes(q_low), sum = sum_low + sum_lanes(q_high);
+  out.d = d;
+  out.s = d * static_cast<float>(sum);
+  out.sum = sum;
+  out.sum_low = sum_low;
+}
+
+/// Every block of every row of `out`, from values(row, k): 16 f32 from k on.
+template <class Values>
+inline __attribute__((always_inline)) void quantize_rows(const KernelArgs& args, Part part, Values values) {
+  const Part::Range rows = part.of(args.out.rows);
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    ActivationBlock* out = reinterpret_cast<ActivationBlock*>(args.out.raw_row(r));
+    const auto row = values(r);
+    for (int64_t k = 0; k < args.in[0].cols; k += kBlock)
+      quantize_block(row(k), row(k + 16), out[k / kBlock]);
+  }
+}
+
 void quantize_q8(const KernelArgs& args, Part part) {
   stamp(args, part, GRETA_NAME("quantize.q8_block32"));
-  const Part::Range rows = part.of(args.out.rows);
-  const int64_t k = args.in[0].cols;
-  const i32x16 magnitude = set_i32(0x7fffffff);
-  for (int64_t r = rows.begin; r < rows.end; ++r) {
-    const float* x = args.in[0].row(r);
-    ActivationBlock* out = reinterpret_cast<ActivationBlock*>(args.out.raw_row(r));
-    for (int64_t b = 0; b < k / kBlock; ++b) {
-      const f32x16 low = load(x + b * kBlock), high = load(x + b * kBlock + 16);
-      // As integers, magnitudes are ordered like the floats, and NaN is above all.
-      const int32_t top = max_lane(max(bits(low) & magnitude, bits(high) & magnitude));
-      const float d = __builtin_bit_cast(float, top) / 127.0f;
-      const i32x16 q_low = quantized(low, f32x16(d)), q_high = quantized(high, f32x16(d));
-      store_low8(out[b].q, q_low);
-      store_low8(out[b].q + 16, q_high);
-      const int32_t sum_low = sum_lanes(q_low), sum = sum_low + sum_lanes(q_high);
-      out[b].d = d;
-      out[b].s = d * static_cast<float>(sum);
-      out[b].sum = sum;
-      out[b].sum_low = sum_low;
-    }
-  }
+  quantize_rows(
+      args, part, [&](int64_t r) __attribute__((always_inline)) {
+        const float* x = args.in[0].row(r);
+        return [x](int64_t k) __attribute__((always_inline)) { return load(x + k); };
+      });
 }
 
 /// bf16 bits in the low half of each lane: nearest even, NaN quiet.
@@ -122,15 +134,19 @@ void quantize_bf16(const KernelArgs& args, Part part) {
 
 /// (x * r) * w with r = 1 / sqrt(sum(x^2) / K + eps), for every K elements of a row. The sum runs in 16 lanes
 /// (element k in lane k mod 16, FMAs in order), then by the fixed tree.
-inline __attribute__((always_inline)) void norm_row(const float* x, const float* w, int64_t k, float eps,
-                                                    float* out) {
+inline __attribute__((always_inline)) f32x16 norm_scale(const float* x, int64_t k, float eps) {
   f32x16 squares(0.0f);
   for (int64_t i = 0; i < k; i += 16) {
     const f32x16 v = load_upto(x + i, lanes_left(k, i));
     squares = fma(v, v, squares);
   }
   const float mean = sum_tree(squares) / static_cast<float>(k);
-  const f32x16 scale(1.0f / __builtin_sqrtf(mean + eps));
+  return f32x16(1.0f / __builtin_sqrtf(mean + eps));
+}
+
+inline __attribute__((always_inline)) void norm_row(const float* x, const float* w, int64_t k, float eps,
+                                                    float* out) {
+  const f32x16 scale = norm_scale(x, k, eps);
   for (int64_t i = 0; i < k; i += 16) {
     const int n = lanes_left(k, i);
     store_upto(out + i, (load_upto(x + i, n) * scale) * load_upto(w + i, n), n);
@@ -145,6 +161,20 @@ void rms_norm(const KernelArgs& args, Part part) {
     for (int64_t h = 0; h + k <= args.in[0].cols; h += k)
       norm_row(args.in[0].row(r) + h, args.in[1].row(0), k, args.params.eps, args.out.row(r) + h);
   }
+}
+
+/// The norm of whole rows, quantised as quantize_q8 would: fuse_quantize() puts it in their place.
+void rms_norm_q8(const KernelArgs& args, Part part) {
+  stamp(args, part, GRETA_NAME("rms_norm.q8_block32"));
+  const float* w = args.in[1].row(0);
+  quantize_rows(
+      args, part, [&](int64_t r) __attribute__((always_inline)) {
+        const float* x = args.in[0].row(r);
+        const f32x16 scale = norm_scale(x, args.in[0].cols, args.params.eps);
+        return [ x, w, scale ](int64_t k) __attribute__((always_inline)) {
+          return (load(x + k) * scale) * load(w + k);
+        };
+      });
 }
 
 /// One head, pairs (2i, 2i + 1) by (cos, sin): (x cos - y sin, y cos + x sin), each as one product, then one
@@ -239,15 +269,48 @@ void add(const KernelArgs& args, Part part) {
   each_pair(args, part, [&](f32x16 a, f32x16 b) { return fma(b, scale, a); });
 }
 
+/// The same, quantised as quantize_q8 would.
+template <class F>
+inline __attribute__((always_inline)) void each_pair_q8(const KernelArgs& args, Part part, F f) {
+  quantize_rows(
+      args, part, [&](int64_t r) __attribute__((always_inline)) {
+        const float *a = args.in[0].row(r), *b = args.in[1].row(r);
+        return [ a, b, f ](int64_t k) __attribute__((always_inline)) { return f(load(a + k), load(b + k)); };
+      });
+}
+
+struct SiluMul {
+  inline __attribute__((always_inline)) f32x16 operator()(f32x16 gate, f32x16 up) const {
+    return math::silu(gate) * up;
+  }
+};
+struct GeluMul {
+  inline __attribute__((always_inline)) f32x16 operator()(f32x16 gate, f32x16 up) const {
+    return math::gelu(gate) * up;
+  }
+};
+
 void silu_mul(const KernelArgs& args, Part part) {
   stamp(args, part, GRETA_NAME("silu_mul"));
-  each_pair(args, part, [](f32x16 gate, f32x16 up) { return math::silu(gate) * up; });
+  each_pair(args, part, SiluMul{});
+}
+
+void silu_mul_q8(const KernelArgs& args, Part part) {
+  stamp(args, part, GRETA_NAME("silu_mul.q8_block32"));
+  each_pair_q8(args, part, SiluMul{});
 }
 
 void gelu_mul(const KernelArgs& args, Part part) {
   stamp(args, part, GRETA_NAME("gelu_mul"));
-  each_pair(args, part, [](f32x16 gate, f32x16 up) { return math::gelu(gate) * up; });
+  each_pair(args, part, GeluMul{});
 }
+
+void gelu_mul_q8(const KernelArgs& args, Part part) {
+  stamp(args, part, GRETA_NAME("gelu_mul.q8_block32"));
+  each_pair_q8(args, part, GeluMul{});
+}
+
+constexpr Roundings kToBlocks{Format::f32, Format::f32, Format::q8_block32};
 
 constexpr KernelEntry row_op(const char* name, OpKind op, KernelFn run, Roundings roundings = {}) {
   return {name, op, kNoType, false, Route::vector, Shape::gemm, roundings, run};
@@ -260,21 +323,25 @@ constexpr KernelEntry row_op(const char* name, OpKind op, KernelFn run, Rounding
 
 #define GRETA_BLOCK_EMBED(type) GRETA_EMBED_ENTRY(type),
 
-constexpr KernelEntry kEntries[] = {row_op(GRETA_NAME("rope_table"), OpKind::rope_table, rope_table),
-                                    row_op(GRETA_NAME("quantize.q8_block32"), OpKind::quantize, quantize_q8,
-                                           {Format::f32, Format::f32, Format::q8_block32}),
-                                    row_op(GRETA_NAME("quantize.bf16"), OpKind::quantize, quantize_bf16,
-                                           {Format::f32, Format::f32, Format::bf16}),
-                                    row_op(GRETA_NAME("rms_norm"), OpKind::rms_norm, rms_norm),
-                                    row_op(GRETA_NAME("rope"), OpKind::rope, rope),
-                                    row_op(GRETA_NAME("kv_write"), OpKind::kv_write, kv_write),
-                                    row_op(GRETA_NAME("add"), OpKind::add, add),
-                                    row_op(GRETA_NAME("silu_mul"), OpKind::silu_mul, silu_mul),
-                                    row_op(GRETA_NAME("gelu_mul"), OpKind::gelu_mul, gelu_mul),
-                                    GRETA_EMBED_ENTRY(f32),
-                                    GRETA_EMBED_ENTRY(f16),
-                                    GRETA_EMBED_ENTRY(bf16),
-                                    GRETA_BLOCK_TYPES(GRETA_BLOCK_EMBED)};
+constexpr KernelEntry kEntries[] = {
+    row_op(GRETA_NAME("rope_table"), OpKind::rope_table, rope_table),
+    row_op(GRETA_NAME("quantize.q8_block32"), OpKind::quantize, quantize_q8,
+           {Format::f32, Format::f32, Format::q8_block32}),
+    row_op(GRETA_NAME("quantize.bf16"), OpKind::quantize, quantize_bf16,
+           {Format::f32, Format::f32, Format::bf16}),
+    row_op(GRETA_NAME("rms_norm"), OpKind::rms_norm, rms_norm),
+    row_op(GRETA_NAME("rms_norm.q8_block32"), OpKind::rms_norm, rms_norm_q8, kToBlocks),
+    row_op(GRETA_NAME("rope"), OpKind::rope, rope),
+    row_op(GRETA_NAME("kv_write"), OpKind::kv_write, kv_write),
+    row_op(GRETA_NAME("add"), OpKind::add, add),
+    row_op(GRETA_NAME("silu_mul"), OpKind::silu_mul, silu_mul),
+    row_op(GRETA_NAME("silu_mul.q8_block32"), OpKind::silu_mul, silu_mul_q8, kToBlocks),
+    row_op(GRETA_NAME("gelu_mul"), OpKind::gelu_mul, gelu_mul),
+    row_op(GRETA_NAME("gelu_mul.q8_block32"), OpKind::gelu_mul, gelu_mul_q8, kToBlocks),
+    GRETA_EMBED_ENTRY(f32),
+    GRETA_EMBED_ENTRY(f16),
+    GRETA_EMBED_ENTRY(bf16),
+    GRETA_BLOCK_TYPES(GRETA_BLOCK_EMBED)};
 #undef GRETA_BLOCK_EMBED
 #undef GRETA_EMBED_ENTRY
 
