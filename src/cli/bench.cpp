@@ -50,9 +50,9 @@ class Bench {
       : options_(options),
         engine_(load_engine(options.common, context.environment)),
         routes_(chosen_routes(options.common, context.environment)),
-        inner_(engine_.plan(Phase::prefill, kPrefillBlock, routes_, false)),
-        last_(engine_.plan(Phase::prefill, kPrefillBlock, routes_)),
-        step_(engine_.plan(Phase::decode, 1, routes_)) {}
+        inner_(engine_.fast_plan(Phase::prefill, kPrefillBlock, routes_, false)),
+        last_(engine_.fast_plan(Phase::prefill, kPrefillBlock, routes_)),
+        step_(engine_.fast_plan(Phase::decode, 1, routes_)) {}
 
   Speed prefill() {
     return repeat(options_.prefill, [&] {

@@ -15,6 +15,8 @@ const char* needs(isolate::Needs needs) {
     case isolate::Needs::several_rows: return "S>1";
     case isolate::Needs::history: return "history";
     case isolate::Needs::matrix_unit: return "matrix unit";
+    case isolate::Needs::bias: return "bias";
+    case isolate::Needs::window: return "window";
   }
   return "";
 }

@@ -39,9 +39,9 @@ void run(const Options& options, const Context& context) {
   trace_attn_pipe(engine, {context.environment.trace_prompt_id.value_or("run"), options.prompt, prompt},
                   routes, context.environment);
   const int64_t block = std::min<int64_t>(std::ssize(prompt), kPrefillBlock);
-  const Plan inner = engine.plan(Phase::prefill, block, routes, false);
-  const Plan last = engine.plan(Phase::prefill, block, routes);
-  const Plan step = engine.plan(Phase::decode, 1, routes);
+  const Plan inner = engine.fast_plan(Phase::prefill, block, routes, false);
+  const Plan last = engine.fast_plan(Phase::prefill, block, routes);
+  const Plan step = engine.fast_plan(Phase::decode, 1, routes);
   Session session(engine, std::ssize(prompt) + options.n);
   Sampler sampler(options.temperature, options.seed);
 

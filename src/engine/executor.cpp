@@ -77,6 +77,7 @@ void Executor::bind(const Plan& plan, int64_t rows, int64_t position, KvCache& c
     for (size_t j = 0; j < op.in.size(); ++j) args.in[j] = input(op.in[j]);
     args.extra = input(op.extra);
     args.weight = op.weight;
+    args.bias = op.bias;
     args.kernel = op.kernel;
     args.cache = op.uses_cache ? cache.layer(op.layer) : KvView{};
     args.position = position;

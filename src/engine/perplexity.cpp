@@ -38,7 +38,7 @@ class LossOp : public Action {
 };
 
 Plan scoring_plan(const Engine& engine, const RouteTable& routes, std::shared_ptr<Action> loss) {
-  Plan plan = engine.plan(Phase::prefill, kRows, routes);
+  Plan plan = engine.fast_plan(Phase::prefill, kRows, routes);
   keep_all_rows(plan);
   Op op;
   op.action = std::move(loss);
@@ -62,7 +62,7 @@ Perplexity measure_perplexity(Engine& engine, const RouteTable& routes, std::spa
   }
   std::vector<int32_t> next(kRows);
   std::vector<double> losses(kRows);
-  const Plan inner = engine.plan(Phase::prefill, kPrefillBlock, routes, false);
+  const Plan inner = engine.fast_plan(Phase::prefill, kPrefillBlock, routes, false);
   const Plan scoring = scoring_plan(engine, routes, std::make_shared<LossOp>(next, losses));
   Session session(engine, chunk);
   double sum = 0, squares = 0;

@@ -56,10 +56,12 @@ struct Op {
   BufferId out = kNoBuffer;
   const PackedWeight* weight = nullptr;
   std::string weight_name;
+  const float* bias = nullptr;  // of a projection; or none
   bool uses_cache = false;
   OpParams params;
-  int launch_of = -1;  // the op whose Launch this one sees: its own, or (a record) the producer's
-  bool sync = true;    // wait for all threads before it; computed by set_barriers()
+  int launch_of = -1;          // the op whose Launch this one sees: its own, or (a record) the producer's
+  bool sync = true;            // wait for all threads before it; computed by set_barriers()
+  std::vector<Op> parts = {};  // of a fused op: those that it stands for
 };
 
 struct Plan {

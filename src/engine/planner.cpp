@@ -1,7 +1,6 @@
 #include "engine/planner.h"
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 
 #include "base/error.h"
@@ -19,7 +18,6 @@ class Planner {
   }
 
   Plan build() {
-    rope_table();
     embed();
     for (int layer = 0; layer < config_.n_layer; ++layer) add_layer(layer);
     if (request_.logits) add_head();
@@ -32,22 +30,25 @@ class Planner {
     const int64_t kv_dim = config_.n_head_kv * config_.head_dim;
     const int64_t q_dim = config_.n_head * config_.head_dim;
     plan_.tokens = tokens_ = buffer("tokens", 1, RowsOf::block, Format::i32);
-    rope_ = buffer("rope_table", config_.rope_dims);
     x_ = buffer("x", config_.n_embd);
     attn_norm_ = buffer("attn_norm", config_.n_embd);
     q_ = buffer("q", q_dim);
     k_ = buffer("k", kv_dim);
     v_ = buffer("v", kv_dim);
+    q_norm_ = buffer("q_norm", q_dim);
+    k_norm_ = buffer("k_norm", kv_dim);
     q_rope_ = buffer("q_rope", q_dim);
     k_rope_ = buffer("k_rope", kv_dim);
     pv_ = buffer("pv", q_dim);
     attn_out_ = buffer("attn_out", config_.n_embd);
+    attn_post_norm_ = buffer("attn_post_norm", config_.n_embd);
     x_attn_ = buffer("x_attn", config_.n_embd);
     ffn_norm_ = buffer("ffn_norm", config_.n_embd);
     gate_ = buffer("gate", config_.n_ff);
     up_ = buffer("up", config_.n_ff);
     act_ = buffer("act", config_.n_ff);
     down_ = buffer("down", config_.n_embd);
+    ffn_post_norm_ = buffer("ffn_post_norm", config_.n_embd);
     final_norm_ = buffer("final_norm", config_.n_embd, RowsOf::last);
     logits_ = buffer("logits", config_.n_vocab, RowsOf::last);
   }
@@ -55,51 +56,67 @@ class Planner {
   void add_layer(int layer) {
     const LayerWeights& w = model_.layers[static_cast<size_t>(layer)];
     layer_ = layer;
-    norm(Stage::attn_norm, x_, attn_norm_, w.attn_norm);
-    project(Stage::q, attn_norm_, q_, w.q);
-    project(Stage::k, attn_norm_, k_, w.k);
-    project(Stage::v, attn_norm_, v_, w.v);
-    rope(Stage::q_rope, q_, q_rope_, config_.n_head);
-    rope(Stage::k_rope, k_, k_rope_, config_.n_head_kv);
-    kv_write(k_rope_, v_);
-    attention(q_rope_, pv_);
+    const BufferId in = norm(Stage::attn_norm, x_, attn_norm_);
+    project(Stage::q, in, q_, w.q);
+    project(Stage::k, in, k_, w.k);
+    project(Stage::v, in, v_, w.v);
+    const BufferId q = rope(Stage::q_rope, norm(Stage::q_norm, q_, q_norm_), q_rope_, config_.n_head);
+    const BufferId k = rope(Stage::k_rope, norm(Stage::k_norm, k_, k_norm_), k_rope_, config_.n_head_kv);
+    kv_write(k, v_);
+    attention(q, pv_);
     project(Stage::attn_out, pv_, attn_out_, w.attn_out);
-    binary(OpKind::add, Stage::x_attn, x_, attn_out_, x_attn_);
-    norm(Stage::ffn_norm, x_attn_, ffn_norm_, w.ffn_norm);
-    project(Stage::gate, ffn_norm_, gate_, w.gate);
-    project(Stage::up, ffn_norm_, up_, w.up);
-    binary(OpKind::silu_mul, Stage::act, gate_, up_, act_);
+    add_branch(Stage::x_attn, x_, norm(Stage::attn_post_norm, attn_out_, attn_post_norm_), x_attn_);
+    const BufferId ffn_in = norm(Stage::ffn_norm, x_attn_, ffn_norm_);
+    project(Stage::gate, ffn_in, gate_, w.gate);
+    project(Stage::up, ffn_in, up_, w.up);
+    add(kernel(config_.activation == Activation::gelu ? OpKind::gelu_mul : OpKind::silu_mul), Stage::act,
+        {gate_, up_}, act_);
     project(Stage::down, act_, down_, w.down);
-    binary(OpKind::add, Stage::x_out, x_attn_, down_, x_);
+    add_branch(Stage::x_out, x_attn_, norm(Stage::ffn_post_norm, down_, ffn_post_norm_), x_);
   }
 
   void add_head() {
     layer_ = kNoLayer;
-    norm(Stage::final_norm, x_, final_norm_, model_.output_norm);
-    project(Stage::logits, final_norm_, logits_, model_.output);
+    norm(Stage::final_norm, x_, final_norm_);
+    Op& op = project(Stage::logits, final_norm_, logits_, model_.output);
+    op.params.scale = static_cast<float>(1 / config_.logit_divisor);
     plan_.logits = logits_;
-  }
-
-  void rope_table() {
-    Op& op = add(kernel(OpKind::rope_table), std::nullopt, {}, rope_);
-    set_rope(op.params);
   }
 
   void embed() {
     layer_ = 0;
     Op& op = add(kernel(OpKind::embed, model_.token_embd->type), Stage::x_in, {tokens_}, x_);
+    op.params.scale = static_cast<float>(config_.embedding_scale);
     set_weight(op, model_.token_embd);
   }
 
-  void norm(Stage stage, BufferId in, BufferId out, const GgufTensor* weight) {
+  /// The buffer with the stage's output: `in` itself where the layer has no such stage.
+  BufferId norm(Stage stage, BufferId in, BufferId out) {
+    const GgufTensor* weight = weight_of(model_, stage, layer_);
+    if (weight == nullptr) return in;
     Op& op = add(kernel(OpKind::rms_norm), stage, {in, constant(weight)}, out);
     op.params.eps = static_cast<float>(config_.norm_eps);
+    return out;
   }
 
-  void rope(Stage stage, BufferId in, BufferId out, int64_t heads) {
-    Op& op = add(kernel(OpKind::rope), stage, {in, rope_}, out);
+  /// The same of RoPE.
+  BufferId rope(Stage stage, BufferId in, BufferId out, int64_t heads) {
+    if (!has_stage(config_, stage, layer_)) return in;
+    Op& op = add(kernel(OpKind::rope), stage, {in, rope_table()}, out);
     set_rope(op.params);
     op.params.n_head = heads;
+    return out;
+  }
+
+  /// The cosines and sines of the layer's RoPE, made where a layer is the first to need them.
+  BufferId rope_table() {
+    const LayerConfig& layer = config_.layer(layer_);
+    BufferId& table = rope_tables_.try_emplace({layer.rope_base, layer.rope_scale}, kNoBuffer).first->second;
+    if (table != kNoBuffer) return table;
+    const std::string name = rope_tables_.size() == 1 ? "rope_table" : fmt::format("rope_table.{}", layer_);
+    table = buffer(name, config_.rope_dims);
+    set_rope(add(kernel(OpKind::rope_table), std::nullopt, {}, table).params);
+    return table;
   }
 
   void kv_write(BufferId k, BufferId v) {
@@ -112,14 +129,16 @@ class Planner {
     op.uses_cache = true;
     op.params.n_head = config_.n_head;
     op.params.head_dim = config_.head_dim;
-    op.params.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config_.head_dim)));
+    op.params.scale = static_cast<float>(config_.attention_scale);
+    op.params.window = config_.layer(layer_).window;
   }
 
-  void binary(OpKind kind, Stage stage, BufferId a, BufferId b, BufferId out) {
-    add(kernel(kind), stage, {a, b}, out);
+  void add_branch(Stage stage, BufferId residual, BufferId branch, BufferId out) {
+    Op& op = add(kernel(OpKind::add), stage, {residual, branch}, out);
+    op.params.scale = static_cast<float>(config_.residual_scale);
   }
 
-  void project(Stage stage, BufferId in, BufferId out, const GgufTensor* weight) {
+  Op& project(Stage stage, BufferId in, BufferId out, const GgufTensor* weight) {
     const KernelInfo& chosen = choose_projection(stage, weight->type);
     BufferId activation = in;
     // A simulated unit rounds what it reads.
@@ -127,6 +146,8 @@ class Planner {
     if (!rounds) activation = quantized(in, chosen.roundings.activation);
     Op& op = add(chosen, stage, {activation}, out);
     set_weight(op, weight);
+    if (const GgufTensor* bias = bias_of(model_, stage, layer_)) op.bias = weights_.vector(bias);
+    return op;
   }
 
   /// The kernel for a projection: what is forced, or by default the matrix route where it exists, GEMV for S
@@ -223,7 +244,8 @@ class Planner {
   void set_rope(OpParams& params) const {
     params.head_dim = config_.head_dim;
     params.rope_dims = config_.rope_dims;
-    params.rope_turns = weights_.rope_turns();
+    params.rope_adjacent = config_.rope_adjacent;
+    params.rope_turns = weights_.rope_turns(config_.layer(layer_));
   }
 
   const Model& model_;
@@ -232,8 +254,9 @@ class Planner {
   const PlanRequest& request_;
   Plan plan_;
   int layer_ = kNoLayer;
-  BufferId tokens_, rope_, x_, attn_norm_, q_, k_, v_, q_rope_, k_rope_, pv_, attn_out_, x_attn_, ffn_norm_,
-      gate_, up_, act_, down_, final_norm_, logits_;
+  BufferId tokens_, x_, attn_norm_, q_, k_, v_, q_norm_, k_norm_, q_rope_, k_rope_, pv_, attn_out_,
+      attn_post_norm_, x_attn_, ffn_norm_, gate_, up_, act_, down_, ffn_post_norm_, final_norm_, logits_;
+  std::map<std::pair<double, double>, BufferId> rope_tables_;  // by base and scale
   struct Quantized {
     BufferId buffer = kNoBuffer;
     bool fresh = false;  // made from the source's present contents

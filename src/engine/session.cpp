@@ -1,6 +1,7 @@
 #include "engine/session.h"
 
 #include "base/error.h"
+#include "engine/transform.h"
 
 namespace greta {
 namespace {
@@ -28,6 +29,12 @@ Plan Engine::plan(Phase phase, int64_t max_rows, const RouteTable& routes, bool 
                     .device = options_.device,
                     .sim_input = options_.sim_input,
                     .invariant = options_.invariant});
+}
+
+Plan Engine::fast_plan(Phase phase, int64_t max_rows, const RouteTable& routes, bool logits) const {
+  Plan fast = plan(phase, max_rows, routes, logits);
+  fuse_quantize(fast, options_.isa);
+  return fast;
 }
 
 Session::Session(Engine& engine, int64_t positions)

@@ -5,9 +5,9 @@
 namespace greta {
 namespace {
 
-const KernelInfo& kernel_of(OpKind kind, Isa isa) {
+const KernelInfo& kernel_of(OpKind kind, Isa isa, Format output = Format::f32) {
   std::string why;
-  const KernelInfo* kernel = find_kernel({.op = kind, .isa = isa}, &why);
+  const KernelInfo* kernel = find_kernel({.op = kind, .isa = isa, .activation = output}, &why);
   if (kernel == nullptr) fail_machine("no kernel for {}: {}", name(kind), why);
   return *kernel;
 }
@@ -18,6 +18,29 @@ BufferId scores_buffer(Plan& plan, const char* name, int64_t n_head) {
   }
   plan.buffers.push_back({name, n_head, Format::f32, RowsOf::scores, nullptr});
   return static_cast<BufferId>(plan.buffers.size()) - 1;
+}
+
+/// Whether the output of ops[index] is read by the op after it and by no other, until it is overwritten.
+bool only_next_reads(const Plan& plan, size_t index) {
+  const BufferId buffer = plan.ops[index].out;
+  for (size_t i = index + 1; i < plan.ops.size(); ++i) {
+    const Op& op = plan.ops[i];
+    const bool reads = op.in[0] == buffer || op.in[1] == buffer || op.extra == buffer;
+    if (reads != (i == index + 1)) return false;
+    if (op.out == buffer) return true;
+  }
+  return buffer != plan.logits;
+}
+
+bool can_fuse_quantize(const Plan& plan, size_t index) {
+  if (index + 1 >= plan.ops.size()) return false;
+  const Op &op = plan.ops[index], &next = plan.ops[index + 1];
+  const bool kind = op.kind == OpKind::rms_norm || op.kind == OpKind::silu_mul || op.kind == OpKind::gelu_mul;
+  if (!kind || op.action || next.action || next.kind != OpKind::quantize || next.in[0] != op.out)
+    return false;
+  const auto cols = [&](BufferId id) { return plan.buffers[static_cast<size_t>(id)].cols; };
+  if (op.kind == OpKind::rms_norm && cols(op.in[1]) != cols(op.in[0])) return false;  // by heads
+  return next.kernel->roundings.output == Format::q8_block32 && only_next_reads(plan, index);
 }
 
 }  // namespace
@@ -59,6 +82,33 @@ void unfuse_attention(Plan& plan, Isa isa, const std::function<bool(int layer)>&
     part(OpKind::qk, Stage::qk, op.in[0], scores);
     part(OpKind::softmax, Stage::softmax, scores, weights);
     part(OpKind::pv, Stage::pv, weights, op.out);
+  }
+  plan.ops = std::move(ops);
+  set_barriers(plan);
+}
+
+void fuse_quantize(Plan& plan, Isa isa) {
+  std::vector<Op> ops;
+  for (size_t i = 0; i < plan.ops.size(); ++i) {
+    ops.push_back(plan.ops[i]);
+    if (!can_fuse_quantize(plan, i)) continue;
+    Op& fused = ops.back();
+    fused.parts = {plan.ops[i], plan.ops[i + 1]};
+    fused.kernel = &kernel_of(fused.kind, isa, Format::q8_block32);
+    fused.out = plan.ops[++i].out;
+  }
+  plan.ops = std::move(ops);
+  set_barriers(plan);
+}
+
+void unfuse(Plan& plan) {
+  std::vector<Op> ops;
+  for (Op& op : plan.ops) {
+    if (op.parts.empty()) {
+      ops.push_back(std::move(op));
+    } else {
+      ops.insert(ops.end(), op.parts.begin(), op.parts.end());
+    }
   }
   plan.ops = std::move(ops);
   set_barriers(plan);

@@ -22,6 +22,13 @@ void replace_kernel(Plan& plan, size_t index, std::shared_ptr<Action> twin);
 /// seen. The bits do not change.
 void unfuse_attention(Plan& plan, Isa isa, const std::function<bool(int layer)>& wanted);
 
+/// Joins norms and activations with the int8 rounding of their output where nothing else reads it: the f32
+/// rows are never stored. The bits do not change; the stage's f32 values can't be seen any more.
+void fuse_quantize(Plan& plan, Isa isa);
+
+/// Puts the parts of every fused op back.
+void unfuse(Plan& plan);
+
 /// Gives the head (final norm, logits) every row of the block, where it has the last one only.
 void keep_all_rows(Plan& plan);
 

@@ -11,7 +11,7 @@ namespace {
 
 AlignedBytes copy_vector(const GgufTensor& tensor) {
   if (tensor.type != TensorType::f32) {
-    fail_input("weight {} is {}; norm weights must be f32", tensor.name, name(tensor.type));
+    fail_input("weight {} is {}; norms and biases must be f32", tensor.name, name(tensor.type));
   }
   const int64_t padded = static_cast<int64_t>((tensor.dims[0] + 15) / 16 * 16);
   AlignedBytes bytes(padded * 4);
@@ -20,13 +20,17 @@ AlignedBytes copy_vector(const GgufTensor& tensor) {
   return bytes;
 }
 
-/// base^(-2i / dims) / (2 pi), split in two floats: enough for exact angles at any position (Su et al. 2021,
-/// RoFormer).
-std::vector<float> make_rope_turns(const ModelConfig& config) {
-  std::vector<float> turns;
+/// scale base^(-2i / dims) / (2 pi) (Su et al. 2021, RoFormer), divided by the model's factor for the pair,
+/// if it has them (Llama 3); split in two floats: enough for exact angles at any position.
+std::vector<float> make_rope_turns(const Model& model, const LayerConfig& layer) {
+  const ModelConfig& config = model.config;
+  std::vector<float> turns, factors(static_cast<size_t>(config.rope_dims / 2), 1.0f);
+  if (model.rope_freqs != nullptr)
+    std::memcpy(factors.data(), model.rope_freqs->data.data(), factors.size() * sizeof(float));
   for (int64_t i = 0; i < config.rope_dims / 2; ++i) {
     const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(config.rope_dims);
-    const double value = std::pow(config.rope_base, exponent) / (2 * std::numbers::pi);
+    const double value = layer.rope_scale * std::pow(layer.rope_base, exponent) /
+                         static_cast<double>(factors[static_cast<size_t>(i)]) / (2 * std::numbers::pi);
     const float high = static_cast<float>(value);
     turns.push_back(high);
     turns.push_back(static_cast<float>(value - static_cast<double>(high)));
@@ -36,7 +40,9 @@ std::vector<float> make_rope_turns(const ModelConfig& config) {
 
 }  // namespace
 
-Weights::Weights(const Model& model, ThreadPool& pool) : rope_turns_(make_rope_turns(model.config)) {
+Weights::Weights(const Model& model, ThreadPool& pool) {
+  for (const LayerConfig& layer : model.config.layers)
+    rope_turns_.try_emplace({layer.rope_base, layer.rope_scale}, make_rope_turns(model, layer));
   const auto add_matrix = [&](const GgufTensor* tensor) {
     if (tensor == nullptr || matrices_.contains(tensor)) return;
     if (!can_pack(tensor->type)) {
@@ -59,8 +65,10 @@ Weights::Weights(const Model& model, ThreadPool& pool) : rope_turns_(make_rope_t
   add_vector(model.output_norm);
   add_matrix(model.output);
   for (const LayerWeights& layer : model.layers) {
-    add_vector(layer.attn_norm);
-    add_vector(layer.ffn_norm);
+    for (const GgufTensor* v : {layer.attn_norm, layer.q_bias, layer.k_bias, layer.v_bias, layer.q_norm,
+                                layer.k_norm, layer.attn_post_norm, layer.ffn_norm, layer.ffn_post_norm}) {
+      add_vector(v);
+    }
     for (const GgufTensor* w :
          {layer.q, layer.k, layer.v, layer.attn_out, layer.gate, layer.up, layer.down}) {
       add_matrix(w);

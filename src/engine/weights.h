@@ -1,5 +1,6 @@
 #pragma once
-// A model's weights in the form that kernels read: matrices packed once at load, norms as f32 vectors.
+// A model's weights in the form that kernels read: matrices packed once at load, norms and
+// biases as f32 vectors.
 
 #include <map>
 #include <vector>
@@ -17,12 +18,14 @@ class Weights {
   Weights(const Model& model, ThreadPool& pool);
 
   const PackedWeight& matrix(const GgufTensor* tensor) const { return matrices_.at(tensor); }
-  /// A norm's weight, 64-byte aligned, padded with zeros to a multiple of 16.
+  /// A norm's weight or a bias, 64-byte aligned, padded with zeros to a multiple of 16.
   const float* vector(const GgufTensor* tensor) const;
 
-  /// Frequencies of the rotated pairs in turns, frequency / (2 pi), as high and low f32 parts: [rope_dims /
-  /// 2][2].
-  const float* rope_turns() const { return rope_turns_.data(); }
+  /// Frequencies of the layer's rotated pairs in turns, frequency / (2 pi), as high and low f32 parts:
+  /// [rope_dims / 2][2]. Layers that turn alike share them.
+  const float* rope_turns(const LayerConfig& layer) const {
+    return rope_turns_.at({layer.rope_base, layer.rope_scale}).data();
+  }
 
   /// Bytes that one decoded token reads: all packed matrices, an untied embedding excepted.
   int64_t bytes_per_token() const { return bytes_per_token_; }
@@ -30,7 +33,7 @@ class Weights {
  private:
   std::map<const GgufTensor*, PackedWeight> matrices_;
   std::map<const GgufTensor*, AlignedBytes> vectors_;
-  std::vector<float> rope_turns_;
+  std::map<std::pair<double, double>, std::vector<float>> rope_turns_;  // by base and scale
   int64_t bytes_per_token_ = 0;
 };
 

@@ -21,25 +21,41 @@ const std::vector<float>* PhaseView::data(Stage stage, int layer) const {
   return event == nullptr ? nullptr : bundle_.data(*event);
 }
 
-std::vector<std::pair<Stage, int>> recorded_inputs(const PhaseView& view, Stage stage, int layer,
-                                                   int last_layer) {
+namespace {
+
+/// What the stage is computed from. Without a model, a norm after a projection is there if it was recorded:
+/// most models have none.
+std::vector<Stage> inputs_here(const PhaseView& view, const ModelConfig* config, Stage stage, int layer) {
+  if (config != nullptr) return inputs_of(*config, stage, layer);
+  std::vector<Stage> inputs;
+  for (Stage input : inputs_of(stage)) {
+    if (is_norm_of_projection(input) && view.find(input, layer) == nullptr) input = inputs_of(input).front();
+    inputs.push_back(input);
+  }
+  return inputs;
+}
+
+}  // namespace
+
+std::vector<std::pair<Stage, int>> recorded_inputs(const PhaseView& view, const ModelConfig* config,
+                                                   Stage stage, int layer, int last_layer) {
   std::vector<std::pair<Stage, int>> inputs;
   if (stage == Stage::x_in) {
     if (layer > 0 && view.find(Stage::x_out, layer - 1) != nullptr)
       inputs.emplace_back(Stage::x_out, layer - 1);
     return inputs;
   }
-  for (const Stage input : inputs_of(stage)) {
+  for (const Stage input : inputs_here(view, config, stage, layer)) {
     const int at = is_outside_layers(stage) && !is_outside_layers(input) ? last_layer : layer;
     if (view.find(input, at) != nullptr) inputs.emplace_back(input, at);
   }
   return inputs;
 }
 
-bool inputs_complete(const PhaseView& view, Stage stage, int layer, int last_layer) {
-  const size_t recorded = recorded_inputs(view, stage, layer, last_layer).size();
+bool inputs_complete(const PhaseView& view, const ModelConfig* config, Stage stage, int layer,
+                     int last_layer) {
+  const size_t recorded = recorded_inputs(view, config, stage, layer, last_layer).size();
   if (stage == Stage::x_in) return layer == 0 || recorded == 1;
-  if (stage == Stage::q_rope || stage == Stage::k_rope) return recorded > 0;
   return recorded == inputs_of(stage).size();
 }
 

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "model/stage.h"
+#include "model/model.h"
 #include "trace/bundle.h"
 
 namespace greta::isolate {
@@ -33,11 +33,12 @@ class PhaseView {
 
 /// Where a stage's inputs come from: its stages of the same layer (for final_norm and logits: of the last
 /// layer), those that this phase recorded. x_in of a layer after the first is the x_out before it.
-std::vector<std::pair<Stage, int>> recorded_inputs(const PhaseView& view, Stage stage, int layer,
-                                                   int last_layer);
+std::vector<std::pair<Stage, int>> recorded_inputs(const PhaseView& view, const ModelConfig* config,
+                                                   Stage stage, int layer, int last_layer);
 
 /// True if this phase recorded all that the stage is computed from. (x_in of layer 0 needs the token only;
 /// q_rope and k_rope need q and k, or their norms.)
-bool inputs_complete(const PhaseView& view, Stage stage, int layer, int last_layer);
+bool inputs_complete(const PhaseView& view, const ModelConfig* config, Stage stage, int layer,
+                     int last_layer);
 
 }  // namespace greta::isolate

@@ -90,12 +90,14 @@ std::string PlannedFault::text(int n_layer, int further) const {
   return text + fmt::format(":{}", fault->stage == Stage::x_in ? 0 : (layer + further) % n_layer);
 }
 
-std::vector<PlannedFault> planned_faults(int n_layer, const std::string& only, bool quick) {
+std::vector<PlannedFault> planned_faults(int n_layer, const std::string& only, bool quick,
+                                         const Model* model) {
   std::vector<PlannedFault> all;
   int index = 0;
   for (const Fault& fault : faults()) {
     for (const Phase phase : {Phase::prefill, Phase::decode}) {
       ++index;  // a fault keeps its layer, whatever else is chosen
+      if (model != nullptr && !suits(fault, *model)) continue;
       if (has(fault, only) && can_act(fault, phase)) all.push_back({&fault, phase, index * 7 % n_layer});
     }
   }
@@ -103,8 +105,9 @@ std::vector<PlannedFault> planned_faults(int n_layer, const std::string& only, b
 }
 
 std::vector<std::vector<FaultSpec>> stacked_faults(int n_layer, const std::string& only, int pairs,
-                                                   const std::function<bool(const FaultSpec&)>& can_have) {
-  const std::vector<PlannedFault> all = planned_faults(n_layer, only, false);
+                                                   const std::function<bool(const FaultSpec&)>& can_have,
+                                                   const Model* model) {
+  const std::vector<PlannedFault> all = planned_faults(n_layer, only, false, model);
   std::vector<std::vector<FaultSpec>> stacks;
   if (all.empty()) return stacks;
   std::mt19937 random(31);  // its sequence is the standard's, that of the library's distributions is not

@@ -21,13 +21,16 @@ struct PlannedFault {
 };
 
 /// Every fault whose name has `only`, in each phase that has what it needs, spread over the layers. `quick`:
-/// one fault of each class in one phase. Without the faults that act on routes.
-std::vector<PlannedFault> planned_faults(int n_layer, const std::string& only, bool quick);
+/// one fault of each class in one phase. Without the faults that act on routes, and (with a
+/// model) those that suit no layer of it.
+std::vector<PlannedFault> planned_faults(int n_layer, const std::string& only, bool quick,
+                                         const Model* model = nullptr);
 
 /// `pairs` pairs and half as many triples of faults whose names have `only`, no two at one stage of one
 /// layer, phases mixed, drawn pseudo-randomly. `can_have` says whether the model can have the fault there.
 std::vector<std::vector<FaultSpec>> stacked_faults(int n_layer, const std::string& only, int pairs,
-                                                   const std::function<bool(const FaultSpec&)>& can_have);
+                                                   const std::function<bool(const FaultSpec&)>& can_have,
+                                                   const Model* model = nullptr);
 
 /// p0_short, p4_sys and p5_ba: what faults are put into.
 std::vector<MatrixPrompt> power_prompts(const Model& model);

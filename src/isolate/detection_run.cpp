@@ -40,7 +40,7 @@ class Measurement {
  public:
   Measurement(Engine& engine, const PowerRequest& request) : engine_(engine), request_(request) {
     const bool all = request.only.empty();
-    planned_ = planned_faults(layers(), request.only, request.quick);
+    planned_ = planned_faults(layers(), request.only, request.quick, &engine.model());
     routes_ = route_fault(request.only);
     if (planned_.empty() && routes_ == nullptr)
       fail_input("--only {}: no fault has this in its name; greta faults lists them", request.only);
@@ -114,7 +114,8 @@ class Measurement {
       }
       return true;
     };
-    for (const std::vector<FaultSpec>& specs : stacked_faults(layers(), request_.only, pairs_, can_have)) {
+    for (const std::vector<FaultSpec>& specs :
+         stacked_faults(layers(), request_.only, pairs_, can_have, &engine_.model())) {
       std::string label;
       for (const FaultSpec& spec : specs) label += (label.empty() ? "" : " + ") + spec.text;
       step(label);

@@ -24,6 +24,7 @@ std::vector<Fault> all_faults() {
   ignored.what = "forced routes of q, k and v have no effect";
   ignored.source = kFounding + " (B3.31)";
   all.push_back(std::move(ignored));
+  for (Fault& fault : architecture_faults()) all.push_back(std::move(fault));
   return all;
 }
 
@@ -82,6 +83,17 @@ void apply_fault(Plan& plan, const Engine& engine, const FaultSpec& spec) {
 std::span<const Fault> faults() {
   static const std::vector<Fault> all = all_faults();
   return all;
+}
+
+bool suits(const Fault& fault, const Model& model) {
+  if (is_outside_layers(fault.stage)) return true;
+  for (int layer = 0; layer < model.config.n_layer; ++layer) {
+    if (!has_stage(model.config, fault.stage, layer)) continue;
+    if (fault.needs == Needs::bias && bias_of(model, fault.stage, layer) == nullptr) continue;
+    if (fault.needs == Needs::window && model.config.layer(layer).window == 0) continue;
+    return true;
+  }
+  return false;
 }
 
 void apply_faults(Plan& plan, const Engine& engine, std::span<const FaultSpec> specs) {

@@ -19,6 +19,8 @@ enum class Needs {
   several_rows,  // blocks of S > 1
   history,       // positions in the cache from before the block
   matrix_unit,   // a simulated device whose unit truncates or floors
+  bias,          // a model with a bias at the fault's stage
+  window,        // a model with windows
 };
 
 /// An entry of the table that `greta faults` lists.
@@ -41,6 +43,9 @@ struct Fault {
 };
 
 std::span<const Fault> faults();
+
+/// Whether some layer of the model has the stage, the bias or the window that the fault is about.
+bool suits(const Fault& fault, const Model& model);
 
 /// One --inject option: which fault, where and when.
 struct FaultSpec {

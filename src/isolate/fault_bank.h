@@ -18,15 +18,19 @@ FaultList input_faults();      // what an op reads
 FaultList norm_faults();
 FaultList rope_faults();
 FaultList cache_faults();
-FaultList score_faults();        // qk: heads, slots, masks
-FaultList attention_faults();    // softmax and pv
-FaultList unit_faults();         // the arithmetic of a simulated device's matrix unit
-FaultList unexplained_faults();  // no hypothesis has a name for these
+FaultList score_faults();         // qk: heads, slots, masks
+FaultList attention_faults();     // softmax and pv
+FaultList unit_faults();          // the arithmetic of a simulated device's matrix unit
+FaultList unexplained_faults();   // no hypothesis has a name for these
+FaultList architecture_faults();  // what only some models have: biases, further norms, windows
 
 inline Fault needing(Needs needs, Fault fault) {
   fault.needs = needs;
   return fault;
 }
+
+/// Each norm's input as it is: of norm faults.
+Wrong pass_through(TwinSite& site);
 
 /// Where the real bugs are described. Made up: no public report of just this mistake is in the catalogue.
 inline constexpr const char* kMadeUp = "made up: no public report in the catalogue";

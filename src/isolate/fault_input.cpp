@@ -35,15 +35,22 @@ Wrong swap_operands(TwinSite& site) {
   };
 }
 
-/// out = f(in0, in1), as the op's kind wants them.
+/// out = f(in0, in1), as the op's kind wants them; in1 as the op scales it.
 template <double (*f)(double a, double b)>
 Wrong combine(TwinSite&) {
   return [](const WrongCall& call) {
     const auto& in = call.args.in;
+    const double scale = static_cast<double>(call.args.params.scale);
     set_each(call.args.out, [&](int64_t r, int64_t i) {
-      return f(static_cast<double>(in[0].row(r)[i]), static_cast<double>(in[1].row(r)[i]));
+      return f(static_cast<double>(in[0].row(r)[i]), scale * static_cast<double>(in[1].row(r)[i]));
     });
   };
+}
+
+/// The same, but not where f is what the op does anyway.
+template <double (*f)(double a, double b), OpKind own>
+Wrong combine_unless(TwinSite& site) {
+  return site.op().kind == own ? Wrong{} : combine<f>(site);
 }
 
 double silu(double x) { return x / (1 + std::exp(-x)); }
@@ -56,19 +63,27 @@ double gelu_erf(double gate, double up) {
 }
 double quick_gelu(double gate, double up) { return gate / (1 + std::exp(-1.702 * gate)) * up; }
 double relu(double gate, double up) { return gate > 0 ? gate * up : 0; }
-double silu_only(double gate, double) { return silu(gate); }
 double hard_swish(double gate, double up) { return gate * std::min(std::max(gate + 3, 0.0), 6.0) / 6 * up; }
+
+double silu_only(double gate, double) { return silu(gate); }
+double gelu_only(double gate, double) { return gelu_tanh(gate, 1); }
 
 double residual_only(double residual, double) { return residual; }
 double branch_only(double, double branch) { return branch; }
 double branch_twice(double residual, double branch) { return residual + 2 * branch; }
 
+/// The activation alone.
+Wrong without_up(TwinSite& site) {
+  return site.op().kind == OpKind::gelu_mul ? combine<gelu_only>(site) : combine<silu_only>(site);
+}
+
 /// residual + (1 + size) * branch
 Wrong scale_branch(TwinSite& site) {
   return [by = site.size](const WrongCall& call) {
     const auto& in = call.args.in;
+    const double scale = (1 + by) * static_cast<double>(call.args.params.scale);
     set_each(call.args.out, [&](int64_t r, int64_t i) {
-      return static_cast<double>(in[0].row(r)[i]) + (1 + by) * static_cast<double>(in[1].row(r)[i]);
+      return static_cast<double>(in[0].row(r)[i]) + scale * static_cast<double>(in[1].row(r)[i]);
     });
   };
 }
@@ -99,11 +114,12 @@ FaultList input_faults() {
                     "row r is computed from row r - 1's input (S > 1)", batched, "wrong_row", shift_rows}),
       {"act_swapped", "swapped_operands", Stage::act, "gate and up are exchanged", kMadeUp, "gate_up_swapped",
        swap_operands},
-      activation("act_gelu_tanh", "GELU (tanh form) instead of SiLU", combine<gelu_tanh>),
+      activation("act_gelu_tanh", "GELU (tanh form) instead of SiLU",
+                 combine_unless<gelu_tanh, OpKind::gelu_mul>),
       activation("act_gelu_erf", "GELU (erf) instead of SiLU", combine<gelu_erf>),
       activation("act_quick_gelu", "quick GELU (1.702) instead of SiLU", combine<quick_gelu>),
       activation("act_relu", "ReLU instead of SiLU", combine<relu>),
-      activation("act_no_up", "SiLU without the product with up", combine<silu_only>),
+      activation("act_no_up", "SiLU without the product with up", without_up),
       {"act_hard_swish", "hard_activation", Stage::act, "hard swish instead of SiLU", kMadeUp, "",
        combine<hard_swish>},
       {"x_attn_no_branch", "residual_omitted", Stage::x_attn, "the attention's output is not added", skipped,

@@ -24,14 +24,17 @@ struct Row {
   double scale() const { return 1 / std::sqrt(mean_square() + eps); }
 };
 
-/// The norm with each row made by f(row, out).
+/// The norm with each row (of a head, where heads have norms) made by f(row, out).
 template <class F>
 Wrong by_row(F f) {
   return [f](const WrongCall& call) {
     const View& in = call.args.in[0];
+    const View& weight = call.args.in[1];
     for (int64_t r = 0; r < call.args.out.rows; ++r) {
-      const Row row{in.row(r), call.args.in[1].row(0), in.cols, static_cast<double>(call.args.params.eps)};
-      f(row, call.args.out.row(r));
+      for (int64_t h = 0; h + weight.cols <= in.cols; h += weight.cols) {
+        const Row row{in.row(r) + h, weight.row(0), weight.cols, static_cast<double>(call.args.params.eps)};
+        f(row, call.args.out.row(r) + h);
+      }
     }
   };
 }
@@ -81,10 +84,6 @@ Wrong weight_only(TwinSite&) {
   return by_row([](const Row& row, float* out) { write(row, out, 1, [&](int64_t i) { return row.w(i); }); });
 }
 
-Wrong pass_through(TwinSite&) {
-  return by_row([](const Row& row, float* out) { std::copy_n(row.x, row.n, out); });
-}
-
 Wrong no_weight(TwinSite&) {
   return by_row(
       [](const Row& row, float* out) { write(row, out, row.scale(), [](int64_t) { return 1.0; }); });
@@ -123,6 +122,10 @@ Wrong halves_apart(TwinSite&) {
 }
 
 }  // namespace
+
+Wrong pass_through(TwinSite&) {
+  return by_row([](const Row& row, float* out) { std::copy_n(row.x, row.n, out); });
+}
 
 FaultList norm_faults() {
   const std::string fixed = kGitHub + "apache/tvm/pull/15856",

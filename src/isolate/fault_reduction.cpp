@@ -40,11 +40,11 @@ void sum_products(const WrongCall& call, Round round) {
   for (int64_t n = 0; n < weight.n; ++n) {
     unpack_row(weight, n, w.data());
     for (int64_t r = 0; r < call.args.out.rows; ++r) {
-      float sum = 0;
+      float sum = call.args.bias == nullptr ? 0 : call.args.bias[n];
       for (int64_t k = 0; k < weight.k; ++k) {
         sum = round(sum + w[static_cast<size_t>(k)] * x.view.row(r)[k], k + 1);
       }
-      call.args.out.row(r)[n] = sum;
+      call.args.out.row(r)[n] = sum * call.args.params.scale;
     }
   }
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include "isolate/fault_bank.h"
 
@@ -12,58 +13,59 @@ namespace {
 struct Turn {
   double position_factor = 1;
   double position_offset = 0;
-  double base = 0;        // 0: the model's
+  double base_factor = 1;
   double dims_share = 1;  // of the rotated dims
   double sine = 1;
-  bool halves = false;         // pairs (i, i + dims / 2)
+  bool other_pairs = false;    // halves where the model has adjacent pairs, or the other way round
   bool reversed_base = false;  // pair i has the last-but-i frequency
   bool again = false;          // turns what is already turned
 };
 
-struct RopeShape {
-  int64_t head_dim, dims;
-  double base;
-};
+/// The op's own frequency of a pair, in radians.
+double frequency_of(const OpParams& params, int64_t pair) {
+  const double turns =
+      static_cast<double>(params.rope_turns[2 * pair]) + static_cast<double>(params.rope_turns[2 * pair + 1]);
+  return 2 * std::numbers::pi * turns;
+}
 
-void turn_head(const Turn& turn, const RopeShape& shape, double position, const float* in, float* out) {
-  std::copy_n(in, shape.head_dim, out);
-  const int64_t dims = static_cast<int64_t>(static_cast<double>(shape.dims) * turn.dims_share);
-  const int64_t all_pairs = shape.dims / 2;
+void turn_head(const Turn& turn, const OpParams& params, double position, const float* in, float* out) {
+  std::copy_n(in, params.head_dim, out);
+  const int64_t dims = static_cast<int64_t>(static_cast<double>(params.rope_dims) * turn.dims_share);
+  const int64_t all_pairs = params.rope_dims / 2;
+  const bool halves = params.rope_adjacent == turn.other_pairs;
   for (int64_t pair = 0; pair < dims / 2; ++pair) {
     const int64_t index = turn.reversed_base ? all_pairs - 1 - pair : pair;
-    const double frequency = std::pow(turn.base == 0 ? shape.base : turn.base,
-                                      -2 * static_cast<double>(index) / static_cast<double>(shape.dims));
+    const double frequency =
+        frequency_of(params, index) *
+        std::pow(turn.base_factor, -2 * static_cast<double>(index) / static_cast<double>(params.rope_dims));
     const double cos = std::cos(position * frequency), sin = turn.sine * std::sin(position * frequency);
-    const int64_t a = turn.halves ? pair : 2 * pair, b = turn.halves ? pair + dims / 2 : 2 * pair + 1;
+    const int64_t a = halves ? pair : 2 * pair, b = halves ? pair + dims / 2 : 2 * pair + 1;
     const double x = static_cast<double>(in[a]), y = static_cast<double>(in[b]);
     out[a] = static_cast<float>(x * cos - y * sin);
     out[b] = static_cast<float>(y * cos + x * sin);
   }
 }
 
-Wrong turning(const TwinSite& site, Turn turn) {
-  const RopeShape shape{site.config().head_dim, site.config().rope_dims, site.config().rope_base};
-  return [turn, shape](const WrongCall& call) {
+Wrong turning(Turn turn) {
+  return [turn](const WrongCall& call) {
     const KernelArgs& args = call.args;
     const Rows source = as_f32(turn.again ? args.out : args.in[0], args.out.cols);
     for (int64_t r = 0; r < args.out.rows; ++r) {
       const double position =
           turn.position_factor * static_cast<double>(args.position + r) + turn.position_offset;
-      for (int64_t h = 0; h < args.out.cols; h += shape.head_dim) {
-        turn_head(turn, shape, position, source.view.row(r) + h, args.out.row(r) + h);
+      for (int64_t h = 0; h < args.out.cols; h += args.params.head_dim) {
+        turn_head(turn, args.params, position, source.view.row(r) + h, args.out.row(r) + h);
       }
     }
   };
 }
 
 MakeWrong turned(Turn turn) {
-  return [turn](TwinSite& site) { return turning(site, turn); };
+  return [turn](TwinSite&) { return turning(turn); };
 }
 
 /// The model's base times 1 + size.
-Wrong change_base(TwinSite& site) {
-  return turning(site, {.base = site.config().rope_base * (1 + site.size)});
-}
+Wrong change_base(TwinSite& site) { return turning({.base_factor = 1 + site.size}); }
 
 }  // namespace
 
@@ -91,9 +93,9 @@ FaultList rope_faults() {
       base("q_rope_base", Stage::q_rope),
       base("k_rope_base", Stage::k_rope),
       rope("q_rope_halves", "rope_style", Stage::q_rope, "pairs (i, i + d/2), not (2i, 2i + 1)", style,
-           {.halves = true}),
+           {.other_pairs = true}),
       rope("k_rope_halves", "rope_style", Stage::k_rope, "pairs (i, i + d/2), not (2i, 2i + 1)", style,
-           {.halves = true}),
+           {.other_pairs = true}),
       rope("k_rope_twice", "rope_twice", Stage::k_rope, "applied twice", merged, {.again = true}),
       rope("k_rope_omitted", "rope_omitted", Stage::k_rope, "not applied", identity, {.dims_share = 0}),
       rope("q_rope_half_dims", "rope_dims", Stage::q_rope, "only the first half of the dims turns", kMadeUp,

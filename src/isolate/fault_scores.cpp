@@ -17,12 +17,13 @@ struct Query {
   int64_t own;    // its position
   int64_t first;  // the block's first position
   int64_t n_pos;  // positions in the cache with the block
+  int64_t window;
 };
 
-bool causal(const Query& q, int64_t p) { return p <= q.own; }
+bool causal(const Query& q, int64_t p) { return p <= q.own && (q.window == 0 || p > q.own - q.window); }
 // Position 0 always sees itself: a row without any would be NaN, which is another fault.
-bool own_hidden(const Query& q, int64_t p) { return p < q.own || (p == 0 && q.own == 0); }
-bool next_visible(const Query& q, int64_t p) { return p <= q.own + 1; }
+bool own_hidden(const Query& q, int64_t p) { return (causal(q, p) && p < q.own) || (p == 0 && q.own == 0); }
+bool next_visible(const Query& q, int64_t p) { return causal(q, p) || p == q.own + 1; }
 bool all_visible(const Query&, int64_t) { return true; }
 bool last_hidden(const Query& q, int64_t p) { return causal(q, p) && (p < q.n_pos - 1 || p == 0); }
 bool whole_pages(const Query& q, int64_t p) {
@@ -63,7 +64,7 @@ double product(const Scores& scores, const KernelArgs& args, const KvView& cache
 void score(const Scores& scores, const KernelArgs& args, const KvView& cache) {
   const int64_t heads = args.params.n_head;
   for (int64_t row = 0; row < args.out.rows; ++row) {
-    const Query query{args.position + row / heads, args.position, args.out.cols};
+    const Query query{args.position + row / heads, args.position, args.out.cols, args.params.window};
     for (int64_t p = 0; p < query.n_pos; ++p) {
       float& out = args.out.row(row)[p];
       if (!scores.visible(query, p)) {

@@ -149,12 +149,14 @@ bool FaultCondition::holds(const KernelArgs& args) const {
 int64_t heads_of(Stage stage, const ModelConfig& config) {
   switch (stage) {
     case Stage::q:
+    case Stage::q_norm:
     case Stage::q_rope:
     case Stage::qk:
     case Stage::softmax:
     case Stage::pv: return config.n_head;
     case Stage::k:
     case Stage::v:
+    case Stage::k_norm:
     case Stage::k_rope: return config.n_head_kv;
     default: return 0;
   }

@@ -44,23 +44,9 @@ void change_element(Matrix& w, const TwinSite& site) {
   w.at(row, largest) *= static_cast<float>(1 + site.size);
 }
 
-const GgufTensor* tensor_of(const LayerWeights& layer, Stage stage) {
-  switch (stage) {
-    case Stage::attn_norm: return layer.attn_norm;
-    case Stage::q: return layer.q;
-    case Stage::k: return layer.k;
-    case Stage::v: return layer.v;
-    case Stage::attn_out: return layer.attn_out;
-    case Stage::ffn_norm: return layer.ffn_norm;
-    case Stage::gate: return layer.gate;
-    case Stage::up: return layer.up;
-    case Stage::down: return layer.down;
-    default: fail_machine("no layer has a weight for {}", name(stage));
-  }
-}
-
 /// The op with another tensor of the model, of the same shape.
 Wrong read_tensor(const TwinSite& site, const GgufTensor* tensor) {
+  if (tensor == nullptr) return {};
   const Op& op = site.op();
   if (op.kind == OpKind::rms_norm) {
     const float* vector = site.engine.weights().vector(tensor);
@@ -80,18 +66,16 @@ Wrong read_tensor(const TwinSite& site, const GgufTensor* tensor) {
 
 MakeWrong weight_of_sibling(Stage sibling) {
   return [sibling](TwinSite& site) {
-    return read_tensor(site,
-                       tensor_of(site.engine.model().layers[static_cast<size_t>(site.op().layer)], sibling));
+    return read_tensor(site, weight_of(site.engine.model(), sibling, site.op().layer));
   };
 }
 
 /// The layer before's; the first one's takes the second's.
 Wrong weight_of_neighbour(TwinSite& site) {
-  const auto& layers = site.engine.model().layers;
+  const Model& model = site.engine.model();
   const int layer = site.op().layer;
-  if (layers.size() < 2) fail_input("a model of one layer has no other layer's weights");
-  return read_tensor(site,
-                     tensor_of(layers[static_cast<size_t>(layer == 0 ? 1 : layer - 1)], *site.op().stage));
+  if (model.layers.size() < 2) fail_input("a model of one layer has no other layer's weights");
+  return read_tensor(site, weight_of(model, *site.op().stage, layer == 0 ? 1 : layer - 1));
 }
 
 /// The table [n_vocab, n_embd] read column-major, one element at a time: it is large, few rows are needed.
@@ -102,7 +86,7 @@ Wrong embed_column_major(TwinSite&) {
     set_each(call.args.out, [&](int64_t r, int64_t i) {
       const int64_t place = i * table.n + *reinterpret_cast<const int32_t*>(call.args.in[0].raw_row(r));
       unpack_row(table, place / table.k, row.data());
-      return row[static_cast<size_t>(place % table.k)];
+      return row[static_cast<size_t>(place % table.k)] * call.args.params.scale;
     });
   };
 }
@@ -115,6 +99,8 @@ Wrong embed_next_token(TwinSite&) {
       const int64_t id = *reinterpret_cast<const int32_t*>(call.args.in[0].raw_row(r));
       unpack_row(table, (id + 1) % table.n, call.args.out.row(r));
     }
+    set_each(call.args.out,
+             [&](int64_t r, int64_t i) { return call.args.out.row(r)[i] * call.args.params.scale; });
   };
 }
 

@@ -22,10 +22,14 @@ struct Reading {
   /// Whether the row at `own` sees `p`, in a cache of n_pos.
   std::function<bool(int64_t own, int64_t p, int64_t n_pos)> visible;
   std::optional<double> scale;
+  std::optional<int64_t> window;             // 0: none
   std::function<double(double)> after = {};  // of a scaled score
 };
 
-bool sees(const Reading& reading, int64_t own, int64_t p, int64_t n_pos) {
+bool sees(const Reading& reading, const oracle::AttentionShape& shape, int64_t own, int64_t p,
+          int64_t n_pos) {
+  const int64_t window = reading.window.value_or(shape.window);
+  if (window > 0 && p <= own - window) return false;
   return reading.visible ? reading.visible(own, p, n_pos) : p <= own;
 }
 
@@ -67,7 +71,7 @@ Expected scores(const StageProblem& p, const Values& values, const Reading& read
         }
         double value = sum * scale;
         if (reading.after) value = reading.after(value);
-        const bool visible = sees(reading, p.positions[row], at, n_pos);
+        const bool visible = sees(reading, shape, p.positions[row], at, n_pos);
         expected.value.push_back(visible ? value : kHidden);
         // Every partial sum is below sqrt(d) times the products' norm.
         const double noise = bounds::kLambda * bounds::kU * static_cast<double>(d) * std::sqrt(squares);
@@ -88,7 +92,7 @@ Expected weighted(const StageProblem& p, const Values& values, const Reading& re
       for (int64_t i = 0; i < d; ++i) {
         double sum = 0, squares = 0;
         for (int64_t at = 0; at < n_pos; ++at) {
-          if (!sees(reading, p.positions[row], at, n_pos)) continue;
+          if (!sees(reading, shape, p.positions[row], at, n_pos)) continue;
           const float* v =
               cached(values[1], shape, slot_of(reading, at, n_pos), kv_head_of(reading, head, shape), false);
           const double product = static_cast<double>(weight[at]) * static_cast<double>(v[i]);
@@ -221,14 +225,26 @@ std::optional<int64_t> window_seen(const Evidence& evidence) {
 }
 
 std::vector<Candidate> window(const Suspect& s) {
-  if (s.stage != Stage::qk || !s.direct) return {};
-  const auto size = window_seen(s.evidence);
-  if (!size || *size == 1) return {};
-  Reading near;
-  near.visible = [w = *size](int64_t own, int64_t p, int64_t) { return p <= own && p > own - w; };
-  return {reading(near, fmt::format("only a window of {} positions is seen; the model has none", *size),
-                  fmt::format("solo se ve una ventana de {} posiciones; el modelo no tiene ninguna", *size),
-                  1)};
+  if (s.stage != Stage::qk) return {};
+  const int64_t own = s.config().layer(s.layer).window;
+  std::vector<Candidate> candidates;
+  const auto add = [&](int64_t size, std::string en, std::string es, int fitted) {
+    Reading other;
+    other.window = size;
+    candidates.push_back(reading(other, std::move(en), std::move(es), fitted));
+  };
+  if (own > 0) {
+    add(0, fmt::format("the model's window of {} positions is ignored", own),
+        fmt::format("se ignora la ventana de {} posiciones del modelo", own), 0);
+  }
+  const auto size = s.direct ? window_seen(s.evidence) : std::nullopt;
+  if (!size || *size == 1 || *size == own) return candidates;
+  const std::string model_en = own > 0 ? fmt::format("the model's has {}", own) : "the model has none";
+  const std::string model_es =
+      own > 0 ? fmt::format("la del modelo tiene {}", own) : "el modelo no tiene ninguna";
+  add(*size, fmt::format("only a window of {} positions is seen; {}", *size, model_en),
+      fmt::format("solo se ve una ventana de {} posiciones; {}", *size, model_es), 1);
+  return candidates;
 }
 
 Candidate score_scale(double scale, double own, int fitted) {
@@ -286,9 +302,11 @@ std::optional<double> temperature_seen(const Evidence& evidence) {
 
 std::vector<Candidate> softmax_scale(const Suspect& s) {
   std::vector<Candidate> candidates;
-  const double d = static_cast<double>(s.config().head_dim), own = 1 / std::sqrt(d);
+  const double d = static_cast<double>(s.config().head_dim), own = s.config().attention_scale;
   if (s.stage == Stage::qk) {
-    candidates = {score_scale(1, own, 0), score_scale(1 / d, own, 0)};
+    for (const double scale : {1.0, 1 / d, 1 / std::sqrt(d)}) {
+      if (std::abs(scale - own) > 1e-6 * own) candidates.push_back(score_scale(scale, own, 0));
+    }
     if (!s.direct) return candidates;
     double both = 0, square = 0;
     for (const Observation& seen : s.evidence.observations) {
@@ -418,8 +436,8 @@ const std::array<Hypothesis, 14> kTable{{
      "https://github.com/hyprstream/hyprstream/pull/1521", mask_offset},
     {"history_hidden", "the history is masked out", "el historial queda oculto por la máscara",
      "https://github.com/hyprstream/hyprstream/pull/1521", history_hidden},
-    {"window", "a window where the model has none; its size is estimated",
-     "una ventana donde el modelo no tiene; su tamaño se estima",
+    {"window", "another window than the model's, or none, or one too many; its size is estimated",
+     "otra ventana que la del modelo, o ninguna, o una de más; su tamaño se estima",
      "https://github.com/vllm-project/vllm/issues/3385", window},
     {"softmax_scale", "scores have another scale; it is estimated",
      "los scores tienen otra escala, que se estima", kScale, softmax_scale},

@@ -11,14 +11,16 @@
 namespace greta::isolate {
 namespace {
 
-/// A value per element from both operands' values; a few f32 roundings of the parts are allowed.
+/// A value per element from both operands' values, the second as the model scales it; a few f32 roundings of
+/// the parts are allowed.
 Candidate elementwise(std::function<double(double a, double b)> value, std::string en, std::string es,
                       int fitted = 0) {
   return {[value](const Observation&, StageProblem& problem) {
-            problem.how = [value](const StageProblem&, const Values& values) {
+            problem.how = [value](const StageProblem& p, const Values& values) {
               Expected expected;
               for (size_t i = 0; i < values[0].size(); ++i) {
-                const double a = static_cast<double>(values[0][i]), b = static_cast<double>(values[1][i]);
+                const double a = static_cast<double>(values[0][i]),
+                             b = p.scale * static_cast<double>(values[1][i]);
                 expected.value.push_back(value(a, b));
                 expected.bound.push_back(8 * bounds::kU *
                                              (std::abs(expected.value.back()) + std::abs(a) + std::abs(b)) +
@@ -54,6 +56,7 @@ std::vector<Candidate> residual_doubled(const Suspect& s) {
 std::vector<Candidate> residual_scaled(const Suspect& s) {
   if (!is_residual(s) || !s.direct) return {};
   std::vector<Candidate> candidates;
+  const double own = s.config().residual_scale;  // of the branch
   for (const size_t scaled : {1u, 0u}) {
     double both = 0, square = 0;
     for (const Observation& seen : s.evidence.observations) {
@@ -61,9 +64,10 @@ std::vector<Candidate> residual_scaled(const Suspect& s) {
       if (operands[0].values.empty() || operands[1].values.empty()) return {};
       for (size_t i = 0; i < seen.observed.size(); ++i) {
         if (!std::isfinite(seen.observed[i])) continue;
-        const double x = static_cast<double>(operands[scaled].values[i]);
-        both +=
-            x * (static_cast<double>(seen.observed[i]) - static_cast<double>(operands[1 - scaled].values[i]));
+        const double branch = own * static_cast<double>(operands[1].values[i]);
+        const double residual = static_cast<double>(operands[0].values[i]);
+        const double x = scaled == 1 ? branch : residual;
+        both += x * (static_cast<double>(seen.observed[i]) - (scaled == 1 ? residual : branch));
         square += x * x;
       }
     }
@@ -71,10 +75,10 @@ std::vector<Candidate> residual_scaled(const Suspect& s) {
     if (!std::isfinite(c)) continue;
     const char* en = scaled == 1 ? "branch" : "residual";
     const char* es = scaled == 1 ? "la rama" : "el residuo";
-    candidates.push_back(
-        elementwise([c, scaled](double a, double b) { return scaled == 1 ? a + c * b : c * a + b; },
-                    fmt::format("the {} is scaled by {:.6g} before it is added", en, c),
-                    fmt::format("{} se multiplica por {:.6g} antes de sumarse", es, c), 1));
+    candidates.push_back(elementwise(
+        [c, scaled](double a, double b) { return scaled == 1 ? a + c * b : c * a + b; },
+        fmt::format("the {} is scaled by {:.6g} before it is added", en, scaled == 1 ? own * c : c),
+        fmt::format("{} se multiplica por {:.6g} antes de sumarse", es, scaled == 1 ? own * c : c), 1));
   }
   return candidates;
 }
@@ -100,32 +104,50 @@ double gelu_tanh(double x) {
 
 double gelu_erf(double x) { return 0.5 * x * (1 + std::erf(x / std::numbers::sqrt2)); }
 
+double silu(double x) { return x * sigmoid(x); }
+
+/// The model's activation.
+struct Own {
+  double (*f)(double);
+  const char *name, *in_formulas;
+};
+
+Own own_activation(const Suspect& s) {
+  if (s.config().activation == Activation::gelu) return {gelu_tanh, "GELU (tanh)", "gelu"};
+  return {silu, "SiLU", "silu"};
+}
+
 std::vector<Candidate> gate_up_swapped(const Suspect& s) {
   if (s.stage != Stage::act) return {};
-  return {elementwise([](double g, double u) { return u * sigmoid(u) * g; },
-                      "gate and up are swapped: silu is applied to up",
-                      "gate y up están intercambiados: silu de up")};
+  const Own own = own_activation(s);
+  return {elementwise([f = own.f](double g, double u) { return f(u) * g; },
+                      fmt::format("gate and up are swapped: {} is applied to up", own.in_formulas),
+                      fmt::format("gate y up están intercambiados: {} de up", own.in_formulas))};
 }
 
 std::vector<Candidate> wrong_activation(const Suspect& s) {
   if (s.stage != Stage::act) return {};
-  const auto of = [](double (*f)(double), const char* what) {
+  const Own own = own_activation(s);
+  const auto of = [&](double (*f)(double), const char* what) {
     return elementwise([f](double g, double u) { return f(g) * u; },
-                       fmt::format("the activation is {}, not SiLU", what),
-                       fmt::format("la activación es {}, no SiLU", what));
+                       fmt::format("the activation is {}, not {}", what, own.name),
+                       fmt::format("la activación es {}, no {}", what, own.name));
   };
-  std::vector<Candidate> candidates = {of(gelu_tanh, "GELU (tanh)"),
+  const bool gelu = own.f == gelu_tanh;
+  std::vector<Candidate> candidates = {gelu ? of(silu, "SiLU") : of(gelu_tanh, "GELU (tanh)"),
                                        of(gelu_erf, "GELU (erf)"),
                                        of([](double x) { return x > 0 ? x : 0.0; }, "ReLU"),
                                        of([](double x) { return x * sigmoid(1.702 * x); }, "quick GELU"),
                                        of(sigmoid, "a sigmoid"),
                                        of([](double x) { return x; }, "the identity"),
                                        of([](double x) { return x > 0 ? x * x : 0.0; }, "squared ReLU")};
-  candidates.push_back(elementwise([](double g, double) { return g * sigmoid(g); },
-                                   "up is not multiplied: only silu(gate) is there",
-                                   "no se multiplica por up: solo queda silu(gate)"));
-  candidates.push_back(elementwise([](double g, double u) { return g * sigmoid(g) + u; },
-                                   "up is added to silu(gate), not multiplied", "up se suma a silu(gate)"));
+  candidates.push_back(
+      elementwise([f = own.f](double g, double) { return f(g); },
+                  fmt::format("up is not multiplied: only {}(gate) is there", own.in_formulas),
+                  fmt::format("no se multiplica por up: solo queda {}(gate)", own.in_formulas)));
+  candidates.push_back(elementwise([f = own.f](double g, double u) { return f(g) + u; },
+                                   fmt::format("up is added to {}(gate), not multiplied", own.in_formulas),
+                                   fmt::format("up se suma a {}(gate)", own.in_formulas)));
   return candidates;
 }
 

@@ -31,7 +31,7 @@ Candidate other_operand(size_t at, std::function<Rows(const Observation&, const 
 std::vector<Candidate> wrong_input(const Suspect& s) {
   std::vector<Candidate> candidates;
   if (s.stage == Stage::x_in || s.stage == Stage::softmax) return {};
-  const std::span<const Stage> operands = operands_of(s.stage);
+  const std::vector<Stage> operands = operands_of(s.config(), s.stage, s.layer);
   for (size_t at = 0; at < operands.size(); ++at) {
     const Stage own = operands[at];
     if (is_cache(own) || (is_residual(s.stage) && at == 0)) continue;
@@ -67,7 +67,7 @@ int layer_of(const StageProblem& problem, Stage operand) {
 /// The first and the last position of the block, as far as the stage's input shows: of the stage itself fewer
 /// rows may be recorded.
 std::pair<int64_t, int64_t> limits(const Observation& seen, const StageProblem& problem) {
-  const Stage input = operands_of(problem.stage).front();
+  const Stage input = operands_of(problem.model->config, problem.stage, problem.layer).front();
   std::vector<int64_t> all = problem.positions;
   for (const int64_t position : recorded_positions(*seen.phase, input, layer_of(problem, input)))
     all.push_back(position);
@@ -95,7 +95,7 @@ std::vector<Candidate> wrong_row(const Suspect& s) {
       const auto [lowest, highest] = limits(seen, problem);
       for (const int64_t position : problem.positions)
         from.push_back(kind.first ? lowest : std::clamp(position + kind.shift, lowest, highest));
-      const std::span<const Stage> operands = operands_of(stage);
+      const std::vector<Stage> operands = operands_of(problem.model->config, stage, problem.layer);
       for (size_t at = 0; at < operands.size(); ++at) {
         if (is_cache(operands[at])) continue;
         const int layer = layer_of(problem, operands[at]);

@@ -11,9 +11,7 @@
 namespace greta::isolate {
 namespace {
 
-bool is_norm(const Suspect& s) {
-  return s.stage == Stage::attn_norm || s.stage == Stage::ffn_norm || s.stage == Stage::final_norm;
-}
+bool is_norm(const Suspect& s) { return greta::is_norm(s.stage); }
 
 /// What a formula sees of one row.
 struct Row {
@@ -83,14 +81,14 @@ std::optional<double> estimated_eps(const Suspect& s) {
   for (const Observation& seen : s.evidence.observations) {
     const std::vector<float>& x = seen.problem->operands[0].values;
     if (x.empty()) return std::nullopt;
-    for (int64_t r = 0; r < seen.rows; ++r) {
+    const size_t n = static_cast<size_t>(seen.problem->weight->dims[0]);
+    for (size_t begin = 0; begin + n <= x.size(); begin += n) {
       double square = 0, both = 0;
-      const size_t begin = static_cast<size_t>(r * seen.width);
-      for (size_t i = begin; i < begin + static_cast<size_t>(seen.width); ++i) {
+      for (size_t i = begin; i < begin + n; ++i) {
         square += seen.right.value[i] * seen.right.value[i];
         both += seen.right.value[i] * static_cast<double>(seen.observed[i]);
       }
-      const double mean = row_of(std::span(x).subspan(begin, static_cast<size_t>(seen.width)), 0).square_mean;
+      const double mean = row_of(std::span(x).subspan(begin, n), 0).square_mean;
       const double c = both / square;
       if (!std::isfinite(c) || c <= 0 || mean <= 0) continue;
       sum += ((mean + s.config().norm_eps) / (c * c) - mean) / (mean * mean);

@@ -31,9 +31,8 @@ int64_t in_other_order(int64_t i, int64_t dims, bool adjacent) {
   return i % 2 * (dims / 2) + i / 2;
 }
 
-double model_frequency(int64_t pair, const oracle::RopeShape& shape) {
-  return std::pow(shape.base, -2.0 * static_cast<double>(pair) / static_cast<double>(shape.rope_dims));
-}
+/// The model's own RoPE in the suspect's layer.
+oracle::RopeShape own_rope(const Suspect& s) { return model_problem(s.model(), s.stage, s.layer).rope; }
 
 /// One head, in place of `value`, `bound`.
 void rotate_head(const oracle::RopeShape& shape, const Rotation& rotation, double position,
@@ -42,7 +41,7 @@ void rotate_head(const oracle::RopeShape& shape, const Rotation& rotation, doubl
   const bool adjacent = shape.adjacent != rotation.other_style;
   for (int64_t pair = 0; pair < dims / 2; ++pair) {
     const double frequency =
-        rotation.frequency ? rotation.frequency(pair, shape) : model_frequency(pair, shape);
+        rotation.frequency ? rotation.frequency(pair, shape) : oracle::rope_frequency(shape, pair);
     const double angle = position * frequency;
     int64_t a = adjacent ? 2 * pair : pair, b = adjacent ? a + 1 : a + dims / 2;
     if (rotation.other_order) {
@@ -214,7 +213,7 @@ Candidate with_base(double base, double model_base, int fitted) {
 std::vector<Candidate> rope_base(const Suspect& s) {
   if (!is_rope(s)) return {};
   std::vector<Candidate> candidates;
-  const double own = s.config().rope_base;
+  const double own = own_rope(s).base;
   for (const double base : {1e4, 1e5, 1.5e5, 5e5, 1e6, 1e7}) {
     if (base != own) candidates.push_back(with_base(base, own, 0));
   }
@@ -225,7 +224,7 @@ std::vector<Candidate> rope_base(const Suspect& s) {
                       [base](int64_t pair, const oracle::RopeShape& shape) {
                         oracle::RopeShape other = shape;
                         other.base = base;
-                        return model_frequency(pair, other);
+                        return oracle::rope_frequency(other, pair);
                       },
                       0, false, false});
   };
@@ -269,7 +268,7 @@ std::vector<Candidate> rope_dims(const Suspect& s) {
                                     [of](int64_t pair, const oracle::RopeShape& shape) {
                                       oracle::RopeShape other = shape;
                                       other.rope_dims = of;
-                                      return model_frequency(pair, other);
+                                      return oracle::rope_frequency(other, pair);
                                     },
                                     dims, false, false},
                                    fmt::format("only {} of {} dims of a head are rotated", dims, own),

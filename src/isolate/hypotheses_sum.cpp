@@ -61,7 +61,7 @@ std::vector<double> part_weights(const Suspect& s, const Partition& partition) {
     std::fill(share.begin(), share.end(), 0.0);
     for (int64_t j = 0; j < k; ++j) {
       share[static_cast<size_t>(partition.of(j))] +=
-          row[static_cast<size_t>(j)] * static_cast<double>(x[static_cast<size_t>(j)]);
+          row[static_cast<size_t>(j)] * static_cast<double>(x[static_cast<size_t>(j)]) * seen.problem->scale;
     }
     const size_t at = static_cast<size_t>(i);
     const double residual = static_cast<double>(seen.observed[at]) - seen.right.value[at];
@@ -169,7 +169,7 @@ std::vector<Candidate> weight_element(const Suspect& s) {
       rows.push_back(
           {round_activations(std::span(x).subspan(row * k, k), seen.problem->declared.roundings.activation)
                .value,
-           error});
+           error / seen.problem->scale});
       if (outputs.size() > 1) return {};
     }
   }
@@ -213,11 +213,12 @@ double round_to(double value, Format format) {
 
 /// The sum in ascending k, rounded to `format` after every addition.
 Expected narrow_sum(const StageProblem& problem, const Values& values, Format format) {
-  Expected expected =
-      oracle::matmul(*problem.weight, values[0], std::ssize(problem.positions), problem.declared.roundings);
+  Expected expected = oracle::matmul(*problem.weight, values[0], std::ssize(problem.positions),
+                                     problem.declared.roundings, problem.bias, problem.scale);
   const size_t k = static_cast<size_t>(problem.weight->dims[0]),
                n = static_cast<size_t>(row_count(*problem.weight));
-  std::vector<double> row(k);
+  std::vector<double> row(k), bias(n);
+  if (problem.bias != nullptr) decode_row(*problem.bias, 0, bias);
   std::vector<ActivationRow> x;
   for (size_t r = 0; r < problem.positions.size(); ++r) {
     x.push_back(
@@ -226,17 +227,46 @@ Expected narrow_sum(const StageProblem& problem, const Values& values, Format fo
   for (size_t i = 0; i < n; ++i) {
     decode_row(*problem.weight, static_cast<int64_t>(i), row);
     for (size_t r = 0; r < problem.positions.size(); ++r) {
-      double sum = 0, largest = 0;
+      double sum = bias[i], largest = 0;
       for (size_t j = 0; j < k; ++j) {
         sum = round_to(sum + row[j] * x[r].value[j], format);
         largest = std::max(largest, std::abs(sum));
       }
-      expected.value[r * n + i] = sum;
+      expected.value[r * n + i] = sum * problem.scale;
       // A product that was rounded first may turn a few of the roundings.
-      expected.bound[r * n + i] += 8 * bounds::unit_roundoff(format) * largest;
+      expected.bound[r * n + i] += 8 * bounds::unit_roundoff(format) * largest * std::abs(problem.scale);
     }
   }
   return expected;
+}
+
+/// The right product and `factor` times the bias.
+Candidate more_bias(double factor, std::string en, std::string es) {
+  return {[factor](const Observation&, StageProblem& problem) {
+            problem.how = [factor](const StageProblem& p, const Values& values) {
+              StageProblem plain = p;
+              plain.how = nullptr;
+              Expected expected = compute(plain, values);
+              std::vector<double> bias(p.bias->dims[0]);
+              decode_row(*p.bias, 0, bias);
+              for (size_t i = 0; i < expected.value.size(); ++i) {
+                const double change = factor * bias[i % bias.size()];
+                expected.value[i] += change;
+                expected.bound[i] += 2 * bounds::kU * (std::abs(change) + std::abs(expected.value[i]));
+              }
+              return expected;
+            };
+            return true;
+          },
+          std::move(en), std::move(es)};
+}
+
+std::vector<Candidate> wrong_bias(const Suspect& s) {
+  if (bias_of(s.model(), s.stage, s.layer) == nullptr) return {};
+  return {more_bias(-1, fmt::format("the bias of {} is not added", name(s.stage)),
+                    fmt::format("no se suma el bias de {}", name(s.stage))),
+          more_bias(1, fmt::format("the bias of {} is added twice", name(s.stage)),
+                    fmt::format("el bias de {} se suma dos veces", name(s.stage)))};
 }
 
 std::vector<Candidate> narrow_accumulator(const Suspect& s) {
@@ -310,13 +340,16 @@ std::vector<Candidate> undeclared_rounding(const Suspect& s) {
   return candidates;
 }
 
-const std::array<Hypothesis, 4> kTable{{
+const std::array<Hypothesis, 5> kTable{{
     {"reduction_truncated", "the sum leaves parts of K out, or counts them twice; which ones is estimated",
      "la suma omite partes de K o las cuenta dos veces; cuáles se estima",
      "https://github.com/vllm-project/vllm/pull/40827", truncated},
     {"weight_element", "one element of a weight is wrong; which, and by how much, is estimated",
      "un elemento de un peso es incorrecto; cuál y en cuánto se estima",
      "https://github.com/ROCm/ATOM/issues/702", weight_element},
+    {"wrong_bias", "a projection's bias is not added, or added twice",
+     "el bias de una proyección no se suma, o se suma dos veces",
+     "https://github.com/paiml/aprender/issues/2769", wrong_bias},
     {"narrow_accumulator", "the sum is accumulated in f16 or bf16", "la suma se acumula en f16 o bf16",
      "https://github.com/vllm-project/vllm/pull/38914", narrow_accumulator},
     {"undeclared_rounding", "activations or the output are rounded to a format that nobody declared",

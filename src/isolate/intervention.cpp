@@ -66,7 +66,7 @@ class OracleAction final : public Action {
       return;
     }
     size_t at = 0;
-    for (const Stage operand : operands_of(problem.stage)) {
+    for (const Stage operand : operands_of(problem.model->config, problem.stage, problem.layer)) {
       if (operand == Stage::kv_write) {
         problem.operands.push_back({read_cache(args.cache, args.position + args.block_rows), nullptr});
         continue;
@@ -126,7 +126,7 @@ void keep_history(Plan& plan, int at) {
 
 /// The buffer that holds a stage while its layer runs.
 BufferId buffer_of(const Plan& plan, Stage stage, int layer) {
-  if (stage == Stage::x_in) return plan.ops[static_cast<size_t>(plan.find(Stage::attn_norm, layer))].in[0];
+  if (stage == Stage::x_in) return plan.ops[static_cast<size_t>(plan.find(Stage::x_attn, layer))].in[0];
   return plan.ops[static_cast<size_t>(plan.find(stage, layer))].out;
 }
 
@@ -146,7 +146,7 @@ void insert_one(Plan& plan, const Engine& engine, Stage stage, int layer) {
     op.in[0] = target.in[0];
   } else {
     const int last = static_cast<int>(engine.model().config.n_layer) - 1;
-    for (const Stage operand : operands_of(stage)) {
+    for (const Stage operand : operands_of(engine.model().config, stage, layer)) {
       if (operand == Stage::kv_write) continue;
       const bool before = is_outside_layers(stage) && !is_outside_layers(operand);
       op.in[input++] = buffer_of(plan, operand, before ? last : layer);

@@ -88,8 +88,12 @@ std::vector<Stage> siblings_of(Stage stage) {
     case attn_out: return {q};
     case gate: return {up};
     case up: return {gate};
-    case attn_norm: return {ffn_norm};
-    case ffn_norm: return {attn_norm};
+    case attn_norm: return {ffn_norm, attn_post_norm};
+    case ffn_norm: return {attn_norm, ffn_post_norm};
+    case q_norm: return {k_norm};
+    case k_norm: return {q_norm};
+    case attn_post_norm: return {attn_norm, ffn_post_norm};
+    case ffn_post_norm: return {ffn_norm, attn_post_norm};
     default: return {};
   }
 }

@@ -82,13 +82,14 @@ class PairJudge {
   /// The inputs differ already. Where some were not recorded: something recorded before differs.
   bool arrived_different(Stage stage, int layer, bool differed_before) const {
     const int last_layer = request_.n_layer - 1;
-    const auto inputs = recorded_inputs(request_.a, stage, layer, last_layer);
+    const auto inputs = recorded_inputs(request_.a, request_.config, stage, layer, last_layer);
     const bool equal = std::all_of(inputs.begin(), inputs.end(), [&](const auto& at) {
       const trace::Event* a = request_.a.find(at.first, at.second);
       const trace::Event* b = request_.b.find(at.first, at.second);
       return b != nullptr && a->hash == b->hash;
     });
-    return !equal || (differed_before && !inputs_complete(request_.a, stage, layer, last_layer));
+    return !equal ||
+           (differed_before && !inputs_complete(request_.a, request_.config, stage, layer, last_layer));
   }
 
   /// Each side against the oracle of its own inputs. What differs from equal inputs needs both; what is

@@ -15,7 +15,7 @@ struct PairRequest {
   const PhaseView& a;  // the reference side
   const PhaseView& b;
   const OraclePass* oracle = nullptr;   // holds both sides; without it differences stay unjudged
-  const ModelConfig* config = nullptr;  // for the number of heads
+  const ModelConfig* config = nullptr;  // for the number of heads and the stages
   int n_layer = 0;
   std::string cell;            // label of the results
   std::string not_comparable;  // why nothing may be judged, if so

@@ -34,7 +34,8 @@ const mma::Instruction* unit_from_name(const std::string& text) {
 }
 
 bool in_model(const ModelConfig& config, Stage stage, int layer) {
-  return is_outside_layers(stage) ? layer == kNoLayer : layer >= 0 && layer < config.n_layer;
+  if (is_outside_layers(stage)) return layer == kNoLayer;
+  return layer >= 0 && layer < config.n_layer && has_stage(config, stage, layer);
 }
 
 /// Where a stage's operand comes from.
@@ -53,7 +54,7 @@ bool alike(const Model& model, Stage a, int layer_a, Stage b, int layer_b) {
   using enum Stage;
   const auto kind = [](Stage stage) {
     if (is_projection(stage)) return 1;
-    if (stage == attn_norm || stage == ffn_norm || stage == final_norm) return 2;
+    if (is_norm(stage)) return 2;
     return stage == q_rope || stage == k_rope ? 3 : 4 + static_cast<int>(stage);
   };
   if (kind(a) != kind(b)) return false;
@@ -115,15 +116,13 @@ class Builder {
   }
 
   bool operands(StageProblem& problem, Stage stage, int layer) {
-    if (stage == Stage::q_norm || stage == Stage::k_norm)
-      return missing("an oracle of this stage (no model of this build has it)");
     if (stage == Stage::kv_write) {
       const bool known = problem.cache_format == Format::f32 || problem.cache_format == Format::f16 ||
                          problem.cache_format == Format::bf16;
       if (!known) return missing(fmt::format("an oracle of a cache in {}", name(problem.cache_format)));
       return cache_operands(problem, layer);
     }
-    for (const Stage input : operands_of(stage)) {
+    for (const Stage input : operands_of(config_, stage, layer)) {
       const int at = layer_of_operand(config_, stage, layer, input);
       if (!(input == Stage::kv_write ? add_cache(problem, at) : add(problem, input, at, problem.positions)))
         return false;
@@ -187,7 +186,8 @@ class Builder {
       std::erase_if(own, [&](int64_t p) { return p < written.front(); });
       history.assign(problem.positions.begin(), problem.positions.end() - std::ssize(own));
     }
-    if (!add(problem, Stage::k_rope, layer, own) || !add(problem, Stage::v, layer, own)) return false;
+    const Stage key = operands_of(config_, Stage::kv_write, layer).front();
+    if (!add(problem, key, layer, own) || !add(problem, Stage::v, layer, own)) return false;
     problem.history_rows = std::ssize(history);
     if (history.empty()) return true;
     auto rows = recorded_rows(*phase_.before, Stage::kv_write, layer, history);
@@ -217,7 +217,7 @@ void add_hashes(const PhaseRecord& phase, Stage stage, int layer, int depth, std
     key += fmt::format(" tokens {}", fmt::join(phase.tokens, ","));
     return;
   }
-  for (const Stage input : operands_of(stage)) {
+  for (const Stage input : operands_of(config, stage, layer)) {
     const int at = layer_of_operand(config, stage, layer, input);
     if (const trace::Event* event = phase.view.find(input, at)) {
       key += " " + event->hash;

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <map>
 
@@ -54,7 +53,11 @@ class Solver {
     switch (problem_.stage) {
       case x_in: return values_.empty() ? embed() : exactly(values_[0]);
       case attn_norm:
+      case q_norm:
+      case k_norm:
+      case attn_post_norm:
       case ffn_norm:
+      case ffn_post_norm:
       case final_norm:
         return oracle::rms_norm(values_[0], *problem_.weight, problem_.eps, problem_.declared.sum_lanes);
       case q:
@@ -64,9 +67,9 @@ class Solver {
       case gate:
       case up:
       case down:
-      case logits: return oracle::matmul(*problem_.weight, values_[0], rows(), problem_.declared.roundings);
-      case q_norm:
-      case k_norm: fail_machine("no oracle of {}: no model of this build has it", name(problem_.stage));
+      case logits:
+        return oracle::matmul(*problem_.weight, values_[0], rows(), problem_.declared.roundings,
+                              problem_.bias, problem_.scale);
       case q_rope:
       case k_rope: return rope();
       case kv_write: return cache_rows();
@@ -74,8 +77,10 @@ class Solver {
       case softmax: return softmax_rows();
       case pv: return weighted_values();
       case x_attn:
-      case x_out: return oracle::add(values_[0], values_[1]);
-      case act: return oracle::silu_mul(values_[0], values_[1]);
+      case x_out: return oracle::add(values_[0], values_[1], problem_.scale);
+      case act:
+        return config_.activation == Activation::gelu ? oracle::gelu_mul(values_[0], values_[1])
+                                                      : oracle::silu_mul(values_[0], values_[1]);
     }
     return {};
   }
@@ -89,7 +94,7 @@ class Solver {
     return std::span(values_[operand]).subspan(row * width, count * width);
   }
 
-  Expected embed() const { return oracle::embed(*problem_.weight, problem_.tokens); }
+  Expected embed() const { return oracle::embed(*problem_.weight, problem_.tokens, problem_.scale); }
 
   Expected rope() const {
     oracle::RopeShape shape = problem_.rope;
@@ -210,6 +215,16 @@ struct Change {
   }
 };
 
+double scale_of(const ModelConfig& config, Stage stage) {
+  switch (stage) {
+    case Stage::x_in: return config.embedding_scale;
+    case Stage::x_attn:
+    case Stage::x_out: return config.residual_scale;
+    case Stage::logits: return 1 / config.logit_divisor;
+    default: return 1;
+  }
+}
+
 }  // namespace
 
 StageProblem model_problem(const Model& model, Stage stage, int layer) {
@@ -219,20 +234,25 @@ StageProblem model_problem(const Model& model, Stage stage, int layer) {
   problem.stage = stage;
   problem.layer = layer;
   problem.weight = stage == Stage::x_in && layer == 0 ? model.token_embd : weight_of(model, stage, layer);
+  problem.bias = bias_of(model, stage, layer);
+  problem.scale = scale_of(config, stage);
   problem.eps = config.norm_eps;
+  const LayerConfig own = layer < 0 || layer >= config.n_layer ? LayerConfig{} : config.layer(layer);
   const int64_t heads = stage == Stage::q_rope ? config.n_head : config.n_head_kv;
-  problem.rope = {heads, config.head_dim, config.rope_dims, config.rope_base, config.rope_adjacent};
-  problem.attention = {config.n_head, config.n_head_kv, config.head_dim,
-                       1.0 / std::sqrt(static_cast<double>(config.head_dim))};
+  problem.rope = {.heads = heads,
+                  .head_dim = config.head_dim,
+                  .rope_dims = config.rope_dims,
+                  .base = own.rope_base,
+                  .adjacent = config.rope_adjacent,
+                  .scale = own.rope_scale,
+                  .factors = model.rope_freqs};
+  problem.attention = {config.n_head, config.n_head_kv, config.head_dim, config.attention_scale, own.window};
   return problem;
 }
 
-std::span<const Stage> operands_of(Stage stage) {
-  static constexpr std::array of_q = {Stage::q}, of_k = {Stage::k}, of_x_in = {Stage::x_out};
-  if (stage == Stage::q_rope) return of_q;  // q_norm and k_norm: no model of this build has them
-  if (stage == Stage::k_rope) return of_k;
-  if (stage == Stage::x_in) return of_x_in;
-  return inputs_of(stage);
+std::vector<Stage> operands_of(const ModelConfig& config, Stage stage, int layer) {
+  if (stage == Stage::x_in) return {Stage::x_out};
+  return inputs_of(config, stage, layer);
 }
 
 int64_t row_heads(Stage stage, const ModelConfig& config) {
@@ -272,25 +292,6 @@ int64_t row_width(Stage stage, const ModelConfig& config, int64_t n_pos) {
     case k_rope:
     case kv_write: return row_heads(stage, config) * config.head_dim;
     default: return config.n_embd;
-  }
-}
-
-const GgufTensor* weight_of(const Model& model, Stage stage, int layer) {
-  if (stage == Stage::final_norm) return model.output_norm;
-  if (stage == Stage::logits) return model.output;
-  if (layer < 0 || layer >= model.config.n_layer) return nullptr;
-  const LayerWeights& weights = model.layers[static_cast<size_t>(layer)];
-  switch (stage) {
-    case Stage::attn_norm: return weights.attn_norm;
-    case Stage::q: return weights.q;
-    case Stage::k: return weights.k;
-    case Stage::v: return weights.v;
-    case Stage::attn_out: return weights.attn_out;
-    case Stage::ffn_norm: return weights.ffn_norm;
-    case Stage::gate: return weights.gate;
-    case Stage::up: return weights.up;
-    case Stage::down: return weights.down;
-    default: return nullptr;
   }
 }
 

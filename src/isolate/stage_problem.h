@@ -44,6 +44,8 @@ struct StageProblem {
   int64_t history_rows = 0;  // of kv_write: so many leading rows are operand 2's, as they were
 
   const GgufTensor* weight = nullptr;
+  const GgufTensor* bias = nullptr;  // of a projection; or none
+  double scale = 1;                  // of the embedding, of a branch as it is added, of the logits
   double eps = 0;
   oracle::RopeShape rope = {};
   oracle::AttentionShape attention = {};
@@ -58,9 +60,9 @@ struct StageProblem {
 /// The problem as the model says, without positions and operands.
 StageProblem model_problem(const Model& model, Stage stage, int layer);
 
-/// The stages whose rows are a stage's operands, in order (x_in: the x_out of the layer before; kv_write: its
-/// history is a third one).
-std::span<const Stage> operands_of(Stage stage);
+/// The stages whose rows are a stage's operands in this layer, in order (x_in: the x_out of the layer before;
+/// kv_write: its history is a third one).
+std::vector<Stage> operands_of(const ModelConfig& config, Stage stage, int layer);
 
 /// Values in one row of a stage; qk and softmax: of `n_pos` positions. A row of kv_write is a key and a
 /// value.
@@ -68,10 +70,6 @@ int64_t row_width(Stage stage, const ModelConfig& config, int64_t n_pos);
 
 /// Heads whose slices make a row; 1 where a stage has none.
 int64_t row_heads(Stage stage, const ModelConfig& config);
-
-/// The weight that makes a stage: a projection's matrix, a norm's vector; nullptr for other stages and layers
-/// that the model does not have.
-const GgufTensor* weight_of(const Model& model, Stage stage, int layer);
 
 /// One stage from given operands: value and bound of every element. An input Error for sizes that do not fit.
 Expected compute(const StageProblem& problem, const Values& values);

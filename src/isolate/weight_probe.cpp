@@ -116,6 +116,7 @@ Plan cut_out(const Plan& plan, size_t index, std::shared_ptr<Action> put, std::s
   add(std::move(put), kNoBuffer, quantize != nullptr ? quantize->in[0] : projection.in[0], -1);
   if (quantize != nullptr) cut.ops.push_back(*quantize);
   cut.ops.push_back(projection);
+  cut.ops.back().bias = nullptr;  // the weight alone
   add(std::move(take), projection.out, kNoBuffer, projection.id);
   set_barriers(cut);
   return cut;

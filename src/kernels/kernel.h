@@ -22,20 +22,24 @@
 namespace greta {
 
 enum class OpKind {
-  rope_table,  // out [S, head_dim] : cos, sin interleaved per pair, for position + row
-  embed,       // in0 token ids (i32 [S,1]), weight; out [S, n_embd]
+  rope_table,  // out [S, rope_dims]: cosines and sines for position + row, of adjacent pairs (cos, sin) for
+               // each, of halves all cosines, then all sines
+  embed,       // in0 token ids (i32 [S,1]), weight; out [S, n_embd], times params.scale
   quantize,    // in0 f32 [S,K] -> out rows of kernels/pack.h "activation rows" (q8_block32 or bf16)
-  rms_norm,    // in0 [S,K], weight vector in1 [1,K]; out [S,K]; params.eps
-  matmul,      // in0 activations in the kernel's activation format, weight [N,K]; out [S,N]
-  rope,        // in0 [S, heads*head_dim], in1 rope table; out same shape; pairs (2i, 2i+1) are adjacent
+  rms_norm,    // in0 [S, heads*K], weight vector in1 [1,K]; out as in0, each head by itself; params.eps
+  matmul,      // in0 activations in the kernel's activation format, weight [N,K], bias; out [S,N] =
+               // (bias + W x) * params.scale: sums begin with the bias
+  rope,        // in0 [S, heads*head_dim], in1 rope table; out same shape; params.rope_adjacent
   kv_write,    // in0 k_rope [S, kv_dim], in1 v [S, kv_dim] -> cache slots position .. position+S-1
-  qk,          // in0 q_rope, cache; out [S * n_head, n_pos]: scores * scale; positions > own one are -inf
+  qk,          // in0 q_rope, cache; out [S * n_head, n_pos]: scores * scale; positions > own one and
+               // <= own - window are -inf
   softmax,     // in0 [S * n_head, n_pos]; out same
-  pv,          // in0 softmax, cache; out [S, n_head*head_dim]
+  pv,          // in0 softmax, cache; out [S, n_head*head_dim]; reads what qk does not mask
   attention,   // in0 q_rope, cache; out as pv; the same bits as qk, softmax, pv in turn; scratch is params'
                // own
-  add,         // in0 + in1
+  add,         // in0 + params.scale * in1, rounded once
   silu_mul,    // silu(in0) * in1
+  gelu_mul,    // gelu(in0) * in1, the tanh form
 };
 
 enum class Route { vector, matrix };
@@ -81,11 +85,13 @@ struct Launch {
 
 struct OpParams {
   float eps = 0;
-  float scale = 1;  // of qk
+  float scale = 1;  // of qk, embed, matmul; of in1 in add
   int64_t n_head = 0;
   int64_t head_dim = 0;
   int64_t rope_dims = 0;              // dims of a head that are rotated (the first ones), even
+  bool rope_adjacent = true;          // pairs (2i, 2i + 1), else (i, i + rope_dims / 2)
   const float* rope_turns = nullptr;  // [rope_dims / 2][2]: high and low part of frequency / (2 pi), in turns
+  int64_t window = 0;                 // positions that a query sees, its own included; 0: all before it
 };
 
 struct KernelInfo;
@@ -94,6 +100,7 @@ struct KernelArgs {
   std::array<View, 2> in{};
   View out{};
   const PackedWeight* weight = nullptr;  // of matmul and embed
+  const float* bias = nullptr;  // of matmul: one per row of the weight, padded to whole panels; or none
   KvView cache{};
   int64_t position = 0;    // of the block's row 0
   int64_t block_rows = 1;  // S of the block (a view may hold fewer rows: the last one, for logits)
@@ -137,7 +144,7 @@ struct KernelQuery {
   std::optional<TensorType> weight_type = {};
   std::optional<Route> route = {};
   std::optional<Shape> shape = {};
-  Format activation = Format::f32;  // of quantize: the format to make
+  Format activation = Format::f32;  // of row-wise ops: the format to make
   std::string_view device = "cpu";  // of matmul: other ops have CPU kernels on every device
   Format input = Format::bf16;      // of a simulated matrix unit: what it multiplies
 };

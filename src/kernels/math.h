@@ -1,7 +1,7 @@
 #pragma once
-// exp, tanh, sin, cos and silu as FMA polynomials, without intrinsics or libm: the same bits come out of
-// every ISA build and of a GPU (compiled without fast-math and without flush-to-zero). V is float or a type
-// of lanes with + - * /, fma, less, select, bits, from_bits, sar and shl.
+// exp, tanh, sin, cos, silu and gelu as FMA polynomials, without intrinsics or libm: the same bits come out
+// of every ISA build and of a GPU (compiled without fast-math and without flush-to-zero). V is float or a
+// type of lanes with + - * /, fma, less, select, bits, from_bits, sar and shl.
 //
 // rsqrt is 1 / sqrt(x) with the IEEE square root and division: both are correctly rounded on every device.
 //
@@ -11,6 +11,7 @@
 //   exp(x)            -104 .. 88.72    0.988 ulp
 //   tanh(x)           all              1.331 ulp
 //   silu(x)           -88 and above    2.404 ulp
+//   gelu(x)           see gelu()
 //   sin_cos_turns(t)  |t| <= 0.5       1.024 ulp, 6.2e-8 absolute
 
 #include <cstdint>
@@ -100,6 +101,14 @@ GRETA_MATH V tanh(V x) {
 template <class V>
 GRETA_MATH V silu(V x) {
   return x / (V(1.0f) + exp(V(0.0f) - x));
+}
+
+/// GELU in its tanh form, x (1 + tanh z) / 2 with z = sqrt(2 / pi) (x + 0.044715 x^3), as x / (1 + e^-2z):
+/// the sum of 1 and a tanh near -1 would cancel. -0 below -10.01, where the exponential overflows.
+template <class V>
+GRETA_MATH V gelu(V x) {
+  const V slope = fma(x * x, V(-0x1.2444f2p-4f), V(-0x1.988454p+0f));  // -2 sqrt(2/pi) (0.044715, 1)
+  return x / (V(1.0f) + exp(x * slope));
 }
 
 template <class V>

@@ -4,8 +4,8 @@
 
 #include <vector>
 
-#include "kernels/cpu/kernel_list.h"
 #include "base/cpu_features.h"
+#include "kernels/cpu/kernel_list.h"
 #include "kernels/kernel.h"
 #include "kernels/sim/device.h"
 
@@ -61,7 +61,7 @@ std::string describe(const KernelQuery& query) {
   if (query.weight_type) text += fmt::format(", {} weights", name(*query.weight_type));
   if (query.route) text += fmt::format(", {} route", name(*query.route));
   if (query.shape) text += fmt::format(", {}", name(*query.shape));
-  if (query.op == OpKind::quantize) text += fmt::format(" to {}", name(query.activation));
+  if (query.activation != Format::f32) text += fmt::format(" to {}", name(query.activation));
   return text;
 }
 
@@ -73,7 +73,7 @@ bool answers(const KernelInfo& kernel, const KernelQuery& query) {
   }
   return kernel.op == query.op && kernel.isa == query.isa && kernel.weight_type == query.weight_type &&
          kernel.route == query.route && kernel.shape == query.shape &&
-         (query.op != OpKind::quantize || kernel.roundings.output == query.activation);
+         (query.op == OpKind::matmul || kernel.roundings.output == query.activation);
 }
 
 }  // namespace
@@ -93,6 +93,7 @@ std::string_view name(OpKind op) {
     case OpKind::attention: return "attention";
     case OpKind::add: return "add";
     case OpKind::silu_mul: return "silu_mul";
+    case OpKind::gelu_mul: return "gelu_mul";
   }
   return "?";
 }

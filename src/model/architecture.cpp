@@ -5,30 +5,83 @@
 namespace greta {
 namespace {
 
-constexpr ModelTensor kLlamaModel[] = {
-    {"token_embd.weight", &Model::token_embd, Dim::n_vocab, Dim::n_embd, WeightUse::matrix},
-    {"output_norm.weight", &Model::output_norm, Dim::one, Dim::n_embd, WeightUse::norm},
-    {"output.weight", &Model::output, Dim::n_vocab, Dim::n_embd, WeightUse::matrix, true},
+using enum Dim;
+using enum WeightUse;
+
+constexpr ModelTensor kModel[] = {
+    {"token_embd.weight", &Model::token_embd, n_vocab, n_embd, matrix},
+    {"output_norm.weight", &Model::output_norm, one, n_embd, norm},
+    {"output.weight", &Model::output, n_vocab, n_embd, matrix, true},
+};
+constexpr ModelTensor kModelWithFactors[] = {
+    {"token_embd.weight", &Model::token_embd, n_vocab, n_embd, matrix},
+    {"output_norm.weight", &Model::output_norm, one, n_embd, norm},
+    {"output.weight", &Model::output, n_vocab, n_embd, matrix, true},
+    {"rope_freqs.weight", &Model::rope_freqs, one, rope_pairs, factors, true},
 };
 
-constexpr LayerTensor kLlamaLayer[] = {
-    {"attn_norm.weight", &LayerWeights::attn_norm, Dim::one, Dim::n_embd, WeightUse::norm},
-    {"attn_q.weight", &LayerWeights::q, Dim::q_width, Dim::n_embd, WeightUse::matrix},
-    {"attn_k.weight", &LayerWeights::k, Dim::kv_width, Dim::n_embd, WeightUse::matrix},
-    {"attn_v.weight", &LayerWeights::v, Dim::kv_width, Dim::n_embd, WeightUse::matrix},
-    {"attn_output.weight", &LayerWeights::attn_out, Dim::n_embd, Dim::q_width, WeightUse::matrix},
-    {"ffn_norm.weight", &LayerWeights::ffn_norm, Dim::one, Dim::n_embd, WeightUse::norm},
-    {"ffn_gate.weight", &LayerWeights::gate, Dim::n_ff, Dim::n_embd, WeightUse::matrix},
-    {"ffn_up.weight", &LayerWeights::up, Dim::n_ff, Dim::n_embd, WeightUse::matrix},
-    {"ffn_down.weight", &LayerWeights::down, Dim::n_embd, Dim::n_ff, WeightUse::matrix},
+constexpr LayerTensor kAttention[] = {
+    {"attn_q.weight", &LayerWeights::q, q_width, n_embd, matrix},
+    {"attn_k.weight", &LayerWeights::k, kv_width, n_embd, matrix},
+    {"attn_v.weight", &LayerWeights::v, kv_width, n_embd, matrix},
+    {"attn_output.weight", &LayerWeights::attn_out, n_embd, q_width, matrix},
+};
+constexpr LayerTensor kFusedAttention[] = {
+    {"attn_qkv.weight", &LayerWeights::q, q_width, n_embd, matrix},
+    {"attn_qkv.weight", &LayerWeights::k, kv_width, n_embd, matrix},
+    {"attn_qkv.weight", &LayerWeights::v, kv_width, n_embd, matrix},
+    {"attn_output.weight", &LayerWeights::attn_out, n_embd, q_width, matrix},
+};
+constexpr LayerTensor kFfn[] = {
+    {"ffn_gate.weight", &LayerWeights::gate, n_ff, n_embd, matrix},
+    {"ffn_up.weight", &LayerWeights::up, n_ff, n_embd, matrix},
+    {"ffn_down.weight", &LayerWeights::down, n_embd, n_ff, matrix},
+};
+constexpr LayerTensor kFusedFfn[] = {
+    {"ffn_up.weight", &LayerWeights::gate, n_ff, n_embd, matrix},
+    {"ffn_up.weight", &LayerWeights::up, n_ff, n_embd, matrix},
+    {"ffn_down.weight", &LayerWeights::down, n_embd, n_ff, matrix},
+};
+constexpr LayerTensor kNorms[] = {
+    {"attn_norm.weight", &LayerWeights::attn_norm, one, n_embd, norm},
+    {"ffn_norm.weight", &LayerWeights::ffn_norm, one, n_embd, norm},
+};
+constexpr LayerTensor kPostNorms[] = {
+    {"post_attention_norm.weight", &LayerWeights::attn_post_norm, one, n_embd, norm},
+    {"post_ffw_norm.weight", &LayerWeights::ffn_post_norm, one, n_embd, norm},
+};
+constexpr LayerTensor kHeadNorms[] = {
+    {"attn_q_norm.weight", &LayerWeights::q_norm, one, head_dim, norm},
+    {"attn_k_norm.weight", &LayerWeights::k_norm, one, head_dim, norm},
+};
+constexpr LayerTensor kWholeNorms[] = {
+    {"attn_q_norm.weight", &LayerWeights::q_norm, one, q_width, norm},
+    {"attn_k_norm.weight", &LayerWeights::k_norm, one, kv_width, norm},
+};
+constexpr LayerTensor kBiases[] = {
+    {"attn_q.bias", &LayerWeights::q_bias, one, q_width, bias},
+    {"attn_k.bias", &LayerWeights::k_bias, one, kv_width, bias},
+    {"attn_v.bias", &LayerWeights::v_bias, one, kv_width, bias},
 };
 
-constexpr RefusedKey kLlamaRefusedKeys[] = {
+constexpr NumberKey kGraniteNumbers[] = {
+    {"embedding_scale", &ModelConfig::embedding_scale},
+    {"residual_scale", &ModelConfig::residual_scale},
+    {"attention.scale", &ModelConfig::attention_scale},
+    {"logit_scale", &ModelConfig::logit_divisor},
+};
+
+constexpr RefusedKey kRefusedKeys[] = {
     {"expert_count", 0, "a mixture of experts"},
     {"rope.scale_linear", 1, "RoPE scaling"},
+    {"rope.scaling.attn_factor", 1, "RoPE scaling with a factor of the scores"},
+    {"rope.scaling.finetuned", 1, "a model without RoPE"},
     {"attention.causal", 1, "attention that is not causal"},
     {"attention.scale", 0, "a scale of the attention scores other than 1/sqrt(head_dim)"},
+    {"attention.temperature_scale", 0, "a temperature of the attention"},
     {"attention.clamp_kqv", 0, "clamping of q, k and v"},
+    {"attention.max_alibi_bias", 0, "ALiBi"},
+    {"attention.sliding_window_pattern", 0, "another order of local and global layers"},
     {"attn_logit_softcapping", 0, "soft-capping of the attention scores"},
     {"final_logit_softcapping", 0, "soft-capping of the logits"},
     {"embedding_scale", 1, "a scale of the embeddings"},
@@ -37,7 +90,7 @@ constexpr RefusedKey kLlamaRefusedKeys[] = {
     {"use_parallel_residual", 0, "parallel residuals"},
 };
 
-constexpr RefusedTensor kLlamaRefusedTensors[] = {
+constexpr RefusedTensor kRefusedTensors[] = {
     {"rope_freqs.weight", "RoPE scaling by a table of frequencies"},
     {"rope_factors_*", "RoPE scaling by a table of factors"},
     {"*.bias", "biases"},
@@ -48,8 +101,51 @@ constexpr RefusedTensor kLlamaRefusedTensors[] = {
     {"*.attn_qkv.weight", "fused q, k and v"},
 };
 
+// Names and facts: llama.cpp's src/llama-arch.cpp and src/models, and the modelling files of transformers.
 constexpr Architecture kArchitectures[] = {
-    {"llama", true, 10000.0, kLlamaModel, kLlamaLayer, kLlamaRefusedKeys, kLlamaRefusedTensors},
+    // Mistral's files, too, say llama.
+    {.name = "llama",
+     .rope_adjacent = true,
+     .model_tensors = kModelWithFactors,
+     .layer_tensors = {kAttention, kFfn, kNorms},
+     .windowed = Windowed::all},
+    {.name = "qwen2",
+     .rope_adjacent = false,
+     .model_tensors = kModel,
+     .layer_tensors = {kAttention, kBiases, kFfn, kNorms}},
+    {.name = "qwen3",
+     .rope_adjacent = false,
+     .model_tensors = kModel,
+     .layer_tensors = {kAttention, kHeadNorms, kFfn, kNorms}},
+    {.name = "gemma3",
+     .rope_adjacent = false,
+     .model_tensors = kModel,
+     .layer_tensors = {kAttention, kHeadNorms, kFfn, kNorms, kPostNorms},
+     .activation = Activation::gelu,
+     .windowed = Windowed::local,
+     .global_every = 6,
+     .local_rope_base = 10000,
+     .embedding_scaled = true,
+     .width_scaled_layers = 62},
+    {.name = "phi3",
+     .rope_adjacent = false,
+     .model_tensors = kModel,
+     .layer_tensors = {kFusedAttention, kFusedFfn, kNorms},
+     .windowed = Windowed::all},
+    {.name = "smollm3",
+     .rope_adjacent = true,
+     .model_tensors = kModel,
+     .layer_tensors = {kAttention, kFfn, kNorms},
+     .no_rope_every = 4},
+    {.name = "olmo2",
+     .rope_adjacent = false,
+     .model_tensors = kModel,
+     .layer_tensors = {kAttention, kWholeNorms, kFfn, kPostNorms}},
+    {.name = "granite",
+     .rope_adjacent = true,
+     .model_tensors = kModel,
+     .layer_tensors = {kAttention, kFfn, kNorms},
+     .number_keys = kGraniteNumbers},
 };
 
 }  // namespace
@@ -62,9 +158,14 @@ int64_t size_of(Dim dim, const ModelConfig& config) {
     case Dim::n_vocab: return config.n_vocab;
     case Dim::q_width: return config.n_head * config.head_dim;
     case Dim::kv_width: return config.n_head_kv * config.head_dim;
+    case Dim::head_dim: return config.head_dim;
+    case Dim::rope_pairs: return config.rope_dims / 2;
   }
   return 0;
 }
+
+std::span<const RefusedKey> refused_keys() { return kRefusedKeys; }
+std::span<const RefusedTensor> refused_tensors() { return kRefusedTensors; }
 
 const Architecture* find_architecture(std::string_view name) {
   const auto found =

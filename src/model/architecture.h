@@ -1,8 +1,9 @@
 #pragma once
-// Architectures as data: what a family's GGUF files name things, which shapes they have, and what of the
-// family GRETA does not compute yet. A further architecture is an entry of the table in architecture.cpp and
-// a test.
+// Architectures as data: what a family's GGUF files name things, which shapes they have, what its layers do
+// in their own way, and what of it GRETA does not compute. A further architecture is an entry of the table in
+// architecture.cpp and a test.
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -13,12 +14,12 @@
 namespace greta {
 
 /// A dimension of a weight, as an expression of the hyperparameters.
-enum class Dim { one, n_embd, n_ff, n_vocab, q_width, kv_width };
+enum class Dim { one, n_embd, n_ff, n_vocab, q_width, kv_width, head_dim, rope_pairs };
 
-/// Its size; q_width is n_head * head_dim, kv_width is n_head_kv * head_dim.
+/// Its size; q_width is n_head * head_dim, kv_width is n_head_kv * head_dim, rope_pairs is rope_dims / 2.
 int64_t size_of(Dim dim, const ModelConfig& config);
 
-enum class WeightUse { matrix, norm };  // norms are f32 vectors
+enum class WeightUse { matrix, norm, bias, factors };  // all but matrices are f32 vectors
 
 /// A tensor of the whole model.
 struct ModelTensor {
@@ -29,12 +30,19 @@ struct ModelTensor {
   bool optional = false;
 };
 
-/// A tensor of every layer N: blk.N.<name>.
+/// A tensor of every layer N: blk.N.<name>. Entries of the same name that follow each other are row slices of
+/// one fused tensor, in its order.
 struct LayerTensor {
   std::string_view name;
   const GgufTensor* LayerWeights::*slot;
   Dim rows, columns;
   WeightUse use;
+};
+
+/// A positive number under <architecture>.<key>, read where present.
+struct NumberKey {
+  std::string_view key;
+  double ModelConfig::*slot;
 };
 
 /// A number under <architecture>.<key> that would change the computation: only `harmless` can be accepted.
@@ -44,21 +52,34 @@ struct RefusedKey {
   std::string_view feature;
 };
 
-/// A tensor whose presence would change the computation; "*" at the start or the end stands for any text.
+/// A tensor that would change the computation, where an architecture has no place for it; "*" at the start or
+/// the end stands for any text.
 struct RefusedTensor {
   std::string_view pattern;
   std::string_view feature;
 };
 
+/// Which layers keep to the window of attention.sliding_window.
+enum class Windowed { none, all, local };  // none: a window shorter than the context is refused
+
 struct Architecture {
   std::string_view name;  // general.architecture, and the prefix of its keys
-  bool rope_adjacent;
-  double default_rope_base;
+  bool rope_adjacent;     // pairs (2i, 2i + 1), else halves (NeoX)
   std::span<const ModelTensor> model_tensors;
-  std::span<const LayerTensor> layer_tensors;
-  std::span<const RefusedKey> refused_keys;
-  std::span<const RefusedTensor> refused_tensors;
+  std::array<std::span<const LayerTensor>, 6> layer_tensors;
+  Activation activation = Activation::silu;
+  std::span<const NumberKey> number_keys = {};
+  Windowed windowed = Windowed::none;
+  int global_every = 0;             // layers n, 2n, ... (from 1) are global, the others local; 0: all global
+  double local_rope_base = 0;       // of local layers, whose positions are never scaled
+  int no_rope_every = 0;            // layers n, 2n, ... have no RoPE
+  bool embedding_scaled = false;    // by sqrt(n_embd)
+  int64_t width_scaled_layers = 0;  // models of so many layers scale scores by 1/sqrt(n_embd / n_head)
 };
+
+/// What no architecture of the table computes (unless it reads the key itself).
+std::span<const RefusedKey> refused_keys();
+std::span<const RefusedTensor> refused_tensors();
 
 /// nullptr when the name is not known.
 const Architecture* find_architecture(std::string_view name);

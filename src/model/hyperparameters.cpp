@@ -18,6 +18,7 @@ constexpr uint64_t kMostHeadDim = 1 << 16;
 constexpr uint64_t kMostWidth = 1 << 24;
 constexpr uint64_t kMostTokens = std::numeric_limits<int32_t>::max();  // token ids and positions are int32
 constexpr int64_t kDefaultContext = 2048;
+constexpr double kDefaultRopeBase = 10000;
 
 /// Reads the keys of one architecture in one file.
 class Keys {
@@ -115,7 +116,7 @@ void read_heads(const Gguf& file, const Keys& keys, ModelConfig& config) {
 
 void read_rope(const Gguf& file, const Keys& keys, const Architecture& architecture, ModelConfig& config) {
   config.rope_adjacent = architecture.rope_adjacent;
-  config.rope_base = keys.find_positive("rope.freq_base").value_or(architecture.default_rope_base);
+  config.rope_base = keys.find_positive("rope.freq_base").value_or(kDefaultRopeBase);
   config.rope_dims = keys.find_count("rope.dimension_count", kMostHeadDim).value_or(config.head_dim);
   if (config.rope_dims % 2 != 0 || config.rope_dims > config.head_dim) {
     fail_input("{}: {} is {}; it must be even and at most the {} dims of a head", file.path(),
@@ -154,26 +155,61 @@ std::optional<double> find_number(const Gguf& file, std::string_view key) {
   fail_input("{}: {} is {}; expected a number", file.path(), key, kind(*value));
 }
 
-void refuse_rope_scaling(const Gguf& file, const Keys& keys) {
+/// The factor of linear RoPE scaling; 1 without. Every other kind is refused.
+double rope_factor(const Gguf& file, const Keys& keys) {
   const std::string type_key = keys.key("rope.scaling.type");
   const auto type = file.find_string(type_key);
-  if (type && *type != "none") {
-    fail_input("{}: {} is '{}': RoPE scaling is not supported yet", file.path(), type_key, printable(*type));
+  if (type && *type == "none") return 1;
+  if (type && *type != "linear") {
+    fail_input("{}: {} is '{}': of RoPE scalings, linear and llama3 (rope_freqs.weight) are supported",
+               file.path(), type_key, printable(*type));
   }
   const std::string factor_key = keys.key("rope.scaling.factor");
   const auto factor = find_number(file, factor_key);
-  // Without a type, a factor means linear scaling; 0 and 1 mean none.
-  if (!type && factor && *factor != 0 && *factor != 1) {
-    fail_input("{}: {} is {}: RoPE scaling is not supported yet", file.path(), factor_key, *factor);
+  // Without a type, a factor means linear scaling; 0 means none.
+  if (!factor || (*factor == 0 && !type)) return 1;
+  return keys.positive("rope.scaling.factor");
+}
+
+int64_t read_window(const Gguf& file, const Keys& keys, Windowed windowed, uint64_t n_ctx) {
+  const std::string key = keys.key("attention.sliding_window");
+  const auto window = file.find_uint(key, std::numeric_limits<int64_t>::max());
+  if (windowed == Windowed::local && !window)
+    fail_input("{}: the metadata key {} is missing", file.path(), key);
+  if (!window || *window == 0) return 0;
+  if (windowed == Windowed::none && *window < n_ctx) {
+    fail_input("{}: {} is {}, shorter than the context of {}: a sliding window is not supported yet",
+               file.path(), key, *window, n_ctx);
+  }
+  return static_cast<int64_t>(*window);
+}
+
+void read_layers(const Gguf& file, const Keys& keys, const Architecture& architecture, ModelConfig& config) {
+  const auto is_each = [](int every, int64_t n) { return every > 0 && (n + 1) % every == 0; };
+  const double scale = 1 / rope_factor(file, keys);
+  const int64_t window = read_window(file, keys, architecture.windowed, static_cast<uint64_t>(config.n_ctx));
+  const double local_base = keys.find_positive("rope.freq_base_swa").value_or(architecture.local_rope_base);
+  for (int64_t n = 0; n < config.n_layer; ++n) {
+    LayerConfig& layer = config.layers.emplace_back();
+    const bool local = architecture.global_every > 0 && !is_each(architecture.global_every, n);
+    layer.rope_base = local ? local_base : config.rope_base;
+    layer.rope_scale = local ? 1 : scale;
+    if (local || architecture.windowed == Windowed::all) layer.window = window;
+    if (is_each(architecture.no_rope_every, n)) {
+      layer.lacks.set(static_cast<size_t>(Stage::q_rope));
+      layer.lacks.set(static_cast<size_t>(Stage::k_rope));
+    }
   }
 }
 
-void refuse_sliding_window(const Gguf& file, const Keys& keys, uint64_t n_ctx) {
-  const std::string key = keys.key("attention.sliding_window");
-  const auto window = file.find_uint(key, std::numeric_limits<uint64_t>::max());
-  if (window && *window != 0 && *window < n_ctx) {
-    fail_input("{}: {} is {}, shorter than the context of {}: a sliding window is not supported yet",
-               file.path(), key, *window, n_ctx);
+void read_scales(const Keys& keys, const Architecture& architecture, ModelConfig& config) {
+  const bool by_width = config.n_layer == architecture.width_scaled_layers;
+  const double dims = by_width ? static_cast<double>(config.n_embd) / static_cast<double>(config.n_head)
+                               : static_cast<double>(config.head_dim);
+  config.attention_scale = 1 / std::sqrt(dims);
+  if (architecture.embedding_scaled) config.embedding_scale = std::sqrt(static_cast<double>(config.n_embd));
+  for (const NumberKey& number : architecture.number_keys) {
+    if (const auto value = keys.find_positive(number.key)) config.*number.slot = *value;
   }
 }
 
@@ -203,26 +239,22 @@ ModelConfig read_config(const Gguf& file, const Architecture& architecture) {
   config.norm_eps = keys.positive("attention.layer_norm_rms_epsilon");
   config.n_ctx = keys.find_count("context_length", kMostTokens).value_or(kDefaultContext);
   config.n_vocab = read_vocabulary(file, keys);
-  refuse_sliding_window(file, keys, static_cast<uint64_t>(config.n_ctx));
+  config.activation = architecture.activation;
+  read_layers(file, keys, architecture, config);
+  read_scales(keys, architecture, config);
   return config;
 }
 
 void refuse_unsupported(const Gguf& file, const Architecture& architecture) {
   refuse_other_kinds_of_file(file);
   const Keys keys(file, architecture.name);
-  refuse_rope_scaling(file, keys);
-  for (const RefusedKey& refused : architecture.refused_keys) {
+  for (const RefusedKey& refused : refused_keys()) {
+    const auto reads = [&](const NumberKey& number) { return number.key == refused.key; };
+    if (std::any_of(architecture.number_keys.begin(), architecture.number_keys.end(), reads)) continue;
     const std::string key = keys.key(refused.key);
     const auto value = find_number(file, key);
     if (value && *value != refused.harmless) {
       fail_input("{}: {} is {}; not supported yet: {}", file.path(), key, *value, refused.feature);
-    }
-  }
-  for (const GgufTensor& tensor : file.tensors()) {
-    for (const RefusedTensor& refused : architecture.refused_tensors) {
-      if (!matches(refused.pattern, tensor.name)) continue;
-      fail_input("{}: has the tensor {}; not supported yet: {}", file.path(), printable(tensor.name),
-                 refused.feature);
     }
   }
 }

@@ -1,5 +1,8 @@
 #include "model/model.h"
 
+#include <cmath>
+#include <cstring>
+#include <set>
 #include <utility>
 
 #include "base/error.h"
@@ -21,39 +24,54 @@ const Architecture& architecture_of(const Gguf& file) {
   return *architecture;
 }
 
-/// Finds tensors, checks them, and remembers which were asked for.
+/// Finds tensors and checks their shapes and types.
 class Binder {
  public:
-  Binder(const Gguf& file, const ModelConfig& config)
-      : file_(file), config_(config), claimed_(file.tensors().size(), false) {}
+  Binder(const Gguf& file, const ModelConfig& config) : file_(file), config_(config) {}
 
-  /// nullptr when absent.
-  const GgufTensor* find(std::string_view name, Dim rows, Dim columns, WeightUse use) {
+  /// A tensor of so many rows; nullptr when absent.
+  const GgufTensor* find(std::string_view name, int64_t rows, Dim columns, WeightUse use) const {
     const GgufTensor* tensor = file_.find_tensor(name);
     if (tensor == nullptr) return nullptr;
-    claimed_[static_cast<size_t>(tensor - file_.tensors().data())] = true;
-    check_shape(*tensor, size_of(rows, config_), size_of(columns, config_));
-    if (use == WeightUse::norm && tensor->type != TensorType::f32) {
-      fail_input("{}: the tensor {} is {}; a norm must be f32", file_.path(), name,
-                 greta::name(tensor->type));
+    check_shape(*tensor, rows, size_of(columns, config_));
+    if (use != WeightUse::matrix && tensor->type != TensorType::f32) {
+      fail_input("{}: the tensor {} is {}; {} must be f32", file_.path(), name, greta::name(tensor->type),
+                 use == WeightUse::norm   ? "a norm"
+                 : use == WeightUse::bias ? "a bias"
+                                          : "a table of factors");
     }
+    if (use == WeightUse::factors) check_factors(*tensor);
     return tensor;
   }
 
-  const GgufTensor* get(std::string_view name, Dim rows, Dim columns, WeightUse use) {
+  const GgufTensor* get(std::string_view name, int64_t rows, Dim columns, WeightUse use) const {
     const GgufTensor* tensor = find(name, rows, columns, use);
     if (tensor == nullptr) fail_input("{}: the tensor {} is missing", file_.path(), name);
     return tensor;
   }
 
-  /// A weight that nobody reads would mean a wrong result in silence.
-  void check_all_claimed() const {
-    for (size_t i = 0; i < claimed_.size(); ++i) {
-      if (claimed_[i]) continue;
-      fail_input(
-          "{}: the tensor {} has no place in a {} model of {} layers; leaving it out would give wrong "
-          "results",
-          file_.path(), printable(file_.tensors()[i].name), config_.architecture, config_.n_layer);
+  /// One tensor of a layer, or the slices of a fused one.
+  void bind(std::span<const LayerTensor> fused, int64_t n, LayerWeights& layer,
+            std::list<TensorSlice>& slices) const {
+    const LayerTensor& first = fused.front();
+    int64_t rows = 0;
+    for (const LayerTensor& t : fused) rows += size_of(t.rows, config_);
+    const GgufTensor* whole = get(fmt::format("blk.{}.{}", n, first.name), rows, first.columns, first.use);
+    if (fused.size() == 1) {
+      layer.*first.slot = whole;
+      return;
+    }
+    uint64_t at = 0;
+    for (const LayerTensor& t : fused) {
+      const uint64_t count = static_cast<uint64_t>(size_of(t.rows, config_));
+      const size_t row_bytes = whole->data.size() / whole->dims[1];
+      TensorSlice& slice = slices.emplace_back(
+          TensorSlice{fmt::format("{}[{}..{}]", whole->name, at, at + count - 1), *whole});
+      slice.tensor.name = slice.name;
+      slice.tensor.dims[1] = count;
+      slice.tensor.data = whole->data.subspan(at * row_bytes, count * row_bytes);
+      layer.*t.slot = &slice.tensor;
+      at += count;
     }
   }
 
@@ -70,32 +88,123 @@ class Binder {
         rows);
   }
 
+  void check_factors(const GgufTensor& tensor) const {
+    for (uint64_t i = 0; i < tensor.dims[0]; ++i) {
+      float factor;
+      std::memcpy(&factor, tensor.data.data() + i * sizeof factor, sizeof factor);
+      if (factor > 0 && std::isfinite(factor)) continue;
+      fail_input("{}: {}[{}] is {}; a factor must be finite and above 0", file_.path(), tensor.name, i,
+                 factor);
+    }
+  }
+
   const Gguf& file_;
   const ModelConfig& config_;
-  std::vector<bool> claimed_;
 };
 
+/// A weight that nobody reads would mean a wrong result in silence.
+void refuse_unknown_tensors(const Gguf& file, const Architecture& architecture, int64_t n_layer) {
+  std::set<std::string, std::less<>> known;
+  for (const ModelTensor& t : architecture.model_tensors) known.emplace(t.name);
+  for (const auto& group : architecture.layer_tensors) {
+    for (const LayerTensor& t : group) {
+      for (int64_t n = 0; n < n_layer; ++n) known.insert(fmt::format("blk.{}.{}", n, t.name));
+    }
+  }
+  for (const GgufTensor& tensor : file.tensors()) {
+    if (known.contains(tensor.name)) continue;
+    for (const RefusedTensor& refused : refused_tensors()) {
+      if (!matches(refused.pattern, tensor.name)) continue;
+      fail_input("{}: has the tensor {}; not supported yet: {}", file.path(), printable(tensor.name),
+                 refused.feature);
+    }
+    fail_input(
+        "{}: the tensor {} has no place in a {} model of {} layers; leaving it out would give wrong results",
+        file.path(), printable(tensor.name), architecture.name, n_layer);
+  }
+}
+
+/// Runs of entries with one name: a tensor each.
+void bind_layer(const Architecture& architecture, const Binder& binder, int64_t n, Model& model) {
+  LayerWeights& layer = model.layers.emplace_back();
+  for (const auto& group : architecture.layer_tensors) {
+    for (size_t begin = 0, end = 0; begin < group.size(); begin = end) {
+      while (end < group.size() && group[end].name == group[begin].name) ++end;
+      binder.bind(group.subspan(begin, end - begin), n, layer, model.slices);
+    }
+  }
+  for (int i = 0; i < kStageCount; ++i) {
+    const Stage stage = static_cast<Stage>(i);
+    if (is_optional(stage) && is_norm(stage) && weight_of(model, stage, static_cast<int>(n)) == nullptr)
+      model.config.layers[static_cast<size_t>(n)].lacks.set(static_cast<size_t>(i));
+  }
+}
+
 }  // namespace
+
+bool has_stage(const ModelConfig& config, Stage stage, int layer) {
+  if (layer < 0 || static_cast<size_t>(layer) >= config.layers.size()) return true;
+  return !config.layer(layer).lacks.test(static_cast<size_t>(stage));
+}
+
+std::vector<Stage> inputs_of(const ModelConfig& config, Stage stage, int layer) {
+  std::vector<Stage> inputs;
+  for (Stage input : inputs_of(stage)) {
+    while (!has_stage(config, input, layer)) input = inputs_of(input).front();
+    inputs.push_back(input);
+  }
+  return inputs;
+}
+
+const GgufTensor* weight_of(const Model& model, Stage stage, int layer) {
+  if (stage == Stage::final_norm) return model.output_norm;
+  if (stage == Stage::logits) return model.output;
+  if (layer < 0 || layer >= std::ssize(model.layers)) return nullptr;
+  const LayerWeights& weights = model.layers[static_cast<size_t>(layer)];
+  switch (stage) {
+    case Stage::attn_norm: return weights.attn_norm;
+    case Stage::q: return weights.q;
+    case Stage::k: return weights.k;
+    case Stage::v: return weights.v;
+    case Stage::q_norm: return weights.q_norm;
+    case Stage::k_norm: return weights.k_norm;
+    case Stage::attn_out: return weights.attn_out;
+    case Stage::attn_post_norm: return weights.attn_post_norm;
+    case Stage::ffn_norm: return weights.ffn_norm;
+    case Stage::gate: return weights.gate;
+    case Stage::up: return weights.up;
+    case Stage::down: return weights.down;
+    case Stage::ffn_post_norm: return weights.ffn_post_norm;
+    default: return nullptr;
+  }
+}
+
+const GgufTensor* bias_of(const Model& model, Stage stage, int layer) {
+  if (layer < 0 || layer >= std::ssize(model.layers)) return nullptr;
+  const LayerWeights& weights = model.layers[static_cast<size_t>(layer)];
+  switch (stage) {
+    case Stage::q: return weights.q_bias;
+    case Stage::k: return weights.k_bias;
+    case Stage::v: return weights.v_bias;
+    default: return nullptr;
+  }
+}
 
 Model bind_model(Gguf file) {
   const Architecture& architecture = architecture_of(file);
   refuse_unsupported(file, architecture);
   Model model;
   model.config = read_config(file, architecture);
-  Binder binder(file, model.config);
+  refuse_unknown_tensors(file, architecture, model.config.n_layer);
+  const Binder binder(file, model.config);
   for (const ModelTensor& t : architecture.model_tensors) {
-    model.*t.slot = t.optional ? binder.find(t.name, t.rows, t.columns, t.use)
-                               : binder.get(t.name, t.rows, t.columns, t.use);
+    const int64_t rows = size_of(t.rows, model.config);
+    model.*t.slot =
+        t.optional ? binder.find(t.name, rows, t.columns, t.use) : binder.get(t.name, rows, t.columns, t.use);
   }
   model.config.tied_output = model.output == nullptr;
   if (model.config.tied_output) model.output = model.token_embd;
-  for (int64_t n = 0; n < model.config.n_layer; ++n) {
-    LayerWeights& layer = model.layers.emplace_back();
-    for (const LayerTensor& t : architecture.layer_tensors) {
-      layer.*t.slot = binder.get(fmt::format("blk.{}.{}", n, t.name), t.rows, t.columns, t.use);
-    }
-  }
-  binder.check_all_claimed();
+  for (int64_t n = 0; n < model.config.n_layer; ++n) bind_layer(architecture, binder, n, model);
   model.file = std::move(file);  // the list of tensors, and so the pointers into it, move along
   return model;
 }

@@ -5,38 +5,44 @@
 namespace greta {
 namespace {
 
+/// What kind of op makes it; `plain` for what has no kind of its own.
+enum class Kind { plain, projection, norm, rope };
+
 struct StageInfo {
   std::string_view name;
-  bool projection;
+  Kind kind;
   std::vector<Stage> inputs;
 };
 
 const std::array<StageInfo, kStageCount>& table() {
   using enum Stage;
+  using enum Kind;
   static const std::array<StageInfo, kStageCount> stages{{
-      {"x_in", false, {}},
-      {"attn_norm", false, {x_in}},
-      {"q", true, {attn_norm}},
-      {"k", true, {attn_norm}},
-      {"v", true, {attn_norm}},
-      {"q_norm", false, {q}},
-      {"k_norm", false, {k}},
-      {"q_rope", false, {q, q_norm}},
-      {"k_rope", false, {k, k_norm}},
-      {"kv_write", false, {k_rope, v}},
-      {"qk", false, {q_rope, kv_write}},
-      {"softmax", false, {qk}},
-      {"pv", false, {softmax, kv_write}},
-      {"attn_out", true, {pv}},
-      {"x_attn", false, {x_in, attn_out}},
-      {"ffn_norm", false, {x_attn}},
-      {"gate", true, {ffn_norm}},
-      {"up", true, {ffn_norm}},
-      {"act", false, {gate, up}},
-      {"down", true, {act}},
-      {"x_out", false, {x_attn, down}},
-      {"final_norm", false, {x_out}},
-      {"logits", true, {final_norm}},
+      {"x_in", plain, {}},
+      {"attn_norm", norm, {x_in}},
+      {"q", projection, {attn_norm}},
+      {"k", projection, {attn_norm}},
+      {"v", projection, {attn_norm}},
+      {"q_norm", norm, {q}},
+      {"k_norm", norm, {k}},
+      {"q_rope", rope, {q_norm}},
+      {"k_rope", rope, {k_norm}},
+      {"kv_write", plain, {k_rope, v}},
+      {"qk", plain, {q_rope, kv_write}},
+      {"softmax", plain, {qk}},
+      {"pv", plain, {softmax, kv_write}},
+      {"attn_out", projection, {pv}},
+      {"attn_post_norm", norm, {attn_out}},
+      {"x_attn", plain, {x_in, attn_post_norm}},
+      {"ffn_norm", norm, {x_attn}},
+      {"gate", projection, {ffn_norm}},
+      {"up", projection, {ffn_norm}},
+      {"act", plain, {gate, up}},
+      {"down", projection, {act}},
+      {"ffn_post_norm", norm, {down}},
+      {"x_out", plain, {x_attn, ffn_post_norm}},
+      {"final_norm", norm, {x_out}},
+      {"logits", projection, {final_norm}},
   }};
   return stages;
 }
@@ -54,6 +60,15 @@ std::optional<Stage> stage_from_name(std::string_view name) {
 
 std::span<const Stage> inputs_of(Stage stage) { return table()[static_cast<size_t>(stage)].inputs; }
 
-bool is_projection(Stage stage) { return table()[static_cast<size_t>(stage)].projection; }
+bool is_optional(Stage stage) {
+  const Kind kind = table()[static_cast<size_t>(stage)].kind;
+  return kind == Kind::rope || (kind == Kind::norm && !is_outside_layers(stage));
+}
+
+bool is_norm_of_projection(Stage stage) { return is_norm(stage) && is_projection(inputs_of(stage).front()); }
+
+bool is_norm(Stage stage) { return table()[static_cast<size_t>(stage)].kind == Kind::norm; }
+
+bool is_projection(Stage stage) { return table()[static_cast<size_t>(stage)].kind == Kind::projection; }
 
 }  // namespace greta

@@ -27,9 +27,10 @@ struct Expected {
 
 namespace oracle {
 
-/// y = W x for each of the `rows` rows of x [rows, k]; W is [n, k] as stored in the file. Optional bias [n].
+/// y = scale (W x + bias) for each of the `rows` rows of x [rows, k]; W is [n, k] as stored in the file, the
+/// bias [n] optional.
 Expected matmul(const GgufTensor& weight, std::span<const float> x, int64_t rows, const Roundings& roundings,
-                const GgufTensor* bias = nullptr);
+                const GgufTensor* bias = nullptr, double scale = 1);
 
 /// x * rsqrt(mean(x^2) + eps) * w, by rows of `weight`'s length. `sum_lanes`: in how many interleaved partial
 /// sums the squares are added (ours: 16); 1 for an engine whose order is unknown.
@@ -37,14 +38,19 @@ Expected rms_norm(std::span<const float> x, const GgufTensor& weight, double eps
                   int sum_lanes = bounds::kRowSumLanes);
 
 /// Rotates pairs of the first rope_dims of every head; row r is at `position + r`. Pair i turns by
-/// position * base^(-2i / rope_dims). `adjacent`: pairs (2i, 2i+1), else halves (i, i + rope_dims/2).
+/// position * scale * base^(-2i / rope_dims) / factor_i. `adjacent`: pairs (2i, 2i+1), else halves (i, i +
+/// rope_dims/2).
 struct RopeShape {
   int64_t heads = 1, head_dim = 1, rope_dims = 1;
   double base = 10000;
   bool adjacent = true;
   double angle_rounding = 0;  // relative error of the angle: 0 for ours (high + low part, in turns), about 3
                               // * 2^-24 for an engine that multiplies position and frequency in f32
+  double scale = 1;
+  const GgufTensor* factors = nullptr;  // f32, one per pair; or none
 };
+/// What pair i turns by from one position to the next, in radians.
+double rope_frequency(const RopeShape& shape, int64_t pair);
 Expected rope(std::span<const float> x, const RopeShape& shape, int64_t position);
 
 /// Attention of query rows at positions `position + r` over `n_pos` cached positions. Caches are [n_pos,
@@ -52,24 +58,30 @@ Expected rope(std::span<const float> x, const RopeShape& shape, int64_t position
 struct AttentionShape {
   int64_t n_head = 1, n_head_kv = 1, head_dim = 1;
   double scale = 1;
+  int64_t window = 0;  // positions that a row sees, its own included; 0: all before it
 };
 /// [rows * n_head, n_pos]; masked positions are -inf with bound 0.
 Expected qk(std::span<const float> q, std::span<const float> keys, const AttentionShape& shape,
             int64_t position);
 /// By rows of `n_pos`; -inf scores give 0. `sum_lanes` as in rms_norm.
 Expected softmax(std::span<const float> scores, int64_t n_pos, int sum_lanes = bounds::kRowSumLanes);
-/// [rows, n_head * head_dim]; positions beyond the row's own are not read.
+/// [rows, n_head * head_dim]; positions that the row does not see are not
+/// read.
 Expected pv(std::span<const float> weights, std::span<const float> values, const AttentionShape& shape,
             int64_t position);
 
 /// What the cache must hold: k rows then v rows, rounded once to `cache`.
 Expected kv_write(std::span<const float> k_rope, std::span<const float> v, Format cache);
 
-Expected add(std::span<const float> a, std::span<const float> b);
+/// a + scale * b
+Expected add(std::span<const float> a, std::span<const float> b, double scale = 1);
 /// silu(gate) * up
 Expected silu_mul(std::span<const float> gate, std::span<const float> up);
-/// The embedding row of each token id, as f32 (one rounding at most); bound 0.
-Expected embed(const GgufTensor& table, std::span<const int32_t> ids);
+/// gelu(gate) * up, GELU in its tanh form.
+Expected gelu_mul(std::span<const float> gate, std::span<const float> up);
+/// The embedding row of each token id, as f32 (one rounding at most), times `scale`; without one the bound is
+/// 0.
+Expected embed(const GgufTensor& table, std::span<const int32_t> ids, double scale = 1);
 
 }  // namespace oracle
 }  // namespace greta

@@ -34,6 +34,11 @@ int64_t query_rows(std::span<const float> data, int64_t width, const char* what)
   return static_cast<int64_t>(data.size()) / width;
 }
 
+/// The first position that the row at `own` sees.
+int64_t first_visible(const AttentionShape& shape, int64_t own) {
+  return shape.window > 0 ? std::max<int64_t>(0, own - shape.window + 1) : 0;
+}
+
 int64_t tiles_of(int64_t count) { return (count + kLanes - 1) / kLanes; }
 
 /// One head's keys as tiles of eight positions, [tile][head_dim][8]; lanes beyond the last position hold
@@ -90,10 +95,11 @@ Expected qk(std::span<const float> q, std::span<const float> keys, const Attenti
       std::vector<const double*> heads;
       for (int64_t h = 0; h < group; ++h) heads.push_back(queries.data() + (first_head + h) * shape.head_dim);
       const int64_t visible = std::clamp<int64_t>(position + r + 1, 0, n_pos);
-      for (int64_t p = 0; p < visible; ++p) {
+      const int64_t begin = first_visible(shape, position + r);
+      for (int64_t p = begin; p < visible; ++p) {
         const int64_t lane = p % kLanes;
-        if (lane == 0) {
-          chain_products(tiles.data() + p * shape.head_dim, heads, shape.head_dim, sums.data());
+        if (lane == 0 || p == begin) {
+          chain_products(tiles.data() + (p - lane) * shape.head_dim, heads, shape.head_dim, sums.data());
         }
         for (int64_t h = 0; h < group; ++h) {
           const LaneSums& head = sums[static_cast<size_t>(h)];
@@ -159,10 +165,11 @@ Expected pv(std::span<const float> weights, std::span<const float> values, const
     for (int64_t r = 0; r < rows; ++r) {
       const int64_t first_head = r * shape.n_head + kv_head * group;
       std::vector<const double*> heads;
-      for (int64_t h = 0; h < group; ++h) heads.push_back(weight.data() + (first_head + h) * n_pos);
-      const int64_t visible = std::clamp<int64_t>(position + r + 1, 0, n_pos);
+      const int64_t end = std::clamp<int64_t>(position + r + 1, 0, n_pos);
+      const int64_t begin = std::min(end, first_visible(shape, position + r)), visible = end - begin;
+      for (int64_t h = 0; h < group; ++h) heads.push_back(weight.data() + (first_head + h) * n_pos + begin);
       for (int64_t t = 0; t < tiles_per_head; ++t) {
-        chain_products(tiles.data() + t * n_pos * kLanes, heads, visible, sums.data());
+        chain_products(tiles.data() + (t * n_pos + begin) * kLanes, heads, visible, sums.data());
         for (int64_t h = 0; h < group; ++h) {
           for (int64_t lane = 0; lane < std::min(kLanes, shape.head_dim - t * kLanes); ++lane) {
             const LaneSums& head = sums[static_cast<size_t>(h)];

@@ -1,4 +1,5 @@
 #include <cmath>
+#include <numbers>
 
 #include "base/error.h"
 #include "numerics/bounds.h"
@@ -14,15 +15,17 @@ void demand_equal_sizes(const char* what, size_t a, size_t b) {
 
 }  // namespace
 
-Expected add(std::span<const float> a, std::span<const float> b) {
+Expected add(std::span<const float> a, std::span<const float> b, double scale) {
   demand_equal_sizes("add", a.size(), b.size());
   Expected expected;
   expected.value.reserve(a.size());
   expected.bound.reserve(a.size());
   for (size_t i = 0; i < a.size(); ++i) {
-    const double value = double{a[i]} + b[i];
+    const double branch = scale * b[i], value = a[i] + branch;
+    // The scale as an f32, and its product where it is rounded before the addition.
+    const double scaled = scale == 1 ? 0 : 2 * bounds::kU * std::abs(branch);
     expected.value.push_back(value);
-    expected.bound.push_back(bounds::kU * std::abs(value));
+    expected.bound.push_back(bounds::kU * std::abs(value) + scaled);
   }
   return expected;
 }
@@ -47,7 +50,29 @@ Expected silu_mul(std::span<const float> gate, std::span<const float> up) {
   return expected;
 }
 
-Expected embed(const GgufTensor& table, std::span<const int32_t> ids) {
+Expected gelu_mul(std::span<const float> gate, std::span<const float> up) {
+  demand_equal_sizes("gelu_mul", gate.size(), up.size());
+  Expected expected;
+  expected.value.reserve(gate.size());
+  expected.bound.reserve(gate.size());
+  for (size_t i = 0; i < gate.size(); ++i) {
+    const double g = gate[i];
+    const double z = 2 * std::sqrt(2 / std::numbers::pi) * (g + 0.044715 * g * g * g);
+    const double decay = std::exp(-std::abs(z));
+    const double share = z >= 0 ? 1 / (1 + decay) : decay / (1 + decay);  // (1 + tanh(z / 2)) / 2
+    const double value = g * share * up[i];
+    // exp(-z) is exp's share of 1 + exp(-z), and z has four roundings; then as silu_mul.
+    const double of_exp = share == 1 ? 0 : (1 - share) * (bounds::kExp + 4 * bounds::kU * std::abs(z));
+    // Where engines add 1 to a tanh (2 ulp), what is left of the sum has the tanh's absolute error.
+    const double of_tanh = 3 * bounds::kU * std::abs(g * up[i]);
+    const double clamped = 2 * bounds::kTiny * (1 + std::abs(g)) * (1 + std::abs(double{up[i]}));
+    expected.value.push_back(value);
+    expected.bound.push_back((of_exp + 4 * bounds::kU) * std::abs(value) + of_tanh + clamped);
+  }
+  return expected;
+}
+
+Expected embed(const GgufTensor& table, std::span<const int32_t> ids, double scale) {
   const WeightRows rows(table);
   const size_t width = static_cast<size_t>(rows.length());
   Expected expected;
@@ -62,6 +87,11 @@ Expected embed(const GgufTensor& table, std::span<const int32_t> ids) {
   // d * q and the minimum are f32 numbers in every format: at most their sum is rounded, so the bits are
   // determined.
   for (double& value : expected.value) value = static_cast<float>(value);
+  if (scale == 1) return expected;
+  for (size_t i = 0; i < expected.value.size(); ++i) {
+    expected.value[i] *= scale;
+    expected.bound[i] = 2 * bounds::kU * std::abs(expected.value[i]);  // of the scale and of the product
+  }
   return expected;
 }
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "base/error.h"
@@ -141,10 +142,17 @@ ChainModel chain_model(const GgufTensor& weight, const WeightRows& rows, const W
   return {k, two_parts ? 2.0 : 1.0, 1 + offsets};
 }
 
-double bound_of(const LaneSums& sums, int64_t lane, const ChainModel& model, const Roundings& roundings) {
+/// Energy of the partial sums when the sum begins with a bias: each is larger by it at most (Minkowski).
+double with_bias(double energy, double steps, double bias) {
+  return bias == 0 ? energy : std::pow(std::sqrt(energy) + std::sqrt(steps) * std::abs(bias), 2);
+}
+
+double bound_of(const LaneSums& sums, int64_t lane, double bias, const ChainModel& model,
+                const Roundings& roundings) {
   const double u = bounds::unit_roundoff(roundings.accumulator);
-  const double partial =
-      std::max(sums.energy[lane], bounds::any_order_energy(sums.sum[lane], sums.squares[lane], model.steps));
+  const double partial = with_bias(
+      std::max(sums.energy[lane], bounds::any_order_energy(sums.sum[lane], sums.squares[lane], model.steps)),
+      model.steps, bias);
   // Terms are rounded by f32 operations whatever the accumulator is.
   const double scale = u > 0 ? bounds::kU / u : 0;
   const double terms = model.term_roundings * scale * scale * sums.squares[lane];
@@ -160,6 +168,7 @@ struct Product {
   ChainModel model;
   Roundings roundings;
   int64_t n;
+  double scale;
 };
 
 /// The eight lanes of the tile, for every input row.
@@ -183,13 +192,16 @@ void store_tile(const Product& product, int64_t first, const std::vector<LaneSum
   for (size_t r = 0; r < sums.size(); ++r) {
     for (int64_t lane = 0; lane < lanes; ++lane) {
       double value = sums[r].sum[lane];
-      double bound = bound_of(sums[r], lane, product.model, product.roundings);
+      const double bias = product.bias.empty() ? 0 : product.bias[static_cast<size_t>(first + lane)];
+      double bound = bound_of(sums[r], lane, bias, product.model, product.roundings);
       for (const NearTie& tie : product.input.rows[r].ties) {
         bound += std::abs(product.tile.weight(tie.index, lane)) * tie.step;
       }
-      if (!product.bias.empty()) {
-        value += product.bias[static_cast<size_t>(first + lane)];
-        bound += bounds::kU * std::abs(value);
+      value += bias;
+      if (bias != 0) bound += bounds::kU * std::abs(value);  // where it is added last
+      if (product.scale != 1) {
+        value *= product.scale;
+        bound = bound * std::abs(product.scale) + 2 * bounds::kU * std::abs(value);
       }
       const size_t at = r * static_cast<size_t>(product.n) + static_cast<size_t>(first + lane);
       expected.value[at] = value;
@@ -233,9 +245,11 @@ class UnitProduct {
     tile.set_powers(rule_.smallest_b);
     const int64_t lanes = std::min(kLanes, product_.n - first);
     UnitSums sums;
+    std::array<double, kLanes> start{};
+    if (!product_.bias.empty()) std::copy_n(product_.bias.begin() + first, lanes, start.begin());
     for (size_t r = 0; r < powers_.size(); ++r) {
       chain_unit(rule_, tile.scaled(), tile.power(), product_.input.pointers[r], powers_[r].data(),
-                 tile.length(), sums);
+                 start.data(), tile.length(), sums);
       for (int64_t lane = 0; lane < lanes; ++lane) store(sums, r, first + lane, lane);
     }
   }
@@ -248,14 +262,14 @@ class UnitProduct {
     const double cut = sums.largest[lane] * rule_.cut_bit / 2;
     const double energy = sums.energy[lane] + cut * cut;
     double bound = bounds::kLambda * std::sqrt(energy) + own_error(sums.largest[lane]);
-    if (!product_.bias.empty()) {
-      value += product_.bias[static_cast<size_t>(column)];
-      bound += bounds::kU * std::abs(value);
+    if (product_.scale != 1) {
+      value *= product_.scale;
+      bound = bound * std::abs(product_.scale) + 2 * bounds::kU * std::abs(value);
     }
     expected_.value[at] = value;
     expected_.bound[at] = bound;
-    expected_.drift[at] = sums.drift[lane];
-    expected_.spread[at] = std::sqrt(energy / 3);  // uniform within its interval
+    expected_.drift[at] = sums.drift[lane] * product_.scale;
+    expected_.spread[at] = std::abs(product_.scale) * std::sqrt(energy / 3);  // uniform within its interval
   }
 
   /// Of this f64 sum itself.
@@ -273,7 +287,7 @@ class UnitProduct {
 }  // namespace
 
 Expected matmul(const GgufTensor& weight, std::span<const float> x, int64_t rows, const Roundings& roundings,
-                const GgufTensor* bias) {
+                const GgufTensor* bias, double scale) {
   const WeightRows weight_rows(weight);
   demand_shapes(weight, weight_rows, x, rows, bias);
   const int64_t n = weight_rows.rows(), k = weight_rows.length();
@@ -287,7 +301,7 @@ Expected matmul(const GgufTensor& weight, std::span<const float> x, int64_t rows
   WeightTile tile(weight_rows, in_blocks, roundings);
   const Input input = round_input(x, k, roundings, tile.offset() != nullptr ? tile.group() : 0);
   const ChainModel model = chain_model(weight, weight_rows, tile, roundings.activation);
-  const Product product{input, tile, bias_values, model, roundings, n};
+  const Product product{input, tile, bias_values, model, roundings, n, scale};
 
   Expected expected;
   expected.value.resize(static_cast<size_t>(rows * n));

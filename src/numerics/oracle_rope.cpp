@@ -1,4 +1,5 @@
 #include <cmath>
+#include <cstring>
 #include <numbers>
 
 #include "base/error.h"
@@ -15,8 +16,7 @@ struct Turn {
 
 /// The rotation of pair i at `position`, and how far an f32 cosine and sine may be from it.
 Turn turn_of(const RopeShape& shape, int64_t pair, int64_t position) {
-  const double exponent = -2.0 * static_cast<double>(pair) / static_cast<double>(shape.rope_dims);
-  const double angle = static_cast<double>(position) * std::pow(shape.base, exponent);
+  const double angle = static_cast<double>(position) * rope_frequency(shape, pair);
   const double error = 2 * std::numbers::pi * bounds::kTurns + shape.angle_rounding * angle;
   Turn turn{std::cos(angle), std::sin(angle), 0, 0};
   // |cos(t + e) - cos(t)| <= |sin t| |e| + e^2 / 2; position 0 has no angle to be wrong about.
@@ -39,6 +39,18 @@ void rotate(double a, double b, const Turn& turn, double* value, double* bound, 
 }
 
 }  // namespace
+
+double rope_frequency(const RopeShape& shape, int64_t pair) {
+  const double exponent = -2.0 * static_cast<double>(pair) / static_cast<double>(shape.rope_dims);
+  const double frequency = shape.scale * std::pow(shape.base, exponent);
+  if (shape.factors == nullptr) return frequency;
+  const size_t at = static_cast<size_t>(pair) * sizeof(float);
+  if (shape.factors->type != TensorType::f32 || at + sizeof(float) > shape.factors->data.size())
+    fail_input("{}: no f32 factor for pair {}", shape.factors->name, pair);
+  float factor;
+  std::memcpy(&factor, shape.factors->data.data() + at, sizeof factor);
+  return frequency / factor;
+}
 
 Expected rope(std::span<const float> x, const RopeShape& shape, int64_t position) {
   const int64_t width = shape.heads * shape.head_dim;

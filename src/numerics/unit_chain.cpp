@@ -206,6 +206,14 @@ GRETA_INLINE void add_group(const UnitRule& rule, const Group& group, Chain& cha
   store(rule, bit, even, chain);
 }
 
+/// A chain that begins with f32 values in the place of zeros.
+GRETA_INLINE void set_start(const double* start, Chain& chain) {
+  chain.sum = *reinterpret_cast<const Lanes*>(start);
+  Lanes power;
+  set_power(power, chain.sum, 0x1p-126);
+  chain.bit = chain.sum == 0.0 ? chain.bit : power * 0x1p-23;
+}
+
 int mantissa_bits(mma::Element element) {
   switch (element) {
     case mma::Element::f32: return 23;
@@ -248,7 +256,7 @@ double power_below(double x, double smallest) {
 }
 
 GRETA_CLONES void chain_unit(const UnitRule& rule, const double* w, const double* w_power, const double* x,
-                             const double* x_power, int64_t k, UnitSums& out) {
+                             const double* x_power, const double* start, int64_t k, UnitSums& out) {
   const int64_t steps = (k + rule.step - 1) / rule.step;
   Lanes total{}, drift{}, energy{}, largest{};
   Group group;
@@ -258,6 +266,7 @@ GRETA_CLONES void chain_unit(const UnitRule& rule, const double* w, const double
     const int64_t own = steps / rule.splits + (split < steps % rule.splits ? 1 : 0);
     const int64_t end = std::min(k, at + own * rule.step);
     Chain chain{Lanes{}, Lanes{} + kInfinity, drift, energy, largest};
+    if (split == 0) set_start(start, chain);
     for (; at < end; at += group.count) {
       group.count = std::min(rule.group, end - at);
       multiply(w + at * kLanes, w_power + at * kLanes, x + at, x_power + at, group);

@@ -16,17 +16,6 @@ std::string short_hash(const std::string& hash) {
   return hash.empty() ? "-" : hash.substr(hash.find(':') + 1).substr(0, 8);
 }
 
-bool is_norm(Stage stage) {
-  switch (stage) {
-    case Stage::attn_norm:
-    case Stage::q_norm:
-    case Stage::k_norm:
-    case Stage::ffn_norm:
-    case Stage::final_norm: return true;
-    default: return false;
-  }
-}
-
 }  // namespace
 
 bool has_norm_pairs(const isolate::Verdict& verdict) {

@@ -60,16 +60,19 @@ struct Input {
 /// What the stage is computed from; empty when part of it was not judged.
 std::vector<Input> inputs_of(const isolate::Verdict& verdict, const Finding& finding) {
   std::vector<Input> inputs;
-  for (const Stage stage : greta::inputs_of(finding.stage)) {
+  for (Stage stage : greta::inputs_of(finding.stage)) {
     int layer = finding.layer;
     if (stage == Stage::x_out && !verdict.layers.empty()) layer = verdict.layers.back();  // of final_norm
     std::optional<double> ratio = noise_of(verdict, finding, layer, stage);
+    if (!ratio && is_norm_of_projection(stage)) {  // few models have them
+      stage = greta::inputs_of(stage).front();
+      ratio = noise_of(verdict, finding, layer, stage);
+    }
     std::string word(name(stage));
     if (!ratio && stage == Stage::x_in && layer > 0) {
       ratio = noise_of(verdict, finding, layer - 1, Stage::x_out);
       word = fmt::format("L{} {}", layer - 1, name(Stage::x_out));
     }
-    if (!ratio && (stage == Stage::q_norm || stage == Stage::k_norm)) continue;  // few models have them
     if (!ratio) return {};
     inputs.push_back({word, *ratio});
   }

@@ -23,12 +23,8 @@ Phrase verdict_phrase(Status status) {
 
 Phrase advice_for(Stage stage) {
   if (is_projection(stage)) return Phrase::next_projection;
+  if (is_norm(stage)) return Phrase::next_norm;
   switch (stage) {
-    case Stage::attn_norm:
-    case Stage::q_norm:
-    case Stage::k_norm:
-    case Stage::ffn_norm:
-    case Stage::final_norm: return Phrase::next_norm;
     case Stage::q_rope:
     case Stage::k_rope: return Phrase::next_rope;
     case Stage::kv_write: return Phrase::next_cache;

@@ -105,6 +105,7 @@ void Recorder::write(Event event, std::span<const float> values) {
 }
 
 void insert_records(Plan& plan, Isa isa, Recorder& recorder, const RecordScope& scope) {
+  unfuse(plan);
   unfuse_attention(plan, isa, scope.layers);
   std::vector<Op> ops;
   const auto record = [&](const Op& producer, BufferId buffer, Stage stage, int layer) {
@@ -116,8 +117,10 @@ void insert_records(Plan& plan, Isa isa, Recorder& recorder, const RecordScope& 
   for (const Op& op : plan.ops) {
     const bool makes_stage = op.stage && op.launch_of == op.id;  // not what another recorder put in
     // A layer's x_in is the x_out of the one before, as it stands in the buffer when the layer begins.
-    if (makes_stage && op.stage == Stage::attn_norm && x_out != nullptr)
-      record(*x_out, op.in[0], Stage::x_in, op.layer);
+    if (x_out != nullptr && op.layer == x_out->layer + 1) {
+      record(*x_out, x_out->out, Stage::x_in, op.layer);
+      x_out = nullptr;
+    }
     ops.push_back(op);
     if (makes_stage && op.stage == Stage::x_out) x_out = &op;
     if (makes_stage) record(op, op.out, *op.stage, op.layer);

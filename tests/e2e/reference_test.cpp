@@ -79,7 +79,7 @@ class SmolLM2Reference : public testing::TestWithParam<Route> {
         fault.empty() ? std::vector<isolate::FaultSpec>{} : std::vector{isolate::parse_fault(fault, 30)};
     isolate::apply_faults(plan, *engine_, faults);
     trace::insert_records(plan, best_isa(), recorder, {.layers = [](int) { return true; }});
-    if (seed) test::add_rounding_noise(plan, *seed, GetParam() == Route::matrix);
+    if (seed) test::add_rounding_noise(plan, *seed);
     Session session(*engine_, std::ssize(tokens));
     const std::span<const float> logits = session.forward(plan, tokens);
     result.logits.assign(logits.begin(), logits.end());

@@ -21,6 +21,7 @@ class NoiseAction final : public Action {
   enum class Kind {
     sum,  // of K products: the error of f32 sums in any order, u sqrt(K) rms(row) (random walk of roundings)
     relative,  // a few roundings of each element: 4 u |x|
+    bf16,      // rounding to bf16: uniform within its unit, 2^-8 |x|
     int8,      // what rounding to int8 per block of 32 does: uniform within half a step, amax / 254
   };
   NoiseAction(Kind kind, int64_t k, uint64_t seed) : kind_(kind), k_(k), noise_(seed) {}
@@ -36,16 +37,16 @@ class NoiseAction final : public Action {
     double squares = 0;
     for (int64_t i = 0; i < cols; ++i) squares += static_cast<double>(row[i]) * static_cast<double>(row[i]);
     const float rms = static_cast<float>(std::sqrt(squares / static_cast<double>(cols)));
+    constexpr float deviation = 1.732f;  // uniform noise within this has the standard deviation 1
     for (int64_t i = 0; i < cols; ++i) {
-      float size = kUnit * std::sqrt(static_cast<float>(k_) / 6) * rms;
-      if (kind_ == Kind::relative) size = kUnit * std::abs(row[i]);
-      if (kind_ == Kind::int8) size = block_max(row, i / 32 * 32, cols) / 254;
-      noisy_.push_back(row[i] + size * 1.732f * noise_.next());  // uniform with standard deviation `size`
-    }
-    if (kind_ == Kind::int8) {
-      for (int64_t i = 0; i < cols; ++i) {  // half a step is the limit itself, not a deviation
-        noisy_[static_cast<size_t>(i)] = row[i] + (noisy_[static_cast<size_t>(i)] - row[i]) / 1.732f;
+      float most = 0;
+      switch (kind_) {
+        case Kind::sum: most = deviation * kUnit * std::sqrt(static_cast<float>(k_) / 6) * rms; break;
+        case Kind::relative: most = deviation * kUnit * std::abs(row[i]); break;
+        case Kind::bf16: most = 0x1p-8f * std::abs(row[i]); break;
+        case Kind::int8: most = block_max(row, i / 32 * 32, cols) / 254; break;
       }
+      noisy_.push_back(row[i] + most * noise_.next());
     }
     std::copy(noisy_.begin(), noisy_.end(), row);
     noisy_.clear();
@@ -63,18 +64,24 @@ class NoiseAction final : public Action {
   std::vector<float> noisy_;
 };
 
-/// Noise after every op that makes a stage; with `int8`, also on what the matrix route quantises.
-inline void add_rounding_noise(Plan& plan, uint64_t seed, bool int8) {
+/// Noise after every op that makes a stage, and before everything that the plan rounds for matrix units.
+/// (Where that is the residual stream itself the residual gets this noise too.)
+inline void add_rounding_noise(Plan& plan, uint64_t seed) {
   std::vector<Op> ops;
   const auto insert = [&](const Op& op, BufferId buffer, NoiseAction::Kind kind, int64_t k) {
     Op noise;
     noise.id = noise.launch_of = plan.next_id++;
     noise.layer = op.layer;
     noise.in = {buffer, kNoBuffer};
+    noise.out = buffer;  // so that readers wait for it
     noise.action = std::make_shared<NoiseAction>(kind, k, seed * 1000003 + static_cast<uint64_t>(noise.id));
     ops.push_back(noise);
   };
   for (const Op& op : plan.ops) {
+    if (op.kind == OpKind::quantize && !op.action) {
+      const bool int8 = op.kernel->roundings.output == Format::q8_block32;
+      insert(op, op.in[0], int8 ? NoiseAction::Kind::int8 : NoiseAction::Kind::bf16, 1);
+    }
     ops.push_back(op);
     if (op.action || !op.stage || op.out == kNoBuffer || op.kind == OpKind::embed) continue;
     const bool matmul = op.kind == OpKind::matmul;
@@ -82,10 +89,6 @@ inline void add_rounding_noise(Plan& plan, uint64_t seed, bool int8) {
     if (op.stage == Stage::qk || op.stage == Stage::softmax) continue;  // -inf has no noise; pv has it
     insert(op, op.out, sum ? NoiseAction::Kind::sum : NoiseAction::Kind::relative,
            matmul ? op.weight->k : op.params.head_dim);
-    const bool feeds_matmul = op.stage == Stage::attn_norm || op.stage == Stage::pv ||
-                              op.stage == Stage::ffn_norm || op.stage == Stage::act ||
-                              op.stage == Stage::final_norm;
-    if (int8 && feeds_matmul) insert(op, op.out, NoiseAction::Kind::int8, 1);
   }
   plan.ops = std::move(ops);
   set_barriers(plan);

@@ -1,10 +1,12 @@
 // qk, softmax, pv, and attention: the three fused, tile by tile, with the same functions and so the same
 // bits.
 //   score(p)  = scale * (chain of FMAs over the head's dims in order, lanes are positions); -inf beyond the
-//   own position weight(p) = exp(score - max) * (1 / sum); the sum runs in 16 lanes (position p in lane p mod
-//   16), then the fixed tree out(d)    = chain of FMAs over the positions in order, the own one last; later
-//   slots are never read into a sum
-// A row's bits don't depend on how many positions other rows see: masked weights are +0 and add nothing.
+//   own position and before the window weight(p) = exp(score - max) * (1 / sum); the sum runs in 16 lanes
+//   (position p in lane p mod 16), then the fixed tree out(d)    = chain of FMAs over the positions in order,
+//   the own one last; later slots are never read into a sum
+// A row's bits don't depend on how many positions other rows see: masked weights are +0 and add nothing to
+// the sums of softmax, and pv reads no position that its row does not see. Blocks of 16 positions before a
+// window are skipped: a row costs what it sees.
 
 #include "kernels/cpu/common.h"
 #include "kernels/math.h"
@@ -39,7 +41,14 @@ struct Queries {
   Queries(const KernelArgs& a, int64_t g) : args(a), kv_head(g), group(a.params.n_head / a.cache.n_head_kv) {}
   int64_t head(int64_t i) const { return kv_head * group + i % group; }
   int64_t own(int64_t i) const { return args.position + i / group; }  // its position: the last one it sees
+  int64_t begin(int64_t i) const {                                    // the first one it sees
+    const int64_t window = args.params.window, last = own(i);
+    return window == 0 || last < window ? 0 : last - window + 1;
+  }
 };
+
+/// The first position of its block of 16.
+inline __attribute__((always_inline)) int64_t block_of(int64_t position) { return position / 16 * 16; }
 
 /// Scores of kRows queries from `first` for kBlocks * 16 positions from `position`, of which `n` are stored.
 template <class Cache, int kRows, int kBlocks>
@@ -72,27 +81,29 @@ inline __attribute__((always_inline)) void score_tile(const Queries& queries, in
   const f32x16 scale(queries.args.params.scale), masked(kMasked);
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
-    const int64_t seen = queries.own(first + r) + 1 - position;
+    const int64_t seen = queries.own(first + r) + 1 - position, begin = queries.begin(first + r) - position;
 #pragma GCC unroll 16
     for (int b = 0; b < kBlocks; ++b) {
       // A selection, not an addition: slots that nobody wrote may hold NaN.
       const int64_t here = seen - b * 16;
       const mask16 visible = first_lanes(here > 16 ? 16 : here < 0 ? 0 : static_cast<int>(here));
       const int64_t room = n - b * 16;
-      store_upto(out + r * out_stride + b * 16, select(visible, acc[r][b] * scale, masked),
-                 room > 16 ? 16 : static_cast<int>(room));
+      f32x16 score = select(visible, acc[r][b] * scale, masked);
+      if (begin > b * 16)
+        score = select(first_lanes(static_cast<int>(smaller(16, begin - b * 16))), masked, score);
+      store_upto(out + r * out_stride + b * 16, score, room > 16 ? 16 : static_cast<int>(room));
     }
   }
 }
 
-/// Scores of kRows queries for positions [0, n).
+/// Scores of kRows queries for positions [block_of(begin of the first), n).
 template <class Cache, int kRows>
 void score_rows(const Queries& queries, int64_t first, float* out, int64_t out_stride, int64_t n) {
   constexpr int kBlocks = kAttentionSums / kRows < 1   ? 1
                           : kAttentionSums / kRows > 4 ? 4
                                                        : kAttentionSums / kRows;
   const int64_t seen = smaller(n, queries.own(first + kRows - 1) + 1);  // of the last row, which sees most
-  int64_t p = 0;
+  int64_t p = block_of(queries.begin(first));
   for (; p + kBlocks * 16 <= seen; p += kBlocks * 16) {
     score_tile<Cache, kRows, kBlocks>(queries, first, p, out + p, out_stride, n - p);
   }
@@ -144,16 +155,17 @@ void softmax_row(const float* in, float* out, int64_t n) {
   }
 }
 
-/// Adds positions [begin, end) to kVectors * 16 dims (of which `n` exist) of kRows outputs.
+/// Adds positions [begin, end) to kVectors * 16 dims (of which `n` exist) of kRows outputs; `fresh`: to 0.
 template <class Cache, int kRows, int kVectors>
 inline __attribute__((always_inline)) void mix_tile(const KvView& kv, int64_t value_at, int64_t begin,
-                                                    int64_t end, const float* const (&weights)[kRows],
+                                                    int64_t end, bool fresh,
+                                                    const float* const (&weights)[kRows],
                                                     float* const (&out)[kRows], int n) {
   f32x16 acc[kRows][kVectors];
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) acc[r][v] = begin == 0 ? f32x16(0.0f) : load_upto(out[r] + v * 16, n);
+    for (int v = 0; v < kVectors; ++v) acc[r][v] = fresh ? f32x16(0.0f) : load_upto(out[r] + v * 16, n);
   }
   for (int64_t p = begin; p < end; ++p) {
     f32x16 value[kVectors];
@@ -176,19 +188,39 @@ inline __attribute__((always_inline)) void mix_tile(const KvView& kv, int64_t va
 
 /// All dims of kRows outputs, positions [begin, end).
 template <class Cache, int kRows>
-void mix_dims(const Queries& queries, int64_t begin, int64_t end, const float* const (&weights)[kRows],
-              float* const (&out)[kRows]) {
+void mix_dims(const Queries& queries, int64_t begin, int64_t end, bool fresh,
+              const float* const (&weights)[kRows], float* const (&out)[kRows]) {
   const KvView& kv = queries.args.cache;
   const int64_t first = queries.kv_head * kv.capacity * kv.head_dim;
   int64_t d = 0;
   float* to[kRows];
   for (; d + kMixVectors * 16 <= kv.head_dim; d += kMixVectors * 16) {
     for (int r = 0; r < kRows; ++r) to[r] = out[r] + d;
-    mix_tile<Cache, kRows, kMixVectors>(kv, first + d, begin, end, weights, to, 16);
+    mix_tile<Cache, kRows, kMixVectors>(kv, first + d, begin, end, fresh, weights, to, 16);
   }
   for (; d < kv.head_dim; d += 16) {
     for (int r = 0; r < kRows; ++r) to[r] = out[r] + d;
-    mix_tile<Cache, kRows, 1>(kv, first + d, begin, end, weights, to, lanes_left(kv.head_dim, d));
+    mix_tile<Cache, kRows, 1>(kv, first + d, begin, end, fresh, weights, to, lanes_left(kv.head_dim, d));
+  }
+}
+
+/// kRows queries from `first`: what only one of them sees of the window's begin, what all see, and the rest.
+template <class Cache, int kRows>
+void mix_rows(const Queries& queries, int64_t first, const float* const (&weights)[kRows],
+              float* const (&out)[kRows]) {
+  // Of all rows: the last one begins last, the first one ends first.
+  const int64_t end = queries.own(first) + 1, begin = smaller(queries.begin(first + kRows - 1), end);
+  const auto alone = [&](int r, int64_t from, int64_t to, bool fresh) {
+    const float* const one_weight[1] = {weights[r]};
+    float* const one_out[1] = {out[r]};
+    mix_dims<Cache, 1>(queries, from, to, fresh, one_weight, one_out);
+  };
+  for (int r = 0; begin > 0 && r < kRows; ++r)
+    alone(r, smaller(queries.begin(first + r), begin), begin, true);
+  mix_dims<Cache, kRows>(queries, begin, end, begin == 0, weights, out);
+  for (int r = 1; r < kRows; ++r) {
+    const int64_t seen = queries.own(first + r) + 1;
+    if (seen > end) alone(r, larger(end, queries.begin(first + r)), seen, false);
   }
 }
 
@@ -205,14 +237,7 @@ void mix_all(const Queries& queries, int64_t first, int64_t rows, const float* w
       to[r] = out.row((first + i + r) / queries.group) +
               queries.head(first + i + r) * queries.args.cache.head_dim;
     }
-    const int64_t common = queries.own(first + i) + 1;  // of the first row, which sees least
-    mix_dims<Cache, kRows>(queries, 0, common, w, to);
-    for (int r = 1; r < kRows; ++r) {
-      const float* const one_w[1] = {w[r]};
-      float* const one_to[1] = {to[r]};
-      const int64_t seen = queries.own(first + i + r) + 1;
-      if (seen > common) mix_dims<Cache, 1>(queries, common, seen, one_w, one_to);
-    }
+    mix_rows<Cache, kRows>(queries, first + i, w, to);
   }
   if constexpr (kRows > 1)
     mix_all<Cache, kRows / 2>(queries, first + i, rows - i, weights + i * stride, stride);
@@ -239,6 +264,7 @@ void qk_in(const KernelArgs& args, Part part) {
             [&](const Queries& queries, int64_t first, int64_t rows) {
               for (int64_t i = first; i < first + rows; ++i) {
                 float* out = args.out.row(i / queries.group * args.params.n_head + queries.head(i));
+                for (int64_t p = 0; p < block_of(queries.begin(i)); ++p) out[p] = kMasked;
                 score_rows<Cache, 1>(queries, i, out, 0, args.out.cols);
               }
             });
@@ -266,7 +292,10 @@ void attention_in(const KernelArgs& args, Part part) {
   for_units(args, rows, tile, part, [&](const Queries& queries, int64_t first, int64_t count) {
     const int64_t n = queries.own(first + count - 1) + 1;
     score_all<Cache, kAttentionRows>(queries, first, count, scores, stride, n);
-    for (int64_t r = 0; r < count; ++r) softmax_row(scores + r * stride, scores + r * stride, n);
+    for (int64_t r = 0; r < count; ++r) {
+      const int64_t begin = block_of(queries.begin(first + r));
+      softmax_row(scores + r * stride + begin, scores + r * stride + begin, n - begin);
+    }
     mix_all<Cache, kMixRows>(queries, first, count, scores, stride);
   });
 }

@@ -37,6 +37,7 @@ inline __attribute__((always_inline)) void stamp(const KernelArgs& args, Part pa
 }
 
 inline __attribute__((always_inline)) int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+inline __attribute__((always_inline)) int64_t larger(int64_t a, int64_t b) { return a < b ? b : a; }
 
 /// Lanes left of `total` from `at`, at most 16.
 inline __attribute__((always_inline)) int lanes_left(int64_t total, int64_t at) {
@@ -51,6 +52,33 @@ inline __attribute__((always_inline)) void store_upto(float* p, f32x16 x, int n)
     store(p, x);
   } else {
     store_n(p, x, n);
+  }
+}
+
+// How every matmul kernel begins and ends a sum.
+
+/// The bias of a panel of 16 outputs; nullptr without.
+inline __attribute__((always_inline)) const float* bias_of(const KernelArgs& args, int64_t panel) {
+  return args.bias == nullptr ? nullptr : args.bias + panel * 16;
+}
+
+/// What the sums of panel p after that one begin with.
+inline __attribute__((always_inline)) f32x16 first_sum(const float* bias, int p = 0) {
+  return bias == nullptr ? f32x16(0.0f) : load(bias + p * 16);
+}
+
+/// Multiplies the outputs that a thread has made (a Share) by params.scale.
+template <class Share>
+inline __attribute__((always_inline)) void scale_sums(const KernelArgs& args, const Share& mine) {
+  if (args.params.scale == 1) return;
+  const f32x16 scale(args.params.scale);
+  const int64_t end = smaller(args.weight->n, mine.panel_end * 16);
+  for (int64_t r = mine.row_begin; r < mine.row_end; ++r) {
+    for (int64_t i = mine.panel_begin * 16; i < end; i += 16) {
+      float* out = args.out.row(r) + i;
+      const int n = lanes_left(end, i);
+      store_upto(out, load_upto(out, n) * scale, n);
+    }
   }
 }
 

@@ -1,4 +1,5 @@
-// Row-wise ops: rope_table, embed, quantize, rms_norm, rope, kv_write, add, silu_mul. Threads share the rows.
+// Row-wise ops: rope_table, embed, quantize, rms_norm, rope, kv_write, add, silu_mul, gelu_mul. Threads share
+// the rows.
 
 #include "kernels/cpu/common.h"
 #include "kernels/math.h"
@@ -6,10 +7,9 @@
 namespace greta::GRETA_ISA {
 namespace {
 
-/// out [S, head_dim]: cos, sin of the pair's angle at position + row, interleaved; (1, 0) for dims that don't
-/// turn. The angle in turns is position * (high + low): the product's rounding error is recovered by FMA and
-/// the whole turns are dropped exactly, so the angle is good to 2^-26 of a quarter turn at any position up to
-/// 2^20.
+/// The cosine and sine of each pair's angle at position + row, in the order that rope reads. The angle in
+/// turns is position * (high + low): the product's rounding error is recovered by FMA and the whole turns are
+/// dropped exactly, so the angle is good to 2^-26 of a quarter turn at any position up to 2^20.
 void rope_table(const KernelArgs& args, Part part) {
   stamp(args, part, GRETA_NAME("rope_table"));
   const Part::Range rows = part.of(args.out.rows);
@@ -17,21 +17,23 @@ void rope_table(const KernelArgs& args, Part part) {
   for (int64_t r = rows.begin; r < rows.end; ++r) {
     float* out = args.out.row(r);
     const f32x16 position(static_cast<float>(args.position + r));
-    for (int64_t i = 0; i < args.params.head_dim; i += 16) {
-      const int n = lanes_left(args.params.head_dim, i);
-      f32x16 cos(1.0f), sin(0.0f);
-      const int turning = static_cast<int>(i < dims ? smaller(16, dims - i) : 0);
-      if (turning > 0) {
-        const f32x16 turns = load_upto(args.params.rope_turns + i, turning);
-        const f32x16 high = dup_even(turns), low = dup_odd(turns);
-        const f32x16 angle = position * high;
-        const f32x16 error = fma(position, high, f32x16(0.0f) - angle);
-        const auto sc = math::sin_cos_turns(angle, fma(position, low, error));
-        const mask16 turns_here = first_lanes(turning);
-        cos = select(turns_here, sc.cos, cos);
-        sin = select(turns_here, sc.sin, sin);
+    for (int64_t i = 0; i < dims; i += 16) {
+      const int n = lanes_left(dims, i);
+      const f32x16 turns = load_upto(args.params.rope_turns + i, n);
+      const f32x16 high = dup_even(turns), low = dup_odd(turns);
+      const f32x16 angle = position * high;
+      const f32x16 error = fma(position, high, f32x16(0.0f) - angle);
+      const auto sc = math::sin_cos_turns(angle, fma(position, low, error));
+      if (args.params.rope_adjacent) {
+        store_upto(out + i, even_odd(sc.cos, sc.sin), n);
+        continue;
       }
-      store_upto(out + i, even_odd(cos, sin), n);
+      float pairs[16];
+      store(pairs, even_odd(sc.cos, sc.sin));
+      for (int j = 0; j < n; j += 2) {
+        out[(i + j) / 2] = pairs[j];
+        out[(dims + i + j) / 2] = pairs[j + 1];
+      }
     }
   }
 }
@@ -42,7 +44,10 @@ inline __attribute__((always_inline)) void gather_rows(const KernelArgs& args, P
   for (int64_t r = rows.begin; r < rows.end; ++r) {
     int32_t id;
     __builtin_memcpy(&id, args.in[0].raw_row(r), 4);
-    unpack_row(*args.weight, id, args.out.row(r));
+    float* out = args.out.row(r);
+    unpack_row(*args.weight, id, out);
+    if (args.params.scale == 1) continue;
+    for (int64_t i = 0; i < args.out.cols; ++i) out[i] *= args.params.scale;
   }
 }
 
@@ -66,29 +71,41 @@ inline __attribute__((always_inline)) i32x16 quantized(f32x16 x, f32x16 d) {
   return round_to_i32(q);
 }
 
+/// 32 values to a block (kernels/pack.h).
+inline __attribute__((always_inline)) void quantize_block(f32x16 low, f32x16 high, ActivationBlock& out) {
+  const i32x16 magnitude = set_i32(0x7fffffff);
+  // As integers, magnitudes are ordered like the floats, and NaN is above all.
+  const int32_t top = max_lane(max(bits(low) & magnitude, bits(high) & magnitude));
+  const float d = __builtin_bit_cast(float, top) / 127.0f;
+  const i32x16 q_low = quantized(low, f32x16(d)), q_high = quantized(high, f32x16(d));
+  store_low8(out.q, q_low);
+  store_low8(out.q + 16, q_high);
+  const int32_t sum_low = sum_lanes(q_low), sum = sum_low + sum_lanes(q_high);
+  out.d = d;
+  out.s = d * static_cast<float>(sum);
+  out.sum = sum;
+  out.sum_low = sum_low;
+}
+
+/// Every block of every row of `out`, from values(row, k): 16 f32 from k on.
+template <class Values>
+inline __attribute__((always_inline)) void quantize_rows(const KernelArgs& args, Part part, Values values) {
+  const Part::Range rows = part.of(args.out.rows);
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    ActivationBlock* out = reinterpret_cast<ActivationBlock*>(args.out.raw_row(r));
+    const auto row = values(r);
+    for (int64_t k = 0; k < args.in[0].cols; k += kBlock)
+      quantize_block(row(k), row(k + 16), out[k / kBlock]);
+  }
+}
+
 void quantize_q8(const KernelArgs& args, Part part) {
   stamp(args, part, GRETA_NAME("quantize.q8_block32"));
-  const Part::Range rows = part.of(args.out.rows);
-  const int64_t k = args.in[0].cols;
-  const i32x16 magnitude = set_i32(0x7fffffff);
-  for (int64_t r = rows.begin; r < rows.end; ++r) {
-    const float* x = args.in[0].row(r);
-    ActivationBlock* out = reinterpret_cast<ActivationBlock*>(args.out.raw_row(r));
-    for (int64_t b = 0; b < k / kBlock; ++b) {
-      const f32x16 low = load(x + b * kBlock), high = load(x + b * kBlock + 16);
-      // As integers, magnitudes are ordered like the floats, and NaN is above all.
-      const int32_t top = max_lane(max(bits(low) & magnitude, bits(high) & magnitude));
-      const float d = __builtin_bit_cast(float, top) / 127.0f;
-      const i32x16 q_low = quantized(low, f32x16(d)), q_high = quantized(high, f32x16(d));
-      store_low8(out[b].q, q_low);
-      store_low8(out[b].q + 16, q_high);
-      const int32_t sum_low = sum_lanes(q_low), sum = sum_low + sum_lanes(q_high);
-      out[b].d = d;
-      out[b].s = d * static_cast<float>(sum);
-      out[b].sum = sum;
-      out[b].sum_low = sum_low;
-    }
-  }
+  quantize_rows(
+      args, part, [&](int64_t r) __attribute__((always_inline)) {
+        const float* x = args.in[0].row(r);
+        return [x](int64_t k) __attribute__((always_inline)) { return load(x + k); };
+      });
 }
 
 /// bf16 bits in the low half of each lane: nearest even, NaN quiet.
@@ -115,47 +132,91 @@ void quantize_bf16(const KernelArgs& args, Part part) {
   }
 }
 
-/// (x * r) * w with r = 1 / sqrt(sum(x^2) / K + eps). The sum runs in 16 lanes (element k in lane k mod 16,
-/// FMAs in order), then by the fixed tree.
-void rms_norm(const KernelArgs& args, Part part) {
-  stamp(args, part, GRETA_NAME("rms_norm"));
-  const Part::Range rows = part.of(args.out.rows);
-  const int64_t k = args.in[0].cols;
-  const float* w = args.in[1].row(0);
-  for (int64_t r = rows.begin; r < rows.end; ++r) {
-    const float* x = args.in[0].row(r);
-    float* out = args.out.row(r);
-    f32x16 squares(0.0f);
-    for (int64_t i = 0; i < k; i += 16) {
-      const f32x16 v = load_upto(x + i, lanes_left(k, i));
-      squares = fma(v, v, squares);
-    }
-    const float mean = sum_tree(squares) / static_cast<float>(k);
-    const f32x16 scale(1.0f / __builtin_sqrtf(mean + args.params.eps));
-    for (int64_t i = 0; i < k; i += 16) {
-      const int n = lanes_left(k, i);
-      store_upto(out + i, (load_upto(x + i, n) * scale) * load_upto(w + i, n), n);
-    }
+/// (x * r) * w with r = 1 / sqrt(sum(x^2) / K + eps), for every K elements of a row. The sum runs in 16 lanes
+/// (element k in lane k mod 16, FMAs in order), then by the fixed tree.
+inline __attribute__((always_inline)) f32x16 norm_scale(const float* x, int64_t k, float eps) {
+  f32x16 squares(0.0f);
+  for (int64_t i = 0; i < k; i += 16) {
+    const f32x16 v = load_upto(x + i, lanes_left(k, i));
+    squares = fma(v, v, squares);
+  }
+  const float mean = sum_tree(squares) / static_cast<float>(k);
+  return f32x16(1.0f / __builtin_sqrtf(mean + eps));
+}
+
+inline __attribute__((always_inline)) void norm_row(const float* x, const float* w, int64_t k, float eps,
+                                                    float* out) {
+  const f32x16 scale = norm_scale(x, k, eps);
+  for (int64_t i = 0; i < k; i += 16) {
+    const int n = lanes_left(k, i);
+    store_upto(out + i, (load_upto(x + i, n) * scale) * load_upto(w + i, n), n);
   }
 }
 
-/// Turns adjacent pairs (x, y) of every head by the table's (cos, sin): (x cos - y sin, y cos + x sin), each
-/// as one product, then one FMA.
+void rms_norm(const KernelArgs& args, Part part) {
+  stamp(args, part, GRETA_NAME("rms_norm"));
+  const Part::Range rows = part.of(args.out.rows);
+  const int64_t k = args.in[1].cols;
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    for (int64_t h = 0; h + k <= args.in[0].cols; h += k)
+      norm_row(args.in[0].row(r) + h, args.in[1].row(0), k, args.params.eps, args.out.row(r) + h);
+  }
+}
+
+/// The norm of whole rows, quantised as quantize_q8 would: fuse_quantize() puts it in their place.
+void rms_norm_q8(const KernelArgs& args, Part part) {
+  stamp(args, part, GRETA_NAME("rms_norm.q8_block32"));
+  const float* w = args.in[1].row(0);
+  quantize_rows(
+      args, part, [&](int64_t r) __attribute__((always_inline)) {
+        const float* x = args.in[0].row(r);
+        const f32x16 scale = norm_scale(x, args.in[0].cols, args.params.eps);
+        return [ x, w, scale ](int64_t k) __attribute__((always_inline)) {
+          return (load(x + k) * scale) * load(w + k);
+        };
+      });
+}
+
+/// One head, pairs (2i, 2i + 1) by (cos, sin): (x cos - y sin, y cos + x sin), each as one product, then one
+/// FMA.
+inline __attribute__((always_inline)) void turn_adjacent(const float* x, const float* table, int64_t dims,
+                                                         float* out) {
+  const i32x16 even_sign = bits(even_odd(f32x16(-0.0f), f32x16(0.0f)));
+  for (int64_t i = 0; i < dims; i += 16) {
+    const int n = lanes_left(dims, i);
+    const f32x16 v = load_upto(x + i, n), cs = load_upto(table + i, n);
+    const f32x16 cross = from_bits(bits(swap_pairs(v) * dup_odd(cs)) ^ even_sign);
+    store_upto(out + i, fma(v, dup_even(cs), cross), n);
+  }
+}
+
+/// The same of pairs (i, i + dims / 2).
+inline __attribute__((always_inline)) void turn_halves(const float* x, const float* table, int64_t dims,
+                                                       float* out) {
+  const int64_t half = dims / 2;
+  const i32x16 sign = bits(f32x16(-0.0f));
+  for (int64_t i = 0; i < half; i += 16) {
+    const int n = lanes_left(half, i);
+    const f32x16 a = load_upto(x + i, n), b = load_upto(x + half + i, n);
+    const f32x16 cos = load_upto(table + i, n), sin = load_upto(table + half + i, n);
+    store_upto(out + i, fma(a, cos, from_bits(bits(b * sin) ^ sign)), n);
+    store_upto(out + half + i, fma(b, cos, a * sin), n);
+  }
+}
+
 void rope(const KernelArgs& args, Part part) {
   stamp(args, part, GRETA_NAME("rope"));
   const Part::Range rows = part.of(args.out.rows);
   const int64_t dims = args.params.rope_dims, head_dim = args.params.head_dim;
-  const i32x16 even_sign = bits(even_odd(f32x16(-0.0f), f32x16(0.0f)));
   for (int64_t r = rows.begin; r < rows.end; ++r) {
     const float* table = args.in[1].row(r);
     for (int64_t h = 0; h + head_dim <= args.in[0].cols; h += head_dim) {
       const float* x = args.in[0].row(r) + h;
       float* out = args.out.row(r) + h;
-      for (int64_t i = 0; i < dims; i += 16) {
-        const int n = lanes_left(dims, i);
-        const f32x16 v = load_upto(x + i, n), cs = load_upto(table + i, n);
-        const f32x16 cross = from_bits(bits(swap_pairs(v) * dup_odd(cs)) ^ even_sign);
-        store_upto(out + i, fma(v, dup_even(cs), cross), n);
+      if (args.params.rope_adjacent) {
+        turn_adjacent(x, table, dims, out);
+      } else {
+        turn_halves(x, table, dims, out);
       }
       for (int64_t i = dims; i < head_dim; ++i) out[i] = x[i];
     }
@@ -188,30 +249,68 @@ void kv_write(const KernelArgs& args, Part part) {
   }
 }
 
-void add(const KernelArgs& args, Part part) {
-  stamp(args, part, GRETA_NAME("add"));
+/// out = f(in0, in1), lane by lane.
+template <class F>
+inline __attribute__((always_inline)) void each_pair(const KernelArgs& args, Part part, F f) {
   const Part::Range rows = part.of(args.out.rows);
   for (int64_t r = rows.begin; r < rows.end; ++r) {
     for (int64_t i = 0; i < args.out.cols; i += 16) {
       const int n = lanes_left(args.out.cols, i);
-      const f32x16 sum = load_upto(args.in[0].row(r) + i, n) + load_upto(args.in[1].row(r) + i, n);
-      store_upto(args.out.row(r) + i, sum, n);
+      store_upto(args.out.row(r) + i,
+                 f(load_upto(args.in[0].row(r) + i, n), load_upto(args.in[1].row(r) + i, n)), n);
     }
   }
 }
 
-/// silu(in0) * in1
+/// in0 + scale * in1 by FMA: a scale of 1 gives the bits of the sum.
+void add(const KernelArgs& args, Part part) {
+  stamp(args, part, GRETA_NAME("add"));
+  const f32x16 scale(args.params.scale);
+  each_pair(args, part, [&](f32x16 a, f32x16 b) { return fma(b, scale, a); });
+}
+
+/// The same, quantised as quantize_q8 would.
+template <class F>
+inline __attribute__((always_inline)) void each_pair_q8(const KernelArgs& args, Part part, F f) {
+  quantize_rows(
+      args, part, [&](int64_t r) __attribute__((always_inline)) {
+        const float *a = args.in[0].row(r), *b = args.in[1].row(r);
+        return [ a, b, f ](int64_t k) __attribute__((always_inline)) { return f(load(a + k), load(b + k)); };
+      });
+}
+
+struct SiluMul {
+  inline __attribute__((always_inline)) f32x16 operator()(f32x16 gate, f32x16 up) const {
+    return math::silu(gate) * up;
+  }
+};
+struct GeluMul {
+  inline __attribute__((always_inline)) f32x16 operator()(f32x16 gate, f32x16 up) const {
+    return math::gelu(gate) * up;
+  }
+};
+
 void silu_mul(const KernelArgs& args, Part part) {
   stamp(args, part, GRETA_NAME("silu_mul"));
-  const Part::Range rows = part.of(args.out.rows);
-  for (int64_t r = rows.begin; r < rows.end; ++r) {
-    for (int64_t i = 0; i < args.out.cols; i += 16) {
-      const int n = lanes_left(args.out.cols, i);
-      const f32x16 gate = load_upto(args.in[0].row(r) + i, n);
-      store_upto(args.out.row(r) + i, math::silu(gate) * load_upto(args.in[1].row(r) + i, n), n);
-    }
-  }
+  each_pair(args, part, SiluMul{});
 }
+
+void silu_mul_q8(const KernelArgs& args, Part part) {
+  stamp(args, part, GRETA_NAME("silu_mul.q8_block32"));
+  each_pair_q8(args, part, SiluMul{});
+}
+
+void gelu_mul(const KernelArgs& args, Part part) {
+  stamp(args, part, GRETA_NAME("gelu_mul"));
+  each_pair(args, part, GeluMul{});
+}
+
+void gelu_mul_q8(const KernelArgs& args, Part part) {
+  stamp(args, part, GRETA_NAME("gelu_mul.q8_block32"));
+  each_pair_q8(args, part, GeluMul{});
+}
+
+constexpr Roundings kToBlocks{Format::f32, Format::f32, Format::q8_block32};
 
 constexpr KernelEntry row_op(const char* name, OpKind op, KernelFn run, Roundings roundings = {}) {
   return {name, op, kNoType, false, Route::vector, Shape::gemm, roundings, run};
@@ -224,20 +323,25 @@ constexpr KernelEntry row_op(const char* name, OpKind op, KernelFn run, Rounding
 
 #define GRETA_BLOCK_EMBED(type) GRETA_EMBED_ENTRY(type),
 
-constexpr KernelEntry kEntries[] = {row_op(GRETA_NAME("rope_table"), OpKind::rope_table, rope_table),
-                                    row_op(GRETA_NAME("quantize.q8_block32"), OpKind::quantize, quantize_q8,
-                                           {Format::f32, Format::f32, Format::q8_block32}),
-                                    row_op(GRETA_NAME("quantize.bf16"), OpKind::quantize, quantize_bf16,
-                                           {Format::f32, Format::f32, Format::bf16}),
-                                    row_op(GRETA_NAME("rms_norm"), OpKind::rms_norm, rms_norm),
-                                    row_op(GRETA_NAME("rope"), OpKind::rope, rope),
-                                    row_op(GRETA_NAME("kv_write"), OpKind::kv_write, kv_write),
-                                    row_op(GRETA_NAME("add"), OpKind::add, add),
-                                    row_op(GRETA_NAME("silu_mul"), OpKind::silu_mul, silu_mul),
-                                    GRETA_EMBED_ENTRY(f32),
-                                    GRETA_EMBED_ENTRY(f16),
-                                    GRETA_EMBED_ENTRY(bf16),
-                                    GRETA_BLOCK_TYPES(GRETA_BLOCK_EMBED)};
+constexpr KernelEntry kEntries[] = {
+    row_op(GRETA_NAME("rope_table"), OpKind::rope_table, rope_table),
+    row_op(GRETA_NAME("quantize.q8_block32"), OpKind::quantize, quantize_q8,
+           {Format::f32, Format::f32, Format::q8_block32}),
+    row_op(GRETA_NAME("quantize.bf16"), OpKind::quantize, quantize_bf16,
+           {Format::f32, Format::f32, Format::bf16}),
+    row_op(GRETA_NAME("rms_norm"), OpKind::rms_norm, rms_norm),
+    row_op(GRETA_NAME("rms_norm.q8_block32"), OpKind::rms_norm, rms_norm_q8, kToBlocks),
+    row_op(GRETA_NAME("rope"), OpKind::rope, rope),
+    row_op(GRETA_NAME("kv_write"), OpKind::kv_write, kv_write),
+    row_op(GRETA_NAME("add"), OpKind::add, add),
+    row_op(GRETA_NAME("silu_mul"), OpKind::silu_mul, silu_mul),
+    row_op(GRETA_NAME("silu_mul.q8_block32"), OpKind::silu_mul, silu_mul_q8, kToBlocks),
+    row_op(GRETA_NAME("gelu_mul"), OpKind::gelu_mul, gelu_mul),
+    row_op(GRETA_NAME("gelu_mul.q8_block32"), OpKind::gelu_mul, gelu_mul_q8, kToBlocks),
+    GRETA_EMBED_ENTRY(f32),
+    GRETA_EMBED_ENTRY(f16),
+    GRETA_EMBED_ENTRY(bf16),
+    GRETA_BLOCK_TYPES(GRETA_BLOCK_EMBED)};
 #undef GRETA_BLOCK_EMBED
 #undef GRETA_EMBED_ENTRY
 

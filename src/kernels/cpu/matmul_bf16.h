@@ -1,6 +1,6 @@
 // Matrix route for 16-bit weights: bf16 activations, pairs of k through the bf16 dot product unit, f32 sums.
-// Per output, in ascending pairs of k, with dot2 as vdpbf16ps computes it (measured on Zen 5; lanes_avx512.h
-// says how):
+// Per output, in ascending pairs of k from acc = the bias or 0, with dot2 as vdpbf16ps computes it (measured
+// on Zen 5; lanes_avx512.h says how):
 //   bf16 weights: acc = dot2(acc, w, x)
 //   f16 weights:  w = high + low exactly, high = w cut to bf16;  acc = dot2(acc, high, x);  acc = dot2(acc,
 //   low, x)
@@ -36,12 +36,12 @@ struct F16Pairs {
 template <class W, int kPanels, int kTokens>
 inline __attribute__((always_inline)) void run_tile(const std::byte* const (&panels)[kPanels], int64_t pairs,
                                                     const std::byte* x, int64_t x_stride, float* out,
-                                                    int64_t out_stride, int last_lanes) {
+                                                    int64_t out_stride, int last_lanes, const float* bias) {
   f32x16 acc[kPanels][kTokens];
 #pragma GCC unroll 16
   for (int p = 0; p < kPanels; ++p) {
 #pragma GCC unroll 16
-    for (int t = 0; t < kTokens; ++t) acc[p][t] = f32x16(0.0f);
+    for (int t = 0; t < kTokens; ++t) acc[p][t] = first_sum(bias, p);
   }
   for (int64_t i = 0; i < pairs; ++i) {
     i32x16 w[kPanels][W::kParts];
@@ -73,7 +73,7 @@ inline __attribute__((always_inline)) void run_rows(const KernelArgs& args,
   for (; row + kTokens <= end; row += kTokens) {
     run_tile<W, kPanels, kTokens>(panels, (weight.k + 1) / 2, args.in[0].raw_row(row), args.in[0].stride,
                                   args.out.row(row) + panel * 16, args.out.stride / 4,
-                                  lanes_left(weight.n, (panel + kPanels - 1) * 16));
+                                  lanes_left(weight.n, (panel + kPanels - 1) * 16), bias_of(args, panel));
   }
   if constexpr (kTokens == 12) {
     run_rows<W, kPanels, 8>(args, panels, panel, row, end);
@@ -105,6 +105,7 @@ void gemm(const KernelArgs& args, Part part) {
     run_panels<W, kFloatPanels, kFloatTokens>(args, panel, mine, begin, end);
     if constexpr (kFloatPanels > 1) run_panels<W, 1, kFloatTokens>(args, panel, mine, begin, end);
   }
+  scale_sums(args, mine);
 }
 
 /// One row: several panels at once, because each chain alone would wait for its dot products.
@@ -115,6 +116,7 @@ void gemv(const KernelArgs& args, Part part) {
   int64_t panel = mine.panel_begin;
   run_panels<W, kGemvPanels, 1>(args, panel, mine, 0, 1);
   if constexpr (kGemvPanels > 1) run_panels<W, 1, 1>(args, panel, mine, 0, 1);
+  scale_sums(args, mine);
 }
 
 GRETA_MATMUL_KERNELS(bf16, Bf16Pairs)

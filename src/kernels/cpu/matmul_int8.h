@@ -1,5 +1,6 @@
 // Matrix route for quantised weights: int8 activations per block of 32, exact integer dot products, f32 sums.
-// Per output, in ascending k, for every group of scales (a block of 32 k or a half of one):
+// Per output, from acc = the bias or 0, in ascending k, for every group of scales (a block of 32 k or a half
+// of one):
 //   idot = sum of (u - offset) * q over the group      exact, in i32 and in f32
 //   acc  = fma(float(idot), d_w * d_x, acc)            d_w * d_x rounded to f32
 //   acc  = fma(m_w, s_x, acc)                          types with a minimum; s_x = d_x * sum of q in the
@@ -61,8 +62,9 @@ struct Tile {
   int64_t x_stride;
   float* out;  // first token, first panel
   int64_t out_stride;
-  int last_lanes;  // of the last panel
-  bool first;      // run
+  int last_lanes;     // of the last panel
+  const float* bias;  // of the first panel; or none
+  bool first;         // run
 };
 
 /// Group g of scales of a block: all integer sums of the tile stay in registers, and each activation that is
@@ -112,7 +114,8 @@ inline __attribute__((always_inline)) void run_tile(const UnpackedRun<kGroups>* 
     const int lanes = p + 1 == kPanels ? tile.last_lanes : 16;
 #pragma GCC unroll 16
     for (int t = 0; t < kTokens; ++t) {
-      acc[p][t] = tile.first ? f32x16(0.0f) : load_upto(tile.out + t * tile.out_stride + p * 16, lanes);
+      acc[p][t] =
+          tile.first ? first_sum(tile.bias, p) : load_upto(tile.out + t * tile.out_stride + p * 16, lanes);
     }
   }
   const std::byte* x = tile.x;
@@ -182,6 +185,7 @@ void run_panels(const KernelArgs& args, int64_t panel, int64_t begin, int64_t ro
               args.out.row(begin) + panel * 16,
               args.out.stride / 4,
               lanes_left(weight.n, (panel + kPanels - 1) * 16),
+              bias_of(args, panel),
               b == 0};
     run_rows<W::kGroups, W::kCode.has_min, kPanels, kInt8Tokens>(run, count, tile, rows);
   }
@@ -200,6 +204,7 @@ void gemm(const KernelArgs& args, Part part) {
       for (; panel < mine.panel_end; ++panel) run_panels<W, 1>(args, panel, begin, rows);
     }
   }
+  scale_sums(args, mine);
 }
 
 template <class W>
@@ -212,7 +217,7 @@ void gemv(const KernelArgs& args, Part part) {
     const std::byte* codes = weight.bytes.data() + panel * weight.panel_bytes;
     const std::byte* scales = codes + blocks * W::kBytes;
     const ActivationBlock* x = reinterpret_cast<const ActivationBlock*>(args.in[0].raw_row(0));
-    f32x16 acc(0.0f);
+    f32x16 acc = first_sum(bias_of(args, panel));
     for (int64_t b = 0; b < blocks; ++b, codes += W::kBytes) {
       i32x16 w[8];
       W::load_codes(codes, w);
@@ -236,6 +241,7 @@ void gemv(const KernelArgs& args, Part part) {
     }
     store_upto(args.out.row(0) + panel * 16, acc, lanes_left(weight.n, panel * 16));
   }
+  scale_sums(args, mine);
 }
 
 #define GRETA_BLOCK_KERNELS(type) GRETA_MATMUL_KERNELS(type, BlockWeight<TensorType::type>)

@@ -1,4 +1,5 @@
-// Vector route: f32 activations, weights dequantised to f32, one chain of FMAs per output in ascending k.
+// Vector route: f32 activations, weights dequantised to f32, one chain of FMAs per output in ascending k,
+// from the bias or 0.
 
 #include "kernels/cpu/weight_formats.h"
 
@@ -16,8 +17,9 @@ struct Tile {
   int64_t x_stride;
   float* out;  // first token, first panel
   int64_t out_stride;
-  int last_lanes;  // of the last panel
-  bool first;      // chunk
+  const float* bias;  // of the first panel; or none
+  int last_lanes;     // of the last panel
+  bool first;         // chunk
 };
 
 template <int kPanels, int kTokens>
@@ -29,7 +31,8 @@ inline __attribute__((always_inline)) void run_tile(const float* const (&w)[kPan
     const int lanes = p + 1 == kPanels ? tile.last_lanes : 16;
 #pragma GCC unroll 16
     for (int t = 0; t < kTokens; ++t) {
-      acc[p][t] = tile.first ? f32x16(0.0f) : load_upto(tile.out + t * tile.out_stride + p * 16, lanes);
+      acc[p][t] =
+          tile.first ? first_sum(tile.bias, p) : load_upto(tile.out + t * tile.out_stride + p * 16, lanes);
     }
   }
 #pragma GCC unroll 2
@@ -86,6 +89,7 @@ void run_panels(const KernelArgs& args, const Share& mine, int64_t panel) {
               x.stride / 4,
               out.row(mine.row_begin) + panel * 16,
               out.stride / 4,
+              bias_of(args, panel),
               lanes_left(weight.n, (panel + kPanels - 1) * 16),
               k0 == 0};
     int64_t rows = mine.row_end - mine.row_begin;
@@ -104,6 +108,7 @@ void gemm(const KernelArgs& args, Part part) {
   if constexpr (kFloatPanels > 1) {
     for (; panel < mine.panel_end; ++panel) run_panels<W, 1, kFloatTokens, kGemmChunk>(args, mine, panel);
   }
+  scale_sums(args, mine);
 }
 
 /// One row: many panels at once, because each chain alone would wait for its FMAs.
@@ -118,6 +123,7 @@ void gemv(const KernelArgs& args, Part part) {
   if constexpr (kGemvPanels > 1) {
     for (; panel < mine.panel_end; ++panel) run_panels<W, 1, 1, kGemvChunk>(args, mine, panel);
   }
+  scale_sums(args, mine);
 }
 
 #define GRETA_BLOCK_KERNELS(type) GRETA_MATMUL_KERNELS(type, BlockWeight<TensorType::type>)

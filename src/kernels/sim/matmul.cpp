@@ -28,6 +28,22 @@ Share start(const KernelArgs& args, Part part) {
   return {begin, std::min(panels, begin + share)};
 }
 
+using Sums = std::array<float, kPanelRows>;
+
+/// What the sums of a panel begin with.
+Sums first_sums(const KernelArgs& args, int64_t panel) {
+  Sums sums{};
+  if (args.bias != nullptr) std::copy_n(args.bias + panel * kLanes, kLanes, sums.begin());
+  return sums;
+}
+
+/// One row of a panel's outputs.
+void store(const KernelArgs& args, int64_t panel, int64_t row, const float* sums) {
+  const int64_t lanes = std::min(kLanes, args.weight->n - panel * kLanes);
+  float* out = args.out.row(row) + panel * kLanes;
+  for (int64_t i = 0; i < lanes; ++i) out[i] = sums[i] * args.params.scale;
+}
+
 /// 16 output rows as [k][16] f32; lanes beyond the weight are 0.
 class Panel {
  public:
@@ -95,14 +111,15 @@ class UnitSlice {
     panel_.resize(static_cast<size_t>(slice.padded * kLanes));
   }
 
-  /// acc [rows, 16] = the products of the panel's columns.
-  void multiply(const std::vector<float>& panel, std::vector<float>& acc) {
+  /// acc [rows, 16] = `first` (of 16 columns) and the products of the panel's columns.
+  void multiply(const std::vector<float>& panel, const Sums& first, std::vector<float>& acc) {
     for (int64_t i = slice_.begin * kLanes; i < slice_.end * kLanes; ++i) {
       panel_[static_cast<size_t>(i - slice_.begin * kLanes)] =
           bits_of(panel[static_cast<size_t>(i)], roundings_.weight);
     }
     b_.assign(unit(), unit().b, panel_.data(), std::ssize(panel_), form_);
-    acc.assign(static_cast<size_t>(rows_ * kLanes), 0.0f);
+    acc.clear();
+    for (int64_t row = 0; row < rows_; ++row) acc.insert(acc.end(), first.begin(), first.end());
     mma::multiply(unit(), form_, a_, b_, rows_, slice_.padded, acc.data(), kLanes);
   }
 
@@ -128,16 +145,12 @@ void run_matrix(const KernelArgs& args, Part part, int64_t splits) {
   for (int64_t p = mine.begin; p < mine.end; ++p) {
     const std::vector<float>& w = panel.load(p);
     for (size_t i = 0; i < slices.size(); ++i) {
-      slices[i].multiply(w, i == 0 ? sum : own);
+      slices[i].multiply(w, i == 0 ? first_sums(args, p) : Sums{}, i == 0 ? sum : own);
       for (size_t j = 0; i > 0 && j < sum.size(); ++j) sum[j] += own[j];
     }
-    const int64_t lanes = std::min(kLanes, args.weight->n - p * kLanes);
-    for (int64_t row = 0; row < args.out.rows; ++row)
-      std::copy_n(sum.begin() + row * kLanes, lanes, args.out.row(row) + p * kLanes);
+    for (int64_t row = 0; row < args.out.rows; ++row) store(args, p, row, sum.data() + row * kLanes);
   }
 }
-
-using Sums = std::array<float, kPanelRows>;
 
 /// `product(x, w, k, sums)` for every panel of this part and every row.
 template <class Product>
@@ -146,11 +159,10 @@ void run_vector(const KernelArgs& args, Part part, const Product& product) {
   Panel panel(*args.weight);
   for (int64_t p = mine.begin; p < mine.end; ++p) {
     const std::vector<float>& w = panel.load(p);
-    const int64_t lanes = std::min(kLanes, args.weight->n - p * kLanes);
     for (int64_t row = 0; row < args.out.rows; ++row) {
-      Sums sums{};
+      Sums sums = first_sums(args, p);
       product(args.in[0].row(row), w.data(), args.weight->k, sums);
-      std::copy_n(sums.begin(), lanes, args.out.row(row) + p * kLanes);
+      store(args, p, row, sums.data());
     }
   }
 }
@@ -163,6 +175,7 @@ template <int kWave>
 void run_wave(const KernelArgs& args, Part part) {
   run_vector(args, part, [](const float* x, const float* w, int64_t k, Sums& sums) {
     std::array<Sums, kWave> lanes{};
+    lanes[0] = sums;
     for (int64_t i = 0; i < k; ++i) fma_into(lanes[static_cast<size_t>(i % kWave)], x[i], w + i * kLanes);
     for (size_t half = kWave / 2; half > 0; half /= 2) {
       for (size_t lane = 0; lane < half; ++lane) {

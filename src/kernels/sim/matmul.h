@@ -1,6 +1,7 @@
 #pragma once
 // The products of simulated devices, as kernels (device.h says the order of every sum). A panel of 16 output
-// rows is decoded once and serves all input rows.
+// rows is decoded once and serves all input rows. A bias is C of the first instruction of K's first part, or
+// where the chain of lane 0 begins.
 
 #include "kernels/kernel.h"
 

@@ -1,0 +1,167 @@
+// Tiny models of every architecture against transformers in f64 (tests/goldens/make_architectures.py): every
+// stage, as one block and token by token, on both routes.
+//
+// Tolerance: the relative L2 distance of a stage over its recorded rows may be at most kSides times that of a
+// run with rounding noise from a clean run (rounding_noise.h). Only one side rounds here, but few elements
+// scatter more than SmolLM2's: the factor is reference_test.cpp's.
+
+#include <gmock/gmock.h>
+
+#include <map>
+
+#include "e2e/rounding_noise.h"
+#include "numerics/metrics.h"
+#include "trace/archive.h"
+#include "trace/recorder.h"
+#include "trace/safetensors.h"
+
+namespace greta {
+namespace {
+
+constexpr double kSides = 4;
+constexpr std::array kModels = {"llama",   "qwen2",   "qwen3", "gemma3", "phi3",
+                                "mistral", "smollm3", "olmo2", "granite"};
+
+using Rows = std::map<int64_t, std::vector<float>>;  // by position
+using Stages = std::map<std::string, Rows>;          // "L0.q", "final_norm"
+
+std::vector<int64_t> to_ints(const trace::TensorView& tensor) {
+  std::vector<int64_t> numbers;
+  for (const float value : trace::to_floats(tensor)) numbers.push_back(static_cast<int64_t>(value));
+  return numbers;
+}
+
+/// What is in NAME.tgz.
+struct Golden {
+  explicit Golden(const std::string& name)
+      : files(trace::read_archive(GRETA_SOURCE_DIR "/tests/goldens/architectures/" + name + ".tgz",
+                                  [](const std::string&) { return true; })) {
+    const auto tensors = trace::parse_safetensors(files.at("golden.safetensors"), name);
+    for (const int64_t token : to_ints(tensors.at("tokens"))) {
+      tokens.push_back(static_cast<int32_t>(token));
+    }
+    rows = to_ints(tensors.at("rows"));
+    for (const auto& [key, tensor] : tensors) {
+      if (key == "tokens" || key == "rows") continue;
+      const std::vector<float> values = trace::to_floats(tensor);
+      const int64_t width = tensor.shape.at(1);
+      for (int64_t r = 0; r < tensor.shape.at(0); ++r) {
+        const auto row = values.begin() + r * width;
+        stages[key][key == "logits" ? r : rows.at(static_cast<size_t>(r))].assign(row, row + width);
+      }
+    }
+  }
+
+  std::map<std::string, std::vector<std::byte>> files;
+  std::vector<int32_t> tokens;
+  std::vector<int64_t> rows;
+  Stages stages;
+};
+
+/// The distance of two runs at a stage, over the positions that both have; nullopt if that is none.
+std::optional<double> distance(const Rows& expected, const Rows& ours) {
+  std::vector<float> a, b;
+  for (const auto& [position, row] : expected) {
+    const auto found = ours.find(position);
+    if (found == ours.end()) continue;
+    a.insert(a.end(), row.begin(), row.end());
+    b.insert(b.end(), found->second.begin(), found->second.end());
+  }
+  if (a.empty() || a.size() != b.size()) return std::nullopt;
+  return compare(a, b).rel_l2;
+}
+
+class Architectures : public testing::TestWithParam<std::tuple<const char*, Route>> {
+ protected:
+  std::string model() const { return std::get<0>(GetParam()); }
+  Route route() const { return std::get<1>(GetParam()); }
+
+  Engine open() const {
+    return {bind_model(Gguf::parse(golden_.files.at("model.gguf"), model())), {1, best_isa(), Format::f32}};
+  }
+
+  /// All recorded stages: of one block of all tokens, or (decode) of one token after the other.
+  Stages forward(Engine& engine, Phase phase, std::optional<uint64_t> seed = {}) const {
+    Stages stages;
+    trace::Recorder recorder([&](const trace::Event& event, std::span<const float> values) {
+      const std::string at =
+          event.layer == kNoLayer ? event.stage : fmt::format("L{}.{}", event.layer, event.stage);
+      const std::vector<int64_t> positions = trace::positions_of(event);
+      const size_t width = values.size() / positions.size();
+      for (size_t r = 0; r < positions.size(); ++r) {
+        const auto row = values.subspan(r * width, width);
+        stages[at][positions[r]].assign(row.begin(), row.end());
+      }
+    });
+    RouteTable routes;
+    routes.add(parse_route_rule("all=" + std::string(name(route()))));
+    const int64_t n_tokens = std::ssize(golden_.tokens), block = phase == Phase::prefill ? n_tokens : 1;
+    Plan plan = engine.plan(phase, block, routes);
+    trace::insert_records(plan, best_isa(), recorder,
+                          {[](int) { return true; },
+                           [](Stage stage) {
+                             return stage != Stage::kv_write && stage != Stage::qk && stage != Stage::softmax;
+                           },
+                           [&](Stage stage, int64_t n_pos) {
+                             return stage == Stage::logits ? std::vector{n_pos - 1} : golden_.rows;
+                           }});
+    if (seed) test::add_rounding_noise(plan, *seed);
+    Session session(engine, n_tokens);
+    for (int64_t at = 0; at < n_tokens; at += block) {
+      session.forward(plan,
+                      std::span(golden_.tokens).subspan(static_cast<size_t>(at), static_cast<size_t>(block)));
+    }
+    return stages;
+  }
+
+  /// By stage, how far noise of the size of all roundings takes it: the largest of three draws.
+  std::map<std::string, double> noise(Engine& engine, Phase phase, const Stages& clean) const {
+    std::map<std::string, double> distances;
+    for (const uint64_t seed : {1, 2, 3}) {
+      for (const auto& [stage, rows] : forward(engine, phase, seed)) {
+        distances[stage] = std::max(distances[stage], distance(clean.at(stage), rows).value());
+      }
+    }
+    return distances;
+  }
+
+  void expect_golden(Engine& engine, Phase phase) const {
+    const Stages ours = forward(engine, phase);
+    const std::map<std::string, double> allowed = noise(engine, phase, ours);
+    double worst = 0;
+    for (const auto& [stage, expected] : golden_.stages) {
+      const auto found = ours.find(stage);
+      ASSERT_NE(found, ours.end()) << stage << " was not recorded";
+      const std::optional<double> d = distance(expected, found->second);
+      ASSERT_TRUE(d) << stage << " has other rows than the golden";
+      const double bound = kSides * allowed.at(stage);
+      if (bound > 0) worst = std::max(worst, *d / bound);
+      EXPECT_LE(*d, bound) << name(phase) << " " << stage;
+    }
+    const double logits = distance(golden_.stages.at("logits"), ours.at("logits")).value();
+    fmt::print("{} {} {}: {} stages, at most {:.2f} of the bound; logits at {:.2e}, bound {:.2e}\n", model(),
+               name(route()), name(phase), golden_.stages.size(), worst, logits,
+               kSides * allowed.at("logits"));
+    // A bound that allows anything proves nothing.
+    EXPECT_LT(kSides * allowed.at("logits"), route() == Route::vector ? 1e-4 : 0.5);
+  }
+
+  const Golden golden_{model()};
+};
+
+INSTANTIATE_TEST_SUITE_P(Goldens, Architectures,
+                         testing::Combine(testing::ValuesIn(kModels),
+                                          testing::Values(Route::vector, Route::matrix)),
+                         [](const auto& test) {
+                           return std::string(std::get<0>(test.param)) + "_" +
+                                  std::string(name(std::get<1>(test.param)));
+                         });
+
+TEST_P(Architectures, EveryStageIsWithinRounding) {
+  Engine engine = open();
+  expect_golden(engine, Phase::prefill);
+  expect_golden(engine, Phase::decode);
+}
+
+}  // namespace
+}  // namespace greta

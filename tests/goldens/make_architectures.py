@@ -1,0 +1,352 @@
+#!/usr/bin/env python3
+"""Writes architectures/NAME.tgz: a tiny model of random weights for each architecture (model.gguf) and what
+transformers computes with it in f64 (golden.safetensors).
+
+    pip install torch transformers gguf safetensors numpy
+    python3 tests/goldens/make_architectures.py [DIR]
+
+With DIR, also DIR/NAME.gguf with the same weights as F32 (llama.cpp rounds activations to f16 in front of F16 matrices;
+with F32 ones its logits can be compared to f32 noise), DIR/NAME.safetensors, and DIR/NAME, the transformers model.
+
+golden.safetensors: `tokens` [24], `rows` (the positions whose activations are there), `logits` [24, n_vocab],
+`final_norm` and `L<layer>.<stage>` [len(rows), width], f64 rounded to f32, in the row order of the GGUF. x_in is there
+for layer 0 only: elsewhere it is the x_out of the layer before. attn_out and down are what Wo and the down projection
+give, before norms and multipliers.
+"""
+
+import gzip
+import io
+import pathlib
+import sys
+import tarfile
+import tempfile
+
+import gguf
+import numpy as np
+import torch
+import transformers
+from safetensors.numpy import save
+from torch.overrides import TorchFunctionMode
+
+HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE.parents[1] / "python"))
+
+from greta.rope_rows import halves_to_pairs  # noqa: E402
+
+N_VOCAB, N_EMBD, N_FF, N_HEAD, N_HEAD_KV = 160, 64, 96, 4, 2
+N_TOKENS = 24
+ROWS = [7, 8, 23]  # of a window of 8, the last to see all and the first not to; the last
+GRID = 64  # weights are multiples of 1 / GRID: exact in f16, and the archive is small
+
+
+def f32(value):
+    """What a GGUF's float key keeps of a number: the model must compute with that."""
+    return float(np.float32(value))
+
+
+def config(kind, **more):
+    values = dict(
+        vocab_size=N_VOCAB,
+        hidden_size=N_EMBD,
+        intermediate_size=N_FF,
+        num_hidden_layers=4,
+        num_attention_heads=N_HEAD,
+        num_key_value_heads=N_HEAD_KV,
+        max_position_embeddings=256,
+        rms_norm_eps=f32(1e-5),
+        tie_word_embeddings=False,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=None,
+        attn_implementation="eager",
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+    )
+    return getattr(transformers, kind)(**(values | more))
+
+
+# Wavelengths below 16, between, and above 64 positions: all three cases within a head of 16.
+LLAMA3_ROPE = dict(rope_type="llama3", rope_theta=10000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0)
+LLAMA3_ROPE["original_max_position_embeddings"] = 64
+
+# Local layers turn with a base that is no default, so that whoever ignores the key is found out.
+GEMMA_ROPE = {
+    "sliding_attention": {"rope_type": "default", "rope_theta": 5000.0},
+    "full_attention": {"rope_type": "default", "rope_theta": 1000000.0},
+}
+
+MODELS = {
+    "llama": config("LlamaConfig", rope_parameters=LLAMA3_ROPE),
+    "qwen2": config("Qwen2Config", tie_word_embeddings=True, rms_norm_eps=f32(1e-6)),
+    "qwen3": config("Qwen3Config", head_dim=32, rms_norm_eps=f32(1e-6)),
+    "gemma3": config(
+        "Gemma3TextConfig",
+        num_hidden_layers=7,
+        head_dim=32,
+        query_pre_attn_scalar=32,
+        sliding_window=8,
+        rms_norm_eps=f32(1e-6),
+        tie_word_embeddings=True,
+        rope_parameters=GEMMA_ROPE,
+    ),
+    "phi3": config("Phi3Config", original_max_position_embeddings=256, sliding_window=None),
+    "mistral": config("MistralConfig", head_dim=24, sliding_window=None),
+    "smollm3": config("SmolLM3Config", num_hidden_layers=5, tie_word_embeddings=True),
+    "olmo2": config("Olmo2Config", rms_norm_eps=f32(1e-6)),
+    "granite": config(
+        "GraniteConfig",
+        tie_word_embeddings=True,
+        embedding_multiplier=12.0,
+        residual_multiplier=f32(0.22),
+        attention_multiplier=f32(0.35),
+        logits_scaling=f32(1.7),
+    ),
+}
+
+GGUF_ARCHITECTURE = {"mistral": "llama"}  # where it is not the name
+PERMUTED = ("llama", "mistral", "smollm3", "granite")  # rows of q and k in adjacent pairs
+EMBEDDING_SIZE = {"gemma3": 0.125, "granite": 0.1}  # the model multiplies by 8 and 12
+
+
+class Float64(TorchFunctionMode):
+    """transformers computes norms, softmax and RoPE in f32 whatever the model's dtype: here f32 means f64, and a tensor
+    of any other precision is an error."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is torch.Tensor.float:
+            func = torch.Tensor.double
+        args = tuple(torch.float64 if a is torch.float32 else a for a in args)
+        kwargs = {k: torch.float64 if v is torch.float32 else v for k, v in (kwargs or {}).items()}
+        result = func(*args, **kwargs)
+        for value in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(value, torch.Tensor) and value.is_floating_point() and value.dtype != torch.float64:
+                raise TypeError(f"{func} made {value.dtype}")
+        return result
+
+
+def make_model(name):
+    model = transformers.AutoModelForCausalLM.from_config(MODELS[name], dtype=torch.float64).eval()
+    random = np.random.default_rng(sorted(MODELS).index(name))
+    for key, weight in sorted(model.named_parameters()):
+        shape = tuple(weight.shape)
+        if "norm" in key:
+            values = random.uniform(0.5, 1.5, shape)  # of what the norm is multiplied with
+        elif key.endswith("bias"):
+            values = random.normal(0, 0.5, shape)
+        elif "embed_tokens" in key:
+            values = random.normal(0, EMBEDDING_SIZE.get(name, 1), shape)
+        else:
+            values = random.normal(0, 1.2 / np.sqrt(shape[1]), shape)
+        values = np.rint(values * GRID) / GRID
+        assert (values == values.astype(np.float16)).all()
+        if "norm" in key and name == "gemma3":
+            values -= 1  # Gemma multiplies with 1 + weight
+        weight.data = torch.from_numpy(values)
+    return model
+
+
+def traced(model, tokens):
+    """Stages by name, [n_tokens, width], and the logits."""
+    stages = {}
+    n_layer, where = len(model.model.layers), {}
+
+    def put(stage, value):
+        layer = where.get("layer")
+        key = stage if layer is None else f"L{layer}.{stage}"
+        assert key not in stages, key
+        if value.ndim == 4:  # [1, tokens, heads, head_dim] or [1, heads, tokens, head_dim]
+            value = value if value.shape[1] == N_TOKENS else value.transpose(1, 2)
+        stages[key] = value.reshape(N_TOKENS, -1).clone()
+
+    def output(module, stage):
+        if module is not None:
+            module.register_forward_hook(lambda m, inputs, out: put(stage, out))
+
+    def inputs(module, stage):
+        module.register_forward_pre_hook(lambda m, args: put(stage, args[0]))
+
+    def split(module, names, sizes):
+        def hook(m, args, out):
+            for stage, part in zip(names, out.split(sizes, dim=-1)):
+                put(stage, part)
+
+        module.register_forward_hook(hook)
+
+    for layer, block in enumerate(model.model.layers):
+        block.register_forward_pre_hook(lambda m, args, layer=layer: where.update(layer=layer))
+        attention, mlp = block.self_attn, block.mlp
+        inputs(block, "x_in")
+        output(getattr(block, "input_layernorm", None), "attn_norm")
+        if hasattr(attention, "qkv_proj"):
+            width = MODELS["phi3"].hidden_size
+            split(attention.qkv_proj, "qkv", [width, width // 2, width // 2])
+            split(mlp.gate_up_proj, ("gate", "up"), [N_FF, N_FF])
+        else:
+            for stage in "qkv":
+                output(getattr(attention, f"{stage}_proj"), stage)
+            output(mlp.gate_proj, "gate")
+            output(mlp.up_proj, "up")
+        output(getattr(attention, "q_norm", None), "q_norm")
+        output(getattr(attention, "k_norm", None), "k_norm")
+        inputs(attention.o_proj, "pv")
+        output(attention.o_proj, "attn_out")
+        inputs(mlp.down_proj, "act")
+        output(mlp.down_proj, "down")
+        if hasattr(block, "pre_feedforward_layernorm") or not hasattr(block, "input_layernorm"):
+            output(block.post_attention_layernorm, "attn_post_norm")
+            output(block.post_feedforward_layernorm, "ffn_post_norm")
+            before_ffn = getattr(block, "pre_feedforward_layernorm", None)
+        else:
+            before_ffn = block.post_attention_layernorm
+        inputs(before_ffn or mlp, "x_attn")
+        output(before_ffn, "ffn_norm")
+        output(block, "x_out")
+        block.register_forward_hook(lambda m, args, out: where.clear())
+    output(model.model.norm, "final_norm")
+
+    source = sys.modules[type(model).__module__]
+    rotate = source.apply_rotary_pos_emb
+
+    def rotate_and_put(*args, **kwargs):
+        q, k = rotate(*args, **kwargs)
+        put("q_rope", q)
+        put("k_rope", k)
+        return q, k
+
+    source.apply_rotary_pos_emb = rotate_and_put
+    with torch.no_grad():
+        logits = model(torch.tensor([tokens]), use_cache=False).logits[0]
+    source.apply_rotary_pos_emb = rotate
+    assert sum(key.endswith(".x_out") for key in stages) == n_layer
+    return stages, logits
+
+
+def golden(name, model):
+    tokens = np.random.default_rng(99).integers(5, N_VOCAB, N_TOKENS).tolist()
+    stages, logits = traced(model, tokens)
+    tensors = {"tokens": np.array(tokens, np.int32), "rows": np.array(ROWS, np.int32)}
+    tensors["logits"] = logits.numpy().astype(np.float32)
+    for key, value in stages.items():
+        stage = key.split(".")[-1]
+        if stage == "x_in" and key != "L0.x_in":
+            continue
+        value = value.numpy()
+        if name in PERMUTED and stage in ("q", "k", "q_rope", "k_rope"):
+            value = halves_to_pairs(value, model.model.layers[0].self_attn.head_dim)
+        tensors[key] = value[ROWS].astype(np.float32)
+    return save(tensors)
+
+
+def add_keys(writer, name, c):
+    """As llama.cpp's converter writes them for the architecture."""
+    writer.add_name(f"tiny random {name}")
+    writer.add_block_count(c.num_hidden_layers)
+    writer.add_context_length(c.max_position_embeddings)
+    writer.add_embedding_length(N_EMBD)
+    writer.add_feed_forward_length(N_FF)
+    writer.add_head_count(N_HEAD)
+    writer.add_head_count_kv(N_HEAD_KV)
+    writer.add_layer_norm_rms_eps(c.rms_norm_eps)
+    head_dim = getattr(c, "head_dim", None) or N_EMBD // N_HEAD
+    if name in ("llama", "qwen3", "gemma3", "mistral"):
+        writer.add_key_length(head_dim)
+        writer.add_value_length(head_dim)
+    if name in (*PERMUTED, "phi3"):
+        writer.add_rope_dimension_count(head_dim)
+    if name in PERMUTED:
+        writer.add_vocab_size(N_VOCAB)
+    if name == "gemma3":
+        writer.add_rope_freq_base(c.rope_parameters["full_attention"]["rope_theta"])
+        writer.add_rope_freq_base_swa(c.rope_parameters["sliding_attention"]["rope_theta"])
+        writer.add_sliding_window(c.sliding_window)
+    else:
+        writer.add_rope_freq_base(c.rope_parameters["rope_theta"])
+    if name == "phi3":
+        writer.add_rope_scaling_orig_ctx_len(c.original_max_position_embeddings)
+        writer.add_sliding_window(0)
+    if name == "granite":
+        writer.add_attention_scale(c.attention_multiplier)
+        writer.add_embedding_scale(c.embedding_multiplier)
+        writer.add_residual_scale(c.residual_multiplier)
+        writer.add_logit_scale(c.logits_scaling)
+
+
+def add_tokenizer(writer):
+    """SentencePiece: special tokens, printable ASCII, and as many words of two letters as fit."""
+    special = {"<unk>": 2, "<s>": 3, "</s>": 3, "<|endoftext|>": 3, "<0x0A>": 6}  # and their types
+    texts = [*special, "\u2581"] + [chr(c) for c in range(33, 127)]
+    texts += [a + b for a in "abcdefgh" for b in "abcdefgh"][: N_VOCAB - len(texts)]
+    assert len(texts) == N_VOCAB
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(texts)
+    writer.add_token_scores([-float(i) for i in range(N_VOCAB)])
+    writer.add_token_types([*special.values()] + [1] * (N_VOCAB - len(special)))
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_unk_token_id(0)
+
+
+def write_gguf(path, name, model, factors, matrix_type):
+    architecture = GGUF_ARCHITECTURE.get(name, name)
+    writer = gguf.GGUFWriter(path, architecture)
+    add_keys(writer, name, model.config)
+    add_tokenizer(writer)
+    kind = {text: kind for kind, text in gguf.MODEL_ARCH_NAMES.items()}[architecture]
+    names = gguf.get_tensor_name_map(kind, model.config.num_hidden_layers)
+    if factors is not None:
+        writer.add_tensor("rope_freqs.weight", factors)
+    for key, weight in model.named_parameters():
+        values = weight.detach().numpy()
+        if name in PERMUTED and ("q_proj" in key or "k_proj" in key):
+            values = halves_to_pairs(values.T, model.model.layers[0].self_attn.head_dim).T
+        if name == "gemma3" and "norm" in key:
+            values = values + 1
+        stored = np.ascontiguousarray(values, matrix_type if values.ndim == 2 else np.float32)
+        assert (stored == values).all()
+        writer.add_tensor(names.get_name(key, try_suffixes=(".weight", ".bias")), stored)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def write_tgz(path, members):
+    """Without times and owners: equal files give equal bytes."""
+    with open(path, "wb") as file, gzip.GzipFile("", "wb", 9, file, mtime=0) as packed:
+        with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+            for name, content in members.items():
+                info = tarfile.TarInfo(name)
+                info.size, info.mode = len(content), 0o644
+                archive.addfile(info, io.BytesIO(content))
+
+
+def make(name, more):
+    with Float64():
+        model = make_model(name)
+        factors = None
+        if name == "llama":
+            rope = model.model.rotary_emb
+            plain, _ = rope.compute_default_rope_parameters(model.config)
+            factors = (plain / rope.inv_freq).numpy().astype(np.float32)  # the GGUF's; the model gets the same
+            rope.inv_freq.copy_(plain / torch.from_numpy(factors.astype(np.float64)))
+        recorded = golden(name, model)
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "model.gguf"
+        write_gguf(path, name, model, factors, np.float16)
+        members = {"model.gguf": path.read_bytes(), "golden.safetensors": recorded}
+    write_tgz(HERE / "architectures" / f"{name}.tgz", members)
+    if more:
+        write_gguf(more / f"{name}.gguf", name, model, factors, np.float32)
+        (more / f"{name}.safetensors").write_bytes(recorded)
+        model.save_pretrained(more / name)
+
+
+def main():
+    torch.set_default_dtype(torch.float64)
+    (HERE / "architectures").mkdir(exist_ok=True)
+    more = pathlib.Path(sys.argv[1]) if sys.argv[1:] else None
+    for name in MODELS:
+        make(name, more)
+
+
+main()
