@@ -182,7 +182,7 @@ std::vector<BadModel> ranges() {
       number("LayersZero", "llama.block_count", 0, "llama.block_count is 0; it must be from 1 to 4096"),
       number("Layers2To31", "llama.block_count", 1u << 31,
              "llama.block_count is 2147483648; it must be at most 4096"),
-      number("LayersMoreThanTensors", "llama.block_count", 3, "the tensor blk.2.attn_norm.weight is missing"),
+      number("LayersMoreThanTensors", "llama.block_count", 3, "the tensor blk.2.attn_q.weight is missing"),
       number("LayersFewerThanTensors", "llama.block_count", 1,
              "the tensor blk.1.attn_norm.weight has no place"),
       text("LayersIsText", "llama.block_count", "2", "llama.block_count is a string; expected an integer"),
