@@ -123,11 +123,16 @@ void flag_inert_factors(const trace::Bundle& bundle, Verdict& verdict) {
              fmt::format("{} are forced differently and ran the same kernel for q: {}", pair, a.q_kernel)});
         continue;
       }
-      const trace::Event* x = decode_q(bundle, a, verdict.layers.front());
-      const trace::Event* y = decode_q(bundle, b, verdict.layers.front());
+      // One layer may have an input that both roundings keep: the embedding, in a model without a norm before
+      // q.
+      const bool same_values = std::all_of(verdict.layers.begin(), verdict.layers.end(), [&](int layer) {
+        const trace::Event* x = decode_q(bundle, a, layer);
+        const trace::Event* y = decode_q(bundle, b, layer);
+        return x != nullptr && y != nullptr && x->hash == y->hash;
+      });
       const bool same_rounding = declared_arithmetic(bundle.manifest, a.q_kernel).roundings.activation ==
                                  declared_arithmetic(bundle.manifest, b.q_kernel).roundings.activation;
-      if (x != nullptr && y != nullptr && x->hash == y->hash && !same_rounding) {
+      if (same_values && !same_rounding) {
         verdict.flags.push_back(
             {"INERT_FACTOR", key(b),
              fmt::format("{} round activations differently and yet q has the same hash in both", pair)});

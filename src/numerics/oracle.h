@@ -65,8 +65,8 @@ Expected qk(std::span<const float> q, std::span<const float> keys, const Attenti
             int64_t position);
 /// By rows of `n_pos`; -inf scores give 0. `sum_lanes` as in rms_norm.
 Expected softmax(std::span<const float> scores, int64_t n_pos, int sum_lanes = bounds::kRowSumLanes);
-/// [rows, n_head * head_dim]; positions that the row does not see are not
-/// read.
+/// [rows, n_head * head_dim]; later positions than the row's own are not
+/// read, nor earlier ones without weight before the window.
 Expected pv(std::span<const float> weights, std::span<const float> values, const AttentionShape& shape,
             int64_t position);
 

@@ -76,6 +76,17 @@ double dot_bound(const LaneSums& sums, int64_t lane, int64_t n) {
   return bounds::accumulated(energy + sums.squares[lane], 2 * count, bounds::kU) + count * bounds::kTiny;
 }
 
+/// The first of [0, begin) with a weight in any of the heads, or `begin`: scores that ignore the window are
+/// not pv's fault.
+int64_t first_weight(const double* weights, int64_t heads, int64_t n_pos, int64_t begin) {
+  for (int64_t p = 0; p < begin; ++p) {
+    for (int64_t h = 0; h < heads; ++h) {
+      if (weights[h * n_pos + p] != 0) return p;
+    }
+  }
+  return begin;
+}
+
 }  // namespace
 
 Expected qk(std::span<const float> q, std::span<const float> keys, const AttentionShape& shape,
@@ -166,7 +177,9 @@ Expected pv(std::span<const float> weights, std::span<const float> values, const
       const int64_t first_head = r * shape.n_head + kv_head * group;
       std::vector<const double*> heads;
       const int64_t end = std::clamp<int64_t>(position + r + 1, 0, n_pos);
-      const int64_t begin = std::min(end, first_visible(shape, position + r)), visible = end - begin;
+      const int64_t begin = first_weight(weight.data() + first_head * n_pos, group, n_pos,
+                                         std::min(end, first_visible(shape, position + r)));
+      const int64_t visible = end - begin;
       for (int64_t h = 0; h < group; ++h) heads.push_back(weight.data() + (first_head + h) * n_pos + begin);
       for (int64_t t = 0; t < tiles_per_head; ++t) {
         chain_products(tiles.data() + (t * n_pos + begin) * kLanes, heads, visible, sums.data());

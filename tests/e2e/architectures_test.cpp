@@ -10,6 +10,7 @@
 #include <map>
 
 #include "e2e/rounding_noise.h"
+#include "engine/forward_hashes.h"
 #include "numerics/metrics.h"
 #include "trace/archive.h"
 #include "trace/recorder.h"
@@ -76,8 +77,8 @@ class Architectures : public testing::TestWithParam<std::tuple<const char*, Rout
   std::string model() const { return std::get<0>(GetParam()); }
   Route route() const { return std::get<1>(GetParam()); }
 
-  Engine open() const {
-    return {bind_model(Gguf::parse(golden_.files.at("model.gguf"), model())), {1, best_isa(), Format::f32}};
+  Engine open(EngineOptions options = {1, best_isa(), Format::f32}) const {
+    return {bind_model(Gguf::parse(golden_.files.at("model.gguf"), model())), options};
   }
 
   /// All recorded stages: of one block of all tokens, or (decode) of one token after the other.
@@ -161,6 +162,47 @@ TEST_P(Architectures, EveryStageIsWithinRounding) {
   Engine engine = open();
   expect_golden(engine, Phase::prefill);
   expect_golden(engine, Phase::decode);
+}
+
+/// Tolerance: none. 200 tokens: several windows, blocks of 16 and tiles.
+TEST_P(Architectures, EveryShapeThreadCountAndIsaGivesTheSameBits) {
+  std::vector<int32_t> tokens = golden_.tokens;
+  while (tokens.size() < 200) tokens.push_back(tokens[tokens.size() * 7 % golden_.tokens.size()]);
+  RouteTable routes;
+  routes.add(parse_route_rule("all=" + std::string(name(route()))));
+  Engine engine = open();
+  const std::vector<test::StageHashes> steps = test::decode_all(engine, tokens, routes);
+  const auto first = [&](size_t n) { return std::span(tokens).first(n); };
+  for (const size_t s : {1u, 2u, 7u, 8u, 9u, 15u, 16u, 17u, 31u, 33u, 64u, 65u, 97u, 129u, 200u}) {
+    EXPECT_EQ(test::prefill(engine, first(s), static_cast<int64_t>(s), routes), steps[s - 1]) << "S = " << s;
+  }
+  for (const int64_t block : {1, 7, 16, 33}) {
+    EXPECT_EQ(test::prefill(engine, first(97), block, routes), steps[96]) << "blocks of " << block;
+  }
+  for (const int threads : {2, 3}) {
+    Engine many = open({threads, best_isa(), Format::f32});
+    EXPECT_EQ(test::prefill(many, first(97), 97, routes), steps[96]) << threads << " threads";
+    EXPECT_EQ(test::decode_all(many, first(40), routes).back(), steps[39]) << threads << " threads";
+  }
+  for (const Isa isa : {Isa::scalar, Isa::avx2}) {
+    if (isa > best_isa()) continue;
+    Engine other = open({1, isa, Format::f32});
+    EXPECT_EQ(test::prefill(other, first(65), 65, routes), steps[64]) << name(isa);
+    EXPECT_EQ(test::decode_all(other, first(40), routes).back(), steps[39]) << name(isa);
+  }
+}
+
+/// Fused attention skips blocks before the window; taken apart it does not. Tolerance: none.
+TEST_P(Architectures, TakenApartAttentionGivesTheSameLogits) {
+  Engine engine = open({2, best_isa(), Format::f32});
+  const auto logits = [&](bool apart) {
+    Plan plan = engine.plan(Phase::prefill, std::ssize(golden_.tokens), {});
+    if (apart) unfuse_attention(plan, best_isa(), [](int) { return true; });
+    Session session(engine, std::ssize(golden_.tokens));
+    const std::span<const float> row = session.forward(plan, golden_.tokens);
+    return std::vector<float>(row.begin(), row.end());
+  };
+  EXPECT_EQ(hash_floats(logits(true)), hash_floats(logits(false)));
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// GRETA against transformers (fp32) and numpy (fp64) on SmolLM2: every recorded stage, and the greedy tokens.
+// GRETA against transformers (fp32) on real models, every recorded stage; and against numpy (fp64) on
+// SmolLM2: the greedy tokens.
 //
 // Tolerance: the relative L2 distance of a stage may be at most kSides times that of a run with rounding
 // noise from a clean run (rounding_noise.h). kSides = 4: both sides round (a factor of sqrt 2), and the
@@ -23,7 +24,21 @@ namespace greta {
 namespace {
 
 constexpr double kSides = 4;
-constexpr std::array kPrompts = {"p0_short", "p4_sys", "p5_ba", "p6_long"};
+
+/// A model and what was recorded of it.
+struct Spec {
+  const char* name;
+  const char* file;
+  const char* golden;
+  std::vector<const char*> prompts;
+};
+
+const Spec kSmolLM2{
+    "SmolLM2", "SmolLM2-135M-Instruct.Q4_1.gguf", "smollm2", {"p0_short", "p4_sys", "p5_ba", "p6_long"}};
+// The long prompt exceeds the local layers' window.
+const Spec kGemma3{"Gemma3", "gemma-3-270m-q4_k_m.gguf", "gemma3", {"p4_sys", "p6_long"}};
+// Of two tokens (p0_short) the matrix route's noise bounds nothing: 1.4 at the last layer.
+const Spec kQwen2{"Qwen2", "qwen.gguf", "qwen2", {"p4_sys", "p5_ba"}};
 
 using Stages = std::map<std::string, std::vector<float>>;  // "L0.q" -> the last row
 
@@ -50,19 +65,26 @@ struct Forward {
   std::vector<float> logits;
 };
 
-class SmolLM2Reference : public testing::TestWithParam<Route> {
+using Case = std::tuple<Spec, Route>;
+
+class RealModelReference : public testing::TestWithParam<Case> {
  protected:
-  static void SetUpTestSuite() {
-    const std::optional<std::string> path = test::model_file("SmolLM2-135M-Instruct.Q4_1.gguf");
-    if (path)
-      engine_ = std::make_unique<Engine>(open_model(*path), EngineOptions{2, best_isa(), Format::f32});
-  }
   static void TearDownTestSuite() { engine_.reset(); }
 
   void SetUp() override {
-    if (!engine_) GTEST_SKIP() << test::kNoModel;
-    routes_.add(parse_route_rule("all=" + std::string(name(GetParam()))));
+    const std::optional<std::string> path = test::model_file(spec().file);
+    if (!path) GTEST_SKIP() << test::kNoModel;
+    if (!engine_ || engine_->model().file.path() != *path) {
+      engine_.reset();
+      engine_ = std::make_unique<Engine>(open_model(*path), EngineOptions{2, best_isa(), Format::f32});
+    }
+    routes_.add(parse_route_rule("all=" + std::string(name(route()))));
   }
+
+  const Spec& spec() const { return std::get<0>(GetParam()); }
+  Route route() const { return std::get<1>(GetParam()); }
+  /// The last layer's output.
+  std::string last_stage() const { return fmt::format("L{}.x_out", engine_->model().config.n_layer - 1); }
 
   /// The prompt's last row at every stage; with a seed, under rounding noise.
   Forward forward(const std::string& prompt, std::optional<uint64_t> seed = {},
@@ -101,7 +123,7 @@ class SmolLM2Reference : public testing::TestWithParam<Route> {
   /// The recorded reference of a prompt in this engine's order of elements; the name of its stage in ours.
   std::map<std::string, std::pair<std::vector<float>, std::vector<float>>> pairs(const std::string& prompt,
                                                                                  const Forward& ours) const {
-    const MappedFile file(golden("reference/smollm2.safetensors"));
+    const MappedFile file(golden(fmt::format("reference/{}.safetensors", spec().golden)));
     std::map<std::string, std::pair<std::vector<float>, std::vector<float>>> result;
     for (const auto& [key, tensor] : trace::parse_safetensors(file.bytes(), "reference")) {
       if (!key.starts_with(prompt + "/")) continue;
@@ -110,7 +132,9 @@ class SmolLM2Reference : public testing::TestWithParam<Route> {
       const bool sparse = stage == "logits_every_97";
       if (sparse) stage = "logits";
       std::vector<float> values = ours.stages.at(stage);
-      if (stage.ends_with(".q") || stage.ends_with(".k")) values = as_halves(values, 64);
+      const ModelConfig& config = engine_->model().config;
+      if (config.rope_adjacent && (stage.ends_with(".q") || stage.ends_with(".k")))
+        values = as_halves(values, static_cast<size_t>(config.head_dim));
       if (sparse) values = every_97th(values);
       result[stage] = {trace::to_floats(tensor), values};
     }
@@ -125,14 +149,23 @@ class SmolLM2Reference : public testing::TestWithParam<Route> {
 
   static inline std::unique_ptr<Engine> engine_;
   RouteTable routes_;
-  nlohmann::json reference_ = read_json(golden("reference/smollm2.json"));
+  nlohmann::json reference_ = read_json(golden(fmt::format("reference/{}.json", spec().golden)));
 };
 
-INSTANTIATE_TEST_SUITE_P(Routes, SmolLM2Reference, testing::Values(Route::vector, Route::matrix),
-                         [](const auto& route) { return std::string(name(route.param)); });
+std::string case_name(const testing::TestParamInfo<Case>& test) {
+  return std::string(std::get<0>(test.param).name) + "_" + std::string(name(std::get<1>(test.param)));
+}
 
-TEST_P(SmolLM2Reference, EveryStageIsWithinRounding) {
-  for (const std::string prompt : kPrompts) {
+const auto kRoutes = testing::Values(Route::vector, Route::matrix);
+INSTANTIATE_TEST_SUITE_P(Models, RealModelReference,
+                         testing::Combine(testing::Values(kSmolLM2, kGemma3, kQwen2), kRoutes), case_name);
+
+class SmolLM2Reference : public RealModelReference {};
+INSTANTIATE_TEST_SUITE_P(Routes, SmolLM2Reference, testing::Combine(testing::Values(kSmolLM2), kRoutes),
+                         case_name);
+
+TEST_P(RealModelReference, EveryStageIsWithinRounding) {
+  for (const std::string prompt : spec().prompts) {
     const Forward ours = forward(prompt);
     const std::map<std::string, double> allowed = noise(prompt, ours);
     double worst = 0;
@@ -142,11 +175,11 @@ TEST_P(SmolLM2Reference, EveryStageIsWithinRounding) {
       worst = std::max(worst, bound > 0 ? distance / bound : distance);
       EXPECT_LE(distance, bound) << prompt << " " << stage;
     }
-    const double last = compare(pairs(prompt, ours)["L29.x_out"].first, ours.stages.at("L29.x_out")).rel_l2;
-    fmt::print("{} {}: at most {:.2f} of the bound; L29.x_out at {:.2e}, bound {:.2e}\n", prompt,
-               name(GetParam()), worst, last, kSides * allowed.at("L29.x_out"));
+    const double last = compare(pairs(prompt, ours)[last_stage()].first, ours.stages.at(last_stage())).rel_l2;
+    fmt::print("{} {} {}: at most {:.2f} of the bound; {} at {:.2e}, bound {:.2e}\n", spec().name, prompt,
+               name(route()), worst, last_stage(), last, kSides * allowed.at(last_stage()));
     // A bound that allows anything proves nothing.
-    EXPECT_LT(kSides * allowed.at("L29.x_out"), GetParam() == Route::vector ? 1e-4 : 0.5);
+    EXPECT_LT(kSides * allowed.at(last_stage()), route() == Route::vector ? 1e-4 : 0.5);
   }
 }
 
@@ -163,7 +196,7 @@ TEST_P(SmolLM2Reference, AFaultExceedsTheBound) {
 /// tests/goldens/README.md.)
 TEST_P(SmolLM2Reference, GreedyTokensAreThoseOfF64) {
   const nlohmann::json greedy = read_json(golden("smollm2_greedy.json"));
-  for (const std::string prompt : kPrompts) {
+  for (const std::string prompt : spec().prompts) {
     const Forward clean = forward(prompt);
     const double rounding = kSides * compare(clean.logits, forward(prompt, 1).logits).max_abs;
     const std::vector<int32_t> tokens = reference_["prompts"][prompt]["ids"];
@@ -182,7 +215,7 @@ TEST_P(SmolLM2Reference, GreedyTokensAreThoseOfF64) {
           << margins[i];
       logits = session.forward(step, std::span(&expected[i], 1));
     }
-    fmt::print("{} {}: {} of {} tokens as f64; rounding moves logits by {:.2e}\n", prompt, name(GetParam()),
+    fmt::print("{} {}: {} of {} tokens as f64; rounding moves logits by {:.2e}\n", prompt, name(route()),
                same, expected.size(), rounding);
   }
 }

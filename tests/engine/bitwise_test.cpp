@@ -5,12 +5,14 @@
 
 #include <set>
 
-#include "engine/stage_hashes.h"
+#include "engine/forward_hashes.h"
 #include "engine/tiny_model.h"
 
 namespace greta {
 namespace {
 
+using test::decode_all;
+using test::prefill;
 using test::StageHashes;
 using test::TinyEngine;
 
@@ -18,33 +20,6 @@ RouteTable routes_for(Route route) {
   RouteTable table;
   table.add(parse_route_rule("all=" + std::string(name(route))));
   return table;
-}
-
-/// The hashes of each step of decoding `tokens` one by one.
-std::vector<StageHashes> decode_all(Engine& engine, std::span<const int32_t> tokens,
-                                    const RouteTable& routes) {
-  StageHashes hashes;
-  Plan step = engine.plan(Phase::decode, 1, routes);
-  test::hash_stages(step, engine.options().isa, hashes);
-  Session session(engine, std::ssize(tokens));
-  std::vector<StageHashes> steps;
-  for (const int32_t& token : tokens) {
-    session.forward(step, std::span(&token, 1));
-    steps.push_back(hashes);
-  }
-  return steps;
-}
-
-/// The hashes of the last row of prefilling `tokens` in blocks of `block`.
-StageHashes prefill(Engine& engine, std::span<const int32_t> tokens, int64_t block,
-                    const RouteTable& routes) {
-  StageHashes hashes;
-  Plan last = engine.plan(Phase::prefill, block, routes);
-  const Plan inner = engine.plan(Phase::prefill, block, routes, false);
-  test::hash_stages(last, engine.options().isa, hashes);
-  Session session(engine, std::ssize(tokens));
-  session.prefill(inner, last, tokens);
-  return hashes;
 }
 
 struct Case {

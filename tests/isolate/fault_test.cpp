@@ -130,6 +130,7 @@ constexpr int kLayers = 2;  // a deeper model is cut off after these
 class Runner {
  public:
   Runner(Engine& engine, RouteTable routes = {}) : engine_(engine), routes_(std::move(routes)) {}
+  const Engine& engine() const { return engine_; }
 
   std::vector<Observed> observe(const std::vector<std::string>& options, int64_t block = kTokens) {
     std::vector<FaultSpec> specs;
@@ -222,7 +223,7 @@ std::string place_of(const Fault& fault) {
 void check_every_fault(Runner runner) {
   const std::vector<Observed> clean = runner.observe({});
   for (const Fault& fault : faults()) {
-    if (!fault.make || fault.needs == Needs::matrix_unit) continue;
+    if (!fault.make || fault.needs == Needs::matrix_unit || !suits(fault, runner.engine().model())) continue;
     for (const Phase phase : {Phase::prefill, Phase::decode}) {
       const std::string option = fault.name + "@" + std::string(name(phase)) + place_of(fault);
       SCOPED_TRACE(option);

@@ -114,7 +114,8 @@ TEST(StageProblem, OperandsThatDoNotFitAreInputErrors) {
   for (const Stage stage : {attn_norm, q, attn_out, down, logits, q_rope, qk, pv, x_attn, act}) {
     StageProblem problem = problem_of(stage, is_outside_layers(stage) ? kNoLayer : 0, {3});
     Values values;
-    for (size_t i = 0; i < operands_of(problem.model->config, stage, problem.layer).size(); ++i) values.push_back(noise(7 + i, 5));
+    for (size_t i = 0; i < operands_of(problem.model->config, stage, problem.layer).size(); ++i)
+      values.push_back(noise(7 + i, 5));
     try {
       compute(problem, values);
       ADD_FAILURE() << name(stage) << " took operands of 7 values";

@@ -93,7 +93,7 @@ TEST_P(Elementwise, EveryIsaAndThreadCountGivesTheBitsOfTheScalarBuild) {
     OpParams params;
     params.eps = 1e-5f;
     for (int parts : {1, 3, 8}) {
-      for (OpKind op : {OpKind::rms_norm, OpKind::add, OpKind::silu_mul}) {
+      for (OpKind op : {OpKind::rms_norm, OpKind::add, OpKind::silu_mul, OpKind::gelu_mul}) {
         ASSERT_EQ(difference(run_op(Isa::scalar, op, a, &b, params).view(),
                              run_op(isa, op, a, &b, params, parts).view()),
                   "")
@@ -165,11 +165,13 @@ TEST_P(Elementwise, RopeTableIsGoodAtFarPositions) {
   const int64_t dims = 64;
   const std::vector<float> table = turns(dims, 100000);
   OpParams params;
-  params.head_dim = 80;
   params.rope_dims = dims;
   params.rope_turns = table.data();
+  OpParams halves = params;
+  halves.rope_adjacent = false;
   for (int64_t position : {0, 1, 37, 8191, 131071, 1 << 20}) {
-    const Matrix shape(5, 80);
+    const Matrix shape(5, dims);
+    const Matrix apart = run_op(GetParam(), OpKind::rope_table, shape, nullptr, halves, 2, position);
     const Matrix out = run_op(GetParam(), OpKind::rope_table, shape, nullptr, params, 2, position);
     ASSERT_EQ(difference(run_op(Isa::scalar, OpKind::rope_table, shape, nullptr, params, 1, position).view(),
                          out.view()),
@@ -181,8 +183,10 @@ TEST_P(Elementwise, RopeTableIsGoodAtFarPositions) {
             << position + r << " pair " << i;
         ASSERT_NEAR(out.at(r, 2 * i + 1), static_cast<double>(std::sin(angle)), 1.2e-7)
             << position + r << " pair " << i;
+        ASSERT_TRUE(same(apart.at(r, i), out.at(r, 2 * i)) &&
+                    same(apart.at(r, dims / 2 + i), out.at(r, 2 * i + 1)))
+            << "halves, pair " << i;
       }
-      for (int64_t i = dims; i < 80; ++i) ASSERT_EQ(out.at(r, i), i % 2 == 0 ? 1.0f : 0.0f);
     }
   }
 }
@@ -204,6 +208,78 @@ TEST_P(Elementwise, RopeTurnsAdjacentPairsAndLeavesTheRest) {
         ASSERT_TRUE(same(out.at(r, c), want)) << "row " << r << " col " << c;
       }
     }
+  }
+}
+
+TEST_P(Elementwise, RopeTurnsHalvesWithTheBitsOfAdjacentPairs) {
+  for (const auto& [head_dim, dims] : {std::pair<int64_t, int64_t>{64, 64}, {80, 20}, {16, 10}, {256, 256}}) {
+    const Matrix x = Matrix::random(4, 3 * head_dim, 46), table = Matrix::random(4, dims, 47);
+    // The same pairs and turns in the other order.
+    Matrix pairs(4, 3 * head_dim), pair_table(4, dims);
+    const auto other = [half = dims / 2, dims](int64_t d) {
+      return d >= dims ? d : d < half ? 2 * d : 2 * (d - half) + 1;
+    };
+    for (int64_t r = 0; r < 4; ++r) {
+      for (int64_t d = 0; d < dims; ++d) pair_table.at(r, other(d)) = table.at(r, d);
+      for (int64_t c = 0; c < 3 * head_dim; ++c)
+        pairs.at(r, c / head_dim * head_dim + other(c % head_dim)) = x.at(r, c);
+    }
+    OpParams params;
+    params.head_dim = head_dim;
+    params.rope_dims = dims;
+    const Matrix want = run_op(Isa::scalar, OpKind::rope, pairs, &pair_table, params, 1);
+    params.rope_adjacent = false;
+    const Matrix out = run_op(GetParam(), OpKind::rope, x, &table, params, 2);
+    for (int64_t r = 0; r < 4; ++r) {
+      for (int64_t c = 0; c < 3 * head_dim; ++c) {
+        ASSERT_TRUE(same(out.at(r, c), want.at(r, c / head_dim * head_dim + other(c % head_dim))))
+            << "row " << r << " col " << c;
+      }
+    }
+  }
+}
+
+// Tolerance: GELU's formula in double; e^w errs by 2 ulp and w by 4 roundings (docs/numerics.md), 4 more
+// after it.
+TEST_P(Elementwise, GeluIsItsFormulaFarIntoTheNegative) {
+  Matrix x(1, 4001), ones(1, 4001);
+  for (int64_t i = 0; i < 4001; ++i) {
+    x.at(0, i) = -10 + 0.005f * static_cast<float>(i);
+    ones.at(0, i) = 1;
+  }
+  const Matrix out = run_op(GetParam(), OpKind::gelu_mul, x, &ones);
+  for (int64_t i = 0; i < 4001; ++i) {
+    const double g = static_cast<double>(x.at(0, i));
+    const double w = -2 * std::sqrt(2 / 3.14159265358979323846) * (g + 0.044715 * g * g * g);
+    const double want = g / (1 + std::exp(w));
+    ASSERT_NEAR(out.at(0, i), want, std::abs(want) * (8 + 4 * std::abs(w)) * 0x1p-24 + 0x1p-126) << g;
+  }
+}
+
+TEST_P(Elementwise, NormsOfHeadsAreNormsOfTheirRows) {
+  const Matrix x = Matrix::random(3, 4 * 24, 60), w = Matrix::random(1, 24, 61);
+  OpParams params;
+  params.eps = 1e-6f;
+  const Matrix out = run_op(GetParam(), OpKind::rms_norm, x, &w, params, 2);
+  for (int64_t r = 0; r < 3; ++r) {
+    for (int64_t h = 0; h < 4; ++h) {
+      Matrix head(1, 24);
+      for (int64_t i = 0; i < 24; ++i) head.at(0, i) = x.at(r, h * 24 + i);
+      const Matrix want = run_op(Isa::scalar, OpKind::rms_norm, head, &w, params);
+      for (int64_t i = 0; i < 24; ++i) ASSERT_TRUE(same(out.at(r, h * 24 + i), want.at(0, i)));
+    }
+  }
+}
+
+TEST_P(Elementwise, AddRoundsAScaledBranchOnce) {
+  const Matrix a = Matrix::random(2, 37, 62), b = Matrix::random(2, 37, 63);
+  for (const float scale : {1.0f, 0.22f}) {
+    OpParams params;
+    params.scale = scale;
+    const Matrix out = run_op(GetParam(), OpKind::add, a, &b, params);
+    for (int64_t i = 0; i < 37; ++i)
+      ASSERT_TRUE(
+          same(out.at(1, i), scale == 1 ? a.at(1, i) + b.at(1, i) : std::fma(b.at(1, i), scale, a.at(1, i))));
   }
 }
 

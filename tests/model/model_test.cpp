@@ -182,7 +182,7 @@ std::vector<BadModel> ranges() {
       number("LayersZero", "llama.block_count", 0, "llama.block_count is 0; it must be from 1 to 4096"),
       number("Layers2To31", "llama.block_count", 1u << 31,
              "llama.block_count is 2147483648; it must be at most 4096"),
-      number("LayersMoreThanTensors", "llama.block_count", 3, "the tensor blk.2.attn_norm.weight is missing"),
+      number("LayersMoreThanTensors", "llama.block_count", 3, "the tensor blk.2.attn_q.weight is missing"),
       number("LayersFewerThanTensors", "llama.block_count", 1,
              "the tensor blk.1.attn_norm.weight has no place"),
       text("LayersIsText", "llama.block_count", "2", "llama.block_count is a string; expected an integer"),
@@ -287,11 +287,12 @@ std::vector<BadModel> tensors() {
 std::vector<BadModel> unsupported() {
   const std::string not_yet = "not supported yet: ";
   return {
-      text("RopeScalingLinear", "llama.rope.scaling.type", "linear", "llama.rope.scaling.type is 'linear'"),
       text("RopeScalingYarn", "llama.rope.scaling.type", "yarn", "llama.rope.scaling.type is 'yarn'"),
-      real("RopeScalingFactor", "llama.rope.scaling.factor", 2, "llama.rope.scaling.factor is 2"),
+      text("RopeScalingLongrope", "llama.rope.scaling.type", "longrope",
+           "llama.rope.scaling.type is 'longrope'"),
+      real("RopeScalingFactor", "llama.rope.scaling.factor", -2, "llama.rope.scaling.factor is -2"),
       real("RopeScaleLinear", "llama.rope.scale_linear", 4, "llama.rope.scale_linear is 4; " + not_yet),
-      extra("RopeFreqs", "rope_freqs.weight", "the tensor rope_freqs.weight; " + not_yet),
+      extra("RopeFreqsTooMany", "rope_freqs.weight", "the tensor rope_freqs.weight has the shape"),
       extra("RopeFactors", "rope_factors_long.weight", "the tensor rope_factors_long.weight; " + not_yet),
       extra("BiasOfQ", "blk.0.attn_q.bias", "the tensor blk.0.attn_q.bias; " + not_yet + "biases"),
       extra("BiasOfOutput", "output.bias", "the tensor output.bias; " + not_yet + "biases"),
@@ -301,7 +302,6 @@ std::vector<BadModel> unsupported() {
       extra("ExpertGate", "blk.0.ffn_gate_inp.weight", not_yet + "a mixture of experts"),
       extra("NormOfQ", "blk.0.attn_q_norm.weight", not_yet + "a norm of q"),
       extra("FusedQkv", "blk.0.attn_qkv.weight", not_yet + "fused q, k and v"),
-      number("SlidingWindow", "llama.attention.sliding_window", 32, "llama.attention.sliding_window is 32"),
       real("LogitScale", "llama.logit_scale", 0.5f, "llama.logit_scale is 0.5; " + not_yet),
       real("SoftCap", "llama.attn_logit_softcapping", 50, "llama.attn_logit_softcapping is 50; " + not_yet),
       real("NanScale", "llama.logit_scale", std::numeric_limits<float>::quiet_NaN(),

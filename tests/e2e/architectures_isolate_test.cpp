@@ -1,0 +1,73 @@
+// greta isolate on a tiny model of every architecture: clean, nothing but EQUAL and ROUNDING; with a fault of
+// what only some models have, a finding at its place, named.
+
+#include <gmock/gmock.h>
+
+#include <nlohmann/json.hpp>
+
+#include "e2e/program.h"
+#include "trace/archive.h"
+
+namespace greta {
+namespace {
+
+class ArchitecturesIsolate : public testing::Test {
+ protected:
+  nlohmann::json verdict_of(const std::string& model, const std::string& fault, int exit_code) const {
+    const std::string path = scratch_ / (model + ".gguf");
+    const auto files = trace::read_archive(GRETA_SOURCE_DIR "/tests/goldens/architectures/" + model + ".tgz",
+                                           [](const std::string& name) { return name == "model.gguf"; });
+    const std::vector<std::byte>& bytes = files.at("model.gguf");
+    test::write_file(path, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+    std::vector<std::string> arguments{
+        "isolate", "-m", path, "--prompts", "p4_sys,p5_ba", "--out", scratch_ / "out", "--force", "--json"};
+    if (!fault.empty()) arguments.insert(arguments.end(), {"--inject", fault});
+    const test::Outcome outcome = test::run_greta(arguments);
+    EXPECT_EQ(outcome.exit_code, exit_code) << model << " " << fault << outcome.err;
+    return nlohmann::json::parse(outcome.out);
+  }
+
+  test::Scratch scratch_;
+};
+
+TEST_F(ArchitecturesIsolate, CleanRunsAreEqualOrRounding) {
+  for (const char* model :
+       {"llama", "qwen2", "qwen3", "gemma3", "phi3", "mistral", "smollm3", "olmo2", "granite"}) {
+    const nlohmann::json verdict = verdict_of(model, "", 0);
+    EXPECT_EQ(verdict["verdict"], "ROUNDING") << model;  // E1 and E4 compare two routes
+    EXPECT_EQ(verdict["coverage"]["percent"], 100.0) << model;
+    for (const nlohmann::json& cell : verdict["cells"]) EXPECT_LE(cell["max_noise_ratio"], 1.0) << model;
+  }
+}
+
+TEST_F(ArchitecturesIsolate, FaultsAreFoundAtTheirPlaceAndNamed) {
+  struct Case {
+    const char *model, *fault, *stage, *hypothesis;
+    int layer;
+  };
+  for (const Case& c :
+       {Case{"qwen2", "q_bias_omitted@decode:0", "q", "wrong_bias", 0},
+        Case{"qwen2", "v_bias_twice@prefill:1", "v", "wrong_bias", 1},
+        Case{"qwen2", "wq_column_major@prefill:0", "q", "weight_column_major", 0},
+        Case{"qwen3", "q_norm_omitted@decode:0", "q_norm", "norm_omitted", 0},
+        Case{"olmo2", "k_norm_omitted@prefill:1", "k_norm", "norm_omitted", 1},
+        Case{"gemma3", "window_ignored@decode:0", "qk", "window", 0},
+        Case{"gemma3", "window_halved@prefill:1", "qk", "window", 1},
+        Case{"gemma3", "attn_post_norm_omitted@decode:2", "attn_post_norm", "norm_omitted", 2},
+        Case{"gemma3", "attn_norm_eps@decode:0", "attn_norm", "norm_eps", 0},
+        Case{"gemma3", "act_gelu_erf@decode:1", "act", "wrong_activation", 1},
+        Case{"phi3", "q_rope_halves@decode:0", "q_rope", "rope_style", 0},
+        Case{"phi3", "wk_column_major@decode:1", "k", "weight_column_major", 1},
+        Case{"smollm3", "k_rope_halves@prefill:0", "k_rope", "rope_style", 0},
+        Case{"granite", "x_out_branch_scaled@decode:0", "x_out", "residual_scaled", 0}}) {
+    const nlohmann::json verdict = verdict_of(c.model, c.fault, 1);
+    ASSERT_FALSE(verdict["findings"].empty()) << c.fault;
+    const nlohmann::json& finding = verdict["findings"][0];
+    EXPECT_EQ(finding["stage"], c.stage) << c.fault;
+    EXPECT_EQ(finding["layer"], c.layer) << c.fault;
+    EXPECT_EQ(finding["hypothesis"], c.hypothesis) << c.fault;
+  }
+}
+
+}  // namespace
+}  // namespace greta
