@@ -10,6 +10,8 @@ namespace {
 
 int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
+constexpr size_t kLine = 8;  // counters that share no cache line
+
 int64_t row_stride(const Buffer& buffer, int64_t n_pos) {
   if (buffer.rows == RowsOf::scores) return round_up(n_pos, 16) * 4;
   if (buffer.format == Format::f32 || buffer.format == Format::i32) return round_up(buffer.cols * 4, 64);
@@ -59,6 +61,7 @@ void Executor::bind(const Plan& plan, int64_t rows, int64_t position, KvCache& c
   reserve(plan, rows, n_pos);
   args_.resize(plan.ops.size());
   launches_.assign(static_cast<size_t>(plan.next_id), {});
+  taken_.assign(plan.ops.size() * kLine, 0);
   for (size_t i = 0; i < plan.ops.size(); ++i) {
     const Op& op = plan.ops[i];
     KernelArgs& args = args_[i];
@@ -86,6 +89,7 @@ void Executor::bind(const Plan& plan, int64_t rows, int64_t position, KvCache& c
     const int64_t scratch = attention_scratch_floats(n_pos);
     args.scratch = {scratch_.data(), pool_.size(), scratch, scratch * 4, Format::f32};
     args.launch = &launches_[static_cast<size_t>(op.launch_of)];
+    args.taken = &taken_[i * kLine];
   }
 }
 

@@ -34,7 +34,8 @@ class Executor {
   std::vector<AlignedBytes> memory_;  // by buffer id; grows to what the largest plan needs
   AlignedBytes scratch_;              // a row of scores per thread
   std::vector<KernelArgs> args_;      // by op
-  std::vector<Launch> launches_;      // by op id
+  std::vector<Launch> launches_;
+  std::vector<int64_t> taken_;  // by op      // by op id
 };
 
 }  // namespace greta

@@ -155,11 +155,13 @@ class Planner {
   const KernelInfo& choose_projection(Stage stage, TensorType type) const {
     const RouteChoice forced = request_.routes.choice(stage, request_.phase);
     const bool simulated = request_.device != "cpu";
-    Shape shape = forced.shape.value_or(request_.max_rows == 1 ? Shape::gemv : Shape::gemm);
+    // Logits are of the last row only. (Simulated kernels would give GEMV other bits than GEMM.)
+    const bool single = request_.max_rows == 1 || (stage == Stage::logits && !simulated);
+    Shape shape = forced.shape.value_or(single ? Shape::gemv : Shape::gemm);
     if (simulated && request_.invariant) shape = Shape::gemm;
     // Real engines leave their matrix units idle for one row.
     const bool one_row = simulated && !request_.invariant && shape == Shape::gemv;
-    if (shape == Shape::gemv && request_.max_rows > 1) {
+    if (shape == Shape::gemv && !single) {
       fail_input("cannot force gemv on {} in {}: a GEMV takes one row, this block has up to {}", name(stage),
                  name(request_.phase), request_.max_rows);
     }

@@ -20,6 +20,20 @@ BufferId scores_buffer(Plan& plan, const char* name, int64_t n_head) {
   return static_cast<BufferId>(plan.buffers.size()) - 1;
 }
 
+/// The GEMM of the same device, route and weight type: the same bits, for any number of rows.
+const KernelInfo& gemm_like(const KernelInfo& gemv) {
+  std::string why;
+  const KernelInfo* kernel = find_kernel({.op = OpKind::matmul,
+                                          .isa = gemv.isa,
+                                          .weight_type = gemv.weight_type,
+                                          .route = gemv.route,
+                                          .shape = Shape::gemm,
+                                          .device = gemv.device},
+                                         &why);
+  if (kernel == nullptr) fail_machine("no GEMM in the place of {}: {}", gemv.name, why);
+  return *kernel;
+}
+
 /// Whether the output of ops[index] is read by the op after it and by no other, until it is overwritten.
 bool only_next_reads(const Plan& plan, size_t index) {
   const BufferId buffer = plan.ops[index].out;
@@ -115,6 +129,10 @@ void unfuse(Plan& plan) {
 }
 
 void keep_all_rows(Plan& plan) {
+  for (Op& op : plan.ops) {
+    const bool one_row = op.kind == OpKind::matmul && op.kernel->shape == Shape::gemv && plan.max_rows > 1;
+    if (one_row) op.kernel = &gemm_like(*op.kernel);
+  }
   for (Buffer& buffer : plan.buffers) {
     if (buffer.rows == RowsOf::last) buffer.rows = RowsOf::block;
   }

@@ -107,6 +107,7 @@ struct KernelArgs {
   OpParams params{};
   View scratch{};  // one row of attention_scratch_floats() per thread, for attention
   Launch* launch = nullptr;
+  int64_t* taken = nullptr;  // pieces of the work that threads took beyond their own share; 0 before the op
   const KernelInfo* kernel = nullptr;  // the entry that runs, for kernels that serve several (kernels/sim)
   View extra{};  // a further input of an action that runs in a kernel's place; no kernel reads it
 };

@@ -98,25 +98,28 @@ void run_panels(const KernelArgs& args, int64_t& panel, const Share& mine, int64
 
 template <class W>
 void gemm(const KernelArgs& args, Part part) {
-  const Share mine = share(part, args.weight->panels(), args.out.rows, kFloatTokens);
-  for (int64_t begin = mine.row_begin; begin < mine.row_end; begin += kRowsPerPass) {
-    const int64_t end = smaller(mine.row_end, begin + kRowsPerPass);
-    int64_t panel = mine.panel_begin;
-    run_panels<W, kFloatPanels, kFloatTokens>(args, panel, mine, begin, end);
-    if constexpr (kFloatPanels > 1) run_panels<W, 1, kFloatTokens>(args, panel, mine, begin, end);
+  Share mine;
+  for (Work work(args, part, args.out.rows, kFloatTokens, kFloatPanels); work.next(mine);
+       scale_sums(args, mine)) {
+    for (int64_t begin = mine.row_begin; begin < mine.row_end; begin += kRowsPerPass) {
+      const int64_t end = smaller(mine.row_end, begin + kRowsPerPass);
+      int64_t panel = mine.panel_begin;
+      run_panels<W, kFloatPanels, kFloatTokens>(args, panel, mine, begin, end);
+      if constexpr (kFloatPanels > 1) run_panels<W, 1, kFloatTokens>(args, panel, mine, begin, end);
+    }
   }
-  scale_sums(args, mine);
 }
 
 /// One row: several panels at once, because each chain alone would wait for its dot products.
 template <class W>
 void gemv(const KernelArgs& args, Part part) {
-  const Share mine = share(part, args.weight->panels(), 1, 1);
-  if (mine.row_begin == mine.row_end) return;
-  int64_t panel = mine.panel_begin;
-  run_panels<W, kGemvPanels, 1>(args, panel, mine, 0, 1);
-  if constexpr (kGemvPanels > 1) run_panels<W, 1, 1>(args, panel, mine, 0, 1);
-  scale_sums(args, mine);
+  Share mine;
+  for (Work work(args, part, 1, 1, kGemvPanels); work.next(mine); scale_sums(args, mine)) {
+    if (mine.row_begin == mine.row_end) continue;
+    int64_t panel = mine.panel_begin;
+    run_panels<W, kGemvPanels, 1>(args, panel, mine, 0, 1);
+    if constexpr (kGemvPanels > 1) run_panels<W, 1, 1>(args, panel, mine, 0, 1);
+  }
 }
 
 GRETA_MATMUL_KERNELS(bf16, Bf16Pairs)

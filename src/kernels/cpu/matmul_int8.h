@@ -20,6 +20,8 @@ constexpr Roundings kRoundings{Format::q8_block32, Format::f32, Format::f32};
 // lie elsewhere, are asked for a panel ahead: Q4_K 98304 x 1536 from 24 to 29 GB/s.
 constexpr int kPrefetchBytes = 4096;
 
+constexpr int64_t kGemvRun = 2;  // panels that a free thread takes at a time
+
 /// The sum of a group's q, in all lanes.
 template <int kGroups>
 inline __attribute__((always_inline)) i32x16 sum_of(const ActivationBlock* x, int g) {
@@ -193,27 +195,28 @@ void run_panels(const KernelArgs& args, int64_t panel, int64_t begin, int64_t ro
 
 template <class W>
 void gemm(const KernelArgs& args, Part part) {
-  const Share mine = share(part, args.weight->panels(), args.out.rows, kInt8Tokens);
-  for (int64_t begin = mine.row_begin; begin < mine.row_end; begin += kRowsPerPass) {
-    const int64_t rows = smaller(mine.row_end - begin, kRowsPerPass);
-    int64_t panel = mine.panel_begin;
-    for (; panel + kInt8Panels <= mine.panel_end; panel += kInt8Panels) {
-      run_panels<W, kInt8Panels>(args, panel, begin, rows);
-    }
-    if constexpr (kInt8Panels > 1) {
-      for (; panel < mine.panel_end; ++panel) run_panels<W, 1>(args, panel, begin, rows);
+  Share mine;
+  for (Work work(args, part, args.out.rows, kInt8Tokens, kInt8Panels); work.next(mine);
+       scale_sums(args, mine)) {
+    for (int64_t begin = mine.row_begin; begin < mine.row_end; begin += kRowsPerPass) {
+      const int64_t rows = smaller(mine.row_end - begin, kRowsPerPass);
+      int64_t panel = mine.panel_begin;
+      for (; panel + kInt8Panels <= mine.panel_end; panel += kInt8Panels) {
+        run_panels<W, kInt8Panels>(args, panel, begin, rows);
+      }
+      if constexpr (kInt8Panels > 1) {
+        for (; panel < mine.panel_end; ++panel) run_panels<W, 1>(args, panel, begin, rows);
+      }
     }
   }
-  scale_sums(args, mine);
 }
 
+/// One row against panels [first, end).
 template <class W>
-void gemv(const KernelArgs& args, Part part) {
+inline __attribute__((always_inline)) void row_panels(const KernelArgs& args, int64_t first, int64_t end) {
   const PackedWeight& weight = *args.weight;
-  const Share mine = share(part, weight.panels(), 1, 1);
-  if (mine.row_begin == mine.row_end) return;
   const int64_t blocks = weight.k / kBlock;
-  for (int64_t panel = mine.panel_begin; panel < mine.panel_end; ++panel) {
+  for (int64_t panel = first; panel < end; ++panel) {
     const std::byte* codes = weight.bytes.data() + panel * weight.panel_bytes;
     const std::byte* scales = codes + blocks * W::kBytes;
     const ActivationBlock* x = reinterpret_cast<const ActivationBlock*>(args.in[0].raw_row(0));
@@ -241,7 +244,14 @@ void gemv(const KernelArgs& args, Part part) {
     }
     store_upto(args.out.row(0) + panel * 16, acc, lanes_left(weight.n, panel * 16));
   }
-  scale_sums(args, mine);
+}
+
+template <class W>
+void gemv(const KernelArgs& args, Part part) {
+  Share mine;
+  for (Work work(args, part, 1, 1, kGemvRun); work.next(mine); scale_sums(args, mine)) {
+    if (mine.row_begin < mine.row_end) row_panels<W>(args, mine.panel_begin, mine.panel_end);
+  }
 }
 
 #define GRETA_BLOCK_KERNELS(type) GRETA_MATMUL_KERNELS(type, BlockWeight<TensorType::type>)

@@ -99,31 +99,34 @@ void run_panels(const KernelArgs& args, const Share& mine, int64_t panel) {
 
 template <class W>
 void gemm(const KernelArgs& args, Part part) {
-  const Share mine = share(part, args.weight->panels(), args.out.rows, kFloatTokens);
-  if (mine.row_begin == mine.row_end) return;
-  int64_t panel = mine.panel_begin;
-  for (; panel + kFloatPanels <= mine.panel_end; panel += kFloatPanels) {
-    run_panels<W, kFloatPanels, kFloatTokens, kGemmChunk>(args, mine, panel);
+  Share mine;
+  for (Work work(args, part, args.out.rows, kFloatTokens, kFloatPanels); work.next(mine);
+       scale_sums(args, mine)) {
+    if (mine.row_begin == mine.row_end) continue;
+    int64_t panel = mine.panel_begin;
+    for (; panel + kFloatPanels <= mine.panel_end; panel += kFloatPanels) {
+      run_panels<W, kFloatPanels, kFloatTokens, kGemmChunk>(args, mine, panel);
+    }
+    if constexpr (kFloatPanels > 1) {
+      for (; panel < mine.panel_end; ++panel) run_panels<W, 1, kFloatTokens, kGemmChunk>(args, mine, panel);
+    }
   }
-  if constexpr (kFloatPanels > 1) {
-    for (; panel < mine.panel_end; ++panel) run_panels<W, 1, kFloatTokens, kGemmChunk>(args, mine, panel);
-  }
-  scale_sums(args, mine);
 }
 
 /// One row: many panels at once, because each chain alone would wait for its FMAs.
 template <class W>
 void gemv(const KernelArgs& args, Part part) {
-  const Share mine = share(part, args.weight->panels(), 1, 1);
-  if (mine.row_begin == mine.row_end) return;
-  int64_t panel = mine.panel_begin;
-  for (; panel + kGemvPanels <= mine.panel_end; panel += kGemvPanels) {
-    run_panels<W, kGemvPanels, 1, kGemvChunk>(args, mine, panel);
+  Share mine;
+  for (Work work(args, part, 1, 1, kGemvPanels); work.next(mine); scale_sums(args, mine)) {
+    if (mine.row_begin == mine.row_end) continue;
+    int64_t panel = mine.panel_begin;
+    for (; panel + kGemvPanels <= mine.panel_end; panel += kGemvPanels) {
+      run_panels<W, kGemvPanels, 1, kGemvChunk>(args, mine, panel);
+    }
+    if constexpr (kGemvPanels > 1) {
+      for (; panel < mine.panel_end; ++panel) run_panels<W, 1, 1, kGemvChunk>(args, mine, panel);
+    }
   }
-  if constexpr (kGemvPanels > 1) {
-    for (; panel < mine.panel_end; ++panel) run_panels<W, 1, 1, kGemvChunk>(args, mine, panel);
-  }
-  scale_sums(args, mine);
 }
 
 #define GRETA_BLOCK_KERNELS(type) GRETA_MATMUL_KERNELS(type, BlockWeight<TensorType::type>)

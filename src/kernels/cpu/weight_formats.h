@@ -146,23 +146,54 @@ struct Bf16Weight {
   }
 };
 
-/// What part `part` computes of out [rows, 16 * panels].
+/// A piece of out [rows, 16 * panels]. No output is split, so no choice of pieces can change a bit.
 struct Share {
   int64_t panel_begin, panel_end, row_begin, row_end;
 };
 
-/// Whole panels for each thread, or whole tiles of rows where that spreads more evenly. No output is split,
-/// so the choice cannot change a bit.
-inline __attribute__((always_inline)) Share share(Part part, int64_t panels, int64_t rows, int64_t tile) {
-  const int64_t tiles = (rows + tile - 1) / tile;
-  const int64_t panels_each = (panels + part.count - 1) / part.count,
-                tiles_each = (tiles + part.count - 1) / part.count;
-  if (panels_each * tiles <= tiles_each * panels) {
-    return {panels * part.index / part.count, panels * (part.index + 1) / part.count, 0, rows};
+/// The pieces of one thread. First its own three quarters of an even share, then runs of `run` panels of what
+/// is left, as long as there are any: whoever is slower leaves more of them to the others. Where there are
+/// too few panels to share, tiles of rows are, evenly.
+class Work {
+ public:
+  inline __attribute__((always_inline))
+  Work(const KernelArgs& args, Part part, int64_t rows, int64_t tile, int64_t run)
+      : part_(part), panels_(args.weight->panels()), rows_(rows), tile_(tile), run_(run), taken_(args.taken) {
+    const int64_t tiles = (rows + tile - 1) / tile;
+    by_rows_ = each(panels_) * tiles > each(tiles) * panels_;
+    // Runs at the end of every share that anyone may take.
+    if (taken_ != nullptr && part.count > 1 && !by_rows_) common_ = panels_ / part.count / 4 / run;
   }
-  return {0, panels, smaller(rows, tiles * part.index / part.count * tile),
-          smaller(rows, tiles * (part.index + 1) / part.count * tile)};
-}
+
+  inline __attribute__((always_inline)) bool next(Share& share) {
+    if (fresh_) {
+      fresh_ = false;
+      if (by_rows_) {
+        const int64_t tiles = (rows_ + tile_ - 1) / tile_;
+        share = {0, panels_, smaller(rows_, tiles * part_.index / part_.count * tile_),
+                 smaller(rows_, tiles * (part_.index + 1) / part_.count * tile_)};
+      } else {
+        share = {begin(part_.index), begin(part_.index + 1) - common_ * run_, 0, rows_};
+      }
+      return true;
+    }
+    if (common_ == 0) return false;
+    const int64_t taken = __atomic_fetch_add(taken_, 1, __ATOMIC_RELAXED);
+    if (taken >= common_ * part_.count) return false;
+    const int64_t end = begin(taken % part_.count + 1) - taken / part_.count * run_;
+    share = {end - run_, end, 0, rows_};
+    return true;
+  }
+
+ private:
+  int64_t each(int64_t units) const { return (units + part_.count - 1) / part_.count; }
+  int64_t begin(int64_t thread) const { return panels_ * thread / part_.count; }
+
+  Part part_;
+  int64_t panels_, rows_, tile_, run_, common_ = 0;
+  int64_t* taken_;
+  bool by_rows_ = false, fresh_ = true;
+};
 
 }  // namespace
 }  // namespace greta::GRETA_ISA
