@@ -1,8 +1,9 @@
 #pragma once
-// Which way a unit's sums err: the signed error of projections against the f64 oracle of their own recorded
+// Which way a unit's sums err: the signed error of projections against the exact sum of their own recorded
 // inputs, rounded as the kernel declares. What is left is the accumulation's own rounding: nearest has mean
-// 0, a floor errs downwards, truncation towards zero.
+// 0, a floor errs downwards, truncation towards zero. Beside it, what the unit's rule predicts.
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,8 @@ namespace greta::isolate {
 struct Mean {
   double value = 0;
   double standard_error = 0;  // from the scatter between input rows; infinite for a single one
+  // By the rule of a unit that truncates or floors, of the same outputs (Expected::drift).
+  std::optional<double> expected = {};
 };
 
 /// All outputs of all recorded projections of one phase and route, in units of the result's last place (ulp:
@@ -26,7 +29,7 @@ struct AccumulationBias {
   std::vector<std::string> kernels = {};
   int64_t count = 0;   // outputs
   int64_t inputs = 0;  // rows that they are made from
-  Mean up = {};        // observed - oracle: below 0, values are rounded down (floor)
+  Mean up = {};        // observed - exact: below 0, values are rounded down (floor)
   Mean outward = {};  // the same times the result's sign: below 0, they are rounded towards zero (truncation)
 };
 

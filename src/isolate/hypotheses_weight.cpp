@@ -217,7 +217,7 @@ const std::array<Hypothesis, 9> kTable{{
      "https://github.com/ggml-org/llama.cpp/pull/22611", rope_row_order},
     {"wrong_layer_weight", "another layer's weight is used", "se usa el peso de otra capa",
      "B3.25 of the founding engine (per-layer slices)", wrong_layer},
-    {"swapped_weight", "a sibling's weight of the same shape is used (k and v, gate and up, the norms)",
+    {"swapped_weight", "a sibling's weight of the same shape is used (k and v, gate and up, norms)",
      "se usa un peso hermano de la misma forma (k y v, gate y up, las normas)",
      "https://github.com/pegainfer-project/pegainfer/pull/544", swapped},
     {"nibble_order", "4-bit codes are read in the wrong order within a block",

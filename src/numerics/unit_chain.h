@@ -35,8 +35,8 @@ struct UnitSums {
   double largest[kLanes];
 };
 
-/// One input row x [k] against eight weight rows w [k][8], the first chain's sum beginning with `start` [8], f32
-/// values (a bias; zeros for none); `x_power`, `w_power`: power_below() of each.
+/// One input row x [k] against eight weight rows w [k][8], the first chain's sum beginning with `start` [8],
+/// f32 values (a bias; zeros for none); `x_power`, `w_power`: power_below() of each.
 void chain_unit(const UnitRule& rule, const double* w, const double* w_power, const double* x,
                 const double* x_power, const double* start, int64_t k, UnitSums& out);
 

@@ -12,7 +12,9 @@ using nlohmann::json;
 json number(double value) { return std::isfinite(value) ? json(value) : json(nullptr); }
 
 json mean_json(const isolate::Mean& mean) {
-  return {{"mean", number(mean.value)}, {"standard_error", number(mean.standard_error)}};
+  return {{"mean", number(mean.value)},
+          {"standard_error", number(mean.standard_error)},
+          {"expected", mean.expected ? number(*mean.expected) : json(nullptr)}};
 }
 
 json bias_json(const std::vector<isolate::AccumulationBias>& all) {

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <set>
 
@@ -15,7 +16,20 @@ using isolate::UnitResult;
 
 /// Seven columns at most: "1.2e-03", "0".
 std::string small(double value) { return value == 0 ? "0" : fmt::format("{:.1e}", value); }
-std::string ratio(double value) { return value == 0 ? "0" : fmt::format("{:.2g}", value); }
+/// Five: "0.013", "8e-03", "2e+02".
+std::string ratio(double value) {
+  if (value == 0) return "0";
+  const bool plain = (value >= 0.01 && value < 99) || !std::isfinite(value);
+  return plain ? fmt::format("{:.2g}", value) : fmt::format("{:.0e}", value);
+}
+/// Six, and a sign: "0.0027", "9998.1", "1e+04".
+std::string ulps(double value, bool sign) {
+  const double size = std::abs(value);
+  const std::string text = size < 9.9999 ? fmt::format("{:.4f}", size)
+                           : size < 9999 ? fmt::format("{:.1f}", size)
+                                         : fmt::format("{:.0e}", size);
+  return (!sign ? "" : std::signbit(value) ? "-" : "+") + text;
+}
 
 std::string header(const isolate::WhatIf& result) {
   std::string prompts;
@@ -43,20 +57,20 @@ std::string header(const isolate::WhatIf& result) {
 }
 
 std::string judged(const UnitResult& unit) {
-  std::string text = fmt::format("{:>7} {}\n", ratio(unit.max_noise_ratio), isolate::name(unit.status));
+  std::string text = fmt::format("{:>6} {}\n", ratio(unit.max_noise_ratio), isolate::name(unit.status));
   if (!unit.first_fault.empty()) text += fmt::format("  outside its bound: {}\n", unit.first_fault);
   return text;
 }
 
-// 10+9+8+8+9+9+8+8+1+10 = 80
+// 11+9+8+8+8+9+8+6+1+12 = 80
 std::string units(const isolate::WhatIf& result) {
-  std::string text = fmt::format("\n{:<11}{:>8}{:>8}{:>8}{:>9}{:>9}{:>8}{:>7} {}\n", "", "top-1", "mean KL",
+  std::string text = fmt::format("\n{:<11}{:>9}{:>8}{:>8}{:>8}{:>9}{:>8}{:>6} {}\n", "", "top-1", "mean KL",
                                  "max KL", "logits", "logits", "drift", "max r", "verdict");
-  text += fmt::format("{:<11}{:>8}{:>8}{:>8}{:>9}{:>9}{:>8}\n", "device", "agrees", "", "", "max |d|",
+  text += fmt::format("{:<11}{:>9}{:>8}{:>8}{:>8}{:>9}{:>8}\n", "device", "agrees", "", "", "max |d|",
                       "mean |d|", "last L");
   for (const UnitResult& unit : result.units) {
     const isolate::LogitDifference& logits = unit.logits;
-    text += fmt::format("{:<11}{:>8}{:>8}{:>8}{:>9}{:>9}{:>8}", unit.device,
+    text += fmt::format("{:<11}{:>9}{:>8}{:>8}{:>8}{:>9}{:>8}", unit.device,
                         fmt::format("{}/{}", logits.top1_agree, logits.positions), small(logits.kl_mean),
                         small(logits.kl_max), small(logits.max_abs), small(logits.mean_abs),
                         unit.drift.empty() ? "-" : small(unit.drift.back().rel_l2));
@@ -97,26 +111,31 @@ std::string drift(const isolate::WhatIf& result) {
 }
 
 std::string bias_line(const std::string& device, const AccumulationBias& bias) {
-  const auto mean = [](const isolate::Mean& m) {
-    return fmt::format("{:+.4f} +- {:.4f}", m.value, m.standard_error);
+  const auto measured = [](const isolate::Mean& mean) {
+    return fmt::format("{} +- {}", ulps(mean.value, true), ulps(mean.standard_error, false));
   };
-  return fmt::format("{:<11}{:<8}{:<7}{:>9}{:>22}{:>22}\n", device,
-                     bias.phase == trace::kDecode0 ? "decode" : "prefill", bias.route, bias.count,
-                     mean(bias.up), mean(bias.outward));
+  const auto expected = [](const isolate::Mean& mean) {
+    return mean.expected ? ulps(*mean.expected, true) : "-";
+  };
+  return fmt::format("{:<11}{:<8}{:<7}{:>18}{:>9}{:>18}{:>9}\n", device,
+                     bias.phase == trace::kDecode0 ? "decode" : "prefill", bias.route, measured(bias.up),
+                     expected(bias.up), measured(bias.outward), expected(bias.outward));
 }
 
+// 11+8+7+2*(18+9) = 80
 std::string bias(const isolate::WhatIf& result) {
   std::string text = fmt::format(
       "\nBias of the sums: mean error of projections, ulp, +- its standard error\n"
-      "{:<11}{:<8}{:<7}{:>9}{:>22}{:>22}\n",
-      "device", "phase", "route", "outputs", "up", "outward");
+      "{:<11}{:<8}{:<7}{:>18}{:>9}{:>18}{:>9}\n",
+      "device", "phase", "route", "up", "expected", "outward", "expected");
   for (const UnitResult& unit : result.units) {
     for (const AccumulationBias& one : unit.bias) text += bias_line(unit.device, one);
   }
   for (const AccumulationBias& one : result.reference.bias) text += bias_line("reference", one);
   return text +
-         "  up: device - oracle; below 0: sums are rounded down (floor)\n"
-         "  outward: the same times the sign of the result; below 0: towards zero\n";
+         "  up: device - exact sum; below 0: sums are rounded down (floor)\n"
+         "  outward: the same times the sign of the result; below 0: towards zero\n"
+         "  expected: what the unit's rule predicts; -: its roundings have mean 0\n";
 }
 
 /// The worst over layers, of prefill.
@@ -136,23 +155,23 @@ std::map<Stage, Worst> worst_of(const UnitResult& unit) {
   return worst;
 }
 
-// 11 + 3 * 23 = 80
+// 14 + 3 * 22 = 80; attn_post_norm is the longest name.
 std::string stages(std::span<const UnitResult> some) {
-  std::string text = fmt::format("\n{:<11}", ""), heads = fmt::format("{:<11}", "stage");
+  std::string text = fmt::format("\n{:<14}", ""), heads = fmt::format("{:<14}", "stage");
   std::set<Stage> all;
   std::vector<std::map<Stage, Worst>> worst;
   for (const UnitResult& unit : some) {
-    text += fmt::format("{:>23}", unit.device);
-    heads += fmt::format("{:>8}{:>8}{:>7}", "max |d|", "mean", "r");
+    text += fmt::format("{:>22}", unit.device);
+    heads += fmt::format("{:>8}{:>8}{:>6}", "max |d|", "mean", "r");
     worst.push_back(worst_of(unit));
     for (const auto& [stage, one] : worst.back()) all.insert(stage);
   }
   text += "\n" + heads + "\n";
   for (const Stage stage : all) {
-    text += fmt::format("{:<11}", name(stage));
+    text += fmt::format("{:<14}", name(stage));
     for (std::map<Stage, Worst>& unit : worst) {
       const Worst& one = unit[stage];
-      text += fmt::format("{:>8}{:>8}{:>7}", small(one.max), small(one.mean), ratio(one.noise));
+      text += fmt::format("{:>8}{:>8}{:>6}", small(one.max), small(one.mean), ratio(one.noise));
     }
     text += "\n";
   }

@@ -53,6 +53,8 @@ TEST_F(WhatIfSmolLM2, MeasuresAUnitAndWritesItsFiles) {
   // Hopper truncates: towards zero, beyond any chance (6 standard errors).
   const nlohmann::json& outward = unit["bias"][0]["outward_ulp"];
   EXPECT_LT(double(outward["mean"]), -6 * double(outward["standard_error"]));
+  // The rule predicts it to half of it (docs/numerics.md, "Matrix units": the gain).
+  EXPECT_NEAR(double(outward["mean"]), double(outward["expected"]), -double(outward["expected"]) / 2);
   EXPECT_THAT(test::read_file(out + "/drift.svg"), HasSubstr("</svg>"));
   expect_refused({"--out", out}, "--force");
 }

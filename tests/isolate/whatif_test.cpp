@@ -106,18 +106,31 @@ TEST(WhatIf, BiasTellsFloorTruncationAndNearestApart) {
   EXPECT_LT(nearest.up.standard_error, 0.01);  // else the lines above say nothing
 }
 
+/// The estimate of a unit's drift is good to half of it (docs/numerics.md, "Matrix units": the gain).
+void expect_predicted(const Mean& mean) {
+  ASSERT_TRUE(mean.expected.has_value());
+  EXPECT_LE(std::abs(mean.value - *mean.expected),
+            std::abs(*mean.expected) / 2 + kSigmas * mean.standard_error)
+      << mean.value << " +- " << mean.standard_error << ", expected " << *mean.expected;
+}
+
 TEST(WhatIf, UnitsErrAsTheirRulesSay) {
   const test::Bytes bytes = with_heavy_last_group();
   const AccumulationBias cdna3 = matrix_bias(bytes, "sim:mi300x");
   EXPECT_LT(sigmas(cdna3.up), -kSigmas) << cdna3.up.value << " +- " << cdna3.up.standard_error;
   EXPECT_LT(std::abs(sigmas(cdna3.outward)), kSigmas) << cdna3.outward.value;
+  expect_predicted(cdna3.up);
+  expect_predicted(cdna3.outward);
   const AccumulationBias cdna1 = matrix_bias(bytes, "sim:mi100");  // to nearest
   EXPECT_LT(std::abs(sigmas(cdna1.up)), kSigmas) << cdna1.up.value;
   EXPECT_LT(std::abs(sigmas(cdna1.outward)), kSigmas) << cdna1.outward.value;
+  EXPECT_FALSE(cdna1.up.expected.has_value());
   EXPECT_LT(cdna1.up.standard_error, -cdna3.up.value / kSigmas);  // a floor would have shown
   const AccumulationBias hopper = matrix_bias(bytes, "sim:h100");
   EXPECT_LT(sigmas(hopper.outward), -kSigmas) << hopper.outward.value;
   EXPECT_LT(std::abs(sigmas(hopper.up)), kSigmas) << hopper.up.value;
+  expect_predicted(hopper.up);
+  expect_predicted(hopper.outward);
 }
 
 TEST(WhatIf, AllPositionsEndWithTheRecordedOne) {

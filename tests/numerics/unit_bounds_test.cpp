@@ -129,7 +129,12 @@ std::vector<Case> cases() {
   }
   return all;
 }
-INSTANTIATE_TEST_SUITE_P(Units, UnitBounds, testing::ValuesIn(cases()));
+std::string case_name(const testing::TestParamInfo<Case>& test) {
+  std::string text = test.param.unit;
+  std::replace(text.begin(), text.end(), '.', '_');
+  return text + (test.param.heavy ? "_heavy" : "") + (test.param.splits > 1 ? "_split" : "");
+}
+INSTANTIATE_TEST_SUITE_P(Units, UnitBounds, testing::ValuesIn(cases()), case_name);
 
 TEST(UnitBias, SaysNothingWithoutARule) {
   const Expected expected{{1, 2}, {1, 1}};

@@ -27,7 +27,8 @@ isolate::WhatIf sample() {
   unit.exit_code = 0;
   unit.max_noise_ratio = 0.998;
   unit.logits = {1024, 1000, 4.8e-4, 2.4e-3, 8.7e-1, 7.6e-2};
-  unit.bias = {{"prefill", "matrix", {"k"}, 1592832, 100, {-3.1234, 0.0027}, {-0.0033, 0.0028}}};
+  unit.bias = {{"prefill", "matrix", {"k"}, 1592832, 100, {-3.1234, 0.0027, -3.1}, {-0.0033, 0.0028}},
+               {"decode0", "vector", {"k"}, 9, 1, {-12345.6, kInfinity, -123.4}, {1e30, 12.3456, 1e30}}};
   for (const int layer : result.layers) unit.drift.push_back({layer, 1e-3 * (layer + 1)});
   for (int i = 0; i < kStageCount; ++i) {
     const Stage stage = static_cast<Stage>(i);
@@ -40,6 +41,7 @@ isolate::WhatIf sample() {
     unit.device = name;
     result.units.push_back(unit);
   }
+  result.units[1].status = isolate::Status::inconclusive;  // the longest
   result.units[2].status = isolate::Status::fault;
   result.units[2].exit_code = 1;
   result.units[2].max_noise_ratio = kInfinity;
@@ -53,7 +55,7 @@ TEST(WhatIfReport, TableFitsTheTerminalAndSaysWhatFailed) {
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80u) << line;
   EXPECT_THAT(text, HasSubstr("outside its bound: prefill layer 3 q"));
-  EXPECT_THAT(text, HasSubstr("-3.1234 +- 0.0027"));
+  EXPECT_THAT(text, HasSubstr("-3.1234 +- 0.0027  -3.1000 -0.0033 +- 0.0028        -\n"));
   EXPECT_THAT(text, HasSubstr("cpu, vector route (f32 FMA)"));
   EXPECT_THAT(text, HasSubstr("1000/1024"));
   for (const isolate::UnitResult& unit : sample().units) EXPECT_THAT(text, HasSubstr(unit.device));
@@ -78,6 +80,8 @@ TEST(WhatIfReport, JsonHasAllOfIt) {
   EXPECT_EQ(unit["stages"][1]["phase"], "decode0");
   EXPECT_EQ(unit["bias"][0]["up_ulp"]["mean"], -3.1234);
   EXPECT_EQ(unit["bias"][0]["up_ulp"]["standard_error"], 0.0027);
+  EXPECT_EQ(unit["bias"][0]["up_ulp"]["expected"], -3.1);
+  EXPECT_TRUE(unit["bias"][0]["outward_ulp"]["expected"].is_null()) << "not known";
   EXPECT_EQ(json["reference"]["name"], "cpu, vector route (f32 FMA)");
 }
 

@@ -96,7 +96,8 @@ INSTANTIATE_TEST_SUITE_P(
                       Mistake{"shape", {1, "2"}}, Mistake{"shape", {1ll << 40, 1ll << 40}},
                       Mistake{"dtype", "float32"}, Mistake{"hash", "xyz"}, Mistake{"hash", nullptr},
                       Mistake{"min", "0"}, Mistake{"nan", -1}, Mistake{"launches", -1},
-                      Mistake{"file", "without-a-tensor.safetensors"}, Mistake{"route", 1}));
+                      Mistake{"file", "without-a-tensor.safetensors"}, Mistake{"route", 1}),
+    [](const auto& test) { return std::string(test.param.field) + "_" + std::to_string(test.index); });
 
 TEST(Event, FileMustStayInTheBundle) {
   for (const char* file : {"../x.safetensors", "/etc/x.safetensors", "a\\b.safetensors", "passwd"}) {
