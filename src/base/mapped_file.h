@@ -19,6 +19,10 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return bytes_; }
 
+  /// Gives the memory of the whole pages in `part` back: they are read again when they are touched. Does
+  /// nothing for memory that is not of this file.
+  void forget(std::span<const std::byte> part) const noexcept;
+
  private:
   std::span<const std::byte> bytes_;
 };

@@ -1,5 +1,6 @@
 #include "engine/weights.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <numbers>
@@ -38,6 +39,25 @@ std::vector<float> make_rope_turns(const Model& model, const LayerConfig& layer)
   return turns;
 }
 
+// Of packed weights: what has been packed of a file need not stay in memory beside them.
+constexpr int64_t kPieceBytes = 16 << 20;
+
+void pack_in_pieces(const Gguf& file, const GgufTensor& tensor, ThreadPool& pool, PackedWeight& packed) {
+  const auto row_bytes = tensor.data.size() / static_cast<size_t>(packed.n);
+  const int64_t step = std::max<int64_t>(1, kPieceBytes / packed.panel_bytes);
+  for (int64_t first = 0; first < packed.panels(); first += step) {
+    const int64_t count = std::min(step, packed.panels() - first);
+    pool.run([&](Part part) {
+      const Part::Range panels = part.of(count);
+      pack_panels(packed, tensor.data, first + panels.begin, first + panels.end);
+    });
+    const auto row = [&](int64_t panel) {
+      return static_cast<size_t>(std::min(packed.n, panel * kPanelRows));
+    };
+    file.forget(tensor.data.subspan(row(first) * row_bytes, (row(first + count) - row(first)) * row_bytes));
+  }
+}
+
 }  // namespace
 
 Weights::Weights(const Model& model, ThreadPool& pool) {
@@ -52,10 +72,7 @@ Weights::Weights(const Model& model, ThreadPool& pool) {
     const int64_t k = static_cast<int64_t>(tensor->dims[0]);
     const int64_t n = static_cast<int64_t>(tensor->dims[1]);
     PackedWeight packed = plan_pack(tensor->type, tensor->data, n, k);
-    pool.run([&](Part part) {
-      const Part::Range panels = part.of(packed.panels());
-      pack_panels(packed, tensor->data, panels.begin, panels.end);
-    });
+    pack_in_pieces(model.file, *tensor, pool, packed);
     matrices_.emplace(tensor, std::move(packed));
   };
   const auto add_vector = [&](const GgufTensor* tensor) {

@@ -52,6 +52,8 @@ class Gguf {
   uint64_t file_size() const { return bytes_.size(); }
   uint32_t version() const { return version_; }
   std::span<const std::byte> bytes() const { return bytes_; }
+  /// Gives back the memory that `part` of a mapped file takes; it can still be read.
+  void forget(std::span<const std::byte> part) const noexcept { file_.forget(part); }
   const std::vector<std::pair<std::string_view, GgufValue>>& metadata() const { return metadata_; }
   const std::vector<GgufTensor>& tensors() const { return tensors_; }
 
