@@ -436,7 +436,7 @@ const std::array<Hypothesis, 14> kTable{{
      "https://github.com/hyprstream/hyprstream/pull/1521", mask_offset},
     {"history_hidden", "the history is masked out", "el historial queda oculto por la máscara",
      "https://github.com/hyprstream/hyprstream/pull/1521", history_hidden},
-    {"window", "another window than the model's, or none, or one too many; estimates its size",
+    {"window", "another window than the model's, or none, or one too many; it is estimated",
      "otra ventana que la del modelo, o ninguna, o una de más; su tamaño se estima",
      "https://github.com/vllm-project/vllm/issues/3385", window},
     {"softmax_scale", "scores have another scale; it is estimated",

@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include <sstream>
+
 #include "e2e/program.h"
 #include "engine/tiny_model.h"
 
@@ -102,6 +104,13 @@ TEST(Help, HasAnExampleInEveryCommand) {
     EXPECT_THAT(outcome.out, HasSubstr("Example: greta")) << command;
   }
   EXPECT_EQ(run_greta({"--version"}).exit_code, 0);
+}
+
+TEST(Help, ListsFitTheTerminal) {
+  for (const char* command : {"faults", "hypotheses"}) {
+    std::istringstream lines(run_greta({command}).out);
+    for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80u) << line;
+  }
 }
 
 }  // namespace
