@@ -29,7 +29,7 @@ _greta() {
     --device | --devices) words=$_greta_devices ;;
     --sim-input) words="bf16 f16" ;;
     --isa) words="scalar avx2 avx512" ;;
-    --kv) words="f32 f16" ;;
+    --kv) words="f32 f16 q8_0" ;;
     --tensors) words="none first all" ;;
     --phase) words="prefill decode" ;;
     --experiments) words="E0,E1,E2,E3,E4 E0 E1 E2 E3 E4" ;;

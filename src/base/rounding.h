@@ -15,6 +15,7 @@ enum class Format {
   f16,
   bf16,
   q8_block32,  // int8 with one f32 scale per 32 values: d = amax / 127, q = round-to-nearest-even(x / d)
+  q8_0,        // the same with an f16 scale: d = amax / 127 rounded, q within +-127, 0 where d is 0
   i32,         // token ids
 };
 
@@ -24,6 +25,7 @@ constexpr std::string_view name(Format format) {
     case Format::f16: return "f16";
     case Format::bf16: return "bf16";
     case Format::q8_block32: return "q8_block32";
+    case Format::q8_0: return "q8_0";
     case Format::i32: return "i32";
   }
   return "?";

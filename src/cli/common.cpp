@@ -9,6 +9,16 @@
 #include "kernels/sim/device.h"
 
 namespace greta::cli {
+namespace {
+
+Format kv_format_of(std::string_view option) {
+  for (const Format format : {Format::f16, Format::q8_0}) {
+    if (option == name(format)) return format;
+  }
+  return Format::f32;
+}
+
+}  // namespace
 
 void add_model_option(CLI::App& command, CommonOptions& options) {
   command.add_option("-m,--model", options.model, "the model, a GGUF file")->required()->type_name("FILE");
@@ -29,7 +39,8 @@ void add_engine_options(CLI::App& command, CommonOptions& options) {
   command.add_flag("--invariant", options.invariant, "on sim devices: one order of sums in both phases");
   command.add_option("--isa", options.isa, "scalar, avx2, avx512; default: GRETA_ISA or widest")
       ->type_name("ISA");
-  command.add_option("--kv", options.kv, "format of the KV cache")->check(CLI::IsMember({"f32", "f16"}));
+  command.add_option("--kv", options.kv, "format of the KV cache")
+      ->check(CLI::IsMember({"f32", "f16", "q8_0"}));
   command.add_option("--route", options.routes, "STAGES=ROUTE[/SHAPE], such as q,k,v=matrix/gemm")
       ->type_name("RULE")
       ->allow_extra_args(false);
@@ -91,7 +102,7 @@ Engine load_engine(const CommonOptions& options, const Environment& environment,
   const Isa isa = chosen_isa(options, environment);
   return Engine(std::move(model), {.threads = chosen_threads(options),
                                    .isa = isa,
-                                   .kv_format = options.kv == "f16" ? Format::f16 : Format::f32,
+                                   .kv_format = kv_format_of(options.kv),
                                    .device = options.device,
                                    .sim_input = options.sim_input == "f16" ? Format::f16 : Format::bf16,
                                    .invariant = options.invariant});

@@ -12,7 +12,8 @@ namespace greta {
 
 class KvCache {
  public:
-  /// Room for `positions` (rounded up to 16); `format` is f32 or f16.
+  /// Room for `positions` (rounded up to 16); `format` is f32, f16 or q8_0. Throws an input Error where the
+  /// model's heads are no whole blocks of q8_0.
   KvCache(const ModelConfig& config, int64_t positions, Format format);
 
   int64_t capacity() const { return capacity_; }
@@ -35,12 +36,37 @@ class KvCache {
   std::vector<AlignedBytes> keys_, values_;
 };
 
-/// Positions [0, n_pos) of a layer's cache as f32 rows [n_pos, 2 * n_head_kv * head_dim]: a position's key,
-/// then its value.
+/// A layer's cache as it was when this was made.
+class CacheCopy {
+ public:
+  explicit CacheCopy(const KvView& cache);
+  const KvView& view() const { return view_; }
+
+ private:
+  AlignedBytes keys_, values_;
+  KvView view_;
+};
+
+/// Bytes of `elements` keys (or values) of whole heads.
+int64_t cache_bytes(Format format, int64_t elements);
+
+float cached_key(const KvView& cache, int64_t position, int64_t head, int64_t dim);
+float cached_value(const KvView& cache, int64_t position, int64_t head, int64_t dim);
+
+/// A position's key, then its value, as f32 [2 * n_head_kv * head_dim].
+std::vector<float> read_cache_row(const KvView& cache, int64_t position);
+
+/// Positions [0, n_pos) of a layer's cache as such rows, one after the other.
 std::vector<float> read_cache(const KvView& cache, int64_t n_pos);
 
-/// The other way: `row` [2 * n_head_kv * head_dim] becomes a position's key and value, rounded to the cache's
-/// format.
+/// The other way: `row` becomes a position's key and value, rounded to the cache's format.
 void write_cache_row(const KvView& cache, int64_t position, std::span<const float> row);
+
+/// A position's key and value as they are stored; both caches have the same shape and format. (A q8_0 block
+/// read and written back may get another scale where that is subnormal.)
+void copy_cache_row(const KvView& from, const KvView& to, int64_t position);
+
+/// Keys or values of whole heads as a cache would hold them.
+void round_to_cache(std::span<float> values, Format format);
 
 }  // namespace greta

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "engine/kv_cache.h"
 #include "engine/transform.h"
 
 namespace greta {
@@ -35,8 +36,8 @@ double bytes_of(OpKind kind, const KernelArgs& args) {
   const KvView& cache = args.cache;
   if (cache.keys != nullptr && kind != OpKind::kv_write) {
     const auto positions = static_cast<double>(args.position + args.block_rows);
-    const double width = static_cast<double>(cache.n_head_kv * cache.head_dim);
-    bytes += positions * width * 2 * (cache.format == Format::f32 ? 4 : 2);
+    const int64_t width = cache.n_head_kv * cache.head_dim;
+    bytes += positions * 2 * static_cast<double>(cache_bytes(cache.format, width));
   }
   return bytes;
 }

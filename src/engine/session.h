@@ -13,7 +13,7 @@ namespace greta {
 struct EngineOptions {
   int threads = 1;
   Isa isa = Isa::scalar;
-  Format kv_format = Format::f32;  // or f16
+  Format kv_format = Format::f32;  // or f16, q8_0
   // Of the projections; all other ops run on the CPU's kernels whatever the device.
   std::string device = "cpu";  // or "sim:mi300x", ...
   Format sim_input = Format::bf16;

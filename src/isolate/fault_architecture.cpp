@@ -4,7 +4,6 @@
 
 #include "isolate/fault_attention.h"
 #include "isolate/fault_bank.h"
-#include "isolate/fault_cache_io.h"
 
 namespace greta::isolate {
 namespace {

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/kv_cache.h"
 #include "engine/transform.h"
 #include "isolate/fault_bank.h"
-#include "isolate/fault_cache_io.h"
 
 namespace greta::isolate {
 namespace {
@@ -57,7 +57,7 @@ void mix_head(const AttentionReads& reads, const KernelArgs& args, const KvView&
   for (int64_t d = 0; d < cache.head_dim; ++d) {
     double sum = 0;
     for (int64_t p = 0; p < n_pos; ++p) {
-      const float value = load_value(cache, reads.slot(p, n_pos), kv_head, d);
+      const float value = cached_value(cache, reads.slot(p, n_pos), kv_head, d);
       sum += static_cast<double>(weights[p]) * static_cast<double>(value);
     }
     args.out.row(row)[head * cache.head_dim + d] = static_cast<float>(sum);

@@ -4,61 +4,45 @@
 #include <cmath>
 
 #include "base/half.h"
+#include "engine/kv_cache.h"
 #include "isolate/fault_bank.h"
-#include "isolate/fault_cache_io.h"
 
 namespace greta::isolate {
 namespace {
 
-int64_t key_index(const KvView& cache, int64_t position, int64_t head, int64_t dim) {
-  return ((head * (cache.capacity / 16) + position / 16) * cache.head_dim + dim) * 16 + position % 16;
+/// A position's key, then its value: [2 * kv_dim].
+using CacheRow = std::vector<float>;
+
+int64_t kv_dim(const KernelArgs& args) { return args.cache.n_head_kv * args.cache.head_dim; }
+
+/// What the op is to write for a row of its block.
+CacheRow row_in(const KernelArgs& args, int64_t row) {
+  CacheRow both;
+  for (const View& in : args.in) both.insert(both.end(), in.row(row), in.row(row) + kv_dim(args));
+  return both;
 }
 
-int64_t value_index(const KvView& cache, int64_t position, int64_t head, int64_t dim) {
-  return (head * cache.capacity + position) * cache.head_dim + dim;
-}
-
-float load(const std::byte* data, Format format, int64_t index) {
-  if (format == Format::f16) return f16_to_f32(reinterpret_cast<const uint16_t*>(data)[index]);
-  return reinterpret_cast<const float*>(data)[index];
-}
-
-void store(std::byte* data, Format format, int64_t index, float x) {
-  if (format == Format::f16) {
-    reinterpret_cast<uint16_t*>(data)[index] = f32_to_f16(x);
-  } else {
-    reinterpret_cast<float*>(data)[index] = x;
-  }
-}
-
-/// Calls body(position, row of the block, head, dim) for all elements that the op writes.
-template <class Body>
-void for_each_element(const KernelArgs& args, Body body) {
-  for (int64_t r = 0; r < args.block_rows; ++r) {
-    for (int64_t h = 0; h < args.cache.n_head_kv; ++h) {
-      for (int64_t d = 0; d < args.cache.head_dim; ++d) body(args.position + r, r, h, d);
+/// A fault that writes change(row) in the place of every row.
+template <class Change>
+Wrong write_rows(Change change) {
+  return [change](const WrongCall& call) {
+    const KernelArgs& args = call.args;
+    for (int64_t r = 0; r < args.block_rows; ++r) {
+      CacheRow row = row_in(args, r);
+      change(args, r, row);
+      write_cache_row(args.cache, args.position + r, row);
     }
-  }
+  };
 }
-
-float key_in(const KernelArgs& args, int64_t row, int64_t head, int64_t dim) {
-  return args.in[0].row(row)[head * args.cache.head_dim + dim];
-}
-
-float value_in(const KernelArgs& args, int64_t row, int64_t head, int64_t dim) {
-  return args.in[1].row(row)[head * args.cache.head_dim + dim];
-}
-
-float or_zero(float x) { return std::isnan(x) ? 0.0f : x; }
 
 /// Puts back what the block's slots held before; slots that never held anything become 0, as a fresh
 /// allocation of most engines is (GRETA's own NaN would show itself).
 void restore(const WrongCall& call) {
-  const KvView& cache = call.args.cache;
-  for_each_element(call.args, [&](int64_t p, int64_t, int64_t h, int64_t d) {
-    store_key(cache, p, h, d, or_zero(load_key(call.old_cache, p, h, d)));
-    store_value(cache, p, h, d, or_zero(load_value(call.old_cache, p, h, d)));
-  });
+  for (int64_t p = call.args.position; p < call.args.position + call.args.block_rows; ++p) {
+    CacheRow row = read_cache_row(call.old_cache, p);
+    for (float& x : row) x = std::isnan(x) ? 0.0f : x;
+    write_cache_row(call.args.cache, p, row);
+  }
 }
 
 Wrong write_nothing(TwinSite&) { return restore; }
@@ -69,111 +53,69 @@ MakeWrong shift_slots(int64_t shift) {
     return [shift](const WrongCall& call) {
       restore(call);
       const KernelArgs& args = call.args;
-      for_each_element(args, [&](int64_t p, int64_t r, int64_t h, int64_t d) {
-        if (p + shift < 0 || p + shift >= args.cache.capacity) return;
-        store_key(args.cache, p + shift, h, d, key_in(args, r, h, d));
-        store_value(args.cache, p + shift, h, d, value_in(args, r, h, d));
-      });
+      for (int64_t r = 0; r < args.block_rows; ++r) {
+        const int64_t slot = args.position + r + shift;
+        if (slot >= 0 && slot < args.cache.capacity) write_cache_row(args.cache, slot, row_in(args, r));
+      }
     };
   };
 }
 
 Wrong swap_keys_and_values(TwinSite&) {
-  return [](const WrongCall& call) {
-    const KernelArgs& args = call.args;
-    for_each_element(args, [&](int64_t p, int64_t r, int64_t h, int64_t d) {
-      store_key(args.cache, p, h, d, value_in(args, r, h, d));
-      store_value(args.cache, p, h, d, key_in(args, r, h, d));
-    });
-  };
+  return write_rows([](const KernelArgs& args, int64_t, CacheRow& row) {
+    std::rotate(row.begin(), row.begin() + kv_dim(args), row.end());
+  });
 }
 
 Wrong write_unrotated(TwinSite& site) {
   site.read_also(Stage::k);
-  return [](const WrongCall& call) {
-    const KernelArgs& args = call.args;
-    for_each_element(args, [&](int64_t p, int64_t r, int64_t h, int64_t d) {
-      store_key(args.cache, p, h, d, args.extra.row(r)[h * args.cache.head_dim + d]);
-    });
-  };
+  return write_rows([](const KernelArgs& args, int64_t r, CacheRow& row) {
+    std::copy_n(args.extra.row(r), kv_dim(args), row.begin());
+  });
 }
 
 /// The block's last row also goes to position 0.
 Wrong clobber_first(TwinSite&) {
   return [](const WrongCall& call) {
-    const KernelArgs& args = call.args;
-    for_each_element(args, [&](int64_t, int64_t r, int64_t h, int64_t d) {
-      store_key(args.cache, 0, h, d, key_in(args, r, h, d));
-      store_value(args.cache, 0, h, d, value_in(args, r, h, d));
-    });
+    write_cache_row(call.args.cache, 0, row_in(call.args, call.args.block_rows - 1));
   };
 }
 
 Wrong duplicate_first_row(TwinSite&) {
-  return [](const WrongCall& call) {
-    const KernelArgs& args = call.args;
-    for_each_element(args, [&](int64_t p, int64_t, int64_t h, int64_t d) {
-      store_key(args.cache, p, h, d, key_in(args, 0, h, d));
-      store_value(args.cache, p, h, d, value_in(args, 0, h, d));
-    });
-  };
+  return write_rows([](const KernelArgs& args, int64_t, CacheRow& row) { row = row_in(args, 0); });
 }
 
 /// The largest element of the block's last key (head 0), times 1 + size.
 Wrong change_key(TwinSite& site) {
-  return [by = site.size](const WrongCall& call) {
-    const KernelArgs& args = call.args;
-    const int64_t row = args.block_rows - 1;
-    int64_t largest = 0;
-    for (int64_t d = 1; d < args.cache.head_dim; ++d) {
-      if (std::abs(key_in(args, row, 0, d)) > std::abs(key_in(args, row, 0, largest))) largest = d;
-    }
-    const double wrong = static_cast<double>(key_in(args, row, 0, largest)) * (1 + by);
-    store_key(args.cache, args.position + row, 0, largest, static_cast<float>(wrong));
-  };
+  return write_rows([by = site.size](const KernelArgs& args, int64_t r, CacheRow& row) {
+    if (r != args.block_rows - 1) return;
+    const auto less = [](float a, float b) { return std::abs(a) < std::abs(b); };
+    float& largest = *std::max_element(row.begin(), row.begin() + args.cache.head_dim, less);
+    largest = static_cast<float>(static_cast<double>(largest) * (1 + by));
+  });
 }
 
 Wrong round_to_bf16(TwinSite&) {
-  return [](const WrongCall& call) {
-    const KernelArgs& args = call.args;
-    for_each_element(args, [&](int64_t p, int64_t r, int64_t h, int64_t d) {
-      store_key(args.cache, p, h, d, bf16_to_f32(f32_to_bf16(key_in(args, r, h, d))));
-      store_value(args.cache, p, h, d, bf16_to_f32(f32_to_bf16(value_in(args, r, h, d))));
-    });
-  };
+  return write_rows([](const KernelArgs&, int64_t, CacheRow& row) {
+    for (float& x : row) x = bf16_to_f32(f32_to_bf16(x));
+  });
 }
 
 /// Values of a head as integers within +-7, with one scale.
 Wrong quantise_values(TwinSite&) {
-  return [](const WrongCall& call) {
-    const KernelArgs& args = call.args;
-    for_each_element(args, [&](int64_t p, int64_t r, int64_t h, int64_t d) {
+  return write_rows([](const KernelArgs& args, int64_t, CacheRow& row) {
+    const size_t head_dim = static_cast<size_t>(args.cache.head_dim);
+    for (size_t head = row.size() / 2; head < row.size(); head += head_dim) {
+      const std::span<float> values = std::span(row).subspan(head, head_dim);
       float most = 0;
-      for (int64_t i = 0; i < args.cache.head_dim; ++i)
-        most = std::max(most, std::abs(value_in(args, r, h, i)));
+      for (const float x : values) most = std::max(most, std::abs(x));
       const float step = most / 7;
-      if (step > 0) store_value(args.cache, p, h, d, step * std::nearbyint(value_in(args, r, h, d) / step));
-    });
-  };
+      for (float& x : values) x = step > 0 ? step * std::nearbyint(x / step) : x;
+    }
+  });
 }
 
 }  // namespace
-
-float load_key(const KvView& cache, int64_t position, int64_t head, int64_t dim) {
-  return load(cache.keys, cache.format, key_index(cache, position, head, dim));
-}
-
-float load_value(const KvView& cache, int64_t position, int64_t head, int64_t dim) {
-  return load(cache.values, cache.format, value_index(cache, position, head, dim));
-}
-
-void store_key(const KvView& cache, int64_t position, int64_t head, int64_t dim, float x) {
-  store(cache.keys, cache.format, key_index(cache, position, head, dim), x);
-}
-
-void store_value(const KvView& cache, int64_t position, int64_t head, int64_t dim, float x) {
-  store(cache.values, cache.format, value_index(cache, position, head, dim), x);
-}
 
 FaultList cache_faults() {
   const std::string slot = kGitHub + "gittensor-ai-lab/sparkinfer/issues/146";

@@ -4,10 +4,10 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "engine/kv_cache.h"
 #include "engine/transform.h"
 #include "isolate/fault_attention.h"
 #include "isolate/fault_bank.h"
-#include "isolate/fault_cache_io.h"
 
 namespace greta::isolate {
 namespace {
@@ -56,7 +56,7 @@ double product(const Scores& scores, const KernelArgs& args, const KvView& cache
   const float* q = args.in[0].row(row / heads) + head * cache.head_dim;
   double sum = 0;
   for (int64_t d = 0; d < cache.head_dim; ++d) {
-    sum += static_cast<double>(q[d]) * static_cast<double>(load_key(cache, slot, kv_head, d));
+    sum += static_cast<double>(q[d]) * static_cast<double>(cached_key(cache, slot, kv_head, d));
   }
   return sum * (scores.scale == 0 ? static_cast<double>(args.params.scale) : scores.scale);
 }

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/half.h"
+#include "engine/kv_cache.h"
 
 namespace greta::isolate {
 namespace {
@@ -17,22 +18,6 @@ Rows copy_of(const View& rows) {
   copy.view.data = copy.bytes.data();
   if (copy.bytes.size() > 0)
     std::memcpy(copy.bytes.data(), rows.data, static_cast<size_t>(copy.bytes.size()));
-  return copy;
-}
-
-struct CacheCopy {
-  AlignedBytes keys, values;
-  KvView view;
-};
-
-CacheCopy copy_of(const KvView& cache) {
-  const int64_t bytes =
-      cache.n_head_kv * cache.capacity * cache.head_dim * (cache.format == Format::f16 ? 2 : 4);
-  CacheCopy copy{AlignedBytes(bytes), AlignedBytes(bytes), cache};
-  std::memcpy(copy.keys.data(), cache.keys, static_cast<size_t>(bytes));
-  std::memcpy(copy.values.data(), cache.values, static_cast<size_t>(bytes));
-  copy.view.keys = copy.keys.data();
-  copy.view.values = copy.values.data();
   return copy;
 }
 
@@ -84,9 +69,9 @@ class FaultyTwin final : public Action {
   }
 
   void run_on_cache(const KernelArgs& args) {
-    const CacheCopy before = copy_of(args.cache);
+    const CacheCopy before(args.cache);
     run_right(args);
-    WrongCall call{args, {}, before.view};
+    WrongCall call{args, {}, before.view()};
     if (const int64_t skip = condition_.from_position.value_or(0) - args.position; skip > 0) {
       if (skip >= args.block_rows) return;
       for (View* view : {&call.args.in[0], &call.args.in[1], &call.args.extra}) {

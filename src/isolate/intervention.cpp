@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "engine/kv_cache.h"
 #include "engine/transform.h"
@@ -17,7 +18,7 @@ class OracleAction final : public Action {
   OracleAction(const Engine& engine, Stage stage, int layer, const KernelInfo& kernel)
       : right_(model_problem(engine.model(), stage, layer)) {
     right_.declared = {kernel.roundings, kSumLanes, 0};
-    right_.cache_format = engine.options().kv_format;
+    right_.cache_format = Format::f32;  // write_cache_row() rounds
   }
 
   std::string label() const override { return "the oracle's " + std::string(name(right_.stage)); }
@@ -84,12 +85,12 @@ class OracleAction final : public Action {
   StageProblem right_;
 };
 
-/// The cache's rows before an op that writes to it, and the same put back after it: a faulty one may have
+/// The cache before an op that writes to it, and its earlier rows put back after it: a faulty one may have
 /// touched rows that are not its own.
 class KeepHistory final : public Action {
  public:
-  explicit KeepHistory(std::shared_ptr<std::vector<float>> rows, bool put_back)
-      : rows_(std::move(rows)), put_back_(put_back) {}
+  explicit KeepHistory(std::shared_ptr<std::optional<CacheCopy>> kept, bool put_back)
+      : kept_(std::move(kept)), put_back_(put_back) {}
 
   std::string label() const override {
     return put_back_ ? "put the cache's history back" : "keep the cache's history";
@@ -98,26 +99,24 @@ class KeepHistory final : public Action {
   void run(const KernelArgs& args, Part part) override {
     if (part.index != 0) return;
     if (!put_back_) {
-      *rows_ = read_cache(args.cache, args.position);
+      kept_->emplace(args.cache);
       return;
     }
-    const size_t width = static_cast<size_t>(2 * args.cache.n_head_kv * args.cache.head_dim);
-    for (int64_t p = 0; p < args.position; ++p)
-      write_cache_row(args.cache, p, std::span(*rows_).subspan(static_cast<size_t>(p) * width, width));
+    for (int64_t p = 0; p < args.position; ++p) copy_cache_row((*kept_)->view(), args.cache, p);
   }
 
  private:
-  std::shared_ptr<std::vector<float>> rows_;
+  std::shared_ptr<std::optional<CacheCopy>> kept_;
   bool put_back_;
 };
 
 void keep_history(Plan& plan, int at) {
-  const auto rows = std::make_shared<std::vector<float>>();
+  const auto kept = std::make_shared<std::optional<CacheCopy>>();
   for (const bool put_back : {true, false}) {
     Op op;
     op.kind = OpKind::kv_write;
     op.layer = plan.ops[static_cast<size_t>(at)].layer;
-    op.action = std::make_shared<KeepHistory>(rows, put_back);
+    op.action = std::make_shared<KeepHistory>(kept, put_back);
     op.uses_cache = true;
     put_back ? insert_after(plan, static_cast<size_t>(at), std::move(op))
              : insert_before(plan, static_cast<size_t>(at), std::move(op));

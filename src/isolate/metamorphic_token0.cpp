@@ -1,7 +1,7 @@
 #include "isolate/metamorphic_token0.h"
 
 #include "base/error.h"
-#include "base/half.h"
+#include "engine/kv_cache.h"
 #include "engine/transform.h"
 
 namespace greta::isolate {
@@ -62,11 +62,13 @@ class AttentionOfToken0 final : public Token0Action {
  private:
   void look(const KernelArgs& args) override {
     const int64_t head_dim = args.params.head_dim, group = args.params.n_head / args.cache.n_head_kv;
+    const float* v = args.in[1].row(0);
+    std::vector<float> stored(v, v + args.cache.n_head_kv * head_dim);
+    round_to_cache(stored, args.cache.format);
     for (int64_t h = 0; h < args.params.n_head; ++h) {
       for (int64_t d = 0; d < head_dim; ++d) {
-        const float v = args.in[1].row(0)[h / group * head_dim + d];
-        const float stored = args.cache.format == Format::f16 ? f16_to_f32(f32_to_f16(v)) : v;
-        expect(stored, args.in[0].row(0)[h * head_dim + d], h * head_dim + d);
+        expect(stored[static_cast<size_t>(h / group * head_dim + d)], args.in[0].row(0)[h * head_dim + d],
+               h * head_dim + d);
       }
     }
   }

@@ -13,7 +13,7 @@ namespace greta::isolate {
 namespace {
 
 Format format_from_name(const std::string& text) {
-  for (const Format format : {Format::f16, Format::bf16, Format::q8_block32}) {
+  for (const Format format : {Format::f16, Format::bf16, Format::q8_block32, Format::q8_0}) {
     if (text == name(format)) return format;
   }
   return Format::f32;
@@ -117,9 +117,8 @@ class Builder {
 
   bool operands(StageProblem& problem, Stage stage, int layer) {
     if (stage == Stage::kv_write) {
-      const bool known = problem.cache_format == Format::f32 || problem.cache_format == Format::f16 ||
-                         problem.cache_format == Format::bf16;
-      if (!known) return missing(fmt::format("an oracle of a cache in {}", name(problem.cache_format)));
+      if (problem.cache_format == Format::q8_block32)
+        return missing(fmt::format("an oracle of a cache in {}", name(problem.cache_format)));
       return cache_operands(problem, layer);
     }
     for (const Stage input : operands_of(config_, stage, layer)) {

@@ -67,14 +67,28 @@ struct View {
 ///   key   at ((h * (capacity / 16) + p / 16) * head_dim + d) * 16 + p % 16   (lanes are positions)
 ///   value at (h * capacity + p) * head_dim + d                               (lanes are dims)
 /// capacity is a multiple of 16. Slots that were never written hold NaN: attention must not let them through.
+///
+/// q8_0 (head_dim is a multiple of 32) cuts these elements into runs of 32 dims of each lane: 512 elements of
+/// keys (16 positions), 32 of values. A run is its f16 scales d, one per lane, then its int8 codes in the
+/// order above; the element is d * code, exact in f32. What is not finite has a scale that is not: the block
+/// is NaN.
 struct KvView {
   std::byte* keys = nullptr;
   std::byte* values = nullptr;
-  Format format = Format::f32;  // f32 or f16 (round to nearest even on write)
+  Format format = Format::f32;  // f32, f16 (round to nearest even on write) or q8_0
   int64_t capacity = 0;
   int64_t n_head_kv = 0;
   int64_t head_dim = 0;
 };
+
+/// Where the code and the scale of an element of a q8_0 cache are, in bytes; `lanes`: 16 of keys, 1 of
+/// values.
+[[gnu::always_inline]] constexpr int64_t q8_code_at(int64_t element, int64_t lanes) {
+  return element / (32 * lanes) * (34 * lanes) + 2 * lanes + element % (32 * lanes);
+}
+[[gnu::always_inline]] constexpr int64_t q8_scale_at(int64_t element, int64_t lanes) {
+  return element / (32 * lanes) * (34 * lanes) + element % lanes * 2;
+}
 
 /// What the op that ran says of itself: filled by the kernel, read by record ops, never copied from a
 /// request.

@@ -25,7 +25,8 @@ struct ActivationRow {
 };
 
 /// f32: the values themselves; f16, bf16: rounded to nearest even; q8_block32: q * d per block of 32, with
-/// d = amax / 127 in f32 and q = round-to-nearest-even(x / d). A block that is not finite becomes NaN.
+/// d = amax / 127 in f32 and q = round-to-nearest-even(x / d); q8_0: the same with d rounded to f16, q within
+/// +-127. A block that is not finite becomes NaN.
 ActivationRow round_activations(std::span<const float> x, Format format);
 
 }  // namespace greta

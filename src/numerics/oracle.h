@@ -70,7 +70,8 @@ Expected softmax(std::span<const float> scores, int64_t n_pos, int sum_lanes = b
 Expected pv(std::span<const float> weights, std::span<const float> values, const AttentionShape& shape,
             int64_t position);
 
-/// What the cache must hold: k rows then v rows, rounded once to `cache`.
+/// What the cache must hold: k rows then v rows, rounded once to `cache`. The bound is 0; of q8_0, the scale
+/// where x / d lies at a tie.
 Expected kv_write(std::span<const float> k_rope, std::span<const float> v, Format cache);
 
 /// a + scale * b

@@ -3,7 +3,7 @@
 #include <limits>
 
 #include "base/error.h"
-#include "base/half.h"
+#include "numerics/activation.h"
 #include "numerics/bounds.h"
 #include "numerics/lane_chain.h"
 #include "numerics/oracle.h"
@@ -199,18 +199,14 @@ Expected pv(std::span<const float> weights, std::span<const float> values, const
 
 Expected kv_write(std::span<const float> k_rope, std::span<const float> v, Format cache) {
   Expected expected;
-  expected.value.reserve(k_rope.size() + v.size());
   for (const std::span<const float> part : {k_rope, v}) {
-    for (const float value : part) {
-      switch (cache) {
-        case Format::f32: expected.value.push_back(value); break;
-        case Format::f16: expected.value.push_back(f16_to_f32(f32_to_f16(value))); break;
-        case Format::bf16: expected.value.push_back(bf16_to_f32(f32_to_bf16(value))); break;
-        default: fail_machine("the oracle has no KV cache format {}", name(cache));
-      }
-    }
+    const ActivationRow row = round_activations(part, cache);
+    const size_t begin = expected.value.size();
+    expected.value.insert(expected.value.end(), row.value.begin(), row.value.end());
+    // One rounding to nearest even: the bits are determined, but where a quotient lies at a tie.
+    expected.bound.resize(expected.value.size(), 0);
+    for (const NearTie& tie : row.ties) expected.bound[begin + static_cast<size_t>(tie.index)] = tie.step;
   }
-  expected.bound.assign(expected.value.size(), 0);  // one rounding to nearest even: the bits are determined
   return expected;
 }
 

@@ -3,8 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <set>
 
+#include "base/error.h"
 #include "engine/forward_hashes.h"
 #include "engine/tiny_model.h"
 
@@ -100,12 +103,52 @@ TEST_P(Bitwise, IsaChangesNothing) {
   }
 }
 
-TEST(BitwiseKv, F16CacheKeepsTheContract) {
-  TinyEngine tiny(TensorType::q4_1, {2, best_isa(), Format::f16});
+TEST(BitwiseKv, NarrowCachesKeepTheContract) {
+  // Heads of 64 dims (tests/engine/tiny_model.h): whole blocks of q8_0.
   const std::vector<int32_t> tokens = test::random_tokens(70);
-  EXPECT_EQ(prefill(tiny.engine, tokens, 70, {}), decode_all(tiny.engine, tokens, {}).back());
-  TinyEngine scalar(TensorType::q4_1, {1, Isa::scalar, Format::f16});
-  EXPECT_EQ(prefill(tiny.engine, tokens, 70, {}), prefill(scalar.engine, tokens, 70, {}));
+  std::vector<StageHashes> seen;
+  for (const Format format : {Format::f32, Format::f16, Format::q8_0}) {
+    TinyEngine tiny(TensorType::q4_k, {2, best_isa(), format});
+    const StageHashes whole = prefill(tiny.engine, tokens, 70, {});
+    EXPECT_EQ(whole, decode_all(tiny.engine, tokens, {}).back()) << name(format);
+    EXPECT_EQ(whole, prefill(tiny.engine, tokens, 16, {})) << name(format);
+    TinyEngine scalar(TensorType::q4_k, {1, Isa::scalar, format});
+    EXPECT_EQ(whole, prefill(scalar.engine, tokens, 70, {})) << name(format);
+    EXPECT_EQ(std::find(seen.begin(), seen.end(), whole), seen.end()) << name(format) << " is in use";
+    seen.push_back(whole);
+  }
+}
+
+TEST(BitwiseKv, Q8NeedsHeadsOfWholeBlocks) {
+  TinyEngine tiny(TensorType::q4_1, {1, best_isa(), Format::q8_0});
+  try {
+    Session session(tiny.engine, 16);
+    FAIL() << "heads of 16 dims";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("multiple of 32 dims"), std::string::npos) << error.what();
+  }
+}
+
+// What a cache reads back as it writes again, and moves as bytes: blocks with scales of all sizes.
+TEST(BitwiseKv, RowsOfEveryFormatCanBeReadWrittenAndCopied) {
+  for (const Format format : {Format::f32, Format::f16, Format::q8_0}) {
+    TinyEngine tiny(TensorType::q4_k, {1, best_isa(), format});
+    const ModelConfig& config = tiny.engine.model().config;
+    KvCache from(config, 40, format), to(config, 40, format);
+    std::vector<float> row(static_cast<size_t>(2 * config.n_head_kv * config.head_dim));
+    test::Noise noise(3);
+    for (size_t i = 0; i < row.size(); ++i)
+      row[i] = std::ldexp(noise.next(), -static_cast<int>(i / 32) * 3 + 4);
+    write_cache_row(from.layer(0), 17, row);
+    std::vector<float> rounded = row;
+    round_to_cache(rounded, format);
+    EXPECT_EQ(read_cache_row(from.layer(0), 17), rounded) << name(format);
+    copy_cache_row(from.layer(0), to.layer(0), 17);
+    EXPECT_EQ(read_cache_row(to.layer(0), 17), rounded) << name(format);
+    EXPECT_EQ(cached_value(to.layer(0), 17, 1, 3),
+              rounded[static_cast<size_t>((config.n_head_kv + 1) * config.head_dim + 3)]);
+    for (const float x : read_cache_row(to.layer(0), 16)) EXPECT_TRUE(std::isnan(x)) << name(format);
+  }
 }
 
 TEST(BitwiseKv, RecycledSlotsChangeNothing) {

@@ -74,8 +74,9 @@ double apart(const std::vector<float>& a, const std::vector<float>& b) {
 }
 
 TEST(Intervention, OnACleanEngineChangesNothingButRoundings) {
-  for (const Setting& setting : {Setting{TensorType::f32}, Setting{TensorType::q4_1, Format::f16},
-                                 Setting{TensorType::q8_0, Format::f32, 2, 8}}) {
+  for (const Setting& setting :
+       {Setting{TensorType::f32}, Setting{TensorType::q4_1, Format::f16},
+        Setting{TensorType::q4_k, Format::q8_0}, Setting{TensorType::q8_0, Format::f32, 2, 8}}) {
     test::TinyEngine tiny(setting.type, {setting.threads, best_isa(), setting.kv});
     MatrixRequest request = request_of(setting);
     const trace::Bundle clean = record_matrix(tiny.engine, request);

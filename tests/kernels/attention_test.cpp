@@ -90,13 +90,19 @@ Matrix fused(Isa isa, Scene& scene, int parts = 1, bool narrow_scratch = false) 
   return out;
 }
 
-constexpr Heads kHeads[] = {{9, 3, 64}, {4, 4, 16}, {6, 1, 80}, {2, 1, 20}, {8, 2, 128}};
+constexpr Heads kHeads[] = {{9, 3, 64}, {4, 4, 16}, {6, 1, 80}, {2, 1, 20}, {8, 2, 128}, {3, 3, 96}};
+
+/// The formats that a cache of such heads may have.
+std::vector<Format> formats_of(const Heads& heads) {
+  if (heads.head_dim % 32 != 0) return {Format::f32, Format::f16};
+  return {Format::f32, Format::f16, Format::q8_0};
+}
 
 class Attention : public testing::TestWithParam<Isa> {};
 
 TEST_P(Attention, FusedEqualsQkSoftmaxPvForEveryLengthAndThreadCount) {
   for (const Heads& heads : kHeads) {
-    for (Format format : {Format::f32, Format::f16}) {
+    for (Format format : formats_of(heads)) {
       for (const auto& [position, rows] :
            {std::pair<int64_t, int64_t>{0, 1}, {0, 17}, {15, 1}, {16, 1}, {31, 40}, {100, 3}, {129, 1}}) {
         Scene scene(heads, position, rows, format);
@@ -120,7 +126,7 @@ TEST_P(Attention, FusedEqualsQkSoftmaxPvForEveryLengthAndThreadCount) {
 // The row at a position has the same bits alone (decode) and among others (prefill), where n_pos is larger
 // and the cache already holds later positions.
 TEST_P(Attention, ARowAloneEqualsTheRowOfABlock) {
-  for (Format format : {Format::f32, Format::f16}) {
+  for (Format format : {Format::f32, Format::f16, Format::q8_0}) {
     Scene block({9, 3, 64}, 0, 70, format);
     block.write(GetParam(), 0, 70);
     const Matrix p = softmax(GetParam(), scores(GetParam(), block, 70));
@@ -143,25 +149,27 @@ TEST_P(Attention, ARowAloneEqualsTheRowOfABlock) {
 
 // What later positions hold, NaN and infinity included, is nothing to an earlier row.
 TEST_P(Attention, LaterNansDoNotReachEarlierRows) {
-  Scene scene({4, 2, 32}, 0, 40, Format::f32);
-  scene.write(GetParam(), 0, 40);
-  const Matrix want = fused(GetParam(), scene);
-  for (int64_t c = 0; c < 64; ++c) {
-    scene.k.at(35, c) = c % 2 == 0 ? std::nanf("") : INFINITY;
-    scene.v.at(35, c) = scene.k.at(35, c);
+  for (Format format : {Format::f32, Format::f16, Format::q8_0}) {
+    Scene scene({4, 2, 32}, 0, 40, format);
+    scene.write(GetParam(), 0, 40);
+    const Matrix want = fused(GetParam(), scene);
+    for (int64_t c = 0; c < 64; ++c) {
+      scene.k.at(35, c) = c % 2 == 0 ? std::nanf("") : INFINITY;
+      scene.v.at(35, c) = scene.k.at(35, c);
+    }
+    scene.write(GetParam(), 0, 40);
+    const Matrix got = fused(GetParam(), scene);
+    const Matrix weights = softmax(GetParam(), scores(GetParam(), scene, 40));
+    const Matrix apart = mixed(GetParam(), scene, weights);
+    EXPECT_EQ(difference(want.rows(0, 35), got.rows(0, 35)), "");
+    EXPECT_EQ(difference(want.rows(0, 35), apart.rows(0, 35)), "");
+    EXPECT_TRUE(std::isnan(got.at(35, 0)));
   }
-  scene.write(GetParam(), 0, 40);
-  const Matrix got = fused(GetParam(), scene);
-  const Matrix weights = softmax(GetParam(), scores(GetParam(), scene, 40));
-  const Matrix apart = mixed(GetParam(), scene, weights);
-  EXPECT_EQ(difference(want.rows(0, 35), got.rows(0, 35)), "");
-  EXPECT_EQ(difference(want.rows(0, 35), apart.rows(0, 35)), "");
-  EXPECT_TRUE(std::isnan(got.at(35, 0)));
 }
 
 TEST_P(Attention, EveryIsaGivesTheBitsOfTheScalarBuild) {
   for (const Heads& heads : kHeads) {
-    for (Format format : {Format::f32, Format::f16}) {
+    for (Format format : formats_of(heads)) {
       Scene scene(heads, 37, 5, format), reference(heads, 37, 5, format);
       scene.write(GetParam(), 0, 42);
       reference.write(Isa::scalar, 0, 42);
@@ -178,8 +186,8 @@ TEST_P(Attention, EveryIsaGivesTheBitsOfTheScalarBuild) {
 }
 
 TEST_P(Attention, ChunksAndThreadsWriteTheSameCache) {
-  for (Format format : {Format::f32, Format::f16}) {
-    Scene whole({6, 3, 16}, 0, 53, format), chunked({6, 3, 16}, 0, 53, format);
+  for (Format format : {Format::f32, Format::f16, Format::q8_0}) {
+    Scene whole({6, 3, 32}, 0, 53, format), chunked({6, 3, 32}, 0, 53, format);
     whole.write(GetParam(), 0, 53);
     int64_t at = 0;
     for (int64_t count : {1, 15, 16, 3, 18}) {
@@ -211,6 +219,77 @@ TEST_P(Attention, KvWriteFollowsTheLayoutOfKvView) {
       }
     }
   }
+}
+
+// Determined: the block by its definition (base/rounding.h), the place by KvView's, written out here.
+TEST_P(Attention, KvWriteInQ8RoundsBlocksOf32Dims) {
+  Scene s({2, 2, 64}, 0, 40, Format::q8_0);
+  for (int64_t d = 0; d < 32; ++d) {
+    s.k.at(3, d) = 0;
+    s.k.at(4, d) = d == 5 ? std::nanf("") : 1.0f;
+    s.k.at(5, d) = d == 6 ? -INFINITY : 1.0f;
+    s.k.at(6, d) *= 0x1p-20f;                                             // a subnormal scale
+    s.k.at(7, d) *= 0x1p-30f;                                             // a scale that is 0
+    s.k.at(8, d) = d == 0 ? 1e9f : 1.0f;                                  // one beyond f16
+    s.v.at(9, d) = static_cast<float>(d - 16) / 2 + (d == 0 ? -119 : 0);  // ties, and d = 1 exactly
+  }
+  s.write(GetParam(), 0, 40);
+  const auto check = [](const Matrix& x, int64_t p, int64_t column, const std::byte* scale,
+                        const std::byte* code, int64_t step) {
+    float most = 0;
+    bool finite = true;
+    for (int64_t i = 0; i < 32; ++i) {
+      most = std::max(most, std::fabs(x.at(p, column + i)));
+      finite = finite && std::isfinite(x.at(p, column + i));
+    }
+    uint16_t half;
+    std::memcpy(&half, scale, 2);
+    const float d = f16_to_f32(half);
+    if (finite) {
+      ASSERT_EQ(half, f32_to_f16(most / 127.0f)) << p;
+    } else {
+      ASSERT_FALSE(std::isfinite(d)) << p;
+    }
+    for (int64_t i = 0; i < 32; ++i) {
+      const bool some = d > 0 && std::isfinite(d);
+      const float q = some ? std::clamp(std::nearbyint(x.at(p, column + i) / d), -127.0f, 127.0f) : 0;
+      ASSERT_EQ(static_cast<float>(static_cast<int8_t>(code[i * step])), q) << p << ", " << column + i;
+    }
+  };
+  for (int64_t p = 0; p < 40; ++p) {
+    for (int64_t h = 0; h < 2; ++h) {
+      for (int64_t b = 0; b < 2; ++b) {
+        const std::byte* key = s.keys.data() + ((h * (s.capacity / 16) + p / 16) * 2 + b) * 544;
+        check(s.k, p, h * 64 + b * 32, key + p % 16 * 2, key + 32 + p % 16, 16);
+        const std::byte* value = s.values.data() + ((h * s.capacity + p) * 2 + b) * 34;
+        check(s.v, p, h * 64 + b * 32, value, value + 2, 1);
+      }
+    }
+  }
+}
+
+// d * q is exact in f32: attention on a q8_0 cache has the bits of one on an f32 cache that holds those
+// numbers.
+TEST_P(Attention, Q8IsReadExactly) {
+  Scene coarse({6, 2, 96}, 20, 30, Format::q8_0);
+  coarse.write(GetParam(), 0, 50);
+  Scene exact({6, 2, 96}, 20, 30, Format::f32);
+  for (int64_t p = 0; p < 50; ++p) {
+    for (int64_t i = 0; i < 2 * 96; ++i) {
+      const int64_t h = i / 96, d = i % 96;
+      const std::byte* key = coarse.keys.data() + ((h * (coarse.capacity / 16) + p / 16) * 3 + d / 32) * 544;
+      const std::byte* value = coarse.values.data() + ((h * coarse.capacity + p) * 3 + d / 32) * 34;
+      const auto number = [](const std::byte* scale, std::byte code) {
+        uint16_t half;
+        std::memcpy(&half, scale, 2);
+        return f16_to_f32(half) * static_cast<float>(static_cast<int8_t>(code));
+      };
+      exact.k.at(p, i) = number(key + p % 16 * 2, key[32 + d % 32 * 16 + p % 16]);
+      exact.v.at(p, i) = number(value, value[2 + d % 32]);
+    }
+  }
+  exact.write(GetParam(), 0, 50);
+  EXPECT_EQ(difference(fused(GetParam(), exact).view(), fused(GetParam(), coarse).view()), "");
 }
 
 // Tolerances: a score is a chain of head_dim FMAs and one product: gamma_(head_dim + 1) * scale * sum |q k|.

@@ -299,6 +299,28 @@ TEST(OracleKvWrite, RoundsOnceAndAllowsNothingElse) {
   EXPECT_EQ(oracle::kv_write(k, v, Format::f32).value[0], 1 + 0x1p-12);
 }
 
+// d = 127 / 127 = 1: values at a tie may turn either way, by the scale; others not.
+TEST(OracleKvWrite, Q8RoundsBlocksWithAnF16Scale) {
+  std::vector<float> k(64, 3.25f), v(64, 0);
+  k[0] = -127;
+  k[1] = 2.5f;
+  k[32] = 1000;     // 1000 / 127 = 7.874..., in f16 7.875
+  v[0] = 0x1p-30f;  // a scale of 0
+  v[33] = std::numeric_limits<float>::infinity();
+  const Expected q8 = oracle::kv_write(k, v, Format::q8_0);
+  ASSERT_EQ(q8.value.size(), 128u);
+  EXPECT_EQ(q8.value[0], -127);
+  EXPECT_EQ(q8.value[1], 2);
+  EXPECT_EQ(q8.bound[1], 1);
+  EXPECT_EQ(q8.value[2], 3);
+  EXPECT_EQ(q8.bound[2], 0);
+  EXPECT_EQ(q8.value[32], 127 * 7.875);
+  EXPECT_EQ(q8.value[33], 0);
+  EXPECT_EQ(q8.value[64], 0);
+  EXPECT_EQ(q8.bound[64], 0);
+  EXPECT_TRUE(std::isnan(q8.value[96])) << "a block that is not finite";
+}
+
 TEST(OracleElementwise, AddSiluAndEmbed) {
   const std::vector<float> a{1, -2}, b{0x1p-30f, 2};
   EXPECT_EQ(oracle::add(a, b).value, (std::vector<double>{1 + 0x1p-30, 0}));

@@ -14,24 +14,95 @@
 namespace greta::GRETA_ISA {
 namespace {
 
+static_assert(kMixVectors == 1 || kMixVectors % 2 == 0);
 static_assert(kAttentionRows * 16 <= attention_scratch_floats(16));
 
 constexpr float kMasked = -__builtin_inff();
 
+// How a cache is read. Keys: a vector of 16 positions per dim, in runs of dims that begin at an element.
+// Values: of position p, vector v (n <= 16 dims) of several; dim 0 of position 0 is at an element. A q8_0
+// block has two vectors: several begin with a whole one.
+
 struct CacheF32 {
-  static inline __attribute__((always_inline)) f32x16 read(const std::byte* base, int64_t index, int n = 16) {
-    return load_upto(reinterpret_cast<const float*>(base) + index, n);
-  }
+  struct Keys {
+    const float* at;
+    Keys() = default;
+    inline __attribute__((always_inline)) Keys(const std::byte* base, int64_t element)
+        : at(reinterpret_cast<const float*>(base) + element) {}
+    inline __attribute__((always_inline)) f32x16 read(int64_t d) const { return load(at + d * 16); }
+  };
+  static constexpr int64_t run(int64_t head_dim) { return head_dim; }
+  struct Values {
+    const float* at;
+    int64_t stride;
+    inline __attribute__((always_inline)) Values(const KvView& kv, int64_t element)
+        : at(reinterpret_cast<const float*>(kv.values) + element), stride(kv.head_dim) {}
+    template <int kVectors>
+    inline __attribute__((always_inline)) f32x16 read(int64_t p, int v, int n) const {
+      return load_upto(at + p * stride + v * 16, n);
+    }
+  };
 };
 
 struct CacheF16 {
-  static inline __attribute__((always_inline)) f32x16 read(const std::byte* base, int64_t index, int n = 16) {
-    if (n == 16) return load_f16(base + index * 2);
-    uint16_t padded[16] = {};
-    __builtin_memcpy(padded, base + index * 2, static_cast<size_t>(n) * 2);
-    return load_f16(padded);
-  }
+  struct Keys {
+    const std::byte* at;
+    Keys() = default;
+    inline __attribute__((always_inline)) Keys(const std::byte* base, int64_t element)
+        : at(base + element * 2) {}
+    inline __attribute__((always_inline)) f32x16 read(int64_t d) const { return load_f16(at + d * 32); }
+  };
+  static constexpr int64_t run(int64_t head_dim) { return head_dim; }
+  struct Values {
+    const std::byte* at;
+    int64_t stride;
+    inline __attribute__((always_inline)) Values(const KvView& kv, int64_t element)
+        : at(kv.values + element * 2), stride(kv.head_dim * 2) {}
+    template <int kVectors>
+    inline __attribute__((always_inline)) f32x16 read(int64_t p, int v, int n) const {
+      const std::byte* from = at + p * stride + v * 32;
+      if (n == 16) return load_f16(from);
+      uint16_t padded[16] = {};
+      __builtin_memcpy(padded, from, static_cast<size_t>(n) * 2);
+      return load_f16(padded);
+    }
+  };
 };
+
+struct CacheQ8 {
+  struct Keys {
+    f32x16 scale;
+    const std::byte* codes;
+    Keys() = default;
+    inline __attribute__((always_inline)) Keys(const std::byte* base, int64_t element)
+        : scale(load_f16(base + q8_scale_at(element, 16))), codes(base + q8_code_at(element, 16)) {}
+    inline __attribute__((always_inline)) f32x16 read(int64_t d) const {
+      return to_f32(load_i8(codes + d * 16)) * scale;
+    }
+  };
+  static constexpr int64_t run(int64_t) { return kBlock; }
+  struct Values {
+    const std::byte* at;
+    int64_t stride, second;  // whether one vector is a block's second
+    inline __attribute__((always_inline)) Values(const KvView& kv, int64_t element)
+        : at(kv.values + q8_scale_at(element, 1)),
+          stride(kv.head_dim / kBlock * 34),
+          second(element % kBlock / 16) {}
+    template <int kVectors>
+    inline __attribute__((always_inline)) f32x16 read(int64_t p, int v, int) const {
+      const std::byte* block = at + p * stride + v / 2 * 34;
+      const int64_t half = kVectors == 1 ? second : v % 2;
+      return to_f32(load_i8(block + 2 + half * 16)) * broadcast_f16(block);
+    }
+  };
+};
+
+/// Calls body(cache) with the reader of the cache's format.
+template <class Body>
+inline __attribute__((always_inline)) void with_cache(Format format, Body body) {
+  if (format == Format::q8_0) return body(CacheQ8{});
+  format == Format::f16 ? body(CacheF16{}) : body(CacheF32{});
+}
 
 /// The queries that share a kv head: query i is head g * group + i % group of row i / group.
 struct Queries {
@@ -67,15 +138,21 @@ inline __attribute__((always_inline)) void score_tile(const Queries& queries, in
     for (int b = 0; b < kBlocks; ++b) acc[r][b] = f32x16(0.0f);
   }
   const int64_t at = (queries.kv_head * (kv.capacity / 16) + position / 16) * head_dim * 16;
-  for (int64_t d = 0; d < head_dim; ++d) {
-    f32x16 key[kBlocks];
+  const int64_t run = Cache::run(head_dim);
+  for (int64_t from = 0; from < head_dim; from += run) {
+    typename Cache::Keys keys[kBlocks];
 #pragma GCC unroll 16
-    for (int b = 0; b < kBlocks; ++b) key[b] = Cache::read(kv.keys, at + (b * head_dim + d) * 16);
+    for (int b = 0; b < kBlocks; ++b) keys[b] = {kv.keys, at + (b * head_dim + from) * 16};
+    for (int64_t d = 0; d < run; ++d) {
+      f32x16 key[kBlocks];
 #pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-      const f32x16 qd = broadcast(q[r] + d);
+      for (int b = 0; b < kBlocks; ++b) key[b] = keys[b].read(d);
 #pragma GCC unroll 16
-      for (int b = 0; b < kBlocks; ++b) acc[r][b] = fma(key[b], qd, acc[r][b]);
+      for (int r = 0; r < kRows; ++r) {
+        const f32x16 qd = broadcast(q[r] + from + d);
+#pragma GCC unroll 16
+        for (int b = 0; b < kBlocks; ++b) acc[r][b] = fma(key[b], qd, acc[r][b]);
+      }
     }
   }
   const f32x16 scale(queries.args.params.scale), masked(kMasked);
@@ -167,11 +244,11 @@ inline __attribute__((always_inline)) void mix_tile(const KvView& kv, int64_t va
 #pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v) acc[r][v] = fresh ? f32x16(0.0f) : load_upto(out[r] + v * 16, n);
   }
+  const typename Cache::Values values(kv, value_at);
   for (int64_t p = begin; p < end; ++p) {
     f32x16 value[kVectors];
 #pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v)
-      value[v] = Cache::read(kv.values, value_at + p * kv.head_dim + v * 16, n);
+    for (int v = 0; v < kVectors; ++v) value[v] = values.template read<kVectors>(p, v, n);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
       const f32x16 w = broadcast(weights[r] + p);
@@ -302,7 +379,7 @@ void attention_in(const KernelArgs& args, Part part) {
 
 void qk(const KernelArgs& args, Part part) {
   stamp(args, part, GRETA_NAME("qk"));
-  args.cache.format == Format::f16 ? qk_in<CacheF16>(args, part) : qk_in<CacheF32>(args, part);
+  with_cache(args.cache.format, [&](auto cache) { qk_in<decltype(cache)>(args, part); });
 }
 
 void softmax(const KernelArgs& args, Part part) {
@@ -314,12 +391,12 @@ void softmax(const KernelArgs& args, Part part) {
 
 void pv(const KernelArgs& args, Part part) {
   stamp(args, part, GRETA_NAME("pv"));
-  args.cache.format == Format::f16 ? pv_in<CacheF16>(args, part) : pv_in<CacheF32>(args, part);
+  with_cache(args.cache.format, [&](auto cache) { pv_in<decltype(cache)>(args, part); });
 }
 
 void attention(const KernelArgs& args, Part part) {
   stamp(args, part, GRETA_NAME("attention"));
-  args.cache.format == Format::f16 ? attention_in<CacheF16>(args, part) : attention_in<CacheF32>(args, part);
+  with_cache(args.cache.format, [&](auto cache) { attention_in<decltype(cache)>(args, part); });
 }
 
 constexpr KernelEntry entry(const char* name, OpKind op, KernelFn run) {

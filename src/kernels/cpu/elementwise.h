@@ -71,12 +71,16 @@ inline __attribute__((always_inline)) i32x16 quantized(f32x16 x, f32x16 d) {
   return round_to_i32(q);
 }
 
+/// The largest magnitude of 32 values. As integers, magnitudes are ordered like the floats, and NaN is above
+/// all.
+inline __attribute__((always_inline)) float largest(f32x16 low, f32x16 high) {
+  const i32x16 magnitude = set_i32(0x7fffffff);
+  return __builtin_bit_cast(float, max_lane(max(bits(low) & magnitude, bits(high) & magnitude)));
+}
+
 /// 32 values to a block (kernels/pack.h).
 inline __attribute__((always_inline)) void quantize_block(f32x16 low, f32x16 high, ActivationBlock& out) {
-  const i32x16 magnitude = set_i32(0x7fffffff);
-  // As integers, magnitudes are ordered like the floats, and NaN is above all.
-  const int32_t top = max_lane(max(bits(low) & magnitude, bits(high) & magnitude));
-  const float d = __builtin_bit_cast(float, top) / 127.0f;
+  const float d = largest(low, high) / 127.0f;
   const i32x16 q_low = quantized(low, f32x16(d)), q_high = quantized(high, f32x16(d));
   store_low8(out.q, q_low);
   store_low8(out.q + 16, q_high);
@@ -223,15 +227,42 @@ void rope(const KernelArgs& args, Part part) {
   }
 }
 
-/// One value into the cache, in the cache's format.
-inline __attribute__((always_inline)) void put(std::byte* base, Format format, int64_t index, float value) {
-  if (format == Format::f32) {
-    reinterpret_cast<float*>(base)[index] = value;
-    return;
+/// Where a key or value lies in the cache: dim d is the element first + d * lanes.
+struct CacheSlot {
+  std::byte* base;
+  int64_t first, lanes;
+};
+
+inline __attribute__((always_inline)) void put_q8(const float* x, int64_t head_dim, CacheSlot slot) {
+  for (int64_t d = 0; d < head_dim; d += kBlock) {
+    const f32x16 low = load(x + d), high = load(x + d + 16);
+    uint16_t half[16];
+    store_f16(half, f32x16(largest(low, high) / 127.0f));
+    const f32x16 scale = load_f16(half), zero(0.0f);
+    const mask16 some = less(zero, scale);
+    uint8_t codes[kBlock];
+    store_low8(codes, select(some, quantized(low, scale), set_i32(0)));
+    store_low8(codes + 16, select(some, quantized(high, scale), set_i32(0)));
+    const int64_t element = slot.first + d * slot.lanes;
+    __builtin_memcpy(slot.base + q8_scale_at(element, slot.lanes), half, 2);
+    std::byte* out = slot.base + q8_code_at(element, slot.lanes);
+    for (int64_t i = 0; i < kBlock; ++i) out[i * slot.lanes] = static_cast<std::byte>(codes[i]);
   }
-  alignas(32) uint16_t half[16];
-  store_f16(half, f32x16(value));
-  reinterpret_cast<uint16_t*>(base)[index] = half[0];
+}
+
+/// A key or a value of a head into the cache, in the cache's format.
+inline __attribute__((always_inline)) void put(const float* x, const KvView& kv, CacheSlot slot) {
+  if (kv.format == Format::q8_0) return put_q8(x, kv.head_dim, slot);
+  for (int64_t d = 0; d < kv.head_dim; ++d) {
+    const int64_t element = slot.first + d * slot.lanes;
+    if (kv.format == Format::f32) {
+      reinterpret_cast<float*>(slot.base)[element] = x[d];
+      continue;
+    }
+    alignas(32) uint16_t half[16];
+    store_f16(half, f32x16(x[d]));
+    reinterpret_cast<uint16_t*>(slot.base)[element] = half[0];
+  }
 }
 
 void kv_write(const KernelArgs& args, Part part) {
@@ -240,12 +271,9 @@ void kv_write(const KernelArgs& args, Part part) {
   const Part::Range heads = part.of(args.in[0].rows * kv.n_head_kv);
   for (int64_t unit = heads.begin; unit < heads.end; ++unit) {
     const int64_t r = unit / kv.n_head_kv, h = unit % kv.n_head_kv, p = args.position + r;
-    const float* key = args.in[0].row(r) + h * kv.head_dim;
-    const float* value = args.in[1].row(r) + h * kv.head_dim;
     const int64_t first_key = (h * (kv.capacity / 16) + p / 16) * kv.head_dim * 16 + p % 16;
-    for (int64_t d = 0; d < kv.head_dim; ++d) put(kv.keys, kv.format, first_key + d * 16, key[d]);
-    const int64_t first_value = (h * kv.capacity + p) * kv.head_dim;
-    for (int64_t d = 0; d < kv.head_dim; ++d) put(kv.values, kv.format, first_value + d, value[d]);
+    put(args.in[0].row(r) + h * kv.head_dim, kv, {kv.keys, first_key, 16});
+    put(args.in[1].row(r) + h * kv.head_dim, kv, {kv.values, (h * kv.capacity + p) * kv.head_dim, 1});
   }
 }
 

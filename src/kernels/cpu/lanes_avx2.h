@@ -71,6 +71,12 @@ GRETA_LANE f32x16 load_f16(const void* p) {
   const __m128i* q = static_cast<const __m128i*>(p);
   return {_mm256_cvtph_ps(_mm_loadu_si128(q)), _mm256_cvtph_ps(_mm_loadu_si128(q + 1))};
 }
+GRETA_LANE f32x16 broadcast_f16(const void* p) {
+  int16_t h;
+  __builtin_memcpy(&h, p, 2);
+  const __m256 v = _mm256_cvtph_ps(_mm_set1_epi16(h));
+  return {v, v};
+}
 GRETA_LANE void store_f16(void* p, f32x16 x) {
   __m128i* q = static_cast<__m128i*>(p);
   _mm_storeu_si128(q, _mm256_cvtps_ph(x.lo, _MM_FROUND_TO_NEAREST_INT));

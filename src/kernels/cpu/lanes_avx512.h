@@ -47,6 +47,11 @@ GRETA_LANE f32x16 broadcast(const float* p) { return _mm512_set1_ps(*p); }
 GRETA_LANE f32x16 load_f16(const void* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
 }
+GRETA_LANE f32x16 broadcast_f16(const void* p) {
+  int16_t h;
+  __builtin_memcpy(&h, p, 2);
+  return _mm512_cvtph_ps(_mm256_set1_epi16(h));
+}
 GRETA_LANE void store_f16(void* p, f32x16 x) {
   _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT));
 }

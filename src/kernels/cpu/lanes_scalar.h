@@ -68,6 +68,11 @@ GRETA_LANE f32x16 load_f16(const void* p) {
   __builtin_memcpy(h, p, 32);
   return each<f32x16>([&](int i) { return f16_to_f32(h[i]); });
 }
+GRETA_LANE f32x16 broadcast_f16(const void* p) {
+  uint16_t h;
+  __builtin_memcpy(&h, p, 2);
+  return f32x16(f16_to_f32(h));
+}
 GRETA_LANE void store_f16(void* p, const f32x16& x) {
   uint16_t* out = static_cast<uint16_t*>(p);
   for (int i = 0; i < 16; ++i) out[i] = f32_to_f16(x.v[i]);
