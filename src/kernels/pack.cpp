@@ -309,7 +309,7 @@ void unpack_row(const PackedWeight& weight, int64_t row, float* out) {
     const GroupScale of = read_scales(code, lane, b, scales);
     for (int k = 0; k < kBlock; ++k) {
       int u = read_code(code, lane, k, panel + b * code.bytes());
-      if (code.levels != nullptr) u = code.levels[u];
+      if (code.levels != Levels::none) u = table_of(code.levels)[u];
       const int g = k * code.groups / static_cast<int>(kBlock);
       const float product = of.d[g] * static_cast<float>(u - code.offset());  // exact: at most 24 bits
       out[b * kBlock + k] = code.has_min ? product + of.m[g] : product;

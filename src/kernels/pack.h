@@ -78,6 +78,11 @@ inline constexpr uint8_t kIq4Codes[16] = {1,   24,  45,  63,  79,  93,  106, 118
                                           129, 141, 153, 166, 181, 197, 217, 241};
 inline constexpr uint8_t kMxfp4Codes[16] = {16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4};
 
+/// What a code stands for before the offset: itself, or an entry of a table.
+enum class Levels : uint8_t { none, iq4, mxfp4 };
+
+constexpr const uint8_t* table_of(Levels levels) { return levels == Levels::iq4 ? kIq4Codes : kMxfp4Codes; }
+
 /// How a block of 32 weights is packed: all that pack() and the kernels know of a type.
 struct BlockCode {
   int bits = 0;        // 2 to 6, or 8; 0: not a block type
@@ -85,7 +90,7 @@ struct BlockCode {
   bool has_min = false;
   int groups = 1;  // of scales
   ScaleForm form = ScaleForm::halves;
-  const uint8_t* levels = nullptr;
+  Levels levels = Levels::none;
 
   constexpr int offset() const { return has_min ? 0 : 1 << log_offset; }
   constexpr int64_t bytes() const { return 64 * bits; }
@@ -112,9 +117,9 @@ constexpr BlockCode block_code(TensorType type) {
     case TensorType::q4_k: return {4, 0, true, 1, ScaleForm::unsigned8};
     case TensorType::q5_k: return {5, 0, true, 1, ScaleForm::unsigned8};
     case TensorType::q6_k: return {6, 5, false, 2, ScaleForm::signed8};
-    case TensorType::iq4_nl: return {4, 7, false, 1, ScaleForm::halves, kIq4Codes};
-    case TensorType::iq4_xs: return {4, 7, false, 1, ScaleForm::signed8, kIq4Codes};
-    case TensorType::mxfp4: return {4, 4, false, 1, ScaleForm::exponent, kMxfp4Codes};
+    case TensorType::iq4_nl: return {4, 7, false, 1, ScaleForm::halves, Levels::iq4};
+    case TensorType::iq4_xs: return {4, 7, false, 1, ScaleForm::signed8, Levels::iq4};
+    case TensorType::mxfp4: return {4, 4, false, 1, ScaleForm::exponent, Levels::mxfp4};
     default: return {};
   }
 }

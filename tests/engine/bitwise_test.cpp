@@ -55,10 +55,14 @@ INSTANTIATE_TEST_SUITE_P(Types, Bitwise, testing::ValuesIn(cases()), case_name);
 TEST_P(Bitwise, PrefillEqualsDecodeForEveryS) {
   TinyEngine tiny(GetParam().type, {2, best_isa(), Format::f32});
   const RouteTable routes = routes_for(GetParam().route);
-  const std::vector<int32_t> tokens = test::random_tokens(1000);
-  const std::vector<StageHashes> steps = decode_all(tiny.engine, tokens, routes);
+#ifndef GRETA_SANITIZED
   std::set<int64_t> lengths{255, 256, 257, 400, 1000};
   for (int64_t s = 1; s <= 130; ++s) lengths.insert(s);
+#else  // sanitizers look at memory and threads, not at bits: some lengths will do
+  const std::set<int64_t> lengths{1, 2, 7, 16, 17, 33, 130};
+#endif
+  const std::vector<int32_t> tokens = test::random_tokens(*lengths.rbegin());
+  const std::vector<StageHashes> steps = decode_all(tiny.engine, tokens, routes);
   for (const int64_t s : lengths) {
     const StageHashes block =
         prefill(tiny.engine, std::span(tokens).first(static_cast<size_t>(s)), s, routes);

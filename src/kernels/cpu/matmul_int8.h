@@ -235,7 +235,8 @@ inline __attribute__((always_inline)) void row_panels(const KernelArgs& args, in
       for (int g = 0; g < W::kGroups; ++g) {
         i32x16 idot = start<W::kGroups, W::kCode.has_min, W::kCode.log_offset>(x + b, g);
 #pragma GCC unroll 8
-        for (int j = g * 8 / W::kGroups; j < (g + 1) * 8 / W::kGroups; ++j) {
+        for (int i = 0; i < 8 / W::kGroups; ++i) {
+          const int j = g * 8 / W::kGroups + i;
           idot = dot4(idot, w[j], broadcast_i32(x[b].q + 4 * j));
         }
         const f32x16 m = W::kCode.has_min ? of.m[g] : f32x16(0.0f);

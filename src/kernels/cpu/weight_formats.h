@@ -106,7 +106,7 @@ struct BlockWeight {
   template <int kGroup>
   static inline __attribute__((always_inline)) i32x16 group(const std::byte* codes) {
     const i32x16 w = code_group<kCode.bits, kGroup>(codes);
-    if constexpr (kCode.levels != nullptr) return look_up(kCode.levels, w);
+    if constexpr (kCode.levels != Levels::none) return look_up(table_of(kCode.levels), w);
     return w;
   }
   // d * u has at most 24 bits: exact, so that the FMA rounds as d * u + m does.
