@@ -20,12 +20,10 @@ Nearest nearest_ceiling(const StageTime& stage, const Ceilings& ceilings) {
   };
   offer("read", stage.bytes / stage.seconds, ceilings.read);
   const double rate = stage.operations / stage.seconds;
-  if (stage.kernel.find("vnni") != std::string::npos || stage.kernel.find("int8") != std::string::npos) {
-    offer("int8", rate, ceilings.int8_dot);
-  } else if (stage.kernel.find("bf16.") != std::string::npos) {
-    offer("bf16", rate, ceilings.bf16_dot);
-  } else {
-    offer("f32", rate, ceilings.f32_fma);
+  switch (stage.multiplies) {
+    case Format::q8_block32: offer("int8", rate, ceilings.int8_dot); break;
+    case Format::bf16: offer("bf16", rate, ceilings.bf16_dot); break;
+    default: offer("f32", rate, ceilings.f32_fma);
   }
   return best;
 }

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
+#include "cli/progress.h"
 #include "model/prompt.h"
 #include "model/tokenizer.h"
 
@@ -25,9 +26,15 @@ void run(const Options& options, const Context& context) {
   const Tokenizer tokenizer = Tokenizer::from(engine.model().file);
   const bool adds_bos = tokenizer.adds_bos();
   const std::vector<TokenId> tokens = tokenizer.encode(text, adds_bos, false);
-  const Perplexity result = measure_perplexity(engine, chosen_routes(options.common, context.environment),
-                                               tokens, options.chunk, adds_bos ? tokens.front() : -1,
-                                               [](int64_t, int64_t) { throw_if_interrupted("interrupted"); });
+  const Perplexity result = [&] {
+    Progress progress;  // gone before the result is printed
+    return measure_perplexity(engine, chosen_routes(options.common, context.environment), tokens,
+                              options.chunk, adds_bos ? tokens.front() : -1,
+                              [&](int64_t done, int64_t total) {
+                                throw_if_interrupted("interrupted");
+                                progress.show(static_cast<int>(done), static_cast<int>(total), "chunks");
+                              });
+  }();
   const double value = result.value();
   if (options.common.json) {
     const nlohmann::json json = {{"model", engine.model().config.name},

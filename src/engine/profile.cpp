@@ -59,6 +59,7 @@ class Profile::Clock : public Action {
     const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
     StageTime& stage = profile_.stages_[index_];
     stage.kernel = kernel_.name;
+    stage.multiplies = kernel_.roundings.activation;
     ++stage.runs;
     stage.seconds += time.count();
     stage.bytes += bytes_of(kind_, args);

@@ -13,8 +13,9 @@ namespace greta {
 
 /// What all ops of one stage and kind did together, over all layers and runs.
 struct StageTime {
-  std::string stage = {};   // "q", "pv", ...; of helpers their kind: "quantize"
-  std::string kernel = {};  // of the last op that ran
+  std::string stage = {};           // "q", "pv", ...; of helpers their kind: "quantize"
+  std::string kernel = {};          // of the last op that ran
+  Format multiplies = Format::f32;  // what its inputs are rounded to: which unit of the machine it uses
   int64_t runs = 0;
   double seconds = 0;     // of the first thread, without the waiting for the others
   double bytes = 0;       // weights and cache read, activations read and written

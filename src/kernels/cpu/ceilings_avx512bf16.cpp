@@ -1,28 +1,14 @@
-#include <immintrin.h>
-
 #include "kernels/ceilings.h"
+#include "kernels/cpu/keep_busy.h"
 
 namespace greta::avx512 {
 namespace {
 
-constexpr int kChains = 24;
-
-inline void touch(__m512& v) { __asm__ volatile("" : "+v"(v)); }
-inline void touch(__m512i& v) { __asm__ volatile("" : "+v"(v)); }
-
 double bf16_dot_operations(int64_t rounds) {
-  __m512 acc[kChains];
-#pragma GCC unroll 24
-  for (__m512& a : acc) a = _mm512_set1_ps(1.0f), touch(a);
-  __m512i x = _mm512_set1_epi16(0x3f00), y = _mm512_set1_epi16(0x3e80);
-  touch(x), touch(y);
-  for (int64_t i = 0; i < rounds; ++i) {
-#pragma GCC unroll 24
-    for (int c = 0; c < kChains; ++c) acc[c] = _mm512_dpbf16_ps(acc[c], (__m512bh)x, (__m512bh)y);
-  }
-#pragma GCC unroll 24
-  for (__m512& a : acc) touch(a);
-  return static_cast<double>(rounds) * kChains * 32 * 2;
+  return keep_busy(
+      rounds, 32 * 2, _mm512_set1_ps(1.0f), _mm512_set1_epi16(0x3f00), _mm512_set1_epi16(0x3e80),
+      [](__m512 acc, __m512i x, __m512i y)
+          __attribute__((always_inline)) { return _mm512_dpbf16_ps(acc, (__m512bh)x, (__m512bh)y); });
 }
 
 }  // namespace

@@ -1,44 +1,21 @@
-#include <immintrin.h>
-
 #include "kernels/ceilings.h"
+#include "kernels/cpu/keep_busy.h"
 
 namespace greta::avx512 {
 namespace {
 
-constexpr int kChains = 24;
-
-// Keeps a register's value from being computed ahead or dropped.
-inline void touch(__m512& v) { __asm__ volatile("" : "+v"(v)); }
-inline void touch(__m512i& v) { __asm__ volatile("" : "+v"(v)); }
-
 double f32_fma_operations(int64_t rounds) {
-  __m512 acc[kChains];
-#pragma GCC unroll 24
-  for (__m512& a : acc) a = _mm512_set1_ps(1.0f), touch(a);
-  __m512 x = _mm512_set1_ps(0.5f), y = _mm512_set1_ps(0.25f);
-  touch(x), touch(y);
-  for (int64_t i = 0; i < rounds; ++i) {
-#pragma GCC unroll 24
-    for (int c = 0; c < kChains; ++c) acc[c] = _mm512_fmadd_ps(x, y, acc[c]);
-  }
-#pragma GCC unroll 24
-  for (__m512& a : acc) touch(a);
-  return static_cast<double>(rounds) * kChains * 16 * 2;
+  return keep_busy(
+      rounds, 16 * 2, _mm512_set1_ps(1.0f), _mm512_set1_ps(0.5f), _mm512_set1_ps(0.25f),
+      [](__m512 acc, __m512 x, __m512 y)
+          __attribute__((always_inline)) { return _mm512_fmadd_ps(x, y, acc); });
 }
 
 double int8_dot_operations(int64_t rounds) {
-  __m512i acc[kChains];
-#pragma GCC unroll 24
-  for (__m512i& a : acc) a = _mm512_setzero_si512(), touch(a);
-  __m512i x = _mm512_set1_epi8(3), y = _mm512_set1_epi8(2);
-  touch(x), touch(y);
-  for (int64_t i = 0; i < rounds; ++i) {
-#pragma GCC unroll 24
-    for (int c = 0; c < kChains; ++c) acc[c] = _mm512_dpbusd_epi32(acc[c], x, y);
-  }
-#pragma GCC unroll 24
-  for (__m512i& a : acc) touch(a);
-  return static_cast<double>(rounds) * kChains * 64 * 2;
+  return keep_busy(
+      rounds, 64 * 2, _mm512_setzero_si512(), _mm512_set1_epi8(3), _mm512_set1_epi8(2),
+      [](__m512i acc, __m512i x, __m512i y)
+          __attribute__((always_inline)) { return _mm512_dpbusd_epi32(acc, x, y); });
 }
 
 uint64_t read_all(const std::byte* bytes, int64_t size) {
