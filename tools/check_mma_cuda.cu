@@ -67,8 +67,8 @@ void put(Type type, double value, std::vector<uint8_t>& out) {
     case Type::tf32: std::memcpy(&bits, &x, 4); break;
     case Type::f16: bits = __half_as_ushort(__float2half_rn(x)); break;
     case Type::bf16: bits = __bfloat16_as_ushort(__float2bfloat16_rn(x)); break;
-    case Type::e4m3: bits = __nv_cvt_float_to_fp8(x, __NV_SATFINITE, __NV_E4M3); break;
-    case Type::e5m2: bits = __nv_cvt_float_to_fp8(x, __NV_SATFINITE, __NV_E5M2); break;
+    case Type::e4m3: bits = __nv_cvt_float_to_fp8(x, __NV_NOSAT, __NV_E4M3); break;
+    case Type::e5m2: bits = __nv_cvt_float_to_fp8(x, __NV_NOSAT, __NV_E5M2); break;
   }
   for (int i = 0; i < bytes_of(type); ++i) out.push_back(static_cast<uint8_t>(bits >> (8 * i)));
 }
@@ -207,16 +207,21 @@ MMA(F16K16ToF16, IF_MMA, "m16n8k16.row.col.f16.f16.f16.f16", REGISTERS_2_4_2, D_
 MMA(F16K8ToF16, IF_MMA, "m16n8k8.row.col.f16.f16.f16.f16", REGISTERS_2_2_1, D_2, AB_2_1)
 MMA(Tf32K8, IF_MMA, "m16n8k8.row.col.f32.tf32.tf32.f32", REGISTERS_4_4_2, D_4, AB_4_2)
 MMA(Tf32K4, IF_MMA, "m16n8k4.row.col.f32.tf32.tf32.f32", REGISTERS_4_2_1, D_4, AB_2_1)
-MMA(E4m3K32, IF_FP8, "m16n8k32.row.col.f32.e4m3.e4m3.f32", REGISTERS_4_4_2, D_4, AB_4_2)
-MMA(E5m2K32, IF_FP8, "m16n8k32.row.col.f32.e5m2.e5m2.f32", REGISTERS_4_4_2, D_4, AB_4_2)
-MMA(E4m3E5m2K32, IF_FP8, "m16n8k32.row.col.f32.e4m3.e5m2.f32", REGISTERS_4_4_2, D_4, AB_4_2)
+#define MMA_FP8(name, a, b)                                                                         \
+  MMA(name##K32, IF_FP8, "m16n8k32.row.col.f32." a "." b ".f32", REGISTERS_4_4_2, D_4, AB_4_2)      \
+  MMA(name##K16, IF_FP8, "m16n8k16.row.col.f32." a "." b ".f32", REGISTERS_4_2_1, D_4, AB_2_1)      \
+  MMA(name##K32ToF16, IF_FP8, "m16n8k32.row.col.f16." a "." b ".f16", REGISTERS_2_4_2, D_2, AB_4_2) \
+  MMA(name##K16ToF16, IF_FP8, "m16n8k16.row.col.f16." a "." b ".f16", REGISTERS_2_2_1, D_2, AB_2_1) \
+  WGMMA(Wgmma##name, "m64n8k32.f32." a "." b, WGMMA_4, F_4)                                         \
+  WGMMA(Wgmma##name##ToF16, "m64n8k32.f16." a "." b, WGMMA_2, F_2)
+MMA_FP8(E4m3, "e4m3", "e4m3")
+MMA_FP8(E5m2, "e5m2", "e5m2")
+MMA_FP8(E4m3E5m2, "e4m3", "e5m2")
+MMA_FP8(E5m2E4m3, "e5m2", "e4m3")
 WGMMA(WgmmaBf16, "m64n8k16.f32.bf16.bf16", WGMMA_4 NOT_TRANSPOSED, F_4)
 WGMMA(WgmmaF16, "m64n8k16.f32.f16.f16", WGMMA_4 NOT_TRANSPOSED, F_4)
 WGMMA(WgmmaF16ToF16, "m64n8k16.f16.f16.f16", WGMMA_2 NOT_TRANSPOSED, F_2)
 WGMMA(WgmmaTf32, "m64n8k8.f32.tf32.tf32", WGMMA_4, F_4)
-WGMMA(WgmmaE4m3, "m64n8k32.f32.e4m3.e4m3", WGMMA_4, F_4)
-WGMMA(WgmmaE5m2, "m64n8k32.f32.e5m2.e5m2", WGMMA_4, F_4)
-WGMMA(WgmmaE4m3E5m2, "m64n8k32.f32.e4m3.e5m2", WGMMA_4, F_4)
 
 // --- The list of instructions. ---
 
@@ -232,6 +237,15 @@ struct Instruction {
   bool is_wgmma() const { return m == 64; }
 };
 
+#define FP8_ROWS(name, text_a, text_b, a, b)                                                                \
+  {"mma.m16n8k32.f32." text_a "." text_b ".f32", 89, 16, 32, a, b, Type::f32, run_mma<name##K32>},          \
+      {"mma.m16n8k16.f32." text_a "." text_b ".f32", 89, 16, 16, a, b, Type::f32, run_mma<name##K16>},      \
+      {"mma.m16n8k32.f16." text_a "." text_b ".f16", 89, 16, 32, a, b, Type::f16, run_mma<name##K32ToF16>}, \
+      {"mma.m16n8k16.f16." text_a "." text_b ".f16", 89, 16, 16, a, b, Type::f16, run_mma<name##K16ToF16>}, \
+      {"wgmma.m64n8k32.f32." text_a "." text_b, 90, 64, 32, a, b, Type::f32, run_wgmma<Wgmma##name>}, {     \
+    "wgmma.m64n8k32.f16." text_a "." text_b, 90, 64, 32, a, b, Type::f16, run_wgmma<Wgmma##name##ToF16>     \
+  }
+
 const Instruction kInstructions[] = {
     {"mma.m16n8k16.f32.bf16.bf16.f32", 80, 16, 16, Type::bf16, Type::bf16, Type::f32, run_mma<Bf16K16>},
     {"mma.m16n8k8.f32.bf16.bf16.f32", 80, 16, 8, Type::bf16, Type::bf16, Type::f32, run_mma<Bf16K8>},
@@ -241,16 +255,14 @@ const Instruction kInstructions[] = {
     {"mma.m16n8k8.f16.f16.f16.f16", 80, 16, 8, Type::f16, Type::f16, Type::f16, run_mma<F16K8ToF16>},
     {"mma.m16n8k8.f32.tf32.tf32.f32", 80, 16, 8, Type::tf32, Type::tf32, Type::f32, run_mma<Tf32K8>},
     {"mma.m16n8k4.f32.tf32.tf32.f32", 80, 16, 4, Type::tf32, Type::tf32, Type::f32, run_mma<Tf32K4>},
-    {"mma.m16n8k32.f32.e4m3.e4m3.f32", 89, 16, 32, Type::e4m3, Type::e4m3, Type::f32, run_mma<E4m3K32>},
-    {"mma.m16n8k32.f32.e5m2.e5m2.f32", 89, 16, 32, Type::e5m2, Type::e5m2, Type::f32, run_mma<E5m2K32>},
-    {"mma.m16n8k32.f32.e4m3.e5m2.f32", 89, 16, 32, Type::e4m3, Type::e5m2, Type::f32, run_mma<E4m3E5m2K32>},
     {"wgmma.m64n8k16.f32.bf16.bf16", 90, 64, 16, Type::bf16, Type::bf16, Type::f32, run_wgmma<WgmmaBf16>},
     {"wgmma.m64n8k16.f32.f16.f16", 90, 64, 16, Type::f16, Type::f16, Type::f32, run_wgmma<WgmmaF16>},
     {"wgmma.m64n8k16.f16.f16.f16", 90, 64, 16, Type::f16, Type::f16, Type::f16, run_wgmma<WgmmaF16ToF16>},
     {"wgmma.m64n8k8.f32.tf32.tf32", 90, 64, 8, Type::tf32, Type::tf32, Type::f32, run_wgmma<WgmmaTf32>},
-    {"wgmma.m64n8k32.f32.e4m3.e4m3", 90, 64, 32, Type::e4m3, Type::e4m3, Type::f32, run_wgmma<WgmmaE4m3>},
-    {"wgmma.m64n8k32.f32.e5m2.e5m2", 90, 64, 32, Type::e5m2, Type::e5m2, Type::f32, run_wgmma<WgmmaE5m2>},
-    {"wgmma.m64n8k32.f32.e4m3.e5m2", 90, 64, 32, Type::e4m3, Type::e5m2, Type::f32, run_wgmma<WgmmaE4m3E5m2>},
+    FP8_ROWS(E4m3, "e4m3", "e4m3", Type::e4m3, Type::e4m3),
+    FP8_ROWS(E5m2, "e5m2", "e5m2", Type::e5m2, Type::e5m2),
+    FP8_ROWS(E4m3E5m2, "e4m3", "e5m2", Type::e4m3, Type::e5m2),
+    FP8_ROWS(E5m2E4m3, "e5m2", "e4m3", Type::e5m2, Type::e4m3),
 };
 
 /// The unit's name in `greta info --units`; "" for one that it does not list.
@@ -263,8 +275,9 @@ std::string unit_of(int capability) {
 
 // --- Inputs. ---
 
-constexpr const char* kDistributions[] = {"random", "cancelling", "tiny", "wide", "sparse"};
-constexpr int kOutputs = 25600;  // of each distribution: five make 128,000 per instruction
+constexpr const char* kDistributions[] = {"random", "cancelling", "tiny",  "wide",
+                                          "sparse", "special",    "uneven"};
+constexpr int kOutputs = 25600;  // of each distribution: seven make 179,200 per instruction
 
 class Inputs {
  public:
@@ -277,6 +290,8 @@ class Inputs {
       double before = 0;
       for (int i = 0; i < k; ++i) {
         double x = draw(distribution, type);
+        // Every fourth product is one of zero, or of a subnormal, with a number near the end of the range.
+        if (distribution == "uneven" && i % 4 == 3) x = is_b ? large(type) : zero_or_subnormal(type);
         // Products 2 i and 2 i + 1 differ in the last place or not at all.
         if (distribution == "cancelling" && i % 2 == 1) x = is_b ? -before * (1 + nudge()) : before;
         put(type, x, out);
@@ -306,8 +321,37 @@ class Inputs {
       const int low = std::max(range.low, -30), high = std::min(range.high - 1, 30);
       return std::ldexp(x / 4, std::uniform_int_distribution<int>(low, high)(random_));
     }
+    if (distribution == "uneven") return std::ldexp(x, -2);
+    if (distribution == "special") return draw_special(range, x);
     if (distribution == "sparse" && std::uniform_int_distribution<int>(0, 3)(random_) != 0) return 0;
     return x;
+  }
+
+  double large(Type type) {
+    const int high = std::min(range_of(type).high, 127);
+    return std::ldexp(1.25, high - std::uniform_int_distribution<int>(0, 8)(random_));
+  }
+
+  double zero_or_subnormal(Type type) {
+    const double subnormal = std::ldexp(normal_(random_), range_of(type).low - 2);
+    return std::uniform_int_distribution<int>(0, 1)(random_) == 0 ? 0 : subnormal;
+  }
+
+  /// Mostly ordinary; zeros of both signs, infinity (e4m3: NaN), NaN, numbers near the ends of the range.
+  double draw_special(const Range& range, double x) {
+    const int high = std::min(range.high, 126), low = std::max(range.low, -126);
+    switch (std::uniform_int_distribution<int>(0, 159)(random_)) {
+      case 0: return -0.0;
+      case 1: return HUGE_VAL;
+      case 2: return -HUGE_VAL;
+      case 3: return NAN;
+      case 4:
+      case 5: return std::ldexp(x, high);
+      case 6:
+      case 7: return std::ldexp(x, high - 2);
+      case 8: return std::ldexp(x, low);
+      default: return x;
+    }
   }
 
   double nudge() { return std::ldexp(std::uniform_int_distribution<int>(-1, 1)(random_), -8); }

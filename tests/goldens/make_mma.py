@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Makes mma.safetensors: the first cases per instruction and distribution of recorded matrix instructions.
 
-    make_mma.py CASES OUT FILE...   (FILE: keys UNIT.INSTRUCTION/DISTRIBUTION/i/{A,Bt,C,D,D_h100})
+    make_mma.py CASES OUT FILE...
 
-Only i < CASES is kept, and of 32x32 outputs i < 1."""
+FILE has keys UNIT.INSTRUCTION/DISTRIBUTION/i/{A,Bt,C,D,D_h100}, of which i < CASES is kept, of 32x32 outputs
+i < 1; or it is what tools/check_mma_cuda.cu writes, UNIT.INSTRUCTION/DISTRIBUTION/{A,Bt,C,D_gpu} with all cases
+in one tensor, of which the first is kept."""
 import json
 import struct
 import sys
@@ -16,6 +18,12 @@ def read(path):
     header.pop("__metadata__", None)
     for name, entry in header.items():
         begin, end = (8 + size + at for at in entry["data_offsets"])
+        if name.count("/") == 2:
+            path_of_case, tensor = name.rsplit("/", 1)
+            name = f"{path_of_case}/0/{tensor.replace('D_gpu', 'D')}"
+            cases, *shape = entry["shape"]
+            entry = dict(entry, shape=shape)
+            end = begin + (end - begin) // cases
         yield name, entry, raw[begin:end]
 
 

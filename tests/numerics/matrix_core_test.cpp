@@ -22,16 +22,27 @@ namespace {
 
 using Bytes = std::vector<std::byte>;
 
-const test::GoldenFile& goldens() {
+/// Answers of published models, and of an H100 to the same questions.
+const test::GoldenFile& published() {
   static const test::GoldenFile file("mma.safetensors");
   return file;
 }
 
+/// Answers of an H200 to tools/check_mma_cuda.cu.
+const test::GoldenFile& h200() {
+  static const test::GoldenFile file("mma_hopper.safetensors");
+  return file;
+}
+
 /// "UNIT.INSTRUCTION/DISTRIBUTION/i" of every case.
-std::set<std::string> cases() {
+std::set<std::string> cases(const test::GoldenFile& goldens) {
   std::set<std::string> names;
-  for (const auto& [key, entry] : goldens().header.items()) names.insert(key.substr(0, key.rfind('/')));
+  for (const auto& [key, entry] : goldens.header.items()) names.insert(key.substr(0, key.rfind('/')));
   return names;
+}
+
+std::string instruction_of(const std::string& name_of_case) {
+  return name_of_case.substr(0, name_of_case.find('/'));
 }
 
 std::vector<Form> forms() {
@@ -62,20 +73,29 @@ std::string first_difference(const Bytes& got, const Bytes& expected, size_t wid
 
 class MatrixCoreGolden : public testing::TestWithParam<Form> {};
 
-TEST_P(MatrixCoreGolden, EveryRecordedOutputBitForBit) {
-  std::map<std::string, size_t> outputs;
-  for (const std::string& name : cases()) {
-    const Instruction& instruction = find_instruction(name.substr(0, name.find('/')));
-    const Bytes d = evaluate(instruction, GetParam(), goldens().bytes(name + "/A"),
-                             goldens().bytes(name + "/Bt"), goldens().bytes(name + "/C"));
+/// How many instructions the file has answers of.
+size_t expect_recorded_bits(const test::GoldenFile& goldens, Form form) {
+  std::set<std::string> met;
+  for (const std::string& name : cases(goldens)) {
+    const Instruction& instruction = find_instruction(instruction_of(name));
+    const Bytes d = evaluate(instruction, form, goldens.bytes(name + "/A"), goldens.bytes(name + "/Bt"),
+                             goldens.bytes(name + "/C"));
     const auto width = static_cast<size_t>(info(instruction.d).bytes);
-    EXPECT_EQ(first_difference(d, goldens().bytes(name + "/D"), width), "") << name;
-    if (goldens().header.contains(name + "/D_h100")) {
-      EXPECT_EQ(first_difference(d, goldens().bytes(name + "/D_h100"), width), "") << name;
+    EXPECT_EQ(first_difference(d, goldens.bytes(name + "/D"), width), "") << name;
+    if (goldens.header.contains(name + "/D_h100")) {
+      EXPECT_EQ(first_difference(d, goldens.bytes(name + "/D_h100"), width), "") << name;
     }
-    outputs[instruction.full_name()] += d.size() / width;
+    met.insert(instruction.full_name());
   }
-  EXPECT_EQ(outputs.size(), 22U);  // instructions that were recorded
+  return met.size();
+}
+
+TEST_P(MatrixCoreGolden, EveryRecordedOutputBitForBit) {
+  EXPECT_EQ(expect_recorded_bits(published(), GetParam()), 22U);
+}
+
+TEST_P(MatrixCoreGolden, EveryAnswerOfAnH200BitForBit) {
+  EXPECT_EQ(expect_recorded_bits(h200(), GetParam()), 36U);
 }
 
 INSTANTIATE_TEST_SUITE_P(Forms, MatrixCoreGolden, testing::ValuesIn(forms()),
@@ -83,10 +103,13 @@ INSTANTIATE_TEST_SUITE_P(Forms, MatrixCoreGolden, testing::ValuesIn(forms()),
 
 TEST(MatrixCoreTable, SaysWhatEachRowWasCheckedAgainst) {
   std::set<std::string> recorded, on_hardware, said, said_hardware;
-  for (const std::string& name : cases()) {
-    const std::string instruction = name.substr(0, name.find('/'));
-    recorded.insert(instruction);
-    if (goldens().header.contains(name + "/D_h100")) on_hardware.insert(instruction);
+  for (const std::string& name : cases(published())) {
+    recorded.insert(instruction_of(name));
+    if (published().header.contains(name + "/D_h100")) on_hardware.insert(instruction_of(name));
+  }
+  for (const std::string& name : cases(h200())) {
+    recorded.insert(instruction_of(name));
+    on_hardware.insert(instruction_of(name));
   }
   for (const Instruction& row : instructions()) {
     if (row.evidence == Evidence::hardware) said_hardware.insert(row.full_name());
@@ -204,6 +227,28 @@ TEST(MatrixCoreRule, NvidiaTruncatesAtItsFractionalBits) {
   // fp8 on wgmma: 13 fractional bits.
   EXPECT_EQ(dot_of("hopper.wgmma.m64n8k32.f32.e4m3.e4m3", {1, 0x1p-7f}, {1, 0x1p-7f}, 0), 1);
   EXPECT_EQ(dot_of("hopper.wgmma.m64n8k32.f32.e4m3.e4m3", {1, 0x1p-7f}, {1, 0x1p-6f}, 0), 1 + 0x1p-13f);
+}
+
+// As an H200 does; the published rule lets zero count as 2^-126.
+TEST(MatrixCoreRule, AZeroProductAlignsNothingOnHopper) {
+  const std::vector<float> a = {1, 0x1p-12f, 0}, b = {1, 0x1p-11f, 0x1p127f};  // 2^-23 is below 2^1 2^-24
+  EXPECT_EQ(dot_of("hopper.mma.m16n8k8.f32.bf16.bf16.f32", a, b, 0), 1 + 0x1p-23f);
+  EXPECT_EQ(dot_of("blackwell.mma.m16n8k8.f32.bf16.bf16.f32", {0x1p-2f, 0x1p-14f, 0}, b, 0), 0x1p-2f);
+  EXPECT_EQ(dot_of("hopper.mma.m16n8k8.f32.bf16.bf16.f32", {0x1p-2f, 0x1p-14f, 0}, b, 0), 0x1p-2f + 0x1p-25f);
+  EXPECT_TRUE(std::isnan(dot_of("hopper.mma.m16n8k8.f32.bf16.bf16.f32", {0}, {INFINITY}, 0)));
+}
+
+// Unpacked to f16, k % 4 < 2 first, from zero; C is added to nearest.
+TEST(MatrixCoreRule, HopperHasNoFp8Mma) {
+  const char* const kFp8 = "hopper.mma.m16n8k32.f32.e5m2.e5m2.f32";
+  // Cut when C is part of the fused sum, rounded up when it is added: 1 + 1.5 * 2^-24.
+  EXPECT_EQ(dot_of(kFp8, {0x1p-12f, 0x1p-12f}, {0x1p-12f, 0x1p-13f}, 1), 1 + 0x1p-23f);
+  // 2^-27 is lost beside 1 in the same instruction, whichever C; in the other, after 1 - 1 = 0, it is not.
+  std::vector<float> a(32, 0), b(32, 1);
+  a[0] = 1, a[1] = -1, a[2] = 0x1p-14f, b[2] = 0x1p-13f;
+  EXPECT_EQ(dot_of(kFp8, a, b, 0), 0x1p-27f);
+  std::swap(a[2], a[16]), std::swap(b[2], b[16]);
+  EXPECT_EQ(dot_of(kFp8, a, b, 0), 0);
 }
 
 TEST(MatrixCoreRule, AmpereTakesHalvesOfK) {

@@ -46,9 +46,11 @@ void multiply_scalar(const Instruction& instruction, const Operand& a, const Ope
 
 const BlockForm& vector_form(Form form) { return form == Form::avx2 ? kAvx2Form : kAvx512Form; }
 
-bool differs_from_units(const Instruction& instruction) {
+/// The vector forms know the rules of real units only, and not the one in which K has another order.
+bool has_vector_form(const Instruction& instruction) {
   const bool floored = instruction.rule == Rule::floored || instruction.rule == Rule::floored_fp8;
-  return instruction.nearest || (floored && instruction.fraction_bits != 24);
+  const bool altered = instruction.nearest || (floored && instruction.fraction_bits != 24);
+  return !altered && instruction.rule != Rule::fused_f16;
 }
 
 OperandView view(const Operand& operand) {
@@ -83,6 +85,7 @@ void Operand::assign(const Instruction& instruction, Element element, const void
     ElementsToRead read{element,
                         instruction.flush,
                         layout.min_exponent,
+                        instruction.zero_exponent,
                         byte_values(element),
                         bits,
                         whole,
@@ -115,8 +118,7 @@ void multiply(const Instruction& instruction, Form form, const Operand& a, const
   if (k % instruction.k != 0) {
     fail_machine("{}: K = {} is no multiple of {}", instruction.full_name(), k, instruction.k);
   }
-  // The vector forms know the rules of real units only.
-  if (form == Form::scalar || differs_from_units(instruction))
+  if (form == Form::scalar || !has_vector_form(instruction))
     return multiply_scalar(instruction, a, b, rows, k, acc, acc_stride);
   vector_form(form).multiply({&instruction, info(instruction.d).min_exponent, add_group, dot, view(a),
                               view(b), rows, k, acc, acc_stride});

@@ -29,6 +29,7 @@ struct ElementsToRead {
   Element element;
   bool flush;
   int min_exponent;
+  int zero_exponent;
   const float* table;  // the 256 values of a one-byte element
   const void* bits;
   int64_t count;  // a multiple of 16

@@ -14,7 +14,7 @@ namespace {
 
 constexpr int kLanes = 16;
 constexpr int kProductBits = 28;
-constexpr int kSpecial = 1000;  // exponent of NaN and infinity; times zero (-126) still above kLargest
+constexpr int kSpecial = 1000;  // exponent of NaN and infinity; times zero (-300) still above kLargest
 constexpr int kLargest = 120;   // 33 terms below 4 * 2^120 don't overflow f32
 
 struct Split {
@@ -23,15 +23,15 @@ struct Split {
   i32x16 bits;  // has the sign
 };
 
-/// 1 <= significand < 2, but subnormals of the format keep `min_exponent`; zero has -126.
-GRETA_LANE Split split(f32x16 x, int min_exponent) {
+/// 1 <= significand < 2, but subnormals of the format keep `min_exponent`.
+GRETA_LANE Split split(f32x16 x, int min_exponent, int zero_exponent) {
   const i32x16 bits = bits_of(x), zero(0);
   const i32x16 field = shift_right<23>(bits) & i32x16(255), mantissa = bits & i32x16(0x7fffff);
   i32x16 magnitude = select(equal(field, zero), mantissa, mantissa | i32x16(1 << 23));
   i32x16 exponent = max(field, i32x16(1)) - i32x16(127);
   const i32x16 below = max(i32x16(min_exponent) - exponent, zero);
   magnitude = shift_right(magnitude, below);
-  exponent = select(equal(magnitude, zero), i32x16(-126), exponent + below);
+  exponent = select(equal(magnitude, zero), i32x16(zero_exponent), exponent + below);
   exponent = select(equal(field, i32x16(255)), i32x16(kSpecial), exponent);
   return {magnitude, exponent, bits | i32x16(1)};
 }
@@ -59,7 +59,7 @@ void read(const ElementsToRead& r) {
     if (r.flush) x = select(magnitude_below(x, smallest_normal(r.min_exponent)), f32x16(0), x);
     store(r.value + i, x);
     if (r.significand == nullptr) continue;
-    const Split s = split(x, r.min_exponent);
+    const Split s = split(x, r.min_exponent, r.zero_exponent);
     const i32x16 significand = with_sign_of(shift_right<23 - kProductBits / 2>(s.magnitude), s.bits);
     store(r.significand + i, significand & i32x16(0xffff));
     store(r.exponent + i, s.exponent);
@@ -134,7 +134,7 @@ GRETA_LANE f32x16 add_fused(const Product& p, int64_t row, int64_t k, f32x16 bef
   const int group = p.instruction->group, fraction_bits = p.instruction->fraction_bits;
   const int chunk = 1 << (kProductBits - fraction_bits);  // so many, and c, add up in 32 bits
   const Products products = from(p, row, k);
-  const Split c = split(before, p.sum_min_exponent);
+  const Split c = split(before, p.sum_min_exponent, kZeroAsSubnormal);
   const i32x16 largest = max(largest_exponent(products, 0, group, 1), c.exponent);
   const i32x16 shift = largest + i32x16(30 - fraction_bits) - c.exponent;
   const i32x16 aligned = with_sign_of(shift_right(shift_left<7>(c.magnitude), shift), c.bits);
@@ -170,7 +170,7 @@ GRETA_LANE FusedSum fuse(const Products& p, int group, int fraction_bits) {
 template <bool kFp8>
 GRETA_LANE f32x16 add_floored(const Product& p, int64_t row, int64_t k, f32x16 before) {
   const FusedSum fused = fuse<kFp8>(from(p, row, k), p.instruction->group, p.instruction->fraction_bits);
-  const Split c = split(before, p.sum_min_exponent);
+  const Split c = split(before, p.sum_min_exponent, kZeroAsSubnormal);
   const i32x16 largest = max(fused.exponent, c.exponent), c_shift = largest - c.exponent;
   i32x16 c_sum = shift_right_signed(with_sign_of(shift_left<1>(c.magnitude), c.bits), c_shift);
   if constexpr (kFp8) c_sum = select(greater(c_shift, i32x16(25)), i32x16(0), c_sum);
@@ -264,7 +264,8 @@ void multiply(const Product& p) {
     case Rule::pairwise: return for_chains(p, GRETA_STEP(add_tree(p, row, k, sum)));
     case Rule::floored: return for_groups(p, GRETA_STEP(add_floored<false>(p, row, k, sum)));
     case Rule::floored_fp8: return for_groups(p, GRETA_STEP(add_floored<true>(p, row, k, sum)));
-    case Rule::fused: break;
+    case Rule::fused:
+    case Rule::fused_f16: break;
   }
   switch (p.instruction->output) {
     case Output::f16_nearest:

@@ -29,11 +29,12 @@ enum class Rule {
   fma_chain,   // f32 FMAs one after the other
   pairwise,    // a tree of f32 FMAs per group, then an f32 addition
   fused,       // products and running sum aligned to the largest exponent, truncated, added exactly
+  fused_f16,   // as f16: products with k % 4 < 2 fused from zero, the others on top, then an IEEE addition
   floored,     // products fused; their sum and the running sum floored at a common exponent; nearest-even
   floored_fp8  // as floored, even and odd products apart
 };
 
-/// What a result of rule `fused` is rounded to. (The other rules round to f32, to nearest even.)
+/// What a fused sum is rounded to. (The other rules round to f32, to nearest even.)
 enum class Output {
   f32_nearest,
   f32_truncated,
@@ -45,9 +46,12 @@ enum class Output {
 enum class Evidence {
   hardware,         // a real unit's answers
   published_model,  // recorded answers of the published model
-  rule_only,        // nothing recorded: the published rule of its family
-  machine_code  // no published model: the compiler's machine code shows conversions and a known instruction
+  rule_only         // nothing recorded: the published rule of its family
 };
+
+/// Exponents of zero. As a subnormal: 0 times 2^127 aligns the other products to 2^1.
+inline constexpr int kZeroAsSubnormal = -126;
+inline constexpr int kZeroIgnored = -300;  // below every product and sum, whatever the other factor
 
 struct Instruction {
   std::string unit;         // "cdna3"
@@ -59,7 +63,8 @@ struct Instruction {
   int group = 1;          // products per step; k is a multiple
   int fraction_bits = 0;  // F
   Output output = Output::f32_nearest;
-  bool flush = false;  // subnormal inputs are 0, intermediate results keep their sign
+  int zero_exponent = kZeroAsSubnormal;  // with which a zero of A or B enters the alignment
+  bool flush = false;                    // subnormal inputs are 0, intermediate results keep their sign
   Evidence evidence = Evidence::rule_only;
   bool nearest = false;  // rounds to nearest even wherever the rule truncates or floors: no unit of the table
 

@@ -15,25 +15,30 @@ namespace {
 constexpr int kMostTerms = 33;  // 32 products and the running sum
 
 /// x = significand * 2^exponent, 1 <= |significand| < 2; a subnormal keeps its format's smallest exponent.
-/// The units treat zero as having exponent -126.
 struct Term {
   double significand;
   int exponent;
 };
 
-Term split(float x, int min_exponent) {
-  if (x == 0) return {0, -126};
+Term split(float x, int min_exponent, int zero_exponent) {
+  if (x == 0) return {0, zero_exponent};
   const int exponent = std::max(std::ilogb(x), min_exponent);
   return {std::ldexp(static_cast<double>(x), -exponent), exponent};
 }
 
 Term split_sum(const Instruction& instruction, float sum) {
-  return split(sum, info(instruction.d).min_exponent);
+  return split(sum, info(instruction.d).min_exponent, kZeroAsSubnormal);
+}
+
+/// As the adder sees an element of A or B.
+Term split_input(const Instruction& instruction, Element element, float x) {
+  const Element seen = instruction.rule == Rule::fused_f16 ? Element::f16 : element;
+  return split(x, info(seen).min_exponent, instruction.zero_exponent);
 }
 
 /// Products count unnormalised: 1 <= |significand| < 4.
 Term product(const Instruction& instruction, float a, float b) {
-  const Term x = split(a, info(instruction.a).min_exponent), y = split(b, info(instruction.b).min_exponent);
+  const Term x = split_input(instruction, instruction.a, a), y = split_input(instruction, instruction.b, b);
   return {x.significand * y.significand, x.exponent + y.exponent};
 }
 
@@ -98,10 +103,14 @@ float quiet(float nan) { return std::bit_cast<float>(std::bit_cast<uint32_t>(nan
 
 /// What an invalid operation gives on x86, where the published model runs.
 const float kInvalid = std::bit_cast<float>(0xffc00000u);
+/// The one NaN that NVIDIA's units write.
+const float kNvidiaNan = std::bit_cast<float>(0x7fffffffu);
+
+bool is_nvidia(Rule rule) { return rule == Rule::fused || rule == Rule::fused_f16; }
 
 /// AMD: the first NaN operand made quiet, else that of an invalid operation.
 float nan_of(const Instruction& instruction, const float* a, const float* b, int64_t b_stride, float sum) {
-  if (instruction.rule == Rule::fused) return std::bit_cast<float>(0x7fffffffu);
+  if (is_nvidia(instruction.rule)) return kNvidiaNan;
   for (int i = 0; i < instruction.group; ++i) {
     if (is_nan(a[i])) return quiet(a[i]);
     if (is_nan(b[i * b_stride])) return quiet(b[i * b_stride]);
@@ -147,9 +156,9 @@ Term fused_even_odd(std::span<const Term> products, Cut cut) {
 /// A result that the terms alone decide: the f64 sum where it is not finite; on CDNA3 also that of the
 /// products of 2^128 and more, which count as infinities there.
 std::optional<float> special_result(const Instruction& instruction, const float* a, const float* b,
-                                    int64_t b_stride, float sum) {
+                                    int64_t b_stride, int count, float sum) {
   double all = 0, large = 0;
-  for (int i = 0; i < instruction.group; ++i) {
+  for (int i = 0; i < count; ++i) {
     const double p = static_cast<double>(a[i]) * static_cast<double>(b[i * b_stride]);
     all += p;
     if (std::abs(p) >= 0x1p128) large += std::copysign(HUGE_VAL, p);
@@ -157,25 +166,45 @@ std::optional<float> special_result(const Instruction& instruction, const float*
   all += static_cast<double>(sum);
   if (std::isnan(all)) return nan_of(instruction, a, b, b_stride, sum);
   if (std::isinf(all)) return static_cast<float>(all);
-  if (instruction.rule == Rule::fused || large == 0) return std::nullopt;
+  if (is_nvidia(instruction.rule) || large == 0) return std::nullopt;
   return std::isnan(large) ? std::bit_cast<float>(0x7fc00000u) : static_cast<float>(large);
 }
 
-float add_fused_group(const Instruction& instruction, const float* a, const float* b, int64_t b_stride,
-                      float sum) {
-  if (const auto special = special_result(instruction, a, b, b_stride, sum)) return *special;
+/// `product_count` products and the running sum.
+float add_fused(const Instruction& instruction, const float* a, const float* b, int64_t b_stride,
+                int product_count, float sum) {
+  if (const auto special = special_result(instruction, a, b, b_stride, product_count, sum)) return *special;
   std::array<Term, kMostTerms> terms;
   size_t count = 0;
-  for (int i = 0; i < instruction.group; ++i) terms[count++] = product(instruction, a[i], b[i * b_stride]);
+  for (int i = 0; i < product_count; ++i) terms[count++] = product(instruction, a[i], b[i * b_stride]);
   const Term c = split_sum(instruction, sum);
   const Cut cut = cut_of(instruction);
-  if (instruction.rule == Rule::fused) {
+  if (is_nvidia(instruction.rule)) {
     terms[count++] = c;
     return round_output(fused_sum(std::span(terms).first(count), cut), instruction.output, cut.nearest);
   }
   const auto products = std::span<const Term>(terms).first(count);
   if (instruction.rule == Rule::floored) return add_floored(fused_sum(products, cut), c, cut, false);
   return add_floored(fused_even_odd(products, cut), c, cut, true);
+}
+
+/// Two f16 instructions from zero: a register holds four fp8 elements, and its low pair goes first.
+float add_fused_f16(const Instruction& instruction, const float* a, const float* b, int64_t b_stride,
+                    float sum) {
+  float chain = 0;
+  for (int pair = 0; pair < 2; ++pair) {
+    std::array<float, kMostTerms> x, y;
+    int count = 0;
+    for (int i = 0; i < instruction.group; ++i) {
+      if (i % 4 / 2 != pair) continue;
+      x[static_cast<size_t>(count)] = a[i];
+      y[static_cast<size_t>(count++)] = b[i * b_stride];
+    }
+    chain = add_fused(instruction, x.data(), y.data(), 1, count, chain);
+  }
+  const float result = chain + sum;  // of two f16 in f32: rounding twice is rounding once
+  if (is_nan(result)) return kNvidiaNan;
+  return instruction.d == Element::f16 ? f16_to_f32(f32_to_f16(result)) : result;
 }
 
 }  // namespace
@@ -197,7 +226,8 @@ float add_group(const Instruction& instruction, const float* a, const float* b, 
     case Rule::pairwise:
       result = flush(instruction, sum + pairwise_dot(instruction, a, b, b_stride, instruction.group));
       break;
-    default: return add_fused_group(instruction, a, b, b_stride, sum);
+    case Rule::fused_f16: return add_fused_f16(instruction, a, b, b_stride, sum);
+    default: return add_fused(instruction, a, b, b_stride, instruction.group, sum);
   }
   return is_nan(result) ? nan_of(instruction, a, b, b_stride, sum) : result;
 }
