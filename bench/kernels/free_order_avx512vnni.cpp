@@ -61,7 +61,7 @@ void free_gemm(const KernelArgs& args, Part) {
     for (int64_t b = 0; b < blocks; b += kRunBlocks) {
       const int64_t count = smaller(blocks - b, kRunBlocks);
       for (int p = 0; p < kPanels; ++p)
-        unpack<W>(weight.bytes.data() + (panel + p) * weight.panel_bytes, blocks, b, count, run[p]);
+        unpack<W>(weight.bytes.data() + (panel + p) * weight.panel_bytes, b, count, run[p]);
       Tile tile{args.in[0].raw_row(0) + b * static_cast<int64_t>(sizeof(ActivationBlock)),
                 args.in[0].stride,
                 args.out.row(0) + panel * 16,
@@ -83,25 +83,20 @@ void free_gemv(const KernelArgs& args, Part) {
   const PackedWeight& weight = *args.weight;
   const int64_t blocks = weight.k / kBlock;
   const ActivationBlock* x = reinterpret_cast<const ActivationBlock*>(args.in[0].raw_row(0));
-  for (int64_t panel = 0; panel < weight.panels(); ++panel) {
-    const std::byte* codes = weight.bytes.data() + panel * weight.panel_bytes;
-    const std::byte* scales = codes + blocks * W::kBytes;
+  for (int64_t p = 0; p < weight.panels(); ++p) {
+    const std::byte* panel = weight.bytes.data() + p * weight.panel_bytes;
     f32x16 acc[kChains], minimum[kChains];
 #pragma GCC unroll 4
     for (int c = 0; c < kChains; ++c) acc[c] = minimum[c] = f32x16(0.0f);
     for (int64_t b = 0; b + kChains <= blocks; b += kChains) {
 #pragma GCC unroll 4
-      for (int c = 0; c < kChains; ++c, codes += W::kBytes) {
+      for (int c = 0; c < kChains; ++c) {
         const ActivationBlock* block = x + b + c;
         i32x16 w[8];
-        W::load_codes(codes, w);
-        for (int j = 0; j < W::kBytes; j += 64) prefetch(codes + kPrefetchBytes + j);
-        if ((b + c) % W::kRun == 0) {
-          const std::byte* next = scales + (b + c) / W::kRun * W::kRunBytes + weight.panel_bytes;
-          for (int j = 0; j < W::kRunBytes; j += 64) prefetch(next + j);
-        }
+        ask_ahead<W>(panel, b + c);
+        W::load_codes(panel, b + c, w);
         typename W::Scales of;
-        W::load_scales(scales, b + c, of);
+        W::load_scales(panel, b + c, of);
 #pragma GCC unroll 2
         for (int g = 0; g < W::kGroups; ++g) {
           i32x16 idot = start<W::kGroups, W::kCode.has_min, W::kCode.log_offset>(block, g);
@@ -120,7 +115,7 @@ void free_gemv(const KernelArgs& args, Part) {
     f32x16 sum = acc[0] + minimum[0];
 #pragma GCC unroll 4
     for (int c = 1; c < kChains; ++c) sum = sum + (acc[c] + minimum[c]);
-    store(args.out.row(0) + panel * 16, sum);
+    store(args.out.row(0) + p * 16, sum);
   }
 }
 

@@ -11,6 +11,7 @@
 
 namespace greta {
 
+/// Owns its memory, alone or with the slices taken of it. Moves, does not copy.
 class AlignedBytes {
  public:
   AlignedBytes() = default;
@@ -18,9 +19,21 @@ class AlignedBytes {
     if (size == 0) return;
     void* data = nullptr;
     if (posix_memalign(&data, size < kHugePage ? 64 : kHugePage, round_up(size)) != 0) throw std::bad_alloc();
-    data_.reset(static_cast<std::byte*>(data));
+    data_.reset(static_cast<std::byte*>(data), [](std::byte* p) { std::free(p); });
     // Large pages where they fill up: reading weights from memory is a fifth faster, and nothing is wasted.
     if (size >= kHugePage) madvise(data, static_cast<size_t>(size / kHugePage * kHugePage), MADV_HUGEPAGE);
+  }
+
+  AlignedBytes(AlignedBytes&&) = default;
+  AlignedBytes& operator=(AlignedBytes&&) = default;
+
+  /// Bytes [begin, begin + size) of these; `begin` is a multiple of 64. The memory lives as long as one of
+  /// its owners.
+  AlignedBytes slice(int64_t begin, int64_t size) const {
+    AlignedBytes part;
+    part.data_ = {data_, data_.get() + begin};
+    part.size_ = size;
+    return part;
   }
 
   std::byte* data() { return data_.get(); }
@@ -31,10 +44,7 @@ class AlignedBytes {
   static constexpr int64_t kHugePage = 2 << 20;
 
   static size_t round_up(int64_t size) { return (static_cast<size_t>(size) + 63) / 64 * 64; }
-  struct Free {
-    void operator()(std::byte* p) const { std::free(p); }
-  };
-  std::unique_ptr<std::byte[], Free> data_;
+  std::shared_ptr<std::byte> data_;
   int64_t size_ = 0;
 };
 

@@ -39,6 +39,15 @@ std::vector<float> make_rope_turns(const Model& model, const LayerConfig& layer)
   return turns;
 }
 
+PackedWeight plan(const GgufTensor& tensor) {
+  if (!can_pack(tensor.type)) {
+    fail_input("weight {} has type {}, for which this build has no kernels (greta info lists them)",
+               tensor.name, name(tensor.type));
+  }
+  return plan_pack(tensor.type, tensor.data, static_cast<int64_t>(tensor.dims[1]),
+                   static_cast<int64_t>(tensor.dims[0]));
+}
+
 // Of packed weights: what has been packed of a file need not stay in memory beside them.
 constexpr int64_t kPieceBytes = 16 << 20;
 
@@ -63,24 +72,18 @@ void pack_in_pieces(const Gguf& file, const GgufTensor& tensor, ThreadPool& pool
 Weights::Weights(const Model& model, ThreadPool& pool) {
   for (const LayerConfig& layer : model.config.layers)
     rope_turns_.try_emplace({layer.rope_base, layer.rope_scale}, make_rope_turns(model, layer));
+  std::vector<const GgufTensor*> order;  // in which a token reads them
+  int64_t bytes = 0;
   const auto add_matrix = [&](const GgufTensor* tensor) {
     if (tensor == nullptr || matrices_.contains(tensor)) return;
-    if (!can_pack(tensor->type)) {
-      fail_input("weight {} has type {}, for which this build has no kernels (greta info lists them)",
-                 tensor->name, name(tensor->type));
-    }
-    const int64_t k = static_cast<int64_t>(tensor->dims[0]);
-    const int64_t n = static_cast<int64_t>(tensor->dims[1]);
-    PackedWeight packed = plan_pack(tensor->type, tensor->data, n, k);
-    pack_in_pieces(model.file, *tensor, pool, packed);
-    matrices_.emplace(tensor, std::move(packed));
+    order.push_back(tensor);
+    bytes += matrices_.emplace(tensor, plan(*tensor)).first->second.packed_bytes();
   };
   const auto add_vector = [&](const GgufTensor* tensor) {
     if (tensor != nullptr) vectors_.emplace(tensor, copy_vector(*tensor));
   };
 
   add_vector(model.output_norm);
-  add_matrix(model.output);
   for (const LayerWeights& layer : model.layers) {
     for (const GgufTensor* v : {layer.attn_norm, layer.q_bias, layer.k_bias, layer.v_bias, layer.q_norm,
                                 layer.k_norm, layer.attn_post_norm, layer.ffn_norm, layer.ffn_post_norm}) {
@@ -91,8 +94,19 @@ Weights::Weights(const Model& model, ThreadPool& pool) {
       add_matrix(w);
     }
   }
-  for (const auto& [tensor, packed] : matrices_) bytes_per_token_ += packed.bytes.size();
+  add_matrix(model.output);
+  bytes_per_token_ = bytes;
   add_matrix(model.token_embd);  // after the sum: decode reads one row of it
+
+  // One piece of memory: small matrices lie on large pages, too, and the next one follows on the last.
+  const AlignedBytes all(bytes);
+  int64_t begin = 0;
+  for (const GgufTensor* tensor : order) {
+    PackedWeight& packed = matrices_.at(tensor);
+    packed.bytes = all.slice(begin, packed.packed_bytes());
+    begin += packed.packed_bytes();
+    pack_in_pieces(model.file, *tensor, pool, packed);
+  }
 }
 
 const float* Weights::vector(const GgufTensor* tensor) const {

@@ -19,7 +19,7 @@ int64_t panel_bytes(TensorType type, int64_t k) {
     case TensorType::bf16: return kPanelRows * 2 * round_up(k, 2);
     default: {
       const BlockCode code = block_code(type);
-      return round_up(k / kBlock * code.bytes() + code.scale_bytes(k / kBlock), 64);
+      return round_up(k / kBlock / code.run() * code.run_bytes(), 64);
     }
   }
 }
@@ -145,8 +145,7 @@ void pack_blocks(PackedWeight& weight, const std::byte* rows, int64_t panel) {
   constexpr int kRun = static_cast<int>(kCode.run());  // blocks of 32 in a file's block
   const int64_t blocks = weight.k / kBlock, file_bytes = info(kT).bytes;
   const int64_t row_bytes = blocks / kRun * file_bytes;
-  std::byte* codes = weight.panel(panel);
-  std::byte* scales = codes + blocks * kCode.bytes();
+  std::byte* scales = weight.panel(panel);
   const int lanes = static_cast<int>(std::min(kPanelRows, weight.n - panel * kPanelRows));
   rows += panel * kPanelRows * row_bytes;
   uint32_t words[kRun][8][kPanelRows] = {};
@@ -166,6 +165,7 @@ void pack_blocks(PackedWeight& weight, const std::byte* rows, int64_t panel) {
         }
       }
     }
+    std::byte* codes = scales + kCode.scale_bytes();
     for (int j = 0; j < kRun; ++j, codes += kCode.bytes()) write_planes<kCode.bits>(words[j], codes);
   }
 }
@@ -187,8 +187,7 @@ struct GroupScale {
   float d[2], m[2] = {};
 };
 
-GroupScale read_scales(const BlockCode& code, int lane, int64_t block, const std::byte* scales) {
-  const std::byte* run = scales + block / code.run() * code.run_bytes();
+GroupScale read_scales(const BlockCode& code, int lane, int64_t block, const std::byte* run) {
   const std::byte* small = run + code.head_bytes() + block % code.run() * code.small_bytes() + lane;
   if (code.form == ScaleForm::exponent) {
     return {{std::ldexp(1.0f, byte_at(small, 0) - 128), 0}};
@@ -256,9 +255,7 @@ PackedWeight plan_pack(TensorType type, std::span<const std::byte> rows, int64_t
     fail_input("a {} weight of {} x {} takes {} bytes, but there are {}", name(type), n, k, want,
                rows.size());
   }
-  PackedWeight weight{type, n, k, panel_bytes(type, k), {}};
-  weight.bytes = AlignedBytes(weight.panels() * weight.panel_bytes);
-  return weight;
+  return {type, n, k, panel_bytes(type, k), {}};
 }
 
 void pack_panels(PackedWeight& weight, std::span<const std::byte> rows, int64_t first_panel,
@@ -283,6 +280,7 @@ void pack_panels(PackedWeight& weight, std::span<const std::byte> rows, int64_t 
 
 PackedWeight pack(TensorType type, std::span<const std::byte> rows, int64_t n, int64_t k) {
   PackedWeight weight = plan_pack(type, rows, n, k);
+  weight.bytes = AlignedBytes(weight.packed_bytes());
   pack_panels(weight, rows, 0, weight.panels());
   return weight;
 }
@@ -303,12 +301,12 @@ void unpack_row(const PackedWeight& weight, int64_t row, float* out) {
     }
     return;
   }
-  const int64_t blocks = weight.k / kBlock;
-  const std::byte* scales = panel + blocks * code.bytes();
-  for (int64_t b = 0; b < blocks; ++b) {
-    const GroupScale of = read_scales(code, lane, b, scales);
+  for (int64_t b = 0; b < weight.k / kBlock; ++b) {
+    const std::byte* run = panel + b / code.run() * code.run_bytes();
+    const std::byte* codes = run + code.scale_bytes() + b % code.run() * code.bytes();
+    const GroupScale of = read_scales(code, lane, b, run);
     for (int k = 0; k < kBlock; ++k) {
-      int u = read_code(code, lane, k, panel + b * code.bytes());
+      int u = read_code(code, lane, k, codes);
       if (code.levels != Levels::none) u = table_of(code.levels)[u];
       const int g = k * code.groups / static_cast<int>(kBlock);
       const float product = of.d[g] * static_cast<float>(u - code.offset());  // exact: at most 24 bits

@@ -6,7 +6,9 @@
 //   f32          per k: float w[16]
 //   f16          per k: uint16 w[16]; K is padded to even with zeros
 //   bf16         per pair of k: uint16 w[16][2]; K is padded to even with zeros
-//   block types  codes of every block of 32 k, then the scales of every block.
+//   block types  per run of blocks of 32 k: the scales of the run, then the codes of its blocks. One row
+//   reads
+//                a panel from its first byte to its last, which memory likes best.
 //
 // Codes of `bits` bits lie in planes: 2, 4 or 8 low bits, then the 1 or 2 that are left. Group g of a block
 // is k = 4 g .. 4 g + 3. A plane of width w is w rows of uint8 [16 lanes][4 of k]; group g is in row g mod w,
@@ -39,9 +41,10 @@ struct PackedWeight {
   int64_t n = 0;
   int64_t k = 0;
   int64_t panel_bytes = 0;
-  AlignedBytes bytes;  // 64-byte aligned
+  AlignedBytes bytes;  // packed_bytes() of them
 
   int64_t panels() const { return (n + kPanelRows - 1) / kPanelRows; }
+  int64_t packed_bytes() const { return panels() * panel_bytes; }
   const std::byte* panel(int64_t index) const { return bytes.data() + index * panel_bytes; }
   std::byte* panel(int64_t index) { return bytes.data() + index * panel_bytes; }
 };
@@ -57,14 +60,14 @@ PackedWeight pack(TensorType type, std::span<const std::byte> rows, int64_t n, i
 /// Row `row` of W as f32, exactly as the vector route dequantises it: out[k].
 void unpack_row(const PackedWeight& weight, int64_t row, float* out);
 
-/// The same in two steps, so that threads can share the work: an allocated weight, then its panels in any
-/// order. plan_pack fails on a type that cannot be packed, on K that is no multiple of the type's block, and
-/// on a wrong size.
+/// The same in steps, so that threads can share the work and weights their memory: a weight, to which the
+/// caller gives packed_bytes() of memory; then its panels, in any order. plan_pack fails on a type that
+/// cannot be packed, on K that is no multiple of the type's block, and on a wrong size.
 PackedWeight plan_pack(TensorType type, std::span<const std::byte> rows, int64_t n, int64_t k);
 void pack_panels(PackedWeight& weight, std::span<const std::byte> rows, int64_t first_panel,
                  int64_t end_panel);
 
-/// How the scales of a block lie behind the codes, [16] being the lanes. A super-block is 8 blocks.
+/// How the scales of a run lie, [16] being the lanes. A run is a block, or the 8 of a super-block.
 enum class ScaleForm : uint8_t {
   halves,     // per block f16 d[16], and m[16] where the type has a minimum
   signed8,    // per super-block f16 D[16]; then per block and group int8 s[16]: d = D * s
@@ -101,8 +104,8 @@ struct BlockCode {
   constexpr int64_t small_bytes() const {
     return form == ScaleForm::halves ? 0 : form == ScaleForm::unsigned8 ? 32 : 16 * groups;
   }
-  constexpr int64_t run_bytes() const { return head_bytes() + run() * small_bytes(); }
-  constexpr int64_t scale_bytes(int64_t blocks) const { return blocks / run() * run_bytes(); }
+  constexpr int64_t scale_bytes() const { return head_bytes() + run() * small_bytes(); }
+  constexpr int64_t run_bytes() const { return scale_bytes() + run() * bytes(); }
 };
 
 constexpr BlockCode block_code(TensorType type) {

@@ -70,6 +70,7 @@ TEST(Pack, PanelsInAnyOrderGiveTheSameBytes) {
     const std::vector<std::byte> rows = file_rows(type, 50, k, 21);
     const PackedWeight whole = pack(type, rows, 50, k);
     PackedWeight parts = plan_pack(type, rows, 50, k);
+    parts.bytes = AlignedBytes(parts.packed_bytes());
     std::memset(parts.bytes.data(), 0xa5, static_cast<size_t>(parts.bytes.size()));
     pack_panels(parts, rows, 2, 4);
     pack_panels(parts, rows, 0, 2);

@@ -15,10 +15,8 @@ namespace {
 
 constexpr Roundings kRoundings{Format::q8_block32, Format::f32, Format::f32};
 
-// One row reads each weight once, from memory. Asking this far ahead for codes took Q8_0 49152 x 576 from 28
-// to 33 GB/s, where plain reading reaches 36 (Zen 5, one thread; 2 and 8 KiB are within noise). Scales, which
-// lie elsewhere, are asked for a panel ahead: Q4_K 98304 x 1536 from 24 to 29 GB/s.
-constexpr int kPrefetchBytes = 4096;
+// One row reads each weight once, from memory, in one stream: this far ahead it is asked for.
+constexpr int64_t kAheadBytes = 8192;
 
 constexpr int64_t kGemvRun = 2;  // panels that a free thread takes at a time
 
@@ -148,18 +146,16 @@ void run_rows(const UnpackedRun<kGroups>* run, int64_t blocks, Tile& tile, int64
 }
 
 template <class W>
-inline __attribute__((always_inline)) void unpack(const std::byte* panel, int64_t all_blocks, int64_t first,
-                                                  int64_t blocks, UnpackedRun<W::kGroups>& run) {
+inline __attribute__((always_inline)) void unpack(const std::byte* panel, int64_t first, int64_t blocks,
+                                                  UnpackedRun<W::kGroups>& run) {
   constexpr int kMove = W::kCode.has_min ? 0 : (1 << kRunLogOffset) - W::kOffset;
-  const std::byte* codes = panel + first * W::kBytes;
-  const std::byte* scales = panel + all_blocks * W::kBytes;
-  for (int64_t b = 0; b < blocks; ++b, codes += W::kBytes) {
+  for (int64_t b = 0; b < blocks; ++b) {
     i32x16 w[8];
-    W::load_codes(codes, w);
+    W::load_codes(panel, first + b, w);
 #pragma GCC unroll 8
     for (int g = 0; g < 8; ++g) store_raw(run.codes[b] + 64 * g, w[g] + set_i32(kMove * 0x01010101));
     typename W::Scales of;
-    W::load_scales(scales, first + b, of);
+    W::load_scales(panel, first + b, of);
 #pragma GCC unroll 2
     for (int g = 0; g < W::kGroups; ++g) {
       store(run.d[b][g], of.d[g]);
@@ -180,7 +176,7 @@ void run_panels(const KernelArgs& args, int64_t panel, int64_t begin, int64_t ro
   for (int64_t b = 0; b < blocks; b += kRunBlocks) {
     const int64_t count = smaller(blocks - b, kRunBlocks);
     for (int p = 0; p < kPanels; ++p) {
-      unpack<W>(weight.bytes.data() + (panel + p) * weight.panel_bytes, blocks, b, count, run[p]);
+      unpack<W>(weight.bytes.data() + (panel + p) * weight.panel_bytes, b, count, run[p]);
     }
     Tile tile{x.raw_row(begin) + b * static_cast<int64_t>(sizeof(ActivationBlock)),
               x.stride,
@@ -211,26 +207,30 @@ void gemm(const KernelArgs& args, Part part) {
   }
 }
 
+/// Asks for what lies kAheadBytes after block b.
+template <class W>
+inline __attribute__((always_inline)) void ask_ahead(const std::byte* panel, int64_t b) {
+  const std::byte* codes = W::codes_at(panel, b) + kAheadBytes;
+  for (int j = 0; j < W::kBytes; j += 64) prefetch(codes + j);
+  if (b % W::kRun != 0) return;
+  const std::byte* scales = W::run_at(panel, b) + kAheadBytes;
+  for (int j = 0; j < W::kScaleBytes; j += 64) prefetch(scales + j);
+}
+
 /// One row against panels [first, end).
 template <class W>
 inline __attribute__((always_inline)) void row_panels(const KernelArgs& args, int64_t first, int64_t end) {
   const PackedWeight& weight = *args.weight;
-  const int64_t blocks = weight.k / kBlock;
-  for (int64_t panel = first; panel < end; ++panel) {
-    const std::byte* codes = weight.bytes.data() + panel * weight.panel_bytes;
-    const std::byte* scales = codes + blocks * W::kBytes;
-    const ActivationBlock* x = reinterpret_cast<const ActivationBlock*>(args.in[0].raw_row(0));
-    f32x16 acc = first_sum(bias_of(args, panel));
-    for (int64_t b = 0; b < blocks; ++b, codes += W::kBytes) {
+  const ActivationBlock* x = reinterpret_cast<const ActivationBlock*>(args.in[0].raw_row(0));
+  for (int64_t p = first; p < end; ++p) {
+    const std::byte* panel = weight.bytes.data() + p * weight.panel_bytes;
+    f32x16 acc = first_sum(bias_of(args, p));
+    for (int64_t b = 0; b < weight.k / kBlock; ++b) {
+      ask_ahead<W>(panel, b);
       i32x16 w[8];
-      W::load_codes(codes, w);
-      for (int j = 0; j < W::kBytes; j += 64) prefetch(codes + kPrefetchBytes + j);
-      if (b % W::kRun == 0) {
-        const std::byte* next = scales + b / W::kRun * W::kRunBytes + weight.panel_bytes;
-        for (int j = 0; j < W::kRunBytes; j += 64) prefetch(next + j);
-      }
+      W::load_codes(panel, b, w);
       typename W::Scales of;
-      W::load_scales(scales, b, of);
+      W::load_scales(panel, b, of);
 #pragma GCC unroll 2
       for (int g = 0; g < W::kGroups; ++g) {
         i32x16 idot = start<W::kGroups, W::kCode.has_min, W::kCode.log_offset>(x + b, g);
@@ -243,7 +243,7 @@ inline __attribute__((always_inline)) void row_panels(const KernelArgs& args, in
         acc = add_group<W::kGroups, W::kCode.has_min>(acc, idot, of.d[g], m, x + b, g);
       }
     }
-    store_upto(args.out.row(0) + panel * 16, acc, lanes_left(weight.n, panel * 16));
+    store_upto(args.out.row(0) + p * 16, acc, lanes_left(weight.n, p * 16));
   }
 }
 

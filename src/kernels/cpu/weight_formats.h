@@ -37,10 +37,21 @@ struct BlockWeight {
   // Constants, not calls: files of one ISA must leave no function behind that others could share.
   static constexpr int kGroups = kCode.groups, kOffset = kCode.offset();
   static constexpr int64_t kBytes = kCode.bytes(), kRun = kCode.run(), kRunBytes = kCode.run_bytes(),
-                           kHeadBytes = kCode.head_bytes(), kSmallBytes = kCode.small_bytes();
+                           kScaleBytes = kCode.scale_bytes(), kHeadBytes = kCode.head_bytes(),
+                           kSmallBytes = kCode.small_bytes();
+
+  /// Where the run of block b of a panel begins, and the codes of b.
+  static inline __attribute__((always_inline)) const std::byte* run_at(const std::byte* panel, int64_t b) {
+    return panel + b / kRun * kRunBytes;
+  }
+  static inline __attribute__((always_inline)) const std::byte* codes_at(const std::byte* panel, int64_t b) {
+    return run_at(panel, b) + kScaleBytes + b % kRun * kBytes;
+  }
 
   /// Codes of a block as 8 vectors: vector g has, per lane, the codes of k = 4 g .. 4 g + 3 as bytes.
-  static inline __attribute__((always_inline)) void load_codes(const std::byte* p, i32x16 (&w)[8]) {
+  static inline __attribute__((always_inline)) void load_codes(const std::byte* panel, int64_t b,
+                                                               i32x16 (&w)[8]) {
+    const std::byte* p = codes_at(panel, b);
     w[0] = group<0>(p), w[1] = group<1>(p), w[2] = group<2>(p), w[3] = group<3>(p);
     w[4] = group<4>(p), w[5] = group<5>(p), w[6] = group<6>(p), w[7] = group<7>(p);
   }
@@ -49,9 +60,9 @@ struct BlockWeight {
   struct Scales {
     f32x16 d[kGroups], m[kGroups];
   };
-  static inline __attribute__((always_inline)) void load_scales(const std::byte* scales, int64_t b,
+  static inline __attribute__((always_inline)) void load_scales(const std::byte* panel, int64_t b,
                                                                 Scales& to) {
-    const std::byte* run = scales + b / kRun * kRunBytes;
+    const std::byte* run = run_at(panel, b);
     const std::byte* small = run + kHeadBytes + b % kRun * kSmallBytes;
     if constexpr (kCode.form == ScaleForm::exponent) {
       const i32x16 e = load_u8(small);  // where 2^(e - 128) is subnormal (e < 2), the second form is larger
@@ -81,15 +92,14 @@ struct BlockWeight {
   }
 
   /// Chunk [k0, k1) of a panel as f32, [k][16]; both are multiples of 32.
-  static inline __attribute__((always_inline)) const float* dequantise(const std::byte* panel, int64_t k,
-                                                                       int64_t k0, int64_t k1, float* out) {
-    const std::byte* scales = panel + k / kBlock * kBytes;
+  static inline __attribute__((always_inline)) const float* dequantise(const std::byte* panel, int64_t k0,
+                                                                       int64_t k1, float* out) {
     float* to = out;
     for (int64_t b = k0 / kBlock; b < k1 / kBlock; ++b, to += kBlock * 16) {
       i32x16 w[8];
-      load_codes(panel + b * kBytes, w);
+      load_codes(panel, b, w);
       Scales of;
-      load_scales(scales, b, of);
+      load_scales(panel, b, of);
 #pragma GCC unroll 8
       for (int g = 0; g < 8; ++g) {
         const int half = g * kGroups / 8;
@@ -118,16 +128,16 @@ struct BlockWeight {
 
 struct F32Weight {
   static constexpr TensorType kType = TensorType::f32;
-  static inline __attribute__((always_inline)) const float* dequantise(const std::byte* panel, int64_t,
-                                                                       int64_t k0, int64_t, float*) {
+  static inline __attribute__((always_inline)) const float* dequantise(const std::byte* panel, int64_t k0,
+                                                                       int64_t, float*) {
     return reinterpret_cast<const float*>(panel) + k0 * 16;
   }
 };
 
 struct F16Weight {
   static constexpr TensorType kType = TensorType::f16;
-  static inline __attribute__((always_inline)) const float* dequantise(const std::byte* panel, int64_t,
-                                                                       int64_t k0, int64_t k1, float* out) {
+  static inline __attribute__((always_inline)) const float* dequantise(const std::byte* panel, int64_t k0,
+                                                                       int64_t k1, float* out) {
     for (int64_t k = k0; k < k1; ++k) store(out + (k - k0) * 16, load_f16(panel + k * 32));
     return out;
   }
@@ -135,8 +145,8 @@ struct F16Weight {
 
 struct Bf16Weight {
   static constexpr TensorType kType = TensorType::bf16;
-  static inline __attribute__((always_inline)) const float* dequantise(const std::byte* panel, int64_t,
-                                                                       int64_t k0, int64_t k1, float* out) {
+  static inline __attribute__((always_inline)) const float* dequantise(const std::byte* panel, int64_t k0,
+                                                                       int64_t k1, float* out) {
     for (int64_t k = k0; k < k1; k += 2) {  // k0 is even; `out` has room for an even count
       const i32x16 pair = load_raw(panel + k * 32);
       store(out + (k - k0) * 16, from_bits(shl<16>(pair)));
