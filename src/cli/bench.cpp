@@ -24,8 +24,9 @@ struct Options {
 };
 
 constexpr std::array<int64_t, 3> kDepths{0, 1024, 4096};
+constexpr int kReadRounds = 3;  // of 512 MiB each
 
-/// Tokens per second over the rounds.
+/// Over the rounds: tokens per second, or what else is measured in each.
 struct Speed {
   double median = 0, least = 0, most = 0;
 };
@@ -36,6 +37,11 @@ Speed summarise(std::vector<double> rates) {
   const double median = rates.size() % 2 == 1 ? rates[middle] : (rates[middle - 1] + rates[middle]) / 2;
   return {median, rates.front(), rates.back()};
 }
+
+/// Plain reading of memory beside decode: bytes per second, and the part of it that reading weights reached.
+struct ReadShare {
+  Speed read, share;
+};
 
 /// Ids that walk through the vocabulary: what they say is of no matter to the speed.
 std::vector<TokenId> some_tokens(int64_t n, int64_t n_vocab) {
@@ -62,18 +68,32 @@ class Bench {
     });
   }
 
-  Speed decode(int64_t depth) {
+  /// `share`, unless null: of what plain reading reaches just before and after each round.
+  Speed decode(int64_t depth, ReadShare* share) {
     Session session(engine_, depth + options_.decode);
     const std::vector<TokenId> tokens = some_tokens(depth + options_.decode, engine_.model().config.n_vocab);
     if (depth > 0) session.prefill(inner_, inner_, std::span(tokens).first(static_cast<size_t>(depth)));
-    return repeat(options_.decode, [&] {
+    const double bytes = static_cast<double>(options_.decode * engine_.weights().bytes_per_token());
+    std::vector<double> reads, shares;
+    double before = 0;
+    const Speed speed = repeat(options_.decode, [&] {
       session.cache().truncate(depth);
-      return seconds([&] {
+      if (share != nullptr) before = meter_.measure(kReadRounds);
+      const double time = seconds([&] {
         for (const TokenId& token : std::span(tokens).subspan(static_cast<size_t>(depth))) {
           session.forward(step_, std::span(&token, 1));
         }
       });
+      if (share != nullptr) {
+        reads.push_back((before + meter_.measure(kReadRounds)) / 2);
+        shares.push_back(bytes / time / reads.back());
+      }
+      return time;
     });
+    if (share == nullptr) return speed;
+    for (std::vector<double>* values : {&reads, &shares}) values->erase(values->begin());  // the warm-up
+    *share = {summarise(reads), summarise(shares)};
+    return speed;
   }
 
   /// Where one prefill, and `options.decode` steps at the first depth, spend their time.
@@ -133,6 +153,7 @@ class Bench {
   Engine engine_;
   RouteTable routes_;
   Plan inner_, last_, step_;
+  ReadMeter meter_{engine_.pool()};
 };
 
 nlohmann::json speed_json(const Speed& speed) {
@@ -145,6 +166,7 @@ struct Result {
   Speed prefill;
   std::vector<Speed> decode;  // by depth
   double weight_bytes = 0;    // per token
+  ReadShare memory;           // beside decode at the first depth
   Ceilings ceilings;
   Profile prefill_profile, decode_profile;  // empty unless asked for
 
@@ -160,9 +182,12 @@ Result measure(Bench& bench, const Options& options) {
     }
   }
   result.prefill = bench.prefill();
-  for (const int64_t depth : result.depths) result.decode.push_back(bench.decode(depth));
+  for (const int64_t depth : result.depths) {
+    result.decode.push_back(bench.decode(depth, result.decode.empty() ? &result.memory : nullptr));
+  }
   result.weight_bytes = static_cast<double>(bench.engine().weights().bytes_per_token());
   result.ceilings = measure_ceilings(bench.engine().pool());
+  result.ceilings.read = result.memory.read.median;
   if (options.profile) bench.profile(result.prefill_profile, result.decode_profile, result.depths.front());
   return result;
 }
@@ -179,6 +204,7 @@ void print_json(Bench& bench, const Options& options, const Result& result) {
                          {"weight_bytes", result.weight_bytes},
                          {"decode_gb_s", result.decode_gb_s()},
                          {"read_ceiling_gb_s", result.ceilings.read / 1e9},
+                         {"read_share", speed_json(result.memory.share)},
                          {"ceilings_gop_s", ceilings_json(result.ceilings)},
                          {"kernels", bench.kernels()}};
   for (size_t i = 0; i < result.decode.size(); ++i) {
@@ -205,9 +231,11 @@ void print_text(Bench& bench, const Options& options, const Result& result) {
   for (size_t i = 0; i < result.decode.size(); ++i) {
     row(fmt::format("decode at depth {}", result.depths[i]), result.decode[i]);
   }
-  fmt::print("\ndecode reads {:.1f} GB/s of weights; memory reads at {:.1f} GB/s here ({:.0f} %)\n",
-             result.decode_gb_s(), result.ceilings.read / 1e9,
-             100 * result.decode_gb_s() * 1e9 / result.ceilings.read);
+  const Speed& share = result.memory.share;
+  fmt::print("\ndecode reads {:.1f} GB/s of weights; plain reading, by turns, {:.1f} GB/s\n",
+             result.decode_gb_s(), result.ceilings.read / 1e9);
+  fmt::print("share of plain reading by rounds: median {:.0f} %, {:.0f} to {:.0f} %\n", 100 * share.median,
+             100 * share.least, 100 * share.most);
   if (!options.profile) return;
   print_profile(fmt::format("prefill of {}", options.prefill), result.prefill_profile, result.ceilings);
   print_profile(fmt::format("{} steps of decode at depth {}", options.decode, result.depths.front()),

@@ -11,8 +11,6 @@
 namespace greta {
 namespace {
 
-constexpr int64_t kReadBytes = int64_t{1} << 29;  // far beyond any cache
-
 template <class Body>
 double seconds(const Body& body) {
   const auto start = std::chrono::steady_clock::now();
@@ -47,17 +45,20 @@ bool has(const char* features) { return missing_features(features).empty(); }
 
 }  // namespace
 
-double measure_read(ThreadPool& pool, int64_t bytes, int rounds) {
-  AlignedBytes memory(bytes);
-  std::memset(memory.data(), 1, static_cast<size_t>(bytes));
+ReadMeter::ReadMeter(ThreadPool& pool, int64_t bytes) : pool_(pool), memory_(bytes) {
+  std::memset(memory_.data(), 1, static_cast<size_t>(bytes));
+}
+
+double ReadMeter::measure(int rounds) {
   const auto read = has("avx512f") ? avx512::kUnitLoops.read : read_words;
+  const int64_t bytes = memory_.size();
   std::atomic<uint64_t> sink{0};  // keeps the reads from being optimised away
   double best = 0;
   for (int round = 0; round < rounds; ++round) {
     const double time = seconds([&] {
-      pool.run([&](Part part) {
+      pool_.run([&](Part part) {
         const Part::Range lines = part.of(bytes / 512);
-        sink.fetch_xor(read(memory.data() + lines.begin * 512, (lines.end - lines.begin) * 512));
+        sink.fetch_xor(read(memory_.data() + lines.begin * 512, (lines.end - lines.begin) * 512));
       });
     });
     best = std::max(best, static_cast<double>(bytes) / time);
@@ -70,7 +71,6 @@ Ceilings measure_ceilings(ThreadPool& pool) {
   if (has("avx512f")) ceilings.f32_fma = rate(pool, avx512::kUnitLoops.f32_fma);
   if (has("avx512f avx512vnni")) ceilings.int8_dot = rate(pool, avx512::kUnitLoops.int8_dot);
   if (has("avx512f avx512bf16")) ceilings.bf16_dot = rate(pool, avx512::kBf16Loops.bf16_dot);
-  ceilings.read = measure_read(pool, kReadBytes, 5);
   return ceilings;
 }
 

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/aligned.h"
 #include "base/thread_pool.h"
 
 namespace greta {
@@ -17,11 +18,23 @@ struct Ceilings {
   double read = 0;      // bytes per second from memory
 };
 
-/// Takes about half a second and 512 MiB.
+/// All but `read`. Takes about a quarter of a second.
 Ceilings measure_ceilings(ThreadPool& pool);
 
-/// Bytes per second that the threads together read from `bytes` of memory: the best of `rounds`.
-double measure_read(ThreadPool& pool, int64_t bytes, int rounds);
+/// How fast the threads together read memory. Where neighbours share it, that changes from one second to the
+/// next: measure beside what is held against it.
+class ReadMeter {
+ public:
+  /// 512 MiB are far beyond any cache.
+  explicit ReadMeter(ThreadPool& pool, int64_t bytes = int64_t{1} << 29);
+
+  /// Bytes per second: the best of `rounds`, of about 10 ms each.
+  double measure(int rounds);
+
+ private:
+  ThreadPool& pool_;
+  AlignedBytes memory_;
+};
 
 /// Loops that keep one unit busy: `rounds` rounds of work on 24 independent registers; returns the
 /// operations. Pointers, so that no function of a file compiled for one ISA can be linked into another's

@@ -18,7 +18,7 @@ constexpr Roundings kRoundings{Format::q8_block32, Format::f32, Format::f32};
 // One row reads each weight once, from memory, in one stream: this far ahead it is asked for.
 constexpr int64_t kAheadBytes = 8192;
 
-constexpr int64_t kGemvRun = 2;  // panels that a free thread takes at a time
+constexpr int64_t kGemvRun = 8;  // panels that a free thread takes at a time: every jump breaks the stream
 
 /// The sum of a group's q, in all lanes.
 template <int kGroups>
