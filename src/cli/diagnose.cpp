@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -10,6 +9,7 @@
 #include "isolate/bundle_check.h"
 #include "isolate/judge.h"
 #include "report/report.h"
+#include "trace/output_file.h"
 
 namespace greta::cli {
 namespace {
@@ -20,21 +20,13 @@ struct Options {
   bool force = false;
 };
 
-void make_directory(const std::string& path, bool force) {
-  std::error_code error;
-  if (std::filesystem::exists(path, error) && !force)
-    fail_input("{} exists; give another --out, or --force to write the reports there", path);
-  std::filesystem::create_directories(path, error);
-  if (error) fail_input("cannot create {}: {}", path, error.message());
-}
-
 void run(const Options& options, Context& context) {
   const auto start = std::chrono::steady_clock::now();
   const trace::Bundle bundle = trace::read_bundle(options.bundle);
   for (const std::string& note : bundle.notes) fmt::print(stderr, "greta: note: {}: {}\n", bundle.path, note);
   const Model model = open_model(options.common.model);
   isolate::check_bundle(bundle, model, options.force);
-  if (!options.out.empty()) make_directory(options.out, options.force);
+  if (!options.out.empty()) trace::make_directory(options.out, options.force);
   isolate::Verdict verdict = isolate::judge(bundle, model, chosen_threads(options.common));
   verdict.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   verdict.directory = options.out;

@@ -39,18 +39,6 @@ void check_devices(const Options& options, const Environment& environment) {
   }
 }
 
-void prepare_directory(const std::string& directory, bool force) {
-  if (directory.empty()) return;
-  std::error_code error;
-  if (fs::exists(directory, error)) {
-    if (!fs::is_directory(directory, error)) fail_input("{} exists and is not a directory", directory);
-    if (!force) fail_input("{} exists; choose another directory or pass --force", directory);
-    return;
-  }
-  fs::create_directories(directory, error);
-  if (error) fail_input("cannot create {}: {}", directory, error.message());
-}
-
 isolate::UnitRun run_unit(const Options& options, const Context& context, const std::string& device,
                           const isolate::MatrixRequest& request) {
   CommonOptions common = options.matrix.common;
@@ -116,7 +104,7 @@ isolate::WhatIf measure(const Options& options, const Context& context) {
 void run(const Options& options, Context& context) {
   check_devices(options, context.environment);
   const std::string& out = options.matrix.out;
-  prepare_directory(out, options.matrix.force);
+  if (!out.empty()) trace::make_directory(out, options.matrix.force);
   const isolate::WhatIf result = measure(options, context);
   const std::string json = trace::dump_json(report::whatif_json(result), 2) + "\n";
   if (!out.empty()) {

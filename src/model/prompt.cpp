@@ -38,14 +38,6 @@ constexpr std::array<BuiltIn, 4> kBuiltIn{{
      "the three most important colours that it mentions."},
 }};
 
-Prompt read_file(const std::string& path) {
-  const MappedFile file(path);
-  const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
-  const size_t valid = utf8_valid_prefix(text);
-  if (valid != text.size()) fail_input("{}: not a UTF-8 text (byte {}): a prompt must be one", path, valid);
-  return {std::filesystem::path(path).stem().string(), std::string(text)};
-}
-
 }  // namespace
 
 std::vector<std::string_view> built_in_prompts() {
@@ -61,7 +53,15 @@ Prompt load_prompt(const std::string& name_or_path) {
   if (!std::filesystem::exists(name_or_path, ignored)) {
     fail_input("prompt '{}' is neither built in (p0_short, p4_sys, p5_ba, p6_long) nor a file", name_or_path);
   }
-  return read_file(name_or_path);
+  const MappedFile file(name_or_path);
+  return prompt_of_file(name_or_path,
+                        {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()});
+}
+
+Prompt prompt_of_file(const std::string& path, std::string_view bytes) {
+  const size_t valid = utf8_valid_prefix(bytes);
+  if (valid != bytes.size()) fail_input("{}: not a UTF-8 text (byte {}): a prompt must be one", path, valid);
+  return {std::filesystem::path(path).stem().string(), std::string(bytes)};
 }
 
 Prompt load_prompt(const std::string& name_or_path, const Gguf& file) {

@@ -25,4 +25,7 @@ Prompt load_prompt(const std::string& name_or_path);
 /// The same for a model: p4_sys is written in the model's own chat format, in ChatML where that is not known.
 Prompt load_prompt(const std::string& name_or_path, const Gguf& file);
 
+/// The prompt that a file at `path` with these bytes is. Throws as load_prompt does.
+Prompt prompt_of_file(const std::string& path, std::string_view bytes);
+
 }  // namespace greta

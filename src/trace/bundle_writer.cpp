@@ -51,18 +51,7 @@ void remove_own_files(const fs::path& directory) {
 }
 
 void prepare_directory(const fs::path& directory, bool force) {
-  std::error_code error;
-  const fs::file_status status = fs::symlink_status(directory, error);
-  if (!fs::exists(status)) {
-    fs::create_directories(directory, error);
-    if (error) {
-      throw Error(kind_of_errno(error.value(), ErrorKind::input),
-                  fmt::format("cannot create {}: {}", directory.string(), error.message()));
-    }
-    return;
-  }
-  if (!fs::is_directory(directory, error)) fail_input("{} exists and is not a directory", directory.string());
-  if (!force) fail_input("{} exists; choose another directory or pass --force", directory.string());
+  if (!make_directory(directory, force)) return;
   refuse_foreign_manifest(directory);
   remove_own_files(directory);
 }

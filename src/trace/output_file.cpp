@@ -83,4 +83,20 @@ void replace_file(const std::string& path, std::string_view text, ErrorKind refu
       path, [text](OutputFile& file) { file.write(text); }, refused);
 }
 
+bool make_directory(const std::filesystem::path& directory, bool force) {
+  std::error_code error;
+  if (std::filesystem::exists(std::filesystem::symlink_status(directory, error))) {
+    if (!std::filesystem::is_directory(directory, error))
+      fail_input("{} exists and is not a directory", directory.string());
+    if (!force) fail_input("{} exists; choose another directory or pass --force", directory.string());
+    return true;
+  }
+  std::filesystem::create_directories(directory, error);
+  if (error) {
+    throw Error(kind_of_errno(error.value(), ErrorKind::input),
+                fmt::format("cannot create {}: {}", directory.string(), error.message()));
+  }
+  return false;
+}
+
 }  // namespace greta::trace

@@ -2,6 +2,7 @@
 // A file being written. Every failure is an Error that names the file and the system's reason.
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <span>
 #include <string>
@@ -44,5 +45,9 @@ void replace_file(const std::string& path, std::string_view text, ErrorKind refu
 
 /// `refused` when the errno blames the path, machine otherwise.
 ErrorKind kind_of_errno(int error, ErrorKind refused);
+
+/// Makes a directory for output, with its parents. True if it was there before, which needs `force`. Input
+/// Errors: it is there without `force`, it is something else, it cannot be made.
+bool make_directory(const std::filesystem::path& directory, bool force);
 
 }  // namespace greta::trace
