@@ -83,6 +83,7 @@ void free_gemv(const KernelArgs& args, Part) {
   const PackedWeight& weight = *args.weight;
   const int64_t blocks = weight.k / kBlock;
   const ActivationBlock* x = reinterpret_cast<const ActivationBlock*>(args.in[0].raw_row(0));
+  ask_for_start(weight.bytes.data());
   for (int64_t p = 0; p < weight.panels(); ++p) {
     const std::byte* panel = weight.bytes.data() + p * weight.panel_bytes;
     f32x16 acc[kChains], minimum[kChains];

@@ -61,7 +61,7 @@ class Bench {
         step_(engine_.fast_plan(Phase::decode, 1, routes_)) {}
 
   Speed prefill() {
-    return repeat(options_.prefill, [&] {
+    return repeat(options_.prefill, [&](int) {
       Session session(engine_, options_.prefill);
       const std::vector<TokenId> tokens = some_tokens(options_.prefill, engine_.model().config.n_vocab);
       return seconds([&] { session.prefill(inner_, last_, tokens); });
@@ -76,7 +76,7 @@ class Bench {
     const double bytes = static_cast<double>(options_.decode * engine_.weights().bytes_per_token());
     std::vector<double> reads, shares;
     double before = 0;
-    const Speed speed = repeat(options_.decode, [&] {
+    const Speed speed = repeat(options_.decode, [&](int round) {
       session.cache().truncate(depth);
       if (share != nullptr) before = meter_.measure(kReadRounds);
       const double time = seconds([&] {
@@ -84,15 +84,13 @@ class Bench {
           session.forward(step_, std::span(&token, 1));
         }
       });
-      if (share != nullptr) {
+      if (share != nullptr && round > 0) {
         reads.push_back((before + meter_.measure(kReadRounds)) / 2);
         shares.push_back(bytes / time / reads.back());
       }
       return time;
     });
-    if (share == nullptr) return speed;
-    for (std::vector<double>* values : {&reads, &shares}) values->erase(values->begin());  // the warm-up
-    *share = {summarise(reads), summarise(shares)};
+    if (share != nullptr) *share = {summarise(reads), summarise(shares)};
     return speed;
   }
 
@@ -137,13 +135,13 @@ class Bench {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
 
-  /// One round to warm up, then the rounds that count.
+  /// Round 0 warms up, the others count.
   template <class F>
   Speed repeat(int64_t tokens, const F& round) {
     std::vector<double> rates;
     for (int i = 0; i <= options_.rounds; ++i) {
       throw_if_interrupted("interrupted");
-      const double time = round();
+      const double time = round(i);
       if (i > 0) rates.push_back(static_cast<double>(tokens) / time);
     }
     return summarise(rates);
@@ -259,12 +257,11 @@ void add_bench(CLI::App& program, Context& context) {
   add_engine_options(*command, options->common);
   command->add_option("-p", options->prefill, "tokens of prefill")->check(CLI::Range(1, 1 << 20));
   command->add_option("-n", options->decode, "tokens of decode")->check(CLI::Range(1, 1 << 20));
-  command->add_option("--depth", options->depths, "positions in the cache before decode; default 0,1024,4096")
+  command->add_option("--depth", options->depths, "cached positions; default 0,1024,4096")
       ->delimiter(',')
       ->check(CLI::Range(0, 1 << 20));
   command->add_option("-r", options->rounds, "rounds")->check(CLI::Range(1, 1000));
-  command->add_flag("--profile", options->profile,
-                    "also the time of each stage, and how near it is to a ceiling");
+  command->add_flag("--profile", options->profile, "time by stage, and how near to a ceiling");
   command->footer("Example: greta bench -m model.gguf -p 200 -n 64 --depth 0,1024 -r 5");
   command->callback([options, &context] { run(*options, context); });
 }

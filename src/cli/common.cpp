@@ -29,11 +29,10 @@ void add_json_option(CLI::App& command, CommonOptions& options) {
 }
 
 void add_engine_options(CLI::App& command, CommonOptions& options) {
-  command.add_option("--threads", options.threads, "default: the physical cores of this process's CPU quota")
+  command.add_option("--threads", options.threads, "default: physical cores in the CPU quota")
       ->check(CLI::Range(1, 256))
       ->type_name("N");
-  command.add_option("--device", options.device, "cpu, or sim:UNIT such as sim:mi300x (greta info --units)")
-      ->type_name("DEVICE");
+  command.add_option("--device", options.device, "cpu, or sim:UNIT such as sim:mi300x")->type_name("DEVICE");
   command.add_option("--sim-input", options.sim_input, "what a simulated matrix unit multiplies")
       ->check(CLI::IsMember({"bf16", "f16"}));
   command.add_flag("--invariant", options.invariant, "on sim devices: one order of sums in both phases");

@@ -122,9 +122,7 @@ void add_compare(CLI::App& program, Context& context) {
   CLI::App* command = program.add_subcommand("compare", "two bundles stage by stage");
   command->add_option("A", options->a, "a bundle: directory or .tgz")->required();
   command->add_option("B", options->b, "another one")->required();
-  command
-      ->add_option("-m,--model", options->common.model,
-                   "the model, to judge differences against rounding noise")
+  command->add_option("-m,--model", options->common.model, "to judge differences against rounding noise")
       ->type_name("FILE");
   add_json_option(*command, options->common);
   command->add_flag("--force", options->force, "compare damaged bundles, or another model's");

@@ -49,7 +49,7 @@ void add_diagnose(CLI::App& program, Context& context) {
   add_model_option(*command, options->common);
   add_json_option(*command, options->common);
   command->add_option("--out", options->out, "directory for verdict.json and the reports")->type_name("DIR");
-  command->add_flag("--force", options->force, "judge a damaged bundle or another model's; write into --out");
+  command->add_flag("--force", options->force, "take a damaged or other model's bundle, or --out");
   command->add_option("--threads", options->common.threads, "default: the cores that this process may use")
       ->check(CLI::Range(1, 256))
       ->type_name("N");

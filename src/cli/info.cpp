@@ -133,9 +133,8 @@ void run(const Options& options) {
 
 void add_info(CLI::App& program, Context&) {
   auto options = std::make_shared<Options>();
-  CLI::App* command =
-      program.add_subcommand("info", "kernels and what can run here; with -m a model's header");
-  command->add_flag("--units", options->units, "the table of matrix units: rules, sources, what was checked");
+  CLI::App* command = program.add_subcommand("info", "what can run here; with -m a model's header");
+  command->add_flag("--units", options->units, "matrix units: rules, and how each was checked");
   command->add_option("-m,--model", options->common.model, "a GGUF file")->type_name("FILE");
   add_json_option(*command, options->common);
   command->footer("Example: greta info -m model.gguf");

@@ -84,7 +84,7 @@ void add_isolate(CLI::App& program, Context& context) {
       ->capture_default_str()
       ->type_name("LIST");
   command->add_flag("--no-interventions", options->no_interventions,
-                    "do not prove findings by putting the oracle's output in their place");
+                    "do not prove findings by replacing outputs");
   command->add_option("--out", options->matrix.out, "directory to create; default: greta-isolate-<time>")
       ->type_name("DIR");
   command->footer("Example: greta isolate -m model.gguf --layers 0-3 --out result");

@@ -31,7 +31,7 @@ int main(int argc, char** argv) {
   program.set_version_flag("--version", std::string("greta ") + GRETA_VERSION);
   program.footer(
       "Exit codes: 0 equal or rounding only; 1 a fault; 2 bad usage or input;\n"
-      "3 a failure of the machine or of GRETA; 4 nothing wrong found, but it cannot vouch.");
+      "3 a failure of the machine or of GRETA; 4 nothing wrong found,\nbut it cannot vouch.");
   cli::Context context;
   context.command_line = join_arguments(argc, argv);
   cli::add_isolate(program, context);

@@ -206,7 +206,7 @@ void add_mma(CLI::App& program, Context& context) {
   CLI::App* command = program.add_subcommand("mma", "one instruction of a GPU's matrix unit, bit for bit");
   command->add_option("INSTRUCTION", options->instruction, "UNIT.INSTRUCTION; greta info --units lists them")
       ->required();
-  command->add_option("--in", options->in, "safetensors: A [m, k], Bt [n, k], C [m, n]; or CASE/A, ...")
+  command->add_option("--in", options->in, "A [m, k], Bt [n, k], C [m, n]; or CASE/A, ...")
       ->required()
       ->type_name("FILE");
   command->add_option("--out", options->out, "safetensors: D [m, n]; or CASE/D, ...")
@@ -215,9 +215,9 @@ void add_mma(CLI::App& program, Context& context) {
   command->add_option("--isa", options->common.isa, "scalar, avx2, avx512: all give the same bits")
       ->type_name("ISA");
   command->footer(
-      "Formats narrower than 32 bits as bits: I16, U8. A D (or D_...) in the input is compared with ours:\n"
+      "Narrow formats as bits: I16, U8. A D (or D_...) in the input is compared:\n"
       "exit code 1 if a bit differs.\n"
-      "Example: greta mma cdna3.mfma.f32_16x16x16_bf16 --in in.safetensors --out out.safetensors");
+      "Example:\n  greta mma cdna3.mfma.f32_16x16x16_bf16 --in in.safetensors --out d.safetensors");
   command->callback([options, &context] { run(*options, context); });
 }
 

@@ -65,7 +65,7 @@ void add_perplexity(CLI::App& program, Context& context) {
       ->check(CLI::Range(2, 1 << 20));
   command->footer(
       "As llama-perplexity counts: the same number for the same file and chunk.\n"
-      "Example: greta perplexity -m model.gguf -f bench/text/ecclesiastes_ruth_jonah.txt");
+      "Example:\n  greta perplexity -m model.gguf -f bench/text/ecclesiastes_ruth_jonah.txt");
   command->callback([options, &context] { run(*options, context); });
 }
 

@@ -83,7 +83,7 @@ void add_run(CLI::App& program, Context& context) {
   command->add_option("-n", options->n, "tokens to generate at most")->check(CLI::Range(1, 1 << 20));
   command->add_option("--temp", options->temperature, "0: greedy")->check(CLI::Range(0.0, 100.0));
   command->add_option("--seed", options->seed, "of the sampling");
-  command->add_flag("--chat", options->chat, "wrap the text as a user's turn in the model's chat template");
+  command->add_flag("--chat", options->chat, "as a user's turn in the model's chat format");
   command->footer("Example: greta run -m model.gguf --chat -p \"Why is the sky blue?\"");
   command->callback([options, &context] { run(*options, context); });
 }

@@ -65,8 +65,7 @@ void add_tokenize(CLI::App& program, Context&) {
   add_json_option(*command, options->common);
   command->add_flag("--no-bos", options->no_bos, "no BOS, even if the model's header asks for one");
   command->add_flag("--decode", options->decode, "ids to text");
-  command->add_option("text", options->text,
-                      "the text, or with --decode the ids; after -- if it may start with -");
+  command->add_option("text", options->text, "text (--decode: ids); -- before a leading -");
   command->footer("Example: greta tokenize -m model.gguf --no-bos -- \"Hello world\"");
   command->callback([options] { run(*options); });
 }

@@ -25,8 +25,7 @@ void run(const MatrixOptions& options, const Context& context) {
 
 void add_trace(CLI::App& program, Context& context) {
   auto options = std::make_shared<MatrixOptions>();
-  CLI::App* command =
-      program.add_subcommand("trace", "record prefill_last and decode0 of a prompt as a bundle");
+  CLI::App* command = program.add_subcommand("trace", "record a prompt's prefill and decode as a bundle");
   add_matrix_options(*command, *options);
   command->add_option("-p,--prompt", options->prompts, "a built-in prompt or a text file")
       ->required()

@@ -136,7 +136,7 @@ void add_whatif(CLI::App& program, Context& context) {
   command->add_option("--layers", matrix.layers, "all, 0, 0-3 or 0,5,29")
       ->capture_default_str()
       ->type_name("LIST");
-  command->add_option("--inject", matrix.inject, "a bug in every device but the reference (greta faults)")
+  command->add_option("--inject", matrix.inject, "a bug in all but the reference (greta faults)")
       ->type_name("FAULT")
       ->allow_extra_args(false);
   command->add_option("--out", matrix.out, "directory to create, for whatif.json and drift.svg")
@@ -147,7 +147,7 @@ void add_whatif(CLI::App& program, Context& context) {
   command->footer(
       "Always run besides: the reference, the cpu's vector route (f32 FMA).\n"
       "Exit code 0: every stage is within its unit's bound; 1: one is not.\n"
-      "Example: greta whatif -m model.gguf --devices sim:mi300x,sim:h100,cpu --out result");
+      "Example:\n  greta whatif -m model.gguf --devices sim:mi300x,sim:h100,cpu --out result");
   command->callback([options, &context] { run(*options, context); });
 }
 

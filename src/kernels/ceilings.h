@@ -18,7 +18,7 @@ struct Ceilings {
   double read = 0;      // bytes per second from memory
 };
 
-/// All but `read`. Takes about a quarter of a second.
+/// All but `read`, which ReadMeter measures. Takes about a quarter of a second.
 Ceilings measure_ceilings(ThreadPool& pool);
 
 /// How fast the threads together read memory. Where neighbours share it, that changes from one second to the

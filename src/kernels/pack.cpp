@@ -145,15 +145,15 @@ void pack_blocks(PackedWeight& weight, const std::byte* rows, int64_t panel) {
   constexpr int kRun = static_cast<int>(kCode.run());  // blocks of 32 in a file's block
   const int64_t blocks = weight.k / kBlock, file_bytes = info(kT).bytes;
   const int64_t row_bytes = blocks / kRun * file_bytes;
-  std::byte* scales = weight.panel(panel);
+  std::byte* run = weight.panel(panel);
   const int lanes = static_cast<int>(std::min(kPanelRows, weight.n - panel * kPanelRows));
   rows += panel * kPanelRows * row_bytes;
   uint32_t words[kRun][8][kPanelRows] = {};
-  for (int64_t b = 0; b < blocks; b += kRun, scales += kCode.run_bytes()) {
+  for (int64_t b = 0; b < blocks; b += kRun, run += kCode.run_bytes()) {
     for (int lane = 0; lane < lanes; ++lane) {
       const std::byte* p = rows + lane * row_bytes + b / kRun * file_bytes;
-      if constexpr (kCode.head_bytes() > 0) std::memcpy(scales + 2 * lane, p + kAt.d, 2);
-      if constexpr (kCode.has_min) std::memcpy(scales + 32 + 2 * lane, p + kAt.m, 2);
+      if constexpr (kCode.head_bytes() > 0) std::memcpy(run + 2 * lane, p + kAt.d, 2);
+      if constexpr (kCode.has_min) std::memcpy(run + 32 + 2 * lane, p + kAt.m, 2);
       for (int j = 0; j < kRun; ++j) {
         uint32_t word[8];
         read_codes<kT>(p, j, word);
@@ -161,11 +161,11 @@ void pack_blocks(PackedWeight& weight, const std::byte* rows, int64_t panel) {
         uint8_t small[2];
         read_small_scales<kT>(p, j, small);
         for (int i = 0; i < kCode.small_bytes() / kPanelRows; ++i) {
-          scales[kCode.head_bytes() + j * kCode.small_bytes() + i * kPanelRows + lane] = std::byte{small[i]};
+          run[kCode.head_bytes() + j * kCode.small_bytes() + i * kPanelRows + lane] = std::byte{small[i]};
         }
       }
     }
-    std::byte* codes = scales + kCode.scale_bytes();
+    std::byte* codes = run + kCode.scale_bytes();
     for (int j = 0; j < kRun; ++j, codes += kCode.bytes()) write_planes<kCode.bits>(words[j], codes);
   }
 }

@@ -6,9 +6,7 @@
 //   f32          per k: float w[16]
 //   f16          per k: uint16 w[16]; K is padded to even with zeros
 //   bf16         per pair of k: uint16 w[16][2]; K is padded to even with zeros
-//   block types  per run of blocks of 32 k: the scales of the run, then the codes of its blocks. One row
-//   reads
-//                a panel from its first byte to its last, which memory likes best.
+//   block types  per run of blocks of 32 k: the run's scales, then the codes of its blocks: one stream
 //
 // Codes of `bits` bits lie in planes: 2, 4 or 8 low bits, then the 1 or 2 that are left. Group g of a block
 // is k = 4 g .. 4 g + 3. A plane of width w is w rows of uint8 [16 lanes][4 of k]; group g is in row g mod w,
@@ -40,8 +38,8 @@ struct PackedWeight {
   TensorType type = TensorType::f32;
   int64_t n = 0;
   int64_t k = 0;
-  int64_t panel_bytes = 0;
-  AlignedBytes bytes;  // packed_bytes() of them
+  int64_t panel_bytes = 0;  // a multiple of 64
+  AlignedBytes bytes;       // packed_bytes() of them
 
   int64_t panels() const { return (n + kPanelRows - 1) / kPanelRows; }
   int64_t packed_bytes() const { return panels() * panel_bytes; }
@@ -104,6 +102,7 @@ struct BlockCode {
   constexpr int64_t small_bytes() const {
     return form == ScaleForm::halves ? 0 : form == ScaleForm::unsigned8 ? 32 : 16 * groups;
   }
+  /// Bytes of a run's scales; of those and its codes (no multiple of 64: loads are unaligned).
   constexpr int64_t scale_bytes() const { return head_bytes() + run() * small_bytes(); }
   constexpr int64_t run_bytes() const { return scale_bytes() + run() * bytes(); }
 };

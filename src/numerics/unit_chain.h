@@ -12,11 +12,11 @@ namespace greta {
 
 /// What a chain of one instruction does, as numbers: docs/numerics.md, "Matrix units".
 struct UnitRule {
-  /// A fused or floored instruction with `splits` chains over K.
+  /// An instruction of rule fused, floored or floored_fp8, with `splits` chains over K.
   UnitRule(const mma::Instruction& unit, int splits);
 
   int64_t step, group, splits;
-  double smallest_a, smallest_b, smallest_sum;  // normal numbers of the formats
+  double smallest_a, smallest_b, smallest_sum;  // normal numbers of the formats; zeros count as these
   double product_bit, cut_bit, stored_bit;      // 2^-fractional bits: of a product, an aligned term, a result
   bool fused;                                   // the running sum is cut with the products; else floored
   bool nearest;                                 // cuts are to nearest

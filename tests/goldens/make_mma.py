@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes mma.safetensors: the first cases per instruction and distribution of recorded matrix instructions.
+"""Makes mma.safetensors and mma_hopper.safetensors: the first cases per instruction and distribution.
 
     make_mma.py CASES OUT FILE...
 

@@ -30,7 +30,8 @@ foreach(source ${cpu_sources})
   set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${optimise};${flags}")
 endforeach()
 
+# Functions (W, T); sharing a constant (u) is no harm.
 if(BUILD_TESTING AND CMAKE_NM)
   add_test(NAME kernels.isa_files_share_no_functions COMMAND sh -c
-    "! ${CMAKE_NM} -A $<TARGET_FILE:greta_kernels> | grep -E '_avx(2|512[a-z0-9]*)[.]cpp[.]o: *[0-9a-f]+ [WTu] '")
+    "! ${CMAKE_NM} -A $<TARGET_FILE:greta_kernels> | grep -E '_avx(2|512[a-z0-9]*)[.]cpp[.]o: *[0-9a-f]+ [WT] '")
 endif()

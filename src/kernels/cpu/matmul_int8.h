@@ -15,10 +15,8 @@ namespace {
 
 constexpr Roundings kRoundings{Format::q8_block32, Format::f32, Format::f32};
 
-// One row reads each weight once, from memory, in one stream: this far ahead it is asked for.
+// A row reads each weight once, in one stream; it is asked for this far ahead.
 constexpr int64_t kAheadBytes = 8192;
-
-constexpr int64_t kGemvRun = 8;  // panels that a free thread takes at a time: every jump breaks the stream
 
 /// The sum of a group's q, in all lanes.
 template <int kGroups>
@@ -207,6 +205,11 @@ void gemm(const KernelArgs& args, Part part) {
   }
 }
 
+/// Asks for the first kAheadBytes of a stream, which ask_ahead() leaves out.
+inline __attribute__((always_inline)) void ask_for_start(const std::byte* stream) {
+  for (int64_t j = 0; j < kAheadBytes; j += 64) prefetch(stream + j);
+}
+
 /// Asks for what lies kAheadBytes after block b.
 template <class W>
 inline __attribute__((always_inline)) void ask_ahead(const std::byte* panel, int64_t b) {
@@ -222,6 +225,7 @@ template <class W>
 inline __attribute__((always_inline)) void row_panels(const KernelArgs& args, int64_t first, int64_t end) {
   const PackedWeight& weight = *args.weight;
   const ActivationBlock* x = reinterpret_cast<const ActivationBlock*>(args.in[0].raw_row(0));
+  if (first < end) ask_for_start(weight.bytes.data() + first * weight.panel_bytes);
   for (int64_t p = first; p < end; ++p) {
     const std::byte* panel = weight.bytes.data() + p * weight.panel_bytes;
     f32x16 acc = first_sum(bias_of(args, p));
@@ -249,8 +253,10 @@ inline __attribute__((always_inline)) void row_panels(const KernelArgs& args, in
 
 template <class W>
 void gemv(const KernelArgs& args, Part part) {
+  // Every piece taken breaks the stream: an eighth of what is shared at a time.
+  const int64_t run = larger(2, args.weight->panels() / part.count / 32);
   Share mine;
-  for (Work work(args, part, 1, 1, kGemvRun); work.next(mine); scale_sums(args, mine)) {
+  for (Work work(args, part, 1, 1, run); work.next(mine); scale_sums(args, mine)) {
     if (mine.row_begin < mine.row_end) row_panels<W>(args, mine.panel_begin, mine.panel_end);
   }
 }

@@ -82,8 +82,7 @@ void run_panels(const KernelArgs& args, const Share& mine, int64_t panel) {
     const int64_t k1 = smaller(weight.k, k0 + kChunk);
     const float* w[kPanels];
     for (int p = 0; p < kPanels; ++p) {
-      w[p] =
-          W::dequantise(weight.bytes.data() + (panel + p) * weight.panel_bytes, k0, k1, buffer[p]);
+      w[p] = W::dequantise(weight.bytes.data() + (panel + p) * weight.panel_bytes, k0, k1, buffer[p]);
     }
     Tile tile{x.row(mine.row_begin) + k0,
               x.stride / 4,

@@ -190,7 +190,7 @@ class Work {
     if (common_ == 0) return false;
     const int64_t taken = __atomic_fetch_add(taken_, 1, __ATOMIC_RELAXED);
     if (taken >= common_ * part_.count) return false;
-    // Threads of one speed take by turns: each goes on where it was, in one stream.
+    // By turns, so that threads of one speed each walk up the end of one share: a stream.
     const int64_t first = begin(taken % part_.count + 1) - (common_ - taken / part_.count) * run_;
     share = {first, first + run_, 0, rows_};
     return true;

@@ -50,7 +50,7 @@ const BlockForm& vector_form(Form form) { return form == Form::avx2 ? kAvx2Form 
 bool has_vector_form(const Instruction& instruction) {
   const bool floored = instruction.rule == Rule::floored || instruction.rule == Rule::floored_fp8;
   const bool altered = instruction.nearest || (floored && instruction.fraction_bits != 24);
-  return !altered && instruction.rule != Rule::fused_f16;
+  return !altered && instruction.rule != Rule::two_f16;
 }
 
 OperandView view(const Operand& operand) {

@@ -134,7 +134,7 @@ GRETA_LANE f32x16 add_fused(const Product& p, int64_t row, int64_t k, f32x16 bef
   const int group = p.instruction->group, fraction_bits = p.instruction->fraction_bits;
   const int chunk = 1 << (kProductBits - fraction_bits);  // so many, and c, add up in 32 bits
   const Products products = from(p, row, k);
-  const Split c = split(before, p.sum_min_exponent, kZeroAsSubnormal);
+  const Split c = split(before, p.sum_min_exponent, kZeroPublished);
   const i32x16 largest = max(largest_exponent(products, 0, group, 1), c.exponent);
   const i32x16 shift = largest + i32x16(30 - fraction_bits) - c.exponent;
   const i32x16 aligned = with_sign_of(shift_right(shift_left<7>(c.magnitude), shift), c.bits);
@@ -170,7 +170,7 @@ GRETA_LANE FusedSum fuse(const Products& p, int group, int fraction_bits) {
 template <bool kFp8>
 GRETA_LANE f32x16 add_floored(const Product& p, int64_t row, int64_t k, f32x16 before) {
   const FusedSum fused = fuse<kFp8>(from(p, row, k), p.instruction->group, p.instruction->fraction_bits);
-  const Split c = split(before, p.sum_min_exponent, kZeroAsSubnormal);
+  const Split c = split(before, p.sum_min_exponent, kZeroPublished);
   const i32x16 largest = max(fused.exponent, c.exponent), c_shift = largest - c.exponent;
   i32x16 c_sum = shift_right_signed(with_sign_of(shift_left<1>(c.magnitude), c.bits), c_shift);
   if constexpr (kFp8) c_sum = select(greater(c_shift, i32x16(25)), i32x16(0), c_sum);
@@ -264,8 +264,8 @@ void multiply(const Product& p) {
     case Rule::pairwise: return for_chains(p, GRETA_STEP(add_tree(p, row, k, sum)));
     case Rule::floored: return for_groups(p, GRETA_STEP(add_floored<false>(p, row, k, sum)));
     case Rule::floored_fp8: return for_groups(p, GRETA_STEP(add_floored<true>(p, row, k, sum)));
-    case Rule::fused:
-    case Rule::fused_f16: break;
+    case Rule::fused: break;
+    case Rule::two_f16: return;  // block.cpp has no vector form of it
   }
   switch (p.instruction->output) {
     case Output::f16_nearest:

@@ -14,8 +14,8 @@
 namespace greta::mma {
 namespace {
 
-/// Rows of the table that have been compared with recorded answers (tests/goldens/README.md); those of
-/// Hopper, all of them, with hardware.
+/// Rows compared with recorded answers of the published model (tests/goldens/README.md). All of Hopper's were
+/// compared with hardware: add().
 constexpr std::string_view kOnPublishedModel[] = {
     "cdna3.mfma.f32_16x16x16_bf16",        "cdna3.mfma.f32_16x16x16_f16",
     "cdna3.mfma.f32_16x16x32_bf8_fp8",     "cdna3.mfma.f32_16x16x32_fp8_fp8",
@@ -69,8 +69,7 @@ class Table {
                 int group, bool flush = false) {
     const bool fused = rule == Rule::floored || rule == Rule::floored_fp8;
     add({unit, fmt::format("mfma.f32_{0}x{0}x{1}{2}", mn, k, name), mn, mn, k, a, b, Element::f32,
-         Element::f32, rule, std::min(group, k), fused ? 24 : 0, Output::f32_nearest, kZeroAsSubnormal,
-         flush});
+         Element::f32, rule, std::min(group, k), fused ? 24 : 0, Output::f32_nearest, kZeroPublished, flush});
   }
 
   void add_cdna(const char* unit, bool second) {
@@ -171,14 +170,13 @@ class Table {
     }
   }
 
-  /// sm_90 has no fp8 mma.sync of its own: the assembler (ptxas of CUDA 13.0) unpacks the low and then the
-  /// high bytes of each register pair to f16, chains two f16 instructions of half the K from zero and adds C
-  /// to that by FADD or HADD2.
+  /// sm_90 has no fp8 mma.sync of its own. ptxas (CUDA 13.0) unpacks to f16 first the two low, then the two
+  /// high bytes of each register, one f16 instruction of half the K for each, chained from zero; C is added
+  /// by FADD or HADD2.
   void add_hopper_fp8_mma() {
     for (const int k : {32, 16}) {
-      for_fp8_pairs([&](Element a, Element b, Element d) {
-        add_mma_row("hopper", k, a, b, d, k, 25, Rule::fused_f16);
-      });
+      for_fp8_pairs(
+          [&](Element a, Element b, Element d) { add_mma_row("hopper", k, a, b, d, k, 25, Rule::two_f16); });
     }
   }
 
@@ -277,7 +275,7 @@ std::string describe_rule(const Instruction& row) {
     case Rule::floored_fp8:
       return fmt::format("fused {} + {}, F = {}; floored sum, f32 nearest", row.group / 2, row.group / 2,
                          row.fraction_bits);
-    case Rule::fused_f16:
+    case Rule::two_f16:
       return fmt::format("fused {0} + {0} as f16, F = {1}; then + c, nearest", row.group / 2,
                          row.fraction_bits);
     case Rule::fused: break;

@@ -29,7 +29,7 @@ enum class Rule {
   fma_chain,   // f32 FMAs one after the other
   pairwise,    // a tree of f32 FMAs per group, then an f32 addition
   fused,       // products and running sum aligned to the largest exponent, truncated, added exactly
-  fused_f16,   // as f16: products with k % 4 < 2 fused from zero, the others on top, then an IEEE addition
+  two_f16,     // fp8 as two f16 chains: k % 4 < 2 fused from zero, the rest on top; c added in IEEE
   floored,     // products fused; their sum and the running sum floored at a common exponent; nearest-even
   floored_fp8  // as floored, even and odd products apart
 };
@@ -49,9 +49,9 @@ enum class Evidence {
   rule_only         // nothing recorded: the published rule of its family
 };
 
-/// Exponents of zero. As a subnormal: 0 times 2^127 aligns the other products to 2^1.
-inline constexpr int kZeroAsSubnormal = -126;
-inline constexpr int kZeroIgnored = -300;  // below every product and sum, whatever the other factor
+/// Exponents with which a zero of A or B enters the alignment.
+inline constexpr int kZeroPublished = -126;  // in every format: 0 times 2^127 aligns the others to 2^1
+inline constexpr int kZeroIgnored = -300;    // below every product and sum, whatever the other factor
 
 struct Instruction {
   std::string unit;         // "cdna3"
@@ -63,8 +63,8 @@ struct Instruction {
   int group = 1;          // products per step; k is a multiple
   int fraction_bits = 0;  // F
   Output output = Output::f32_nearest;
-  int zero_exponent = kZeroAsSubnormal;  // with which a zero of A or B enters the alignment
-  bool flush = false;                    // subnormal inputs are 0, intermediate results keep their sign
+  int zero_exponent = kZeroPublished;
+  bool flush = false;  // subnormal inputs are 0, intermediate results keep their sign
   Evidence evidence = Evidence::rule_only;
   bool nearest = false;  // rounds to nearest even wherever the rule truncates or floors: no unit of the table
 

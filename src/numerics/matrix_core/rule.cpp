@@ -27,12 +27,12 @@ Term split(float x, int min_exponent, int zero_exponent) {
 }
 
 Term split_sum(const Instruction& instruction, float sum) {
-  return split(sum, info(instruction.d).min_exponent, kZeroAsSubnormal);
+  return split(sum, info(instruction.d).min_exponent, kZeroPublished);
 }
 
 /// As the adder sees an element of A or B.
 Term split_input(const Instruction& instruction, Element element, float x) {
-  const Element seen = instruction.rule == Rule::fused_f16 ? Element::f16 : element;
+  const Element seen = instruction.rule == Rule::two_f16 ? Element::f16 : element;
   return split(x, info(seen).min_exponent, instruction.zero_exponent);
 }
 
@@ -106,7 +106,7 @@ const float kInvalid = std::bit_cast<float>(0xffc00000u);
 /// The one NaN that NVIDIA's units write.
 const float kNvidiaNan = std::bit_cast<float>(0x7fffffffu);
 
-bool is_nvidia(Rule rule) { return rule == Rule::fused || rule == Rule::fused_f16; }
+bool is_nvidia(Rule rule) { return rule == Rule::fused || rule == Rule::two_f16; }
 
 /// AMD: the first NaN operand made quiet, else that of an invalid operation.
 float nan_of(const Instruction& instruction, const float* a, const float* b, int64_t b_stride, float sum) {
@@ -189,8 +189,8 @@ float add_fused(const Instruction& instruction, const float* a, const float* b, 
 }
 
 /// Two f16 instructions from zero: a register holds four fp8 elements, and its low pair goes first.
-float add_fused_f16(const Instruction& instruction, const float* a, const float* b, int64_t b_stride,
-                    float sum) {
+float add_two_f16(const Instruction& instruction, const float* a, const float* b, int64_t b_stride,
+                  float sum) {
   float chain = 0;
   for (int pair = 0; pair < 2; ++pair) {
     std::array<float, kMostTerms> x, y;
@@ -202,7 +202,7 @@ float add_fused_f16(const Instruction& instruction, const float* a, const float*
     }
     chain = add_fused(instruction, x.data(), y.data(), 1, count, chain);
   }
-  const float result = chain + sum;  // of two f16 in f32: rounding twice is rounding once
+  const float result = chain + sum;  // D in f16: a sum of two f16, which f32 rounds without harm
   if (is_nan(result)) return kNvidiaNan;
   return instruction.d == Element::f16 ? f16_to_f32(f32_to_f16(result)) : result;
 }
@@ -226,7 +226,7 @@ float add_group(const Instruction& instruction, const float* a, const float* b, 
     case Rule::pairwise:
       result = flush(instruction, sum + pairwise_dot(instruction, a, b, b_stride, instruction.group));
       break;
-    case Rule::fused_f16: return add_fused_f16(instruction, a, b, b_stride, sum);
+    case Rule::two_f16: return add_two_f16(instruction, a, b, b_stride, sum);
     default: return add_fused(instruction, a, b, b_stride, instruction.group, sum);
   }
   return is_nan(result) ? nan_of(instruction, a, b, b_stride, sum) : result;
