@@ -4,6 +4,7 @@
 #include <array>
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/error.h"
 #include "cli/bench_profile.h"
@@ -76,16 +77,18 @@ class Bench {
     const double bytes = static_cast<double>(options_.decode * engine_.weights().bytes_per_token());
     std::vector<double> reads, shares;
     double before = 0;
+    std::optional<ReadMeter> meter;  // 512 MiB that prefill has no use for
+    if (share != nullptr) meter.emplace(engine_.pool());
     const Speed speed = repeat(options_.decode, [&](int round) {
       session.cache().truncate(depth);
-      if (share != nullptr) before = meter_.measure(kReadRounds);
+      if (meter) before = meter->measure(kReadRounds);
       const double time = seconds([&] {
         for (const TokenId& token : std::span(tokens).subspan(static_cast<size_t>(depth))) {
           session.forward(step_, std::span(&token, 1));
         }
       });
-      if (share != nullptr && round > 0) {
-        reads.push_back((before + meter_.measure(kReadRounds)) / 2);
+      if (meter && round > 0) {
+        reads.push_back((before + meter->measure(kReadRounds)) / 2);
         shares.push_back(bytes / time / reads.back());
       }
       return time;
@@ -151,7 +154,6 @@ class Bench {
   Engine engine_;
   RouteTable routes_;
   Plan inner_, last_, step_;
-  ReadMeter meter_{engine_.pool()};
 };
 
 nlohmann::json speed_json(const Speed& speed) {
