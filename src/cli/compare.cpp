@@ -16,13 +16,13 @@ struct Options {
   bool force = false;
 };
 
-using isolate::Status;
+using Status;
 
 /// Stages that say something: those that differ from equal inputs, and per run the first that differs at all.
-std::vector<const isolate::StagePair*> worth_showing(const isolate::BundleComparison& result) {
-  std::vector<const isolate::StagePair*> shown;
+std::vector<const StagePair*> worth_showing(const BundleComparison& result) {
+  std::vector<const StagePair*> shown;
   std::string seen;
-  for (const isolate::StagePair& pair : result.pairs) {
+  for (const StagePair& pair : result.pairs) {
     if (pair.status == Status::equal) continue;
     if (pair.status != Status::propagated || pair.cell != seen) shown.push_back(&pair);
     seen = pair.cell;
@@ -30,11 +30,11 @@ std::vector<const isolate::StagePair*> worth_showing(const isolate::BundleCompar
   return shown;
 }
 
-nlohmann::json pair_json(const isolate::StagePair& pair) {
+nlohmann::json pair_json(const StagePair& pair) {
   nlohmann::json json = {{"cell", pair.cell},
                          {"layer", pair.layer},
                          {"stage", name(pair.stage)},
-                         {"status", isolate::name(pair.status)},
+                         {"status", name(pair.status)},
                          {"mae", pair.metrics.mae},
                          {"max_abs", pair.metrics.max_abs},
                          {"rel_l2", pair.metrics.rel_l2},
@@ -46,9 +46,9 @@ nlohmann::json pair_json(const isolate::StagePair& pair) {
   return json;
 }
 
-void print_json(const isolate::BundleComparison& result) {
+void print_json(const BundleComparison& result) {
   nlohmann::json json = {{"schema", "greta.comparison/1"},
-                         {"verdict", isolate::name(result.status)},
+                         {"verdict", name(result.status)},
                          {"exit_code", result.exit_code},
                          {"only_a", result.only_a},
                          {"only_b", result.only_b},
@@ -59,54 +59,53 @@ void print_json(const isolate::BundleComparison& result) {
                            {"recorded", result.coverage.recorded},
                            {"skipped", result.coverage.skipped}}},
                          {"differences", nlohmann::json::array()}};
-  for (const isolate::StagePair& pair : result.pairs) {
+  for (const StagePair& pair : result.pairs) {
     if (pair.status != Status::equal) json["differences"].push_back(pair_json(pair));
   }
   fmt::print("{}\n", json.dump(2));
 }
 
-void print_text(const isolate::BundleComparison& result) {
+void print_text(const BundleComparison& result) {
   constexpr size_t kShown = 40;
-  const std::vector<const isolate::StagePair*> shown = worth_showing(result);
+  const std::vector<const StagePair*> shown = worth_showing(result);
   if (!shown.empty()) {
     fmt::print("{:<24} {:>3} {:<10} {:<10} {:>9} {:>9} {:>8}\n", "run", "L", "stage", "status", "rel L2",
                "max abs", "noise");
   }
   for (size_t i = 0; i < shown.size() && i < kShown; ++i) {
-    const isolate::StagePair& pair = *shown[i];
+    const StagePair& pair = *shown[i];
     fmt::print("{:<24} {:>3} {:<10} {:<10} {:>9.2e} {:>9.2e} {:>8.2g}\n", pair.cell, pair.layer,
-               name(pair.stage), isolate::name(pair.status), pair.metrics.rel_l2, pair.metrics.max_abs,
+               name(pair.stage), name(pair.status), pair.metrics.rel_l2, pair.metrics.max_abs,
                pair.noise_ratio);
     if (!pair.why.empty()) fmt::print("    {}\n", pair.why);
   }
   if (shown.size() > kShown) fmt::print("... and {} more (--json has all)\n", shown.size() - kShown);
   for (const std::string& run : result.only_a) fmt::print("only in A: {}\n", run);
   for (const std::string& run : result.only_b) fmt::print("only in B: {}\n", run);
-  fmt::print("{}: {} stages compared, {} equal, coverage {:.1f} %\n", isolate::name(result.status),
+  fmt::print("{}: {} stages compared, {} equal, coverage {:.1f} %\n", name(result.status),
              result.coverage.recorded,
              std::count_if(result.pairs.begin(), result.pairs.end(),
-                           [](const isolate::StagePair& pair) { return pair.status == Status::equal; }),
+                           [](const StagePair& pair) { return pair.status == Status::equal; }),
              result.coverage.percent());
 }
 
 void run(const Options& options, Context& context) {
-  const trace::Bundle a = trace::read_bundle(options.a);
-  const trace::Bundle b = trace::read_bundle(options.b);
-  for (const trace::Bundle* bundle : {&a, &b}) {
+  const Bundle a = read_bundle(options.a);
+  const Bundle b = read_bundle(options.b);
+  for (const Bundle* bundle : {&a, &b}) {
     for (const std::string& note : bundle->notes)
       fmt::print(stderr, "greta: note: {}: {}\n", bundle->path, note);
   }
   std::optional<Model> model;
   if (!options.common.model.empty()) model = open_model(options.common.model);
-  for (const trace::Bundle* bundle : {&a, &b}) {
+  for (const Bundle* bundle : {&a, &b}) {
     if (model) {
-      isolate::check_bundle(*bundle, *model, options.force);
+      check_bundle(*bundle, *model, options.force);
     } else {
-      isolate::check_intact(*bundle, options.force);
+      check_intact(*bundle, options.force);
     }
   }
-  const isolate::BundleComparison result =
-      isolate::compare_bundles(a, b, model ? &*model : nullptr, chosen_threads({}));
+  const BundleComparison result = compare_bundles(a, b, model ? &*model : nullptr, chosen_threads({}));
   if (options.common.json) {
     print_json(result);
   } else {

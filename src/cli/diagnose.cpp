@@ -22,12 +22,12 @@ struct Options {
 
 void run(const Options& options, Context& context) {
   const auto start = std::chrono::steady_clock::now();
-  const trace::Bundle bundle = trace::read_bundle(options.bundle);
+  const Bundle bundle = read_bundle(options.bundle);
   for (const std::string& note : bundle.notes) fmt::print(stderr, "greta: note: {}: {}\n", bundle.path, note);
   const Model model = open_model(options.common.model);
-  isolate::check_bundle(bundle, model, options.force);
-  if (!options.out.empty()) trace::make_directory(options.out, options.force);
-  isolate::Verdict verdict = isolate::judge(bundle, model, chosen_threads(options.common));
+  check_bundle(bundle, model, options.force);
+  if (!options.out.empty()) make_directory(options.out, options.force);
+  Verdict verdict = judge(bundle, model, chosen_threads(options.common));
   verdict.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   verdict.directory = options.out;
   if (!options.out.empty()) report::write_files(verdict, options.out);

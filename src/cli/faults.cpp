@@ -9,21 +9,21 @@
 namespace greta::cli {
 namespace {
 
-const char* needs(isolate::Needs needs) {
+const char* needs(Needs needs) {
   switch (needs) {
-    case isolate::Needs::nothing: return "";
-    case isolate::Needs::several_rows: return "S>1";
-    case isolate::Needs::history: return "history";
-    case isolate::Needs::matrix_unit: return "matrix unit";
-    case isolate::Needs::bias: return "bias";
-    case isolate::Needs::window: return "window";
+    case Needs::nothing: return "";
+    case Needs::several_rows: return "S>1";
+    case Needs::history: return "history";
+    case Needs::matrix_unit: return "matrix unit";
+    case Needs::bias: return "bias";
+    case Needs::window: return "window";
   }
   return "";
 }
 
 void print_json() {
   nlohmann::json list = nlohmann::json::array();
-  for (const isolate::Fault& fault : isolate::faults()) {
+  for (const Fault& fault : faults()) {
     list.push_back({{"name", fault.name},
                     {"class", fault.fault_class},
                     {"stage", name(fault.stage)},
@@ -39,7 +39,7 @@ void print_json() {
 
 /// Three lines each, within 80 columns.
 void print_text() {
-  for (const isolate::Fault& fault : isolate::faults()) {
+  for (const Fault& fault : faults()) {
     fmt::print("{:<23} {} of {}\n    {}\n    after {}\n", fault.name, fault.fault_class, name(fault.stage),
                fault.what, fault.source);
   }
@@ -71,7 +71,7 @@ void add_hypotheses(CLI::App& program, Context&) {
   command->footer("Example: greta hypotheses --json");
   command->callback([options] {
     nlohmann::json list = nlohmann::json::array();
-    for (const isolate::Hypothesis* hypothesis : isolate::hypotheses()) {
+    for (const Hypothesis* hypothesis : hypotheses()) {
       if (options->json) {
         list.push_back({{"name", hypothesis->name},
                         {"what", hypothesis->what},

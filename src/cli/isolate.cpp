@@ -28,10 +28,10 @@ std::string default_directory() {
   return fmt::format("greta-isolate-{:%Y%m%d-%H%M%S}", fmt::localtime(std::time(nullptr)));
 }
 
-void confirm(const MatrixRun& matrix, isolate::Verdict& verdict) {
+void confirm(const MatrixRun& matrix, Verdict& verdict) {
   Progress progress;
   int done = 0;
-  isolate::confirm(*matrix.engine, matrix.request, verdict, [&](const std::string& label) {
+  confirm(*matrix.engine, matrix.request, verdict, [&](const std::string& label) {
     throw_if_interrupted("interrupted while confirming; the bundle in " + matrix.directory + " is complete");
     progress.show(done, done + 1, label);
     ++done;
@@ -49,15 +49,15 @@ void run(Options& options, Context& context) {
   for (const std::string& rule : options.matrix.common.routes) routes.add(parse_route_rule(rule));
 
   const MatrixRun matrix =
-      record_matrix(options.matrix, context, isolate::parse_experiments(options.experiments), routes);
-  const trace::Bundle& bundle = matrix.recording->bundle();
-  isolate::Verdict verdict = isolate::judge(bundle, matrix.engine->model(), matrix.engine->options().threads);
+      record_matrix(options.matrix, context, parse_experiments(options.experiments), routes);
+  const Bundle& bundle = matrix.recording->bundle();
+  Verdict verdict = judge(bundle, matrix.engine->model(), matrix.engine->options().threads);
   if (verdict.aligned && !options.no_interventions) confirm(matrix, verdict);
   verdict.directory = options.matrix.out;
   verdict.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 
   write_attn_pipe(bundle, context.environment);
-  std::vector<isolate::WeightProbe> probes;
+  std::vector<WeightProbe> probes;
   if (context.environment.trace_qkv_w_verify) probes = verify_weights(matrix);
   report::write_files(verdict, matrix.directory);
   if (options.matrix.common.json) {

@@ -25,19 +25,19 @@ int parse_layer(const std::string& text, const std::string& list, int64_t n_laye
 }
 
 nlohmann::json manifest_of(const MatrixRun& run, const MatrixOptions& options, const Context& context) {
-  trace::ManifestInfo info;
+  ManifestInfo info;
   info.command_line = context.command_line;
   info.environment = context.environment.set;
   info.routes = options.common.routes;
   info.injected = options.inject;
   info.aligned = run.request.aligned;
-  for (const isolate::MatrixPrompt& prompt : run.request.prompts) {
+  for (const MatrixPrompt& prompt : run.request.prompts) {
     info.prompts.push_back({prompt.id, prompt.text, prompt.tokens});
   }
-  for (const isolate::Experiment& experiment : run.request.experiments) {
-    info.experiments.push_back(isolate::to_json(experiment));
+  for (const Experiment& experiment : run.request.experiments) {
+    info.experiments.push_back(to_json(experiment));
   }
-  return trace::make_manifest(*run.engine, info);
+  return make_manifest(*run.engine, info);
 }
 
 }  // namespace
@@ -79,10 +79,10 @@ std::vector<int> parse_layers(const std::string& text, int64_t n_layer) {
   return layers;
 }
 
-std::vector<isolate::MatrixPrompt> load_prompts(const MatrixOptions& options, const Environment& environment,
-                                                const Model& model) {
+std::vector<MatrixPrompt> load_prompts(const MatrixOptions& options, const Environment& environment,
+                                       const Model& model) {
   const Tokenizer tokenizer = Tokenizer::from(model.file);
-  std::vector<isolate::MatrixPrompt> prompts;
+  std::vector<MatrixPrompt> prompts;
   for (const std::string& name : options.prompts) {
     Prompt prompt = load_prompt(name, model.file);
     if (environment.trace_prompt_id) {
@@ -92,7 +92,7 @@ std::vector<isolate::MatrixPrompt> load_prompts(const MatrixOptions& options, co
       }
       prompt.id = *environment.trace_prompt_id;
     }
-    for (const isolate::MatrixPrompt& other : prompts) {
+    for (const MatrixPrompt& other : prompts) {
       if (other.id == prompt.id) fail_input("two prompts are called {}; rename one of the files", prompt.id);
     }
     prompts.push_back({prompt.id, prompt.text, tokenizer.encode(prompt.text, tokenizer.adds_bos())});
@@ -101,35 +101,33 @@ std::vector<isolate::MatrixPrompt> load_prompts(const MatrixOptions& options, co
 }
 
 MatrixRun record_matrix(const MatrixOptions& options, const Context& context,
-                        std::vector<isolate::Experiment> experiments, const RouteTable& routes) {
+                        std::vector<Experiment> experiments, const RouteTable& routes) {
   check_attn_pipe(context.environment);
   Model model = open_model(options.common.model);
-  isolate::MatrixRequest request;
+  MatrixRequest request;
   request.experiments = std::move(experiments);
   request.prompts = load_prompts(options, context.environment, model);
   request.layers = parse_layers(options.layers, model.config.n_layer);
   request.routes = routes;
   request.aligned = !options.no_align && context.environment.align_decode.value_or(true);
   for (const std::string& fault : options.inject) {
-    request.faults.push_back(isolate::parse_fault(fault, model.config.n_layer));
+    request.faults.push_back(parse_fault(fault, model.config.n_layer));
   }
   MatrixRun run{
       std::unique_ptr<Engine>(new Engine(load_engine(options.common, context.environment, std::move(model)))),
       std::move(request), options.out, nullptr, nullptr};
-  isolate::Matrix matrix(*run.engine, run.request);
+  Matrix matrix(*run.engine, run.request);
 
   const nlohmann::json manifest = manifest_of(run, options, context);
   if (!run.directory.empty()) {
-    run.writer = std::make_unique<trace::BundleWriter>(run.directory, options.force, manifest);
+    run.writer = std::make_unique<BundleWriter>(run.directory, options.force, manifest);
   }
-  const trace::Keep keep = options.tensors == "all"
-                               ? trace::Keep::all
-                               : (options.tensors == "first" ? trace::Keep::first : trace::Keep::none);
-  run.recording =
-      std::make_unique<trace::Recording>(manifest, run.writer.get(), keep, run.request.layers.front());
+  const Keep keep =
+      options.tensors == "all" ? Keep::all : (options.tensors == "first" ? Keep::first : Keep::none);
+  run.recording = std::make_unique<Recording>(manifest, run.writer.get(), keep, run.request.layers.front());
   Progress progress;
-  trace::Recording& recording = *run.recording;
-  matrix.run({.event = [&](trace::Event event,
+  Recording& recording = *run.recording;
+  matrix.run({.event = [&](Event event,
                            std::span<const float> values) { recording.write(std::move(event), values); },
               .end_run = [&] { recording.end_run(); },
               .step =
@@ -148,33 +146,33 @@ void check_attn_pipe(const Environment& environment) {
   }
 }
 
-void write_attn_pipe(const trace::Bundle& bundle, const Environment& environment) {
+void write_attn_pipe(const Bundle& bundle, const Environment& environment) {
   if (!environment.trace_attn_l0_pipe) return;
-  trace::OutputFile file(environment.trace_attn_l0_pipe_out, ErrorKind::input);
-  for (const trace::Event& event : bundle.events) {
-    const bool phase = event.phase == trace::kPrefillLast || event.phase == trace::kDecode0;
+  OutputFile file(environment.trace_attn_l0_pipe_out, ErrorKind::input);
+  for (const Event& event : bundle.events) {
+    const bool phase = event.phase == kPrefillLast || event.phase == kDecode0;
     if (event.layer != 0 || event.stage != name(Stage::q) || !phase) continue;
-    const trace::AttnPipe pipe =
-        trace::attn_pipe_from(bundle.events, bundle, event.cell, event.phase, environment.trace_attn_l0_norm);
-    file.write(trace::attn_pipe_line(pipe) + "\n");
+    const AttnPipe pipe =
+        attn_pipe_from(bundle.events, bundle, event.cell, event.phase, environment.trace_attn_l0_norm);
+    file.write(attn_pipe_line(pipe) + "\n");
   }
   file.close();
 }
 
-void trace_attn_pipe(Engine& engine, isolate::MatrixPrompt prompt, const RouteTable& routes,
+void trace_attn_pipe(Engine& engine, MatrixPrompt prompt, const RouteTable& routes,
                      const Environment& environment) {
   if (!environment.trace_attn_l0_pipe) return;
   check_attn_pipe(environment);
-  isolate::MatrixRequest request;
-  request.experiments = {isolate::experiment_of(routes)};
+  MatrixRequest request;
+  request.experiments = {experiment_of(routes)};
   request.prompts = {std::move(prompt)};
   request.layers = {0};
   request.routes = routes;
   request.aligned = environment.align_decode.value_or(true);
-  const nlohmann::json experiments = {isolate::to_json(request.experiments.front())};
-  trace::Recording recording({{"experiments", experiments}}, nullptr, trace::Keep::none, 0);
-  isolate::Matrix(engine, request)
-      .run({.event = [&](trace::Event event,
+  const nlohmann::json experiments = {to_json(request.experiments.front())};
+  Recording recording({{"experiments", experiments}}, nullptr, Keep::none, 0);
+  Matrix(engine, request)
+      .run({.event = [&](Event event,
                          std::span<const float> values) { recording.write(std::move(event), values); },
             .end_run = [] {},
             .step = [](int, int, const std::string&) {}});

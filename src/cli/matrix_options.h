@@ -28,31 +28,31 @@ void add_matrix_options(CLI::App& command, MatrixOptions& options);
 std::vector<int> parse_layers(const std::string& text, int64_t n_layer);
 
 /// --prompts, encoded for the model. Input Errors: no such prompt, two of one name.
-std::vector<isolate::MatrixPrompt> load_prompts(const MatrixOptions& options, const Environment& environment,
-                                                const Model& model);
+std::vector<MatrixPrompt> load_prompts(const MatrixOptions& options, const Environment& environment,
+                                       const Model& model);
 
 /// A loaded engine and a recorded matrix.
 struct MatrixRun {
   std::unique_ptr<Engine> engine;
-  isolate::MatrixRequest request;
+  MatrixRequest request;
   std::string directory;
-  std::unique_ptr<trace::BundleWriter> writer;
-  std::unique_ptr<trace::Recording> recording;
+  std::unique_ptr<BundleWriter> writer;
+  std::unique_ptr<Recording> recording;
 };
 
 /// Checks everything that can be checked, creates `options.out`, runs and records `experiments` on top of
 /// `routes`.
 MatrixRun record_matrix(const MatrixOptions& options, const Context& context,
-                        std::vector<isolate::Experiment> experiments, const RouteTable& routes);
+                        std::vector<Experiment> experiments, const RouteTable& routes);
 
 /// An input Error when GRETA_TRACE_ATTN_L0_PIPE is set without a file to write to.
 void check_attn_pipe(const Environment& environment);
 
 /// Runs and records layer 0 of one prompt for the JSONL alone (greta run), if it is asked for.
-void trace_attn_pipe(Engine& engine, isolate::MatrixPrompt prompt, const RouteTable& routes,
+void trace_attn_pipe(Engine& engine, MatrixPrompt prompt, const RouteTable& routes,
                      const Environment& environment);
 
 /// Writes the JSONL of B3.31 if GRETA_TRACE_ATTN_L0_PIPE asks for it.
-void write_attn_pipe(const trace::Bundle& bundle, const Environment& environment);
+void write_attn_pipe(const Bundle& bundle, const Environment& environment);
 
 }  // namespace greta::cli

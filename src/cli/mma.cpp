@@ -21,7 +21,7 @@ struct Options {
 
 using mma::Element;
 using mma::Instruction;
-using Tensors = std::map<std::string, trace::TensorView>;
+using Tensors = std::map<std::string, TensorView>;
 
 std::string text(std::span<const int64_t> shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
 
@@ -59,11 +59,11 @@ std::set<std::string> cases(const Options& options, const Tensors& tensors) {
 }
 
 /// One operand of a case, its dtype and shape checked: [..., rows, cols].
-const trace::TensorView& operand(const Options& options, const Tensors& tensors, const std::string& name,
-                                 Element element, int rows, int cols) {
+const TensorView& operand(const Options& options, const Tensors& tensors, const std::string& name,
+                          Element element, int rows, int cols) {
   const auto found = tensors.find(name);
   if (found == tensors.end()) fail_input("{}: tensor \"{}\" is missing", options.in, name);
-  const trace::TensorView& tensor = found->second;
+  const TensorView& tensor = found->second;
   const auto known = dtypes(element);
   if (std::find(known.begin(), known.end(), tensor.dtype) == known.end()) {
     fail_input("{}: tensor \"{}\" is {}; {} takes the bits of {} as {}", options.in, name, tensor.dtype,
@@ -79,7 +79,7 @@ const trace::TensorView& operand(const Options& options, const Tensors& tensors,
 }
 
 struct Case {
-  const trace::TensorView *a, *bt, *c;
+  const TensorView *a, *bt, *c;
   int64_t batches;
 };
 
@@ -88,10 +88,10 @@ Case find_case(const Options& options, const Instruction& row, const Tensors& te
   const Case found{&operand(options, tensors, prefix + "A", row.a, row.m, row.k),
                    &operand(options, tensors, prefix + "Bt", row.b, row.n, row.k),
                    &operand(options, tensors, prefix + "C", row.c, row.m, row.n), 0};
-  const auto leading = [](const trace::TensorView& tensor) {
+  const auto leading = [](const TensorView& tensor) {
     return std::vector<int64_t>(tensor.shape.begin(), tensor.shape.end() - 2);
   };
-  for (const trace::TensorView* other : {found.bt, found.c}) {
+  for (const TensorView* other : {found.bt, found.c}) {
     if (leading(*other) != leading(*found.a)) {
       fail_input("{}: \"{}A\", \"{}Bt\" and \"{}C\" have different numbers of matrices: {}, {} and {}",
                  options.in, prefix, prefix, prefix, text(found.a->shape), text(found.bt->shape),
@@ -101,11 +101,10 @@ Case find_case(const Options& options, const Instruction& row, const Tensors& te
   return {found.a, found.bt, found.c, found.a->count / (row.m * row.k)};
 }
 
-trace::NamedBytes evaluate(const Instruction& row, mma::Form form, const Case& one,
-                           const std::string& prefix) {
+NamedBytes evaluate(const Instruction& row, mma::Form form, const Case& one, const std::string& prefix) {
   const bool c_is_d = row.c == row.d;
-  trace::NamedBytes d{prefix + "D", c_is_d ? one.c->dtype : "F32", one.c->shape, {}};
-  const auto part = [&](const trace::TensorView& tensor, int64_t i) {
+  NamedBytes d{prefix + "D", c_is_d ? one.c->dtype : "F32", one.c->shape, {}};
+  const auto part = [&](const TensorView& tensor, int64_t i) {
     const size_t size = tensor.bytes.size() / static_cast<size_t>(one.batches);
     return tensor.bytes.subspan(static_cast<size_t>(i) * size, size);
   };
@@ -124,8 +123,8 @@ struct Agreement {
 
 constexpr size_t kShownDifferences = 8;
 
-void compare(const Instruction& row, const trace::NamedBytes& d, const std::string& name,
-             const trace::TensorView& recorded, Agreement& agreement) {
+void compare(const Instruction& row, const NamedBytes& d, const std::string& name, const TensorView& recorded,
+             Agreement& agreement) {
   if (recorded.bytes.size() != d.data.size() || recorded.shape != d.shape) return;
   const auto width = static_cast<size_t>(info(row.d).bytes);
   for (size_t i = 0; i < d.data.size(); i += width) {
@@ -174,8 +173,8 @@ void run(const Options& options, Context& context) {
   const Instruction& row = mma::find_instruction(options.instruction);
   const mma::Form form = form_of(chosen_isa(options.common, context.environment));
   const MappedFile file(options.in);
-  const Tensors tensors = trace::parse_safetensors(file.bytes(), options.in);
-  std::vector<trace::NamedBytes> results;
+  const Tensors tensors = parse_safetensors(file.bytes(), options.in);
+  std::vector<NamedBytes> results;
   Agreements agreements;
   int64_t outputs = 0;
   for (const std::string& prefix : cases(options, tensors)) {
@@ -189,11 +188,8 @@ void run(const Options& options, Context& context) {
         compare(row, results.back(), it->first, it->second, agreements[name][distribution(options, prefix)]);
     }
   }
-  trace::replace_file(
-      options.out,
-      [&](trace::OutputFile& out) {
-        trace::write_safetensors(out, std::span<const trace::NamedBytes>(results));
-      },
+  replace_file(
+      options.out, [&](OutputFile& out) { write_safetensors(out, std::span<const NamedBytes>(results)); },
       ErrorKind::input);
   fmt::print("{}: {} cases, {} outputs: {}\n", row.full_name(), results.size(), outputs, describe_rule(row));
   print(agreements, context);

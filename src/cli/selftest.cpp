@@ -18,9 +18,9 @@ struct Options {
   std::vector<std::string> inject;
 };
 
-std::string labels(const isolate::MetamorphicCheck& check, bool passed) {
+std::string labels(const MetamorphicCheck& check, bool passed) {
   std::string text;
-  for (const isolate::CheckCase& one : check.cases) {
+  for (const CheckCase& one : check.cases) {
     if (one.deviation.has_value() == passed) continue;
     text += (text.empty() ? "" : ", ") + one.label;
   }
@@ -28,22 +28,22 @@ std::string labels(const isolate::MetamorphicCheck& check, bool passed) {
 }
 
 /// A line per check, at most 80 columns; what failed says where.
-void print(const isolate::MetamorphicCheck& check) {
-  const isolate::CheckResult result = check.result();
-  const auto good = std::count_if(check.cases.begin(), check.cases.end(),
-                                  [](const isolate::CheckCase& c) { return !c.deviation; });
-  const bool ran = result != isolate::CheckResult::not_applicable;
+void print(const MetamorphicCheck& check) {
+  const CheckResult result = check.result();
+  const auto good =
+      std::count_if(check.cases.begin(), check.cases.end(), [](const CheckCase& c) { return !c.deviation; });
+  const bool ran = result != CheckResult::not_applicable;
   fmt::print("{:<7} {:<22} {:>5}  {}\n",
-             result == isolate::CheckResult::failed ? "FAILED"
-             : ran                                  ? "passed"
-                                                    : "n/a",
+             result == CheckResult::failed ? "FAILED"
+             : ran                         ? "passed"
+                                           : "n/a",
              check.name, ran ? fmt::format("{}/{}", good, check.cases.size()) : "", check.states);
-  if (result == isolate::CheckResult::failed) {
+  if (result == CheckResult::failed) {
     const std::string holds = labels(check, true);
     fmt::print("        fails: {}\n", labels(check, false));
     if (!holds.empty()) fmt::print("        holds: {}\n", holds);
-    const auto first = std::find_if(check.cases.begin(), check.cases.end(),
-                                    [](const isolate::CheckCase& c) { return c.deviation; });
+    const auto first =
+        std::find_if(check.cases.begin(), check.cases.end(), [](const CheckCase& c) { return c.deviation; });
     fmt::print("        first: {}\n               {}\n", place(*first->deviation), values(*first->deviation));
   }
   if (!check.why_not.empty()) fmt::print("        note: {}\n", check.why_not);
@@ -52,29 +52,29 @@ void print(const isolate::MetamorphicCheck& check) {
 void run_metamorphic(const Options& chosen, Context& context) {
   const CommonOptions& options = chosen.power.common;
   Model model = open_model(options.model);
-  isolate::MetamorphicRequest request;
+  MetamorphicRequest request;
   request.routes = chosen_routes(options, context.environment);
   request.threads = chosen_threads(options);
   for (const std::string& fault : chosen.inject)
-    request.faults.push_back(isolate::parse_fault(fault, model.config.n_layer));
+    request.faults.push_back(parse_fault(fault, model.config.n_layer));
   CommonOptions engine_options = options;
-  engine_options.threads = isolate::engine_threads_for_metamorphic(request.threads);
+  engine_options.threads = engine_threads_for_metamorphic(request.threads);
   Engine engine = load_engine(engine_options, context.environment, std::move(model));
-  const std::vector<isolate::MetamorphicCheck> checks = [&] {
+  const std::vector<MetamorphicCheck> checks = [&] {
     Progress progress;  // gone before the table is printed
     request.step = [&](int done, int total, const std::string& label) {
       throw_if_interrupted("interrupted");
       progress.show(done, total, label);
     };
-    return isolate::run_metamorphic(engine, request);
+    return run_metamorphic(engine, request);
   }();
-  const nlohmann::json json = isolate::to_json(checks);
+  const nlohmann::json json = to_json(checks);
   const int failed = json["failed"];
   if (options.json) {
     fmt::print("{}\n", json.dump(2));
   } else {
     fmt::print("{:<7} {:<22} {:>5}  {}\n", "result", "check", "cases", "what must hold, bit for bit");
-    for (const isolate::MetamorphicCheck& check : checks) print(check);
+    for (const MetamorphicCheck& check : checks) print(check);
     fmt::print("{} passed, {} failed, {} not applicable\n", json["passed"].get<int>(), failed,
                json["not_applicable"].get<int>());
   }

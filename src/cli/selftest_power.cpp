@@ -36,9 +36,9 @@ void check_out(const std::string& path) {
   report::with_measured(document_at(path), "", path);
 }
 
-isolate::PowerResult measure(const PowerOptions& options, const Context& context) {
+PowerResult measure(const PowerOptions& options, const Context& context) {
   Engine engine = load_engine(options.common, context.environment);
-  isolate::PowerRequest request;
+  PowerRequest request;
   request.only = options.only;
   request.quick = options.quick;
   request.weakest = options.weakest;
@@ -55,7 +55,7 @@ isolate::PowerResult measure(const PowerOptions& options, const Context& context
     throw_if_interrupted("interrupted");
     progress.show(done, total, label);
   };
-  isolate::PowerResult result = isolate::measure_power(engine, request);
+  PowerResult result = measure_power(engine, request);
   result.command_line = context.command_line;
   return result;
 }
@@ -78,19 +78,18 @@ void add_power_options(CLI::App& command, PowerOptions& options) {
 
 void run_power(const PowerOptions& options, Context& context) {
   check_out(options.out);
-  const isolate::PowerResult result = measure(options, context);
+  const PowerResult result = measure(options, context);
   if (!options.out.empty()) {
-    trace::replace_file(
-        options.out,
-        report::with_measured(document_at(options.out), report::power_markdown(result), options.out),
-        ErrorKind::input);
+    replace_file(options.out,
+                 report::with_measured(document_at(options.out), report::power_markdown(result), options.out),
+                 ErrorKind::input);
   }
   if (options.common.json) {
     fmt::print("{}\n", report::power_json(result).dump(2));
   } else {
     fmt::print("{}", report::power_terminal(result));
   }
-  context.exit_code = isolate::all_hold(isolate::totals_of(result)) ? 0 : 1;
+  context.exit_code = all_hold(totals_of(result)) ? 0 : 1;
 }
 
 }  // namespace greta::cli

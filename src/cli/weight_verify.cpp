@@ -12,14 +12,14 @@ namespace {
 
 /// Probes of one weight and phase that found the same layout.
 struct Group {
-  const isolate::WeightProbe* first;
+  const WeightProbe* first;
   std::vector<int> layers;
   double error_row = 0, error_column = 0;
 };
 
-std::vector<Group> group(const std::vector<isolate::WeightProbe>& probes) {
+std::vector<Group> group(const std::vector<WeightProbe>& probes) {
   std::vector<Group> groups;
-  for (const isolate::WeightProbe& probe : probes) {
+  for (const WeightProbe& probe : probes) {
     auto it = std::find_if(groups.begin(), groups.end(), [&](const Group& g) {
       return g.first->stage == probe.stage && g.first->phase == probe.phase &&
              g.first->layout == probe.layout;
@@ -51,15 +51,15 @@ std::string ranges(const std::vector<int>& layers) {
 
 }  // namespace
 
-std::vector<isolate::WeightProbe> verify_weights(const MatrixRun& run) {
-  const isolate::WeightProbeRequest request{run.request.routes, run.request.faults, run.request.layers};
-  std::vector<isolate::WeightProbe> probes = isolate::probe_weights(*run.engine, request);
-  trace::replace_file((std::filesystem::path(run.directory) / "qkv_w_verify.json").string(),
-                      isolate::to_json(probes).dump(2) + "\n");
+std::vector<WeightProbe> verify_weights(const MatrixRun& run) {
+  const WeightProbeRequest request{run.request.routes, run.request.faults, run.request.layers};
+  std::vector<WeightProbe> probes = probe_weights(*run.engine, request);
+  replace_file((std::filesystem::path(run.directory) / "qkv_w_verify.json").string(),
+               to_json(probes).dump(2) + "\n");
   return probes;
 }
 
-std::string weight_table(const std::vector<isolate::WeightProbe>& probes) {
+std::string weight_table(const std::vector<WeightProbe>& probes) {
   std::string text = fmt::format(
       "\nWeights as the kernels read them: one-hot probes on E0's routes\n{:<9} {:<8} "
       "{:<16} {:<8} {:>13} {:>16}\n",

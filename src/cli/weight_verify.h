@@ -10,9 +10,9 @@ namespace greta::cli {
 
 /// Probes the weights of the traced layers on the run's base routes (E0), with its faults, and writes
 /// qkv_w_verify.json into its directory.
-std::vector<isolate::WeightProbe> verify_weights(const MatrixRun& run);
+std::vector<WeightProbe> verify_weights(const MatrixRun& run);
 
 /// A line per weight, phase and run of layers with the same layout, at most 80 columns.
-std::string weight_table(const std::vector<isolate::WeightProbe>& probes);
+std::string weight_table(const std::vector<WeightProbe>& probes);
 
 }  // namespace greta::cli

@@ -39,26 +39,26 @@ void check_devices(const Options& options, const Environment& environment) {
   }
 }
 
-isolate::UnitRun run_unit(const Options& options, const Context& context, const std::string& device,
-                          const isolate::MatrixRequest& request) {
+UnitRun run_unit(const Options& options, const Context& context, const std::string& device,
+                 const MatrixRequest& request) {
   CommonOptions common = options.matrix.common;
   common.device = device;
   Engine engine = load_engine(common, context.environment);
-  return isolate::run_unit(engine, request);
+  return run_unit(engine, request);
 }
 
-isolate::MatrixRequest request_of(const Options& options, const Context& context, const Model& model) {
-  isolate::MatrixRequest request;
+MatrixRequest request_of(const Options& options, const Context& context, const Model& model) {
+  MatrixRequest request;
   request.prompts = load_prompts(options.matrix, context.environment, model);
   request.layers = parse_layers(options.matrix.layers, model.config.n_layer);
   for (const std::string& rule : options.matrix.common.routes) request.routes.add(parse_route_rule(rule));
   for (const std::string& fault : options.matrix.inject)
-    request.faults.push_back(isolate::parse_fault(fault, model.config.n_layer));
+    request.faults.push_back(parse_fault(fault, model.config.n_layer));
   return request;
 }
 
-void describe(const Options& options, const Context& context, const isolate::MatrixRequest& request,
-              const isolate::Verdict& verdict, isolate::WhatIf& result) {
+void describe(const Options& options, const Context& context, const MatrixRequest& request,
+              const Verdict& verdict, WhatIf& result) {
   result.model_name = verdict.model_name.empty() ? verdict.model_file : verdict.model_name;
   result.model_file = verdict.model_file;
   result.model_hash = verdict.model_hash;
@@ -68,16 +68,16 @@ void describe(const Options& options, const Context& context, const isolate::Mat
   result.command_line = context.command_line;
   result.routes = options.matrix.common.routes;
   result.injected = options.matrix.inject;
-  for (const isolate::MatrixPrompt& prompt : request.prompts)
+  for (const MatrixPrompt& prompt : request.prompts)
     result.prompts.emplace_back(prompt.id, std::ssize(prompt.tokens));
   result.layers = request.layers;
 }
 
-isolate::WhatIf measure(const Options& options, const Context& context) {
+WhatIf measure(const Options& options, const Context& context) {
   const auto start = std::chrono::steady_clock::now();
   const Model model = open_model(options.matrix.common.model);
-  const isolate::MatrixRequest request = request_of(options, context, model);
-  isolate::WhatIf result;
+  const MatrixRequest request = request_of(options, context, model);
+  WhatIf result;
   Progress progress;  // gone before the table is printed
   const int total = static_cast<int>(options.devices.size()) + 1;
   const auto step = [&](int done, const std::string& label) {
@@ -85,17 +85,17 @@ isolate::WhatIf measure(const Options& options, const Context& context) {
     progress.show(done, total, label);
   };
   step(0, "reference");
-  isolate::MatrixRequest plain = request;
-  plain.routes = isolate::reference_routes();
+  MatrixRequest plain = request;
+  plain.routes = reference_routes();
   plain.faults.clear();
-  const isolate::UnitRun reference = run_unit(options, context, "cpu", plain);
+  const UnitRun reference = run_unit(options, context, "cpu", plain);
   describe(options, context, request, reference.verdict, result);
-  result.reference = isolate::compare_units(reference, reference, model.config);
+  result.reference = compare_units(reference, reference, model.config);
   for (int i = 0; i + 1 < total; ++i) {
     const std::string& device = options.devices[static_cast<size_t>(i)];
     step(i + 1, device);
     result.units.push_back(
-        isolate::compare_units(reference, run_unit(options, context, device, request), model.config));
+        compare_units(reference, run_unit(options, context, device, request), model.config));
   }
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
@@ -104,16 +104,16 @@ isolate::WhatIf measure(const Options& options, const Context& context) {
 void run(const Options& options, Context& context) {
   check_devices(options, context.environment);
   const std::string& out = options.matrix.out;
-  if (!out.empty()) trace::make_directory(out, options.matrix.force);
-  const isolate::WhatIf result = measure(options, context);
-  const std::string json = trace::dump_json(report::whatif_json(result), 2) + "\n";
+  if (!out.empty()) make_directory(out, options.matrix.force);
+  const WhatIf result = measure(options, context);
+  const std::string json = dump_json(report::whatif_json(result), 2) + "\n";
   if (!out.empty()) {
-    trace::replace_file((fs::path(out) / "whatif.json").string(), json);
-    trace::replace_file((fs::path(out) / "drift.svg").string(), report::whatif_svg(result));
+    replace_file((fs::path(out) / "whatif.json").string(), json);
+    replace_file((fs::path(out) / "drift.svg").string(), report::whatif_svg(result));
   }
   fmt::print("{}", options.matrix.common.json ? json : report::whatif_terminal(result));
   if (!options.matrix.common.json && !out.empty()) fmt::print("\n{}\n  whatif.json drift.svg\n", out);
-  context.exit_code = isolate::exit_code_of(result);
+  context.exit_code = exit_code_of(result);
 }
 
 }  // namespace

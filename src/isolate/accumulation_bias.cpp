@@ -13,7 +13,7 @@
 #include "isolate/stage_oracle.h"
 #include "numerics/activation.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 struct Sums {
@@ -87,7 +87,7 @@ void measure(Job& job) {
   const PhaseRecord& phase = *job.phase;
   std::vector<int64_t> positions = recorded_positions(phase, job.stage, job.layer);
   // The last row of a prompt is in both recordings of it.
-  if (phase.view.phase() == trace::kPrefill) std::erase(positions, std::ssize(phase.tokens) - 1);
+  if (phase.view.phase() == kPrefill) std::erase(positions, std::ssize(phase.tokens) - 1);
   std::string why;
   const auto subject = subject_of(phase, job.stage, job.layer, positions, &why);
   if (!subject || !subject->gap.empty()) return;
@@ -118,12 +118,11 @@ using Input = std::tuple<std::string, int, Stage, int64_t>;  // cell, layer, its
 
 }  // namespace
 
-std::vector<AccumulationBias> accumulation_bias(const trace::Bundle& bundle, const Model& model,
-                                                int threads) {
+std::vector<AccumulationBias> accumulation_bias(const Bundle& bundle, const Model& model, int threads) {
   std::vector<std::unique_ptr<PhaseRecord>> phases;
   std::vector<Job> jobs;
   for (const Cell& cell : cells_of(bundle)) {
-    for (const char* phase : {trace::kPrefill, trace::kPrefillLast, trace::kDecode0}) {
+    for (const char* phase : {kPrefill, kPrefillLast, kDecode0}) {
       phases.push_back(std::make_unique<PhaseRecord>(
           PhaseRecord{&model, PhaseView(bundle, cell.experiment + "/" + cell.prompt, phase),
                       prompt_tokens(bundle, cell.prompt), nullptr}));
@@ -142,8 +141,8 @@ std::vector<AccumulationBias> accumulation_bias(const trace::Bundle& bundle, con
   std::map<Group, std::set<std::string>> kernels;
   std::set<Group> known;
   for (const Job& job : jobs) {
-    const trace::Event& event = *job.phase->view.find(job.stage, job.layer);
-    const Group group{event.phase == trace::kDecode0, event.route};
+    const Event& event = *job.phase->view.find(job.stage, job.layer);
+    const Group group{event.phase == kDecode0, event.route};
     for (const auto& [position, sums] : job.rows)
       groups[group][{event.cell, job.layer, inputs_of(job.stage).front(), position}].add(sums);
     kernels[group].insert(event.kernel);
@@ -152,7 +151,7 @@ std::vector<AccumulationBias> accumulation_bias(const trace::Bundle& bundle, con
   std::vector<AccumulationBias> result;
   for (const auto& [group, inputs] : groups) {
     std::vector<Sums> clusters;
-    AccumulationBias bias{group.first ? trace::kDecode0 : trace::kPrefill, group.second};
+    AccumulationBias bias{group.first ? kDecode0 : kPrefill, group.second};
     for (const auto& [input, sums] : inputs) {
       clusters.push_back(sums);
       bias.count += sums.count;
@@ -167,4 +166,4 @@ std::vector<AccumulationBias> accumulation_bias(const trace::Bundle& bundle, con
   return result;
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -10,7 +10,7 @@
 #include "model/model.h"
 #include "trace/bundle.h"
 
-namespace greta::isolate {
+namespace greta {
 
 /// A mean and how far chance may have moved it.
 struct Mean {
@@ -34,6 +34,6 @@ struct AccumulationBias {
 };
 
 /// Of the recorded rows of prefill and of decode0 in every cell of the bundle; in that order, by route.
-std::vector<AccumulationBias> accumulation_bias(const trace::Bundle& bundle, const Model& model, int threads);
+std::vector<AccumulationBias> accumulation_bias(const Bundle& bundle, const Model& model, int threads);
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -7,7 +7,7 @@
 
 #include "isolate/stage_oracle.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 constexpr std::array kForced = {Stage::q, Stage::k, Stage::v};
@@ -19,7 +19,7 @@ std::string shape_of(const nlohmann::json& manifest, const std::string& kernel) 
 }
 
 /// Why a launched projection is not what was forced; empty when it is.
-std::string mismatch(const nlohmann::json& manifest, const trace::Event& event, const Cell& cell) {
+std::string mismatch(const nlohmann::json& manifest, const Event& event, const Cell& cell) {
   const std::string at = fmt::format("L{} {}", event.layer, event.stage);
   if (event.launches == 0) return at + " was never launched";
   if (cell.force_route != "auto" && event.route != cell.force_route) {
@@ -35,9 +35,9 @@ std::string mismatch(const nlohmann::json& manifest, const trace::Event& event, 
 std::string key(const Cell& cell) { return cell.experiment + "/" + cell.prompt; }
 
 /// The hash of a cell's q at the first traced layer in decode0.
-const trace::Event* decode_q(const trace::Bundle& bundle, const Cell& cell, int layer) {
-  for (const trace::Event& event : bundle.events) {
-    if (event.cell == key(cell) && event.phase == trace::kDecode0 && event.stage == name(Stage::q) &&
+const Event* decode_q(const Bundle& bundle, const Cell& cell, int layer) {
+  for (const Event& event : bundle.events) {
+    if (event.cell == key(cell) && event.phase == kDecode0 && event.stage == name(Stage::q) &&
         event.layer == layer) {
       return &event;
     }
@@ -47,9 +47,9 @@ const trace::Event* decode_q(const trace::Bundle& bundle, const Cell& cell, int 
 
 }  // namespace
 
-std::vector<Cell> cells_of(const trace::Bundle& bundle) {
+std::vector<Cell> cells_of(const Bundle& bundle) {
   std::vector<Cell> cells;
-  for (const trace::Event& event : bundle.events) {
+  for (const Event& event : bundle.events) {
     const bool known = std::any_of(cells.begin(), cells.end(), [&](const Cell& cell) {
       return cell.experiment == event.experiment && cell.prompt == event.prompt_id;
     });
@@ -76,14 +76,14 @@ std::vector<Cell> cells_of(const trace::Bundle& bundle) {
   return cells;
 }
 
-std::vector<TokenId> prompt_tokens(const trace::Bundle& bundle, const std::string& prompt) {
+std::vector<TokenId> prompt_tokens(const Bundle& bundle, const std::string& prompt) {
   for (const nlohmann::json& entry : bundle.manifest.value("prompts", nlohmann::json::array())) {
     if (entry.value("id", "") == prompt) return entry.value("tokens", std::vector<TokenId>{});
   }
   return {};
 }
 
-void attest(const trace::Bundle& bundle, const PhaseView& prefill, const PhaseView& decode, Cell& cell,
+void attest(const Bundle& bundle, const PhaseView& prefill, const PhaseView& decode, Cell& cell,
             std::vector<Flag>& flags) {
   const std::array<std::string*, 3> routes = {&cell.q_route, &cell.k_route, &cell.v_route};
   const std::array<std::string*, 3> kernels = {&cell.q_kernel, &cell.k_kernel, &cell.v_kernel};
@@ -107,7 +107,7 @@ void attest(const trace::Bundle& bundle, const PhaseView& prefill, const PhaseVi
   if (!why.empty()) flags.push_back({"INERT_FACTOR", key(cell), why});
 }
 
-void flag_inert_factors(const trace::Bundle& bundle, Verdict& verdict) {
+void flag_inert_factors(const Bundle& bundle, Verdict& verdict) {
   if (verdict.layers.empty()) return;
   for (const Cell& a : verdict.cells) {
     for (const Cell& b : verdict.cells) {
@@ -126,8 +126,8 @@ void flag_inert_factors(const trace::Bundle& bundle, Verdict& verdict) {
       // One layer may have an input that both roundings keep: the embedding, in a model without a norm before
       // q.
       const bool same_values = std::all_of(verdict.layers.begin(), verdict.layers.end(), [&](int layer) {
-        const trace::Event* x = decode_q(bundle, a, layer);
-        const trace::Event* y = decode_q(bundle, b, layer);
+        const Event* x = decode_q(bundle, a, layer);
+        const Event* y = decode_q(bundle, b, layer);
         return x != nullptr && y != nullptr && x->hash == y->hash;
       });
       const bool same_rounding = declared_arithmetic(bundle.manifest, a.q_kernel).roundings.activation ==
@@ -141,8 +141,8 @@ void flag_inert_factors(const trace::Bundle& bundle, Verdict& verdict) {
   }
 }
 
-void flag_vacuous(const trace::Bundle& bundle, Verdict& verdict) {
-  for (const trace::Event& event : bundle.events) {
+void flag_vacuous(const Bundle& bundle, Verdict& verdict) {
+  for (const Event& event : bundle.events) {
     const std::optional<Stage> stage = stage_from_name(event.stage);
     if (!stage || !is_projection(*stage) || event.summary.min != event.summary.max) continue;
     if (event.summary.nan + event.summary.inf > 0) continue;
@@ -153,4 +153,4 @@ void flag_vacuous(const trace::Bundle& bundle, Verdict& verdict) {
   }
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

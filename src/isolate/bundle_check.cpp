@@ -6,10 +6,10 @@
 #include "base/hash.h"
 #include "isolate/stage_problem.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
-void check_hash(const trace::Bundle& bundle, const Model& model) {
+void check_hash(const Bundle& bundle, const Model& model) {
   if (!bundle.manifest.contains("model")) return;
   const std::string said = bundle.manifest["model"].value("hash", "");
   std::string own;
@@ -22,7 +22,7 @@ void check_hash(const trace::Bundle& bundle, const Model& model) {
       bundle.path, said, model.file.path(), own);
 }
 
-void check_event(const trace::Bundle& bundle, const trace::Event& event, const ModelConfig& config) {
+void check_event(const Bundle& bundle, const Event& event, const ModelConfig& config) {
   const std::optional<Stage> stage = stage_from_name(event.stage);
   if (!stage) return;
   const auto where = [&] {
@@ -38,7 +38,7 @@ void check_event(const trace::Bundle& bundle, const trace::Event& event, const M
   const bool scores = *stage == Stage::qk || *stage == Stage::softmax;
   const bool shaped =
       event.shape.size() == (scores ? 3u : 2u) && (!scores || event.shape[1] == config.n_head);
-  const int64_t rows = std::ssize(trace::positions_of(event));
+  const int64_t rows = std::ssize(positions_of(event));
   const int64_t width = row_width(*stage, config, scores && event.shape.size() == 3 ? event.shape[2] : 0);
   const int64_t columns = !shaped ? 0 : scores ? event.shape[1] * event.shape[2] : event.shape[1];
   if (!shaped || event.shape[0] != rows || columns != width) {
@@ -50,7 +50,7 @@ void check_event(const trace::Bundle& bundle, const trace::Event& event, const M
 
 }  // namespace
 
-void check_intact(const trace::Bundle& bundle, bool force) {
+void check_intact(const Bundle& bundle, bool force) {
   if (force || bundle.notes.empty() || !bundle.manifest.value("complete", true)) return;
   fail_input(
       "{}: {}, though its manifest calls the run complete: the bundle is damaged; fetch it again, or --force "
@@ -59,10 +59,10 @@ void check_intact(const trace::Bundle& bundle, bool force) {
       bundle.path, bundle.notes.front());
 }
 
-void check_bundle(const trace::Bundle& bundle, const Model& model, bool force) {
+void check_bundle(const Bundle& bundle, const Model& model, bool force) {
   check_intact(bundle, force);
   if (!force) check_hash(bundle, model);
-  for (const trace::Event& event : bundle.events) check_event(bundle, event, model.config);
+  for (const Event& event : bundle.events) check_event(bundle, event, model.config);
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

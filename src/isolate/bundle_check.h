@@ -4,14 +4,14 @@
 #include "model/model.h"
 #include "trace/bundle.h"
 
-namespace greta::isolate {
+namespace greta {
 
 /// An input Error, one line that says what, where and what to do, when the bundle was recorded with another
 /// model file (its hash), when a stage's layer or width does not fit the model, or when it is damaged (notes
 /// of the reader, though the run was complete). `force` lets the first and the last pass.
-void check_bundle(const trace::Bundle& bundle, const Model& model, bool force);
+void check_bundle(const Bundle& bundle, const Model& model, bool force);
 
 /// The last of these checks alone: no model is needed.
-void check_intact(const trace::Bundle& bundle, bool force);
+void check_intact(const Bundle& bundle, bool force);
 
-}  // namespace greta::isolate
+}  // namespace greta

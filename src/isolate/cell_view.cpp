@@ -1,23 +1,23 @@
 #include "isolate/cell_view.h"
 
-namespace greta::isolate {
+namespace greta {
 
-PhaseView::PhaseView(const trace::Bundle& bundle, const std::string& cell, const std::string& phase)
+PhaseView::PhaseView(const Bundle& bundle, const std::string& cell, const std::string& phase)
     : bundle_(bundle), cell_(cell), phase_(phase) {
-  for (const trace::Event& event : bundle.events) {
+  for (const Event& event : bundle.events) {
     if (event.cell != cell || event.phase != phase) continue;
     const std::optional<Stage> stage = stage_from_name(event.stage);
     if (stage) events_[{event.layer, *stage}] = &event;
   }
 }
 
-const trace::Event* PhaseView::find(Stage stage, int layer) const {
+const Event* PhaseView::find(Stage stage, int layer) const {
   const auto it = events_.find({layer, stage});
   return it == events_.end() ? nullptr : it->second;
 }
 
 const std::vector<float>* PhaseView::data(Stage stage, int layer) const {
-  const trace::Event* event = find(stage, layer);
+  const Event* event = find(stage, layer);
   return event == nullptr ? nullptr : bundle_.data(*event);
 }
 
@@ -59,4 +59,4 @@ bool inputs_complete(const PhaseView& view, const ModelConfig* config, Stage sta
   return recorded == inputs_of(stage).size();
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -9,26 +9,26 @@
 #include "model/model.h"
 #include "trace/bundle.h"
 
-namespace greta::isolate {
+namespace greta {
 
 /// One phase of one cell.
 class PhaseView {
  public:
-  PhaseView(const trace::Bundle& bundle, const std::string& cell, const std::string& phase);
+  PhaseView(const Bundle& bundle, const std::string& cell, const std::string& phase);
 
   /// nullptr when the stage was not recorded.
-  const trace::Event* find(Stage stage, int layer) const;
+  const Event* find(Stage stage, int layer) const;
   /// The recorded values, or nullptr when the stage or its data are missing.
   const std::vector<float>* data(Stage stage, int layer) const;
-  const std::map<std::pair<int, Stage>, const trace::Event*>& events() const { return events_; }
-  const trace::Bundle& bundle() const { return bundle_; }
+  const std::map<std::pair<int, Stage>, const Event*>& events() const { return events_; }
+  const Bundle& bundle() const { return bundle_; }
   const std::string& cell() const { return cell_; }
   const std::string& phase() const { return phase_; }
 
  private:
-  const trace::Bundle& bundle_;
+  const Bundle& bundle_;
   std::string cell_, phase_;
-  std::map<std::pair<int, Stage>, const trace::Event*> events_;
+  std::map<std::pair<int, Stage>, const Event*> events_;
 };
 
 /// Where a stage's inputs come from: its stages of the same layer (for final_norm and logits: of the last
@@ -41,4 +41,4 @@ std::vector<std::pair<Stage, int>> recorded_inputs(const PhaseView& view, const 
 bool inputs_complete(const PhaseView& view, const ModelConfig* config, Stage stage, int layer,
                      int last_layer);
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -7,30 +7,30 @@
 
 #include "isolate/attest.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 using Run = std::pair<std::string, std::string>;  // cell, phase
 
-std::vector<Run> runs_of(const trace::Bundle& bundle) {
+std::vector<Run> runs_of(const Bundle& bundle) {
   std::vector<Run> runs;
-  for (const trace::Event& event : bundle.events) {
+  for (const Event& event : bundle.events) {
     const Run run{event.cell, event.phase};
     if (std::find(runs.begin(), runs.end(), run) == runs.end()) runs.push_back(run);
   }
   return runs;
 }
 
-std::set<std::string> experiments_of(const trace::Bundle& bundle) {
+std::set<std::string> experiments_of(const Bundle& bundle) {
   std::set<std::string> names;
-  for (const trace::Event& event : bundle.events) names.insert(event.experiment);
+  for (const Event& event : bundle.events) names.insert(event.experiment);
   return names;
 }
 
-int layers_of(const trace::Bundle& a, const trace::Bundle& b) {
+int layers_of(const Bundle& a, const Bundle& b) {
   int layers = 0;
-  for (const trace::Bundle* bundle : {&a, &b}) {
-    for (const trace::Event& event : bundle->events) layers = std::max(layers, event.layer + 1);
+  for (const Bundle* bundle : {&a, &b}) {
+    for (const Event& event : bundle->events) layers = std::max(layers, event.layer + 1);
   }
   return layers;
 }
@@ -57,8 +57,7 @@ std::string prompt_of(const std::string& cell) { return cell.substr(cell.find('/
 
 }  // namespace
 
-BundleComparison compare_bundles(const trace::Bundle& a, const trace::Bundle& b, const Model* model,
-                                 int threads) {
+BundleComparison compare_bundles(const Bundle& a, const Bundle& b, const Model* model, int threads) {
   BundleComparison result;
   // One experiment against another: the prompt and the phase are what must match.
   const bool rename = experiments_of(a).size() == 1 && experiments_of(b).size() == 1;
@@ -102,4 +101,4 @@ BundleComparison compare_bundles(const trace::Bundle& a, const trace::Bundle& b,
   return result;
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -3,7 +3,7 @@
 
 #include "isolate/pair_judge.h"
 
-namespace greta::isolate {
+namespace greta {
 
 struct BundleComparison {
   Status status = Status::inconclusive;
@@ -17,7 +17,6 @@ struct BundleComparison {
 /// Compares every (cell, phase) that both hold. Differences of equal inputs are judged by the oracle when
 /// `model` is given; without it they stay unjudged and the result is INCONCLUSIVE. A bundle of one experiment
 /// is compared with another of one experiment whatever the two are called.
-BundleComparison compare_bundles(const trace::Bundle& a, const trace::Bundle& b, const Model* model,
-                                 int threads = 1);
+BundleComparison compare_bundles(const Bundle& a, const Bundle& b, const Model* model, int threads = 1);
 
-}  // namespace greta::isolate
+}  // namespace greta

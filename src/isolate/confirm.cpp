@@ -8,7 +8,7 @@
 #include "isolate/judge.h"
 #include "isolate/record.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 constexpr int kRounds = 4;         // of faults behind faults
@@ -175,4 +175,4 @@ void confirm(Engine& engine, const MatrixRequest& request, Verdict& verdict,
   Confirmation(engine, request, verdict, step).run();
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

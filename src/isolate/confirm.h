@@ -7,11 +7,11 @@
 #include "isolate/matrix.h"
 #include "isolate/verdict.h"
 
-namespace greta::isolate {
+namespace greta {
 
 /// Fills Finding::intervention of every finding, and adds findings that show only when those before them are
 /// neutralised. `request` is what was judged; `step` hears what is going on and may throw to stop.
 void confirm(Engine& engine, const MatrixRequest& request, Verdict& verdict,
              const std::function<void(const std::string& label)>& step);
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -9,7 +9,7 @@
 #include "isolate/judge.h"
 #include "isolate/record.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 constexpr const char* kInert = "INERT_FACTOR";
@@ -33,10 +33,10 @@ bool is_at(const Finding& finding, const FaultSpec& spec) {
   return stage && (is_outside_layers(finding.stage) || !spec.layer || finding.layer == *spec.layer);
 }
 
-bool differs(const trace::Bundle& a, const trace::Bundle& b) {
+bool differs(const Bundle& a, const Bundle& b) {
   std::map<std::tuple<std::string, std::string, int, std::string>, std::string> hashes;
-  for (const trace::Event& e : a.events) hashes[{e.cell, e.phase, e.layer, e.stage}] = e.hash;
-  return std::any_of(b.events.begin(), b.events.end(), [&](const trace::Event& e) {
+  for (const Event& e : a.events) hashes[{e.cell, e.phase, e.layer, e.stage}] = e.hash;
+  return std::any_of(b.events.begin(), b.events.end(), [&](const Event& e) {
     return hashes[{e.cell, e.phase, e.layer, e.stage}] != e.hash;
   });
 }
@@ -128,7 +128,7 @@ MatrixRequest PowerTest::request(const std::vector<FaultSpec>& specs, const std:
 
 Detection PowerTest::single(const FaultSpec& spec) const {
   const Clock clock;
-  const trace::Bundle bundle = record_matrix(engine_, request({spec}, "E0"));
+  const Bundle bundle = record_matrix(engine_, request({spec}, "E0"));
   Detection detection = held_against(spec, judge(bundle, engine_.model(), engine_.options().threads));
   detection.seconds = clock.seconds();
   detection.acts = differs(clean_, bundle);
@@ -137,7 +137,7 @@ Detection PowerTest::single(const FaultSpec& spec) const {
 
 Detection PowerTest::ignored_routes(const FaultSpec& spec) const {
   const Clock clock;
-  const trace::Bundle bundle = record_matrix(engine_, request({spec}, "E1,E2"));
+  const Bundle bundle = record_matrix(engine_, request({spec}, "E1,E2"));
   const Verdict verdict = judge(bundle, engine_.model(), engine_.options().threads);
   Detection detection;
   detection.seconds = clock.seconds();
@@ -174,11 +174,11 @@ CleanRun clean_run(Engine& engine, const MatrixPrompt& prompt, const std::string
                    const RouteTable& routes) {
   const Clock clock;
   const EngineOptions& options = engine.options();
-  const trace::Bundle bundle = record_matrix(engine, {.experiments = parse_experiments("E0"),
-                                                      .prompts = {prompt},
-                                                      .layers = all_layers(engine),
-                                                      .routes = routes,
-                                                      .faults = {}});
+  const Bundle bundle = record_matrix(engine, {.experiments = parse_experiments("E0"),
+                                               .prompts = {prompt},
+                                               .layers = all_layers(engine),
+                                               .routes = routes,
+                                               .faults = {}});
   const Verdict verdict = judge(bundle, engine.model(), options.threads);
   CleanRun run{.prompt = prompt.id,
                .route = route,
@@ -197,4 +197,4 @@ CleanRun clean_run(Engine& engine, const MatrixPrompt& prompt, const std::string
   return run;
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -11,7 +11,7 @@
 #include "isolate/verdict.h"
 #include "trace/bundle.h"
 
-namespace greta::isolate {
+namespace greta {
 
 /// What a finding says against what was done.
 enum class Naming {
@@ -84,11 +84,11 @@ class PowerTest {
   Engine& engine_;
   std::vector<MatrixPrompt> prompts_;
   RouteTable routes_;
-  trace::Bundle clean_;
+  Bundle clean_;
 };
 
 /// No fault, E0, one prompt. `route` is a label for `routes`.
 CleanRun clean_run(Engine& engine, const MatrixPrompt& prompt, const std::string& route,
                    const RouteTable& routes);
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -9,7 +9,7 @@
 #include "isolate/judge.h"
 #include "isolate/record.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 constexpr double kLargest = 1e6, kSmallest = 1e-9, kResolution = 1.1;
@@ -66,4 +66,4 @@ void find_limit(Engine& engine, const std::vector<MatrixPrompt>& prompts, Detect
   limit.size = flagged;
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

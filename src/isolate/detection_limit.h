@@ -8,7 +8,7 @@
 #include "isolate/fault.h"
 #include "isolate/matrix.h"
 
-namespace greta::isolate {
+namespace greta {
 
 /// A fault with a size, where it is put, and the smallest relative size at which it is flagged there.
 struct DetectionLimit {
@@ -26,4 +26,4 @@ std::vector<DetectionLimit> planned_limits(int n_layer, const std::string& only)
 /// Fills `limit.size`. Flagged is: a finding at the fault's place and phase. Names are not asked for.
 void find_limit(Engine& engine, const std::vector<MatrixPrompt>& prompts, DetectionLimit& limit);
 
-}  // namespace greta::isolate
+}  // namespace greta

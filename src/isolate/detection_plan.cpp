@@ -9,7 +9,7 @@
 
 #include "model/prompt.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 struct CleanText {
@@ -155,4 +155,4 @@ std::vector<MatrixPrompt> clean_prompts(const Model& model, bool quick) {
   return prompts;
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -8,7 +8,7 @@
 #include "isolate/fault.h"
 #include "isolate/matrix.h"
 
-namespace greta::isolate {
+namespace greta {
 
 /// A fault in one phase, at a layer that is only a wish: not every layer can have every fault.
 struct PlannedFault {
@@ -39,4 +39,4 @@ std::vector<MatrixPrompt> power_prompts(const Model& model);
 /// digits, repetition. `quick`: three of them.
 std::vector<MatrixPrompt> clean_prompts(const Model& model, bool quick);
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "isolate/detection_plan.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 struct CleanSetting {
@@ -157,4 +157,4 @@ PowerResult measure_power(Engine& engine, const PowerRequest& request) {
   return Measurement(engine, request).run();
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

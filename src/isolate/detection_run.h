@@ -9,7 +9,7 @@
 #include "isolate/detection.h"
 #include "isolate/detection_limit.h"
 
-namespace greta::isolate {
+namespace greta {
 
 struct PowerRequest {
   std::string only;    // faults whose name has this, and neither clean runs nor (unless asked for) stacks
@@ -37,4 +37,4 @@ struct PowerResult {
 /// Throws an input Error when no fault has `only` in its name.
 PowerResult measure_power(Engine& engine, const PowerRequest& request);
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <map>
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 double median(std::vector<double> values) {
@@ -163,4 +163,4 @@ std::vector<std::string> misses_of(const PowerResult& result) {
   return lines;
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -7,7 +7,7 @@
 
 #include "isolate/detection_run.h"
 
-namespace greta::isolate {
+namespace greta {
 
 /// The runs of one class of faults that changed something.
 struct ClassScore {
@@ -41,4 +41,4 @@ bool all_hold(const std::vector<Total>& totals);
 /// Everything else that was not as it should be, or not counted, one line each: "FAULT: what was said".
 std::vector<std::string> misses_of(const PowerResult& result);
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -7,7 +7,7 @@
 #include "isolate/residual_pattern.h"
 #include "numerics/noise.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 constexpr size_t kMaxObservations = 6;
@@ -121,4 +121,4 @@ double gross_error(const Observation& observation) {
   return largest > 0 ? largest : 1;
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -8,7 +8,7 @@
 
 #include "isolate/stage_oracle.h"
 
-namespace greta::isolate {
+namespace greta {
 
 /// Wrong rows of one recording of the stage.
 struct Observation {
@@ -47,4 +47,4 @@ double element_error(float observed, double value, double gross);
 /// A size that no finite error of this observation exceeds by much: what a NaN or an infinity counts as.
 double gross_error(const Observation& observation);
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 
-namespace greta::isolate {
+namespace greta {
 
 const std::vector<Experiment>& experiments() {
   static const std::vector<Experiment> table = {
@@ -58,4 +58,4 @@ std::vector<Experiment> parse_experiments(const std::string& list) {
   return result;
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -8,7 +8,7 @@
 
 #include "engine/route.h"
 
-namespace greta::isolate {
+namespace greta {
 
 struct Experiment {
   std::string name;
@@ -33,4 +33,4 @@ const std::vector<Experiment>& experiments();
 /// "E0,E2": those of the table, in the order given. Throws an input Error for a name that is not there.
 std::vector<Experiment> parse_experiments(const std::string& list);
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -6,7 +6,7 @@
 #include "engine/transform.h"
 #include "isolate/fault_bank.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 constexpr std::string_view kRouteIgnored = "qkv_route_ignored";
@@ -110,4 +110,4 @@ RouteTable effective_routes(const RouteTable& wanted, std::span<const FaultSpec>
   return ignored ? RouteTable{} : wanted;
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

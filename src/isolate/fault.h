@@ -11,7 +11,7 @@
 #include "engine/session.h"
 #include "isolate/fault_twin.h"
 
-namespace greta::isolate {
+namespace greta {
 
 /// What a run must have for a fault to change anything.
 enum class Needs {
@@ -72,4 +72,4 @@ void apply_faults(Plan& plan, const Engine& engine, std::span<const FaultSpec> s
 /// The routes that an engine with these faults really plans with (a fault may ignore the forced ones).
 RouteTable effective_routes(const RouteTable& wanted, std::span<const FaultSpec> specs, Phase phase);
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -5,7 +5,7 @@
 #include "isolate/fault_attention.h"
 #include "isolate/fault_bank.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 /// By the engine's own kernel, with `change` made to its arguments; none where the op has no bias.
@@ -78,4 +78,4 @@ FaultList architecture_faults() {
   };
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

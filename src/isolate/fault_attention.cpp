@@ -9,7 +9,7 @@
 #include "engine/transform.h"
 #include "isolate/fault_bank.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 struct Softmax {
@@ -182,4 +182,4 @@ FaultList attention_faults() {
   };
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -5,7 +5,7 @@
 
 #include "isolate/fault_twin.h"
 
-namespace greta::isolate {
+namespace greta {
 
 inline int64_t head_by_group(int64_t head, int64_t n_head, int64_t n_kv) { return head / (n_head / n_kv); }
 inline int64_t head_by_modulo(int64_t head, int64_t, int64_t n_kv) { return head % n_kv; }
@@ -29,4 +29,4 @@ Wrong mix_future(TwinSite& site);
 /// layer 0.
 std::shared_ptr<KvView> watch_cache_of_layer_before(TwinSite& site);
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -6,7 +6,7 @@
 
 #include "isolate/fault.h"
 
-namespace greta::isolate {
+namespace greta {
 
 using FaultList = std::vector<Fault>;
 
@@ -37,4 +37,4 @@ inline constexpr const char* kMadeUp = "made up: no public report in the catalog
 inline const std::string kGitHub = "https://github.com/";
 inline const std::string kFounding = "https://github.com/leaatimberini/gretacore";
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -7,7 +7,7 @@
 #include "engine/kv_cache.h"
 #include "isolate/fault_bank.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 /// A position's key, then its value: [2 * kv_dim].
@@ -150,4 +150,4 @@ FaultList cache_faults() {
   };
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "isolate/fault.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 template <class Number>
@@ -115,4 +115,4 @@ FaultSpec parse_fault(const std::string& text, int64_t n_layer) {
   return spec;
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

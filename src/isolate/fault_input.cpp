@@ -6,7 +6,7 @@
 
 #include "isolate/fault_bank.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 /// The op reads what made `stage` instead of its first input.
@@ -140,4 +140,4 @@ FaultList input_faults() {
   };
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

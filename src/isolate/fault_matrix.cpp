@@ -3,7 +3,7 @@
 #include "base/error.h"
 #include "isolate/misread_weights.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 /// The wrong weight of the site's op, made once for all plans.
@@ -70,4 +70,4 @@ MakeWrong edited_blocks(BlockTypes types, void (*edit)(const BlockRow& row)) {
   };
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -7,7 +7,7 @@
 
 #include "isolate/fault_twin.h"
 
-namespace greta::isolate {
+namespace greta {
 
 /// W [n, k] dequantised, row-major.
 struct Matrix {
@@ -37,4 +37,4 @@ enum class BlockTypes { q4_1, four_bit, quantised };
 /// weight of another type.
 MakeWrong edited_blocks(BlockTypes types, void (*edit)(const BlockRow& row));
 
-}  // namespace greta::isolate
+}  // namespace greta

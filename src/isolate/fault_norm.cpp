@@ -5,7 +5,7 @@
 
 #include "isolate/fault_bank.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 struct Row {
@@ -170,4 +170,4 @@ FaultList norm_faults() {
   };
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -7,7 +7,7 @@
 
 #include "isolate/fault_bank.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 MakeWrong clip(double limit) {
@@ -115,4 +115,4 @@ FaultList output_faults() {
   };
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -7,7 +7,7 @@
 #include "isolate/fault_bank.h"
 #include "isolate/fault_matrix.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 constexpr int64_t kCodeBytes4 = 16;  // of 32 four-bit codes, at the block's end
@@ -100,4 +100,4 @@ FaultList quantised_faults() {
   };
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

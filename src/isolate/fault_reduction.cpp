@@ -4,7 +4,7 @@
 #include "isolate/fault_bank.h"
 #include "isolate/fault_matrix.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 float round_bf16(float x) { return bf16_to_f32(f32_to_bf16(x)); }
@@ -118,4 +118,4 @@ FaultList reduction_faults() {
   };
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

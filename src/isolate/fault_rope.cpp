@@ -6,7 +6,7 @@
 
 #include "isolate/fault_bank.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 /// How a twin turns. The right one: all as it stands, with the model's values.
@@ -110,4 +110,4 @@ FaultList rope_faults() {
   };
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

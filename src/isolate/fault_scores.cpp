@@ -9,7 +9,7 @@
 #include "isolate/fault_attention.h"
 #include "isolate/fault_bank.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 /// The query and the block that it is in.
@@ -158,4 +158,4 @@ FaultList score_faults() {
   };
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -7,7 +7,7 @@
 #include "base/half.h"
 #include "engine/kv_cache.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 constexpr Part kAlone{0, 1};
@@ -272,4 +272,4 @@ double noise_at(uint64_t index) {
   return static_cast<double>(x >> 11) * 0x1p-52 - 1;
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

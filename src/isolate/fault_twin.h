@@ -11,7 +11,7 @@
 
 #include "engine/session.h"
 
-namespace greta::isolate {
+namespace greta {
 
 /// When and where a twin is faulty; elsewhere it does what the right kernel does. All that are set must hold.
 struct FaultCondition {
@@ -104,4 +104,4 @@ MakeWrong change_each(std::function<double(double value, int64_t column)> f);
 /// Repeatable noise in [-1, 1), by index.
 double noise_at(uint64_t index);
 
-}  // namespace greta::isolate
+}  // namespace greta

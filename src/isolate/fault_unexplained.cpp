@@ -6,7 +6,7 @@
 #include "isolate/fault_bank.h"
 #include "isolate/fault_matrix.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 /// Row (or column) i of a tile of 16 comes from row 7 i + 3 mod 16.
@@ -124,4 +124,4 @@ FaultList unexplained_faults() {
   };
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -3,7 +3,7 @@
 #include "isolate/fault_bank.h"
 #include "numerics/matrix_core/instruction.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 /// The op's kernel with the unit changed by `change`. Ops of the device's vector lanes stay right.
@@ -45,4 +45,4 @@ FaultList unit_faults() {
   };
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -7,7 +7,7 @@
 #include "isolate/fault_bank.h"
 #include "isolate/fault_matrix.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 /// Element (i, j) of W [n, k] is taken from place j * n + i of its row-major buffer: for a square weight the
@@ -158,4 +158,4 @@ FaultList weight_faults() {
   };
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -10,7 +10,7 @@
 #include "base/thread_pool.h"
 #include "isolate/hypothesis.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 using Convictions = std::vector<const Conviction*>;
@@ -136,4 +136,4 @@ std::vector<Finding> find_causes(const std::vector<Conviction>& convictions, int
   return findings;
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

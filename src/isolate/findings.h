@@ -7,7 +7,7 @@
 #include "isolate/stage_oracle.h"
 #include "isolate/verdict.h"
 
-namespace greta::isolate {
+namespace greta {
 
 /// A stage of one phase of one cell that rounding does not explain.
 struct Conviction {
@@ -24,4 +24,4 @@ struct Conviction {
 /// Without `causes` nothing is tried: findings say where and in which phase.
 std::vector<Finding> find_causes(const std::vector<Conviction>& convictions, int threads, bool causes = true);
 
-}  // namespace greta::isolate
+}  // namespace greta

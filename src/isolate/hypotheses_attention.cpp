@@ -10,7 +10,7 @@
 
 #include "isolate/hypothesis.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 constexpr double kHidden = -std::numeric_limits<double>::infinity();
@@ -456,4 +456,4 @@ const std::array<Hypothesis, 14> kTable{{
 
 std::span<const Hypothesis> attention_hypotheses() { return kTable; }
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -8,7 +8,7 @@
 
 #include "isolate/hypothesis.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 constexpr double kNever = std::numeric_limits<double>::quiet_NaN();  // a slot that was not written
@@ -184,4 +184,4 @@ const std::array<Hypothesis, 6> kTable{{
 
 std::span<const Hypothesis> cache_hypotheses() { return kTable; }
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -8,7 +8,7 @@
 
 #include "isolate/hypothesis.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 /// A value per element from both operands' values, the second as the model scales it; a few f32 roundings of
@@ -173,4 +173,4 @@ const std::array<Hypothesis, 6> kTable{{
 
 std::span<const Hypothesis> elementwise_hypotheses() { return kTable; }
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -7,7 +7,7 @@
 
 #include "isolate/hypothesis.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 using Rows = std::optional<std::vector<float>>;
@@ -152,4 +152,4 @@ const std::array<Hypothesis, 3> kTable{{
 
 std::span<const Hypothesis> input_hypotheses() { return kTable; }
 
-}  // namespace greta::isolate
+}  // namespace greta

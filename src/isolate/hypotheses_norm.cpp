@@ -8,7 +8,7 @@
 #include "isolate/hypothesis.h"
 #include "numerics/dequant.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 bool is_norm(const Suspect& s) { return greta::is_norm(s.stage); }
@@ -203,4 +203,4 @@ const std::array<Hypothesis, 8> kTable{{
 
 std::span<const Hypothesis> norm_hypotheses() { return kTable; }
 
-}  // namespace greta::isolate
+}  // namespace greta

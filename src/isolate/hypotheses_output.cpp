@@ -8,7 +8,7 @@
 #include "isolate/hypothesis.h"
 #include "isolate/residual_pattern.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 using Change = std::function<void(const Observation& seen, Expected& expected)>;
@@ -262,4 +262,4 @@ const std::array<Hypothesis, 7> kTable{{
 
 std::span<const Hypothesis> output_hypotheses() { return kTable; }
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -10,7 +10,7 @@
 
 #include "isolate/hypothesis.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 bool is_rope(const Suspect& s) { return s.stage == Stage::q_rope || s.stage == Stage::k_rope; }
@@ -336,4 +336,4 @@ const std::array<Hypothesis, 8> kTable{{
 
 std::span<const Hypothesis> rope_hypotheses() { return kTable; }
 
-}  // namespace greta::isolate
+}  // namespace greta

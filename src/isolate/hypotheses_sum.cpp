@@ -14,7 +14,7 @@
 #include "numerics/activation.h"
 #include "numerics/dequant.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 /// A partition of K: element k belongs to part of(k).
@@ -361,4 +361,4 @@ const std::array<Hypothesis, 5> kTable{{
 
 std::span<const Hypothesis> sum_hypotheses() { return kTable; }
 
-}  // namespace greta::isolate
+}  // namespace greta

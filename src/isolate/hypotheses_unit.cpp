@@ -8,7 +8,7 @@
 #include "isolate/hypothesis.h"
 #include "numerics/matrix_core/instruction.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 /// The declared unit with its rule changed; false where the kernel declares none that truncates or floors.
@@ -65,4 +65,4 @@ const std::array<Hypothesis, 2> kTable{{
 
 std::span<const Hypothesis> unit_hypotheses() { return kTable; }
 
-}  // namespace greta::isolate
+}  // namespace greta

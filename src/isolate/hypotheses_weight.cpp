@@ -7,7 +7,7 @@
 #include "isolate/hypothesis.h"
 #include "isolate/misread_weights.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 // Titles: {} is the weight's name.
@@ -236,4 +236,4 @@ const std::array<Hypothesis, 9> kTable{{
 
 std::span<const Hypothesis> weight_hypotheses() { return kTable; }
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "numerics/unit_bias.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
@@ -215,4 +215,4 @@ void name_cause(std::span<const Explanation> explanations, Finding& finding) {
   finding.title_es = rival ? best.title_es + "; o bien: " + explanations[1].title_es : best.title_es;
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

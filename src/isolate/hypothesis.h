@@ -14,7 +14,7 @@
 #include "isolate/evidence.h"
 #include "isolate/verdict.h"
 
-namespace greta::isolate {
+namespace greta {
 
 /// Where a hypothesis is tried: the stage itself, or one that a gap in the recording hides before it.
 struct Suspect {
@@ -81,4 +81,4 @@ inline constexpr double kMargin = 0.005;
 /// Puts the winner, or "unexplained" or "ambiguous", the runner-up and what was ruled out into the finding.
 void name_cause(std::span<const Explanation> explanations, Finding& finding);
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -8,7 +8,7 @@
 #include "engine/transform.h"
 #include "isolate/stage_problem.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 constexpr int kSumLanes = 16;  // of our kernels' row sums
@@ -172,4 +172,4 @@ void insert_interventions(Plan& plan, const Engine& engine, std::span<const Inte
   }
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

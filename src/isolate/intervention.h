@@ -8,7 +8,7 @@
 #include "engine/session.h"
 #include "isolate/verdict.h"
 
-namespace greta::isolate {
+namespace greta {
 
 /// Where the oracle takes over.
 struct InterventionSite {
@@ -23,4 +23,4 @@ struct InterventionSite {
 /// values. A stage that is no op of its own (x_in of a later layer) is left alone.
 void insert_interventions(Plan& plan, const Engine& engine, std::span<const InterventionSite> sites);
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -11,7 +11,7 @@
 #include "isolate/findings.h"
 #include "isolate/pair_judge.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 void count(const StagePair& pair, Cell& cell, Coverage& coverage) {
@@ -37,8 +37,8 @@ void count(const StagePair& pair, Cell& cell, Coverage& coverage) {
 }
 
 void fill_logits(const PhaseView& prefill, const PhaseView& decode, Cell& cell) {
-  const trace::Event* a = prefill.find(Stage::logits, kNoLayer);
-  const trace::Event* b = decode.find(Stage::logits, kNoLayer);
+  const Event* a = prefill.find(Stage::logits, kNoLayer);
+  const Event* b = decode.find(Stage::logits, kNoLayer);
   if (a == nullptr || b == nullptr) return;
   if (a->hash == b->hash) cell.logits_top1_agree = true;
   const std::vector<float>* x = prefill.data(Stage::logits, kNoLayer);
@@ -76,23 +76,22 @@ Status cell_status(const Cell& cell, int64_t missing) {
   return cell.pairs_rounding + cell.pairs_propagated > 0 ? Status::rounding : Status::equal;
 }
 
-bool is_prefill(const std::string& phase) { return phase == trace::kPrefill || phase == trace::kPrefillLast; }
+bool is_prefill(const std::string& phase) { return phase == kPrefill || phase == kPrefillLast; }
 
 /// A cell and what was recorded of it.
 struct CellRecord {
-  CellRecord(const trace::Bundle& bundle, const Model& model, Cell its_cell)
+  CellRecord(const Bundle& bundle, const Model& model, Cell its_cell)
       : cell(std::move(its_cell)), key(cell.experiment + "/" + cell.prompt) {
     const std::vector<TokenId> tokens = prompt_tokens(bundle, cell.prompt);
     cell.prompt_tokens = std::ssize(tokens);
-    for (const trace::Event& event : bundle.events) {
+    for (const Event& event : bundle.events) {
       if (event.cell != key || find(event.phase) != nullptr) continue;
       phases.push_back(std::make_unique<PhaseRecord>(
           PhaseRecord{&model, PhaseView(bundle, key, event.phase), tokens, nullptr}));
     }
     if (!bundle.manifest.value("shared_cache", false)) return;
-    const PhaseRecord* filled =
-        find(trace::kPrefillLast) != nullptr ? find(trace::kPrefillLast) : find(trace::kPrefill);
-    if (PhaseRecord* decode = find(trace::kDecode0); decode != nullptr) decode->before = filled;
+    const PhaseRecord* filled = find(kPrefillLast) != nullptr ? find(kPrefillLast) : find(kPrefill);
+    if (PhaseRecord* decode = find(kDecode0); decode != nullptr) decode->before = filled;
   }
 
   PhaseRecord* find(const std::string& phase) const {
@@ -101,7 +100,7 @@ struct CellRecord {
     }
     return nullptr;
   }
-  bool is_pair() const { return find(trace::kPrefillLast) != nullptr && find(trace::kDecode0) != nullptr; }
+  bool is_pair() const { return find(kPrefillLast) != nullptr && find(kDecode0) != nullptr; }
 
   Cell cell;
   std::string key;
@@ -111,8 +110,8 @@ struct CellRecord {
 /// prefill_last against decode0.
 void judge_pair(const CellRecord& record, const OraclePass& oracle, const Model& model, Cell& cell,
                 Verdict& verdict) {
-  const PhaseView& prefill = record.find(trace::kPrefillLast)->view;
-  const PhaseView& decode = record.find(trace::kDecode0)->view;
+  const PhaseView& prefill = record.find(kPrefillLast)->view;
+  const PhaseView& decode = record.find(kDecode0)->view;
   for (StagePair& pair :
        judge_pairs({prefill, decode, &oracle, &model.config, static_cast<int>(model.config.n_layer),
                     record.key, verdict.aligned ? "" : "decode0 is the next token: not comparable"})) {
@@ -157,7 +156,7 @@ void judge_cell(CellRecord& record, const OraclePass& oracle, const Model& model
   if (cell.paired) judge_pair(record, oracle, model, cell, verdict);
   for (const auto& phase : record.phases) {
     const std::string& name = phase->view.phase();
-    const bool done = cell.paired && (name == trace::kPrefillLast || name == trace::kDecode0);
+    const bool done = cell.paired && (name == kPrefillLast || name == kDecode0);
     if (!done) judge_unpaired(*phase, oracle, cell, verdict.coverage);
   }
   cell.verdict = cell_status(cell, std::ssize(verdict.coverage.skipped) - skipped);
@@ -245,7 +244,7 @@ void conclude(Verdict& verdict) {
 }
 
 /// Who recorded what, by the manifest.
-void describe(const trace::Bundle& bundle, const Model& model, Verdict& verdict) {
+void describe(const Bundle& bundle, const Model& model, Verdict& verdict) {
   const nlohmann::json& manifest = bundle.manifest;
   const nlohmann::json file = manifest.value("model", nlohmann::json::object());
   const nlohmann::json options = manifest.value("options", nlohmann::json::object());
@@ -268,11 +267,11 @@ void describe(const trace::Bundle& bundle, const Model& model, Verdict& verdict)
   }
 }
 
-Verdict judge_bundle(const trace::Bundle& bundle, const Model& model, int threads, bool causes) {
+Verdict judge_bundle(const Bundle& bundle, const Model& model, int threads, bool causes) {
   Verdict verdict;
   describe(bundle, model, verdict);
   std::set<int> layers;
-  for (const trace::Event& event : bundle.events) {
+  for (const Event& event : bundle.events) {
     if (event.layer != kNoLayer) layers.insert(event.layer);
   }
   verdict.layers.assign(layers.begin(), layers.end());
@@ -297,12 +296,12 @@ Verdict judge_bundle(const trace::Bundle& bundle, const Model& model, int thread
 
 }  // namespace
 
-Verdict judge(const trace::Bundle& bundle, const Model& model, int threads) {
+Verdict judge(const Bundle& bundle, const Model& model, int threads) {
   return judge_bundle(bundle, model, threads, true);
 }
 
-Verdict judge_places(const trace::Bundle& bundle, const Model& model, int threads) {
+Verdict judge_places(const Bundle& bundle, const Model& model, int threads) {
   return judge_bundle(bundle, model, threads, false);
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

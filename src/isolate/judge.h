@@ -6,7 +6,7 @@
 #include "model/model.h"
 #include "trace/bundle.h"
 
-namespace greta::isolate {
+namespace greta {
 
 /// Compares prefill_last with decode0 in every cell, stage and layer of `bundle`, and holds each side against
 /// the oracle of its own recorded inputs. FAULT: a side is outside its bound (the finding names the phase).
@@ -14,9 +14,9 @@ namespace greta::isolate {
 /// outputs. All other recorded phases and rows are held against the oracle alone, and every stage outside its
 /// bound is tried against the hypotheses. Fills cells, pairs, findings, flags, coverage, status and exit
 /// code.
-Verdict judge(const trace::Bundle& bundle, const Model& model, int threads = 1);
+Verdict judge(const Bundle& bundle, const Model& model, int threads = 1);
 
 /// The same without causes: findings say where and in which phase only. Much faster.
-Verdict judge_places(const trace::Bundle& bundle, const Model& model, int threads = 1);
+Verdict judge_places(const Bundle& bundle, const Model& model, int threads = 1);
 
-}  // namespace greta::isolate
+}  // namespace greta

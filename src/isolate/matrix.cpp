@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "engine/sampler.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 void check(const MatrixPrompt& prompt, const ModelConfig& config, bool aligned) {
@@ -23,13 +23,11 @@ void check(const MatrixPrompt& prompt, const ModelConfig& config, bool aligned) 
 Matrix::Matrix(Engine& engine, const MatrixRequest& request)
     : engine_(engine),
       request_(request),
-      prefill_recorder_([this](trace::Event event, std::span<const float> values) {
-        to_all_cells(std::move(event), values);
-      }),
-      rows_recorder_([this](trace::Event event, std::span<const float> values) {
-        to_all_cells(std::move(event), values);
-      }),
-      decode_recorder_([this](trace::Event event, std::span<const float> values) {
+      prefill_recorder_(
+          [this](Event event, std::span<const float> values) { to_all_cells(std::move(event), values); }),
+      rows_recorder_(
+          [this](Event event, std::span<const float> values) { to_all_cells(std::move(event), values); }),
+      decode_recorder_([this](Event event, std::span<const float> values) {
         observer_->event(std::move(event), values);
       }) {
   for (const MatrixPrompt& prompt : request.prompts) {
@@ -70,8 +68,8 @@ void Matrix::run(const MatrixObserver& observer) {
 /// Runs and records the prompt; returns the greedy next token.
 TokenId Matrix::prefill(Session& session, const MatrixPrompt& prompt) {
   const PrefillPlans& plans = prefill_plans_.at(block_of(prompt));
-  prefill_recorder_.begin("", prompt.id, trace::kPrefillLast);
-  rows_recorder_.begin("", prompt.id, trace::kPrefill);
+  prefill_recorder_.begin("", prompt.id, kPrefillLast);
+  rows_recorder_.begin("", prompt.id, kPrefill);
   const std::span<const float> logits = session.prefill(plans.inner, plans.last, prompt.tokens);
   observer_->end_run();
   return argmax(logits);
@@ -80,7 +78,7 @@ TokenId Matrix::prefill(Session& session, const MatrixPrompt& prompt) {
 void Matrix::decode(Session& session, const MatrixPrompt& prompt, size_t experiment, TokenId next) {
   const int64_t n = std::ssize(prompt.tokens);
   session.cache().truncate(request_.aligned ? n - 1 : n);
-  decode_recorder_.begin(request_.experiments[experiment].name, prompt.id, trace::kDecode0);
+  decode_recorder_.begin(request_.experiments[experiment].name, prompt.id, kDecode0);
   const TokenId token = request_.aligned ? prompt.tokens.back() : next;
   session.forward(decode_plans_[experiment], std::span(&token, 1));
   observer_->end_run();
@@ -97,8 +95,8 @@ Plan Matrix::plan(Phase phase, int64_t rows, bool logits, const RouteTable& want
   return result;
 }
 
-void Matrix::record(Plan& plan, trace::Recorder& recorder, bool rows) const {
-  trace::RecordScope scope;
+void Matrix::record(Plan& plan, Recorder& recorder, bool rows) const {
+  RecordScope scope;
   scope.layers = [layers = request_.layers](int layer) {
     return layer == kNoLayer || std::find(layers.begin(), layers.end(), layer) != layers.end();
   };
@@ -106,11 +104,11 @@ void Matrix::record(Plan& plan, trace::Recorder& recorder, bool rows) const {
     scope.stages = [](Stage stage) { return stage < Stage::x_out; };
     scope.rows = judged_rows;
   }
-  trace::insert_records(plan, engine_.options().isa, recorder, scope);
+  insert_records(plan, engine_.options().isa, recorder, scope);
 }
 
 /// Prefill is shared: the experiments force decode only.
-void Matrix::to_all_cells(trace::Event event, std::span<const float> values) const {
+void Matrix::to_all_cells(Event event, std::span<const float> values) const {
   for (const Experiment& experiment : request_.experiments) {
     event.experiment = experiment.name;
     event.cell = experiment.name + "/" + event.prompt_id;
@@ -136,4 +134,4 @@ std::vector<int64_t> judged_rows(Stage stage, int64_t n) {
   return rows;
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

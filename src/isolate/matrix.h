@@ -13,7 +13,7 @@
 #include "model/tokenizer.h"
 #include "trace/recorder.h"
 
-namespace greta::isolate {
+namespace greta {
 
 struct MatrixPrompt {
   std::string id;
@@ -40,7 +40,7 @@ std::vector<int64_t> judged_rows(Stage stage, int64_t n);
 
 /// What happens on the way. `event` may throw; `step` may throw to stop between two runs.
 struct MatrixObserver {
-  trace::Recorder::Sink event;
+  Recorder::Sink event;
   std::function<void()> end_run;  // a phase of a cell is over
   std::function<void(int done, int total, const std::string& label)> step;
 };
@@ -64,15 +64,15 @@ class Matrix {
   void decode(Session& session, const MatrixPrompt& prompt, size_t experiment, TokenId next);
   int64_t block_of(const MatrixPrompt& prompt) const;
   Plan plan(Phase phase, int64_t rows, bool logits, const RouteTable& wanted) const;
-  void record(Plan& plan, trace::Recorder& recorder, bool rows = false) const;
-  void to_all_cells(trace::Event event, std::span<const float> values) const;
+  void record(Plan& plan, Recorder& recorder, bool rows = false) const;
+  void to_all_cells(Event event, std::span<const float> values) const;
 
   Engine& engine_;
   const MatrixRequest& request_;
   const MatrixObserver* observer_ = nullptr;
-  trace::Recorder prefill_recorder_, rows_recorder_, decode_recorder_;
+  Recorder prefill_recorder_, rows_recorder_, decode_recorder_;
   std::map<int64_t, PrefillPlans> prefill_plans_;  // by block size
   std::vector<Plan> decode_plans_;                 // by experiment
 };
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -10,7 +10,7 @@
 #include "isolate/metamorphic_run.h"
 #include "isolate/metamorphic_token0.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 // Around the edges of lanes (16), tiles and attention blocks.
@@ -335,4 +335,4 @@ nlohmann::json to_json(const std::vector<MetamorphicCheck>& checks) {
           {"not_applicable", counts[2]}};
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

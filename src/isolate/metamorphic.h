@@ -10,7 +10,7 @@
 
 #include "isolate/fault.h"
 
-namespace greta::isolate {
+namespace greta {
 
 /// The first element at which two runs that should agree bit for bit do not.
 struct Deviation {
@@ -68,4 +68,4 @@ std::vector<MetamorphicCheck> run_metamorphic(Engine& engine, const MetamorphicR
 /// {"checks": [...], "passed": n, "failed": n, "not_applicable": n}
 nlohmann::json to_json(const std::vector<MetamorphicCheck>& checks);
 
-}  // namespace greta::isolate
+}  // namespace greta

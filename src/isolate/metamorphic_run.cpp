@@ -3,7 +3,7 @@
 #include <bit>
 #include <cmath>
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 /// Places an element of a layer's cache.
@@ -105,4 +105,4 @@ void Runner::read(Snapshot& snapshot) const {
     snapshot.cache.push_back(read_cache(cache_.layer(i), cache_.length()));
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

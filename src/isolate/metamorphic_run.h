@@ -10,7 +10,7 @@
 #include "engine/session.h"
 #include "isolate/metamorphic.h"
 
-namespace greta::isolate {
+namespace greta {
 
 /// What a run computed.
 struct Snapshot {
@@ -60,4 +60,4 @@ class Runner {
   std::optional<float> poison_;
 };
 
-}  // namespace greta::isolate
+}  // namespace greta

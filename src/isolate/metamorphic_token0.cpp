@@ -4,7 +4,7 @@
 #include "engine/kv_cache.h"
 #include "engine/transform.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 /// A record of the first element of row 0 that is not what it must be.
@@ -112,4 +112,4 @@ std::vector<CheckCase> check_token0(const Engine& engine, ThreadPool& pool, Plan
   return softmax_seen ? std::vector{softmax, pv} : std::vector{pv};
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -6,7 +6,7 @@
 
 #include "isolate/metamorphic_run.h"
 
-namespace greta::isolate {
+namespace greta {
 
 /// Runs `plan` (attention is taken apart in it) over `tokens` from position 0 and looks at row 0 of every
 /// layer: the cases "<phase> softmax" and "<phase> pv". A plan whose softmax is hidden in another op has only
@@ -14,4 +14,4 @@ namespace greta::isolate {
 std::vector<CheckCase> check_token0(const Engine& engine, ThreadPool& pool, Plan plan,
                                     std::span<const int32_t> tokens);
 
-}  // namespace greta::isolate
+}  // namespace greta

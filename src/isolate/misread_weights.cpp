@@ -8,7 +8,7 @@
 #include "base/half.h"
 #include "numerics/dequant.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 std::shared_ptr<OwnedMatrix> owned(const GgufTensor& shape, std::vector<float> data) {
@@ -153,4 +153,4 @@ std::shared_ptr<OwnedMatrix> read_blocks(
   return owned(weight, std::move(matrix));
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -9,7 +9,7 @@
 #include "model/model.h"
 #include "model/stage.h"
 
-namespace greta::isolate {
+namespace greta {
 
 /// Wq, Wk, ... as people write them; a norm's by the stage that it makes.
 std::string weight_label(Stage stage);
@@ -48,4 +48,4 @@ std::shared_ptr<OwnedMatrix> read_blocks(
     const GgufTensor& weight,
     const std::function<void(const std::vector<WeightBlock>&, float* row)>& misread);
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -4,7 +4,7 @@
 
 #include "base/thread_pool.h"
 
-namespace greta::isolate {
+namespace greta {
 
 void OraclePass::add(const PhaseRecord& phase) {
   for (const auto& [at, event] : phase.view.events()) {
@@ -35,4 +35,4 @@ const OraclePass::Result* OraclePass::find(const PhaseView& view, Stage stage, i
   return it == by_event_.end() ? nullptr : it->second;
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

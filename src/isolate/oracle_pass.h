@@ -8,7 +8,7 @@
 
 #include "isolate/stage_oracle.h"
 
-namespace greta::isolate {
+namespace greta {
 
 class OraclePass {
  public:
@@ -34,7 +34,7 @@ class OraclePass {
 
   std::map<std::string, Job> jobs_;        // by judgement_key()
   std::map<std::string, Result> results_;  // likewise
-  std::map<const trace::Event*, const Result*> by_event_;
+  std::map<const Event*, const Result*> by_event_;
 };
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -7,7 +7,7 @@
 
 #include "isolate/stage_oracle.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 std::vector<double> mae_by_head(std::span<const float> a, std::span<const float> b, int64_t heads) {
@@ -29,8 +29,8 @@ class PairJudge {
     pair.cell = request_.cell;
     pair.layer = layer;
     pair.stage = stage;
-    const trace::Event* a = request_.a.find(stage, layer);
-    const trace::Event* b = request_.b.find(stage, layer);
+    const Event* a = request_.a.find(stage, layer);
+    const Event* b = request_.b.find(stage, layer);
     if (a == nullptr || b == nullptr) {
       return missing(pair,
                      fmt::format("not recorded in {}", (a == nullptr ? request_.a : request_.b).phase()));
@@ -63,7 +63,7 @@ class PairJudge {
     return request_.config == nullptr ? 1 : row_heads(stage, *request_.config);
   }
 
-  bool measure(const trace::Event& a, const trace::Event& b, StagePair& pair) const {
+  bool measure(const Event& a, const Event& b, StagePair& pair) const {
     const std::vector<float>* x = request_.a.data(pair.stage, pair.layer);
     const std::vector<float>* y = request_.b.data(pair.stage, pair.layer);
     if (x == nullptr || y == nullptr) {
@@ -84,8 +84,8 @@ class PairJudge {
     const int last_layer = request_.n_layer - 1;
     const auto inputs = recorded_inputs(request_.a, request_.config, stage, layer, last_layer);
     const bool equal = std::all_of(inputs.begin(), inputs.end(), [&](const auto& at) {
-      const trace::Event* a = request_.a.find(at.first, at.second);
-      const trace::Event* b = request_.b.find(at.first, at.second);
+      const Event* a = request_.a.find(at.first, at.second);
+      const Event* b = request_.b.find(at.first, at.second);
       return b != nullptr && a->hash == b->hash;
     });
     return !equal ||
@@ -138,4 +138,4 @@ std::vector<StagePair> judge_pairs(const PairRequest& request) {
   return pairs;
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -9,7 +9,7 @@
 #include "isolate/verdict.h"
 #include "model/model.h"
 
-namespace greta::isolate {
+namespace greta {
 
 struct PairRequest {
   const PhaseView& a;  // the reference side
@@ -24,4 +24,4 @@ struct PairRequest {
 /// All stages that either side recorded, in execution order.
 std::vector<StagePair> judge_pairs(const PairRequest& request);
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -3,17 +3,17 @@
 #include "trace/manifest.h"
 #include "trace/recording.h"
 
-namespace greta::isolate {
+namespace greta {
 
-trace::Bundle record_matrix(Engine& engine, const MatrixRequest& request) {
-  trace::ManifestInfo info;
+Bundle record_matrix(Engine& engine, const MatrixRequest& request) {
+  ManifestInfo info;
   info.aligned = request.aligned;
   for (const MatrixPrompt& prompt : request.prompts)
     info.prompts.push_back({prompt.id, prompt.text, prompt.tokens});
   for (const Experiment& experiment : request.experiments) info.experiments.push_back(to_json(experiment));
-  trace::Recording recording(trace::make_manifest(engine, info), nullptr, trace::Keep::none, 0);
+  Recording recording(make_manifest(engine, info), nullptr, Keep::none, 0);
   Matrix(engine, request)
-      .run({.event = [&](trace::Event event,
+      .run({.event = [&](Event event,
                          std::span<const float> values) { recording.write(std::move(event), values); },
             .end_run = [] {},
             .step = [](int, int, const std::string&) {}});
@@ -21,4 +21,4 @@ trace::Bundle record_matrix(Engine& engine, const MatrixRequest& request) {
   return recording.take();
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -4,8 +4,8 @@
 #include "isolate/matrix.h"
 #include "trace/bundle.h"
 
-namespace greta::isolate {
+namespace greta {
 
-trace::Bundle record_matrix(Engine& engine, const MatrixRequest& request);
+Bundle record_matrix(Engine& engine, const MatrixRequest& request);
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 bool is_wrong(const Observation& seen, size_t i) {
@@ -88,4 +88,4 @@ std::string ResidualPattern::text(bool spanish) const {
   return fmt::format("{}", fmt::join(parts, "; "));
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

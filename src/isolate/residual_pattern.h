@@ -8,7 +8,7 @@
 
 #include "isolate/evidence.h"
 
-namespace greta::isolate {
+namespace greta {
 
 class ResidualPattern {
  public:
@@ -31,4 +31,4 @@ class ResidualPattern {
 /// "3", "0-7", "every 48th from 3", or the first few and a count.
 std::string index_pattern(const std::set<int64_t>& indices, bool spanish);
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -9,7 +9,7 @@
 #include "numerics/matrix_core/instruction.h"
 #include "numerics/noise.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 Format format_from_name(const std::string& text) {
@@ -20,7 +20,7 @@ Format format_from_name(const std::string& text) {
 }
 
 /// Cached positions of an event of kv_write, or those that a row of scores spans.
-int64_t n_pos_of(const trace::Event& event, Stage stage) {
+int64_t n_pos_of(const Event& event, Stage stage) {
   if (stage == Stage::kv_write) return event.shape.empty() ? 0 : event.shape[0];
   return event.shape.size() == 3 ? event.shape[2] : 0;
 }
@@ -67,8 +67,8 @@ bool alike(const Model& model, Stage a, int layer_a, Stage b, int layer_b) {
 /// The kernel of a stage. Of one that was not recorded: of the same stage in another layer, else of the
 /// nearest stage that is computed alike; "" when there is none.
 std::string kernel_of(const PhaseRecord& phase, Stage stage, int layer) {
-  if (const trace::Event* event = phase.view.find(stage, layer)) return event->kernel;
-  const trace::Event* nearest = nullptr;
+  if (const Event* event = phase.view.find(stage, layer)) return event->kernel;
+  const Event* nearest = nullptr;
   int least = kStageCount;
   for (const auto& [at, event] : phase.view.events()) {
     const int distance = std::abs(static_cast<int>(at.second) - static_cast<int>(stage));
@@ -89,7 +89,7 @@ class Builder {
     auto problem = std::make_shared<StageProblem>(model_problem(model_, stage, layer));
     problem->positions = positions;
     const nlohmann::json& manifest = phase_.view.bundle().manifest;
-    const trace::Event* event = phase_.view.find(stage, layer);
+    const Event* event = phase_.view.find(stage, layer);
     problem->declared = declared_arithmetic(manifest, kernel_of(phase_, stage, layer));
     problem->cache_format =
         format_from_name(event != nullptr ? event->dtype : manifest.value("kv_format", "f32"));
@@ -157,7 +157,7 @@ class Builder {
 
   /// The cache that attention reads: every position up to the last of this problem's rows.
   bool add_cache(StageProblem& problem, int layer) {
-    const trace::Event* scores =
+    const Event* scores =
         phase_.view.find(problem.stage == Stage::pv ? Stage::softmax : problem.stage, layer);
     int64_t n_pos =
         scores == nullptr ? 0 : n_pos_of(*scores, problem.stage == Stage::pv ? Stage::softmax : Stage::qk);
@@ -220,7 +220,7 @@ void add_hashes(const PhaseRecord& phase, Stage stage, int layer, int depth, std
   }
   for (const Stage input : operands_of(config, stage, layer)) {
     const int at = layer_of_operand(config, stage, layer, input);
-    if (const trace::Event* event = phase.view.find(input, at)) {
+    if (const Event* event = phase.view.find(input, at)) {
       key += " " + event->hash;
     } else if (depth < kStageCount) {
       key += " " + kernel_of(phase, input, at);
@@ -228,7 +228,7 @@ void add_hashes(const PhaseRecord& phase, Stage stage, int layer, int depth, std
     }
   }
   if (stage == Stage::kv_write && phase.before != nullptr) {
-    if (const trace::Event* event = phase.before->view.find(stage, layer)) key += " " + event->hash;
+    if (const Event* event = phase.before->view.find(stage, layer)) key += " " + event->hash;
   }
 }
 
@@ -252,10 +252,10 @@ Declared declared_arithmetic(const nlohmann::json& manifest, const std::string& 
 std::vector<int64_t> recorded_positions(const PhaseRecord& phase, Stage stage, int layer) {
   const std::vector<float>* data = phase.view.data(stage, layer);
   if (data == nullptr) return {};
-  const trace::Event& event = *phase.view.find(stage, layer);
+  const Event& event = *phase.view.find(stage, layer);
   const bool range = event.positions.size() == 2;
   if (range && event.positions[1] - event.positions[0] >= std::ssize(*data)) return {};
-  std::vector<int64_t> positions = trace::positions_of(event);
+  std::vector<int64_t> positions = positions_of(event);
   if (std::ssize(positions) > std::ssize(*data)) return {};
   return positions;
 }
@@ -274,7 +274,7 @@ std::vector<int64_t> judged_positions(const PhaseRecord& phase, Stage stage, int
 
 std::optional<std::vector<float>> recorded_rows(const PhaseRecord& phase, Stage stage, int layer,
                                                 const std::vector<int64_t>& positions) {
-  const trace::Event* event = phase.view.find(stage, layer);
+  const Event* event = phase.view.find(stage, layer);
   const std::vector<float>* data = phase.view.data(stage, layer);
   if (data == nullptr || !in_model(phase.model->config, stage, layer)) return std::nullopt;
   const std::vector<int64_t> there = recorded_positions(phase, stage, layer);
@@ -312,7 +312,7 @@ std::optional<Subject> subject_of(const PhaseRecord& phase, Stage stage, int lay
 }
 
 std::string judgement_key(const PhaseRecord& phase, Stage stage, int layer) {
-  const trace::Event& event = *phase.view.find(stage, layer);
+  const Event& event = *phase.view.find(stage, layer);
   const Declared declared = declared_arithmetic(phase.view.bundle().manifest, event.kernel);
   std::string key = fmt::format(
       "{} {} {} {} {} {} {} {} {} {} [{}] [{}]", name(stage), layer, name(declared.roundings.activation),
@@ -367,4 +367,4 @@ std::optional<Judgement> judge_stage(const PhaseRecord& phase, Stage stage, int 
   return judgement;
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -8,7 +8,7 @@
 #include "isolate/stage_problem.h"
 #include "numerics/unit_bias.h"
 
-namespace greta::isolate {
+namespace greta {
 
 /// One phase of one cell, and what it is judged by.
 struct PhaseRecord {
@@ -69,4 +69,4 @@ std::optional<Judgement> judge_stage(const PhaseRecord& phase, Stage stage, int 
 /// What the manifest says of this kernel; the defaults for a kernel that it does not list.
 Declared declared_arithmetic(const nlohmann::json& manifest, const std::string& kernel);
 
-}  // namespace greta::isolate
+}  // namespace greta

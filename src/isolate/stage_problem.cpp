@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "numerics/metrics.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 /// Runs of consecutive positions: `visit(first row, rows, position of the first)`.
@@ -310,4 +310,4 @@ std::shared_ptr<const StageProblem> with_change(const std::shared_ptr<const Stag
   return Change{target, change}(root);
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

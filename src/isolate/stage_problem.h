@@ -13,7 +13,7 @@
 #include "model/tokenizer.h"
 #include "numerics/oracle.h"
 
-namespace greta::isolate {
+namespace greta {
 
 /// What an engine's kernel declares of its arithmetic; the defaults are for one that declares nothing.
 struct Declared {
@@ -83,4 +83,4 @@ std::shared_ptr<const StageProblem> with_change(const std::shared_ptr<const Stag
                                                 const StageProblem* target,
                                                 const std::function<void(StageProblem&)>& change);
 
-}  // namespace greta::isolate
+}  // namespace greta

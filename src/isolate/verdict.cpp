@@ -1,6 +1,6 @@
 #include "isolate/verdict.h"
 
-namespace greta::isolate {
+namespace greta {
 
 std::string_view name(Status status) {
   switch (status) {
@@ -17,4 +17,4 @@ std::string_view name(Status status) {
   return "?";
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -9,7 +9,7 @@
 #include "model/stage.h"
 #include "numerics/metrics.h"
 
-namespace greta::isolate {
+namespace greta {
 
 /// Of a pair of stages: equal, rounding, fault, propagated (its inputs differ already: not judged by this
 /// comparison), missing (recorded in one phase only, or without data). Of a cell or a run: equal, rounding,
@@ -149,4 +149,4 @@ struct Verdict {
   std::string directory;  // where the bundle and the reports are; empty: nowhere
 };
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -10,7 +10,7 @@
 #include "isolate/stage_problem.h"
 #include "numerics/dequant.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 constexpr std::array kStages{Stage::q,    Stage::k,  Stage::v,   Stage::attn_out,
@@ -233,4 +233,4 @@ nlohmann::json to_json(const std::vector<WeightProbe>& probes) {
           {"neither", count("neither")}};
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

@@ -9,7 +9,7 @@
 
 #include "isolate/fault.h"
 
-namespace greta::isolate {
+namespace greta {
 
 /// What one projection of one phase multiplies with.
 struct WeightProbe {
@@ -40,4 +40,4 @@ std::vector<WeightProbe> probe_weights(Engine& engine, const WeightProbeRequest&
 /// {"schema": ..., "probes": [...], "row": n, "column": n, "neither": n}
 nlohmann::json to_json(const std::vector<WeightProbe>& probes);
 
-}  // namespace greta::isolate
+}  // namespace greta

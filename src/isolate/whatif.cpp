@@ -12,16 +12,16 @@
 #include "isolate/judge.h"
 #include "isolate/record.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 /// A prefill of every prompt that keeps x_out and the logits of all positions.
 void run_all_rows(Engine& engine, const MatrixRequest& request, UnitRun& unit) {
-  trace::Recorder recorder([&unit](const trace::Event& event, std::span<const float> values) {
+  Recorder recorder([&unit](const Event& event, std::span<const float> values) {
     std::vector<float>& rows = event.layer == kNoLayer ? unit.logits : unit.x_out[event.layer];
     rows.insert(rows.end(), values.begin(), values.end());
   });
-  trace::RecordScope scope;
+  RecordScope scope;
   scope.layers = [&request](int layer) {
     return layer == kNoLayer ||
            std::find(request.layers.begin(), request.layers.end(), layer) != request.layers.end();
@@ -38,7 +38,7 @@ void run_all_rows(Engine& engine, const MatrixRequest& request, UnitRun& unit) {
                             effective_routes(request.routes, request.faults, Phase::prefill));
     apply_faults(plan, engine, request.faults);
     keep_all_rows(plan);
-    trace::insert_records(plan, engine.options().isa, recorder, scope);
+    insert_records(plan, engine.options().isa, recorder, scope);
     Session session(engine, n);
     session.prefill(plan, plan, prompt.tokens);
   }
@@ -61,12 +61,11 @@ struct Difference {
 using Place = std::tuple<bool, int, Stage>;  // prefill, layer, stage
 
 /// Values of an event. The last row of a prompt is in "prefill" and in "prefill_last": it counts once.
-std::span<const float> values_of(const trace::Bundle& bundle, const trace::Event& event,
-                                 int64_t last_position) {
+std::span<const float> values_of(const Bundle& bundle, const Event& event, int64_t last_position) {
   const std::vector<float>* data = bundle.data(event);
   if (data == nullptr) return {};
-  if (event.phase != trace::kPrefill) return *data;
-  const std::vector<int64_t> positions = trace::positions_of(event);
+  if (event.phase != kPrefill) return *data;
+  const std::vector<int64_t> positions = positions_of(event);
   const bool doubled = event.stage == name(Stage::kv_write) || positions.empty();  // whole in prefill_last
   if (doubled) return {};
   const size_t width = data->size() / positions.size();
@@ -74,21 +73,20 @@ std::span<const float> values_of(const trace::Bundle& bundle, const trace::Event
 }
 
 std::map<Place, Difference> differences(const UnitRun& reference, const UnitRun& unit) {
-  std::map<std::string, const trace::Event*> others;
-  const auto key = [](const trace::Event& event) {
+  std::map<std::string, const Event*> others;
+  const auto key = [](const Event& event) {
     return fmt::format("{} {} {} {}", event.cell, event.phase, event.layer, event.stage);
   };
-  for (const trace::Event& event : reference.bundle.events) others[key(event)] = &event;
+  for (const Event& event : reference.bundle.events) others[key(event)] = &event;
   std::map<Place, Difference> all;
-  for (const trace::Event& event : unit.bundle.events) {
+  for (const Event& event : unit.bundle.events) {
     const std::optional<Stage> stage = stage_from_name(event.stage);
     const auto other = others.find(key(event));
     if (!stage || other == others.end()) continue;
     const int64_t last = std::ssize(prompt_tokens(unit.bundle, event.prompt_id)) - 1;
     const auto a = values_of(reference.bundle, *other->second, last);
     const auto b = values_of(unit.bundle, event, last);
-    if (!a.empty() && a.size() == b.size())
-      all[{event.phase != trace::kDecode0, event.layer, *stage}].add(a, b);
+    if (!a.empty() && a.size() == b.size()) all[{event.phase != kDecode0, event.layer, *stage}].add(a, b);
   }
   return all;
 }
@@ -175,4 +173,4 @@ RouteTable reference_routes() {
   return routes;
 }
 
-}  // namespace greta::isolate
+}  // namespace greta

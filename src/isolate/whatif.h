@@ -11,13 +11,13 @@
 #include "isolate/verdict.h"
 #include "trace/bundle.h"
 
-namespace greta::isolate {
+namespace greta {
 
 /// A unit's runs of the prompts, one prefill and one decode0 each, and what the oracle says of them.
 struct UnitRun {
   std::string device;
-  trace::Bundle bundle;  // of E0
-  Verdict verdict;       // of `bundle`, without causes
+  Bundle bundle;    // of E0
+  Verdict verdict;  // of `bundle`, without causes
   // Of all positions of all prompts in turn, from a prefill that keeps every row; layers: those traced.
   std::map<int, std::vector<float>> x_out;  // by layer, rows of n_embd
   std::vector<float> logits;                // rows of n_vocab
@@ -83,4 +83,4 @@ int exit_code_of(const WhatIf& result);
 /// The route of every projection in the reference run: the CPU's f32 FMAs.
 RouteTable reference_routes();
 
-}  // namespace greta::isolate
+}  // namespace greta

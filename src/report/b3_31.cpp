@@ -6,11 +6,11 @@
 
 namespace greta::report {
 
-std::string b3_31_table(const isolate::Verdict& verdict) {
+std::string b3_31_table(const Verdict& verdict) {
   std::string table =
       "| exp | prompt | Q MAE | K MAE | V MAE | Q/K/V route | force_route | force_gemm |\n"
       "|---|---|---:|---:|---:|---|---|---|\n";
-  for (const isolate::Cell& cell : verdict.cells) {
+  for (const Cell& cell : verdict.cells) {
     table += fmt::format("| {} | {} | {} | {} | {} | {} | {} | {} |\n", cell.experiment, cell.prompt,
                          mae_text(cell, cell.q_mae), mae_text(cell, cell.k_mae), mae_text(cell, cell.v_mae),
                          routes_used(cell), route_forced(cell), cell.force_gemm);
@@ -18,7 +18,7 @@ std::string b3_31_table(const isolate::Verdict& verdict) {
   return table;
 }
 
-std::string b3_31_analysis(const isolate::Verdict& verdict) {
+std::string b3_31_analysis(const Verdict& verdict) {
   const Facts facts = facts_of(verdict);
   const Writer writer{verdict, facts, Language::english};
   const int layer = verdict.layers.empty() ? 0 : verdict.layers.front();

@@ -5,7 +5,7 @@
 namespace greta::report {
 namespace {
 
-using isolate::Cell;
+using Cell;
 
 bool has_norms(const Cell& cell) {
   return !cell.attn_norm_hash_prefill.empty() && !cell.attn_norm_hash_decode.empty();
@@ -18,11 +18,11 @@ std::string short_hash(const std::string& hash) {
 
 }  // namespace
 
-bool has_norm_pairs(const isolate::Verdict& verdict) {
+bool has_norm_pairs(const Verdict& verdict) {
   return std::any_of(verdict.cells.begin(), verdict.cells.end(), has_norms);
 }
 
-std::string b3_32_table(const isolate::Verdict& verdict, Language language) {
+std::string b3_32_table(const Verdict& verdict, Language language) {
   std::string table = fmt::format("| {} |\n|---|---|---:|---|---|---|\n", say(language, Phrase::head_norm));
   for (const Cell& cell : verdict.cells) {
     const bool equal = cell.attn_norm_hash_prefill == cell.attn_norm_hash_decode;
@@ -37,7 +37,7 @@ std::string b3_32_table(const isolate::Verdict& verdict, Language language) {
 std::vector<NormAudit> norm_audits(const Writer& writer) {
   std::vector<NormAudit> audits;
   for (const FindingGroup& group : writer.facts.findings) {
-    const isolate::Finding& finding = group.first;
+    const Finding& finding = group.first;
     if (!is_norm(finding.stage)) continue;
     NormAudit audit{writer.say(Phrase::heading_audit, writer.place(group)), {}};
     const auto add = [&](Phrase which, const std::string& hypothesis, double explained) {
@@ -47,7 +47,7 @@ std::vector<NormAudit> norm_audits(const Writer& writer) {
       const Phrase which = is_named(finding) ? Phrase::audit_winner : Phrase::audit_line;
       add(which, finding.best, finding.explained_residual);
     }
-    for (const isolate::RuledOut& other : finding.ruled_out) {
+    for (const RuledOut& other : finding.ruled_out) {
       if (other.hypothesis.starts_with("norm_"))
         add(Phrase::audit_line, other.hypothesis, other.explained_residual);
     }

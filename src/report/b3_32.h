@@ -10,10 +10,10 @@
 namespace greta::report {
 
 /// Whether any cell recorded attn_norm of the first traced layer in both phases.
-bool has_norm_pairs(const isolate::Verdict& verdict);
+bool has_norm_pairs(const Verdict& verdict);
 
 /// Markdown: MAE and hashes (first 8 digits) of attn_norm in prefill_last and decode0, per cell.
-std::string b3_32_table(const isolate::Verdict& verdict, Language language);
+std::string b3_32_table(const Verdict& verdict, Language language);
 
 struct NormAudit {
   std::string heading;

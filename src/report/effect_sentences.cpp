@@ -47,7 +47,7 @@ std::string Writer::effect_on_fault(const Effect& effect, Phrase factor) const {
 }
 
 std::string Writer::effect_of_phase() const {
-  const isolate::Finding& first = facts.findings.front().first;
+  const Finding& first = facts.findings.front().first;
   if (first.phase == "unknown") return "";
   if (first.phase == "both") return say(Phrase::fault_of_both);
   const bool prefill = first.phase == "prefill";
@@ -92,7 +92,7 @@ std::vector<std::string> Writer::effects_on_table() const {
     sentences.push_back(say(which, say(factor), percent(effect->mae), mae_of()));
   };
   add(effects.route, Phrase::factor_route);
-  if (verdict.status == isolate::Status::rounding && effects.route && effects.route->mae > kNoEffect) {
+  if (verdict.status == Status::rounding && effects.route && effects.route->mae > kNoEffect) {
     sentences.push_back(say(Phrase::effect_is_rounding));
   }
   add(effects.gemm, Phrase::factor_gemm);
@@ -100,7 +100,7 @@ std::vector<std::string> Writer::effects_on_table() const {
 }
 
 std::vector<std::string> Writer::factor_effects() const {
-  if (facts.experiments.size() > 1 && facts.mae_all_zero && verdict.status == isolate::Status::equal)
+  if (facts.experiments.size() > 1 && facts.mae_all_zero && verdict.status == Status::equal)
     return {say(Phrase::mae_all_zero)};
   if (!facts.effects.of_fault && !facts.findings.empty()) return {};
   return facts.effects.of_fault ? effects_on_fault() : effects_on_table();

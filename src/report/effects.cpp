@@ -9,9 +9,9 @@
 namespace greta::report {
 namespace {
 
-using isolate::Cell;
-using isolate::Finding;
-using isolate::StagePair;
+using Cell;
+using Finding;
+using StagePair;
 
 double change(double a, double b) {
   if (a == b) return 0;
@@ -39,12 +39,12 @@ double table_mae(const Cell& cell, Stage stage) {
   return stage == Stage::v ? cell.v_mae : cell.q_mae;
 }
 
-bool in_table(const isolate::Verdict& verdict, Stage stage, int layer) {
+bool in_table(const Verdict& verdict, Stage stage, int layer) {
   const bool listed = stage == Stage::q || stage == Stage::k || stage == Stage::v;
   return listed && !verdict.layers.empty() && layer == verdict.layers.front();
 }
 
-const StagePair* pair_at(const isolate::Verdict& verdict, const std::string& cell, const Finding& finding) {
+const StagePair* pair_at(const Verdict& verdict, const std::string& cell, const Finding& finding) {
   for (const StagePair& pair : verdict.pairs) {
     if (pair.cell == cell && pair.layer == finding.layer && pair.stage == finding.stage) return &pair;
   }
@@ -60,7 +60,7 @@ Sample factors_of(const Cell& cell, Stage stage) {
   return sample;
 }
 
-std::vector<Sample> samples_at(const isolate::Verdict& verdict, const Finding& finding) {
+std::vector<Sample> samples_at(const Verdict& verdict, const Finding& finding) {
   std::vector<Sample> samples;
   const bool listed = in_table(verdict, finding.stage, finding.layer);
   for (const Cell& cell : verdict.cells) {
@@ -79,7 +79,7 @@ std::vector<Sample> samples_at(const isolate::Verdict& verdict, const Finding& f
   return samples;
 }
 
-std::vector<Sample> samples_of_table(const isolate::Verdict& verdict) {
+std::vector<Sample> samples_of_table(const Verdict& verdict) {
   std::vector<Sample> samples;
   for (const Cell& cell : verdict.cells) {
     if (!cell.attested || !cell.paired) continue;
@@ -172,7 +172,7 @@ std::optional<double> interaction_of(const std::vector<Sample>& samples, bool ha
 
 }  // namespace
 
-Effects effects_of(const isolate::Verdict& verdict) {
+Effects effects_of(const Verdict& verdict) {
   Effects effects;
   std::vector<Sample> samples;
   if (!verdict.findings.empty()) samples = samples_at(verdict, verdict.findings.front());
@@ -186,7 +186,7 @@ Effects effects_of(const isolate::Verdict& verdict) {
     samples = samples_of_table(verdict);
     effects.layer = verdict.layers.empty() ? kNoLayer : verdict.layers.front();
   }
-  const auto route = [](const Sample& s) { return std::string(trace::b3_31_route_used(s.route)); };
+  const auto route = [](const Sample& s) { return std::string(b3_31_route_used(s.route)); };
   const auto gemm = [](const Sample& s) { return std::string(s.gemm ? "force_gemm=1" : "force_gemm=0"); };
   effects.route = measure(samples, effects.has_mae, differ_in_route, route);
   effects.gemm = measure(samples, effects.has_mae, differ_in_gemm, gemm);

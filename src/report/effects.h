@@ -33,6 +33,6 @@ struct Effects {
   std::optional<double> interaction;  // how far the route's effect on the fault differs between prompts
 };
 
-Effects effects_of(const isolate::Verdict& verdict);
+Effects effects_of(const Verdict& verdict);
 
 }  // namespace greta::report

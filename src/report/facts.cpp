@@ -9,8 +9,8 @@
 namespace greta::report {
 namespace {
 
-using isolate::Cell;
-using isolate::Status;
+using Cell;
+using Status;
 
 void add_unique(std::vector<std::string>& words, const std::string& word) {
   if (std::find(words.begin(), words.end(), word) == words.end()) words.push_back(word);
@@ -26,7 +26,7 @@ int severity(Status status) {
   }
 }
 
-void group_experiments(const isolate::Verdict& verdict, Facts& facts) {
+void group_experiments(const Verdict& verdict, Facts& facts) {
   for (const std::string& experiment : facts.experiments) {
     Status worst = Status::equal;
     for (const Cell& cell : verdict.cells) {
@@ -37,19 +37,19 @@ void group_experiments(const isolate::Verdict& verdict, Facts& facts) {
 }
 
 /// The rivals of an ambiguous finding, in either order.
-std::pair<std::string, std::string> rivals_of(const isolate::Finding& finding) {
+std::pair<std::string, std::string> rivals_of(const Finding& finding) {
   if (finding.hypothesis != "ambiguous") return {};
   return std::minmax(finding.best, finding.runner_up);
 }
 
-bool alike(const FindingGroup& group, const isolate::Finding& finding) {
-  const isolate::Finding& first = group.first;
+bool alike(const FindingGroup& group, const Finding& finding) {
+  const Finding& first = group.first;
   return first.stage == finding.stage && first.phase == finding.phase &&
          first.hypothesis == finding.hypothesis && first.gap == finding.gap &&
          rivals_of(first) == rivals_of(finding) && group.layers.empty() == (finding.layer == kNoLayer);
 }
 
-void add_intervention(const isolate::Finding& finding, FindingGroup& group) {
+void add_intervention(const Finding& finding, FindingGroup& group) {
   if (!finding.intervention) return;
   const bool failed = !finding.intervention->mismatch_removed;
   const bool first_failure = failed && group.confirmed == group.interventions;
@@ -61,8 +61,8 @@ void add_intervention(const isolate::Finding& finding, FindingGroup& group) {
   group.confirmed += !failed;
 }
 
-void add_finding(const isolate::Finding& finding, FindingGroup& group) {
-  isolate::Finding& first = group.first;
+void add_finding(const Finding& finding, FindingGroup& group) {
+  Finding& first = group.first;
   if (finding.layer != kNoLayer) group.layers.push_back(finding.layer);
   for (const std::string& cell : finding.cells) add_unique(first.cells, cell);
   for (const std::string& prompt : finding.prompts_that_cannot_show)
@@ -81,9 +81,9 @@ void add_finding(const isolate::Finding& finding, FindingGroup& group) {
   add_intervention(finding, group);
 }
 
-std::vector<FindingGroup> group_findings(const std::vector<isolate::Finding>& findings) {
+std::vector<FindingGroup> group_findings(const std::vector<Finding>& findings) {
   std::vector<FindingGroup> groups;
-  for (const isolate::Finding& finding : findings) {
+  for (const Finding& finding : findings) {
     auto group =
         std::find_if(groups.begin(), groups.end(), [&](const FindingGroup& g) { return alike(g, finding); });
     if (group == groups.end()) {
@@ -97,9 +97,9 @@ std::vector<FindingGroup> group_findings(const std::vector<isolate::Finding>& fi
 }
 
 /// Prompts of the first experiment with equal hashes of layer 0's q in both phases.
-std::vector<std::vector<std::string>> prompts_of_one_token(const isolate::Verdict& verdict) {
+std::vector<std::vector<std::string>> prompts_of_one_token(const Verdict& verdict) {
   std::map<std::pair<std::string, std::string>, std::vector<std::string>> by_hash;
-  for (const isolate::StagePair& pair : verdict.pairs) {
+  for (const StagePair& pair : verdict.pairs) {
     const size_t slash = pair.cell.find('/');
     const bool first = pair.cell.substr(0, slash) == verdict.cells.front().experiment;
     if (!first || pair.layer != 0 || pair.stage != Stage::q || pair.hash_prefill.empty()) continue;
@@ -120,7 +120,7 @@ std::string reason(const std::string& skipped) {
 
 }  // namespace
 
-Facts facts_of(const isolate::Verdict& verdict) {
+Facts facts_of(const Verdict& verdict) {
   Facts facts;
   for (const Cell& cell : verdict.cells) {
     add_unique(facts.experiments, cell.experiment);
@@ -141,14 +141,14 @@ Facts facts_of(const isolate::Verdict& verdict) {
   return facts;
 }
 
-std::optional<double> noise_at(const isolate::Verdict& verdict, bool prefill, int layer, Stage stage) {
-  for (const isolate::StageNoise& noise : verdict.noise) {
+std::optional<double> noise_at(const Verdict& verdict, bool prefill, int layer, Stage stage) {
+  for (const StageNoise& noise : verdict.noise) {
     if (noise.prefill == prefill && noise.layer == layer && noise.stage == stage) return noise.ratio;
   }
   return std::nullopt;
 }
 
-bool is_named(const isolate::Finding& finding) {
+bool is_named(const Finding& finding) {
   return !finding.hypothesis.empty() && finding.hypothesis != "unexplained" &&
          finding.hypothesis != "ambiguous";
 }
@@ -175,14 +175,12 @@ std::string mae_text(const Cell& cell, double mae) { return cell.paired ? fmt::f
 
 std::string routes_used(const Cell& cell) {
   const auto word = [](const std::string& route) {
-    return route.empty() ? std::string("-") : std::string(trace::b3_31_route_used(route));
+    return route.empty() ? std::string("-") : std::string(b3_31_route_used(route));
   };
   if (cell.q_route == cell.k_route && cell.k_route == cell.v_route) return word(cell.q_route);
   return word(cell.q_route) + "/" + word(cell.k_route) + "/" + word(cell.v_route);
 }
 
-std::string route_forced(const Cell& cell) {
-  return std::string(trace::b3_31_route_forced(cell.force_route));
-}
+std::string route_forced(const Cell& cell) { return std::string(b3_31_route_forced(cell.force_route)); }
 
 }  // namespace greta::report

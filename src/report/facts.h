@@ -15,7 +15,7 @@ namespace greta::report {
 struct FindingGroup {
   /// With the worst figures of all its layers; its pattern is empty where the layers' differ, its
   /// intervention the first that failed, or else the first.
-  isolate::Finding first;
+  Finding first;
   std::vector<int> layers;  // empty outside the layers
   bool pattern_varies = false;
   int intervention_layer = kNoLayer;
@@ -23,10 +23,9 @@ struct FindingGroup {
 };
 
 struct Facts {
-  std::vector<std::string> experiments, prompts;  // in order of appearance
-  std::map<isolate::Status, std::vector<std::string>>
-      groups;                          // experiments by the worst verdict of their cells
-  std::vector<FindingGroup> findings;  // in execution order of their first layer
+  std::vector<std::string> experiments, prompts;      // in order of appearance
+  std::map<Status, std::vector<std::string>> groups;  // experiments by the worst verdict of their cells
+  std::vector<FindingGroup> findings;                 // in execution order of their first layer
   Effects effects;
   bool any_pair = false;  // a cell with both prefill_last and decode0
   bool mae_all_zero = true;
@@ -40,15 +39,15 @@ struct Facts {
   std::map<std::string, int64_t> skipped;  // why -> pairs
 };
 
-Facts facts_of(const isolate::Verdict& verdict);
+Facts facts_of(const Verdict& verdict);
 
 /// The largest noise ratio of a stage in one phase over all cells; empty when it was not judged there.
-std::optional<double> noise_at(const isolate::Verdict& verdict, bool prefill, int layer, Stage stage);
+std::optional<double> noise_at(const Verdict& verdict, bool prefill, int layer, Stage stage);
 
 /// False of "unexplained" and "ambiguous".
-bool is_named(const isolate::Finding& finding);
+bool is_named(const Finding& finding);
 
-std::string cell_name(const isolate::Cell& cell);
+std::string cell_name(const Cell& cell);
 
 /// "0-3,7"; "-" when empty.
 std::string layer_ranges(std::vector<int> layers);
@@ -57,12 +56,12 @@ std::string layer_ranges(std::vector<int> layers);
 std::string join(const std::vector<std::string>& words);
 
 /// %.5e; "-" where there was nothing to compare.
-std::string mae_text(const isolate::Cell& cell, double mae);
+std::string mae_text(const Cell& cell, double mae);
 
 /// "MFMA", or "MFMA/VALU/VALU" when q, k, v differ; "-" when unknown.
-std::string routes_used(const isolate::Cell& cell);
+std::string routes_used(const Cell& cell);
 
 /// "auto", "valu", "mfma".
-std::string route_forced(const isolate::Cell& cell);
+std::string route_forced(const Cell& cell);
 
 }  // namespace greta::report

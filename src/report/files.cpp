@@ -17,13 +17,13 @@ namespace fs = std::filesystem;
 constexpr const char* kArchive = "artifacts.tgz";
 
 /// The bundle's and the reports' files, sorted, inside one directory of the bundle's name.
-std::vector<trace::ArchiveMember> members_of(const fs::path& directory) {
+std::vector<ArchiveMember> members_of(const fs::path& directory) {
   std::string prefix = fs::weakly_canonical(directory).filename().string();
   if (prefix.empty()) prefix = "greta";
-  std::vector<trace::ArchiveMember> members;
+  std::vector<ArchiveMember> members;
   for (const auto& entry : fs::directory_iterator(directory)) {
     const std::string file = entry.path().filename().string();
-    if (!entry.is_regular_file() || !trace::is_own_file(file) || file.ends_with(".tmp") || file == kArchive)
+    if (!entry.is_regular_file() || !is_own_file(file) || file.ends_with(".tmp") || file == kArchive)
       continue;
     members.push_back({prefix + "/" + file, entry.path().string()});
   }
@@ -33,17 +33,17 @@ std::vector<trace::ArchiveMember> members_of(const fs::path& directory) {
 
 }  // namespace
 
-void write_files(const isolate::Verdict& verdict, const std::string& directory) {
+void write_files(const Verdict& verdict, const std::string& directory) {
   const fs::path root = directory;
   const auto write = [&root](const char* name, const std::string& text) {
-    trace::replace_file((root / name).string(), text);
+    replace_file((root / name).string(), text);
   };
-  write("verdict.json", trace::dump_json(to_json(verdict), 2) + "\n");
+  write("verdict.json", dump_json(to_json(verdict), 2) + "\n");
   write("b3_31_analysis.txt", b3_31_analysis(verdict));
   write("report.en.md", markdown(verdict, Language::english));
   write("report.es.md", markdown(verdict, Language::spanish));
   try {
-    trace::write_archive((root / kArchive).string(), members_of(root));
+    write_archive((root / kArchive).string(), members_of(root));
   } catch (const fs::filesystem_error& error) {
     fail_machine("cannot read {}: {}", directory, error.code().message());
   }

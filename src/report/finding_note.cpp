@@ -11,7 +11,7 @@
 namespace greta::report {
 namespace {
 
-using isolate::Finding;
+using Finding;
 
 constexpr size_t kMaxRuledOut = 3;  // besides the runner-up
 
@@ -28,9 +28,9 @@ bool is_earlier(int layer, Stage stage, const Finding& finding) {
   return order(layer, stage) < order(finding.layer, finding.stage);
 }
 
-Before before(const isolate::Verdict& verdict, const Finding& finding) {
+Before before(const Verdict& verdict, const Finding& finding) {
   Before result;
-  for (const isolate::StageNoise& noise : verdict.noise) {
+  for (const StageNoise& noise : verdict.noise) {
     const bool counts = finding.phase == "both" || finding.phase == "unknown" ||
                         noise.prefill == (finding.phase == "prefill");
     if (!counts || !is_earlier(noise.layer, noise.stage, finding)) continue;
@@ -41,8 +41,7 @@ Before before(const isolate::Verdict& verdict, const Finding& finding) {
 }
 
 /// The larger of the phases that the finding is about.
-std::optional<double> noise_of(const isolate::Verdict& verdict, const Finding& finding, int layer,
-                               Stage stage) {
+std::optional<double> noise_of(const Verdict& verdict, const Finding& finding, int layer, Stage stage) {
   std::optional<double> worst;
   for (const bool prefill : {true, false}) {
     if (finding.phase == (prefill ? "decode" : "prefill")) continue;
@@ -58,7 +57,7 @@ struct Input {
 };
 
 /// What the stage is computed from; empty when part of it was not judged.
-std::vector<Input> inputs_of(const isolate::Verdict& verdict, const Finding& finding) {
+std::vector<Input> inputs_of(const Verdict& verdict, const Finding& finding) {
   std::vector<Input> inputs;
   for (Stage stage : greta::inputs_of(finding.stage)) {
     int layer = finding.layer;
@@ -80,20 +79,16 @@ std::vector<Input> inputs_of(const isolate::Verdict& verdict, const Finding& fin
 }
 
 struct Place {
-  std::span<const isolate::Hypothesis> (*group)();
+  std::span<const Hypothesis> (*group)();
   Phrase look;
 };
 
-constexpr Place kPlaces[] = {{isolate::weight_hypotheses, Phrase::look_weight},
-                             {isolate::sum_hypotheses, Phrase::look_sum},
-                             {isolate::unit_hypotheses, Phrase::look_sum},
-                             {isolate::output_hypotheses, Phrase::look_output},
-                             {isolate::input_hypotheses, Phrase::look_input},
-                             {isolate::elementwise_hypotheses, Phrase::look_elementwise},
-                             {isolate::norm_hypotheses, Phrase::look_norm},
-                             {isolate::rope_hypotheses, Phrase::look_rope},
-                             {isolate::cache_hypotheses, Phrase::look_cache},
-                             {isolate::attention_hypotheses, Phrase::look_attention}};
+constexpr Place kPlaces[] = {
+    {weight_hypotheses, Phrase::look_weight}, {sum_hypotheses, Phrase::look_sum},
+    {unit_hypotheses, Phrase::look_sum},      {output_hypotheses, Phrase::look_output},
+    {input_hypotheses, Phrase::look_input},   {elementwise_hypotheses, Phrase::look_elementwise},
+    {norm_hypotheses, Phrase::look_norm},     {rope_hypotheses, Phrase::look_rope},
+    {cache_hypotheses, Phrase::look_cache},   {attention_hypotheses, Phrase::look_attention}};
 
 }  // namespace
 
@@ -130,9 +125,8 @@ std::string Writer::runner_up(const Finding& finding) const {
 }
 
 std::string Writer::ruled_out(const Finding& finding) const {
-  std::vector<isolate::RuledOut> others = finding.ruled_out;
-  std::erase_if(others,
-                [&](const isolate::RuledOut& other) { return other.hypothesis == finding.runner_up; });
+  std::vector<RuledOut> others = finding.ruled_out;
+  std::erase_if(others, [&](const RuledOut& other) { return other.hypothesis == finding.runner_up; });
   if (others.empty()) return "";
   std::vector<std::string> words;
   const size_t named = others.size() == kMaxRuledOut + 1 ? others.size() : kMaxRuledOut;  // no "1 others"
@@ -186,7 +180,7 @@ std::string Writer::pattern(const FindingGroup& group) const {
 
 std::vector<std::string> Writer::intervention(const FindingGroup& group) const {
   if (!group.first.intervention) return {};
-  const isolate::Intervention& done = *group.first.intervention;
+  const Intervention& done = *group.first.intervention;
   const std::string what = say(Phrase::intervention_what, name(group.first.stage), in_phase(group.first));
   const std::string result = say(done.mismatch_removed ? Phrase::confirmed : Phrase::not_confirmed);
   const std::string from = brief(done.mismatch_before), to = brief(done.mismatch_after),
@@ -222,7 +216,7 @@ std::vector<std::string> Writer::figures(const Finding& finding) const {
 
 std::string Writer::look(const Finding& finding) const {
   for (const Place& place : kPlaces) {
-    for (const isolate::Hypothesis& hypothesis : place.group()) {
+    for (const Hypothesis& hypothesis : place.group()) {
       if (hypothesis.name == finding.hypothesis) return say(place.look, in_phase(finding));
     }
   }

@@ -9,10 +9,10 @@
 namespace greta::report {
 namespace {
 
-using isolate::Cell;
-using isolate::Finding;
-using isolate::StagePair;
-using isolate::Status;
+using Cell;
+using Finding;
+using StagePair;
+using Status;
 
 constexpr size_t kMaxSkipped = 100;
 
@@ -22,14 +22,14 @@ nlohmann::json number(double value) {
   return std::isnan(value) ? "nan" : (value > 0 ? "inf" : "-inf");
 }
 
-nlohmann::json runner_up(const isolate::Finding& finding) {
+nlohmann::json runner_up(const Finding& finding) {
   if (finding.runner_up.empty()) return nullptr;
   return {{"hypothesis", finding.runner_up}, {"explained_residual", number(finding.runner_up_residual)}};
 }
 
 nlohmann::json ruled_out(const Finding& finding) {
   nlohmann::json list = nlohmann::json::array();
-  for (const isolate::RuledOut& other : finding.ruled_out) {
+  for (const RuledOut& other : finding.ruled_out) {
     list.push_back(
         {{"hypothesis", other.hypothesis}, {"explained_residual", number(other.explained_residual)}});
   }
@@ -38,7 +38,7 @@ nlohmann::json ruled_out(const Finding& finding) {
 
 nlohmann::json intervention(const Finding& finding) {
   if (!finding.intervention) return nullptr;
-  const isolate::Intervention& done = *finding.intervention;
+  const Intervention& done = *finding.intervention;
   const std::string phase = finding.phase == "both" ? "both phases" : finding.phase;
   return {{"what", fmt::format("oracle's {} in {}", name(finding.stage), phase)},
           {"mismatch_removed", done.mismatch_removed},
@@ -157,7 +157,7 @@ nlohmann::json differences(const std::vector<StagePair>& pairs) {
   return list;
 }
 
-nlohmann::json to_json(const isolate::Coverage& coverage) {
+nlohmann::json to_json(const Coverage& coverage) {
   const size_t listed = std::min(coverage.skipped.size(), kMaxSkipped);
   return {
       {"percent", coverage.percent()},
@@ -189,9 +189,9 @@ nlohmann::json prompts_of(const std::vector<Cell>& cells) {
 
 }  // namespace
 
-nlohmann::json to_json(const isolate::Verdict& verdict) {
+nlohmann::json to_json(const Verdict& verdict) {
   nlohmann::json flags = nlohmann::json::array();
-  for (const isolate::Flag& flag : verdict.flags) {
+  for (const Flag& flag : verdict.flags) {
     flags.push_back({{"flag", flag.flag}, {"cell", flag.cell}, {"why", flag.why}});
   }
   return {

@@ -11,9 +11,9 @@
 namespace greta::report {
 namespace {
 
-using isolate::Cell;
-using isolate::StagePair;
-using isolate::Status;
+using Cell;
+using StagePair;
+using Status;
 
 /// A cell of a Markdown table holds no bar and no line break.
 std::string escape(std::string text) {
@@ -194,14 +194,14 @@ class Markdown {
   std::string yes_no(bool value) const { return writer_.say(value ? Phrase::yes : Phrase::no); }
 
   const Writer& writer_;
-  const isolate::Verdict& verdict_;
+  const Verdict& verdict_;
   const Facts& facts_;
   std::string text_;
 };
 
 }  // namespace
 
-std::string markdown(const isolate::Verdict& verdict, Language language) {
+std::string markdown(const Verdict& verdict, Language language) {
   const Facts facts = facts_of(verdict);
   return Markdown(Writer{verdict, facts, language}).text();
 }

@@ -13,13 +13,13 @@
 namespace greta::report {
 namespace {
 
-using isolate::ClassScore;
-using isolate::CleanRun;
-using isolate::Detection;
-using isolate::DetectionLimit;
-using isolate::PowerResult;
-using isolate::StackedDetection;
-using isolate::Total;
+using ClassScore;
+using CleanRun;
+using Detection;
+using DetectionLimit;
+using PowerResult;
+using StackedDetection;
+using Total;
 
 constexpr size_t kColumns = 80;
 
@@ -39,7 +39,7 @@ std::string measured(const Total& total) {
 
 int among_in(const PowerResult& result) {
   return static_cast<int>(std::count_if(result.singles.begin(), result.singles.end(), [](const Detection& d) {
-    return d.acts && d.naming == isolate::Naming::among;
+    return d.acts && d.naming == Naming::among;
   }));
 }
 
@@ -216,7 +216,7 @@ nlohmann::json summary_of(const PowerResult& result) {
   }
   counts["stacked"] = result.stacks.size();
   counts["clean"] = result.clean.size();
-  counts["holds"] = isolate::all_hold(isolate::totals_of(result));
+  counts["holds"] = all_hold(totals_of(result));
   return counts;
 }
 
@@ -234,7 +234,7 @@ std::string power_terminal(const PowerResult& result) {
       fmt::format("{:<22} {:>4} {:>5} {:>5} {:>5} {:>5} {:>5} {:>5} {:>8} {:>6}\n", "class of faults", "runs",
                   "found", "phase", "place", "named", "ambig", "wrong", "expl.min", "time");
   bool nameless = false;
-  for (const ClassScore& score : isolate::score_classes(result.singles)) {
+  for (const ClassScore& score : score_classes(result.singles)) {
     nameless = nameless || !score.has_name;
     text += fmt::format("{:<22} {:>4} {:>5} {:>5} {:>5} {:>5} {:>5} {:>5} {:>8} {:>4.1f} s\n",
                         score.fault_class, score.runs, score.found, score.right_phase, score.right_place,
@@ -243,7 +243,7 @@ std::string power_terminal(const PowerResult& result) {
   }
   if (nameless) text += "* no hypothesis: \"unexplained\" is the right answer\n";
   text += fmt::format("\n{:<46} {:<17} {:<9}\n", "total", "measured", "required");
-  for (const Total& total : isolate::totals_of(result)) {
+  for (const Total& total : totals_of(result)) {
     text += fmt::format("{:<46} {:<17} {:<8} {}\n", total.what, measured(total), required(total),
                         total.holds() ? "holds" : "FAILS");
   }
@@ -251,7 +251,7 @@ std::string power_terminal(const PowerResult& result) {
        {among_sentence(result), stacked_sentence(result), clean_sentence(result)}) {
     if (!sentence.empty()) text += wrapped(sentence);
   }
-  const std::vector<std::string> misses = isolate::misses_of(result);
+  const std::vector<std::string> misses = misses_of(result);
   if (!misses.empty()) text += "\nnot as it should be:\n";
   for (const std::string& miss : misses) text += wrapped("- " + miss);
   return text + terminal_limits(result.limits) + "\n" + wrapped(machine_sentence(result));
@@ -260,7 +260,7 @@ std::string power_terminal(const PowerResult& result) {
 std::string power_markdown(const PowerResult& result) {
   std::string text =
       machine_sentence(result) + "\n\n### Totals\n\n| | measured | required | |\n|---|---|---|---|\n";
-  for (const Total& total : isolate::totals_of(result)) {
+  for (const Total& total : totals_of(result)) {
     text += fmt::format("| {} | {} | {} | {} |\n", total.what, measured(total), required(total),
                         total.holds() ? "holds" : "**fails**");
   }
@@ -276,13 +276,13 @@ std::string power_markdown(const PowerResult& result) {
       "included.\n\n"
       "| class | runs | found | phase | place | named | ambiguous | wrong | explained | time |\n"
       "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n";
-  for (const ClassScore& score : isolate::score_classes(result.singles)) {
+  for (const ClassScore& score : score_classes(result.singles)) {
     text += fmt::format("| {} | {} | {} | {} | {} | {}{} | {} | {} | {} | {:.1f} s |\n", score.fault_class,
                         score.runs, score.found, score.right_phase, score.right_place, score.named,
                         score.has_name ? "" : "*", score.among, score.wrong, explained(score),
                         score.median_seconds);
   }
-  const std::vector<std::string> misses = isolate::misses_of(result);
+  const std::vector<std::string> misses = misses_of(result);
   if (!misses.empty()) text += "\n### Not as it should be\n\n";
   for (const std::string& miss : misses) text += "- " + miss + "\n";
   return text + markdown_limits(result.limits);
@@ -297,7 +297,7 @@ nlohmann::json power_json(const PowerResult& result) {
           {"command_line", result.command_line},
           {"seconds", result.seconds},
           {"summary", summary_of(result)},
-          {"totals", array_of(isolate::totals_of(result),
+          {"totals", array_of(totals_of(result),
                               [](const Total& total) {
                                 return nlohmann::json{{"what", total.what},
                                                       {"count", total.good},
@@ -305,7 +305,7 @@ nlohmann::json power_json(const PowerResult& result) {
                                                       {"required_percent", total.required},
                                                       {"holds", total.holds()}};
                               })},
-          {"classes", array_of(isolate::score_classes(result.singles), json)},
+          {"classes", array_of(score_classes(result.singles), json)},
           {"faults", array_of(result.singles, json)},
           {"impossible", result.impossible},
           {"stacked", array_of(result.stacks, json)},

@@ -5,7 +5,7 @@
 namespace greta::report {
 namespace {
 
-using isolate::Status;
+using Status;
 
 constexpr size_t kMaxListed = 8;
 
@@ -121,7 +121,7 @@ std::string Writer::logits() const {
 }
 
 std::vector<std::string> Writer::coverage() const {
-  const isolate::Coverage& coverage = verdict.coverage;
+  const Coverage& coverage = verdict.coverage;
   std::vector<std::string> sentences{say(Phrase::coverage, fmt::format("{:.1f}", coverage.percent()),
                                          coverage.judged, coverage.recorded, coverage.propagated)};
   if (coverage.alone > 0) sentences.push_back(say(Phrase::coverage_alone, coverage.alone));
@@ -152,7 +152,7 @@ std::vector<std::string> Writer::conclusion() const {
     for (std::string& sentence : factor_effects()) sentences.push_back(std::move(sentence));
   }
   for (size_t i = 0; i < verdict.flags.size() && i < kMaxListed; ++i) {
-    const isolate::Flag& flag = verdict.flags[i];
+    const Flag& flag = verdict.flags[i];
     sentences.push_back(say(Phrase::flagged, flag.flag, flag.cell, flag.why));
   }
   if (verdict.flags.size() > kMaxListed)
@@ -173,7 +173,7 @@ std::vector<std::string> Writer::conclusion() const {
 }
 
 std::vector<std::string> Writer::next_for(const FindingGroup& group) const {
-  const isolate::Finding& finding = group.first;
+  const Finding& finding = group.first;
   if (finding.hypothesis == "ambiguous")
     return {say(advice_for(finding.stage), place(group)), say(Phrase::next_ambiguous)};
   if (!is_named(finding)) return {say(advice_for(finding.stage), place(group))};
@@ -186,7 +186,7 @@ std::vector<std::string> Writer::next_steps() const {
   if (!verdict.aligned) return {say(Phrase::next_align)};
   std::vector<std::string> steps;
   const auto inert = std::find_if(verdict.flags.begin(), verdict.flags.end(),
-                                  [](const isolate::Flag& flag) { return flag.flag == "INERT_FACTOR"; });
+                                  [](const Flag& flag) { return flag.flag == "INERT_FACTOR"; });
   if (!facts.findings.empty()) {
     steps = next_for(facts.findings.front());
     if (facts.findings.front().first.phase == "unknown") steps.push_back(say(Phrase::next_phase_unknown));

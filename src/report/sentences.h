@@ -10,7 +10,7 @@
 namespace greta::report {
 
 struct Writer {
-  const isolate::Verdict& verdict;
+  const Verdict& verdict;
   const Facts& facts;
   Language language;
 
@@ -44,17 +44,17 @@ struct Writer {
   std::string mae_of() const;  // "Q", "down in layer 3"
 
   // finding_note.cpp; "" or no sentence when there is nothing to say
-  std::string title(const isolate::Finding& finding) const;
-  std::string in_phase(const isolate::Finding& finding) const;
-  std::vector<std::string> cause(const isolate::Finding& finding) const;
-  std::string runner_up(const isolate::Finding& finding) const;
-  std::string ruled_out(const isolate::Finding& finding) const;
-  std::vector<std::string> since(const isolate::Finding& finding) const;
-  std::string gap(const isolate::Finding& finding) const;
+  std::string title(const Finding& finding) const;
+  std::string in_phase(const Finding& finding) const;
+  std::vector<std::string> cause(const Finding& finding) const;
+  std::string runner_up(const Finding& finding) const;
+  std::string ruled_out(const Finding& finding) const;
+  std::vector<std::string> since(const Finding& finding) const;
+  std::string gap(const Finding& finding) const;
   std::string pattern(const FindingGroup& group) const;
   std::vector<std::string> intervention(const FindingGroup& group) const;
-  std::vector<std::string> figures(const isolate::Finding& finding) const;
-  std::string look(const isolate::Finding& finding) const;
+  std::vector<std::string> figures(const Finding& finding) const;
+  std::string look(const Finding& finding) const;
 
   std::vector<std::string> next_for(const FindingGroup& finding) const;
 };

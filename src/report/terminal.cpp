@@ -6,8 +6,8 @@
 namespace greta::report {
 namespace {
 
-using isolate::Cell;
-using isolate::Status;
+using Cell;
+using Status;
 
 constexpr size_t kColumns = 80;
 constexpr size_t kMaxFindings = 8;
@@ -116,7 +116,7 @@ class Terminal {
     lines.replace(0, word.size(), paint(word, verdict_.status));
     text_ += fmt::format("\n{}", lines);
     for (size_t i = 0; i < verdict_.flags.size() && i < kMaxFindings; ++i) {
-      const isolate::Flag& flag = verdict_.flags[i];
+      const Flag& flag = verdict_.flags[i];
       text_ += wrap("  ", writer_.say(Phrase::flagged, flag.flag, flag.cell, flag.why), 4);
     }
     more(verdict_.flags.size());
@@ -151,14 +151,14 @@ class Terminal {
   }
 
   const Writer& writer_;
-  const isolate::Verdict& verdict_;
+  const Verdict& verdict_;
   bool colour_;
   std::string text_;
 };
 
 }  // namespace
 
-std::string terminal(const isolate::Verdict& verdict, bool colour) {
+std::string terminal(const Verdict& verdict, bool colour) {
   const Facts facts = facts_of(verdict);
   return Terminal(Writer{verdict, facts, Language::english}, colour).text();
 }

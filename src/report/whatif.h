@@ -9,13 +9,13 @@
 namespace greta::report {
 
 /// At most 80 columns: the units, drift over layers, bias of the sums, stages (worst over layers, prefill).
-std::string whatif_terminal(const isolate::WhatIf& result);
+std::string whatif_terminal(const WhatIf& result);
 
 /// "greta.whatif/1" (docs/whatif.md).
-nlohmann::json whatif_json(const isolate::WhatIf& result);
+nlohmann::json whatif_json(const WhatIf& result);
 
 /// Drift over layers, log scale, one line per unit. Units that do not differ at all are in the legend only.
-std::string whatif_svg(const isolate::WhatIf& result);
+std::string whatif_svg(const WhatIf& result);
 
 /// The reference by its name in all of them.
 inline constexpr const char* kReferenceName = "cpu, vector route (f32 FMA)";

@@ -11,15 +11,15 @@ using nlohmann::json;
 /// JSON has no infinity: null, as everywhere in our documents.
 json number(double value) { return std::isfinite(value) ? json(value) : json(nullptr); }
 
-json mean_json(const isolate::Mean& mean) {
+json mean_json(const Mean& mean) {
   return {{"mean", number(mean.value)},
           {"standard_error", number(mean.standard_error)},
           {"expected", mean.expected ? number(*mean.expected) : json(nullptr)}};
 }
 
-json bias_json(const std::vector<isolate::AccumulationBias>& all) {
+json bias_json(const std::vector<AccumulationBias>& all) {
   json list = json::array();
-  for (const isolate::AccumulationBias& bias : all) {
+  for (const AccumulationBias& bias : all) {
     list.push_back({{"phase", bias.phase},
                     {"route", bias.route},
                     {"kernels", bias.kernels},
@@ -31,25 +31,25 @@ json bias_json(const std::vector<isolate::AccumulationBias>& all) {
   return list;
 }
 
-json judged_json(const isolate::UnitResult& unit) {
+json judged_json(const UnitResult& unit) {
   return {{"device", unit.device},
-          {"status", isolate::name(unit.status)},
+          {"status", name(unit.status)},
           {"max_noise_ratio", number(unit.max_noise_ratio)},
           {"first_fault", unit.first_fault.empty() ? json(nullptr) : json(unit.first_fault)},
           {"bias", bias_json(unit.bias)}};
 }
 
-json unit_json(const isolate::UnitResult& unit) {
+json unit_json(const UnitResult& unit) {
   json result = judged_json(unit);
-  const isolate::LogitDifference& logits = unit.logits;
+  const LogitDifference& logits = unit.logits;
   result["logits"] = {{"positions", logits.positions},     {"top1_agree", logits.top1_agree},
                       {"kl_mean", number(logits.kl_mean)}, {"kl_max", number(logits.kl_max)},
                       {"max_abs", number(logits.max_abs)}, {"mean_abs", number(logits.mean_abs)}};
   result["drift"] = json::array();
-  for (const isolate::Drift& drift : unit.drift)
+  for (const Drift& drift : unit.drift)
     result["drift"].push_back({{"layer", drift.layer}, {"rel_l2", number(drift.rel_l2)}});
   result["stages"] = json::array();
-  for (const isolate::StageDifference& stage : unit.stages) {
+  for (const StageDifference& stage : unit.stages) {
     result["stages"].push_back({{"phase", stage.prefill ? "prefill" : "decode0"},
                                 {"layer", stage.layer == kNoLayer ? json(nullptr) : json(stage.layer)},
                                 {"stage", name(stage.stage)},
@@ -62,10 +62,10 @@ json unit_json(const isolate::UnitResult& unit) {
 
 }  // namespace
 
-json whatif_json(const isolate::WhatIf& result) {
+json whatif_json(const WhatIf& result) {
   json prompts = json::array(), units = json::array();
   for (const auto& [id, tokens] : result.prompts) prompts.push_back({{"id", id}, {"tokens", tokens}});
-  for (const isolate::UnitResult& unit : result.units) units.push_back(unit_json(unit));
+  for (const UnitResult& unit : result.units) units.push_back(unit_json(unit));
   json reference = judged_json(result.reference);
   reference["name"] = kReferenceName;
   return {{"schema", "greta.whatif/1"},
@@ -81,7 +81,7 @@ json whatif_json(const isolate::WhatIf& result) {
           {"seconds", result.seconds},
           {"reference", reference},
           {"devices", units},
-          {"exit_code", isolate::exit_code_of(result)}};
+          {"exit_code", exit_code_of(result)}};
 }
 
 }  // namespace greta::report

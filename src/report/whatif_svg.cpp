@@ -37,10 +37,10 @@ struct Axes {
   int low = 0, high = 1;
   int first = 0, last = 0;
 
-  explicit Axes(const isolate::WhatIf& result) {
+  explicit Axes(const WhatIf& result) {
     double least = INFINITY, most = 0;
-    for (const isolate::UnitResult& unit : result.units) {
-      for (const isolate::Drift& drift : unit.drift) {
+    for (const UnitResult& unit : result.units) {
+      for (const Drift& drift : unit.drift) {
         if (!drawable(drift.rel_l2)) continue;
         least = std::min(least, drift.rel_l2);
         most = std::max(most, drift.rel_l2);
@@ -112,9 +112,9 @@ std::string mark(size_t unit, double x, double y) {
   }
 }
 
-std::string curve(const isolate::UnitResult& unit, size_t index, const Axes& axes) {
+std::string curve(const UnitResult& unit, size_t index, const Axes& axes) {
   std::string points, marks;
-  for (const isolate::Drift& drift : unit.drift) {
+  for (const Drift& drift : unit.drift) {
     if (!drawable(drift.rel_l2)) continue;
     const double x = axes.x(drift.layer), y = axes.y(drift.rel_l2);
     points += fmt::format("{}{:.1f},{:.1f}", points.empty() ? "" : " ", x, y);
@@ -127,10 +127,10 @@ std::string curve(const isolate::UnitResult& unit, size_t index, const Axes& axe
       colour, points, colour, marks);
 }
 
-std::string legend(const isolate::WhatIf& result) {
+std::string legend(const WhatIf& result) {
   std::string svg;
   for (size_t i = 0; i < result.units.size(); ++i) {
-    const isolate::UnitResult& unit = result.units[i];
+    const UnitResult& unit = result.units[i];
     const double y = kTop + 12 + 22 * static_cast<double>(i);
     const char* colour = kColours[i % kColours.size()];
     svg += line(kRight + 16, y - 4, kRight + 40, y - 4, colour);
@@ -145,7 +145,7 @@ std::string legend(const isolate::WhatIf& result) {
 
 }  // namespace
 
-std::string whatif_svg(const isolate::WhatIf& result) {
+std::string whatif_svg(const WhatIf& result) {
   const Axes axes(result);
   std::string svg = fmt::format(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0} {1}\" width=\"{0}\" height=\"{1}\" "

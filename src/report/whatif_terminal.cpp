@@ -10,9 +10,9 @@
 namespace greta::report {
 namespace {
 
-using isolate::AccumulationBias;
-using isolate::StageDifference;
-using isolate::UnitResult;
+using AccumulationBias;
+using StageDifference;
+using UnitResult;
 
 /// Seven columns at most: "1.2e-03", "0".
 std::string small(double value) { return value == 0 ? "0" : fmt::format("{:.1e}", value); }
@@ -31,7 +31,7 @@ std::string ulps(double value, bool sign) {
   return (!sign ? "" : std::signbit(value) ? "-" : "+") + text;
 }
 
-std::string header(const isolate::WhatIf& result) {
+std::string header(const WhatIf& result) {
   std::string prompts;
   int64_t tokens = 0;
   for (const auto& [id, count] : result.prompts) {
@@ -57,19 +57,19 @@ std::string header(const isolate::WhatIf& result) {
 }
 
 std::string judged(const UnitResult& unit) {
-  std::string text = fmt::format("{:>6} {}\n", ratio(unit.max_noise_ratio), isolate::name(unit.status));
+  std::string text = fmt::format("{:>6} {}\n", ratio(unit.max_noise_ratio), name(unit.status));
   if (!unit.first_fault.empty()) text += fmt::format("  outside its bound: {}\n", unit.first_fault);
   return text;
 }
 
 // 11+9+8+8+8+9+8+6+1+12 = 80
-std::string units(const isolate::WhatIf& result) {
+std::string units(const WhatIf& result) {
   std::string text = fmt::format("\n{:<11}{:>9}{:>8}{:>8}{:>8}{:>9}{:>8}{:>6} {}\n", "", "top-1", "mean KL",
                                  "max KL", "logits", "logits", "drift", "max r", "verdict");
   text += fmt::format("{:<11}{:>9}{:>8}{:>8}{:>8}{:>9}{:>8}\n", "device", "agrees", "", "", "max |d|",
                       "mean |d|", "last L");
   for (const UnitResult& unit : result.units) {
-    const isolate::LogitDifference& logits = unit.logits;
+    const LogitDifference& logits = unit.logits;
     text += fmt::format("{:<11}{:>9}{:>8}{:>8}{:>8}{:>9}{:>8}", unit.device,
                         fmt::format("{}/{}", logits.top1_agree, logits.positions), small(logits.kl_mean),
                         small(logits.kl_max), small(logits.max_abs), small(logits.mean_abs),
@@ -95,7 +95,7 @@ std::vector<size_t> shown_layers(size_t count) {
   return shown;
 }
 
-std::string drift(const isolate::WhatIf& result) {
+std::string drift(const WhatIf& result) {
   const std::vector<size_t> shown = shown_layers(result.layers.size());
   std::string text = fmt::format(
       "\nDrift: relative L2 of x_out against the reference, mean over positions\n{:<11}", "device");
@@ -111,19 +111,17 @@ std::string drift(const isolate::WhatIf& result) {
 }
 
 std::string bias_line(const std::string& device, const AccumulationBias& bias) {
-  const auto measured = [](const isolate::Mean& mean) {
+  const auto measured = [](const Mean& mean) {
     return fmt::format("{} +- {}", ulps(mean.value, true), ulps(mean.standard_error, false));
   };
-  const auto expected = [](const isolate::Mean& mean) {
-    return mean.expected ? ulps(*mean.expected, true) : "-";
-  };
+  const auto expected = [](const Mean& mean) { return mean.expected ? ulps(*mean.expected, true) : "-"; };
   return fmt::format("{:<11}{:<8}{:<7}{:>18}{:>9}{:>18}{:>9}\n", device,
-                     bias.phase == trace::kDecode0 ? "decode" : "prefill", bias.route, measured(bias.up),
+                     bias.phase == kDecode0 ? "decode" : "prefill", bias.route, measured(bias.up),
                      expected(bias.up), measured(bias.outward), expected(bias.outward));
 }
 
 // 11+8+7+2*(18+9) = 80
-std::string bias(const isolate::WhatIf& result) {
+std::string bias(const WhatIf& result) {
   std::string text = fmt::format(
       "\nBias of the sums: mean error of projections, ulp, +- its standard error\n"
       "{:<11}{:<8}{:<7}{:>18}{:>9}{:>18}{:>9}\n",
@@ -180,7 +178,7 @@ std::string stages(std::span<const UnitResult> some) {
 
 }  // namespace
 
-std::string whatif_terminal(const isolate::WhatIf& result) {
+std::string whatif_terminal(const WhatIf& result) {
   std::string text = header(result) + units(result) + drift(result) + bias(result);
   text += "\nStages of prefill, worst over layers: d against the reference, r as above\n";
   constexpr size_t kAbreast = 3;

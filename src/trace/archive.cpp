@@ -12,7 +12,7 @@
 #include "base/mapped_file.h"
 #include "trace/output_file.h"
 
-namespace greta::trace {
+namespace greta {
 namespace {
 
 using Reader = std::unique_ptr<archive, decltype(&archive_read_free)>;
@@ -137,4 +137,4 @@ void write_archive(const std::string& path, std::span<const ArchiveMember> membe
   });
 }
 
-}  // namespace greta::trace
+}  // namespace greta

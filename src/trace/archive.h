@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-namespace greta::trace {
+namespace greta {
 
 /// The regular files of a .tgz for which `wanted(name)` holds, by name as the archive spells it (without
 /// "./"). Memory follows what is really read, never a size in a header. Input Errors: not a .tgz, cut off, a
@@ -25,4 +25,4 @@ struct ArchiveMember {
 /// bytes. Machine Errors.
 void write_archive(const std::string& path, std::span<const ArchiveMember> members);
 
-}  // namespace greta::trace
+}  // namespace greta

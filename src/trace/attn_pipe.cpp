@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "trace/json_fields.h"
 
-namespace greta::trace {
+namespace greta {
 namespace {
 
 /// Layer 0 of one cell and phase.
@@ -167,4 +167,4 @@ std::string attn_pipe_line(const AttnPipe& pipe) {
   return line;
 }
 
-}  // namespace greta::trace
+}  // namespace greta

@@ -10,7 +10,7 @@
 
 #include "trace/bundle.h"
 
-namespace greta::trace {
+namespace greta {
 
 /// One line. Arrays of a stage that the bundle does not hold are empty.
 struct AttnPipe {
@@ -43,4 +43,4 @@ std::string attn_pipe_line(const AttnPipe& pipe);
 std::string_view b3_31_route_used(std::string_view route);
 std::string_view b3_31_route_forced(std::string_view route);
 
-}  // namespace greta::trace
+}  // namespace greta

@@ -12,7 +12,7 @@
 
 #include "trace/event.h"
 
-namespace greta::trace {
+namespace greta {
 
 inline constexpr const char* kBundleSchema = "greta.trace/1";
 
@@ -60,4 +60,4 @@ struct Bundle {
 /// A last line without its end is no error (an interrupted run): it becomes a note.
 Bundle read_bundle(const std::string& path);
 
-}  // namespace greta::trace
+}  // namespace greta

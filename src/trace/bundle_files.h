@@ -11,7 +11,7 @@
 
 #include "trace/bundle.h"
 
-namespace greta::trace {
+namespace greta {
 
 inline constexpr const char* kManifestFile = "manifest.json";
 inline constexpr const char* kEventsFile = "events.jsonl";
@@ -35,4 +35,4 @@ Bundle parse_bundle(const std::string& path, const FindFile& find);
 std::vector<Event> parse_events(std::string_view text, const std::string& where,
                                 std::vector<std::string>& notes);
 
-}  // namespace greta::trace
+}  // namespace greta

@@ -12,7 +12,7 @@
 #include "trace/json_fields.h"
 #include "trace/safetensors.h"
 
-namespace greta::trace {
+namespace greta {
 namespace {
 
 namespace fs = std::filesystem;
@@ -258,4 +258,4 @@ Bundle read_bundle(const std::string& path) {
   return fs::is_directory(status) ? read_directory(path) : read_tgz(path);
 }
 
-}  // namespace greta::trace
+}  // namespace greta

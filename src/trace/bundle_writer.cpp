@@ -13,7 +13,7 @@
 #include "trace/output_file.h"
 #include "trace/safetensors.h"
 
-namespace greta::trace {
+namespace greta {
 namespace {
 
 namespace fs = std::filesystem;
@@ -182,4 +182,4 @@ void BundleWriter::set_manifest(const nlohmann::json& manifest) {
   impl_->guarded([&] { replace_file((impl_->directory / kManifestFile).string(), with_schema(manifest)); });
 }
 
-}  // namespace greta::trace
+}  // namespace greta

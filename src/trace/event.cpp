@@ -11,7 +11,7 @@
 #include "trace/json_fields.h"
 #include "trace/safetensors.h"
 
-namespace greta::trace {
+namespace greta {
 namespace {
 
 constexpr int64_t kMaxLayers = 1'000'000;
@@ -132,4 +132,4 @@ Event event_from_json(const nlohmann::json& json, const std::string& where) {
   return event;
 }
 
-}  // namespace greta::trace
+}  // namespace greta

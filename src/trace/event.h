@@ -10,7 +10,7 @@
 #include "model/stage.h"
 #include "numerics/metrics.h"
 
-namespace greta::trace {
+namespace greta {
 
 /// Phases by their public names.
 inline constexpr const char* kPrefill = "prefill";           // all recorded rows of the prompt
@@ -45,4 +45,4 @@ nlohmann::json to_json(const Event& event);
 /// Throws an input Error naming `where` (file and line) and the field that is missing or of the wrong kind.
 Event event_from_json(const nlohmann::json& json, const std::string& where);
 
-}  // namespace greta::trace
+}  // namespace greta

@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 
-namespace greta::trace {
+namespace greta {
 namespace {
 
 constexpr size_t kMaxDepth = 64;  // copying and printing recurse
@@ -119,4 +119,4 @@ std::vector<int64_t> Fields::integers(const char* name, int64_t min, int64_t max
   return result;
 }
 
-}  // namespace greta::trace
+}  // namespace greta

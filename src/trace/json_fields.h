@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-namespace greta::trace {
+namespace greta {
 
 /// Parses one document. Input Errors, beginning with `where`: no JSON, a key twice in an object, more than 64
 /// levels.
@@ -43,4 +43,4 @@ class Fields {
   std::string where_;
 };
 
-}  // namespace greta::trace
+}  // namespace greta

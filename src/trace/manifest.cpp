@@ -8,7 +8,7 @@
 #include "numerics/matrix_core/instruction.h"
 #include "trace/bundle.h"
 
-namespace greta::trace {
+namespace greta {
 namespace {
 
 constexpr int kSumLanes = 16;  // of row sums, part of those kernels' contract
@@ -77,4 +77,4 @@ nlohmann::json make_manifest(const Engine& engine, const ManifestInfo& info) {
           {"complete", false}};
 }
 
-}  // namespace greta::trace
+}  // namespace greta

@@ -8,7 +8,7 @@
 
 #include "engine/session.h"
 
-namespace greta::trace {
+namespace greta {
 
 struct ManifestPrompt {
   std::string id;
@@ -32,4 +32,4 @@ nlohmann::json make_manifest(const Engine& engine, const ManifestInfo& info);
 /// Now, as in 2026-02-03T12:34:56Z.
 std::string utc_now();
 
-}  // namespace greta::trace
+}  // namespace greta

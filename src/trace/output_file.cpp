@@ -7,7 +7,7 @@
 #include <cstdio>
 #include <cstring>
 
-namespace greta::trace {
+namespace greta {
 namespace {
 
 [[noreturn]] void fail_write(const std::string& path, int error, ErrorKind kind) {
@@ -99,4 +99,4 @@ bool make_directory(const std::filesystem::path& directory, bool force) {
   return false;
 }
 
-}  // namespace greta::trace
+}  // namespace greta

@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 
-namespace greta::trace {
+namespace greta {
 
 class OutputFile {
  public:
@@ -50,4 +50,4 @@ ErrorKind kind_of_errno(int error, ErrorKind refused);
 /// Errors: it is there without `force`, it is something else, it cannot be made.
 bool make_directory(const std::filesystem::path& directory, bool force);
 
-}  // namespace greta::trace
+}  // namespace greta

@@ -5,7 +5,7 @@
 #include "engine/kv_cache.h"
 #include "engine/transform.h"
 
-namespace greta::trace {
+namespace greta {
 namespace {
 
 /// The route of a kernel that ran, by the name that it wrote.
@@ -129,4 +129,4 @@ void insert_records(Plan& plan, Isa isa, Recorder& recorder, const RecordScope& 
   set_barriers(plan);
 }
 
-}  // namespace greta::trace
+}  // namespace greta

@@ -8,7 +8,7 @@
 #include "engine/plan.h"
 #include "trace/event.h"
 
-namespace greta::trace {
+namespace greta {
 
 /// Takes what record ops see. One recorder serves the plans of a cell, one run after the other.
 class Recorder {
@@ -45,4 +45,4 @@ struct RecordScope {
 /// one plan.
 void insert_records(Plan& plan, Isa isa, Recorder& recorder, const RecordScope& scope);
 
-}  // namespace greta::trace
+}  // namespace greta

@@ -2,7 +2,7 @@
 
 #include "base/hash.h"
 
-namespace greta::trace {
+namespace greta {
 
 Recording::Recording(nlohmann::json manifest, BundleWriter* writer, Keep keep, int first_layer)
     : writer_(writer), keep_(keep), first_layer_(first_layer) {
@@ -31,4 +31,4 @@ void Recording::complete() {
   if (writer_ != nullptr) writer_->set_manifest(bundle_.manifest);
 }
 
-}  // namespace greta::trace
+}  // namespace greta

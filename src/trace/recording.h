@@ -5,7 +5,7 @@
 #include "trace/bundle.h"
 #include "trace/recorder.h"
 
-namespace greta::trace {
+namespace greta {
 
 /// Which tensors a bundle on disk keeps; hashes and statistics it always has.
 enum class Keep {
@@ -34,4 +34,4 @@ class Recording {
   int first_layer_;
 };
 
-}  // namespace greta::trace
+}  // namespace greta

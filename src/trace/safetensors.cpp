@@ -11,7 +11,7 @@
 #include "base/half.h"
 #include "trace/json_fields.h"
 
-namespace greta::trace {
+namespace greta {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "safetensors data are little-endian");
@@ -182,4 +182,4 @@ void write_safetensors(OutputFile& file, std::span<const NamedBytes> tensors) {
   write(file, tensors, [](const NamedBytes& tensor) { return tensor.dtype; });
 }
 
-}  // namespace greta::trace
+}  // namespace greta

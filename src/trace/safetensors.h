@@ -12,7 +12,7 @@
 
 #include "trace/output_file.h"
 
-namespace greta::trace {
+namespace greta {
 
 /// Product of the extents; empty when it overflows 63 bits or an extent is negative.
 std::optional<int64_t> element_count(std::span<const int64_t> shape);
@@ -54,4 +54,4 @@ struct NamedBytes {
 /// As above. `data` must have the size that dtype and shape say.
 void write_safetensors(OutputFile& file, std::span<const NamedBytes> tensors);
 
-}  // namespace greta::trace
+}  // namespace greta

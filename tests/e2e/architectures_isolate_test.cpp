@@ -15,8 +15,8 @@ class ArchitecturesIsolate : public testing::Test {
  protected:
   nlohmann::json verdict_of(const std::string& model, const std::string& fault, int exit_code) const {
     const std::string path = scratch_ / (model + ".gguf");
-    const auto files = trace::read_archive(GRETA_SOURCE_DIR "/tests/goldens/architectures/" + model + ".tgz",
-                                           [](const std::string& name) { return name == "model.gguf"; });
+    const auto files = read_archive(GRETA_SOURCE_DIR "/tests/goldens/architectures/" + model + ".tgz",
+                                    [](const std::string& name) { return name == "model.gguf"; });
     const std::vector<std::byte>& bytes = files.at("model.gguf");
     test::write_file(path, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
     std::vector<std::string> arguments{

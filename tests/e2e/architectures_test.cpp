@@ -26,25 +26,25 @@ constexpr std::array kModels = {"llama",   "qwen2",   "qwen3", "gemma3", "phi3",
 using Rows = std::map<int64_t, std::vector<float>>;  // by position
 using Stages = std::map<std::string, Rows>;          // "L0.q", "final_norm"
 
-std::vector<int64_t> to_ints(const trace::TensorView& tensor) {
+std::vector<int64_t> to_ints(const TensorView& tensor) {
   std::vector<int64_t> numbers;
-  for (const float value : trace::to_floats(tensor)) numbers.push_back(static_cast<int64_t>(value));
+  for (const float value : to_floats(tensor)) numbers.push_back(static_cast<int64_t>(value));
   return numbers;
 }
 
 /// What is in NAME.tgz.
 struct Golden {
   explicit Golden(const std::string& name)
-      : files(trace::read_archive(GRETA_SOURCE_DIR "/tests/goldens/architectures/" + name + ".tgz",
-                                  [](const std::string&) { return true; })) {
-    const auto tensors = trace::parse_safetensors(files.at("golden.safetensors"), name);
+      : files(read_archive(GRETA_SOURCE_DIR "/tests/goldens/architectures/" + name + ".tgz",
+                           [](const std::string&) { return true; })) {
+    const auto tensors = parse_safetensors(files.at("golden.safetensors"), name);
     for (const int64_t token : to_ints(tensors.at("tokens"))) {
       tokens.push_back(static_cast<int32_t>(token));
     }
     rows = to_ints(tensors.at("rows"));
     for (const auto& [key, tensor] : tensors) {
       if (key == "tokens" || key == "rows") continue;
-      const std::vector<float> values = trace::to_floats(tensor);
+      const std::vector<float> values = to_floats(tensor);
       const int64_t width = tensor.shape.at(1);
       for (int64_t r = 0; r < tensor.shape.at(0); ++r) {
         const auto row = values.begin() + r * width;
@@ -84,10 +84,10 @@ class Architectures : public testing::TestWithParam<std::tuple<const char*, Rout
   /// All recorded stages: of one block of all tokens, or (decode) of one token after the other.
   Stages forward(Engine& engine, Phase phase, std::optional<uint64_t> seed = {}) const {
     Stages stages;
-    trace::Recorder recorder([&](const trace::Event& event, std::span<const float> values) {
+    Recorder recorder([&](const Event& event, std::span<const float> values) {
       const std::string at =
           event.layer == kNoLayer ? event.stage : fmt::format("L{}.{}", event.layer, event.stage);
-      const std::vector<int64_t> positions = trace::positions_of(event);
+      const std::vector<int64_t> positions = positions_of(event);
       const size_t width = values.size() / positions.size();
       for (size_t r = 0; r < positions.size(); ++r) {
         const auto row = values.subspan(r * width, width);
@@ -98,14 +98,14 @@ class Architectures : public testing::TestWithParam<std::tuple<const char*, Rout
     routes.add(parse_route_rule("all=" + std::string(name(route()))));
     const int64_t n_tokens = std::ssize(golden_.tokens), block = phase == Phase::prefill ? n_tokens : 1;
     Plan plan = engine.plan(phase, block, routes);
-    trace::insert_records(plan, best_isa(), recorder,
-                          {[](int) { return true; },
-                           [](Stage stage) {
-                             return stage != Stage::kv_write && stage != Stage::qk && stage != Stage::softmax;
-                           },
-                           [&](Stage stage, int64_t n_pos) {
-                             return stage == Stage::logits ? std::vector{n_pos - 1} : golden_.rows;
-                           }});
+    insert_records(plan, best_isa(), recorder,
+                   {[](int) { return true; },
+                    [](Stage stage) {
+                      return stage != Stage::kv_write && stage != Stage::qk && stage != Stage::softmax;
+                    },
+                    [&](Stage stage, int64_t n_pos) {
+                      return stage == Stage::logits ? std::vector{n_pos - 1} : golden_.rows;
+                    }});
     if (seed) test::add_rounding_noise(plan, *seed);
     Session session(engine, n_tokens);
     for (int64_t at = 0; at < n_tokens; at += block) {

@@ -91,16 +91,16 @@ class RealModelReference : public testing::TestWithParam<Case> {
                   const std::string& fault = "") const {
     const std::vector<int32_t> tokens = reference_["prompts"][prompt]["ids"];
     Forward result;
-    trace::Recorder recorder([&](const trace::Event& event, std::span<const float> values) {
+    Recorder recorder([&](const Event& event, std::span<const float> values) {
       const std::string at =
           event.layer == kNoLayer ? event.stage : fmt::format("L{}.{}", event.layer, event.stage);
       result.stages[at].assign(values.begin(), values.end());
     });
     Plan plan = engine_->plan(Phase::prefill, std::ssize(tokens), routes_);
-    const std::vector<isolate::FaultSpec> faults =
-        fault.empty() ? std::vector<isolate::FaultSpec>{} : std::vector{isolate::parse_fault(fault, 30)};
-    isolate::apply_faults(plan, *engine_, faults);
-    trace::insert_records(plan, best_isa(), recorder, {.layers = [](int) { return true; }});
+    const std::vector<FaultSpec> faults =
+        fault.empty() ? std::vector<FaultSpec>{} : std::vector{parse_fault(fault, 30)};
+    apply_faults(plan, *engine_, faults);
+    insert_records(plan, best_isa(), recorder, {.layers = [](int) { return true; }});
     if (seed) test::add_rounding_noise(plan, *seed);
     Session session(*engine_, std::ssize(tokens));
     const std::span<const float> logits = session.forward(plan, tokens);
@@ -125,7 +125,7 @@ class RealModelReference : public testing::TestWithParam<Case> {
                                                                                  const Forward& ours) const {
     const MappedFile file(golden(fmt::format("reference/{}.safetensors", spec().golden)));
     std::map<std::string, std::pair<std::vector<float>, std::vector<float>>> result;
-    for (const auto& [key, tensor] : trace::parse_safetensors(file.bytes(), "reference")) {
+    for (const auto& [key, tensor] : parse_safetensors(file.bytes(), "reference")) {
       if (!key.starts_with(prompt + "/")) continue;
       std::string stage = key.substr(prompt.size() + 1);
       if (stage.starts_with("logits_top")) continue;  // the same values again, by id
@@ -136,7 +136,7 @@ class RealModelReference : public testing::TestWithParam<Case> {
       if (config.rope_adjacent && (stage.ends_with(".q") || stage.ends_with(".k")))
         values = as_halves(values, static_cast<size_t>(config.head_dim));
       if (sparse) values = every_97th(values);
-      result[stage] = {trace::to_floats(tensor), values};
+      result[stage] = {to_floats(tensor), values};
     }
     return result;
   }

@@ -189,7 +189,7 @@ TEST_F(SmolLM2, AFullDiskLeavesAReadableBundle) {
                                           {}, "trap '' XFSZ; ulimit -f 200");
   EXPECT_EQ(outcome.exit_code, 3) << outcome.err;
   EXPECT_THAT(outcome.err, HasSubstr("readable up to"));
-  EXPECT_GT(trace::read_bundle(scratch_ / "out").events.size(), 100u);
+  EXPECT_GT(read_bundle(scratch_ / "out").events.size(), 100u);
 }
 
 TEST_F(SmolLM2, CtrlCLeavesAReadableBundle) {
@@ -203,7 +203,7 @@ TEST_F(SmolLM2, CtrlCLeavesAReadableBundle) {
   ::kill(pid, SIGINT);
   EXPECT_EQ(test::wait_for(pid), 130);
   EXPECT_THAT(test::read_file(scratch_ / "e"), HasSubstr("interrupted"));
-  const trace::Bundle bundle = trace::read_bundle(scratch_ / "out");
+  const Bundle bundle = read_bundle(scratch_ / "out");
   EXPECT_FALSE(bundle.events.empty());
   EXPECT_EQ(bundle.manifest["complete"], false);
 }

@@ -21,19 +21,17 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto manifest = next();
   const auto events = next();
   const auto tensors = std::as_bytes(std::span(rest));
-  const greta::trace::FindFile find =
-      [&](const std::string& name) -> std::optional<std::span<const std::byte>> {
-    if (name == greta::trace::kManifestFile) return manifest;
-    return name == greta::trace::kEventsFile ? events : tensors;
+  const greta::FindFile find = [&](const std::string& name) -> std::optional<std::span<const std::byte>> {
+    if (name == greta::kManifestFile) return manifest;
+    return name == greta::kEventsFile ? events : tensors;
   };
   try {
-    const greta::trace::Bundle bundle = greta::trace::parse_bundle("fuzz", find);
-    for (const greta::trace::Event& event : bundle.events) bundle.data(event);
+    const greta::Bundle bundle = greta::parse_bundle("fuzz", find);
+    for (const greta::Event& event : bundle.events) bundle.data(event);
   } catch (const greta::Error&) {
   }
   try {
-    for (const auto& [name, tensor] : greta::trace::parse_safetensors(tensors, "fuzz"))
-      greta::trace::to_floats(tensor);
+    for (const auto& [name, tensor] : greta::parse_safetensors(tensors, "fuzz")) greta::to_floats(tensor);
   } catch (const greta::Error&) {
   }
   return 0;

@@ -9,8 +9,8 @@
 
 namespace {
 
-using greta::trace::Bundle;
-using greta::trace::Event;
+using greta::Bundle;
+using greta::Event;
 
 const Bundle& clean() {
   static const Bundle bundle = greta::test::plain_llama().record({}, {greta::test::random_tokens(5)});
@@ -61,7 +61,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (size_t i = 0; i + 4 <= size && i < 64; i += 4)
     change(bundle, data[i], data[i + 1], data[i + 2], data[i + 3]);
   try {
-    greta::isolate::judge(bundle, greta::test::plain_llama().model());
+    greta::judge(bundle, greta::test::plain_llama().model());
   } catch (const greta::Error& error) {
     if (error.kind() != greta::ErrorKind::input) throw;
   }

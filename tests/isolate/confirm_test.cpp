@@ -9,7 +9,7 @@
 #include "isolate/judge.h"
 #include "isolate/record.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 using testing::SizeIs;
@@ -128,4 +128,4 @@ TEST_F(Confirm, AStepMayStopIt) {
 }
 
 }  // namespace
-}  // namespace greta::isolate
+}  // namespace greta

@@ -5,7 +5,7 @@
 #include "isolate/stage_oracle.h"
 #include "numerics/matrix_core/instruction.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 Declared of_unit(const char* unit) {
@@ -29,4 +29,4 @@ TEST(DeclaredArithmetic, AUnitWithoutStepsInTheOracleIsNone) {
 }
 
 }  // namespace
-}  // namespace greta::isolate
+}  // namespace greta

@@ -13,7 +13,7 @@
 #include "isolate/detection_score.h"
 #include "model/model_files.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 using testing::Contains;
@@ -306,4 +306,4 @@ TEST(CleanPrompts, HaveTheirLengthsSmolLM2) {
 }
 
 }  // namespace
-}  // namespace greta::isolate
+}  // namespace greta

@@ -13,7 +13,7 @@
 #include "isolate/experiment.h"
 #include "model/model_files.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 using testing::HasSubstr;
@@ -390,4 +390,4 @@ TEST(Experiments, ForceDecodeOnly) {
 }
 
 }  // namespace
-}  // namespace greta::isolate
+}  // namespace greta

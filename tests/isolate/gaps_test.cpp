@@ -4,7 +4,7 @@
 #include "isolate/named.h"
 #include "isolate/record.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 using test::Mistake;
@@ -20,8 +20,8 @@ bool has(const Stages& stages, const std::string& stage) {
   return std::any_of(stages.begin(), stages.end(), [&](Stage s) { return name(s) == stage; });
 }
 
-trace::Bundle without(trace::Bundle bundle, const Stages& stages) {
-  std::erase_if(bundle.events, [&](const trace::Event& event) { return has(stages, event.stage); });
+Bundle without(Bundle bundle, const Stages& stages) {
+  std::erase_if(bundle.events, [&](const Event& event) { return has(stages, event.stage); });
   return bundle;
 }
 
@@ -82,7 +82,7 @@ const std::vector<Stages>& gaps() {
 class Gap : public testing::TestWithParam<Stages> {
  protected:
   const test::PlainLlama& llama_ = test::plain_llama();
-  trace::Bundle bundle(const std::vector<Mistake>& mistakes) const {
+  Bundle bundle(const std::vector<Mistake>& mistakes) const {
     return without(llama_.record(mistakes, test::two_prompts()), GetParam());
   }
 };
@@ -183,7 +183,7 @@ TEST(Gaps, OfTheEnginesOwnRoundingsAreNoFault) {
     request.experiments = parse_experiments("E0");
     request.prompts = {{"many", "", test::random_tokens(21)}};
     request.layers = {0, 1};
-    const trace::Bundle whole = record_matrix(tiny.engine, request);
+    const Bundle whole = record_matrix(tiny.engine, request);
     for (const Stages& gap : gaps()) {
       const Verdict verdict = judge_places(without(whole, gap), tiny.engine.model());
       EXPECT_TRUE(verdict.findings.empty()) << name(type) << " without " << name(gap[0]) << ", ...\n"
@@ -194,11 +194,11 @@ TEST(Gaps, OfTheEnginesOwnRoundingsAreNoFault) {
 
 TEST(Gaps, OnePhaseAloneIsJudged) {
   const test::PlainLlama& llama = test::plain_llama();
-  const trace::Bundle clean = llama.record({}, test::two_prompts());
-  const trace::Bundle faulty = llama.record({{q, 1, column_major}}, test::two_prompts());
-  for (const std::string only : {trace::kPrefill, trace::kPrefillLast, trace::kDecode0}) {
-    const auto one_phase = [&](trace::Bundle bundle) {
-      std::erase_if(bundle.events, [&](const trace::Event& event) { return event.phase != only; });
+  const Bundle clean = llama.record({}, test::two_prompts());
+  const Bundle faulty = llama.record({{q, 1, column_major}}, test::two_prompts());
+  for (const std::string only : {kPrefill, kPrefillLast, kDecode0}) {
+    const auto one_phase = [&](Bundle bundle) {
+      std::erase_if(bundle.events, [&](const Event& event) { return event.phase != only; });
       return judge(bundle, llama.model());
     };
     const Verdict right = one_phase(clean), wrong = one_phase(faulty);
@@ -207,15 +207,15 @@ TEST(Gaps, OnePhaseAloneIsJudged) {
     EXPECT_LE(largest_noise(right), 1) << only;
     ASSERT_EQ(wrong.findings.size(), 1u) << only << "\n" << all_of(wrong);
     EXPECT_EQ(wrong.findings[0].hypothesis, "weight_column_major") << only;
-    EXPECT_EQ(wrong.findings[0].phase, only == trace::kDecode0 ? "decode" : "prefill");
+    EXPECT_EQ(wrong.findings[0].phase, only == kDecode0 ? "decode" : "prefill");
   }
 }
 
 /// Rows of an event at `wanted` positions only.
-trace::Bundle with_rows(const trace::Bundle& bundle, const std::function<bool(Stage, int64_t)>& wanted) {
-  trace::Recording recording(bundle.manifest, nullptr, trace::Keep::none, 0);
-  for (trace::Event event : bundle.events) {
-    const std::vector<int64_t> all = trace::positions_of(event);
+Bundle with_rows(const Bundle& bundle, const std::function<bool(Stage, int64_t)>& wanted) {
+  Recording recording(bundle.manifest, nullptr, Keep::none, 0);
+  for (Event event : bundle.events) {
+    const std::vector<int64_t> all = positions_of(event);
     const std::vector<float>& data = *bundle.data(event);
     const size_t width = data.size() / all.size();
     std::vector<int64_t> positions;
@@ -227,7 +227,7 @@ trace::Bundle with_rows(const trace::Bundle& bundle, const std::function<bool(St
       rows.insert(rows.end(), begin, begin + static_cast<std::ptrdiff_t>(width));
     }
     if (positions.empty()) continue;
-    event.positions = positions.size() == 2 ? trace::packed_positions(positions) : positions;
+    event.positions = positions.size() == 2 ? packed_positions(positions) : positions;
     if (positions.size() == 2 && event.positions[1] - event.positions[0] != 1)
       continue;  // two read as a range
     event.shape[0] = std::ssize(positions);
@@ -253,9 +253,9 @@ TEST(Gaps, PositionsMayBeMissing) {
 
 TEST(Gaps, OfTheCacheBehindMissingRowsAreSaidNotGuessed) {
   const test::PlainLlama& llama = test::plain_llama();
-  const trace::Bundle last_row =
-      with_rows(llama.record({}, test::two_prompts()),
-                [](Stage stage, int64_t position) { return stage != kv_write && position >= 8; });
+  const Bundle last_row = with_rows(llama.record({}, test::two_prompts()), [](Stage stage, int64_t position) {
+    return stage != kv_write && position >= 8;
+  });
   const Verdict verdict = judge(last_row, llama.model());
   EXPECT_TRUE(verdict.findings.empty()) << all_of(verdict);
   EXPECT_EQ(verdict.status, Status::inconclusive);
@@ -263,4 +263,4 @@ TEST(Gaps, OfTheCacheBehindMissingRowsAreSaidNotGuessed) {
 }
 
 }  // namespace
-}  // namespace greta::isolate
+}  // namespace greta

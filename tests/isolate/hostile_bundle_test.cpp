@@ -9,7 +9,7 @@
 #include "isolate/plain_llama.h"
 #include "trace/bundle_files.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 using testing::HasSubstr;
@@ -17,26 +17,26 @@ using testing::HasSubstr;
 using enum Stage;
 
 /// A bundle of one clean prompt, for spoiling.
-const trace::Bundle& clean() {
-  static const trace::Bundle bundle = test::plain_llama().record({}, {test::random_tokens(9)});
+const Bundle& clean() {
+  static const Bundle bundle = test::plain_llama().record({}, {test::random_tokens(9)});
   return bundle;
 }
 
-trace::Event* event_at(trace::Bundle& bundle, Stage stage, const std::string& phase) {
-  for (trace::Event& event : bundle.events) {
+Event* event_at(Bundle& bundle, Stage stage, const std::string& phase) {
+  for (Event& event : bundle.events) {
     if (event.stage == name(stage) && event.phase == phase && event.layer <= 0) return &event;
   }
   return nullptr;
 }
 
 /// Puts other data into an event.
-void put(trace::Bundle& bundle, trace::Event& event, std::vector<float> values) {
+void put(Bundle& bundle, Event& event, std::vector<float> values) {
   event.hash = fmt::format("{:032x}", bundle.tensors.size() + 1);
   bundle.tensors[event.hash] = std::move(values);
 }
 
 /// judge() on what no engine writes: a verdict or an input Error, in bounded time and memory.
-void expect_survives(const trace::Bundle& bundle, const std::string& what) {
+void expect_survives(const Bundle& bundle, const std::string& what) {
   try {
     const Verdict verdict = judge(bundle, test::plain_llama().model());
     for (const std::string& skipped : verdict.coverage.skipped) EXPECT_THAT(skipped, HasSubstr(": ")) << what;
@@ -49,12 +49,12 @@ void expect_survives(const trace::Bundle& bundle, const std::string& what) {
 
 struct Spoil {
   const char* label;
-  std::function<void(trace::Bundle& bundle, trace::Event& event)> spoil;
+  std::function<void(Bundle& bundle, Event& event)> spoil;
 };
 
 std::vector<Spoil> spoils() {
-  using B = trace::Bundle&;
-  using E = trace::Event&;
+  using B = Bundle&;
+  using E = Event&;
   constexpr int64_t kHuge = int64_t{1} << 48;
   const auto filled = [](float value) {
     return [value](B b, E e) { put(b, e, std::vector<float>(b.data(e)->size(), value)); };
@@ -124,9 +124,9 @@ std::vector<Stage> recorded_stages() {
 TEST(HostileBundle, OneSpoiltEventIsNoCrash) {
   for (const Spoil& spoil : spoils()) {
     for (const Stage stage : recorded_stages()) {
-      for (const char* phase : {trace::kPrefill, trace::kPrefillLast, trace::kDecode0}) {
-        trace::Bundle bundle = clean();
-        trace::Event* event = event_at(bundle, stage, phase);
+      for (const char* phase : {kPrefill, kPrefillLast, kDecode0}) {
+        Bundle bundle = clean();
+        Event* event = event_at(bundle, stage, phase);
         if (event == nullptr) continue;
         spoil.spoil(bundle, *event);
         expect_survives(bundle, fmt::format("{} of {}: {}", name(stage), phase, spoil.label));
@@ -138,8 +138,8 @@ TEST(HostileBundle, OneSpoiltEventIsNoCrash) {
 TEST(HostileBundle, AStageSpoiltEverywhereIsNoCrash) {
   for (const Spoil& spoil : spoils()) {
     for (const Stage stage : recorded_stages()) {
-      trace::Bundle bundle = clean();
-      for (trace::Event& event : bundle.events) {
+      Bundle bundle = clean();
+      for (Event& event : bundle.events) {
         if (event.stage == name(stage)) spoil.spoil(bundle, event);
       }
       expect_survives(bundle, fmt::format("all {}: {}", name(stage), spoil.label));
@@ -150,11 +150,11 @@ TEST(HostileBundle, AStageSpoiltEverywhereIsNoCrash) {
 TEST(HostileBundle, ASpoiltEventBehindAGapIsNoCrash) {
   for (const Spoil& spoil : spoils()) {
     for (const Stage stage : {k_rope, kv_write, qk, softmax}) {
-      trace::Bundle bundle = clean();
-      for (trace::Event& event : bundle.events) {
+      Bundle bundle = clean();
+      for (Event& event : bundle.events) {
         if (event.stage == name(stage)) spoil.spoil(bundle, event);
       }
-      std::erase_if(bundle.events, [&](const trace::Event& event) {
+      std::erase_if(bundle.events, [&](const Event& event) {
         return event.stage == name(stage == softmax ? kv_write : softmax) || event.stage == name(k);
       });
       expect_survives(bundle, fmt::format("gap at {}: {}", name(stage), spoil.label));
@@ -163,13 +163,13 @@ TEST(HostileBundle, ASpoiltEventBehindAGapIsNoCrash) {
 }
 
 /// The bundle as its files would be read.
-trace::Bundle read_back(const trace::Bundle& bundle) {
+Bundle read_back(const Bundle& bundle) {
   const std::string manifest = bundle.manifest.dump();
   std::string events;
-  for (const trace::Event& event : bundle.events) events += to_json(event).dump() + "\n";
-  trace::Bundle read = trace::parse_bundle(
-      "bundle", [&](const std::string& name) -> std::optional<std::span<const std::byte>> {
-        return std::as_bytes(std::span(name == trace::kManifestFile ? manifest : events));
+  for (const Event& event : bundle.events) events += to_json(event).dump() + "\n";
+  Bundle read =
+      parse_bundle("bundle", [&](const std::string& name) -> std::optional<std::span<const std::byte>> {
+        return std::as_bytes(std::span(name == kManifestFile ? manifest : events));
       });
   read.tensors = bundle.tensors;
   return read;
@@ -195,7 +195,7 @@ TEST(HostileBundle, AManifestOfOtherKindsIsAnInputError) {
       {"kv_format", {1, 2}},
   };
   for (const auto& [key, value] : fields) {
-    trace::Bundle bundle = clean();
+    Bundle bundle = clean();
     bundle.manifest["engine"] = "plain";
     bundle.manifest[key] = value;
     const std::string what = fmt::format("{}: {}", key, value.dump());
@@ -209,8 +209,8 @@ TEST(HostileBundle, AManifestOfOtherKindsIsAnInputError) {
 }
 
 TEST(HostileBundle, WhatIsSkippedSaysWhy) {
-  trace::Bundle bundle = clean();
-  for (trace::Event& event : bundle.events) {
+  Bundle bundle = clean();
+  for (Event& event : bundle.events) {
     if (event.stage == name(q)) event.positions = {int64_t{1} << 40, int64_t{1} << 40};
   }
   const Verdict verdict = judge(bundle, test::plain_llama().model());
@@ -221,4 +221,4 @@ TEST(HostileBundle, WhatIsSkippedSaysWhy) {
 }
 
 }  // namespace
-}  // namespace greta::isolate
+}  // namespace greta

@@ -2,7 +2,7 @@
 
 #include "isolate/named.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 using test::Mistake;
@@ -278,4 +278,4 @@ TEST(AttentionMistakes, ARowThatDecodeDoesNotWriteMayBeInTheNextSlot) {
 }
 
 }  // namespace
-}  // namespace greta::isolate
+}  // namespace greta

@@ -4,7 +4,7 @@
 
 #include "isolate/named.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 using test::Mistake;
@@ -173,4 +173,4 @@ TEST(NormMistakes, EpsAndAScaleAreOneRowsRivals) {
 }
 
 }  // namespace
-}  // namespace greta::isolate
+}  // namespace greta

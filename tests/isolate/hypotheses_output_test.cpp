@@ -3,7 +3,7 @@
 
 #include "isolate/named.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 using test::Mistake;
@@ -174,4 +174,4 @@ TEST(UnknownMistakes, GetNoName) {
 }
 
 }  // namespace
-}  // namespace greta::isolate
+}  // namespace greta

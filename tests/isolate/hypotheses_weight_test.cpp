@@ -2,7 +2,7 @@
 
 #include "isolate/named.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 using test::Mistake;
@@ -222,4 +222,4 @@ TEST(PlainLlama, IsCleanWithoutMistakes) {
 }
 
 }  // namespace
-}  // namespace greta::isolate
+}  // namespace greta

@@ -13,7 +13,7 @@
 #include "trace/manifest.h"
 #include "trace/recording.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 using testing::HasSubstr;
@@ -26,12 +26,12 @@ Verdict judge_other_model(const test::Bytes& wrong, const test::Bytes& right) {
   request.experiments = parse_experiments("E0");
   request.prompts = {{"many", "", test::random_tokens(21)}};
   request.layers = {0, 1};
-  trace::ManifestInfo info;
+  ManifestInfo info;
   info.prompts = {{"many", "", request.prompts[0].tokens}};
   info.experiments = {to_json(request.experiments[0])};
-  trace::Recording recording(trace::make_manifest(engine, info), nullptr, trace::Keep::none, 0);
+  Recording recording(make_manifest(engine, info), nullptr, Keep::none, 0);
   Matrix(engine, request)
-      .run({.event = [&](trace::Event event,
+      .run({.event = [&](Event event,
                          std::span<const float> values) { recording.write(std::move(event), values); },
             .end_run = [] {},
             .step = [](int, int, const std::string&) {}});
@@ -154,4 +154,4 @@ TEST(NameCause, WhatReproducesTheOutputBeatsWhatComesClose) {
 }
 
 }  // namespace
-}  // namespace greta::isolate
+}  // namespace greta

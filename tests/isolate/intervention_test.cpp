@@ -12,7 +12,7 @@
 #include "isolate/judge.h"
 #include "isolate/record.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 using enum Stage;
@@ -46,9 +46,8 @@ std::vector<InterventionSite> all_sites() {
   return sites;
 }
 
-const std::vector<float>& data_of(const trace::Bundle& bundle, const std::string& phase, Stage stage,
-                                  int layer) {
-  for (const trace::Event& event : bundle.events) {
+const std::vector<float>& data_of(const Bundle& bundle, const std::string& phase, Stage stage, int layer) {
+  for (const Event& event : bundle.events) {
     if (event.phase == phase && event.stage == name(stage) && event.layer == layer)
       return *bundle.data(event);
   }
@@ -79,10 +78,10 @@ TEST(Intervention, OnACleanEngineChangesNothingButRoundings) {
         Setting{TensorType::q4_k, Format::q8_0}, Setting{TensorType::q8_0, Format::f32, 2, 8}}) {
     test::TinyEngine tiny(setting.type, {setting.threads, best_isa(), setting.kv});
     MatrixRequest request = request_of(setting);
-    const trace::Bundle clean = record_matrix(tiny.engine, request);
+    const Bundle clean = record_matrix(tiny.engine, request);
     for (const InterventionSite& site : all_sites()) {
       request.interventions = {site};
-      const trace::Bundle bundle = record_matrix(tiny.engine, request);
+      const Bundle bundle = record_matrix(tiny.engine, request);
       const Verdict verdict = judge_places(bundle, tiny.engine.model());
       const std::string at =
           fmt::format("{} of {} in L{}, {}", name(site.stage), site.phase, site.layer, name(setting.type));
@@ -92,7 +91,7 @@ TEST(Intervention, OnACleanEngineChangesNothingButRoundings) {
       // others'.
       EXPECT_LE(noise_at(verdict, site), site.stage == x_attn || site.stage == x_out ? 1 : 0.5) << at;
       if (setting.type != TensorType::f32) continue;  // int8 activations may turn at a tie
-      for (const char* phase : {trace::kPrefillLast, trace::kDecode0}) {
+      for (const char* phase : {kPrefillLast, kDecode0}) {
         EXPECT_LE(apart(data_of(clean, phase, logits, kNoLayer), data_of(bundle, phase, logits, kNoLayer)),
                   1e-5)
             << at << ": f32 roundings of two layers";
@@ -149,4 +148,4 @@ TEST(Intervention, OfAnotherPhaseOrLayerLeavesTheFault) {
 }
 
 }  // namespace
-}  // namespace greta::isolate
+}  // namespace greta

@@ -9,7 +9,7 @@
 #include "trace/manifest.h"
 #include "trace/recording.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 using testing::AllOf;
@@ -21,7 +21,7 @@ using testing::IsEmpty;
 using testing::SizeIs;
 
 struct Result {
-  trace::Bundle bundle;
+  Bundle bundle;
   Verdict verdict;
 };
 
@@ -42,14 +42,14 @@ Result run_matrix(test::TinyEngine& tiny, const Setting& setting = {}) {
   request.aligned = setting.aligned;
   request.prefill_block = setting.block;
   for (const std::string& fault : setting.faults) request.faults.push_back(parse_fault(fault, 2));
-  trace::ManifestInfo info;
+  ManifestInfo info;
   info.aligned = setting.aligned;
   for (const MatrixPrompt& prompt : request.prompts)
     info.prompts.push_back({prompt.id, prompt.text, prompt.tokens});
   for (const Experiment& experiment : request.experiments) info.experiments.push_back(to_json(experiment));
-  trace::Recording recording(trace::make_manifest(tiny.engine, info), nullptr, trace::Keep::none, 0);
+  Recording recording(make_manifest(tiny.engine, info), nullptr, Keep::none, 0);
   Matrix(tiny.engine, request)
-      .run({.event = [&](trace::Event event,
+      .run({.event = [&](Event event,
                          std::span<const float> values) { recording.write(std::move(event), values); },
             .end_run = [] {},
             .step = [](int, int, const std::string&) {}});
@@ -203,14 +203,14 @@ TEST(Judge, WithoutAlignmentNoPairIsJudged) {
 
 TEST(Judge, AnEmptyBundleIsVacuous) {
   test::TinyEngine tiny(TensorType::q4_1);
-  trace::Bundle bundle;
+  Bundle bundle;
   bundle.manifest = nlohmann::json::object();
   EXPECT_EQ(judge(bundle, tiny.engine.model()).status, Status::vacuous);
 }
 
 TEST(Judge, MissingDataCannotBeVouchedFor) {
   test::TinyEngine tiny(TensorType::q4_1);
-  trace::Bundle bundle = run_matrix(tiny, {.experiments = "E1"}).bundle;
+  Bundle bundle = run_matrix(tiny, {.experiments = "E1"}).bundle;
   bundle.tensors.clear();
   const Verdict verdict = judge(bundle, tiny.engine.model());
   EXPECT_EQ(verdict.status, Status::inconclusive);
@@ -220,11 +220,10 @@ TEST(Judge, MissingDataCannotBeVouchedFor) {
 
 TEST(Judge, ABundleThatDoesNotFitTheModelIsNoCrash) {
   test::TinyEngine tiny(TensorType::q4_1);
-  const trace::Bundle whole =
-      run_matrix(tiny, {.faults = {"wq_column_major@prefill"}, .experiments = "E1"}).bundle;
+  const Bundle whole = run_matrix(tiny, {.faults = {"wq_column_major@prefill"}, .experiments = "E1"}).bundle;
   for (const char* what : {"layer", "positions", "data"}) {
-    trace::Bundle bundle = whole;
-    for (trace::Event& event : bundle.events) {
+    Bundle bundle = whole;
+    for (Event& event : bundle.events) {
       if (std::string(what) == "layer" && event.layer >= 0) event.layer += 100;
       if (std::string(what) == "positions") event.positions.clear();
     }
@@ -237,8 +236,8 @@ TEST(Judge, ABundleThatDoesNotFitTheModelIsNoCrash) {
 
 TEST(CompareBundles, RoutesOfOnePromptDifferByRounding) {
   test::TinyEngine tiny(TensorType::q4_1);
-  const trace::Bundle matrix = run_matrix(tiny, {.experiments = "E2"}).bundle;
-  const trace::Bundle vector = run_matrix(tiny, {.experiments = "E1"}).bundle;
+  const Bundle matrix = run_matrix(tiny, {.experiments = "E2"}).bundle;
+  const Bundle vector = run_matrix(tiny, {.experiments = "E1"}).bundle;
   EXPECT_EQ(compare_bundles(matrix, matrix, nullptr).status, Status::equal);
   const BundleComparison judged = compare_bundles(matrix, vector, &tiny.engine.model());
   EXPECT_EQ(judged.status, Status::rounding);
@@ -250,8 +249,8 @@ TEST(CompareBundles, RoutesOfOnePromptDifferByRounding) {
 
 TEST(CompareBundles, FindsTheFaultySide) {
   test::TinyEngine tiny(TensorType::q4_1);
-  const trace::Bundle good = run_matrix(tiny, {.experiments = "E0"}).bundle;
-  const trace::Bundle bad = run_matrix(tiny, {.faults = {"wk_column_major"}, .experiments = "E0"}).bundle;
+  const Bundle good = run_matrix(tiny, {.experiments = "E0"}).bundle;
+  const Bundle bad = run_matrix(tiny, {.faults = {"wk_column_major"}, .experiments = "E0"}).bundle;
   const BundleComparison result = compare_bundles(good, bad, &tiny.engine.model());
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.pairs, Contains(AllOf(Field(&StagePair::stage, Stage::k), Field(&StagePair::layer, 0),
@@ -259,4 +258,4 @@ TEST(CompareBundles, FindsTheFaultySide) {
 }
 
 }  // namespace
-}  // namespace greta::isolate
+}  // namespace greta

@@ -13,7 +13,7 @@
 #include "isolate/metamorphic_run.h"
 #include "isolate/metamorphic_token0.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 using testing::ElementsAre;
@@ -305,4 +305,4 @@ TEST(Runner, PoisonShowsAnOutputThatNobodyWrote) {
 }
 
 }  // namespace
-}  // namespace greta::isolate
+}  // namespace greta

@@ -27,7 +27,7 @@ struct NamedCase {
 inline void PrintTo(const NamedCase& c, std::ostream* out) { *out << c.label; }
 
 /// What judge() says of a fault, for a failing test.
-inline std::string text_of(const isolate::Finding& f) {
+inline std::string text_of(const Finding& f) {
   std::string text =
       fmt::format("{} in {} L{} {}: {}, explained {}, r {}; best {}; runner-up {} {}; pattern: {}",
                   f.hypothesis, f.phase, f.layer, name(f.stage), f.title_en, f.explained_residual,
@@ -40,20 +40,19 @@ inline std::vector<std::vector<int32_t>> two_prompts() {
   return {tokens, {tokens.rbegin() + 2, tokens.rend() - 6}};
 }
 
-inline isolate::Verdict judge_mistakes(const std::vector<Mistake>& mistakes,
-                                       TensorType type = TensorType::f32,
-                                       const std::vector<std::vector<int32_t>>& prompts = two_prompts()) {
+inline Verdict judge_mistakes(const std::vector<Mistake>& mistakes, TensorType type = TensorType::f32,
+                              const std::vector<std::vector<int32_t>>& prompts = two_prompts()) {
   const PlainLlama& llama = plain_llama(type);
-  return isolate::judge(llama.record(mistakes, prompts), llama.model());
+  return judge(llama.record(mistakes, prompts), llama.model());
 }
 
 /// Demands one finding: the place, the phase, the name, the parameters.
 inline void expect_named(const NamedCase& c) {
-  const isolate::Verdict verdict = judge_mistakes({{c.stage, c.layer, c.wrong, c.phase, c.write}}, c.type);
+  const Verdict verdict = judge_mistakes({{c.stage, c.layer, c.wrong, c.phase, c.write}}, c.type);
   std::string all;
-  for (const isolate::Finding& f : verdict.findings) all += text_of(f) + "\n";
+  for (const Finding& f : verdict.findings) all += text_of(f) + "\n";
   ASSERT_EQ(verdict.findings.size(), 1u) << all;
-  const isolate::Finding& found = verdict.findings[0];
+  const Finding& found = verdict.findings[0];
   EXPECT_EQ(found.stage, c.stage) << all;
   EXPECT_EQ(found.layer, c.layer) << all;
   EXPECT_EQ(found.phase, c.phase) << all;
@@ -61,14 +60,14 @@ inline void expect_named(const NamedCase& c) {
   EXPECT_THAT(found.title_en, testing::HasSubstr(c.title));
   EXPECT_FALSE(found.title_es.empty());
   EXPECT_NE(found.title_es, found.title_en);
-  EXPECT_GT(found.explained_residual, isolate::kExplains);
+  EXPECT_GT(found.explained_residual, kExplains);
   EXPECT_EQ(verdict.exit_code, 1);
 }
 
 /// Every hypothesis of the group has a case. wrong_bias has none here, where models have no biases:
 /// tests/e2e/architectures_isolate_test.cpp.
-inline void expect_complete(std::span<const isolate::Hypothesis> group, const std::vector<NamedCase>& cases) {
-  for (const isolate::Hypothesis& hypothesis : group) {
+inline void expect_complete(std::span<const Hypothesis> group, const std::vector<NamedCase>& cases) {
+  for (const Hypothesis& hypothesis : group) {
     if (hypothesis.name == "wrong_bias") continue;
     EXPECT_TRUE(std::any_of(cases.begin(), cases.end(), [&](const NamedCase& c) {
       return c.hypothesis == hypothesis.name;

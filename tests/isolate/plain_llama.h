@@ -317,26 +317,26 @@ class PlainLlama {
   const Model& model() const { return model_; }
 
   /// Prompts through prefill and decode0 (the last token again), as a bundle of E0.
-  trace::Bundle record(const std::vector<Mistake>& mistakes, const std::vector<std::vector<int32_t>>& prompts,
-                       const PlainScope& scope = {}) const {
+  Bundle record(const std::vector<Mistake>& mistakes, const std::vector<std::vector<int32_t>>& prompts,
+                const PlainScope& scope = {}) const {
     nlohmann::json manifest{{"schema", "greta.trace/1"}, {"shared_cache", true}, {"aligned", true}};
     manifest["experiments"] = {{{"name", "E0"}, {"force_route", "auto"}, {"force_gemm", false}}};
     for (size_t i = 0; i < prompts.size(); ++i)
       manifest["prompts"].push_back({{"id", "p" + std::to_string(i)}, {"text", ""}, {"tokens", prompts[i]}});
-    trace::Recording recording(manifest, nullptr, trace::Keep::none, 0);
+    Recording recording(manifest, nullptr, Keep::none, 0);
     for (size_t i = 0; i < prompts.size(); ++i) {
       const std::string id = "p" + std::to_string(i);
       PlainRun prefill{&model_, prompts[i], true, 0};
       forward(prefill, mistakes);
-      write(recording, id, trace::kPrefill, prefill, scope.rows);
+      write(recording, id, kPrefill, prefill, scope.rows);
       const int64_t last = prefill.n_pos() - 1;
       const auto last_only = [last](Stage, int64_t position) { return position == last; };
-      write(recording, id, trace::kPrefillLast, prefill, last_only);
+      write(recording, id, kPrefillLast, prefill, last_only);
       PlainRun decode{&model_, prompts[i], false, last};
       decode.before = &prefill;
       decode.cache = prefill.cache;
       forward(decode, mistakes);
-      write(recording, id, trace::kDecode0, decode, last_only);
+      write(recording, id, kDecode0, decode, last_only);
     }
     return recording.take();
   }
@@ -383,10 +383,10 @@ class PlainLlama {
     make(run, Stage::logits, kNoLayer, mistakes);
   }
 
-  static void write(trace::Recording& recording, const std::string& prompt, const std::string& phase,
+  static void write(Recording& recording, const std::string& prompt, const std::string& phase,
                     const PlainRun& run, const std::function<bool(Stage, int64_t)>& wanted) {
     for (const auto& [at, rows] : run.rows) {
-      trace::Event event;
+      Event event;
       event.cell = "E0/" + prompt;
       event.experiment = "E0";
       event.prompt_id = prompt;
@@ -408,7 +408,7 @@ class PlainLlama {
       const int64_t n = std::ssize(positions);
       const bool scores = at.second == Stage::qk || at.second == Stage::softmax;
       const int64_t heads = scores ? run.model->config.n_head : 1;
-      event.positions = trace::packed_positions(positions);
+      event.positions = packed_positions(positions);
       event.shape = scores ? std::vector<int64_t>{n, heads, std::ssize(data) / n / heads}
                            : std::vector<int64_t>{n, std::ssize(data) / n};
       recording.write(std::move(event), data);

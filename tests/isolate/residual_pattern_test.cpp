@@ -6,7 +6,7 @@
 
 #include "isolate/named.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 using test::Mistake;
@@ -166,4 +166,4 @@ TEST(Conditions, NotFiniteValuesAreCountedAndPlaced) {
 }
 
 }  // namespace
-}  // namespace greta::isolate
+}  // namespace greta

@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "isolate/named.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 using test::PlainSite;
@@ -126,4 +126,4 @@ TEST(StageProblem, OperandsThatDoNotFitAreInputErrors) {
 }
 
 }  // namespace
-}  // namespace greta::isolate
+}  // namespace greta

@@ -8,7 +8,7 @@
 #include "isolate/judge.h"
 #include "isolate/record.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 struct Setting {
@@ -86,4 +86,4 @@ TEST(UnitFaultOf, AUnitOfFmasDoesNotAct) {
 }
 
 }  // namespace
-}  // namespace greta::isolate
+}  // namespace greta

@@ -7,7 +7,7 @@
 
 #include "engine/tiny_model.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 using testing::HasSubstr;
@@ -83,4 +83,4 @@ TEST(WeightProbe, JsonCounts) {
 }
 
 }  // namespace
-}  // namespace greta::isolate
+}  // namespace greta

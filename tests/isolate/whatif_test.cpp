@@ -11,7 +11,7 @@
 #include "isolate/record.h"
 #include "isolate/stage_oracle.h"
 
-namespace greta::isolate {
+namespace greta {
 namespace {
 
 /// Beyond so many standard errors a mean is no chance: a normal one gets there once in 5e8 times.
@@ -53,7 +53,7 @@ test::Bytes with_heavy_last_group() {
 AccumulationBias matrix_bias(const test::Bytes& bytes, const std::string& device) {
   Engine engine(bind_model(Gguf::parse(std::as_bytes(std::span(bytes)), "random.gguf")),
                 {.threads = 1, .isa = best_isa(), .device = device});
-  const trace::Bundle bundle = record_matrix(engine, request_of(4, 32));
+  const Bundle bundle = record_matrix(engine, request_of(4, 32));
   const auto all = accumulation_bias(bundle, engine.model(), 1);
   EXPECT_EQ(all.front().phase, "prefill");
   EXPECT_EQ(all.front().route, "matrix");
@@ -63,10 +63,10 @@ AccumulationBias matrix_bias(const test::Bytes& bytes, const std::string& device
 double sigmas(const Mean& mean) { return mean.value / mean.standard_error; }
 
 /// Every recorded projection replaced by the oracle's value, rounded to f32 by `round`.
-trace::Bundle rounded(test::TinyEngine& tiny, const std::function<double(double)>& round) {
-  trace::Bundle bundle = record_matrix(tiny.engine, request_of(4, 16));
-  const trace::Bundle recorded = bundle;
-  for (trace::Event& event : bundle.events) {
+Bundle rounded(test::TinyEngine& tiny, const std::function<double(double)>& round) {
+  Bundle bundle = record_matrix(tiny.engine, request_of(4, 16));
+  const Bundle recorded = bundle;
+  for (Event& event : bundle.events) {
     const Stage stage = *stage_from_name(event.stage);
     if (!is_projection(stage)) continue;
     const PhaseRecord phase{&tiny.engine.model(), PhaseView(recorded, event.cell, event.phase), {}, nullptr};
@@ -142,7 +142,7 @@ TEST(WhatIf, AllPositionsEndWithTheRecordedOne) {
   ASSERT_EQ(unit.logits.size(), 2 * 21 * vocab);
   ASSERT_EQ(unit.x_out.at(1).size(), 2 * 21 * width);
   for (size_t prompt = 0; prompt < 2; ++prompt) {
-    const PhaseView last(unit.bundle, "E0/p" + std::to_string(prompt), trace::kPrefillLast);
+    const PhaseView last(unit.bundle, "E0/p" + std::to_string(prompt), kPrefillLast);
     const auto end = unit.logits.begin() + static_cast<std::ptrdiff_t>((prompt + 1) * 21 * vocab);
     EXPECT_TRUE(std::equal(end - vocab, end, last.data(Stage::logits, kNoLayer)->begin()));
   }
@@ -189,4 +189,4 @@ TEST(WhatIf, UnitsDifferWithinTheirBoundsAndFaultsDoNot) {
 }
 
 }  // namespace
-}  // namespace greta::isolate
+}  // namespace greta

@@ -12,7 +12,7 @@
 namespace greta::report {
 namespace {
 
-using isolate::Verdict;
+using Verdict;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -21,12 +21,12 @@ using ::testing::Not;
 /// The fault in decode, where the matrix route alone has it, with every prompt.
 Verdict fault_of_the_matrix_route() {
   Verdict verdict = fault_verdict();
-  for (isolate::Finding& finding : verdict.findings) {
+  for (Finding& finding : verdict.findings) {
     finding.phase = "decode";
     finding.cells = {"E0/p0_short", "E0/p4_sys", "E2/p0_short", "E2/p4_sys", "E3/p0_short", "E3/p4_sys"};
     std::swap(finding.noise_ratio_prefill, finding.noise_ratio_decode);
   }
-  for (isolate::Cell& cell : verdict.cells) cell.q_mae = cell.q_route == "matrix" ? 0.5 : 0.002;
+  for (Cell& cell : verdict.cells) cell.q_mae = cell.q_route == "matrix" ? 0.5 : 0.002;
   return verdict;
 }
 
@@ -58,9 +58,9 @@ TEST(Effects, OfOneRouteNameIt) {
 
 TEST(Effects, InteractWhereTheRouteMattersWithOnePromptOnly) {
   Verdict verdict = fault_of_the_matrix_route();
-  for (isolate::Finding& finding : verdict.findings)
+  for (Finding& finding : verdict.findings)
     finding.cells.insert(finding.cells.end(), {"E1/p4_sys", "E4/p4_sys"});
-  for (isolate::Cell& cell : verdict.cells) {
+  for (Cell& cell : verdict.cells) {
     if (cell.prompt == "p4_sys") cell.q_mae = 0.5;
   }
   const Effects effects = effects_of(verdict);
@@ -82,19 +82,19 @@ TEST(Effects, LeaveOutCellsThatAreNotAttested) {
 
 TEST(Effects, AreNotClaimedWithoutAPairOfCells) {
   Verdict verdict = fault_verdict();
-  std::erase_if(verdict.cells, [](const isolate::Cell& cell) { return cell.experiment != "E0"; });
+  std::erase_if(verdict.cells, [](const Cell& cell) { return cell.experiment != "E0"; });
   const Effects effects = effects_of(verdict);
   EXPECT_FALSE(effects.route || effects.gemm || effects.interaction);
   EXPECT_TRUE(effects.prompt);
   EXPECT_THAT(b3_31_analysis(verdict), AllOf(Not(HasSubstr("the route")), Not(HasSubstr("forced GEMM"))));
-  std::erase_if(verdict.cells, [](const isolate::Cell& cell) { return cell.prompt != "p4_sys"; });
+  std::erase_if(verdict.cells, [](const Cell& cell) { return cell.prompt != "p4_sys"; });
   EXPECT_FALSE(effects_of(verdict).prompt);
 }
 
 TEST(Effects, OfRoundingAreToldFromTheFaults) {
   Verdict verdict = fault_verdict();
-  for (isolate::Cell& cell : verdict.cells) cell.q_mae = cell.q_route == "matrix" ? 1e-3 : 2e-3;
-  for (isolate::StagePair& pair : verdict.pairs) {  // the oracle sees the same fault in prefill everywhere
+  for (Cell& cell : verdict.cells) cell.q_mae = cell.q_route == "matrix" ? 1e-3 : 2e-3;
+  for (StagePair& pair : verdict.pairs) {  // the oracle sees the same fault in prefill everywhere
     pair.judged_alone = true;
     pair.noise_ratio_prefill = 7;
   }
@@ -107,18 +107,18 @@ TEST(Effects, OfRoundingAreToldFromTheFaults) {
 
 TEST(Effects, FollowTheStageThatIsAtFault) {
   Verdict verdict = fault_verdict();
-  for (isolate::Finding& finding : verdict.findings) finding.stage = Stage::v;
+  for (Finding& finding : verdict.findings) finding.stage = Stage::v;
   EXPECT_THAT(b3_31_analysis(verdict), HasSubstr("the MAE of V stays exactly the same"));
-  for (isolate::Finding& finding : verdict.findings) finding.stage = Stage::down;
+  for (Finding& finding : verdict.findings) finding.stage = Stage::down;
   EXPECT_THAT(b3_31_analysis(verdict), Not(HasSubstr("depend on the route"))) << "no pair at that stage";
-  for (isolate::StagePair& pair : verdict.pairs) pair.stage = Stage::down;
+  for (StagePair& pair : verdict.pairs) pair.stage = Stage::down;
   EXPECT_THAT(b3_31_analysis(verdict), AllOf(HasSubstr("the MAE of down in layer 0 stays exactly the same"),
                                              Not(HasSubstr("is not the cause"))));
 }
 
 TEST(Effects, OfAFaultInBothPhasesDoNotSpeakOfTheirDifference) {
   Verdict verdict = fault_verdict();
-  for (isolate::Finding& finding : verdict.findings) finding.phase = "both";
+  for (Finding& finding : verdict.findings) finding.phase = "both";
   EXPECT_THAT(b3_31_analysis(verdict), AllOf(HasSubstr("does not depend on the phase: both are wrong"),
                                              HasSubstr("it shows either way"), Not(HasSubstr("MAE of Q")),
                                              HasSubstr("wrong by more than rounding explains")));
@@ -126,8 +126,8 @@ TEST(Effects, OfAFaultInBothPhasesDoNotSpeakOfTheirDifference) {
 
 TEST(Effects, WithoutASizeSayOnlyWhereTheFaultShows) {
   Verdict verdict = fault_verdict();
-  for (isolate::Cell& cell : verdict.cells) cell.q_mae = cell.q_route == "matrix" ? 1 : 2;
-  for (isolate::StagePair& pair : verdict.pairs) {
+  for (Cell& cell : verdict.cells) cell.q_mae = cell.q_route == "matrix" ? 1 : 2;
+  for (StagePair& pair : verdict.pairs) {
     pair.judged_alone = true;
     pair.noise_ratio_prefill = std::numeric_limits<double>::infinity();  // the bound is 0
   }
@@ -137,7 +137,7 @@ TEST(Effects, WithoutASizeSayOnlyWhereTheFaultShows) {
 
 TEST(Effects, SayWhenTheOtherPhaseWasNotJudged) {
   Verdict verdict = fault_verdict();
-  for (isolate::Finding& finding : verdict.findings) finding.noise_ratio_decode = 0;
+  for (Finding& finding : verdict.findings) finding.noise_ratio_decode = 0;
   EXPECT_THAT(b3_31_analysis(verdict), HasSubstr("decode was not judged at this stage"));
   verdict.noise.push_back({false, 0, Stage::q, 40});
   EXPECT_THAT(b3_31_analysis(verdict), HasSubstr("each in its own way"));

@@ -7,8 +7,8 @@
 namespace greta::report {
 namespace {
 
-using isolate::Finding;
-using isolate::Verdict;
+using Finding;
+using Verdict;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -100,7 +100,7 @@ TEST(FindingNote, OfAGapNamesTheSpan) {
 
 TEST(FindingNote, OfALaterFaultDoesNotCallItsInputsClean) {
   Verdict verdict = diagnosed_verdict();
-  for (isolate::StageNoise& noise : verdict.noise) {
+  for (StageNoise& noise : verdict.noise) {
     if (noise.stage == Stage::attn_norm) noise.ratio = 5;
   }
   EXPECT_THAT(english(verdict),
@@ -131,7 +131,7 @@ TEST(FindingNote, OnTheTerminalIsBrief) {
 TEST(NormTable, ComparesThePhasesInputOfTheProjections) {
   Verdict verdict = clean_verdict();
   EXPECT_THAT(b3_31_analysis(verdict), Not(HasSubstr("B3.32")));
-  for (isolate::Cell& cell : verdict.cells)
+  for (Cell& cell : verdict.cells)
     cell.attn_norm_hash_prefill = cell.attn_norm_hash_decode = "xxh3-128:00112233445566778899aabbccddeeff";
   verdict.cells[1].attn_norm_hash_decode = "xxh3-128:ffeeddcc445566778899aabbccddeeff";
   verdict.cells[1].attn_norm_mae = 0.25;

@@ -24,7 +24,7 @@ TEST(NoiseMap, MarksGrowWithTheRatio) {
 }
 
 TEST(NoiseMap, HasARowPerLayerAndAColumnPerStage) {
-  isolate::Verdict verdict;
+  Verdict verdict;
   verdict.noise = {{true, 0, Stage::x_in, 0.1},
                    {true, 0, Stage::q, 2e4},
                    {true, 11, Stage::x_in, 0.9},
@@ -44,7 +44,7 @@ TEST(NoiseMap, HasARowPerLayerAndAColumnPerStage) {
 }
 
 TEST(NoiseMap, OfAllStagesFitsEightyColumns) {
-  isolate::Verdict verdict;
+  Verdict verdict;
   for (int i = 0; i < kStageCount; ++i) {
     const Stage stage = static_cast<Stage>(i);
     verdict.noise.push_back({true, is_outside_layers(stage) ? kNoLayer : 1234, stage, 0.1});
@@ -54,7 +54,7 @@ TEST(NoiseMap, OfAllStagesFitsEightyColumns) {
 }
 
 TEST(NoiseMap, IsInTheMarkdownOfBothLanguages) {
-  const isolate::Verdict verdict = diagnosed_verdict();
+  const Verdict verdict = diagnosed_verdict();
   for (const Language language : {Language::english, Language::spanish}) {
     const std::string text = markdown(verdict, language);
     EXPECT_THAT(text, HasSubstr("```\n" + noise_map(verdict, true) + "```\n"));

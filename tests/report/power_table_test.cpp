@@ -10,8 +10,8 @@
 namespace greta::report {
 namespace {
 
-using isolate::Naming;
-using isolate::PowerResult;
+using Naming;
+using PowerResult;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::Property;
@@ -19,7 +19,7 @@ using ::testing::Throws;
 
 /// One right, one ambiguous, one inactive fault; a stack, a clean run and a limit of one route.
 PowerResult sample() {
-  isolate::Detection right;
+  Detection right;
   right.fault = "attn_norm_eps@prefill:3";
   right.fault_class = right.expected = "norm_eps";
   right.acts = right.found = right.right_place = right.right_phase = true;
@@ -27,13 +27,13 @@ PowerResult sample() {
   right.named = "norm_eps";
   right.explained_residual = 0.9999999;
   right.noise_ratio = INFINITY;
-  isolate::Detection rivals = right;
+  Detection rivals = right;
   rivals.fault = "kv_slot_next@decode:20";
   rivals.fault_class = "kv_slot";
   rivals.expected = "kv_slot";
   rivals.naming = Naming::among;
   rivals.named = "kv_slot or kv_not_written_by_a_name_that_is_long_enough_for_another_line";
-  isolate::Detection inactive = right;
+  Detection inactive = right;
   inactive.acts = false;
   PowerResult result;
   result.model = "model";

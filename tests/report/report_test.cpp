@@ -18,8 +18,8 @@ namespace greta::report {
 namespace {
 
 namespace fs = std::filesystem;
-using isolate::Status;
-using isolate::Verdict;
+using Status;
+using Verdict;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -57,7 +57,7 @@ TEST(B331Table, HasTheColumnsAndFormatOfB331) {
 
 TEST(B331Table, ShowsWhatRanNotWhatWasAskedFor) {
   Verdict verdict = inert_verdict();
-  isolate::Cell& cell = verdict.cells[5];  // E2/p4_sys
+  Cell& cell = verdict.cells[5];  // E2/p4_sys
   cell.q_route = "matrix";
   cell.k_route = cell.v_route = "vector";
   EXPECT_THAT(b3_31_table(verdict), HasSubstr("| MFMA/VALU/VALU | mfma | false |"));
@@ -104,9 +104,9 @@ TEST(Conclusion, SaysWhyItCannotVouch) {
 
 TEST(Conclusion, ExplainsEqualFiguresOfPromptsThatEndAlike) {
   Verdict verdict = clean_verdict();
-  for (isolate::StagePair& pair : verdict.pairs) pair.hash_prefill = pair.hash_decode = pair.cell;
+  for (StagePair& pair : verdict.pairs) pair.hash_prefill = pair.hash_decode = pair.cell;
   EXPECT_THAT(b3_31_analysis(verdict), Not(HasSubstr("end in the same token")));
-  for (isolate::StagePair& pair : verdict.pairs) pair.hash_prefill = pair.hash_decode = std::string("h");
+  for (StagePair& pair : verdict.pairs) pair.hash_prefill = pair.hash_decode = std::string("h");
   EXPECT_THAT(b3_31_analysis(verdict), HasSubstr("p0_short, p4_sys have the same Q, K and V in layer 0"));
 }
 
@@ -116,7 +116,7 @@ TEST(Conclusion, ListsCellsAsAProduct) {
 
 TEST(Conclusion, NamesAKnownCause) {
   Verdict verdict = fault_verdict();
-  for (isolate::Finding& finding : verdict.findings) {
+  for (Finding& finding : verdict.findings) {
     finding.hypothesis = "weight_column_major";
     finding.title_en = "Wq is read column-major";
     finding.title_es = "Wq se lee por columnas";
@@ -132,7 +132,7 @@ TEST(Conclusion, NamesAKnownCause) {
 
 TEST(Conclusion, OfAnUnknownPhaseSaysSo) {
   Verdict verdict = fault_verdict();
-  for (isolate::Finding& finding : verdict.findings) finding.phase = "unknown";
+  for (Finding& finding : verdict.findings) finding.phase = "unknown";
   EXPECT_THAT(markdown(verdict, Language::english), HasSubstr("cannot tell which phase is wrong"));
   EXPECT_THAT(markdown(verdict, Language::spanish), HasSubstr("fase desconocida"));
 }
@@ -293,7 +293,7 @@ TEST(VerdictJson, ListsTheFirstDifferenceAndTheFirstFaultOfEachCell) {
   verdict.pairs.clear();
   for (const Status status :
        {Status::equal, Status::rounding, Status::rounding, Status::fault, Status::fault}) {
-    isolate::StagePair pair;
+    StagePair pair;
     pair.cell = "E0/p";
     pair.status = status;
     pair.layer = static_cast<int>(verdict.pairs.size());
@@ -312,22 +312,22 @@ TEST(VerdictJson, InfinityStaysVisible) {
 }
 
 TEST(Status, HasItsPublicNames) {
-  EXPECT_EQ(isolate::name(Status::inert_factor), "INERT_FACTOR");
+  EXPECT_EQ(name(Status::inert_factor), "INERT_FACTOR");
   std::set<std::string_view> names;
   for (int i = 0; i <= static_cast<int>(Status::inconclusive); ++i)
-    names.insert(isolate::name(static_cast<Status>(i)));
+    names.insert(name(static_cast<Status>(i)));
   EXPECT_EQ(names.size(), 9u);
 }
 
 class WriteFiles : public ::testing::Test {
  protected:
   void SetUp() override {
-    trace::BundleWriter writer(temp_ / "run-7", false, {{"engine", "greta"}});
-    trace::Event event;
+    BundleWriter writer(temp_ / "run-7", false, {{"engine", "greta"}});
+    Event event;
     event.cell = "E0/p4_sys";
     event.experiment = "E0";
     event.prompt_id = "p4_sys";
-    event.phase = trace::kDecode0;
+    event.phase = kDecode0;
     event.layer = 0;
     event.stage = "q";
     event.positions = {1, 1};
@@ -345,7 +345,7 @@ TEST_F(WriteFiles, LeavesReportsAndAnArchiveThatReadsAsTheBundle) {
     EXPECT_GT(fs::file_size(temp_ / (std::string("run-7/") + name)), 100u) << name;
   }
   EXPECT_EQ(nlohmann::json::parse(testing::read_file(temp_ / "run-7/verdict.json")).at("verdict"), "FAULT");
-  const trace::Bundle bundle = trace::read_bundle(temp_ / "run-7/artifacts.tgz");
+  const Bundle bundle = read_bundle(temp_ / "run-7/artifacts.tgz");
   ASSERT_EQ(bundle.events.size(), 1u);
   EXPECT_THAT(*bundle.data(bundle.events[0]), ::testing::ElementsAre(1, 2));
 
@@ -359,9 +359,9 @@ TEST_F(WriteFiles, LeavesReportsAndAnArchiveThatReadsAsTheBundle) {
 }
 
 TEST_F(WriteFiles, ArchiveOfABundleWithoutEventsIsReadable) {
-  { trace::BundleWriter writer(temp_ / "none", false, {{"engine", "greta"}}); }
+  { BundleWriter writer(temp_ / "none", false, {{"engine", "greta"}}); }
   write_files(vacuous_verdict(), temp_ / "none");
-  EXPECT_EQ(trace::read_bundle(temp_ / "none/artifacts.tgz").events.size(), 0u);
+  EXPECT_EQ(read_bundle(temp_ / "none/artifacts.tgz").events.size(), 0u);
 }
 
 TEST_F(WriteFiles, SecondTimeGivesTheSameArchive) {

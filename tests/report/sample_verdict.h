@@ -5,8 +5,8 @@
 
 namespace greta::report {
 
-inline isolate::Verdict empty_verdict() {
-  isolate::Verdict verdict;
+inline Verdict empty_verdict() {
+  Verdict verdict;
   verdict.engine = "greta";
   verdict.engine_version = "0.1.0";
   verdict.model_name = "SmolLM2 135M Instruct";
@@ -38,11 +38,11 @@ inline constexpr SampleCell kSampleCells[] = {{"E0", "auto", false, "matrix"},
 
 /// E0-E4 x (p0_short, p4_sys). `mae` and `status` decide what each cell's q is.
 template <class Mae, class StatusOf>
-isolate::Verdict matrix_verdict(Mae mae, StatusOf status_of) {
-  isolate::Verdict verdict = empty_verdict();
+Verdict matrix_verdict(Mae mae, StatusOf status_of) {
+  Verdict verdict = empty_verdict();
   for (const SampleCell& sample : kSampleCells) {
     for (const char* prompt : {"p0_short", "p4_sys"}) {
-      isolate::Cell cell;
+      Cell cell;
       cell.experiment = sample.experiment;
       cell.prompt = prompt;
       cell.prompt_tokens = cell.prompt == "p0_short" ? 1 : 24;
@@ -57,13 +57,13 @@ isolate::Verdict matrix_verdict(Mae mae, StatusOf status_of) {
       cell.force_gemm = sample.gemm;
       cell.attested = true;
       cell.logits_top1_agree = true;
-      const bool differs = cell.verdict != isolate::Status::equal;
+      const bool differs = cell.verdict != Status::equal;
       cell.has_first_difference = differs;
       cell.first_layer = 0;
       cell.first_stage = Stage::q;
       cell.max_noise_ratio = differs ? 0.42 : 0;
       (differs ? cell.pairs_rounding : cell.pairs_equal) = 3;
-      isolate::StagePair pair;
+      StagePair pair;
       pair.cell = cell.experiment + "/" + cell.prompt;
       pair.layer = 0;
       pair.stage = Stage::q;
@@ -78,33 +78,33 @@ isolate::Verdict matrix_verdict(Mae mae, StatusOf status_of) {
 }
 
 /// E0, E2, E3 equal; E1, E4 rounding.
-inline isolate::Verdict clean_verdict() {
+inline Verdict clean_verdict() {
   const auto vector = [](const std::string& experiment) { return experiment == "E1" || experiment == "E4"; };
-  isolate::Verdict verdict = matrix_verdict(
+  Verdict verdict = matrix_verdict(
       [&](const std::string& experiment, const std::string&) { return vector(experiment) ? 1.25e-3 : 0.0; },
       [&](const std::string& experiment, const std::string&) {
-        return vector(experiment) ? isolate::Status::rounding : isolate::Status::equal;
+        return vector(experiment) ? Status::rounding : Status::equal;
       });
-  verdict.status = isolate::Status::rounding;
+  verdict.status = Status::rounding;
   verdict.exit_code = 0;
   return verdict;
 }
 
 /// B3.31's own picture: Q's MAE the same in E0-E4, invisible in the prompt of one token.
-inline isolate::Verdict fault_verdict() {
-  isolate::Verdict verdict = matrix_verdict(
+inline Verdict fault_verdict() {
+  Verdict verdict = matrix_verdict(
       [](const std::string& experiment, const std::string& prompt) {
         const double rounding = experiment == "E1" || experiment == "E4" ? 2e-3 : 0;
         return prompt == "p4_sys" ? 5.37518e-01 : rounding;
       },
       [](const std::string&, const std::string& prompt) {
-        return prompt == "p4_sys" ? isolate::Status::fault : isolate::Status::equal;
+        return prompt == "p4_sys" ? Status::fault : Status::equal;
       });
-  verdict.status = isolate::Status::fault;
+  verdict.status = Status::fault;
   verdict.exit_code = 1;
   verdict.injected = {"wq_column_major@prefill,S>1"};
   for (int layer = 0; layer < 2; ++layer) {
-    isolate::Finding finding;
+    Finding finding;
     finding.phase = "prefill";
     finding.layer = layer;
     finding.stage = Stage::q;
@@ -123,9 +123,9 @@ inline isolate::Verdict fault_verdict() {
 }
 
 /// fault_verdict() with its cause named in layers 0 and 1, and all that speaks for it.
-inline isolate::Verdict diagnosed_verdict() {
-  isolate::Verdict verdict = fault_verdict();
-  for (isolate::Finding& finding : verdict.findings) {
+inline Verdict diagnosed_verdict() {
+  Verdict verdict = fault_verdict();
+  for (Finding& finding : verdict.findings) {
     finding.hypothesis = finding.best = "weight_column_major";
     finding.title_en = "Wq is read column-major";
     finding.title_es = "Wq se lee por columnas";
@@ -151,10 +151,10 @@ inline isolate::Verdict diagnosed_verdict() {
 }
 
 /// What `diagnose` makes of a bundle that holds decode only.
-inline isolate::Verdict unpaired_verdict() {
-  isolate::Verdict verdict = clean_verdict();
+inline Verdict unpaired_verdict() {
+  Verdict verdict = clean_verdict();
   verdict.pairs.clear();
-  for (isolate::Cell& cell : verdict.cells) {
+  for (Cell& cell : verdict.cells) {
     cell.paired = false;
     cell.q_mae = cell.k_mae = cell.v_mae = 0;
     cell.logits_top1_agree.reset();
@@ -163,10 +163,10 @@ inline isolate::Verdict unpaired_verdict() {
   return verdict;
 }
 
-inline isolate::Verdict unaligned_verdict() {
-  isolate::Verdict verdict = clean_verdict();
+inline Verdict unaligned_verdict() {
+  Verdict verdict = clean_verdict();
   verdict.aligned = false;
-  verdict.status = isolate::Status::inconclusive;
+  verdict.status = Status::inconclusive;
   verdict.exit_code = 4;
   verdict.coverage = {30, 0, 0, 0, {}};
   for (int i = 0; i < 30; ++i)
@@ -174,19 +174,19 @@ inline isolate::Verdict unaligned_verdict() {
   return verdict;
 }
 
-inline isolate::Verdict inert_verdict() {
-  isolate::Verdict verdict = clean_verdict();
-  verdict.status = isolate::Status::inert_factor;
+inline Verdict inert_verdict() {
+  Verdict verdict = clean_verdict();
+  verdict.status = Status::inert_factor;
   verdict.exit_code = 4;
   verdict.flags.push_back({"INERT_FACTOR", "E2/p4_sys", "L0 q was forced to matrix but ran vector"});
   verdict.cells[5].attested = false;
-  verdict.cells[5].verdict = isolate::Status::inert_factor;
+  verdict.cells[5].verdict = Status::inert_factor;
   return verdict;
 }
 
-inline isolate::Verdict vacuous_verdict() {
-  isolate::Verdict verdict = empty_verdict();
-  verdict.status = isolate::Status::vacuous;
+inline Verdict vacuous_verdict() {
+  Verdict verdict = empty_verdict();
+  verdict.status = Status::vacuous;
   return verdict;
 }
 

@@ -15,15 +15,15 @@ using ::testing::Not;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 /// All devices, the numbers as wide as they get.
-isolate::WhatIf sample() {
-  isolate::WhatIf result;
+WhatIf sample() {
+  WhatIf result;
   result.model_name = "A <model> & \"quotes\" of a name that is too long for a line of eighty columns";
   result.model_hash = "xxh3-128:0";
   result.sim_input = "bf16";
   result.prompts = {{"p4_sys", 24}, {"p6_long", 1000}};
   for (int layer = 0; layer < 30; ++layer) result.layers.push_back(layer);
-  isolate::UnitResult unit;
-  unit.status = isolate::Status::rounding;
+  UnitResult unit;
+  unit.status = Status::rounding;
   unit.exit_code = 0;
   unit.max_noise_ratio = 0.998;
   unit.logits = {1024, 1000, 4.8e-4, 2.4e-3, 8.7e-1, 7.6e-2};
@@ -41,8 +41,8 @@ isolate::WhatIf sample() {
     unit.device = name;
     result.units.push_back(unit);
   }
-  result.units[1].status = isolate::Status::inconclusive;  // the longest
-  result.units[2].status = isolate::Status::fault;
+  result.units[1].status = Status::inconclusive;  // the longest
+  result.units[2].status = Status::fault;
   result.units[2].exit_code = 1;
   result.units[2].max_noise_ratio = kInfinity;
   result.units[2].first_fault = "prefill layer 3 q";
@@ -58,7 +58,7 @@ TEST(WhatIfReport, TableFitsTheTerminalAndSaysWhatFailed) {
   EXPECT_THAT(text, HasSubstr("-3.1234 +- 0.0027  -3.1000 -0.0033 +- 0.0028        -\n"));
   EXPECT_THAT(text, HasSubstr("cpu, vector route (f32 FMA)"));
   EXPECT_THAT(text, HasSubstr("1000/1024"));
-  for (const isolate::UnitResult& unit : sample().units) EXPECT_THAT(text, HasSubstr(unit.device));
+  for (const UnitResult& unit : sample().units) EXPECT_THAT(text, HasSubstr(unit.device));
 }
 
 TEST(WhatIfReport, StagesAreOfPrefill) {
@@ -129,9 +129,9 @@ TEST(WhatIfReport, SvgIsWellFormedAndEscapes) {
 }
 
 TEST(WhatIfReport, SvgOfNoDifferenceHasTheLegendOnly) {
-  isolate::WhatIf result = sample();
-  for (isolate::UnitResult& unit : result.units) {
-    for (isolate::Drift& drift : unit.drift) drift.rel_l2 = 0;
+  WhatIf result = sample();
+  for (UnitResult& unit : result.units) {
+    for (Drift& drift : unit.drift) drift.rel_l2 = 0;
   }
   result.units[0].drift[0].rel_l2 = kInfinity;
   result.layers = {5};

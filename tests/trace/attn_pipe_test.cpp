@@ -6,7 +6,7 @@
 #include "base/hash.h"
 #include "trace/testing.h"
 
-namespace greta::trace {
+namespace greta {
 namespace {
 
 using ::testing::ElementsAre;
@@ -99,4 +99,4 @@ TEST_F(AttnPipeTest, FloatsReadBackExactly) {
 }
 
 }  // namespace
-}  // namespace greta::trace
+}  // namespace greta

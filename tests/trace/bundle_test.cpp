@@ -10,7 +10,7 @@
 #include "trace/archive.h"
 #include "trace/testing.h"
 
-namespace greta::trace {
+namespace greta {
 namespace {
 
 namespace fs = std::filesystem;
@@ -415,4 +415,4 @@ TEST(Archive, NoSpaceIsSaid) {
 }
 
 }  // namespace
-}  // namespace greta::trace
+}  // namespace greta

@@ -6,7 +6,7 @@
 #include "trace/json_fields.h"
 #include "trace/testing.h"
 
-namespace greta::trace {
+namespace greta {
 namespace {
 
 using ::testing::HasSubstr;
@@ -140,4 +140,4 @@ TEST(ParseJson, RefusesWhatConfuses) {
 }
 
 }  // namespace
-}  // namespace greta::trace
+}  // namespace greta

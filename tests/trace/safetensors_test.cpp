@@ -7,7 +7,7 @@
 
 #include "trace/testing.h"
 
-namespace greta::trace {
+namespace greta {
 namespace {
 
 using ::testing::ElementsAre;
@@ -123,4 +123,4 @@ TEST(ElementCount, SeesOverflow) {
 }
 
 }  // namespace
-}  // namespace greta::trace
+}  // namespace greta

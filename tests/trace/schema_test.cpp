@@ -6,7 +6,7 @@
 #include "trace/schema_validation.h"
 #include "trace/testing.h"
 
-namespace greta::trace {
+namespace greta {
 namespace {
 
 using ::testing::HasSubstr;
@@ -112,4 +112,4 @@ TEST(TraceSchema, DescribesEveryFieldOfAnEvent) {
 }
 
 }  // namespace
-}  // namespace greta::trace
+}  // namespace greta
