@@ -6,10 +6,10 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "io/output_file.h"
 #include "isolate/bundle_check.h"
 #include "isolate/judge.h"
 #include "report/report.h"
-#include "trace/output_file.h"
 
 namespace greta::cli {
 namespace {

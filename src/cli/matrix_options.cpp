@@ -7,10 +7,10 @@
 #include "base/error.h"
 #include "cli/interrupt.h"
 #include "cli/progress.h"
+#include "io/output_file.h"
 #include "model/prompt.h"
 #include "trace/attn_pipe.h"
 #include "trace/manifest.h"
-#include "trace/output_file.h"
 
 namespace greta::cli {
 namespace {

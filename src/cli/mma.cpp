@@ -8,8 +8,8 @@
 #include "base/error.h"
 #include "base/mapped_file.h"
 #include "cli/commands.h"
+#include "io/safetensors.h"
 #include "numerics/matrix_core/evaluate.h"
-#include "trace/safetensors.h"
 
 namespace greta::cli {
 namespace {

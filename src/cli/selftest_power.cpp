@@ -10,10 +10,10 @@
 #include "base/error.h"
 #include "cli/interrupt.h"
 #include "cli/progress.h"
+#include "io/output_file.h"
 #include "isolate/detection_run.h"
 #include "isolate/detection_score.h"
 #include "report/power_table.h"
-#include "trace/output_file.h"
 
 namespace greta::cli {
 namespace {

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "trace/output_file.h"
+#include "io/output_file.h"
 
 namespace greta::cli {
 namespace {

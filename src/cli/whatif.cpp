@@ -12,9 +12,9 @@
 #include "cli/interrupt.h"
 #include "cli/matrix_options.h"
 #include "cli/progress.h"
+#include "io/json_fields.h"
+#include "io/output_file.h"
 #include "report/whatif.h"
-#include "trace/json_fields.h"
-#include "trace/output_file.h"
 
 namespace greta::cli {
 namespace {

@@ -3,11 +3,11 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "io/archive.h"
+#include "io/json_fields.h"
+#include "io/output_file.h"
 #include "report/report.h"
-#include "trace/archive.h"
 #include "trace/bundle_files.h"
-#include "trace/json_fields.h"
-#include "trace/output_file.h"
 
 namespace greta::report {
 namespace {

@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "base/error.h"
-#include "trace/json_fields.h"
+#include "io/json_fields.h"
 
 namespace greta {
 namespace {

@@ -7,11 +7,11 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "io/json_fields.h"
+#include "io/output_file.h"
+#include "io/safetensors.h"
 #include "trace/bundle.h"
 #include "trace/bundle_files.h"
-#include "trace/json_fields.h"
-#include "trace/output_file.h"
-#include "trace/safetensors.h"
 
 namespace greta {
 namespace {

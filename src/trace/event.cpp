@@ -8,8 +8,8 @@
 #include <string_view>
 
 #include "base/error.h"
-#include "trace/json_fields.h"
-#include "trace/safetensors.h"
+#include "io/json_fields.h"
+#include "io/safetensors.h"
 
 namespace greta {
 namespace {

@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "e2e/program.h"
-#include "trace/archive.h"
+#include "io/archive.h"
 
 namespace greta {
 namespace {

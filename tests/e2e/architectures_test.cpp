@@ -11,10 +11,10 @@
 
 #include "e2e/rounding_noise.h"
 #include "engine/forward_hashes.h"
+#include "io/archive.h"
+#include "io/safetensors.h"
 #include "numerics/metrics.h"
-#include "trace/archive.h"
 #include "trace/recorder.h"
-#include "trace/safetensors.h"
 
 namespace greta {
 namespace {

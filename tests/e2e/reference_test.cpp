@@ -14,11 +14,11 @@
 #include "base/mapped_file.h"
 #include "e2e/rounding_noise.h"
 #include "engine/sampler.h"
+#include "io/safetensors.h"
 #include "isolate/fault.h"
 #include "model/gguf_model_file.h"
 #include "numerics/metrics.h"
 #include "trace/recorder.h"
-#include "trace/safetensors.h"
 
 namespace greta {
 namespace {

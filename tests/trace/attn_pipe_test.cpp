@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/hash.h"
-#include "trace/testing.h"
+#include "io/testing.h"
 
 namespace greta {
 namespace {

@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/hash.h"
-#include "trace/archive.h"
-#include "trace/testing.h"
+#include "io/archive.h"
+#include "io/testing.h"
 
 namespace greta {
 namespace {

@@ -2,9 +2,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "io/json_fields.h"
+#include "io/testing.h"
 #include "trace/bundle_files.h"
-#include "trace/json_fields.h"
-#include "trace/testing.h"
 
 namespace greta {
 namespace {

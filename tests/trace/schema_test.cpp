@@ -2,9 +2,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "io/testing.h"
 #include "trace/bundle.h"
 #include "trace/schema_validation.h"
-#include "trace/testing.h"
 
 namespace greta {
 namespace {

@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <string>
 
-#include "trace/testing.h"
+#include "io/testing.h"
 
 namespace greta::testing {
 

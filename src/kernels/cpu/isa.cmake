@@ -2,7 +2,6 @@
 # They are optimised in every configuration: unoptimised, they would leave inline functions of the headers behind
 # as wide code that the linker may pick for the whole program.
 file(GLOB cpu_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*.cpp)
-target_sources(greta_kernels PRIVATE ${cpu_sources})
 set(avx2_flags -mavx2 -mfma -mf16c)
 set(avx512_flags ${avx2_flags} -mavx512f -mavx512bw -mavx512dq -mavx512vl)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")

@@ -1,6 +1,4 @@
 # The matrix units, and one file per ISA with the flags of the kernels.
-file(GLOB matrix_core_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*.cpp ${CMAKE_CURRENT_LIST_DIR}/*.h)
-target_sources(greta_numerics PRIVATE ${matrix_core_sources})
 foreach(isa avx2 avx512)
   set_source_files_properties(${CMAKE_CURRENT_LIST_DIR}/block_${isa}.cpp PROPERTIES
     COMPILE_OPTIONS "${optimise};${${isa}_flags}")

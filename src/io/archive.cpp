@@ -1,4 +1,4 @@
-#include "trace/archive.h"
+#include "io/archive.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 #include "base/mapped_file.h"
-#include "trace/output_file.h"
+#include "io/output_file.h"
 
 namespace greta {
 namespace {

@@ -1,4 +1,4 @@
-#include "trace/output_file.h"
+#include "io/output_file.h"
 
 #include <fcntl.h>
 #include <unistd.h>

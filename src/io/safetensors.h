@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "trace/output_file.h"
+#include "io/output_file.h"
 
 namespace greta {
 

@@ -1,4 +1,4 @@
-#include "trace/json_fields.h"
+#include "io/json_fields.h"
 
 #include <limits>
 #include <set>

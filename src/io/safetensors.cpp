@@ -1,4 +1,4 @@
-#include "trace/safetensors.h"
+#include "io/safetensors.h"
 
 #include <algorithm>
 #include <array>
@@ -9,7 +9,7 @@
 #include <string_view>
 
 #include "base/half.h"
-#include "trace/json_fields.h"
+#include "io/json_fields.h"
 
 namespace greta {
 namespace {

@@ -1,11 +1,11 @@
-#include "trace/safetensors.h"
+#include "io/safetensors.h"
 
 #include <algorithm>
 #include <cstring>
 #include <limits>
 #include <random>
 
-#include "trace/testing.h"
+#include "io/testing.h"
 
 namespace greta {
 namespace {
