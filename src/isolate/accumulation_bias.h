@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "bundle/bundle.h"
 #include "model/model.h"
-#include "trace/bundle.h"
 
 namespace greta {
 

@@ -1,8 +1,8 @@
 #pragma once
 // Whether a bundle from anywhere can be judged by a model, before anything is judged.
 
+#include "bundle/bundle.h"
 #include "model/model.h"
-#include "trace/bundle.h"
 
 namespace greta {
 

@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "bundle/bundle.h"
 #include "model/model.h"
-#include "trace/bundle.h"
 
 namespace greta {
 

@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "bundle/bundle.h"
 #include "isolate/fault.h"
 #include "isolate/matrix.h"
 #include "isolate/verdict.h"
-#include "trace/bundle.h"
 
 namespace greta {
 

@@ -2,9 +2,9 @@
 // From a bundle and the model file to a verdict. Nothing else is seen: any engine that writes bundles gets
 // the same.
 
+#include "bundle/bundle.h"
 #include "isolate/verdict.h"
 #include "model/model.h"
-#include "trace/bundle.h"
 
 namespace greta {
 

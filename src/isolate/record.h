@@ -1,8 +1,8 @@
 #pragma once
 // The experiment matrix run into a bundle in memory.
 
+#include "bundle/bundle.h"
 #include "isolate/matrix.h"
-#include "trace/bundle.h"
 
 namespace greta {
 

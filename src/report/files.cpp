@@ -3,11 +3,11 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "bundle/bundle_files.h"
 #include "io/archive.h"
 #include "io/json_fields.h"
 #include "io/output_file.h"
 #include "report/report.h"
-#include "trace/bundle_files.h"
 
 namespace greta::report {
 namespace {

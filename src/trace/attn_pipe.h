@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "trace/bundle.h"
+#include "bundle/bundle.h"
 
 namespace greta {
 

@@ -5,8 +5,8 @@
 #include <ctime>
 
 #include "base/hash.h"
+#include "bundle/bundle.h"
 #include "numerics/matrix_core/instruction.h"
-#include "trace/bundle.h"
 
 namespace greta {
 namespace {

@@ -5,8 +5,8 @@
 #include <span>
 #include <string>
 
+#include "bundle/event.h"
 #include "engine/plan.h"
-#include "trace/event.h"
 
 namespace greta {
 

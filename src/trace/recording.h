@@ -2,7 +2,7 @@
 // A run's events as a bundle in memory and, where one is asked for, on disk at the same time. Judging reads
 // the one in memory, which is what read_bundle() would give with all data kept.
 
-#include "trace/bundle.h"
+#include "bundle/bundle.h"
 #include "trace/recorder.h"
 
 namespace greta {

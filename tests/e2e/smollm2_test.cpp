@@ -5,10 +5,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include "bundle/bundle.h"
+#include "bundle/schema_validation.h"
 #include "e2e/program.h"
 #include "model/gguf_model_file.h"
-#include "trace/bundle.h"
-#include "trace/schema_validation.h"
 
 namespace greta {
 namespace {

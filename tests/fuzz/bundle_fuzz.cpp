@@ -6,8 +6,8 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "bundle/bundle_files.h"
 #include "io/safetensors.h"
-#include "trace/bundle_files.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   constexpr std::string_view kSplit = "\n--\n";

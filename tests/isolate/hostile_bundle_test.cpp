@@ -5,9 +5,9 @@
 #include <gmock/gmock.h>
 
 #include "base/error.h"
+#include "bundle/bundle_files.h"
 #include "isolate/judge.h"
 #include "isolate/plain_llama.h"
-#include "trace/bundle_files.h"
 
 namespace greta {
 namespace {

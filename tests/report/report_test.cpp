@@ -8,11 +8,11 @@
 #include <set>
 #include <sstream>
 
+#include "bundle/bundle.h"
 #include "io/testing.h"
 #include "isolate/verdict.h"
 #include "report/phrases.h"
 #include "report/sample_verdict.h"
-#include "trace/bundle.h"
 
 namespace greta::report {
 namespace {

@@ -2,9 +2,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "bundle/bundle.h"
+#include "bundle/schema_validation.h"
 #include "io/testing.h"
-#include "trace/bundle.h"
-#include "trace/schema_validation.h"
 
 namespace greta {
 namespace {

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "trace/bundle.h"
+#include "bundle/bundle.h"
 
 namespace greta {
 

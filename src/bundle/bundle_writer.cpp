@@ -7,11 +7,11 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "bundle/bundle.h"
+#include "bundle/bundle_files.h"
 #include "io/json_fields.h"
 #include "io/output_file.h"
 #include "io/safetensors.h"
-#include "trace/bundle.h"
-#include "trace/bundle_files.h"
 
 namespace greta {
 namespace {

@@ -1,4 +1,4 @@
-#include "trace/bundle.h"
+#include "bundle/bundle.h"
 
 #include <sys/resource.h>
 

@@ -1,4 +1,4 @@
-#include "trace/event.h"
+#include "bundle/event.h"
 
 #include <algorithm>
 #include <array>

@@ -1,10 +1,10 @@
-#include "trace/event.h"
+#include "bundle/event.h"
 
 #include <nlohmann/json.hpp>
 
+#include "bundle/bundle_files.h"
 #include "io/json_fields.h"
 #include "io/testing.h"
-#include "trace/bundle_files.h"
 
 namespace greta {
 namespace {

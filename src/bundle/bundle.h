@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "trace/event.h"
+#include "bundle/event.h"
 
 namespace greta {
 
