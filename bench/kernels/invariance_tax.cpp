@@ -48,7 +48,8 @@ double median(std::vector<double> values) {
 void measure(const Case& one) {
   const Shape shape = one.rows == 1 ? Shape::gemv : Shape::gemm;
   std::string why;
-  const KernelInfo* kernel = find_kernel({.op = OpKind::matmul,
+  const KernelInfo* kernel = find_kernel(cpu_kernels(),
+                                         {.op = OpKind::matmul,
                                           .isa = Isa::avx512,
                                           .weight_type = one.type,
                                           .route = Route::matrix,

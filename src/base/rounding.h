@@ -5,7 +5,7 @@
 
 namespace greta {
 
-namespace mma {
+namespace units {
 struct Instruction;
 }
 
@@ -35,8 +35,8 @@ struct Roundings {
   Format activation = Format::f32;   // what inputs are rounded to before they are multiplied
   Format accumulator = Format::f32;  // each addition of the sum is rounded to this
   Format output = Format::f32;
-  Format weight = Format::f32;             // what weights are rounded to, after they are decoded
-  const mma::Instruction* unit = nullptr;  // the matrix instruction that accumulates; null: plain additions
+  Format weight = Format::f32;               // what weights are rounded to, after they are decoded
+  const units::Instruction* unit = nullptr;  // the matrix instruction that accumulates; null: plain additions
   int splits = 1;  // of K, each a chain of the unit's instruction; f32 additions join them in order
   bool operator==(const Roundings&) const = default;
 };

@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "base/usable_cores.h"
-#include "kernels/sim/device.h"
+#include "sim/device.h"
 
 namespace greta::cli {
 namespace {

@@ -3,7 +3,8 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
-#include "numerics/matrix_core/block.h"
+#include "engine/kernel_table.h"
+#include "sim/block.h"
 
 namespace greta::cli {
 namespace {
@@ -16,7 +17,7 @@ struct Options {
 constexpr const char* kUnitsSource =
     "Xie et al., \"MMA-Sim\", arXiv 2511.10909, github.com/microsoft/MMA-Sim";
 
-nlohmann::json unit_json(const mma::Instruction& row) {
+nlohmann::json unit_json(const units::Instruction& row) {
   return {{"name", row.full_name()},
           {"m", row.m},
           {"n", row.n},
@@ -34,13 +35,13 @@ nlohmann::json unit_json(const mma::Instruction& row) {
 
 void print_units() {
   fmt::print("{:<42} {:<50} {}\n", "instruction", "rule", "checked against");
-  for (const mma::Instruction& row : mma::instructions()) {
+  for (const units::Instruction& row : units::instructions()) {
     fmt::print("{:<42} {:<50} {}\n", row.full_name(), describe_rule(row), name(row.evidence));
   }
   fmt::print(
       "\nRules: {}. \"fused 8, F = 24\": 8 products aligned to the largest exponent, truncated\n"
       "to 24 fractional bits, added exactly (docs/numerics.md). Form of this machine: {}.\n",
-      kUnitsSource, name(mma::best_form()));
+      kUnitsSource, name(sim::best_form()));
 }
 
 nlohmann::json kernel_json(const KernelInfo& kernel) {
@@ -118,7 +119,7 @@ void run(const Options& options) {
     if (file) json["model"] = model_json(*file);
     if (options.units) {
       json["units_source"] = kUnitsSource;
-      for (const mma::Instruction& row : mma::instructions()) json["units"].push_back(unit_json(row));
+      for (const units::Instruction& row : units::instructions()) json["units"].push_back(unit_json(row));
     }
     fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
     return;

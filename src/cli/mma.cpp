@@ -9,7 +9,7 @@
 #include "base/mapped_file.h"
 #include "cli/commands.h"
 #include "io/safetensors.h"
-#include "numerics/matrix_core/evaluate.h"
+#include "sim/evaluate.h"
 
 namespace greta::cli {
 namespace {
@@ -19,8 +19,8 @@ struct Options {
   std::string instruction, in, out;
 };
 
-using mma::Element;
-using mma::Instruction;
+using units::Element;
+using units::Instruction;
 using Tensors = std::map<std::string, TensorView>;
 
 std::string text(std::span<const int64_t> shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
@@ -49,7 +49,7 @@ std::set<std::string> cases(const Options& options, const Tensors& tensors) {
   }
   if (all.empty()) fail_input("{}: has no tensors A, Bt and C (nor CASE/A, ...)", options.in);
   if (!own.empty()) return own;
-  for (const Instruction& row : mma::instructions()) {
+  for (const Instruction& row : units::instructions()) {
     for (const std::string& prefix : all) {
       if (prefix.rfind(row.full_name() + "/", 0) != 0) continue;
       fail_input("{}: has cases of {}, none of {}", options.in, row.full_name(), options.instruction);
@@ -101,7 +101,7 @@ Case find_case(const Options& options, const Instruction& row, const Tensors& te
   return {found.a, found.bt, found.c, found.a->count / (row.m * row.k)};
 }
 
-NamedBytes evaluate(const Instruction& row, mma::Form form, const Case& one, const std::string& prefix) {
+NamedBytes evaluate(const Instruction& row, sim::Form form, const Case& one, const std::string& prefix) {
   const bool c_is_d = row.c == row.d;
   NamedBytes d{prefix + "D", c_is_d ? one.c->dtype : "F32", one.c->shape, {}};
   const auto part = [&](const TensorView& tensor, int64_t i) {
@@ -109,7 +109,7 @@ NamedBytes evaluate(const Instruction& row, mma::Form form, const Case& one, con
     return tensor.bytes.subspan(static_cast<size_t>(i) * size, size);
   };
   for (int64_t i = 0; i < one.batches; ++i) {
-    const auto result = mma::evaluate(row, form, part(*one.a, i), part(*one.bt, i), part(*one.c, i));
+    const auto result = sim::evaluate(row, form, part(*one.a, i), part(*one.bt, i), part(*one.c, i));
     d.data.insert(d.data.end(), result.begin(), result.end());
   }
   return d;
@@ -165,13 +165,13 @@ void print(const Agreements& agreements, Context& context) {
   }
 }
 
-mma::Form form_of(Isa isa) {
-  return isa == Isa::scalar ? mma::Form::scalar : isa == Isa::avx2 ? mma::Form::avx2 : mma::Form::avx512;
+sim::Form form_of(Isa isa) {
+  return isa == Isa::scalar ? sim::Form::scalar : isa == Isa::avx2 ? sim::Form::avx2 : sim::Form::avx512;
 }
 
 void run(const Options& options, Context& context) {
-  const Instruction& row = mma::find_instruction(options.instruction);
-  const mma::Form form = form_of(chosen_isa(options.common, context.environment));
+  const Instruction& row = units::find_instruction(options.instruction);
+  const sim::Form form = form_of(chosen_isa(options.common, context.environment));
   const MappedFile file(options.in);
   const Tensors tensors = parse_safetensors(file.bytes(), options.in);
   std::vector<NamedBytes> results;

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "engine/kernel_table.h"
 
 namespace greta {
 namespace {

@@ -1,6 +1,7 @@
 #include "engine/transform.h"
 
 #include "base/error.h"
+#include "engine/kernel_table.h"
 
 namespace greta {
 namespace {

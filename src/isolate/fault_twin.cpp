@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/half.h"
+#include "engine/kernel_table.h"
 #include "engine/kv_cache.h"
 
 namespace greta {

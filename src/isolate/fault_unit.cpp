@@ -1,7 +1,7 @@
 // Matrix units whose arithmetic is not their rule's: only a device that models a unit bit for bit shows them.
 
 #include "isolate/fault_bank.h"
-#include "numerics/matrix_core/instruction.h"
+#include "units/instruction.h"
 
 namespace greta {
 namespace {
@@ -13,7 +13,7 @@ MakeWrong with_unit(Change change) {
     const KernelInfo& right = *site.op().kernel;
     if (right.device != "cpu" && right.route == Route::vector) return [](const WrongCall&) {};
     if (right.roundings.unit == nullptr || right.roundings.unit->fraction_bits == 0) return nullptr;
-    auto unit = std::make_shared<mma::Instruction>(*right.roundings.unit);
+    auto unit = std::make_shared<units::Instruction>(*right.roundings.unit);
     change(*unit);
     auto kernel = std::make_shared<KernelInfo>(right);
     kernel->roundings.unit = unit.get();
@@ -35,13 +35,13 @@ FaultList unit_faults() {
   return {
       on_unit("accumulator_bits_minus1", "accumulator_bits",
               "the matrix unit's aligned sum keeps one fractional bit less",
-              with_unit([](mma::Instruction& unit) { unit.fraction_bits -= 1; })),
+              with_unit([](units::Instruction& unit) { unit.fraction_bits -= 1; })),
       on_unit("accumulator_bits_minus2", "accumulator_bits",
               "the matrix unit's aligned sum keeps two fractional bits less",
-              with_unit([](mma::Instruction& unit) { unit.fraction_bits -= 2; })),
+              with_unit([](units::Instruction& unit) { unit.fraction_bits -= 2; })),
       on_unit("accumulator_nearest", "accumulator_rounding",
               "the matrix unit rounds to nearest where it ought to truncate or floor",
-              with_unit([](mma::Instruction& unit) { unit.nearest = true; })),
+              with_unit([](units::Instruction& unit) { unit.nearest = true; })),
   };
 }
 

@@ -6,7 +6,7 @@
 #include <array>
 
 #include "isolate/hypothesis.h"
-#include "numerics/matrix_core/instruction.h"
+#include "units/instruction.h"
 
 namespace greta {
 namespace {
@@ -14,9 +14,9 @@ namespace {
 /// The declared unit with its rule changed; false where the kernel declares none that truncates or floors.
 template <class Change>
 bool change_unit(StageProblem& problem, const Change& change) {
-  const mma::Instruction* declared = problem.declared.roundings.unit;
+  const units::Instruction* declared = problem.declared.roundings.unit;
   if (declared == nullptr || declared->fraction_bits == 0) return false;
-  auto unit = std::make_shared<mma::Instruction>(*declared);
+  auto unit = std::make_shared<units::Instruction>(*declared);
   change(*unit);
   problem.declared.roundings.unit = unit.get();
   problem.keeps = unit;
@@ -30,7 +30,7 @@ std::vector<Candidate> fewer_bits(const Suspect& s) {
     const char* plural = fewer == 1 ? "" : "s";
     candidates.push_back(
         {[fewer](const Observation&, StageProblem& problem) {
-           return change_unit(problem, [&](mma::Instruction& unit) { unit.fraction_bits -= fewer; });
+           return change_unit(problem, [&](units::Instruction& unit) { unit.fraction_bits -= fewer; });
          },
          fmt::format("the matrix unit's aligned sum keeps {} fractional bit{} fewer than declared", fewer,
                      plural),
@@ -46,7 +46,7 @@ std::vector<Candidate> fewer_bits(const Suspect& s) {
 std::vector<Candidate> to_nearest(const Suspect& s) {
   if (!is_projection(s.stage)) return {};
   return {{[](const Observation&, StageProblem& problem) {
-             return change_unit(problem, [](mma::Instruction& unit) { unit.nearest = true; });
+             return change_unit(problem, [](units::Instruction& unit) { unit.nearest = true; });
            },
            "the matrix unit rounds to nearest where its rule truncates or floors",
            "la unidad matricial redondea al más cercano donde su regla trunca o redondea hacia abajo"}};

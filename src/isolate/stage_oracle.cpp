@@ -6,8 +6,8 @@
 #include <cmath>
 #include <cstring>
 
-#include "numerics/matrix_core/instruction.h"
 #include "numerics/noise.h"
+#include "units/instruction.h"
 
 namespace greta {
 namespace {
@@ -27,9 +27,9 @@ int64_t n_pos_of(const Event& event, Stage stage) {
 
 /// The matrix instruction of this name; nullptr for one that the table does not have, or that the oracle has
 /// no steps for.
-const mma::Instruction* unit_from_name(const std::string& text) {
-  for (const mma::Instruction& row : mma::instructions()) {
-    if (row.rule == mma::Rule::two_f16) continue;
+const units::Instruction* unit_from_name(const std::string& text) {
+  for (const units::Instruction& row : units::instructions()) {
+    if (row.rule == units::Rule::two_f16) continue;
     if (!text.empty() && row.full_name() == text) return &row;
   }
   return nullptr;

@@ -122,7 +122,7 @@ struct KernelArgs {
   View scratch{};  // one row of attention_scratch_floats() per thread, for attention
   Launch* launch = nullptr;
   int64_t* taken = nullptr;  // pieces of the work that threads took beyond their own share; 0 before the op
-  const KernelInfo* kernel = nullptr;  // the entry that runs, for kernels that serve several (kernels/sim)
+  const KernelInfo* kernel = nullptr;  // the entry that runs, for kernels that serve several (sim/matmul.h)
   View extra{};  // a further input of an action that runs in a kernel's place; no kernel reads it
 };
 
@@ -146,8 +146,8 @@ struct KernelInfo {
   std::string device = "cpu";  // or sim:<unit>: then any ISA and weight type, f32 activations in
 };
 
-/// All kernels compiled into this program, whether this machine can run them or not.
-std::span<const KernelInfo> kernel_table();
+/// The CPU's kernels, whether this machine can run them or not.
+std::span<const KernelInfo> cpu_kernels();
 
 /// The widest ISA whose kernels this machine can run.
 Isa best_isa();
@@ -164,8 +164,8 @@ struct KernelQuery {
   Format input = Format::bf16;      // of a simulated matrix unit: what it multiplies
 };
 
-/// The kernel that answers the query, or nullptr with the reason in `why` (no such kernel, or features
-/// missing).
-const KernelInfo* find_kernel(const KernelQuery& query, std::string* why);
+/// The kernel of `table` that answers the query, or nullptr with the reason in `why` (no such kernel, or
+/// features missing).
+const KernelInfo* find_kernel(std::span<const KernelInfo> table, const KernelQuery& query, std::string* why);
 
 }  // namespace greta

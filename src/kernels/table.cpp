@@ -1,4 +1,4 @@
-// The one table of kernels: what the ISA builds offer, with what each needs and what this machine lacks.
+// The CPU's table of kernels: what the ISA builds offer, with what each needs and what this machine lacks.
 
 #include <fmt/format.h>
 
@@ -7,7 +7,6 @@
 #include "base/cpu_features.h"
 #include "kernels/cpu/kernel_list.h"
 #include "kernels/kernel.h"
-#include "kernels/sim/device.h"
 
 namespace greta {
 namespace {
@@ -47,7 +46,6 @@ std::vector<KernelInfo> make_table() {
                                  &scalar::kVectorKernels, &scalar::kInt8Kernels, &scalar::kBf16Kernels}) {
     append(table, *list, Isa::scalar, "");
   }
-  for (KernelInfo& kernel : sim::kernels()) table.push_back(std::move(kernel));
   return table;
 }
 
@@ -111,7 +109,7 @@ std::string_view name(Isa isa) {
   return "?";
 }
 
-std::span<const KernelInfo> kernel_table() {
+std::span<const KernelInfo> cpu_kernels() {
   static const std::vector<KernelInfo> table = make_table();
   return table;
 }
@@ -123,8 +121,8 @@ Isa best_isa() {
   return best;
 }
 
-const KernelInfo* find_kernel(const KernelQuery& query, std::string* why) {
-  for (const KernelInfo& kernel : kernel_table()) {
+const KernelInfo* find_kernel(std::span<const KernelInfo> table, const KernelQuery& query, std::string* why) {
+  for (const KernelInfo& kernel : table) {
     if (!answers(kernel, query)) continue;
     if (kernel.missing.empty()) return &kernel;
     if (why) *why = fmt::format("{} needs {}, which this CPU lacks", kernel.name, kernel.missing);

@@ -8,17 +8,17 @@
 #include "numerics/bounds.h"
 #include "numerics/dequant.h"
 #include "numerics/lane_chain.h"
-#include "numerics/matrix_core/instruction.h"
 #include "numerics/oracle.h"
 #include "numerics/unit_chain.h"
 #include "numerics/weight_rows.h"
+#include "units/instruction.h"
 
 namespace greta::oracle {
 namespace {
 
 /// Below it a unit that flushes reads zeros.
-double flushed_below(const mma::Instruction* unit) {
-  return unit != nullptr && unit->flush ? std::ldexp(1.0, mma::info(unit->a).min_exponent) : 0;
+double flushed_below(const units::Instruction* unit) {
+  return unit != nullptr && unit->flush ? std::ldexp(1.0, units::info(unit->a).min_exponent) : 0;
 }
 
 void flush(std::vector<double>& values, double smallest) {

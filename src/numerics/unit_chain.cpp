@@ -214,29 +214,29 @@ GRETA_INLINE void set_start(const double* start, Chain& chain) {
   chain.bit = chain.sum == 0.0 ? chain.bit : power * 0x1p-23;
 }
 
-int mantissa_bits(mma::Element element) {
+int mantissa_bits(units::Element element) {
   switch (element) {
-    case mma::Element::f32: return 23;
-    case mma::Element::tf32:
-    case mma::Element::f16: return 10;
-    case mma::Element::bf16: return 7;
-    case mma::Element::e4m3:
-    case mma::Element::e4m3fnuz: return 3;
-    case mma::Element::e5m2:
-    case mma::Element::e5m2fnuz: return 2;
+    case units::Element::f32: return 23;
+    case units::Element::tf32:
+    case units::Element::f16: return 10;
+    case units::Element::bf16: return 7;
+    case units::Element::e4m3:
+    case units::Element::e4m3fnuz: return 3;
+    case units::Element::e5m2:
+    case units::Element::e5m2fnuz: return 2;
   }
   return 0;
 }
 
-double smallest_normal(mma::Element element) { return std::ldexp(1.0, mma::info(element).min_exponent); }
+double smallest_normal(units::Element element) { return std::ldexp(1.0, units::info(element).min_exponent); }
 
-int stored_bits(mma::Output output) {
-  return output == mma::Output::f16_nearest ? 10 : output == mma::Output::f32_truncated_13 ? 13 : 23;
+int stored_bits(units::Output output) {
+  return output == units::Output::f16_nearest ? 10 : output == units::Output::f32_truncated_13 ? 13 : 23;
 }
 
 }  // namespace
 
-UnitRule::UnitRule(const mma::Instruction& unit, int k_splits)
+UnitRule::UnitRule(const units::Instruction& unit, int k_splits)
     : step(unit.k),
       group(unit.group),
       splits(k_splits),
@@ -246,10 +246,10 @@ UnitRule::UnitRule(const mma::Instruction& unit, int k_splits)
       product_bit(std::ldexp(1.0, -mantissa_bits(unit.a) - mantissa_bits(unit.b))),
       cut_bit(std::ldexp(1.0, -unit.fraction_bits)),
       stored_bit(std::ldexp(1.0, -stored_bits(unit.output))),
-      fused(unit.rule == mma::Rule::fused),
+      fused(unit.rule == units::Rule::fused),
       nearest(unit.nearest),
-      stored_nearest(unit.nearest || unit.output == mma::Output::f32_nearest ||
-                     unit.output == mma::Output::f16_nearest) {}
+      stored_nearest(unit.nearest || unit.output == units::Output::f32_nearest ||
+                     unit.output == units::Output::f16_nearest) {}
 
 double power_below(double x, double smallest) {
   return std::max(std::bit_cast<double>(std::bit_cast<int64_t>(x) & kExponent), smallest);

@@ -1,19 +1,19 @@
 #pragma once
 // A matrix unit's sum in f64, with what its declared roundings do to it: the interval of every cut is known
-// from the exponents of the terms, which f64 shows. An estimate: it shares no code with matrix_core's
+// from the exponents of the terms, which f64 shows. An estimate: it shares no code with sim's
 // arithmetic, only the parameters of the rule. Lanes are output elements, as in lane_chain.h. Internal.
 
 #include <cstdint>
 
 #include "numerics/lane_chain.h"
-#include "numerics/matrix_core/instruction.h"
+#include "units/instruction.h"
 
 namespace greta {
 
 /// What a chain of one instruction does, as numbers: docs/numerics.md, "Matrix units".
 struct UnitRule {
   /// An instruction of rule fused, floored or floored_fp8, with `splits` chains over K.
-  UnitRule(const mma::Instruction& unit, int splits);
+  UnitRule(const units::Instruction& unit, int splits);
 
   int64_t step, group, splits;
   double smallest_a, smallest_b, smallest_sum;  // normal numbers of the formats; zeros count as these

@@ -6,7 +6,8 @@
 
 #include "base/hash.h"
 #include "bundle/bundle.h"
-#include "numerics/matrix_core/instruction.h"
+#include "engine/kernel_table.h"
+#include "units/instruction.h"
 
 namespace greta {
 namespace {

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "engine/kernel_table.h"
 #include "engine/kv_cache.h"
 #include "engine/transform.h"
 

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "engine/forward_hashes.h"
+#include "engine/kernel_table.h"
 #include "engine/tiny_model.h"
 
 namespace greta {

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "isolate/stage_oracle.h"
-#include "numerics/matrix_core/instruction.h"
+#include "units/instruction.h"
 
 namespace greta {
 namespace {

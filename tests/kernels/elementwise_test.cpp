@@ -2,7 +2,7 @@
 
 #include <cfenv>
 
-#include "kernel_cases.h"
+#include "kernels/kernel_cases.h"
 
 namespace greta::test {
 namespace {
@@ -294,7 +294,7 @@ TEST_P(Elementwise, EmbedIsTheUnpackedRow) {
     args.in[0] = ids.view();
     args.out = out.view();
     args.weight = &weight;
-    const KernelInfo* kernel = find_kernel({OpKind::embed, GetParam(), type}, nullptr);
+    const KernelInfo* kernel = find_kernel(cpu_kernels(), {OpKind::embed, GetParam(), type}, nullptr);
     ASSERT_NE(kernel, nullptr);
     run(*kernel, args, 2);
     Matrix want(1, k);

@@ -67,11 +67,11 @@ inline void run(const KernelInfo& kernel, const KernelArgs& args, int parts = 1)
 inline const KernelInfo* row_kernel(OpKind op, Isa isa, Format activation = Format::f32) {
   KernelQuery query{op, isa};
   query.activation = activation;
-  return find_kernel(query, nullptr);
+  return find_kernel(cpu_kernels(), query, nullptr);
 }
 
 inline const KernelInfo* matmul_kernel(Isa isa, TensorType type, Route route, Shape shape) {
-  return find_kernel({OpKind::matmul, isa, type, route, shape}, nullptr);
+  return find_kernel(cpu_kernels(), {OpKind::matmul, isa, type, route, shape}, nullptr);
 }
 
 /// f32 rows in the format that `kernel` takes.

@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include "kernel_cases.h"
+#include "kernels/kernel_cases.h"
 
 namespace greta::test {
 namespace {

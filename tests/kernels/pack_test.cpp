@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
-#include "kernel_cases.h"
+#include "kernels/kernel_cases.h"
 #include "numerics/golden_file.h"
 
 namespace greta::test {

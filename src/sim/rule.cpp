@@ -1,4 +1,4 @@
-#include "numerics/matrix_core/rule.h"
+#include "sim/rule.h"
 
 #include <algorithm>
 #include <array>
@@ -9,7 +9,7 @@
 
 #include "base/half.h"
 
-namespace greta::mma {
+namespace greta::sim {
 namespace {
 
 constexpr int kMostTerms = 33;  // 32 products and the running sum
@@ -26,18 +26,18 @@ Term split(float x, int min_exponent, int zero_exponent) {
   return {std::ldexp(static_cast<double>(x), -exponent), exponent};
 }
 
-Term split_sum(const Instruction& instruction, float sum) {
-  return split(sum, info(instruction.d).min_exponent, kZeroPublished);
+Term split_sum(const units::Instruction& instruction, float sum) {
+  return split(sum, info(instruction.d).min_exponent, units::kZeroPublished);
 }
 
 /// As the adder sees an element of A or B.
-Term split_input(const Instruction& instruction, Element element, float x) {
-  const Element seen = instruction.rule == Rule::two_f16 ? Element::f16 : element;
+Term split_input(const units::Instruction& instruction, units::Element element, float x) {
+  const units::Element seen = instruction.rule == units::Rule::two_f16 ? units::Element::f16 : element;
   return split(x, info(seen).min_exponent, instruction.zero_exponent);
 }
 
 /// Products count unnormalised: 1 <= |significand| < 4.
-Term product(const Instruction& instruction, float a, float b) {
+Term product(const units::Instruction& instruction, float a, float b) {
   const Term x = split_input(instruction, instruction.a, a), y = split_input(instruction, instruction.b, b);
   return {x.significand * y.significand, x.exponent + y.exponent};
 }
@@ -48,7 +48,7 @@ struct Cut {
   bool nearest;
 };
 
-Cut cut_of(const Instruction& instruction) { return {instruction.fraction_bits, instruction.nearest}; }
+Cut cut_of(const units::Instruction& instruction) { return {instruction.fraction_bits, instruction.nearest}; }
 
 double truncate_at(Cut cut, double x) {
   const double scaled = std::ldexp(x, cut.fraction_bits);
@@ -82,17 +82,19 @@ float nearest(double x) {
 }
 
 /// NVIDIA's outputs: never -0.
-float round_output(const Term& sum, Output output, bool nearest) {
-  const int min_exponent = output == Output::f16_nearest ? -14 : -126;
-  const int fraction_bits = output == Output::f16_nearest ? 10 : output == Output::f32_truncated_13 ? 13 : 23;
+float round_output(const Term& sum, units::Output output, bool nearest) {
+  const int min_exponent = output == units::Output::f16_nearest ? -14 : -126;
+  const int fraction_bits = output == units::Output::f16_nearest        ? 10
+                            : output == units::Output::f32_truncated_13 ? 13
+                                                                        : 23;
   const double x = value(sum);
   if (x == 0) return 0;
   const int exponent = std::max(std::ilogb(x), min_exponent);
   const double scaled = std::ldexp(x, fraction_bits - exponent);
-  const bool to_nearest = nearest || output == Output::f16_nearest;
+  const bool to_nearest = nearest || output == units::Output::f16_nearest;
   const double whole = to_nearest ? std::nearbyint(scaled) : std::trunc(scaled);
   const double rounded = std::ldexp(whole, exponent - fraction_bits) + 0.0;
-  const double limit = output == Output::f16_nearest ? 0x1p16 : 0x1p128;
+  const double limit = output == units::Output::f16_nearest ? 0x1p16 : 0x1p128;
   if (std::abs(rounded) >= limit) return static_cast<float>(std::copysign(HUGE_VAL, rounded));
   return static_cast<float>(rounded);
 }
@@ -106,10 +108,11 @@ const float kInvalid = std::bit_cast<float>(0xffc00000u);
 /// The one NaN that NVIDIA's units write.
 const float kNvidiaNan = std::bit_cast<float>(0x7fffffffu);
 
-bool is_nvidia(Rule rule) { return rule == Rule::fused || rule == Rule::two_f16; }
+bool is_nvidia(units::Rule rule) { return rule == units::Rule::fused || rule == units::Rule::two_f16; }
 
 /// AMD: the first NaN operand made quiet, else that of an invalid operation.
-float nan_of(const Instruction& instruction, const float* a, const float* b, int64_t b_stride, float sum) {
+float nan_of(const units::Instruction& instruction, const float* a, const float* b, int64_t b_stride,
+             float sum) {
   if (is_nvidia(instruction.rule)) return kNvidiaNan;
   for (int i = 0; i < instruction.group; ++i) {
     if (is_nan(a[i])) return quiet(a[i]);
@@ -118,11 +121,11 @@ float nan_of(const Instruction& instruction, const float* a, const float* b, int
   return is_nan(sum) ? quiet(sum) : kInvalid;
 }
 
-float flush(const Instruction& instruction, float x) {
+float flush(const units::Instruction& instruction, float x) {
   return instruction.flush && std::abs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x;
 }
 
-float pairwise_dot(const Instruction& instruction, const float* a, const float* b, int64_t b_stride,
+float pairwise_dot(const units::Instruction& instruction, const float* a, const float* b, int64_t b_stride,
                    int count) {
   if (count == 1) return flush(instruction, std::fma(*a, *b, 0.0f));
   const int half = count / 2;
@@ -155,7 +158,7 @@ Term fused_even_odd(std::span<const Term> products, Cut cut) {
 
 /// A result that the terms alone decide: the f64 sum where it is not finite; on CDNA3 also that of the
 /// products of 2^128 and more, which count as infinities there.
-std::optional<float> special_result(const Instruction& instruction, const float* a, const float* b,
+std::optional<float> special_result(const units::Instruction& instruction, const float* a, const float* b,
                                     int64_t b_stride, int count, float sum) {
   double all = 0, large = 0;
   for (int i = 0; i < count; ++i) {
@@ -171,7 +174,7 @@ std::optional<float> special_result(const Instruction& instruction, const float*
 }
 
 /// `product_count` products and the running sum.
-float add_fused(const Instruction& instruction, const float* a, const float* b, int64_t b_stride,
+float add_fused(const units::Instruction& instruction, const float* a, const float* b, int64_t b_stride,
                 int product_count, float sum) {
   if (const auto special = special_result(instruction, a, b, b_stride, product_count, sum)) return *special;
   std::array<Term, kMostTerms> terms;
@@ -184,12 +187,12 @@ float add_fused(const Instruction& instruction, const float* a, const float* b, 
     return round_output(fused_sum(std::span(terms).first(count), cut), instruction.output, cut.nearest);
   }
   const auto products = std::span<const Term>(terms).first(count);
-  if (instruction.rule == Rule::floored) return add_floored(fused_sum(products, cut), c, cut, false);
+  if (instruction.rule == units::Rule::floored) return add_floored(fused_sum(products, cut), c, cut, false);
   return add_floored(fused_even_odd(products, cut), c, cut, true);
 }
 
 /// Two f16 instructions from zero: a register holds four fp8 elements, and its low pair goes first.
-float add_two_f16(const Instruction& instruction, const float* a, const float* b, int64_t b_stride,
+float add_two_f16(const units::Instruction& instruction, const float* a, const float* b, int64_t b_stride,
                   float sum) {
   float chain = 0;
   for (int pair = 0; pair < 2; ++pair) {
@@ -204,35 +207,36 @@ float add_two_f16(const Instruction& instruction, const float* a, const float* b
   }
   const float result = chain + sum;  // D in f16: a sum of two f16, which f32 rounds without harm
   if (is_nan(result)) return kNvidiaNan;
-  return instruction.d == Element::f16 ? f16_to_f32(f32_to_f16(result)) : result;
+  return instruction.d == units::Element::f16 ? f16_to_f32(f32_to_f16(result)) : result;
 }
 
 }  // namespace
 
-float read_input(const Instruction& instruction, Element element, uint32_t bits) {
+float read_input(const units::Instruction& instruction, units::Element element, uint32_t bits) {
   const float x = to_f32(element, bits);
   const bool subnormal = std::abs(x) < std::ldexp(1.0f, info(element).min_exponent);
   return instruction.flush && subnormal ? 0 : x;
 }
 
-float read_sum(const Instruction& instruction, float c) {
+float read_sum(const units::Instruction& instruction, float c) {
   return instruction.flush && std::abs(c) < 0x1p-126f ? 0 : c;
 }
 
-float add_group(const Instruction& instruction, const float* a, const float* b, int64_t b_stride, float sum) {
+float add_group(const units::Instruction& instruction, const float* a, const float* b, int64_t b_stride,
+                float sum) {
   float result = 0;
   switch (instruction.rule) {
-    case Rule::fma_chain: result = std::fma(*a, *b, sum); break;
-    case Rule::pairwise:
+    case units::Rule::fma_chain: result = std::fma(*a, *b, sum); break;
+    case units::Rule::pairwise:
       result = flush(instruction, sum + pairwise_dot(instruction, a, b, b_stride, instruction.group));
       break;
-    case Rule::two_f16: return add_two_f16(instruction, a, b, b_stride, sum);
+    case units::Rule::two_f16: return add_two_f16(instruction, a, b, b_stride, sum);
     default: return add_fused(instruction, a, b, b_stride, instruction.group, sum);
   }
   return is_nan(result) ? nan_of(instruction, a, b, b_stride, sum) : result;
 }
 
-float dot(const Instruction& instruction, const float* a, const float* b, int64_t b_stride, int64_t k,
+float dot(const units::Instruction& instruction, const float* a, const float* b, int64_t b_stride, int64_t k,
           float c) {
   float sum = c;
   for (int64_t i = 0; i < k; i += instruction.group) {
@@ -242,4 +246,4 @@ float dot(const Instruction& instruction, const float* a, const float* b, int64_
   return sum;
 }
 
-}  // namespace greta::mma
+}  // namespace greta::sim

@@ -7,7 +7,7 @@
 
 #define GRETA_LANE static inline __attribute__((always_inline))
 
-namespace greta::mma::avx512 {
+namespace greta::sim::avx512 {
 
 struct i32x16 {
   __m512i v;
@@ -132,4 +132,4 @@ GRETA_LANE f32x16 to_nearest_f16(f64x16 x) {
   return _mm512_cvtph_ps(_mm512_cvtps_ph(join(to_odd(x.lo), to_odd(x.hi)).v, _MM_FROUND_TO_NEAREST_INT));
 }
 
-}  // namespace greta::mma::avx512
+}  // namespace greta::sim::avx512

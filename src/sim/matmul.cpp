@@ -1,4 +1,4 @@
-#include "kernels/sim/matmul.h"
+#include "sim/matmul.h"
 
 #include <algorithm>
 #include <array>
@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/half.h"
-#include "numerics/matrix_core/block.h"
+#include "sim/block.h"
 
 namespace greta::sim {
 namespace {
@@ -99,7 +99,7 @@ std::vector<Slice> slices_of(int64_t k, int64_t step, int64_t splits) {
 class UnitSlice {
  public:
   UnitSlice(const KernelArgs& args, const Slice& slice)
-      : roundings_(args.kernel->roundings), slice_(slice), rows_(args.out.rows), form_(mma::best_form()) {
+      : roundings_(args.kernel->roundings), slice_(slice), rows_(args.out.rows), form_(best_form()) {
     std::vector<uint16_t> bits(static_cast<size_t>(rows_ * slice.padded));
     for (int64_t row = 0; row < rows_; ++row) {
       const float* x = args.in[0].row(row);
@@ -120,17 +120,17 @@ class UnitSlice {
     b_.assign(unit(), unit().b, panel_.data(), std::ssize(panel_), form_);
     acc.clear();
     for (int64_t row = 0; row < rows_; ++row) acc.insert(acc.end(), first.begin(), first.end());
-    mma::multiply(unit(), form_, a_, b_, rows_, slice_.padded, acc.data(), kLanes);
+    multiply(unit(), form_, a_, b_, rows_, slice_.padded, acc.data(), kLanes);
   }
 
  private:
-  const mma::Instruction& unit() const { return *roundings_.unit; }
+  const Instruction& unit() const { return *roundings_.unit; }
 
   const Roundings& roundings_;
   Slice slice_;
   int64_t rows_;
-  mma::Form form_;
-  mma::Operand a_, b_;
+  Form form_;
+  Operand a_, b_;
   std::vector<uint16_t> panel_;
 };
 

@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-namespace greta::mma {
+namespace greta::units {
 
 /// Formats of elements. tf32 is f32 in memory whose low 13 bits the unit ignores.
 enum class Element { f32, tf32, f16, bf16, e4m3, e5m2, e4m3fnuz, e5m2fnuz };
@@ -80,4 +80,4 @@ std::string_view name(Evidence evidence);
 /// "fused 16, F = 25, truncated to f32": one line.
 std::string describe_rule(const Instruction& instruction);
 
-}  // namespace greta::mma
+}  // namespace greta::units

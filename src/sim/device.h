@@ -1,5 +1,5 @@
 #pragma once
-// Simulated devices: a GPU's matrix unit, bit for bit (numerics/matrix_core), and its vector lanes, as
+// Simulated devices: a GPU's matrix unit, bit for bit (block.h), and its vector lanes, as
 // kernels.
 
 #include <span>

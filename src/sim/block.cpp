@@ -1,4 +1,4 @@
-#include "numerics/matrix_core/block.h"
+#include "sim/block.h"
 
 #include <algorithm>
 #include <array>
@@ -7,10 +7,10 @@
 
 #include "base/cpu_features.h"
 #include "base/error.h"
-#include "numerics/matrix_core/block_form.h"
-#include "numerics/matrix_core/rule.h"
+#include "sim/block_form.h"
+#include "sim/rule.h"
 
-namespace greta::mma {
+namespace greta::sim {
 namespace {
 
 uint32_t load_bits(const void* bits, int bytes, int64_t index) {
@@ -19,22 +19,22 @@ uint32_t load_bits(const void* bits, int bytes, int64_t index) {
   return word;
 }
 
-bool is_fused(Rule rule) { return rule != Rule::fma_chain && rule != Rule::pairwise; }
+bool is_fused(units::Rule rule) { return rule != units::Rule::fma_chain && rule != units::Rule::pairwise; }
 
 /// The values of all one-byte patterns.
-const float* byte_values(Element element) {
+const float* byte_values(units::Element element) {
   static const auto tables = [] {
     std::array<std::array<float, 256>, 8> all{};
     for (size_t e = 0; e < all.size(); ++e) {
-      if (info(static_cast<Element>(e)).bytes != 1) continue;
-      for (uint32_t bits = 0; bits < 256; ++bits) all[e][bits] = to_f32(static_cast<Element>(e), bits);
+      if (info(static_cast<units::Element>(e)).bytes != 1) continue;
+      for (uint32_t bits = 0; bits < 256; ++bits) all[e][bits] = to_f32(static_cast<units::Element>(e), bits);
     }
     return all;
   }();
   return tables[static_cast<size_t>(element)].data();
 }
 
-void multiply_scalar(const Instruction& instruction, const Operand& a, const Operand& b, int64_t rows,
+void multiply_scalar(const units::Instruction& instruction, const Operand& a, const Operand& b, int64_t rows,
                      int64_t k, float* acc, int64_t acc_stride) {
   for (int64_t i = 0; i < rows; ++i) {
     for (int j = 0; j < kColumns; ++j) {
@@ -47,10 +47,11 @@ void multiply_scalar(const Instruction& instruction, const Operand& a, const Ope
 const BlockForm& vector_form(Form form) { return form == Form::avx2 ? kAvx2Form : kAvx512Form; }
 
 /// The vector forms know the rules of real units only, and not the one in which K has another order.
-bool has_vector_form(const Instruction& instruction) {
-  const bool floored = instruction.rule == Rule::floored || instruction.rule == Rule::floored_fp8;
+bool has_vector_form(const units::Instruction& instruction) {
+  const bool floored =
+      instruction.rule == units::Rule::floored || instruction.rule == units::Rule::floored_fp8;
   const bool altered = instruction.nearest || (floored && instruction.fraction_bits != 24);
-  return !altered && instruction.rule != Rule::two_f16;
+  return !altered && instruction.rule != units::Rule::two_f16;
 }
 
 OperandView view(const Operand& operand) {
@@ -71,9 +72,9 @@ Form best_form() {
   return best;
 }
 
-void Operand::assign(const Instruction& instruction, Element element, const void* bits, int64_t count,
-                     Form form) {
-  const ElementInfo& layout = info(element);
+void Operand::assign(const units::Instruction& instruction, units::Element element, const void* bits,
+                     int64_t count, Form form) {
+  const units::ElementInfo& layout = info(element);
   value_.resize(static_cast<size_t>(count));
   int64_t done = 0;
   if (form != Form::scalar) {
@@ -113,8 +114,8 @@ void Operand::assign(const Instruction& instruction, Element element, const void
   }
 }
 
-void multiply(const Instruction& instruction, Form form, const Operand& a, const Operand& b, int64_t rows,
-              int64_t k, float* acc, int64_t acc_stride) {
+void multiply(const units::Instruction& instruction, Form form, const Operand& a, const Operand& b,
+              int64_t rows, int64_t k, float* acc, int64_t acc_stride) {
   if (k % instruction.k != 0) {
     fail_machine("{}: K = {} is no multiple of {}", instruction.full_name(), k, instruction.k);
   }
@@ -124,4 +125,4 @@ void multiply(const Instruction& instruction, Form form, const Operand& a, const
                               view(b), rows, k, acc, acc_stride});
 }
 
-}  // namespace greta::mma
+}  // namespace greta::sim

@@ -1,4 +1,4 @@
-#include "numerics/matrix_core/instruction.h"
+#include "units/instruction.h"
 
 #include <fmt/format.h>
 
@@ -11,7 +11,7 @@
 #include "base/fp8.h"
 #include "base/half.h"
 
-namespace greta::mma {
+namespace greta::units {
 namespace {
 
 /// Rows compared with recorded answers of the published model (tests/goldens/README.md). All of Hopper's were
@@ -286,4 +286,4 @@ std::string describe_rule(const Instruction& row) {
   return fmt::format("fused {} + c, F = {}; {}", row.group, row.fraction_bits, output);
 }
 
-}  // namespace greta::mma
+}  // namespace greta::units

@@ -9,9 +9,9 @@
 #include <cstdio>
 
 #include "base/half.h"
-#include "numerics/matrix_core/rule.h"
 #include "numerics/test_tensors.h"
 #include "numerics/unit_bias.h"
+#include "sim/rule.h"
 
 namespace greta {
 namespace {
@@ -27,8 +27,8 @@ struct Case {
 /// Data of one case, rounded to what the unit reads.
 class Problem {
  public:
-  Problem(const mma::Instruction& unit, int64_t k, bool heavy)
-      : format_(unit.a == mma::Element::bf16 ? Format::bf16 : Format::f16), k_(k) {
+  Problem(const units::Instruction& unit, int64_t k, bool heavy)
+      : format_(unit.a == units::Element::bf16 ? Format::bf16 : Format::f16), k_(k) {
     test::Random random(static_cast<uint64_t>(k) + (heavy ? 1 : 0));
     w_ = random.normals(kOutputs * k, 0.1f);
     x_ = random.normals(kRows * k);
@@ -39,14 +39,14 @@ class Problem {
     }
   }
 
-  Expected expected(const mma::Instruction& unit, int splits) const {
+  Expected expected(const units::Instruction& unit, int splits) const {
     const test::Weight weight = test::f32_weight(w_, k_);
     return oracle::matmul(weight.tensor, x_, kRows,
                           {.activation = format_, .weight = format_, .unit = &unit, .splits = splits});
   }
 
   /// By the rule; `splits` divides K evenly.
-  std::vector<float> outputs(const mma::Instruction& unit, int splits) const {
+  std::vector<float> outputs(const units::Instruction& unit, int splits) const {
     std::vector<float> all;
     const int64_t part = k_ / splits;
     for (int64_t r = 0; r < kRows; ++r) {
@@ -54,7 +54,7 @@ class Problem {
         float sum = 0;
         for (int s = 0; s < splits; ++s) {
           const float* x = x_.data() + r * k_ + s * part;
-          sum += mma::dot(unit, x, w_.data() + i * k_ + s * part, 1, part, 0);
+          sum += sim::dot(unit, x, w_.data() + i * k_ + s * part, 1, part, 0);
         }
         all.push_back(sum);
       }
@@ -85,7 +85,7 @@ Ratios ratios_of(const std::vector<float>& observed, const Expected& expected) {
 class UnitBounds : public testing::TestWithParam<Case> {};
 
 TEST_P(UnitBounds, ARightUnitIsWithinThem) {
-  const mma::Instruction& unit = mma::find_instruction(GetParam().unit);
+  const units::Instruction& unit = units::find_instruction(GetParam().unit);
   for (const int64_t k : {64, 576, 1536}) {
     const Problem problem(unit, k, GetParam().heavy);
     const Expected expected = problem.expected(unit, GetParam().splits);
@@ -99,16 +99,16 @@ TEST_P(UnitBounds, ARightUnitIsWithinThem) {
                 right.median, right.nearly_most, right.most, right.bias.gain, right.bias.spread,
                 right.bias.ratio);
     for (const int change : {1, 2, 3, 0}) {
-      mma::Instruction other = unit;
+      units::Instruction other = unit;
       other.fraction_bits -= change;
       other.nearest = change == 0;
       const Ratios wrong = ratios_of(problem.outputs(other, GetParam().splits), expected);
       std::printf(" %.1f, %.1f |", wrong.most, wrong.bias.ratio);
       // With these 1536 outputs. One bit of CDNA3's, Hopper's or a split K does not always show:
       // docs/numerics.md.
-      const bool nearest_shows = change == 0 && unit.rule == mma::Rule::fused;
+      const bool nearest_shows = change == 0 && unit.rule == units::Rule::fused;
       const bool one_shows =
-          change == 1 && unit.rule == mma::Rule::fused && unit.fraction_bits < 25 && GetParam().splits == 1;
+          change == 1 && unit.rule == units::Rule::fused && unit.fraction_bits < 25 && GetParam().splits == 1;
       if (k > 64 && (change >= 2 || nearest_shows || one_shows)) {
         EXPECT_GT(std::max(wrong.most, wrong.bias.ratio), 1) << change << " bits fewer, K = " << k;
       }

@@ -1,4 +1,4 @@
-#include "numerics/matrix_core/evaluate.h"
+#include "sim/evaluate.h"
 
 #include <algorithm>
 #include <cstring>
@@ -6,11 +6,11 @@
 #include "base/error.h"
 #include "base/half.h"
 
-namespace greta::mma {
+namespace greta::sim {
 namespace {
 
-void check_size(const Instruction& instruction, const char* name, std::span<const std::byte> bytes, int rows,
-                int cols, Element element) {
+void check_size(const units::Instruction& instruction, const char* name, std::span<const std::byte> bytes,
+                int rows, int cols, units::Element element) {
   const auto wanted = static_cast<size_t>(rows * cols * info(element).bytes);
   if (bytes.size() != wanted) {
     fail_machine("{}: {} has {} bytes, not {}", instruction.full_name(), name, bytes.size(), wanted);
@@ -18,7 +18,7 @@ void check_size(const Instruction& instruction, const char* name, std::span<cons
 }
 
 /// Columns `first`.. of B, k x 16; what is beyond the last is zero.
-std::vector<std::byte> columns_of_b(const Instruction& instruction, std::span<const std::byte> bt,
+std::vector<std::byte> columns_of_b(const units::Instruction& instruction, std::span<const std::byte> bt,
                                     int first) {
   const auto bytes = static_cast<size_t>(info(instruction.b).bytes);
   const auto k = static_cast<size_t>(instruction.k);
@@ -32,15 +32,15 @@ std::vector<std::byte> columns_of_b(const Instruction& instruction, std::span<co
   return panel;
 }
 
-float load(Element element, std::span<const std::byte> bytes, size_t index) {
+float load(units::Element element, std::span<const std::byte> bytes, size_t index) {
   uint32_t bits = 0;
   const auto size = static_cast<size_t>(info(element).bytes);
   std::memcpy(&bits, bytes.data() + index * size, size);
   return to_f32(element, bits);
 }
 
-void store(Element element, std::vector<std::byte>& bytes, size_t index, float value) {
-  if (element == Element::f32) {
+void store(units::Element element, std::vector<std::byte>& bytes, size_t index, float value) {
+  if (element == units::Element::f32) {
     std::memcpy(bytes.data() + index * 4, &value, 4);
   } else {
     const uint16_t half = f32_to_f16(value);
@@ -50,8 +50,9 @@ void store(Element element, std::vector<std::byte>& bytes, size_t index, float v
 
 }  // namespace
 
-std::vector<std::byte> evaluate(const Instruction& instruction, Form form, std::span<const std::byte> a,
-                                std::span<const std::byte> bt, std::span<const std::byte> c) {
+std::vector<std::byte> evaluate(const units::Instruction& instruction, Form form,
+                                std::span<const std::byte> a, std::span<const std::byte> bt,
+                                std::span<const std::byte> c) {
   const int m = instruction.m, n = instruction.n, k = instruction.k;
   check_size(instruction, "A", a, m, k, instruction.a);
   check_size(instruction, "Bt", bt, n, k, instruction.b);
@@ -77,4 +78,4 @@ std::vector<std::byte> evaluate(const Instruction& instruction, Form form, std::
   return d;
 }
 
-}  // namespace greta::mma
+}  // namespace greta::sim

@@ -1,12 +1,12 @@
-#include "kernels/sim/device.h"
+#include "sim/device.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
 
-#include "kernels/sim/matmul.h"
-#include "numerics/matrix_core/instruction.h"
+#include "sim/matmul.h"
+#include "units/instruction.h"
 
 namespace greta::sim {
 namespace {
@@ -48,7 +48,7 @@ void add_matrix(const Device& device, std::string_view instruction, Format input
                 std::vector<KernelInfo>& all) {
   if (instruction.empty()) return;
   const Roundings roundings{
-      .activation = input, .weight = input, .unit = &mma::find_instruction(instruction)};
+      .activation = input, .weight = input, .unit = &units::find_instruction(instruction)};
   const std::string label = label_of(instruction);
   all.push_back(kernel(device, label + ".gemm", Route::matrix, Shape::gemm, roundings, matrix_gemm));
   Roundings split = roundings;

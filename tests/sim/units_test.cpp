@@ -14,11 +14,13 @@
 #include "base/fp8.h"
 #include "base/half.h"
 #include "numerics/golden_file.h"
-#include "numerics/matrix_core/evaluate.h"
-#include "numerics/matrix_core/rule.h"
+#include "sim/evaluate.h"
+#include "sim/rule.h"
 
-namespace greta::mma {
+namespace greta::sim {
 namespace {
+
+using namespace units;
 
 using Bytes = std::vector<std::byte>;
 
@@ -430,4 +432,4 @@ TEST(MatrixCoreForms, ALongKIsALoopOfTheInstruction) {
 }
 
 }  // namespace
-}  // namespace greta::mma
+}  // namespace greta::sim

@@ -6,9 +6,9 @@
 #include <string_view>
 #include <vector>
 
-#include "numerics/matrix_core/instruction.h"
+#include "units/instruction.h"
 
-namespace greta::mma {
+namespace greta::sim {
 
 inline constexpr int kColumns = 16;
 
@@ -21,7 +21,8 @@ Form best_form();
 class Operand {
  public:
   /// Reads `count` elements of `element` (info(element).bytes each, unaligned) for `instruction`.
-  void assign(const Instruction& instruction, Element element, const void* bits, int64_t count, Form form);
+  void assign(const units::Instruction& instruction, units::Element element, const void* bits, int64_t count,
+              Form form);
 
   const float* values() const { return value_.data(); }
   const int32_t* significands() const { return significand_.data(); }
@@ -37,7 +38,7 @@ class Operand {
 /// acc[i * acc_stride + j] = the running sum after A[i, 0..k) B[0..k, j], for i < rows, j < 16: `instruction`
 /// along K in ascending order, the sum staying in its format (an f16 sum as f32 values). `a` is rows x k, `b`
 /// is k x 16, both row-major; k is a multiple of instruction.k (pad with zeros).
-void multiply(const Instruction& instruction, Form form, const Operand& a, const Operand& b, int64_t rows,
-              int64_t k, float* acc, int64_t acc_stride);
+void multiply(const units::Instruction& instruction, Form form, const Operand& a, const Operand& b,
+              int64_t rows, int64_t k, float* acc, int64_t acc_stride);
 
-}  // namespace greta::mma
+}  // namespace greta::sim

@@ -1,9 +1,9 @@
+#include "engine/kernel_table.h"
+
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <set>
-
-#include "kernel_cases.h"
 
 namespace greta::test {
 namespace {

@@ -2,9 +2,9 @@
 // What a file compiled for one ISA offers to block.cpp. Plain data: such a file must not share inline
 // functions with the rest of the program.
 
-#include "numerics/matrix_core/instruction.h"
+#include "units/instruction.h"
 
-namespace greta::mma {
+namespace greta::sim {
 
 /// Pointers into an Operand.
 struct OperandView {
@@ -14,11 +14,12 @@ struct OperandView {
 };
 
 struct Product {
-  const Instruction* instruction;
+  const units::Instruction* instruction;
   int sum_min_exponent;
   /// Operands or sums with NaN, infinity or overflow are left to the scalar form.
-  float (*add_group)(const Instruction&, const float* a, const float* b, int64_t b_stride, float sum);
-  float (*dot)(const Instruction&, const float* a, const float* b, int64_t b_stride, int64_t k, float c);
+  float (*add_group)(const units::Instruction&, const float* a, const float* b, int64_t b_stride, float sum);
+  float (*dot)(const units::Instruction&, const float* a, const float* b, int64_t b_stride, int64_t k,
+               float c);
   OperandView a, b;
   int64_t rows, k;
   float* acc;
@@ -26,7 +27,7 @@ struct Product {
 };
 
 struct ElementsToRead {
-  Element element;
+  units::Element element;
   bool flush;
   int min_exponent;
   int zero_exponent;
@@ -45,4 +46,4 @@ struct BlockForm {
 
 extern const BlockForm kAvx2Form, kAvx512Form;
 
-}  // namespace greta::mma
+}  // namespace greta::sim

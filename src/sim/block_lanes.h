@@ -7,9 +7,9 @@
 // Lanes that hold NaN, infinity or a term near the end of the range are done by the scalar form afterwards:
 // they show as a largest exponent of kLargest or more.
 
-#include "numerics/matrix_core/block_form.h"
+#include "sim/block_form.h"
 
-namespace greta::mma::GRETA_ISA {
+namespace greta::sim::GRETA_ISA {
 namespace {
 
 constexpr int kLanes = 16;
@@ -42,10 +42,10 @@ GRETA_LANE f32x16 read_16(const ElementsToRead& r, int64_t i) {
     return load(reinterpret_cast<const float*>(bytes + 4 * i));
   };
   switch (r.element) {
-    case Element::f32: return word();
-    case Element::tf32: return floats_of(bits_of(word()) & i32x16(static_cast<int32_t>(0xffffe000)));
-    case Element::f16: return load_f16(bytes + 2 * i);
-    case Element::bf16: return floats_of(shift_left<16>(load_u16(bytes + 2 * i)));
+    case units::Element::f32: return word();
+    case units::Element::tf32: return floats_of(bits_of(word()) & i32x16(static_cast<int32_t>(0xffffe000)));
+    case units::Element::f16: return load_f16(bytes + 2 * i);
+    case units::Element::bf16: return floats_of(shift_left<16>(load_u16(bytes + 2 * i)));
     default: return look_up_u8(bytes + i, r.table);
   }
 }
@@ -120,21 +120,21 @@ GRETA_LANE f32x16 with_redone(const Product& p, int64_t row, int64_t k, i32x16 l
 }
 
 /// Never -0.
-template <Output kOutput>
+template <units::Output kOutput>
 GRETA_LANE f32x16 round_output(f64x16 x) {
   const f32x16 zero(0);
-  if constexpr (kOutput == Output::f16_nearest) return to_nearest_f16(x) + zero;
+  if constexpr (kOutput == units::Output::f16_nearest) return to_nearest_f16(x) + zero;
   const f32x16 result = toward_zero(x);
-  if constexpr (kOutput == Output::f32_truncated) return result + zero;
+  if constexpr (kOutput == units::Output::f32_truncated) return result + zero;
   return floats_of(bits_of(result) & i32x16(~1023)) + zero;
 }
 
-template <Output kOutput>
+template <units::Output kOutput>
 GRETA_LANE f32x16 add_fused(const Product& p, int64_t row, int64_t k, f32x16 before) {
   const int group = p.instruction->group, fraction_bits = p.instruction->fraction_bits;
   const int chunk = 1 << (kProductBits - fraction_bits);  // so many, and c, add up in 32 bits
   const Products products = from(p, row, k);
-  const Split c = split(before, p.sum_min_exponent, kZeroPublished);
+  const Split c = split(before, p.sum_min_exponent, units::kZeroPublished);
   const i32x16 largest = max(largest_exponent(products, 0, group, 1), c.exponent);
   const i32x16 shift = largest + i32x16(30 - fraction_bits) - c.exponent;
   const i32x16 aligned = with_sign_of(shift_right(shift_left<7>(c.magnitude), shift), c.bits);
@@ -170,7 +170,7 @@ GRETA_LANE FusedSum fuse(const Products& p, int group, int fraction_bits) {
 template <bool kFp8>
 GRETA_LANE f32x16 add_floored(const Product& p, int64_t row, int64_t k, f32x16 before) {
   const FusedSum fused = fuse<kFp8>(from(p, row, k), p.instruction->group, p.instruction->fraction_bits);
-  const Split c = split(before, p.sum_min_exponent, kZeroPublished);
+  const Split c = split(before, p.sum_min_exponent, units::kZeroPublished);
   const i32x16 largest = max(fused.exponent, c.exponent), c_shift = largest - c.exponent;
   i32x16 c_sum = shift_right_signed(with_sign_of(shift_left<1>(c.magnitude), c.bits), c_shift);
   if constexpr (kFp8) c_sum = select(greater(c_shift, i32x16(25)), i32x16(0), c_sum);
@@ -258,25 +258,25 @@ GRETA_LANE void for_chains(const Product& p, const Step& step) {
 
 void multiply(const Product& p) {
   switch (p.instruction->rule) {
-    case Rule::fma_chain:
+    case units::Rule::fma_chain:
       return for_chains(p,
                         GRETA_STEP(fma(f32x16(p.a.value[row * p.k + k]), load(p.b.value + k * kLanes), sum)));
-    case Rule::pairwise: return for_chains(p, GRETA_STEP(add_tree(p, row, k, sum)));
-    case Rule::floored: return for_groups(p, GRETA_STEP(add_floored<false>(p, row, k, sum)));
-    case Rule::floored_fp8: return for_groups(p, GRETA_STEP(add_floored<true>(p, row, k, sum)));
-    case Rule::fused: break;
-    case Rule::two_f16: return;  // block.cpp has no vector form of it
+    case units::Rule::pairwise: return for_chains(p, GRETA_STEP(add_tree(p, row, k, sum)));
+    case units::Rule::floored: return for_groups(p, GRETA_STEP(add_floored<false>(p, row, k, sum)));
+    case units::Rule::floored_fp8: return for_groups(p, GRETA_STEP(add_floored<true>(p, row, k, sum)));
+    case units::Rule::fused: break;
+    case units::Rule::two_f16: return;  // block.cpp has no vector form of it
   }
   switch (p.instruction->output) {
-    case Output::f16_nearest:
-      return for_groups(p, GRETA_STEP(add_fused<Output::f16_nearest>(p, row, k, sum)));
-    case Output::f32_truncated_13:
-      return for_groups(p, GRETA_STEP(add_fused<Output::f32_truncated_13>(p, row, k, sum)));
-    default: return for_groups(p, GRETA_STEP(add_fused<Output::f32_truncated>(p, row, k, sum)));
+    case units::Output::f16_nearest:
+      return for_groups(p, GRETA_STEP(add_fused<units::Output::f16_nearest>(p, row, k, sum)));
+    case units::Output::f32_truncated_13:
+      return for_groups(p, GRETA_STEP(add_fused<units::Output::f32_truncated_13>(p, row, k, sum)));
+    default: return for_groups(p, GRETA_STEP(add_fused<units::Output::f32_truncated>(p, row, k, sum)));
   }
 }
 
 #undef GRETA_STEP
 
 }  // namespace
-}  // namespace greta::mma::GRETA_ISA
+}  // namespace greta::sim::GRETA_ISA

@@ -7,9 +7,9 @@
 #include <functional>
 #include <stdexcept>
 
-#include "kernel_cases.h"
-#include "kernels/sim/device.h"
-#include "numerics/matrix_core/rule.h"
+#include "kernels/kernel_cases.h"
+#include "sim/device.h"
+#include "sim/rule.h"
 
 namespace greta::test {
 namespace {
@@ -79,7 +79,7 @@ void expect_reference(const KernelInfo& kernel, int64_t rows, const Reference& r
 }
 
 /// k = begin .. end through the unit, group after group, padded with zeros to whole instructions.
-float unit_chain(const mma::Instruction& unit, std::vector<float> x, std::vector<float> w, int64_t begin,
+float unit_chain(const units::Instruction& unit, std::vector<float> x, std::vector<float> w, int64_t begin,
                  int64_t end) {
   const int64_t padded = (end - begin + unit.k - 1) / unit.k * unit.k;
   const auto slice = [&](std::vector<float>& values) {
@@ -91,17 +91,17 @@ float unit_chain(const mma::Instruction& unit, std::vector<float> x, std::vector
   slice(w);
   float sum = 0;
   for (int64_t at = 0; at < padded; at += unit.group) {
-    if (at % unit.k == 0) sum = mma::read_sum(unit, sum);
-    sum = mma::add_group(unit, x.data() + at, w.data() + at, 1, sum);
+    if (at % unit.k == 0) sum = sim::read_sum(unit, sum);
+    sum = sim::add_group(unit, x.data() + at, w.data() + at, 1, sum);
   }
   return sum;
 }
 
 /// What the unit reads of an f32: mi250x flushes subnormal inputs.
-std::vector<float> as_read(const mma::Instruction& unit, Format format, std::vector<float> values) {
+std::vector<float> as_read(const units::Instruction& unit, Format format, std::vector<float> values) {
   for (float& x : values) {
     const uint32_t bits = format == Format::f16 ? f32_to_f16(x) : f32_to_bf16(x);
-    x = mma::read_input(unit, unit.a, bits);
+    x = sim::read_input(unit, unit.a, bits);
   }
   return values;
 }
@@ -119,7 +119,7 @@ TEST(SimMatrix, GemmIsOneChainOfInstructions) {
   ASSERT_EQ(units().size(), 13U);
   for (const auto& [device, input] : units()) {
     const KernelInfo& kernel = sim_kernel(device, Route::matrix, Shape::gemm, input);
-    const mma::Instruction& unit = *kernel.roundings.unit;
+    const units::Instruction& unit = *kernel.roundings.unit;
     expect_reference(
         kernel, 3, [&, format = input](const std::vector<float>& x, const std::vector<float>& w) {
           return unit_chain(unit, as_read(unit, format, x), as_read(unit, format, w), 0, std::ssize(x));
@@ -131,7 +131,7 @@ TEST(SimMatrix, GemvSplitsKInFourAndAddsInOrder) {
   for (const auto& [device, input] : units()) {
     const KernelInfo& kernel = sim_kernel(device, Route::matrix, Shape::gemv, input);
     EXPECT_EQ(kernel.roundings.splits, 4);
-    const mma::Instruction& unit = *kernel.roundings.unit;
+    const units::Instruction& unit = *kernel.roundings.unit;
     expect_reference(kernel, 1,
                      [&, format = input](const std::vector<float>& x, const std::vector<float>& w) {
                        const std::vector<float> a = as_read(unit, format, x), b = as_read(unit, format, w);

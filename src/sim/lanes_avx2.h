@@ -8,7 +8,7 @@
 
 #define GRETA_LANE static inline __attribute__((always_inline))
 
-namespace greta::mma::avx2 {
+namespace greta::sim::avx2 {
 
 struct i32x16 {
   __m256i lo, hi;
@@ -199,4 +199,4 @@ GRETA_LANE __m256 nearest_f16_8(__m256d lo, __m256d hi) {
 }
 GRETA_LANE f32x16 to_nearest_f16(f64x16 x) { return {nearest_f16_8(x.a, x.b), nearest_f16_8(x.c, x.d)}; }
 
-}  // namespace greta::mma::avx2
+}  // namespace greta::sim::avx2

@@ -1,0 +1,29 @@
+#include "engine/kernel_table.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "sim/device.h"
+
+namespace greta {
+
+std::span<const KernelInfo> kernel_table() {
+  static const std::vector<KernelInfo> table = [] {
+    std::vector<KernelInfo> all(cpu_kernels().begin(), cpu_kernels().end());
+    for (KernelInfo& kernel : sim::kernels()) all.push_back(std::move(kernel));
+    return all;
+  }();
+  return table;
+}
+
+const KernelInfo* find_kernel(const KernelQuery& query, std::string* why) {
+  return find_kernel(kernel_table(), query, why);
+}
+
+const KernelInfo* kernel_named(std::string_view name) {
+  const auto table = kernel_table();
+  const auto found = std::find_if(table.begin(), table.end(), [&](const KernelInfo& k) { return k.name == name; });
+  return found == table.end() ? nullptr : &*found;
+}
+
+}  // namespace greta

@@ -1,0 +1,23 @@
+#pragma once
+// The one table of kernels that the engine plans with: the CPU's and the simulated devices'. A new kind of
+// device is one line in kernel_table.cpp.
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "kernels/kernel.h"
+
+namespace greta {
+
+/// All kernels compiled into this program, whether this machine can run them or not.
+std::span<const KernelInfo> kernel_table();
+
+/// The kernel that answers the query, or nullptr with the reason in `why` (no such kernel, or features
+/// missing).
+const KernelInfo* find_kernel(const KernelQuery& query, std::string* why);
+
+/// The kernel of that name, or nullptr.
+const KernelInfo* kernel_named(std::string_view name);
+
+}  // namespace greta
