@@ -30,8 +30,6 @@ std::vector<Stage> parse_stages(const std::string& list, const std::string& rule
 
 }  // namespace
 
-std::string_view name(Phase phase) { return phase == Phase::prefill ? "prefill" : "decode"; }
-
 RouteChoice RouteTable::choice(Stage stage, Phase phase) const {
   RouteChoice result;
   for (const Rule& rule : rules_) {

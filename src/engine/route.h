@@ -7,13 +7,10 @@
 #include <vector>
 
 #include "kernels/kernel.h"
+#include "model/phase.h"
 #include "model/stage.h"
 
 namespace greta {
-
-enum class Phase { prefill, decode };
-
-std::string_view name(Phase phase);
 
 /// A wish for one projection; empty fields leave the choice to the planner.
 struct RouteChoice {

@@ -27,7 +27,9 @@ constexpr Sizes kSizes[] = {{TensorType::f32, 37, 77},   {TensorType::f32, 1, 1}
 
 const KernelInfo& sim_kernel(std::string_view unit, Route route, Shape shape, Format input) {
   const std::string device = "sim:" + std::string(unit);
-  const KernelInfo* kernel = find_kernel({.op = OpKind::matmul,
+  static const std::vector<KernelInfo> table = sim::kernels();
+  const KernelInfo* kernel = find_kernel(table,
+                                         {.op = OpKind::matmul,
                                           .isa = Isa::scalar,
                                           .route = route,
                                           .shape = shape,
