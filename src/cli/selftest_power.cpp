@@ -11,9 +11,9 @@
 #include "cli/interrupt.h"
 #include "cli/progress.h"
 #include "io/output_file.h"
-#include "isolate/detection_run.h"
-#include "isolate/detection_score.h"
+#include "isolate/power_run.h"
 #include "report/power_table.h"
+#include "verdict/power_score.h"
 
 namespace greta::cli {
 namespace {

@@ -2,8 +2,8 @@
 // Attestation: what was asked for against what ran, as the ops themselves recorded it.
 
 #include "isolate/cell_view.h"
-#include "isolate/verdict.h"
 #include "model/tokenizer.h"
+#include "verdict/verdict.h"
 
 namespace greta {
 

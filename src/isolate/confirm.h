@@ -5,7 +5,7 @@
 #include <functional>
 
 #include "isolate/matrix.h"
-#include "isolate/verdict.h"
+#include "verdict/verdict.h"
 
 namespace greta {
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "isolate/stage_oracle.h"
-#include "isolate/verdict.h"
+#include "verdict/verdict.h"
 
 namespace greta {
 

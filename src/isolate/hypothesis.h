@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "isolate/evidence.h"
-#include "isolate/verdict.h"
+#include "verdict/verdict.h"
 
 namespace greta {
 

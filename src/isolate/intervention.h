@@ -6,7 +6,7 @@
 #include <string>
 
 #include "engine/session.h"
-#include "isolate/verdict.h"
+#include "verdict/verdict.h"
 
 namespace greta {
 

@@ -3,8 +3,8 @@
 // the same.
 
 #include "bundle/bundle.h"
-#include "isolate/verdict.h"
 #include "model/model.h"
+#include "verdict/verdict.h"
 
 namespace greta {
 

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "isolate/oracle_pass.h"
-#include "isolate/verdict.h"
 #include "model/model.h"
+#include "verdict/verdict.h"
 
 namespace greta {
 

@@ -158,15 +158,6 @@ UnitResult compare_units(const UnitRun& reference, const UnitRun& unit, const Mo
   return result;
 }
 
-int exit_code_of(const WhatIf& result) {
-  int code = result.reference.exit_code;
-  for (const UnitResult& unit : result.units) {
-    if (code == 1 || unit.exit_code == 0) continue;
-    code = unit.exit_code;
-  }
-  return code;
-}
-
 RouteTable reference_routes() {
   RouteTable routes;
   routes.add(parse_route_rule("all=vector"));

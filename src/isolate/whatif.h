@@ -9,7 +9,8 @@
 #include "bundle/bundle.h"
 #include "isolate/accumulation_bias.h"
 #include "isolate/matrix.h"
-#include "isolate/verdict.h"
+#include "verdict/verdict.h"
+#include "verdict/whatif.h"
 
 namespace greta {
 
@@ -28,57 +29,8 @@ struct UnitRun {
 /// was recorded. Input Errors as of Matrix.
 UnitRun run_unit(Engine& engine, MatrixRequest request);
 
-/// One stage of one layer against the reference's, over the recorded rows of all prompts (judged_rows() and
-/// the last one).
-struct StageDifference {
-  bool prefill = true;  // else decode0
-  int layer = kNoLayer;
-  Stage stage = Stage::x_in;
-  double max_abs = 0, mean_abs = 0;
-  double noise_ratio = 0;  // of the unit's own rows against the oracle of their own inputs
-};
-
-/// |unit - reference| / |reference| (L2) of a layer's x_out, the mean over all positions of all prompts.
-struct Drift {
-  int layer = 0;
-  double rel_l2 = 0;
-};
-
-/// Logits of prefill at all positions.
-struct LogitDifference {
-  int64_t positions = 0, top1_agree = 0;
-  double kl_mean = 0, kl_max = 0;  // KL(reference || unit), nats
-  double max_abs = 0, mean_abs = 0;
-};
-
-struct UnitResult {
-  std::string device;
-  Status status = Status::inconclusive;
-  int exit_code = 4;           // as of Verdict
-  double max_noise_ratio = 0;  // over all stages of both phases
-  std::string first_fault;     // "prefill layer 3 q"; empty: none
-  std::vector<StageDifference> stages;
-  std::vector<Drift> drift;
-  LogitDifference logits;
-  std::vector<AccumulationBias> bias;
-};
-
 /// `unit` against `reference`: runs of the same request on the same model.
 UnitResult compare_units(const UnitRun& reference, const UnitRun& unit, const ModelConfig& config);
-
-struct WhatIf {
-  std::string model_name, model_file, model_hash, isa, kv_format, sim_input, command_line;
-  std::vector<std::string> routes, injected;             // of the units; the reference has none
-  std::vector<std::pair<std::string, int64_t>> prompts;  // and their tokens
-  std::vector<int> layers;
-  UnitResult reference;  // all differences are 0
-  std::vector<UnitResult> units;
-  double seconds = 0;
-};
-
-/// 1 if any unit, the reference included, has a stage outside its bound; else 4 if one can't be vouched for;
-/// else 0.
-int exit_code_of(const WhatIf& result);
 
 /// The route of every projection in the reference run: the CPU's f32 FMAs.
 RouteTable reference_routes();

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "isolate/verdict.h"
+#include "verdict/verdict.h"
 
 namespace greta::report {
 

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "isolate/verdict.h"
 #include "report/effects.h"
+#include "verdict/verdict.h"
 
 namespace greta::report {
 

@@ -8,7 +8,7 @@
 #include <sstream>
 
 #include "base/error.h"
-#include "isolate/detection_score.h"
+#include "verdict/power_score.h"
 
 namespace greta::report {
 namespace {

@@ -4,7 +4,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
-#include "isolate/detection_run.h"
+#include "verdict/power.h"
 
 namespace greta::report {
 

@@ -4,7 +4,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
-#include "isolate/verdict.h"
+#include "verdict/verdict.h"
 
 namespace greta::report {
 

@@ -4,7 +4,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
-#include "isolate/whatif.h"
+#include "verdict/whatif.h"
 
 namespace greta::report {
 

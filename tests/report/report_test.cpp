@@ -10,9 +10,9 @@
 
 #include "bundle/bundle.h"
 #include "io/testing.h"
-#include "isolate/verdict.h"
 #include "report/phrases.h"
 #include "report/sample_verdict.h"
+#include "verdict/verdict.h"
 
 namespace greta::report {
 namespace {

@@ -1,7 +1,7 @@
 #pragma once
 // Verdicts made by hand, with the figures of B3.31 and of a clean engine.
 
-#include "isolate/verdict.h"
+#include "verdict/verdict.h"
 
 namespace greta::report {
 

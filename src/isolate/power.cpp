@@ -1,4 +1,4 @@
-#include "isolate/detection.h"
+#include "isolate/power.h"
 
 #include <algorithm>
 #include <chrono>
@@ -84,16 +84,6 @@ std::vector<int> all_layers(const Engine& engine) {
 }
 
 }  // namespace
-
-std::string_view name(Naming naming) {
-  switch (naming) {
-    case Naming::right: return "right";
-    case Naming::among: return "ambiguous";
-    case Naming::unexplained: return "unexplained";
-    case Naming::wrong: return "wrong";
-  }
-  return "";
-}
 
 Detection held_against(const FaultSpec& spec, const Verdict& verdict) {
   Detection detection;

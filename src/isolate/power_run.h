@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "isolate/detection.h"
-#include "isolate/detection_limit.h"
+#include "isolate/power.h"
+#include "isolate/power_limit.h"
 
 namespace greta {
 
@@ -21,17 +21,6 @@ struct PowerRequest {
   std::function<std::unique_ptr<Engine>(int threads, Isa isa)> make_engine;
   /// May throw to stop.
   std::function<void(int done, int total, const std::string& label)> step;
-};
-
-struct PowerResult {
-  std::string model, isa, command_line, version;
-  int threads = 0;
-  std::vector<Detection> singles;
-  std::vector<std::string> impossible;  // what the model can't have in any layer, and why
-  std::vector<StackedDetection> stacks;
-  std::vector<CleanRun> clean;
-  std::vector<DetectionLimit> limits;
-  double seconds = 0;
 };
 
 /// Throws an input Error when no fault has `only` in its name.

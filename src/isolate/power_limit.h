@@ -7,17 +7,9 @@
 
 #include "isolate/fault.h"
 #include "isolate/matrix.h"
+#include "verdict/power.h"
 
 namespace greta {
-
-/// A fault with a size, where it is put, and the smallest relative size at which it is flagged there.
-struct DetectionLimit {
-  std::string fault;
-  Phase phase = Phase::prefill;
-  int layer = 0;
-  std::string route;           // "matrix" or "vector", of all projections
-  std::optional<double> size;  // to a factor of 1.1; empty: not even the largest that was tried
-};
 
 /// eps of both norms, softmax scale, RoPE base of q, one element of Wv, one of the cache: each in the first,
 /// a middle and the last layer, in both phases, on both routes; those whose name has `only`. Sizes empty.

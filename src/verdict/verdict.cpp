@@ -1,4 +1,4 @@
-#include "isolate/verdict.h"
+#include "verdict/verdict.h"
 
 namespace greta {
 

@@ -1,15 +1,13 @@
 #pragma once
-// The tool's own power, measured: faults are put in one by one and several at a time, and what the diagnosis
-// says is held against what was done.
+// What a measurement of the tool's own power found: plain data, from which its tables are made.
 
-#include <functional>
+#include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "bundle/bundle.h"
-#include "isolate/fault.h"
-#include "isolate/matrix.h"
-#include "isolate/verdict.h"
+#include "model/phase.h"
 
 namespace greta {
 
@@ -40,10 +38,6 @@ struct Detection {
   double seconds = 0;
 };
 
-/// What `verdict`, of a run with `spec` and others, says of `spec`. `others` counts all findings that are not
-/// at its place in its phase.
-Detection held_against(const FaultSpec& spec, const Verdict& verdict);
-
 /// A run of several faults at once: one Detection for each.
 struct StackedDetection {
   std::vector<Detection> faults;
@@ -65,30 +59,24 @@ struct CleanRun {
   bool good() const { return findings == 0 && (status == "EQUAL" || status == "ROUNDING"); }
 };
 
-class PowerTest {
- public:
-  /// All runs use `prompts`, `routes` and E0, and judge with the engine's number of threads. Runs once,
-  /// clean.
-  PowerTest(Engine& engine, std::vector<MatrixPrompt> prompts, RouteTable routes = {});
-
-  /// Throws an input Error where the model can't have the fault at its layer.
-  Detection single(const FaultSpec& spec) const;
-  /// A fault that acts on routes: E1 and E2 with it, and INERT_FACTOR as the right answer.
-  Detection ignored_routes(const FaultSpec& spec) const;
-  /// Interventions follow only where the judgement alone does not list all.
-  StackedDetection stacked(const std::vector<FaultSpec>& specs) const;
-
- private:
-  MatrixRequest request(const std::vector<FaultSpec>& specs, const std::string& experiments) const;
-
-  Engine& engine_;
-  std::vector<MatrixPrompt> prompts_;
-  RouteTable routes_;
-  Bundle clean_;
+/// A fault with a size, where it is put, and the smallest relative size at which it is flagged there.
+struct DetectionLimit {
+  std::string fault;
+  Phase phase = Phase::prefill;
+  int layer = 0;
+  std::string route;           // "matrix" or "vector", of all projections
+  std::optional<double> size;  // to a factor of 1.1; empty: not even the largest that was tried
 };
 
-/// No fault, E0, one prompt. `route` is a label for `routes`.
-CleanRun clean_run(Engine& engine, const MatrixPrompt& prompt, const std::string& route,
-                   const RouteTable& routes);
+struct PowerResult {
+  std::string model, isa, command_line, version;
+  int threads = 0;
+  std::vector<Detection> singles;
+  std::vector<std::string> impossible;  // what the model can't have in any layer, and why
+  std::vector<StackedDetection> stacks;
+  std::vector<CleanRun> clean;
+  std::vector<DetectionLimit> limits;
+  double seconds = 0;
+};
 
 }  // namespace greta

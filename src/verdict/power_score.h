@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "isolate/detection_run.h"
+#include "verdict/power.h"
 
 namespace greta {
 

@@ -1,4 +1,4 @@
-#include "isolate/detection_plan.h"
+#include "isolate/power_plan.h"
 
 #include <fmt/format.h>
 

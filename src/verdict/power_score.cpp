@@ -1,4 +1,4 @@
-#include "isolate/detection_score.h"
+#include "verdict/power_score.h"
 
 #include <fmt/format.h>
 
@@ -101,6 +101,16 @@ void add_wrongs(const PowerResult& result, const std::vector<Detection>& acting,
 }
 
 }  // namespace
+
+std::string_view name(Naming naming) {
+  switch (naming) {
+    case Naming::right: return "right";
+    case Naming::among: return "ambiguous";
+    case Naming::unexplained: return "unexplained";
+    case Naming::wrong: return "wrong";
+  }
+  return "";
+}
 
 std::vector<ClassScore> score_classes(const std::vector<Detection>& singles) {
   std::vector<ClassScore> scores;

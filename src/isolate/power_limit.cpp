@@ -1,12 +1,12 @@
-#include "isolate/detection_limit.h"
+#include "isolate/power_limit.h"
 
 #include <fmt/format.h>
 
 #include <cmath>
 #include <set>
 
-#include "isolate/detection.h"
 #include "isolate/judge.h"
+#include "isolate/power.h"
 #include "isolate/record.h"
 
 namespace greta {

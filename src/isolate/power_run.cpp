@@ -1,4 +1,4 @@
-#include "isolate/detection_run.h"
+#include "isolate/power_run.h"
 
 #include <fmt/format.h>
 
@@ -6,7 +6,7 @@
 #include <chrono>
 
 #include "base/error.h"
-#include "isolate/detection_plan.h"
+#include "isolate/power_plan.h"
 
 namespace greta {
 namespace {
