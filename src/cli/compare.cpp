@@ -4,8 +4,8 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
-#include "isolate/bundle_check.h"
-#include "isolate/compare_bundles.h"
+#include "judge/bundle_check.h"
+#include "judge/compare_bundles.h"
 
 namespace greta::cli {
 namespace {

@@ -7,8 +7,8 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "io/output_file.h"
-#include "isolate/bundle_check.h"
-#include "isolate/judge.h"
+#include "judge/bundle_check.h"
+#include "judge/judge.h"
 #include "report/report.h"
 
 namespace greta::cli {

@@ -4,7 +4,7 @@
 
 #include "cli/commands.h"
 #include "isolate/fault.h"
-#include "isolate/hypothesis.h"
+#include "judge/hypotheses/hypothesis.h"
 
 namespace greta::cli {
 namespace {

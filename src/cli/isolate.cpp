@@ -12,7 +12,7 @@
 #include "cli/progress.h"
 #include "cli/weight_verify.h"
 #include "isolate/confirm.h"
-#include "isolate/judge.h"
+#include "judge/judge.h"
 #include "report/report.h"
 
 namespace greta::cli {

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "isolate/judge.h"
 #include "isolate/record.h"
+#include "judge/judge.h"
 
 namespace greta {
 namespace {

@@ -1,7 +1,6 @@
 #include "isolate/fault_matrix.h"
 
 #include "base/error.h"
-#include "isolate/misread_weights.h"
 
 namespace greta {
 namespace {

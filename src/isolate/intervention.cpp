@@ -6,7 +6,7 @@
 
 #include "engine/kv_cache.h"
 #include "engine/transform.h"
-#include "isolate/stage_problem.h"
+#include "judge/stage_problem.h"
 
 namespace greta {
 namespace {

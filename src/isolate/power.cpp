@@ -6,8 +6,8 @@
 #include <tuple>
 
 #include "isolate/confirm.h"
-#include "isolate/judge.h"
 #include "isolate/record.h"
+#include "judge/judge.h"
 
 namespace greta {
 namespace {

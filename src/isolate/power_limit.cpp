@@ -5,9 +5,9 @@
 #include <cmath>
 #include <set>
 
-#include "isolate/judge.h"
 #include "isolate/power.h"
 #include "isolate/record.h"
+#include "judge/judge.h"
 
 namespace greta {
 namespace {

@@ -7,7 +7,7 @@
 #include <set>
 
 #include "base/error.h"
-#include "isolate/stage_problem.h"
+#include "judge/stage_problem.h"
 #include "numerics/dequant.h"
 
 namespace greta {

@@ -8,9 +8,9 @@
 #include <set>
 
 #include "engine/transform.h"
-#include "isolate/attest.h"
-#include "isolate/judge.h"
 #include "isolate/record.h"
+#include "judge/attest.h"
+#include "judge/judge.h"
 
 namespace greta {
 namespace {

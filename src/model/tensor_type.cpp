@@ -43,4 +43,9 @@ const TensorTypeInfo& info(TensorType type) {
   return *entry;
 }
 
+bool has_blocks(TensorType type) {
+  using enum TensorType;
+  return type == q4_0 || type == q4_1 || type == q5_0 || type == q5_1 || type == q8_0;
+}
+
 }  // namespace greta

@@ -42,6 +42,10 @@ const TensorTypeInfo* find_tensor_type(uint32_t id);
 /// The entry of a known type.
 const TensorTypeInfo& info(TensorType type);
 
+/// True for the types whose blocks are 32 codes with one scale, and a minimum or none: Q4_0, Q4_1, Q5_0,
+/// Q5_1, Q8_0.
+bool has_blocks(TensorType type);
+
 inline std::string_view name(TensorType type) { return info(type).name; }
 
 }  // namespace greta

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <span>
 
-#include "isolate/hypothesis.h"
 #include "report/sentences.h"
 
 namespace greta::report {
@@ -78,17 +77,23 @@ std::vector<Input> inputs_of(const Verdict& verdict, const Finding& finding) {
   return inputs;
 }
 
-struct Place {
-  std::span<const Hypothesis> (*group)();
-  Phrase look;
-};
-
-constexpr Place kPlaces[] = {
-    {weight_hypotheses, Phrase::look_weight}, {sum_hypotheses, Phrase::look_sum},
-    {unit_hypotheses, Phrase::look_sum},      {output_hypotheses, Phrase::look_output},
-    {input_hypotheses, Phrase::look_input},   {elementwise_hypotheses, Phrase::look_elementwise},
-    {norm_hypotheses, Phrase::look_norm},     {rope_hypotheses, Phrase::look_rope},
-    {cache_hypotheses, Phrase::look_cache},   {attention_hypotheses, Phrase::look_attention}};
+/// Where to look for a cause of this family; none for what has no name.
+std::optional<Phrase> place_of(CauseFamily family) {
+  switch (family) {
+    case CauseFamily::none: return std::nullopt;
+    case CauseFamily::weight: return Phrase::look_weight;
+    case CauseFamily::sum:
+    case CauseFamily::unit: return Phrase::look_sum;
+    case CauseFamily::output: return Phrase::look_output;
+    case CauseFamily::input: return Phrase::look_input;
+    case CauseFamily::elementwise: return Phrase::look_elementwise;
+    case CauseFamily::norm: return Phrase::look_norm;
+    case CauseFamily::rope: return Phrase::look_rope;
+    case CauseFamily::cache: return Phrase::look_cache;
+    case CauseFamily::attention: return Phrase::look_attention;
+  }
+  return std::nullopt;
+}
 
 }  // namespace
 
@@ -215,12 +220,8 @@ std::vector<std::string> Writer::figures(const Finding& finding) const {
 }
 
 std::string Writer::look(const Finding& finding) const {
-  for (const Place& place : kPlaces) {
-    for (const Hypothesis& hypothesis : place.group()) {
-      if (hypothesis.name == finding.hypothesis) return say(place.look, in_phase(finding));
-    }
-  }
-  return "";
+  const std::optional<Phrase> place = place_of(finding.family);
+  return place ? say(*place, in_phase(finding)) : "";
 }
 
 std::vector<std::string> Writer::finding(const FindingGroup& group) const {

@@ -57,6 +57,21 @@ struct Intervention {
   std::string prompt;                              // that it was run on
 };
 
+/// What a named cause is about, and so where to look for it.
+enum class CauseFamily {
+  none,  // not named
+  weight,
+  sum,
+  unit,
+  output,
+  input,
+  elementwise,
+  norm,
+  rope,
+  cache,
+  attention
+};
+
 struct Finding {
   std::string phase;  // "prefill", "decode", "both", or "unknown" when the comparison alone can't tell
   int layer = kNoLayer;
@@ -65,6 +80,7 @@ struct Finding {
   std::vector<std::string> prompts_that_cannot_show;  // such as a prompt of one token
   std::string hypothesis;                             // "unexplained" until the diagnosis names one
   std::string best;  // the hypothesis that fits best, named or not; empty: none applies to the stage
+  CauseFamily family = CauseFamily::none;  // of `hypothesis`
   std::string title_en, title_es;
   double explained_residual = 0;  // 1 - |observed - hypothesis| / |observed - oracle|
   std::string runner_up;          // the next best hypothesis; empty when no other applies to the stage

@@ -4,8 +4,8 @@
 #include <cstdint>
 
 #include "base/error.h"
-#include "isolate/judge.h"
-#include "isolate/plain_llama.h"
+#include "judge/hypotheses/plain_llama.h"
+#include "judge/judge.h"
 
 namespace {
 

@@ -6,8 +6,8 @@
 #include <gmock/gmock.h>
 
 #include "engine/tiny_model.h"
-#include "isolate/judge.h"
 #include "isolate/record.h"
+#include "judge/judge.h"
 
 namespace greta {
 namespace {

@@ -9,8 +9,8 @@
 #include <set>
 
 #include "engine/tiny_model.h"
-#include "isolate/judge.h"
 #include "isolate/record.h"
+#include "judge/judge.h"
 
 namespace greta {
 namespace {

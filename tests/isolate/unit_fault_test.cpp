@@ -5,8 +5,8 @@
 #include "base/error.h"
 #include "engine/tiny_model.h"
 #include "isolate/fault.h"
-#include "isolate/judge.h"
 #include "isolate/record.h"
+#include "judge/judge.h"
 
 namespace greta {
 namespace {

@@ -9,7 +9,7 @@
 
 #include "engine/tiny_model.h"
 #include "isolate/record.h"
-#include "isolate/stage_oracle.h"
+#include "judge/stage_oracle.h"
 
 namespace greta {
 namespace {

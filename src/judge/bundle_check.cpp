@@ -1,0 +1,68 @@
+#include "judge/bundle_check.h"
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "base/hash.h"
+#include "judge/stage_problem.h"
+
+namespace greta {
+namespace {
+
+void check_hash(const Bundle& bundle, const Model& model) {
+  if (!bundle.manifest.contains("model")) return;
+  const std::string said = bundle.manifest["model"].value("hash", "");
+  std::string own;
+  if (said.starts_with("xxh3-128:")) own = "xxh3-128:" + hash_bytes(model.file.bytes()).hex();
+  if (said.starts_with("sha256:")) own = "sha256:" + sha256_hex(model.file.bytes());
+  if (own.empty() || own == said) return;
+  fail_input(
+      "{}: recorded with another model file: {} there, {} is {}; give that file with -m, or --force to judge "
+      "by this one",
+      bundle.path, said, model.file.path(), own);
+}
+
+void check_event(const Bundle& bundle, const Event& event, const ModelConfig& config) {
+  const std::optional<Stage> stage = stage_from_name(event.stage);
+  if (!stage) return;
+  const auto where = [&] {
+    return fmt::format("{}: {} {} layer {} {}", bundle.path, event.cell, event.phase, event.layer,
+                       event.stage);
+  };
+  const bool in_model =
+      is_outside_layers(*stage) ? event.layer == kNoLayer : event.layer >= 0 && event.layer < config.n_layer;
+  if (!in_model) {
+    fail_input("{}: {} has layers 0 to {} (-1 for final_norm and logits); is this another model's trace?",
+               where(), config.name, config.n_layer - 1);
+  }
+  const bool scores = *stage == Stage::qk || *stage == Stage::softmax;
+  const bool shaped =
+      event.shape.size() == (scores ? 3u : 2u) && (!scores || event.shape[1] == config.n_head);
+  const int64_t rows = std::ssize(positions_of(event));
+  const int64_t width = row_width(*stage, config, scores && event.shape.size() == 3 ? event.shape[2] : 0);
+  const int64_t columns = !shaped ? 0 : scores ? event.shape[1] * event.shape[2] : event.shape[1];
+  if (!shaped || event.shape[0] != rows || columns != width) {
+    fail_input(
+        "{}: shape [{}] for {} positions; {} has {} values a row there; is this another model's trace?",
+        where(), fmt::join(event.shape, ", "), rows, config.name, width);
+  }
+}
+
+}  // namespace
+
+void check_intact(const Bundle& bundle, bool force) {
+  if (force || bundle.notes.empty() || !bundle.manifest.value("complete", true)) return;
+  fail_input(
+      "{}: {}, though its manifest calls the run complete: the bundle is damaged; fetch it again, or --force "
+      "to "
+      "go on with what is there",
+      bundle.path, bundle.notes.front());
+}
+
+void check_bundle(const Bundle& bundle, const Model& model, bool force) {
+  check_intact(bundle, force);
+  if (!force) check_hash(bundle, model);
+  for (const Event& event : bundle.events) check_event(bundle, event, model.config);
+}
+
+}  // namespace greta

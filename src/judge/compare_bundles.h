@@ -1,0 +1,22 @@
+#pragma once
+// Two bundles of the same computation: another machine, build, route or engine.
+
+#include "judge/pair_judge.h"
+
+namespace greta {
+
+struct BundleComparison {
+  Status status = Status::inconclusive;
+  int exit_code = 4;
+  std::vector<StagePair> pairs;  // cell is "E0/p4_sys decode0"; `prefill` fields are A's, `decode` fields B's
+  std::vector<std::string> only_a;  // cells and phases that one of the two lacks
+  std::vector<std::string> only_b;
+  Coverage coverage;
+};
+
+/// Compares every (cell, phase) that both hold. Differences of equal inputs are judged by the oracle when
+/// `model` is given; without it they stay unjudged and the result is INCONCLUSIVE. A bundle of one experiment
+/// is compared with another of one experiment whatever the two are called.
+BundleComparison compare_bundles(const Bundle& a, const Bundle& b, const Model* model, int threads = 1);
+
+}  // namespace greta

@@ -1,0 +1,27 @@
+#pragma once
+// From stages that are outside their bounds to findings: where, in which phase, and why.
+
+#include <string>
+#include <vector>
+
+#include "judge/stage_oracle.h"
+#include "verdict/verdict.h"
+
+namespace greta {
+
+/// A stage of one phase of one cell that rounding does not explain.
+struct Conviction {
+  const PhaseRecord* phase = nullptr;
+  std::string cell;
+  int layer = kNoLayer;
+  Stage stage = Stage::x_in;
+  double noise_ratio = 0;
+  bool in_prefill = false;  // prefill, prefill_last; else a decode step
+};
+
+/// One finding for each layer, stage and phase, in execution order. A stage that is wrong in both phases for
+/// the same reason is one finding, "both". `threads` share the work.
+/// Without `causes` nothing is tried: findings say where and in which phase.
+std::vector<Finding> find_causes(const std::vector<Conviction>& convictions, int threads, bool causes = true);
+
+}  // namespace greta

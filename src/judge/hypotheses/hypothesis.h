@@ -1,0 +1,84 @@
+#pragma once
+// Hypotheses: wrong computations that people really make, executed in f64 on the recorded inputs. One that
+// reproduces the observed output, where the right computation does not, names the cause.
+//
+// They share nothing with the faults (fault.h): a fault acts in the engine's kernels, a hypothesis in the
+// oracle.
+
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "judge/evidence.h"
+#include "verdict/verdict.h"
+
+namespace greta {
+
+/// Where a hypothesis is tried: the stage itself, or one that a gap in the recording hides before it.
+struct Suspect {
+  const Evidence& evidence;
+  Stage stage;
+  int layer;
+  /// The stage itself: then the evidence's observations are of its output, and parameters can be estimated.
+  bool direct;
+
+  const Model& model() const { return *evidence.model; }
+  const ModelConfig& config() const { return evidence.model->config; }
+};
+
+/// A hypothesis with its parameters filled in: one wrong computation of one stage.
+struct Candidate {
+  /// Makes the right problem the wrong one; false when the observation lacks what it takes.
+  std::function<bool(const Observation& observation, StageProblem& problem)> change;
+  std::string title_en, title_es;
+  int fitted = 0;  // numbers estimated from the observed output itself; fewer is stronger evidence
+};
+
+struct Hypothesis {
+  std::string_view name;
+  std::string_view what;  // one line for `greta hypotheses`
+  std::string_view what_es;
+  std::string_view source;  // a real bug of this kind
+  /// What it claims of this stage; empty when it does not apply.
+  std::vector<Candidate> (*candidates)(const Suspect& suspect);
+};
+
+/// The table, a family a file.
+std::span<const Hypothesis> weight_hypotheses();
+std::span<const Hypothesis> sum_hypotheses();
+std::span<const Hypothesis> unit_hypotheses();
+std::span<const Hypothesis> output_hypotheses();
+std::span<const Hypothesis> input_hypotheses();
+std::span<const Hypothesis> elementwise_hypotheses();
+std::span<const Hypothesis> norm_hypotheses();
+std::span<const Hypothesis> rope_hypotheses();
+std::span<const Hypothesis> cache_hypotheses();
+std::span<const Hypothesis> attention_hypotheses();
+
+/// All of them.
+const std::vector<const Hypothesis*>& hypotheses();
+
+struct Explanation {
+  const Hypothesis* hypothesis = nullptr;
+  std::string title_en, title_es;
+  double explained_residual =
+      0;                   // 1 - |observed - hypothesis| / |observed - oracle|, over affected rows, heads
+  double noise_ratio = 0;  // |observed - hypothesis| / bound: 1 or less reproduces it within rounding
+  int fitted = 0;
+  bool overreaches = false;  // it would have changed rows or heads that are right
+};
+
+/// The best candidate of each hypothesis that applies, best first. `first`: names to try before all others;
+/// when one of them reproduces the output within rounding, the rest are left out.
+std::vector<Explanation> explain(const Evidence& evidence, std::span<const std::string> first = {});
+
+/// Below this a hypothesis does not explain; rivals closer than the margin are not told apart.
+inline constexpr double kExplains = 0.99;
+inline constexpr double kMargin = 0.005;
+
+/// Puts the winner, or "unexplained" or "ambiguous", the runner-up and what was ruled out into the finding.
+void name_cause(std::span<const Explanation> explanations, Finding& finding);
+
+}  // namespace greta

@@ -1,0 +1,265 @@
+// What goes wrong with an output after it was computed right: scaled, clipped, not written, damaged.
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cmath>
+
+#include "judge/hypotheses/hypothesis.h"
+#include "judge/residual_pattern.h"
+
+namespace greta {
+namespace {
+
+using Change = std::function<void(const Observation& seen, Expected& expected)>;
+
+/// The stage as it ought to be, then `change`.
+Candidate afterwards(Change change, std::string en, std::string es, int fitted = 0) {
+  return {[change](const Observation& seen, StageProblem& problem) {
+            problem.how = [change, &seen](const StageProblem& p, const Values& values) {
+              StageProblem plain = p;
+              plain.how = nullptr;
+              Expected expected = compute(plain, values);
+              change(seen, expected);
+              return expected;
+            };
+            return true;
+          },
+          std::move(en), std::move(es), fitted};
+}
+
+/// The values are `rows`, whatever the stage's inputs are.
+Candidate instead(std::function<std::optional<std::vector<float>>(const Observation& seen)> rows,
+                  std::string en, std::string es) {
+  return {[rows](const Observation& seen, StageProblem& problem) {
+            auto values = rows(seen);
+            if (!values || values->size() != seen.observed.size()) return false;
+            problem.how = [kept = std::move(*values)](const StageProblem&, const Values&) {
+              return Expected{{kept.begin(), kept.end()}, std::vector<double>(kept.size(), 0.0)};
+            };
+            return true;
+          },
+          std::move(en), std::move(es)};
+}
+
+/// Visits the finite elements of affected rows and heads.
+template <class Visit>
+void each_affected(const Evidence& evidence, const Visit& visit) {
+  for (const Observation& seen : evidence.observations) {
+    for (size_t i = 0; i < seen.observed.size(); ++i) {
+      const double observed = static_cast<double>(seen.observed[i]), right = seen.right.value[i];
+      const bool affected = seen.affected[i / static_cast<size_t>(seen.head_width())] != 0;
+      if (affected && std::isfinite(observed) && std::isfinite(right))
+        visit(observed, right, seen.right.bound[i]);
+    }
+  }
+}
+
+std::vector<Candidate> scaled(const Suspect& s) {
+  // A wrong scale of the scores is softmax_scale's.
+  if (!s.direct || s.stage == Stage::qk || s.stage == Stage::softmax) return {};
+  double both = 0, square = 0;
+  each_affected(s.evidence, [&](double observed, double right, double) {
+    both += observed * right;
+    square += right * right;
+  });
+  const double c = both / square;
+  if (!std::isfinite(c) || c == 0) return {};
+  return {afterwards(
+      [c](const Observation&, Expected& expected) {
+        for (double& value : expected.value) value *= c;
+        for (double& bound : expected.bound) bound = bound * std::abs(c);
+        // One more rounding, and determined stages have it too.
+        for (size_t i = 0; i < expected.value.size(); ++i)
+          expected.bound[i] += 4 * bounds::kU * std::abs(expected.value[i]);
+      },
+      fmt::format("{} is multiplied by {:.6g}", name(s.stage), c),
+      fmt::format("{} se multiplica por {:.6g}", name(s.stage), c), 1)};
+}
+
+std::vector<Candidate> saturated(const Suspect& s) {
+  if (!s.direct) return {};
+  double limit = 0, right_max = 0;
+  int64_t at_limit = 0;
+  each_affected(s.evidence, [&](double observed, double right, double) {
+    limit = std::max(limit, std::abs(observed));
+    right_max = std::max(right_max, std::abs(right));
+  });
+  each_affected(s.evidence,
+                [&](double observed, double, double) { at_limit += std::abs(observed) == limit; });
+  if (at_limit < 2 || right_max <= limit || limit == 0) return {};
+  return {afterwards(
+      [limit](const Observation&, Expected& expected) {
+        for (double& value : expected.value) value = std::clamp(value, -limit, limit);
+      },
+      fmt::format("{} is clipped at +-{:.6g}", name(s.stage), limit),
+      fmt::format("{} se recorta en +-{:.6g}", name(s.stage), limit), 1)};
+}
+
+/// The same vector is added to every row: a bias that does not belong there, or one that is missing.
+std::vector<Candidate> constant_offset(const Suspect& s) {
+  const auto& all = s.evidence.observations;
+  const bool scores = s.stage == Stage::qk || s.stage == Stage::softmax || s.stage == Stage::kv_write;
+  if (!s.direct || scores) return {};
+  const size_t width = static_cast<size_t>(all.front().width);
+  std::vector<double> sum(width);
+  int64_t rows = 0;
+  for (const Observation& seen : all) {
+    for (int64_t row = 0; row < seen.rows; ++row, ++rows) {
+      for (size_t j = 0; j < width; ++j) {
+        const size_t i = static_cast<size_t>(row) * width + j;
+        sum[j] += static_cast<double>(seen.observed[i]) - seen.right.value[i];
+      }
+    }
+  }
+  if (rows < 3) return {};
+  for (double& value : sum) value /= static_cast<double>(rows);
+  return {afterwards(
+      [sum](const Observation&, Expected& expected) {
+        for (size_t i = 0; i < expected.value.size(); ++i) {
+          expected.value[i] += sum[i % sum.size()];
+          expected.bound[i] = 2 * expected.bound[i] + 2 * bounds::kU * std::abs(expected.value[i]);
+        }
+      },
+      fmt::format("the same vector is added to every row of {}: a bias that is not in the file, or not used",
+                  name(s.stage)),
+      fmt::format("a cada fila de {} se suma el mismo vector: un bias que no está en el fichero, o sin usar",
+                  name(s.stage)),
+      2)};
+}
+
+/// A mistake that both runs make at the same place leaves equal values too.
+bool was_right(const PhaseRecord& phase, Stage stage, int layer) {
+  std::string why;
+  const std::optional<Judgement> judgement = judge_stage(phase, stage, layer, &why);
+  return judgement && judgement->noise_ratio <= 1;
+}
+
+std::vector<Candidate> stale(const Suspect& s) {
+  if (!s.direct || s.stage == Stage::kv_write) return {};
+  std::vector<Candidate> candidates;
+  const Stage stage = s.stage;
+  if (s.layer > 0) {
+    const int before = s.layer - 1;
+    candidates.push_back(instead(
+        [=](const Observation& seen) {
+          return recorded_rows(*seen.phase, stage, before, seen.problem->positions);
+        },
+        fmt::format("{} is not written: it holds what layer {} left", name(stage), before),
+        fmt::format("{} no se escribe: contiene lo que dejó la capa {}", name(stage), before)));
+  }
+  const int last = is_outside_layers(stage) ? kNoLayer : static_cast<int>(s.config().n_layer) - 1;
+  candidates.push_back(instead(
+      [=, own = s.layer](const Observation& seen) -> std::optional<std::vector<float>> {
+        const PhaseRecord* before = seen.phase->before;
+        if (before == nullptr || (own == last && !was_right(*before, stage, last))) return std::nullopt;
+        return recorded_rows(*before, stage, last, seen.problem->positions);
+      },
+      fmt::format("{} is not written: it holds what the run before left", name(stage)),
+      fmt::format("{} no se escribe: contiene lo que dejó la ejecución anterior", name(stage))));
+  return candidates;
+}
+
+std::vector<Candidate> zero(const Suspect& s) {
+  if (!s.direct || s.stage == Stage::kv_write) return {};  // kv_not_written's
+  return {instead([](const Observation& seen) { return std::vector<float>(seen.observed.size(), 0.0f); },
+                  fmt::format("{} is zero: never written", name(s.stage)),
+                  fmt::format("{} es cero: no se escribe nunca", name(s.stage)))};
+}
+
+bool is_wrong(const Observation& seen, size_t i) {
+  const double observed = static_cast<double>(seen.observed[i]);
+  return !(observed == seen.right.value[i] || (std::isnan(observed) && std::isnan(seen.right.value[i])) ||
+           std::abs(observed - seen.right.value[i]) <= seen.right.bound[i]);
+}
+
+/// Puts the observed value where `wrong` says so; the rest must be right.
+Candidate damaged(std::function<bool(const Observation&, size_t)> wrong, std::string en, std::string es,
+                  int fitted) {
+  return {[wrong](const Observation& seen, StageProblem& problem) {
+            problem.how = [wrong, &seen](const StageProblem& p, const Values& values) {
+              StageProblem plain = p;
+              plain.how = nullptr;
+              Expected expected = compute(plain, values);
+              for (size_t i = 0; i < expected.value.size() && i < seen.observed.size(); ++i) {
+                if (wrong(seen, i)) expected.value[i] = static_cast<double>(seen.observed[i]);
+              }
+              return expected;
+            };
+            return true;
+          },
+          std::move(en), std::move(es), fitted};
+}
+
+std::vector<Candidate> not_finite(const Suspect& s) {
+  if (!s.direct || s.stage == Stage::qk || s.stage == Stage::kv_write) return {};  // masks, unwritten slots
+  const auto bad = [](const Observation& seen, size_t i) {
+    return !std::isfinite(seen.observed[i]) && std::isfinite(seen.right.value[i]);
+  };
+  int64_t count = 0, position = -1, element = -1;
+  for (const Observation& seen : s.evidence.observations) {
+    for (size_t i = 0; i < seen.observed.size(); ++i) {
+      if (!bad(seen, i) || count++ > 0) continue;
+      position = seen.problem->positions[i / static_cast<size_t>(seen.width)];
+      element = static_cast<int64_t>(i) % seen.width;
+    }
+  }
+  if (count == 0) return {};
+  return {damaged(
+      bad,
+      fmt::format("{} has NaN or infinity from finite inputs, first at position {}, element {}",
+                  name(s.stage), position, element),
+      fmt::format("{} tiene NaN o infinito con entradas finitas, primero en la posición {}, elemento {}",
+                  name(s.stage), position, element),
+      1)};
+}
+
+/// A few places of a row are wrong and all others right. This describes, it does not explain: it yields to
+/// whatever reproduces the values.
+std::vector<Candidate> corrupted(const Suspect& s) {
+  if (!s.direct) return {};
+  std::set<int64_t> elements;
+  const int64_t width = s.evidence.observations.front().width;
+  for (const Observation& seen : s.evidence.observations) {
+    if (seen.width != width) return {};
+    for (size_t i = 0; i < seen.observed.size(); ++i) {
+      if (is_wrong(seen, i)) elements.insert(static_cast<int64_t>(i) % width);
+    }
+  }
+  if (elements.empty() || std::ssize(elements) * 8 > width) return {};
+  const auto text = [&](const char* form, bool spanish) {
+    return fmt::format(fmt::runtime(form), elements.size(), width, name(s.stage),
+                       index_pattern(elements, spanish));
+  };
+  return {damaged([](const Observation& seen, size_t i) { return is_wrong(seen, i); },
+                  text("{} of {} elements of {} are wrong and the rest right: {}", false),
+                  text("{} de {} elementos de {} son incorrectos y los demás correctos: {}", true), 9)};
+}
+
+const std::array<Hypothesis, 7> kTable{{
+    {"output_scaled", "the output is multiplied by a constant, which is estimated",
+     "la salida se multiplica por una constante, que se estima",
+     "https://github.com/sawfwair/mere-run/pull/136", scaled},
+    {"saturation", "the output is clipped; the limit is estimated",
+     "la salida se recorta; el límite se estima", "https://github.com/ROCm/hip-ep/pull/134", saturated},
+    {"constant_offset", "one vector is added to every row (a bias lost or used twice)",
+     "a cada fila se suma un mismo vector (un bias perdido o usado dos veces)",
+     "https://github.com/paiml/aprender/issues/2769", constant_offset},
+    {"stale_output", "the output is not written: an older one is left in its buffer",
+     "la salida no se escribe: en su búfer queda otra anterior",
+     "https://github.com/vllm-project/vllm-ascend/pull/6558", stale},
+    {"output_zero", "the output is never written and zero", "la salida no se escribe y es cero",
+     "https://github.com/kekzl/imp/issues/1674", zero},
+    {"non_finite", "NaN or infinity from finite inputs; the first place is reported",
+     "NaN o infinito con entradas finitas; se indica el primer lugar",
+     "https://github.com/deepbeepmeep/Wan2GP/pull/1628", not_finite},
+    {"corrupted_elements", "a few elements are wrong, the rest right; their pattern is reported",
+     "unos pocos elementos son incorrectos; se indica su patrón",
+     "https://github.com/ml-explore/mlx/issues/3494", corrupted},
+}};
+
+}  // namespace
+
+std::span<const Hypothesis> output_hypotheses() { return kTable; }
+
+}  // namespace greta

@@ -1,0 +1,339 @@
+// RoPE as people get it wrong: position, frequencies, pairing.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <numbers>
+
+#include "judge/hypotheses/hypothesis.h"
+
+namespace greta {
+namespace {
+
+bool is_rope(const Suspect& s) { return s.stage == Stage::q_rope || s.stage == Stage::k_rope; }
+
+/// A rotation: what may be wrong about it.
+struct Rotation {
+  std::function<double(double position, double first)>
+      position;  // the one used, from the right one and the block's first
+  std::function<double(int64_t pair, const oracle::RopeShape&)> frequency;
+  int64_t dims = 0;  // rotated dims of a head; 0: the model's
+  bool other_style = false;
+  bool other_order = false;  // the head is in the other style's order, and yet rotated in the model's style
+};
+
+/// Where element i of a head in the other style's order is.
+int64_t in_other_order(int64_t i, int64_t dims, bool adjacent) {
+  if (adjacent) return i < dims / 2 ? 2 * i : 2 * (i - dims / 2) + 1;
+  return i % 2 * (dims / 2) + i / 2;
+}
+
+/// The model's own RoPE in the suspect's layer.
+oracle::RopeShape own_rope(const Suspect& s) { return model_problem(s.model(), s.stage, s.layer).rope; }
+
+/// One head, in place of `value`, `bound`.
+void rotate_head(const oracle::RopeShape& shape, const Rotation& rotation, double position,
+                 double position_error, const float* x, double* value, double* bound) {
+  const int64_t dims = rotation.dims > 0 ? rotation.dims : shape.rope_dims;
+  const bool adjacent = shape.adjacent != rotation.other_style;
+  for (int64_t pair = 0; pair < dims / 2; ++pair) {
+    const double frequency =
+        rotation.frequency ? rotation.frequency(pair, shape) : oracle::rope_frequency(shape, pair);
+    const double angle = position * frequency;
+    int64_t a = adjacent ? 2 * pair : pair, b = adjacent ? a + 1 : a + dims / 2;
+    if (rotation.other_order) {
+      a = in_other_order(a, dims, adjacent);
+      b = in_other_order(b, dims, adjacent);
+    }
+    const double xa = static_cast<double>(x[a]), xb = static_cast<double>(x[b]);
+    value[a] = xa * std::cos(angle) - xb * std::sin(angle);
+    value[b] = xa * std::sin(angle) + xb * std::cos(angle);
+    const double error =
+        2 * std::numbers::pi * bounds::kTurns + position_error * std::abs(angle) + 6 * bounds::kU;
+    bound[a] = bound[b] = (std::abs(xa) + std::abs(xb)) * error;
+  }
+}
+
+Candidate rotated(Rotation rotation, std::string en, std::string es, int fitted = 0) {
+  return {
+      [rotation](const Observation& seen, StageProblem& problem) {
+        const std::vector<int64_t> block = recorded_positions(*seen.phase, problem.stage, problem.layer);
+        const double first = static_cast<double>(block.empty() ? problem.positions.front() : block.front());
+        problem.how = [rotation, first](const StageProblem& p, const Values& values) {
+          Expected expected{{values[0].begin(), values[0].end()}, std::vector<double>(values[0].size(), 0.0)};
+          const size_t head = static_cast<size_t>(p.rope.head_dim);
+          const size_t row = head * static_cast<size_t>(p.rope.heads);
+          for (size_t at = 0; at + head <= values[0].size(); at += head) {
+            const double right = static_cast<double>(p.positions[at / row]);
+            const double position = rotation.position ? rotation.position(right, first) : right;
+            rotate_head(p.rope, rotation, position, p.declared.angle_rounding, &values[0][at],
+                        &expected.value[at], &expected.bound[at]);
+          }
+          return expected;
+        };
+        return true;
+      },
+      std::move(en), std::move(es), fitted};
+}
+
+bool is_wrong_row(const Observation& seen, int64_t row) {
+  for (int64_t head = 0; head < seen.heads; ++head) {
+    if (seen.is_affected(row, head)) return true;
+  }
+  return false;
+}
+
+/// |observed - rotated by `rotation`|^2 over the first observation's affected heads in rows [begin, end).
+double misfit(const Suspect& s, const Rotation& rotation, int64_t begin = 0,
+              int64_t end = std::numeric_limits<int64_t>::max()) {
+  const Observation& seen = s.evidence.observations.front();
+  const StageProblem& p = *seen.problem;
+  const std::vector<float>& x = p.operands[0].values;
+  const size_t head = static_cast<size_t>(p.rope.head_dim);
+  std::vector<double> value(head), bound(head);
+  double sum = 0;
+  for (int64_t row = begin; row < std::min(end, seen.rows); ++row) {
+    for (int64_t h = 0; h < seen.heads; ++h) {
+      if (!seen.is_affected(row, h)) continue;
+      const size_t at = static_cast<size_t>(row * seen.width) + static_cast<size_t>(h) * head;
+      std::copy_n(x.begin() + static_cast<std::ptrdiff_t>(at), head, value.begin());
+      const double right = static_cast<double>(p.positions[static_cast<size_t>(row)]);
+      rotate_head(p.rope, rotation, rotation.position ? rotation.position(right, right) : right, 0, &x[at],
+                  value.data(), bound.data());
+      for (size_t i = 0; i < head; ++i) {
+        const double error = static_cast<double>(seen.observed[at + i]) - value[i];
+        if (std::isfinite(error)) sum += error * error;
+      }
+    }
+  }
+  return sum;
+}
+
+bool can_fit(const Suspect& s) {
+  return s.direct && !s.evidence.observations.front().problem->operands[0].values.empty();
+}
+
+/// The minimum of f: a scan of `points`, then golden sections between the neighbours of the best.
+double minimum(const std::vector<double>& points, const std::function<double(double)>& f) {
+  size_t best = 0;
+  std::vector<double> values;
+  for (const double point : points) values.push_back(f(point));
+  for (size_t i = 1; i < points.size(); ++i) best = values[i] < values[best] ? i : best;
+  double low = points[best == 0 ? 0 : best - 1], high = points[std::min(best + 1, points.size() - 1)];
+  const double golden = (std::sqrt(5.0) - 1) / 2;
+  for (int step = 0; step < 60; ++step) {
+    const double a = high - golden * (high - low), b = low + golden * (high - low);
+    (f(a) < f(b) ? high : low) = f(a) < f(b) ? b : a;
+  }
+  return (low + high) / 2;
+}
+
+Candidate shifted(double shift, int fitted) {
+  return rotated({[shift](double p, double) { return p + shift; }, nullptr, 0, false, false},
+                 fmt::format("the position of RoPE is off by {:+g}", shift),
+                 fmt::format("la posición de RoPE está desplazada en {:+g}", shift), fitted);
+}
+
+Candidate constant(double position, int fitted) {
+  return rotated({[position](double, double) { return position; }, nullptr, 0, false, false},
+                 fmt::format("the position of RoPE is always {:g}", position),
+                 fmt::format("la posición de RoPE es siempre {:g}", position), fitted);
+}
+
+/// The position that the first wrong row was rotated to; nothing when that is its own or 0 (rope_omitted's).
+std::optional<double> constant_seen(const Suspect& s) {
+  const Observation& seen = s.evidence.observations.front();
+  int64_t row = 0;
+  while (row + 1 < seen.rows && !is_wrong_row(seen, row)) ++row;
+  const int64_t own = seen.problem->positions[static_cast<size_t>(row)];
+  int64_t best = 0;
+  double least = std::numeric_limits<double>::infinity();
+  for (int64_t position = 0; position <= own + 64; ++position) {
+    const double used = static_cast<double>(position);
+    const double error =
+        misfit(s, {[used](double, double) { return used; }, nullptr, 0, false}, row, row + 1);
+    if (error < least) {
+      least = error;
+      best = position;
+    }
+  }
+  if (best == 0 || best == own) return std::nullopt;
+  return static_cast<double>(best);
+}
+
+std::vector<Candidate> rope_position(const Suspect& s) {
+  if (!is_rope(s)) return {};
+  std::vector<Candidate> candidates{shifted(1, 0), shifted(-1, 0)};
+  candidates.push_back(rotated({[](double, double first) { return first; }, nullptr, 0, false, false},
+                               "every row of a block has the position of its first row",
+                               "cada fila de un bloque tiene la posición de la primera"));
+  candidates.push_back(
+      rotated({[](double p, double first) { return p - first; }, nullptr, 0, false, false},
+              "positions start at 0 in every block: the cache's length is ignored",
+              "las posiciones empiezan en 0 en cada bloque: se ignora la longitud de la caché"));
+  // Of a block of one row this says no more than rope_omitted does.
+  candidates.back().change = [start = candidates.back().change](const Observation& seen,
+                                                                StageProblem& problem) {
+    return problem.positions.size() > 1 && start(seen, problem);
+  };
+  if (!can_fit(s)) return candidates;
+  double best = 0, least = misfit(s, {});
+  for (int shift = -64; shift <= 64; ++shift) {
+    const double error =
+        misfit(s, {[shift](double p, double) { return p + shift; }, nullptr, 0, false, false});
+    if (error < least) {
+      least = error;
+      best = shift;
+    }
+  }
+  if (best != 0) candidates.push_back(shifted(best, 1));
+  if (const auto used = constant_seen(s)) candidates.push_back(constant(*used, 1));
+  return candidates;
+}
+
+std::vector<Candidate> rope_omitted(const Suspect& s) {
+  if (!is_rope(s)) return {};
+  return {rotated({[](double, double) { return 0.0; }, nullptr, 0, false, false},
+                  "RoPE is not applied, or its position is always 0",
+                  "RoPE no se aplica, o su posición es siempre 0")};
+}
+
+Candidate with_base(double base, double model_base, int fitted) {
+  return {[base](const Observation&, StageProblem& problem) {
+            problem.rope.base = base;
+            return true;
+          },
+          fmt::format("the base of RoPE is {:.6g}, not {:.6g}", base, model_base),
+          fmt::format("la base de RoPE es {:.6g} en lugar de {:.6g}", base, model_base), fitted};
+}
+
+std::vector<Candidate> rope_base(const Suspect& s) {
+  if (!is_rope(s)) return {};
+  std::vector<Candidate> candidates;
+  const double own = own_rope(s).base;
+  for (const double base : {1e4, 1e5, 1.5e5, 5e5, 1e6, 1e7}) {
+    if (base != own) candidates.push_back(with_base(base, own, 0));
+  }
+  if (!can_fit(s)) return candidates;
+  const auto error = [&](double log_base) {
+    const double base = std::exp(log_base);
+    return misfit(s, {nullptr,
+                      [base](int64_t pair, const oracle::RopeShape& shape) {
+                        oracle::RopeShape other = shape;
+                        other.base = base;
+                        return oracle::rope_frequency(other, pair);
+                      },
+                      0, false, false});
+  };
+  std::vector<double> near, far;
+  for (int i = -20; i <= 20; ++i) near.push_back(std::log(own) + 0.002 * i);
+  for (int i = 0; i <= 160; ++i) far.push_back(std::log(1e2) + std::log(1e7) * i / 160.0);
+  for (const auto& points : {near, far})
+    candidates.push_back(with_base(std::exp(minimum(points, error)), own, 1));
+  return candidates;
+}
+
+std::vector<Candidate> rope_style(const Suspect& s) {
+  if (!is_rope(s)) return {};
+  const bool adjacent = s.config().rope_adjacent;
+  const char* pairs = "(2i, 2i+1)";
+  const char* halves = "(i, i + d/2)";
+  const char *own = adjacent ? pairs : halves, *other = adjacent ? halves : pairs;
+  return {rotated({nullptr, nullptr, 0, true, false},
+                  fmt::format("RoPE rotates {} in the place of {}", other, own),
+                  fmt::format("RoPE rota {} en lugar de {}", other, own)),
+          rotated({nullptr, nullptr, 0, false, true},
+                  fmt::format("RoPE rotates {} of a head whose rows are in the order for {}", own, other),
+                  fmt::format("RoPE rota {} de una cabeza cuyas filas están en el orden de {}", own, other))};
+}
+
+std::vector<Candidate> rope_twice(const Suspect& s) {
+  if (!is_rope(s)) return {};
+  return {rotated({[](double p, double) { return 2 * p; }, nullptr, 0, false, false}, "RoPE is applied twice",
+                  "RoPE se aplica dos veces")};
+}
+
+std::vector<Candidate> rope_dims(const Suspect& s) {
+  if (!is_rope(s)) return {};
+  std::vector<Candidate> candidates;
+  const int64_t own = s.config().rope_dims;
+  for (const int64_t dims : {own / 4 / 2 * 2, own / 2 / 2 * 2, own * 3 / 4 / 2 * 2}) {
+    if (dims <= 0) continue;
+    for (const bool own_frequencies : {true, false}) {
+      const int64_t of = own_frequencies ? own : dims;
+      candidates.push_back(rotated({nullptr,
+                                    [of](int64_t pair, const oracle::RopeShape& shape) {
+                                      oracle::RopeShape other = shape;
+                                      other.rope_dims = of;
+                                      return oracle::rope_frequency(other, pair);
+                                    },
+                                    dims, false, false},
+                                   fmt::format("only {} of {} dims of a head are rotated", dims, own),
+                                   fmt::format("solo se rotan {} de {} dimensiones por cabeza", dims, own)));
+    }
+  }
+  return candidates;
+}
+
+Candidate position_scaled(double factor, int fitted) {
+  return rotated(
+      {[factor](double p, double) { return p * factor; }, nullptr, 0, false, false},
+      fmt::format("positions are multiplied by {:.6g}: a RoPE scaling that the model does not have", factor),
+      fmt::format("las posiciones se multiplican por {:.6g}: un escalado de RoPE que el modelo no tiene",
+                  factor),
+      fitted);
+}
+
+std::vector<Candidate> rope_scale(const Suspect& s) {
+  if (!is_rope(s)) return {};
+  std::vector<Candidate> candidates;
+  for (const double factor : {0.125, 0.25, 0.5, 4.0, 8.0}) candidates.push_back(position_scaled(factor, 0));
+  if (!can_fit(s)) return candidates;
+  std::vector<double> points;
+  for (int i = 1; i <= 120; ++i) points.push_back(0.025 * i);
+  const double factor = minimum(points, [&](double f) {
+    return misfit(s, {[f](double p, double) { return p * f; }, nullptr, 0, false, false});
+  });
+  candidates.push_back(position_scaled(factor, 2));
+  return candidates;
+}
+
+std::vector<Candidate> rope_inverse(const Suspect& s) {
+  if (!is_rope(s)) return {};
+  return {rotated({[](double p, double) { return -p; }, nullptr, 0, false, false},
+                  "RoPE turns the other way: the sine's sign is wrong",
+                  "RoPE gira al revés: el signo del seno es erróneo")};
+}
+
+constexpr const char* kSetting = "https://github.com/Blaizzy/mlx-vlm/pull/1710";
+
+const std::array<Hypothesis, 8> kTable{{
+    {"rope_position", "RoPE at another position; the shift is estimated",
+     "RoPE en otra posición; el desplazamiento se estima", "https://github.com/Blaizzy/mlx-vlm/pull/1993",
+     rope_position},
+    {"rope_omitted", "RoPE is not applied, or its position is always 0",
+     "RoPE no se aplica, o su posición es siempre 0",
+     "https://github.com/1bit-MONSTER/1bit-MONSTER/issues/2052", rope_omitted},
+    {"rope_base", "RoPE uses another base; common values, and an estimate",
+     "RoPE usa otra base; valores comunes y una estimación", kSetting, rope_base},
+    {"rope_style", "halves in the place of adjacent pairs, or the other way round",
+     "mitades en lugar de pares adyacentes, o al revés", "https://github.com/ggml-org/llama.cpp/pull/22611",
+     rope_style},
+    {"rope_twice", "RoPE is applied twice", "RoPE se aplica dos veces",
+     "https://github.com/paiml/aprender/pull/3484", rope_twice},
+    {"rope_dims", "only a part of a head is rotated", "solo se rota una parte de la cabeza", kSetting,
+     rope_dims},
+    {"rope_scale", "positions are scaled; the factor is estimated",
+     "las posiciones se escalan; el factor se estima", kSetting, rope_scale},
+    {"rope_inverse", "RoPE turns the other way", "RoPE gira al revés",
+     "https://github.com/ml-explore/mlx/issues/3494", rope_inverse},
+}};
+
+}  // namespace
+
+std::span<const Hypothesis> rope_hypotheses() { return kTable; }
+
+}  // namespace greta

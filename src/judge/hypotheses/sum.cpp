@@ -1,0 +1,364 @@
+// What goes wrong inside a matrix product: parts of the sum, and roundings that nobody declared.
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cmath>
+#include <limits>
+#include <set>
+
+#include "base/half.h"
+#include "judge/hypotheses/hypothesis.h"
+#include "judge/hypotheses/misread_weights.h"
+#include "judge/residual_pattern.h"
+#include "numerics/activation.h"
+#include "numerics/dequant.h"
+
+namespace greta {
+namespace {
+
+/// A partition of K: element k belongs to part of(k).
+struct Partition {
+  int64_t parts;
+  bool lanes;  // interleaved: k % parts; else consecutive runs of `run`
+  int64_t run;
+  int64_t of(int64_t k) const { return lanes ? k % parts : k / run; }
+};
+
+/// Solves the normal equations a x = b in place (a is [n, n], positive); false when they are singular.
+bool solve(std::vector<double>& a, std::vector<double>& b) {
+  const size_t n = b.size();
+  for (size_t i = 0; i < n; ++i) {
+    if (!(a[i * n + i] > 1e-30)) return false;
+    for (size_t r = i + 1; r < n; ++r) {
+      const double factor = a[r * n + i] / a[i * n + i];
+      for (size_t c = i; c < n; ++c) a[r * n + c] -= factor * a[i * n + c];
+      b[r] -= factor * b[i];
+    }
+  }
+  for (size_t i = n; i-- > 0;) {
+    for (size_t c = i + 1; c < n; ++c) b[i] -= a[i * n + c] * b[c];
+    b[i] /= a[i * n + i];
+  }
+  return true;
+}
+
+/// How much of each part of K the first observed row's outputs lack (-1) or have too much (+1): least squares
+/// of the residual on the parts' own contributions.
+std::vector<double> part_weights(const Suspect& s, const Partition& partition) {
+  constexpr int64_t kOutputs = 1024;
+  const Observation& seen = s.evidence.observations.front();
+  const GgufTensor& weight = *seen.problem->weight;
+  const int64_t k = static_cast<int64_t>(weight.dims[0]), n = row_count(weight);
+  const std::vector<float>& x = seen.problem->operands.front().values;
+  const size_t parts = static_cast<size_t>(partition.parts);
+  if (x.empty() || n < partition.parts) return {};
+  std::vector<double> square(parts * parts), both(parts), share(parts), row(static_cast<size_t>(k));
+  const int64_t step = std::max<int64_t>(1, n / kOutputs);
+  for (int64_t i = 0; i < n; i += step) {
+    if (!seen.is_affected(0, i / seen.head_width())) continue;
+    decode_row(weight, i, row);
+    std::fill(share.begin(), share.end(), 0.0);
+    for (int64_t j = 0; j < k; ++j) {
+      share[static_cast<size_t>(partition.of(j))] +=
+          row[static_cast<size_t>(j)] * static_cast<double>(x[static_cast<size_t>(j)]) * seen.problem->scale;
+    }
+    const size_t at = static_cast<size_t>(i);
+    const double residual = static_cast<double>(seen.observed[at]) - seen.right.value[at];
+    if (!std::isfinite(residual)) return {};
+    for (size_t a = 0; a < parts; ++a) {
+      both[a] += share[a] * residual;
+      for (size_t b = 0; b < parts; ++b) square[a * parts + b] += share[a] * share[b];
+    }
+  }
+  return solve(square, both) ? both : std::vector<double>{};
+}
+
+/// The weight with columns left out or counted twice.
+std::shared_ptr<OwnedMatrix> with_parts(const GgufTensor& weight, const Partition& partition,
+                                        const std::vector<double>& factor) {
+  std::shared_ptr<OwnedMatrix> matrix = decoded(weight);
+  const int64_t k = static_cast<int64_t>(weight.dims[0]);
+  for (size_t i = 0; i < matrix->data.size(); ++i) {
+    const int64_t part = partition.of(static_cast<int64_t>(i) % k);
+    matrix->data[i] *= static_cast<float>(factor[static_cast<size_t>(part)]);
+  }
+  return matrix;
+}
+
+std::string parts_text(const Partition& partition, const std::set<int64_t>& missing, int64_t k,
+                       bool spanish) {
+  if (partition.lanes) {
+    const char* text = spanish ? "carril {} de {} en k" : "lane {} of {} in k";
+    return fmt::format(fmt::runtime(text), index_pattern(missing, spanish), partition.parts);
+  }
+  std::set<int64_t> elements;
+  for (const int64_t part : missing) {
+    for (int64_t j = part * partition.run; j < std::min(k, (part + 1) * partition.run); ++j)
+      elements.insert(j);
+  }
+  const char* text = spanish ? "k = {} de {}" : "k = {} of {}";
+  return fmt::format(fmt::runtime(text), index_pattern(elements, spanish), k);
+}
+
+void add_partition(const Suspect& s, const Partition& partition, std::vector<Candidate>& candidates) {
+  const std::vector<double> found = part_weights(s, partition);
+  std::set<int64_t> missing, doubled;
+  std::vector<double> factor(found.size(), 1.0);
+  for (size_t i = 0; i < found.size(); ++i) {
+    if (found[i] < -0.5) missing.insert(static_cast<int64_t>(i));
+    if (found[i] > 0.5) doubled.insert(static_cast<int64_t>(i));
+    factor[i] = found[i] < -0.5 ? 0 : (found[i] > 0.5 ? 2 : 1);
+  }
+  const bool all = missing.size() == found.size() || doubled.size() == found.size();
+  if (all || (missing.empty() && doubled.empty())) return;
+  const GgufTensor& weight = *s.evidence.observations.front().problem->weight;
+  const int64_t k = static_cast<int64_t>(weight.dims[0]);
+  std::string en, es;
+  if (!missing.empty()) {
+    en = "the sum leaves out " + parts_text(partition, missing, k, false);
+    es = "la suma omite " + parts_text(partition, missing, k, true);
+  }
+  if (!doubled.empty()) {
+    en += (en.empty() ? "the sum counts twice " : " and counts twice ") +
+          parts_text(partition, doubled, k, false);
+    es += (es.empty() ? "la suma cuenta dos veces " : " y cuenta dos veces ") +
+          parts_text(partition, doubled, k, true);
+  }
+  auto matrix = with_parts(weight, partition, factor);
+  candidates.push_back({[matrix](const Observation&, StageProblem& problem) {
+                          problem.weight = &matrix->tensor;
+                          problem.keeps = matrix;
+                          return true;
+                        },
+                        en, es});
+}
+
+std::vector<Candidate> truncated(const Suspect& s) {
+  if (!s.direct || !is_projection(s.stage)) return {};
+  const int64_t k = static_cast<int64_t>(s.evidence.observations.front().problem->weight->dims[0]);
+  std::vector<Candidate> candidates;
+  if (k % 16 == 0 && k > 16) {
+    // At most 128 runs, to keep the system small.
+    const int64_t run = 16 * std::max<int64_t>(1, (k / 16 + 127) / 128);
+    add_partition(s, {(k + run - 1) / run, false, run}, candidates);
+  }
+  for (const int64_t lanes : {4, 8, 16, 32, 64}) {
+    if (k % lanes == 0 && lanes < k) add_partition(s, {lanes, true, 0}, candidates);
+  }
+  return candidates;
+}
+
+/// One element of the weight is wrong: output i is off by delta x[j] in every row. j and delta are estimated.
+std::vector<Candidate> weight_element(const Suspect& s) {
+  if (!s.direct || !is_projection(s.stage)) return {};
+  struct Row {
+    std::vector<double> x;
+    double error;
+  };
+  std::vector<Row> rows;
+  std::set<int64_t> outputs;
+  for (const Observation& seen : s.evidence.observations) {
+    const std::vector<float>& x = seen.problem->operands.front().values;
+    const size_t k = static_cast<size_t>(seen.problem->weight->dims[0]);
+    for (size_t i = 0; i < seen.observed.size() && !x.empty(); ++i) {
+      const double error = static_cast<double>(seen.observed[i]) - seen.right.value[i];
+      if (!(std::abs(error) > seen.right.bound[i])) continue;
+      outputs.insert(static_cast<int64_t>(i) % seen.width);
+      const size_t row = i / static_cast<size_t>(seen.width);
+      rows.push_back(
+          {round_activations(std::span(x).subspan(row * k, k), seen.problem->declared.roundings.activation)
+               .value,
+           error / seen.problem->scale});
+      if (outputs.size() > 1) return {};
+    }
+  }
+  if (rows.size() < 3) return {};
+  size_t best = 0;
+  double best_delta = 0, least = std::numeric_limits<double>::infinity();
+  for (size_t j = 0; j < rows.front().x.size(); ++j) {
+    double both = 0, square = 0, left = 0;
+    for (const Row& row : rows) {
+      both += row.x[j] * row.error;
+      square += row.x[j] * row.x[j];
+    }
+    if (!(square > 0)) continue;
+    for (const Row& row : rows) left += std::pow(row.error - both / square * row.x[j], 2);
+    if (left < least) {
+      least = left;
+      best = j;
+      best_delta = both / square;
+    }
+  }
+  auto matrix = decoded(*s.evidence.observations.front().problem->weight);
+  const size_t i = static_cast<size_t>(*outputs.begin());
+  matrix->data[i * rows.front().x.size() + best] += static_cast<float>(best_delta);
+  const std::string w = weight_label(s.stage);
+  return {{[matrix](const Observation&, StageProblem& problem) {
+             problem.weight = &matrix->tensor;
+             problem.keeps = matrix;
+             return true;
+           },
+           fmt::format("one element of {} is wrong: [{}][{}] is off by {:.3g}", w, i, best, best_delta),
+           fmt::format("un elemento de {} es incorrecto: [{}][{}] difiere en {:.3g}", w, i, best, best_delta),
+           2}};
+}
+
+double round_to(double value, Format format) {
+  const float single = static_cast<float>(value);
+  if (format == Format::f16) return static_cast<double>(f16_to_f32(f32_to_f16(single)));
+  if (format == Format::bf16) return static_cast<double>(bf16_to_f32(f32_to_bf16(single)));
+  return static_cast<double>(single);
+}
+
+/// The sum in ascending k, rounded to `format` after every addition.
+Expected narrow_sum(const StageProblem& problem, const Values& values, Format format) {
+  Expected expected = oracle::matmul(*problem.weight, values[0], std::ssize(problem.positions),
+                                     problem.declared.roundings, problem.bias, problem.scale);
+  const size_t k = static_cast<size_t>(problem.weight->dims[0]),
+               n = static_cast<size_t>(row_count(*problem.weight));
+  std::vector<double> row(k), bias(n);
+  if (problem.bias != nullptr) decode_row(*problem.bias, 0, bias);
+  std::vector<ActivationRow> x;
+  for (size_t r = 0; r < problem.positions.size(); ++r) {
+    x.push_back(
+        round_activations(std::span(values[0]).subspan(r * k, k), problem.declared.roundings.activation));
+  }
+  for (size_t i = 0; i < n; ++i) {
+    decode_row(*problem.weight, static_cast<int64_t>(i), row);
+    for (size_t r = 0; r < problem.positions.size(); ++r) {
+      double sum = bias[i], largest = 0;
+      for (size_t j = 0; j < k; ++j) {
+        sum = round_to(sum + row[j] * x[r].value[j], format);
+        largest = std::max(largest, std::abs(sum));
+      }
+      expected.value[r * n + i] = sum * problem.scale;
+      // A product that was rounded first may turn a few of the roundings.
+      expected.bound[r * n + i] += 8 * bounds::unit_roundoff(format) * largest * std::abs(problem.scale);
+    }
+  }
+  return expected;
+}
+
+/// The right product and `factor` times the bias.
+Candidate more_bias(double factor, std::string en, std::string es) {
+  return {[factor](const Observation&, StageProblem& problem) {
+            problem.how = [factor](const StageProblem& p, const Values& values) {
+              StageProblem plain = p;
+              plain.how = nullptr;
+              Expected expected = compute(plain, values);
+              std::vector<double> bias(p.bias->dims[0]);
+              decode_row(*p.bias, 0, bias);
+              for (size_t i = 0; i < expected.value.size(); ++i) {
+                const double change = factor * bias[i % bias.size()];
+                expected.value[i] += change;
+                expected.bound[i] += 2 * bounds::kU * (std::abs(change) + std::abs(expected.value[i]));
+              }
+              return expected;
+            };
+            return true;
+          },
+          std::move(en), std::move(es)};
+}
+
+std::vector<Candidate> wrong_bias(const Suspect& s) {
+  if (bias_of(s.model(), s.stage, s.layer) == nullptr) return {};
+  return {more_bias(-1, fmt::format("the bias of {} is not added", name(s.stage)),
+                    fmt::format("no se suma el bias de {}", name(s.stage))),
+          more_bias(1, fmt::format("the bias of {} is added twice", name(s.stage)),
+                    fmt::format("el bias de {} se suma dos veces", name(s.stage)))};
+}
+
+std::vector<Candidate> narrow_accumulator(const Suspect& s) {
+  if (!is_projection(s.stage)) return {};
+  std::vector<Candidate> candidates;
+  for (const Format format : {Format::f16, Format::bf16}) {
+    candidates.push_back({[format](const Observation&, StageProblem& problem) {
+                            problem.how = [format](const StageProblem& p, const Values& values) {
+                              return narrow_sum(p, values, format);
+                            };
+                            return true;
+                          },
+                          fmt::format("the sum is accumulated in {}", name(format)),
+                          fmt::format("la suma se acumula en {}", name(format))});
+  }
+  return candidates;
+}
+
+/// Every value rounded once more; where the exact value lies on a border, either neighbour will do.
+Expected rounded_output(Expected expected, Format format) {
+  for (size_t i = 0; i < expected.value.size(); ++i) {
+    const double value = expected.value[i], bound = expected.bound[i];
+    expected.value[i] = round_to(value, format);
+    expected.bound[i] += std::abs(round_to(value + bound, format) - round_to(value - bound, format));
+  }
+  return expected;
+}
+
+Candidate output_in(Format format) {
+  return {[format](const Observation&, StageProblem& problem) {
+            problem.how = [format](const StageProblem& p, const Values& values) {
+              StageProblem plain = p;
+              plain.how = nullptr;
+              return rounded_output(compute(plain, values), format);
+            };
+            return true;
+          },
+          fmt::format("the output is rounded to {}, which the kernel does not declare", name(format)),
+          fmt::format("la salida se redondea a {}, lo que el kernel no declara", name(format))};
+}
+
+std::vector<Candidate> undeclared_rounding(const Suspect& s) {
+  std::vector<Candidate> candidates;
+  for (const Format format : {Format::f16, Format::bf16}) candidates.push_back(output_in(format));
+  if (!is_projection(s.stage)) return candidates;
+  for (const Format format : {Format::f32, Format::f16, Format::bf16, Format::q8_block32}) {
+    candidates.push_back(
+        {[format](const Observation&, StageProblem& problem) {
+           if (problem.declared.roundings.activation == format) return false;
+           problem.declared.roundings.activation = format;
+           return true;
+         },
+         fmt::format("activations are in {}, not in what the kernel declares", name(format)),
+         fmt::format("las activaciones están en {}, no en lo que el kernel declara", name(format))});
+  }
+  for (const Format format : {Format::f16, Format::bf16}) {
+    candidates.push_back(
+        {[format](const Observation&, StageProblem& problem) {
+           problem.how = [format](const StageProblem& p, const Values& values) {
+             StageProblem plain = p;
+             plain.how = nullptr;
+             Values rounded = values;
+             for (float& x : rounded[0]) x = static_cast<float>(round_to(static_cast<double>(x), format));
+             return compute(plain, rounded);
+           };
+           return problem.declared.roundings.activation != Format::f32;
+         },
+         fmt::format("the input is rounded to {} before the kernel's own rounding", name(format)),
+         fmt::format("la entrada se redondea a {} antes del redondeo del kernel", name(format))});
+  }
+  return candidates;
+}
+
+const std::array<Hypothesis, 5> kTable{{
+    {"reduction_truncated", "the sum leaves parts of K out, or counts them twice; which ones is estimated",
+     "la suma omite partes de K o las cuenta dos veces; cuáles se estima",
+     "https://github.com/vllm-project/vllm/pull/40827", truncated},
+    {"weight_element", "one element of a weight is wrong; which, and by how much, is estimated",
+     "un elemento de un peso es incorrecto; cuál y en cuánto se estima",
+     "https://github.com/ROCm/ATOM/issues/702", weight_element},
+    {"wrong_bias", "a projection's bias is not added, or added twice",
+     "el bias de una proyección no se suma, o se suma dos veces",
+     "https://github.com/paiml/aprender/issues/2769", wrong_bias},
+    {"narrow_accumulator", "the sum is accumulated in f16 or bf16", "la suma se acumula en f16 o bf16",
+     "https://github.com/vllm-project/vllm/pull/38914", narrow_accumulator},
+    {"undeclared_rounding", "activations or the output are rounded to a format that nobody declared",
+     "las activaciones o la salida se redondean a un formato que nadie declara",
+     "https://github.com/vllm-project/vllm/issues/54035", undeclared_rounding},
+}};
+
+}  // namespace
+
+std::span<const Hypothesis> sum_hypotheses() { return kTable; }
+
+}  // namespace greta

@@ -1,0 +1,307 @@
+#include "judge/judge.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <set>
+
+#include "judge/attest.h"
+#include "judge/findings.h"
+#include "judge/pair_judge.h"
+
+namespace greta {
+namespace {
+
+void count(const StagePair& pair, Cell& cell, Coverage& coverage) {
+  ++coverage.recorded;
+  if (pair.status == Status::missing) {
+    coverage.skipped.push_back(
+        fmt::format("{} L{} {}: {}", pair.cell, pair.layer, name(pair.stage), pair.why));
+    return;
+  }
+  ++coverage.judged;
+  cell.pairs_equal += pair.status == Status::equal;
+  cell.pairs_rounding += pair.status == Status::rounding;
+  cell.pairs_fault += pair.status == Status::fault;
+  cell.pairs_propagated += pair.status == Status::propagated;
+  coverage.propagated += pair.status == Status::propagated;
+  coverage.alone += pair.judged_alone;
+  cell.max_noise_ratio = std::max(cell.max_noise_ratio, pair.noise_ratio);
+  if (pair.status != Status::equal && !cell.has_first_difference) {
+    cell.has_first_difference = true;
+    cell.first_layer = pair.layer;
+    cell.first_stage = pair.stage;
+  }
+}
+
+void fill_logits(const PhaseView& prefill, const PhaseView& decode, Cell& cell) {
+  const Event* a = prefill.find(Stage::logits, kNoLayer);
+  const Event* b = decode.find(Stage::logits, kNoLayer);
+  if (a == nullptr || b == nullptr) return;
+  if (a->hash == b->hash) cell.logits_top1_agree = true;
+  const std::vector<float>* x = prefill.data(Stage::logits, kNoLayer);
+  const std::vector<float>* y = decode.data(Stage::logits, kNoLayer);
+  if (x == nullptr || y == nullptr || x->size() != y->size()) return;
+  const LogitMetrics metrics = compare_logits(*x, *y);
+  cell.logits_top1_agree = metrics.top1_agree;
+  cell.logits_kl = metrics.kl;
+  cell.logits_margin = metrics.margin;
+}
+
+double head0_mae(const Verdict& verdict, const std::string& cell, int layer, Stage stage) {
+  for (const StagePair& pair : verdict.pairs) {
+    if (pair.cell == cell && pair.layer == layer && pair.stage == stage && !pair.head_mae.empty()) {
+      return pair.head_mae.front();
+    }
+  }
+  return 0;
+}
+
+/// B3.32's question: is the projections' input the same in both phases?
+void fill_attn_norm(const Verdict& verdict, const std::string& key, int layer, Cell& cell) {
+  for (const StagePair& pair : verdict.pairs) {
+    if (pair.cell != key || pair.layer != layer || pair.stage != Stage::attn_norm) continue;
+    cell.attn_norm_mae = pair.metrics.mae;
+    cell.attn_norm_hash_prefill = pair.hash_prefill;
+    cell.attn_norm_hash_decode = pair.hash_decode;
+  }
+}
+
+Status cell_status(const Cell& cell, int64_t missing) {
+  if (cell.pairs_fault > 0) return Status::fault;
+  if (missing > 0) return Status::inconclusive;
+  if (cell.pairs_equal + cell.pairs_rounding + cell.pairs_propagated == 0) return Status::vacuous;
+  return cell.pairs_rounding + cell.pairs_propagated > 0 ? Status::rounding : Status::equal;
+}
+
+bool is_prefill(const std::string& phase) { return phase == kPrefill || phase == kPrefillLast; }
+
+/// A cell and what was recorded of it.
+struct CellRecord {
+  CellRecord(const Bundle& bundle, const Model& model, Cell its_cell)
+      : cell(std::move(its_cell)), key(cell.experiment + "/" + cell.prompt) {
+    const std::vector<TokenId> tokens = prompt_tokens(bundle, cell.prompt);
+    cell.prompt_tokens = std::ssize(tokens);
+    for (const Event& event : bundle.events) {
+      if (event.cell != key || find(event.phase) != nullptr) continue;
+      phases.push_back(std::make_unique<PhaseRecord>(
+          PhaseRecord{&model, PhaseView(bundle, key, event.phase), tokens, nullptr}));
+    }
+    if (!bundle.manifest.value("shared_cache", false)) return;
+    const PhaseRecord* filled = find(kPrefillLast) != nullptr ? find(kPrefillLast) : find(kPrefill);
+    if (PhaseRecord* decode = find(kDecode0); decode != nullptr) decode->before = filled;
+  }
+
+  PhaseRecord* find(const std::string& phase) const {
+    for (const auto& record : phases) {
+      if (record->view.phase() == phase) return record.get();
+    }
+    return nullptr;
+  }
+  bool is_pair() const { return find(kPrefillLast) != nullptr && find(kDecode0) != nullptr; }
+
+  Cell cell;
+  std::string key;
+  std::vector<std::unique_ptr<PhaseRecord>> phases;
+};
+
+/// prefill_last against decode0.
+void judge_pair(const CellRecord& record, const OraclePass& oracle, const Model& model, Cell& cell,
+                Verdict& verdict) {
+  const PhaseView& prefill = record.find(kPrefillLast)->view;
+  const PhaseView& decode = record.find(kDecode0)->view;
+  for (StagePair& pair :
+       judge_pairs({prefill, decode, &oracle, &model.config, static_cast<int>(model.config.n_layer),
+                    record.key, verdict.aligned ? "" : "decode0 is the next token: not comparable"})) {
+    count(pair, cell, verdict.coverage);
+    verdict.pairs.push_back(std::move(pair));
+  }
+  fill_logits(prefill, decode, cell);
+  attest(prefill.bundle(), prefill, decode, cell, verdict.flags);
+}
+
+/// What a phase recorded as an input of what follows, without what it is made from: x_in where no x_out is.
+bool is_given(const PhaseView& view, Stage stage, int layer) {
+  return stage == Stage::x_in && layer > 0 && view.find(Stage::x_out, layer - 1) == nullptr;
+}
+
+/// A phase that has no counterpart: each stage alone.
+void judge_unpaired(const PhaseRecord& phase, const OraclePass& oracle, Cell& cell, Coverage& coverage) {
+  for (const auto& [at, event] : phase.view.events()) {
+    const OraclePass::Result* result = oracle.find(phase.view, at.second, at.first);
+    if (is_given(phase.view, at.second, at.first)) continue;
+    ++coverage.recorded;
+    if (!result->judgement) {
+      coverage.skipped.push_back(fmt::format("{} {} L{} {}: {}", phase.view.cell(), phase.view.phase(),
+                                             at.first, name(at.second), result->why));
+      continue;
+    }
+    const double ratio = result->judgement->noise_ratio;
+    ++coverage.judged;
+    ++coverage.alone;
+    cell.pairs_fault += ratio > 1;
+    cell.pairs_rounding += ratio > 0 && ratio <= 1 && !cell.paired;
+    cell.pairs_equal += ratio == 0 && !cell.paired;
+    cell.max_noise_ratio = std::max(cell.max_noise_ratio, ratio);
+  }
+}
+
+void judge_cell(CellRecord& record, const OraclePass& oracle, const Model& model, Verdict& verdict) {
+  Cell& cell = record.cell;
+  const int64_t skipped = std::ssize(verdict.coverage.skipped);
+  cell.paired = record.is_pair();
+  cell.attested = cell.force_route == "auto" && !cell.force_gemm;
+  if (cell.paired) judge_pair(record, oracle, model, cell, verdict);
+  for (const auto& phase : record.phases) {
+    const std::string& name = phase->view.phase();
+    const bool done = cell.paired && (name == kPrefillLast || name == kDecode0);
+    if (!done) judge_unpaired(*phase, oracle, cell, verdict.coverage);
+  }
+  cell.verdict = cell_status(cell, std::ssize(verdict.coverage.skipped) - skipped);
+  if (!verdict.layers.empty()) {
+    cell.q_mae = head0_mae(verdict, record.key, verdict.layers.front(), Stage::q);
+    cell.k_mae = head0_mae(verdict, record.key, verdict.layers.front(), Stage::k);
+    cell.v_mae = head0_mae(verdict, record.key, verdict.layers.front(), Stage::v);
+    fill_attn_norm(verdict, record.key, verdict.layers.front(), cell);
+  }
+  verdict.cells.push_back(cell);
+}
+
+/// Every stage of every phase that the oracle convicts; and the largest noise ratio of each, for the map.
+std::vector<Conviction> convict(const std::vector<CellRecord>& records, const OraclePass& oracle,
+                                Verdict& verdict) {
+  std::vector<Conviction> convictions;
+  std::map<std::tuple<bool, int, Stage>, double> noise;
+  for (const CellRecord& record : records) {
+    for (const auto& phase : record.phases) {
+      const bool prefill = is_prefill(phase->view.phase());
+      for (const auto& [at, event] : phase->view.events()) {
+        const OraclePass::Result* result = oracle.find(phase->view, at.second, at.first);
+        if (!result->judgement) continue;
+        const double ratio = result->judgement->noise_ratio;
+        double& largest = noise[{prefill, at.first, at.second}];
+        largest = std::max(largest, ratio);
+        if (ratio > 1) convictions.push_back({phase.get(), record.key, at.first, at.second, ratio, prefill});
+      }
+    }
+  }
+  for (const auto& [at, ratio] : noise)
+    verdict.noise.push_back({std::get<0>(at), std::get<1>(at), std::get<2>(at), ratio});
+  return convictions;
+}
+
+/// MAE of a finding, from the pairs of its cells.
+void add_mae(Verdict& verdict) {
+  for (Finding& finding : verdict.findings) {
+    for (const StagePair& pair : verdict.pairs) {
+      if (pair.layer == finding.layer && pair.stage == finding.stage)
+        finding.mae = std::max(finding.mae, pair.metrics.mae);
+    }
+  }
+}
+
+/// A prompt of one token runs the S = 1 plan in prefill too: it cannot show what needs S > 1.
+void note_blind_prompts(Verdict& verdict) {
+  for (Finding& finding : verdict.findings) {
+    for (const Cell& cell : verdict.cells) {
+      const std::string key = cell.experiment + "/" + cell.prompt;
+      const bool shows = std::find(finding.cells.begin(), finding.cells.end(), key) != finding.cells.end();
+      auto& blind = finding.prompts_that_cannot_show;
+      if (!shows && cell.prompt_tokens == 1 &&
+          std::find(blind.begin(), blind.end(), cell.prompt) == blind.end()) {
+        blind.push_back(cell.prompt);
+      }
+    }
+  }
+}
+
+void conclude(Verdict& verdict) {
+  const bool fault = !verdict.findings.empty();
+  const bool inconclusive = std::any_of(verdict.cells.begin(), verdict.cells.end(), [](const Cell& cell) {
+    return cell.verdict == Status::inconclusive;
+  });
+  const bool rounding = std::any_of(verdict.cells.begin(), verdict.cells.end(),
+                                    [](const Cell& cell) { return cell.verdict == Status::rounding; });
+  const auto flagged = [&](const char* flag) {
+    return std::any_of(verdict.flags.begin(), verdict.flags.end(),
+                       [&](const Flag& f) { return f.flag == flag; });
+  };
+  if (fault) {
+    verdict.status = Status::fault;
+  } else if (flagged("INERT_FACTOR")) {
+    verdict.status = Status::inert_factor;
+  } else if (flagged("VACUOUS") || verdict.coverage.recorded == 0) {
+    verdict.status = Status::vacuous;
+  } else if (inconclusive) {
+    verdict.status = Status::inconclusive;
+  } else {
+    verdict.status = rounding ? Status::rounding : Status::equal;
+  }
+  const bool vouched = verdict.status == Status::equal || verdict.status == Status::rounding;
+  verdict.exit_code = fault ? 1 : (vouched ? 0 : 4);
+}
+
+/// Who recorded what, by the manifest.
+void describe(const Bundle& bundle, const Model& model, Verdict& verdict) {
+  const nlohmann::json& manifest = bundle.manifest;
+  const nlohmann::json file = manifest.value("model", nlohmann::json::object());
+  const nlohmann::json options = manifest.value("options", nlohmann::json::object());
+  verdict.aligned = manifest.value("aligned", true);
+  verdict.engine = manifest.value("engine", "");
+  verdict.engine_version = manifest.value("version", "");
+  verdict.model_name = file.value("name", model.config.name);
+  verdict.model_file = file.value("file", model.file.path());
+  verdict.model_hash = file.value("hash", "");
+  verdict.device = manifest.value("device", "");
+  verdict.isa = manifest.value("isa", "");
+  verdict.kv_format = manifest.value("kv_format", "");
+  verdict.threads = manifest.value("threads", 0);
+  verdict.command_line = manifest.value("command_line", "");
+  verdict.date = manifest.value("time", "");
+  if (options.is_object() && options.contains("inject")) {
+    for (const nlohmann::json& fault : options["inject"]) {
+      if (fault.is_string()) verdict.injected.push_back(fault);
+    }
+  }
+}
+
+Verdict judge_bundle(const Bundle& bundle, const Model& model, int threads, bool causes) {
+  Verdict verdict;
+  describe(bundle, model, verdict);
+  std::set<int> layers;
+  for (const Event& event : bundle.events) {
+    if (event.layer != kNoLayer) layers.insert(event.layer);
+  }
+  verdict.layers.assign(layers.begin(), layers.end());
+
+  std::vector<CellRecord> records;
+  for (Cell& cell : cells_of(bundle)) records.emplace_back(bundle, model, std::move(cell));
+  OraclePass oracle;
+  for (const CellRecord& record : records) {
+    for (const auto& phase : record.phases) oracle.add(*phase);
+  }
+  oracle.run(threads);
+  for (CellRecord& record : records) judge_cell(record, oracle, model, verdict);
+  verdict.findings = find_causes(convict(records, oracle, verdict), threads, causes);
+
+  add_mae(verdict);
+  flag_inert_factors(bundle, verdict);
+  flag_vacuous(bundle, verdict);
+  note_blind_prompts(verdict);
+  conclude(verdict);
+  return verdict;
+}
+
+}  // namespace
+
+Verdict judge(const Bundle& bundle, const Model& model, int threads) {
+  return judge_bundle(bundle, model, threads, true);
+}
+
+Verdict judge_places(const Bundle& bundle, const Model& model, int threads) {
+  return judge_bundle(bundle, model, threads, false);
+}
+
+}  // namespace greta

@@ -1,0 +1,313 @@
+#include "judge/stage_problem.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "base/error.h"
+#include "numerics/metrics.h"
+
+namespace greta {
+namespace {
+
+/// Runs of consecutive positions: `visit(first row, rows, position of the first)`.
+void each_run(const std::vector<int64_t>& positions,
+              const std::function<void(size_t row, size_t rows, int64_t position)>& visit) {
+  for (size_t row = 0; row < positions.size();) {
+    size_t end = row + 1;
+    while (end < positions.size() && positions[end] == positions[end - 1] + 1) ++end;
+    visit(row, end - row, positions[row]);
+    row = end;
+  }
+}
+
+void append(Expected& to, const Expected& more) {
+  to.value.insert(to.value.end(), more.value.begin(), more.value.end());
+  to.bound.insert(to.bound.end(), more.bound.begin(), more.bound.end());
+}
+
+Expected exactly(std::span<const float> values) {
+  return {{values.begin(), values.end()}, std::vector<double>(values.size(), 0.0)};
+}
+
+/// Keys or values of cache rows [n_pos, 2 * kv_dim] -> [n_pos, kv_dim].
+std::vector<float> half_of(const std::vector<float>& cache, int64_t kv_dim, bool keys) {
+  std::vector<float> half;
+  const size_t row = static_cast<size_t>(2 * kv_dim), skip = keys ? 0 : static_cast<size_t>(kv_dim);
+  for (size_t at = 0; at + row <= cache.size(); at += row) {
+    const auto begin = cache.begin() + static_cast<std::ptrdiff_t>(at + skip);
+    half.insert(half.end(), begin, begin + kv_dim);
+  }
+  return half;
+}
+
+class Solver {
+ public:
+  Solver(const StageProblem& problem, const Values& values)
+      : problem_(problem), values_(values), config_(problem.model->config) {}
+
+  Expected solve() const {
+    using enum Stage;
+    switch (problem_.stage) {
+      case x_in: return values_.empty() ? embed() : exactly(values_[0]);
+      case attn_norm:
+      case q_norm:
+      case k_norm:
+      case attn_post_norm:
+      case ffn_norm:
+      case ffn_post_norm:
+      case final_norm:
+        return oracle::rms_norm(values_[0], *problem_.weight, problem_.eps, problem_.declared.sum_lanes);
+      case q:
+      case k:
+      case v:
+      case attn_out:
+      case gate:
+      case up:
+      case down:
+      case logits:
+        return oracle::matmul(*problem_.weight, values_[0], rows(), problem_.declared.roundings,
+                              problem_.bias, problem_.scale);
+      case q_rope:
+      case k_rope: return rope();
+      case kv_write: return cache_rows();
+      case qk: return scores();
+      case softmax: return softmax_rows();
+      case pv: return weighted_values();
+      case x_attn:
+      case x_out: return oracle::add(values_[0], values_[1], problem_.scale);
+      case act:
+        return config_.activation == Activation::gelu ? oracle::gelu_mul(values_[0], values_[1])
+                                                      : oracle::silu_mul(values_[0], values_[1]);
+    }
+    return {};
+  }
+
+ private:
+  int64_t rows() const { return std::ssize(problem_.positions); }
+  int64_t kv_dim() const { return config_.n_head_kv * config_.head_dim; }
+
+  std::span<const float> rows_of(size_t operand, size_t row, size_t count) const {
+    const size_t width = values_[operand].size() / problem_.positions.size();
+    return std::span(values_[operand]).subspan(row * width, count * width);
+  }
+
+  Expected embed() const { return oracle::embed(*problem_.weight, problem_.tokens, problem_.scale); }
+
+  Expected rope() const {
+    oracle::RopeShape shape = problem_.rope;
+    shape.angle_rounding = problem_.declared.angle_rounding;
+    Expected expected;
+    each_run(problem_.positions, [&](size_t row, size_t count, int64_t position) {
+      append(expected, oracle::rope(rows_of(0, row, count), shape, position));
+    });
+    return expected;
+  }
+
+  Expected cache_rows() const {
+    Expected expected;
+    if (problem_.history_rows > 0) expected = exactly(values_[2]);
+    const size_t width = static_cast<size_t>(kv_dim());
+    for (size_t at = 0; at < values_[0].size(); at += width) {
+      append(expected, oracle::kv_write(std::span(values_[0]).subspan(at, width),
+                                        std::span(values_[1]).subspan(at, width), problem_.cache_format));
+    }
+    return expected;
+  }
+
+  Expected scores() const {
+    const std::vector<float> keys = half_of(values_[1], kv_dim(), true);
+    Expected expected;
+    each_run(problem_.positions, [&](size_t row, size_t count, int64_t position) {
+      append(expected, oracle::qk(rows_of(0, row, count), keys, problem_.attention, position));
+    });
+    return expected;
+  }
+
+  Expected softmax_rows() const {
+    const int64_t n_pos = std::ssize(values_[0]) / (rows() * config_.n_head);
+    return oracle::softmax(values_[0], n_pos, problem_.declared.sum_lanes);
+  }
+
+  Expected weighted_values() const {
+    const std::vector<float> cached = half_of(values_[1], kv_dim(), false);
+    Expected expected;
+    each_run(problem_.positions, [&](size_t row, size_t count, int64_t position) {
+      append(expected, oracle::pv(rows_of(0, row, count), cached, problem_.attention, position));
+    });
+    return expected;
+  }
+
+  const StageProblem& problem_;
+  const Values& values_;
+  const ModelConfig& config_;
+};
+
+/// Operands of a gap are known up to their bounds only. These, as independent errors, are sent through the
+/// stage: their root mean square over a few draws, doubled, joins the stage's own bound.
+void carry_bounds(const StageProblem& problem, const Values& values,
+                  const std::vector<const Expected*>& makers, Expected& expected) {
+  constexpr int kDraws = 8;
+  std::vector<double> squares(expected.value.size());
+  uint64_t state = 0x9e3779b97f4a7c15u;
+  for (int draw = 0; draw < kDraws; ++draw) {
+    Values moved = values;
+    for (size_t i = 0; i < makers.size(); ++i) {
+      if (makers[i] == nullptr) continue;
+      for (size_t j = 0; j < moved[i].size(); ++j) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        const double sign = (state >> 63) != 0 ? 1 : -1;
+        moved[i][j] = static_cast<float>(moved[i][j] + sign * makers[i]->bound[j]);
+      }
+    }
+    const Expected other = compute(problem, moved);
+    for (size_t j = 0; j < squares.size(); ++j) {
+      const double change = other.value[j] - expected.value[j];
+      if (std::isfinite(change)) squares[j] += change * change;
+    }
+  }
+  for (size_t j = 0; j < squares.size(); ++j) expected.bound[j] += 2 * std::sqrt(squares[j] / kDraws);
+}
+
+using Memo = std::map<const StageProblem*, Expected>;
+
+const Expected& solve(const StageProblem& problem, Memo& memo) {
+  if (const auto it = memo.find(&problem); it != memo.end()) return it->second;
+  Values values;
+  std::vector<const Expected*> makers;
+  bool gap = false;
+  for (const Operand& operand : problem.operands) {
+    makers.push_back(operand.made_by == nullptr ? nullptr : &solve(*operand.made_by, memo));
+    if (makers.back() == nullptr) {
+      values.push_back(operand.values);
+    } else {
+      values.emplace_back(makers.back()->value.begin(), makers.back()->value.end());
+      gap = true;
+    }
+  }
+  Expected expected = compute(problem, values);
+  if (gap) carry_bounds(problem, values, makers, expected);
+  return memo.emplace(&problem, std::move(expected)).first->second;
+}
+
+struct Change {
+  const StageProblem* target;
+  const std::function<void(StageProblem&)>& apply;
+  std::map<const StageProblem*, std::shared_ptr<const StageProblem>> done = {};
+
+  std::shared_ptr<const StageProblem> operator()(const std::shared_ptr<const StageProblem>& problem) {
+    if (const auto it = done.find(problem.get()); it != done.end()) return it->second;
+    std::shared_ptr<StageProblem> copy;
+    const auto own = [&]() -> StageProblem& {
+      if (copy == nullptr) copy = std::make_shared<StageProblem>(*problem);
+      return *copy;
+    };
+    for (size_t i = 0; i < problem->operands.size(); ++i) {
+      if (problem->operands[i].made_by == nullptr) continue;
+      auto maker = (*this)(problem->operands[i].made_by);
+      if (maker != problem->operands[i].made_by) own().operands[i].made_by = std::move(maker);
+    }
+    if (problem.get() == target) apply(own());
+    std::shared_ptr<const StageProblem> result = copy == nullptr ? problem : copy;
+    return done.emplace(problem.get(), std::move(result)).first->second;
+  }
+};
+
+double scale_of(const ModelConfig& config, Stage stage) {
+  switch (stage) {
+    case Stage::x_in: return config.embedding_scale;
+    case Stage::x_attn:
+    case Stage::x_out: return config.residual_scale;
+    case Stage::logits: return 1 / config.logit_divisor;
+    default: return 1;
+  }
+}
+
+}  // namespace
+
+StageProblem model_problem(const Model& model, Stage stage, int layer) {
+  const ModelConfig& config = model.config;
+  StageProblem problem;
+  problem.model = &model;
+  problem.stage = stage;
+  problem.layer = layer;
+  problem.weight = stage == Stage::x_in && layer == 0 ? model.token_embd : weight_of(model, stage, layer);
+  problem.bias = bias_of(model, stage, layer);
+  problem.scale = scale_of(config, stage);
+  problem.eps = config.norm_eps;
+  const LayerConfig own = layer < 0 || layer >= config.n_layer ? LayerConfig{} : config.layer(layer);
+  const int64_t heads = stage == Stage::q_rope ? config.n_head : config.n_head_kv;
+  problem.rope = {.heads = heads,
+                  .head_dim = config.head_dim,
+                  .rope_dims = config.rope_dims,
+                  .base = own.rope_base,
+                  .adjacent = config.rope_adjacent,
+                  .scale = own.rope_scale,
+                  .factors = model.rope_freqs};
+  problem.attention = {config.n_head, config.n_head_kv, config.head_dim, config.attention_scale, own.window};
+  return problem;
+}
+
+std::vector<Stage> operands_of(const ModelConfig& config, Stage stage, int layer) {
+  if (stage == Stage::x_in) return {Stage::x_out};
+  return inputs_of(config, stage, layer);
+}
+
+int64_t row_heads(Stage stage, const ModelConfig& config) {
+  using enum Stage;
+  switch (stage) {
+    case q:
+    case q_norm:
+    case q_rope:
+    case qk:
+    case softmax:
+    case pv: return config.n_head;
+    case k:
+    case v:
+    case k_norm:
+    case k_rope: return config.n_head_kv;
+    case kv_write: return 2 * config.n_head_kv;
+    default: return 1;
+  }
+}
+
+int64_t row_width(Stage stage, const ModelConfig& config, int64_t n_pos) {
+  using enum Stage;
+  switch (stage) {
+    case gate:
+    case up:
+    case act: return config.n_ff;
+    case logits: return config.n_vocab;
+    case qk:
+    case softmax: return config.n_head * n_pos;
+    case q:
+    case q_norm:
+    case q_rope:
+    case pv:
+    case k:
+    case v:
+    case k_norm:
+    case k_rope:
+    case kv_write: return row_heads(stage, config) * config.head_dim;
+    default: return config.n_embd;
+  }
+}
+
+Expected compute(const StageProblem& problem, const Values& values) {
+  return problem.how ? problem.how(problem, values) : Solver(problem, values).solve();
+}
+
+Expected expected_of(const StageProblem& problem) {
+  Memo memo;
+  return solve(problem, memo);
+}
+
+std::shared_ptr<const StageProblem> with_change(const std::shared_ptr<const StageProblem>& root,
+                                                const StageProblem* target,
+                                                const std::function<void(StageProblem&)>& change) {
+  return Change{target, change}(root);
+}
+
+}  // namespace greta

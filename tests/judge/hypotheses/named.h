@@ -1,0 +1,82 @@
+#pragma once
+// A hypothesis against a mistake made by hand: the plain llama makes it, judge() must name it.
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+
+#include <string>
+
+#include "judge/hypotheses/hypothesis.h"
+#include "judge/hypotheses/plain_llama.h"
+#include "judge/judge.h"
+
+namespace greta::test {
+
+struct NamedCase {
+  std::string label;  // of the test
+  std::string hypothesis;
+  Stage stage = Stage::q;
+  int layer = 0;
+  std::function<Row(const PlainSite& site)> wrong = {};
+  std::string title = "";  // a part of it: the estimated parameters
+  std::string phase = "both";
+  TensorType type = TensorType::f32;
+  std::function<void(std::vector<Row>& cache, const std::vector<Row>& own)> write = {};
+};
+
+inline void PrintTo(const NamedCase& c, std::ostream* out) { *out << c.label; }
+
+/// What judge() says of a fault, for a failing test.
+inline std::string text_of(const Finding& f) {
+  std::string text =
+      fmt::format("{} in {} L{} {}: {}, explained {}, r {}; best {}; runner-up {} {}; pattern: {}",
+                  f.hypothesis, f.phase, f.layer, name(f.stage), f.title_en, f.explained_residual,
+                  f.hypothesis_noise_ratio, f.best, f.runner_up, f.runner_up_residual, f.pattern_en);
+  return text;
+}
+
+inline std::vector<std::vector<int32_t>> two_prompts() {
+  const std::vector<int32_t> tokens = random_tokens(21);
+  return {tokens, {tokens.rbegin() + 2, tokens.rend() - 6}};
+}
+
+inline Verdict judge_mistakes(const std::vector<Mistake>& mistakes, TensorType type = TensorType::f32,
+                              const std::vector<std::vector<int32_t>>& prompts = two_prompts()) {
+  const PlainLlama& llama = plain_llama(type);
+  return judge(llama.record(mistakes, prompts), llama.model());
+}
+
+/// Demands one finding: the place, the phase, the name, the parameters.
+inline void expect_named(const NamedCase& c) {
+  const Verdict verdict = judge_mistakes({{c.stage, c.layer, c.wrong, c.phase, c.write}}, c.type);
+  std::string all;
+  for (const Finding& f : verdict.findings) all += text_of(f) + "\n";
+  ASSERT_EQ(verdict.findings.size(), 1u) << all;
+  const Finding& found = verdict.findings[0];
+  EXPECT_EQ(found.stage, c.stage) << all;
+  EXPECT_EQ(found.layer, c.layer) << all;
+  EXPECT_EQ(found.phase, c.phase) << all;
+  EXPECT_EQ(found.hypothesis, c.hypothesis) << all;
+  EXPECT_THAT(found.title_en, testing::HasSubstr(c.title));
+  EXPECT_FALSE(found.title_es.empty());
+  EXPECT_NE(found.title_es, found.title_en);
+  EXPECT_GT(found.explained_residual, kExplains);
+  EXPECT_EQ(verdict.exit_code, 1);
+}
+
+/// Every hypothesis of the group has a case. wrong_bias has none here, where models have no biases:
+/// tests/e2e/architectures_isolate_test.cpp.
+inline void expect_complete(std::span<const Hypothesis> group, const std::vector<NamedCase>& cases) {
+  for (const Hypothesis& hypothesis : group) {
+    if (hypothesis.name == "wrong_bias") continue;
+    EXPECT_TRUE(std::any_of(cases.begin(), cases.end(), [&](const NamedCase& c) {
+      return c.hypothesis == hypothesis.name;
+    })) << hypothesis.name;
+  }
+}
+
+struct LabelOf {
+  std::string operator()(const testing::TestParamInfo<NamedCase>& info) const { return info.param.label; }
+};
+
+}  // namespace greta::test

@@ -1,0 +1,177 @@
+// Right values scaled, clipped, lost, damaged, or made from the wrong rows: each must be named. What nobody
+// has a name for must not get one.
+
+#include "judge/hypotheses/named.h"
+
+namespace greta {
+namespace {
+
+using test::Mistake;
+using test::NamedCase;
+using test::PlainSite;
+using test::Row;
+
+using enum Stage;
+
+std::function<Row(const PlainSite&)> then(std::function<double(double)> f) {
+  return [f](const PlainSite& s) { return test::mapped(s.right(), f); };
+}
+
+/// The right row with elements replaced.
+std::function<Row(const PlainSite&)> spoilt(std::function<void(Row& y)> spoil) {
+  return [spoil](const PlainSite& s) {
+    Row y = s.right();
+    spoil(y);
+    return y;
+  };
+}
+
+/// The stage at the next, the previous or the first row, in the place of this one.
+Row of_row_before(const PlainSite& s) {
+  return PlainSite{s.run, s.stage, s.layer, std::max(s.position - 1, s.run.first)}.right();
+}
+Row of_next_row(const PlainSite& s) {
+  return PlainSite{s.run, s.stage, s.layer, std::min(s.position + 1, s.run.n_pos() - 1)}.right();
+}
+Row of_first_row(const PlainSite& s) { return PlainSite{s.run, s.stage, s.layer, s.run.first}.right(); }
+
+std::function<Row(const PlainSite&)> embedding_of(std::function<int64_t(const PlainSite&)> id) {
+  return [id](const PlainSite& s) {
+    const test::PlainMatrix table = s.weight();
+    const auto begin = table.w.begin() + id(s) * static_cast<int64_t>(table.k);
+    return Row(begin, begin + static_cast<int64_t>(table.k));
+  };
+}
+
+int64_t token(const PlainSite& s, int64_t position) { return s.run.tokens[static_cast<size_t>(position)]; }
+
+std::vector<NamedCase> cases() {
+  const std::string input = "wrong_input", row = "wrong_row", shift = "token_shift";
+  return {
+      {"Scaled", "output_scaled", attn_out, 0, then([](double y) { return 0.7071 * y; }),
+       "multiplied by 0.7071"},
+      {"LogitsScaled", "output_scaled", logits, -1, then([](double y) { return 0.125 * y; }),
+       "multiplied by 0.125"},
+      {"EmbeddingScaled", "output_scaled", x_in, 0, then([](double y) { return 8 * y; }),
+       "x_in is multiplied by 8", "prefill"},
+      {"Clipped", "saturation", gate, 1, then([](double y) { return std::clamp(y, -1.5, 1.5); }),
+       "clipped at +-1.5"},
+      {"Offset", "constant_offset", q, 0, spoilt([](Row& y) {
+         for (size_t i = 0; i < y.size(); ++i) y[i] += 0.1f * std::sin(static_cast<float>(i));
+       }),
+       "a bias that is not in the file"},
+      {"LayerBeforesOutput", "stale_output", down, 1,
+       [](const PlainSite& s) {
+         return PlainSite{s.run, down, 0, s.position}.in(down);
+       },
+       "what layer 0 left"},
+      {"RunBeforesOutput", "stale_output", v, 0,
+       [](const PlainSite& s) {
+         return s.run.before->rows.at({1, v}).at(s.position);
+       },
+       "what the run before left", "decode"},
+      {"Zero", "output_zero", pv, 1, then([](double) { return 0.0; }), "never written", "prefill"},
+      {"NaN", "non_finite", up, 0, spoilt([](Row& y) { y[5] = NAN; }), "position 0, element 5"},
+      {"Infinity", "non_finite", x_attn, 1,
+       [](const PlainSite& s) {
+         Row y = s.right();
+         if (s.position >= 7) y[63] = INFINITY;
+         return y;
+       },
+       "position 7, element 63", "prefill"},
+      {"SomeElements", "corrupted_elements", q, 1, spoilt([](Row& y) {
+         for (size_t i = 3; i < y.size(); i += 16) y[i] = y[i] * y[i] - 0.5f;
+       }),
+       "4 of 64 elements of q are wrong and the rest right: one in 16 from 3"},
+
+      {"UpFromXAttn", input, up, 0, [](const PlainSite& s) { return test::times(s.weight(), s.in(x_attn)); },
+       "up is computed from x_attn, not from ffn_norm"},
+      {"QFromXIn", input, q, 1, [](const PlainSite& s) { return test::times(s.weight(), s.in(x_in)); },
+       "q is computed from x_in, not from attn_norm", "decode"},
+      {"FfnNormOfXIn", input, ffn_norm, 1,
+       [](const PlainSite& s) { return test::normed(s.in(x_in), s.weight(), s.config().norm_eps); },
+       "ffn_norm is computed from x_in, not from x_attn"},
+      {"LogitsWithoutTheFinalNorm", input, logits, -1,
+       [](const PlainSite& s) { return test::times(s.weight(), s.in(x_out)); },
+       "logits is computed from x_out, not from final_norm"},
+      {"RowBefore", row, k, 0, of_row_before, "the row before's input", "prefill"},
+      {"NextRow", row, gate, 1, of_next_row, "the next row's input", "prefill"},
+      {"FirstRow", row, attn_norm, 0, of_first_row, "the first row's input", "prefill"},
+      {"NextToken", shift, x_in, 0,
+       embedding_of([](const PlainSite& s) { return std::min<int64_t>(token(s, s.position) + 1, 79); }),
+       "token id +1"},
+      {"IdLessOne", shift, x_in, 0,
+       embedding_of([](const PlainSite& s) { return std::max<int64_t>(token(s, s.position) - 1, 0); }),
+       "token id -1", "decode"},
+      {"TokenBefore", shift, x_in, 0,
+       embedding_of([](const PlainSite& s) { return token(s, std::max<int64_t>(s.position - 1, 0)); }),
+       "the token before", "decode"},
+  };
+}
+
+class OutputMistake : public testing::TestWithParam<NamedCase> {};
+TEST_P(OutputMistake, IsNamed) { test::expect_named(GetParam()); }
+INSTANTIATE_TEST_SUITE_P(Cases, OutputMistake, testing::ValuesIn(cases()), test::LabelOf());
+
+TEST(OutputMistakes, CoverEveryHypothesis) {
+  test::expect_complete(output_hypotheses(), cases());
+  test::expect_complete(input_hypotheses(), cases());
+}
+
+/// A mistake that no hypothesis knows.
+struct Unknown {
+  const char* label;
+  Stage stage;
+  int layer;
+  std::function<Row(const PlainSite&)> wrong;
+};
+
+std::vector<Unknown> unknown() {
+  return {{"WaveOverX", attn_out, 0, spoilt([](Row& y) {
+             for (float& value : y) value += 0.2f * std::sin(40 * value);
+           })},
+          {"ElementsTimesTheirNeighbours", down, 1, spoilt([](Row& y) {
+             for (size_t i = 0; i + 1 < y.size(); ++i) y[i] *= 1 + 0.3f * y[i + 1];
+           })},
+          {"RowsReversedWithinSigns", q, 0, spoilt([](Row& y) {
+             std::reverse(y.begin(), y.end());
+             for (size_t i = 0; i < y.size(); i += 3) y[i] = -y[i];
+           })},
+          {"SoftmaxSquared", softmax, 1, spoilt([](Row& y) {
+             for (float& value : y) value = value * value + 0.01f * std::sqrt(value);
+           })},
+          {"NormByItsThirdMoment", ffn_norm, 0,
+           [](const PlainSite& s) {
+             double cube = 0;
+             for (const float x : s.in(x_attn)) cube += std::pow(std::abs(static_cast<double>(x)), 3);
+             const double r = 1 / std::cbrt(cube / 64);
+             const test::PlainMatrix w = s.weight();
+             Row y = s.in(x_attn);
+             for (size_t i = 0; i < y.size(); ++i)
+               y[i] = static_cast<float>(static_cast<double>(y[i]) * r * w.w[i]);
+             return y;
+           }},
+          {"KeysHashed", kv_write, 0, spoilt([](Row& y) {
+             for (size_t i = 0; i < y.size(); ++i) y[i] += i % 2 == 0 ? 0.25f * y[i / 2] : -0.125f;
+           })}};
+}
+
+TEST(UnknownMistakes, GetNoName) {
+  for (const Unknown& u : unknown()) {
+    for (const std::string phase : {"prefill", "decode", "both"}) {
+      const Verdict verdict = test::judge_mistakes({{u.stage, u.layer, u.wrong, phase}});
+      std::string all;
+      for (const Finding& f : verdict.findings) all += test::text_of(f) + "\n";
+      ASSERT_EQ(verdict.findings.size(), 1u) << u.label << ":\n" << all;
+      const Finding& found = verdict.findings[0];
+      EXPECT_EQ(found.hypothesis, "unexplained") << u.label << ": " << test::text_of(found);
+      EXPECT_EQ(found.stage, u.stage) << u.label;
+      EXPECT_EQ(found.layer, u.layer) << u.label;
+      EXPECT_EQ(found.phase, phase) << u.label;
+      EXPECT_THAT(found.title_en, testing::HasSubstr("not explained by rounding")) << u.label;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace greta
