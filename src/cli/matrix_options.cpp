@@ -9,8 +9,8 @@
 #include "cli/progress.h"
 #include "io/output_file.h"
 #include "model/prompt.h"
-#include "trace/attn_pipe.h"
-#include "trace/manifest.h"
+#include "record/manifest.h"
+#include "report/attn_pipe.h"
 
 namespace greta::cli {
 namespace {
@@ -110,12 +110,11 @@ MatrixRun record_matrix(const MatrixOptions& options, const Context& context,
   request.layers = parse_layers(options.layers, model.config.n_layer);
   request.routes = routes;
   request.aligned = !options.no_align && context.environment.align_decode.value_or(true);
-  for (const std::string& fault : options.inject) {
-    request.faults.push_back(parse_fault(fault, model.config.n_layer));
-  }
+  std::vector<FaultSpec> faults = parse_faults(options.inject, model.config.n_layer);
   MatrixRun run{
       std::unique_ptr<Engine>(new Engine(load_engine(options.common, context.environment, std::move(model)))),
       std::move(request), options.out, nullptr, nullptr};
+  run.request.change = fault_change(*run.engine, std::move(faults));
   Matrix matrix(*run.engine, run.request);
 
   const nlohmann::json manifest = manifest_of(run, options, context);

@@ -5,8 +5,9 @@
 #include <memory>
 
 #include "cli/common.h"
-#include "isolate/matrix.h"
-#include "trace/recording.h"
+#include "isolate/fault.h"
+#include "record/matrix.h"
+#include "record/recording.h"
 
 namespace greta::cli {
 

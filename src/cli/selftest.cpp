@@ -55,8 +55,7 @@ void run_metamorphic(const Options& chosen, Context& context) {
   MetamorphicRequest request;
   request.routes = chosen_routes(options, context.environment);
   request.threads = chosen_threads(options);
-  for (const std::string& fault : chosen.inject)
-    request.faults.push_back(parse_fault(fault, model.config.n_layer));
+  request.faults = parse_faults(chosen.inject, model.config.n_layer);
   CommonOptions engine_options = options;
   engine_options.threads = engine_threads_for_metamorphic(request.threads);
   Engine engine = load_engine(engine_options, context.environment, std::move(model));

@@ -52,7 +52,7 @@ std::string ranges(const std::vector<int>& layers) {
 }  // namespace
 
 std::vector<WeightProbe> verify_weights(const MatrixRun& run) {
-  const WeightProbeRequest request{run.request.routes, run.request.faults, run.request.layers};
+  const WeightProbeRequest request{run.request.routes, run.request.change, run.request.layers};
   std::vector<WeightProbe> probes = probe_weights(*run.engine, request);
   replace_file((std::filesystem::path(run.directory) / "qkv_w_verify.json").string(),
                to_json(probes).dump(2) + "\n");

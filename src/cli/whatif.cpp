@@ -40,10 +40,11 @@ void check_devices(const Options& options, const Environment& environment) {
 }
 
 UnitRun run_unit(const Options& options, const Context& context, const std::string& device,
-                 const MatrixRequest& request) {
+                 MatrixRequest request, const std::vector<FaultSpec>& faults = {}) {
   CommonOptions common = options.matrix.common;
   common.device = device;
   Engine engine = load_engine(common, context.environment);
+  request.change = fault_change(engine, faults);
   return run_unit(engine, request);
 }
 
@@ -52,8 +53,6 @@ MatrixRequest request_of(const Options& options, const Context& context, const M
   request.prompts = load_prompts(options.matrix, context.environment, model);
   request.layers = parse_layers(options.matrix.layers, model.config.n_layer);
   for (const std::string& rule : options.matrix.common.routes) request.routes.add(parse_route_rule(rule));
-  for (const std::string& fault : options.matrix.inject)
-    request.faults.push_back(parse_fault(fault, model.config.n_layer));
   return request;
 }
 
@@ -77,6 +76,7 @@ WhatIf measure(const Options& options, const Context& context) {
   const auto start = std::chrono::steady_clock::now();
   const Model model = open_model(options.matrix.common.model);
   const MatrixRequest request = request_of(options, context, model);
+  const std::vector<FaultSpec> faults = parse_faults(options.matrix.inject, model.config.n_layer);
   WhatIf result;
   Progress progress;  // gone before the table is printed
   const int total = static_cast<int>(options.devices.size()) + 1;
@@ -87,7 +87,6 @@ WhatIf measure(const Options& options, const Context& context) {
   step(0, "reference");
   MatrixRequest plain = request;
   plain.routes = reference_routes();
-  plain.faults.clear();
   const UnitRun reference = run_unit(options, context, "cpu", plain);
   describe(options, context, request, reference.verdict, result);
   result.reference = compare_units(reference, reference, model.config);
@@ -95,7 +94,7 @@ WhatIf measure(const Options& options, const Context& context) {
     const std::string& device = options.devices[static_cast<size_t>(i)];
     step(i + 1, device);
     result.units.push_back(
-        compare_units(reference, run_unit(options, context, device, request), model.config));
+        compare_units(reference, run_unit(options, context, device, request, faults), model.config));
   }
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;

@@ -5,8 +5,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "isolate/record.h"
+#include "isolate/intervention.h"
 #include "judge/judge.h"
+#include "record/record.h"
 
 namespace greta {
 namespace {
@@ -82,7 +83,7 @@ class Confirmation {
   int threads() const { return engine_.options().threads; }
 
   MatrixRequest with_interventions(MatrixRequest request) const {
-    request.interventions = sites_;
+    request.overwrite = [this](Plan& plan) { insert_interventions(plan, engine_, sites_); };
     return request;
   }
 

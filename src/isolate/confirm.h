@@ -4,7 +4,7 @@
 
 #include <functional>
 
-#include "isolate/matrix.h"
+#include "record/matrix.h"
 #include "verdict/verdict.h"
 
 namespace greta {

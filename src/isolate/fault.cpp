@@ -110,4 +110,11 @@ RouteTable effective_routes(const RouteTable& wanted, std::span<const FaultSpec>
   return ignored ? RouteTable{} : wanted;
 }
 
+PlanChange fault_change(const Engine& engine, std::vector<FaultSpec> specs) {
+  const auto shared = std::make_shared<const std::vector<FaultSpec>>(std::move(specs));
+  return {.routes = [shared](const RouteTable& wanted,
+                             Phase phase) { return effective_routes(wanted, *shared, phase); },
+          .edit = [shared, &engine](Plan& plan) { apply_faults(plan, engine, *shared); }};
+}
+
 }  // namespace greta

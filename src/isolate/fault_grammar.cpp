@@ -115,4 +115,10 @@ FaultSpec parse_fault(const std::string& text, int64_t n_layer) {
   return spec;
 }
 
+std::vector<FaultSpec> parse_faults(std::span<const std::string> texts, int64_t n_layer) {
+  std::vector<FaultSpec> specs;
+  for (const std::string& text : texts) specs.push_back(parse_fault(text, n_layer));
+  return specs;
+}
+
 }  // namespace greta

@@ -6,8 +6,8 @@
 #include <tuple>
 
 #include "isolate/confirm.h"
-#include "isolate/record.h"
 #include "judge/judge.h"
+#include "record/record.h"
 
 namespace greta {
 namespace {
@@ -113,7 +113,7 @@ MatrixRequest PowerTest::request(const std::vector<FaultSpec>& specs, const std:
           .prompts = prompts_,
           .layers = all_layers(engine_),
           .routes = routes_,
-          .faults = specs};
+          .change = fault_change(engine_, specs)};
 }
 
 Detection PowerTest::single(const FaultSpec& spec) const {
@@ -167,8 +167,7 @@ CleanRun clean_run(Engine& engine, const MatrixPrompt& prompt, const std::string
   const Bundle bundle = record_matrix(engine, {.experiments = parse_experiments("E0"),
                                                .prompts = {prompt},
                                                .layers = all_layers(engine),
-                                               .routes = routes,
-                                               .faults = {}});
+                                               .routes = routes});
   const Verdict verdict = judge(bundle, engine.model(), options.threads);
   CleanRun run{.prompt = prompt.id,
                .route = route,

@@ -8,7 +8,7 @@
 
 #include "bundle/bundle.h"
 #include "isolate/fault.h"
-#include "isolate/matrix.h"
+#include "record/matrix.h"
 #include "verdict/power.h"
 #include "verdict/verdict.h"
 

@@ -6,8 +6,8 @@
 #include <set>
 
 #include "isolate/power.h"
-#include "isolate/record.h"
 #include "judge/judge.h"
+#include "record/record.h"
 
 namespace greta {
 namespace {
@@ -23,7 +23,7 @@ bool is_flagged(Engine& engine, const std::vector<MatrixPrompt>& prompts, const 
                         .prompts = prompts,
                         .layers = {limit.layer},
                         .routes = {},
-                        .faults = {spec}};
+                        .change = fault_change(engine, {spec})};
   request.routes.add(parse_route_rule("all=" + limit.route));
   const Verdict verdict =
       judge_places(record_matrix(engine, request), engine.model(), engine.options().threads);

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "isolate/fault.h"
-#include "isolate/matrix.h"
+#include "record/matrix.h"
 #include "verdict/power.h"
 
 namespace greta {

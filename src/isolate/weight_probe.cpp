@@ -169,9 +169,7 @@ class Prober {
 
  private:
   Plan plan(const WeightProbeRequest& request, Phase phase, int64_t rows) const {
-    Plan result = engine_.plan(phase, rows, effective_routes(request.routes, request.faults, phase), false);
-    apply_faults(result, engine_, request.faults);
-    return result;
+    return changed_plan(engine_, phase, rows, request.routes, request.change, false);
   }
 
   /// The projection's output for e_j of each probed column j.

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "isolate/fault.h"
+#include "engine/plan_change.h"
 
 namespace greta {
 
@@ -28,7 +28,7 @@ struct WeightProbe {
 
 struct WeightProbeRequest {
   RouteTable routes = {};
-  std::vector<FaultSpec> faults = {};
+  PlanChange change = {};
   std::vector<int> layers = {};
 };
 

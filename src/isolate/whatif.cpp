@@ -8,9 +8,9 @@
 #include <set>
 
 #include "engine/transform.h"
-#include "isolate/record.h"
 #include "judge/attest.h"
 #include "judge/judge.h"
+#include "record/record.h"
 
 namespace greta {
 namespace {
@@ -34,9 +34,8 @@ void run_all_rows(Engine& engine, const MatrixRequest& request, UnitRun& unit) {
   };
   for (const MatrixPrompt& prompt : request.prompts) {
     const int64_t n = std::ssize(prompt.tokens);
-    Plan plan = engine.plan(Phase::prefill, std::min(n, request.prefill_block),
-                            effective_routes(request.routes, request.faults, Phase::prefill));
-    apply_faults(plan, engine, request.faults);
+    Plan plan = changed_plan(engine, Phase::prefill, std::min(n, request.prefill_block), request.routes,
+                             request.change);
     keep_all_rows(plan);
     insert_records(plan, engine.options().isa, recorder, scope);
     Session session(engine, n);

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "bundle/bundle.h"
-#include "isolate/matrix.h"
 #include "judge/accumulation_bias.h"
+#include "record/matrix.h"
 #include "verdict/verdict.h"
 #include "verdict/whatif.h"
 

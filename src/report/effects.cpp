@@ -4,7 +4,7 @@
 #include <cmath>
 #include <map>
 
-#include "trace/attn_pipe.h"
+#include "report/attn_pipe.h"
 
 namespace greta::report {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "trace/attn_pipe.h"
+#include "report/attn_pipe.h"
 
 namespace greta::report {
 namespace {

@@ -14,7 +14,7 @@
 #include "io/archive.h"
 #include "io/safetensors.h"
 #include "numerics/metrics.h"
-#include "trace/recorder.h"
+#include "record/recorder.h"
 
 namespace greta {
 namespace {

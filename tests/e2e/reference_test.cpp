@@ -18,7 +18,7 @@
 #include "isolate/fault.h"
 #include "model/gguf_model_file.h"
 #include "numerics/metrics.h"
-#include "trace/recorder.h"
+#include "record/recorder.h"
 
 namespace greta {
 namespace {

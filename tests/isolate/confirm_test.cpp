@@ -6,8 +6,8 @@
 #include <gmock/gmock.h>
 
 #include "engine/tiny_model.h"
-#include "isolate/record.h"
 #include "judge/judge.h"
+#include "record/record.h"
 
 namespace greta {
 namespace {

@@ -10,8 +10,8 @@
 #include "base/error.h"
 #include "engine/tiny_model.h"
 #include "engine/transform.h"
-#include "isolate/experiment.h"
 #include "model/model_files.h"
+#include "record/experiment.h"
 
 namespace greta {
 namespace {

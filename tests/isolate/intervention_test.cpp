@@ -9,8 +9,8 @@
 #include <set>
 
 #include "engine/tiny_model.h"
-#include "isolate/record.h"
 #include "judge/judge.h"
+#include "record/record.h"
 
 namespace greta {
 namespace {

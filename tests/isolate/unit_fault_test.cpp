@@ -5,8 +5,8 @@
 #include "base/error.h"
 #include "engine/tiny_model.h"
 #include "isolate/fault.h"
-#include "isolate/record.h"
 #include "judge/judge.h"
+#include "record/record.h"
 
 namespace greta {
 namespace {

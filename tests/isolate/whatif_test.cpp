@@ -8,8 +8,8 @@
 #include <cstring>
 
 #include "engine/tiny_model.h"
-#include "isolate/record.h"
 #include "judge/stage_oracle.h"
+#include "record/record.h"
 
 namespace greta {
 namespace {

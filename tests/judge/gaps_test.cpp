@@ -1,8 +1,8 @@
 // Bundles with stages, phases and positions missing: what is there is judged, what is missing is said, and a
 // fault in a gap is found at the gap's end.
 
-#include "isolate/record.h"
 #include "judge/hypotheses/named.h"
+#include "record/record.h"
 
 namespace greta {
 namespace {

@@ -4,10 +4,10 @@
 
 #include "base/error.h"
 #include "engine/tiny_model.h"
-#include "isolate/matrix.h"
 #include "judge/compare_bundles.h"
-#include "trace/manifest.h"
-#include "trace/recording.h"
+#include "record/manifest.h"
+#include "record/matrix.h"
+#include "record/recording.h"
 
 namespace greta {
 namespace {

@@ -8,10 +8,10 @@
 #include <cstring>
 
 #include "engine/tiny_model.h"
-#include "isolate/matrix.h"
 #include "judge/judge.h"
-#include "trace/manifest.h"
-#include "trace/recording.h"
+#include "record/manifest.h"
+#include "record/matrix.h"
+#include "record/recording.h"
 
 namespace greta {
 namespace {

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "engine/tiny_model.h"
-#include "isolate/matrix.h"
-#include "trace/recording.h"
+#include "record/matrix.h"
+#include "record/recording.h"
 
 namespace greta::test {
 

@@ -1,4 +1,4 @@
-#include "trace/recording.h"
+#include "record/recording.h"
 
 #include "base/hash.h"
 

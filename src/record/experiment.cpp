@@ -1,4 +1,4 @@
-#include "isolate/experiment.h"
+#include "record/experiment.h"
 
 #include <algorithm>
 #include <sstream>

@@ -1,4 +1,4 @@
-#include "trace/recorder.h"
+#include "record/recorder.h"
 
 #include <utility>
 
@@ -11,10 +11,8 @@ namespace {
 
 /// The route of a kernel that ran, by the name that it wrote.
 std::string route_of(std::string_view kernel) {
-  for (const KernelInfo& entry : kernel_table()) {
-    if (entry.name == kernel) return entry.route ? std::string(name(*entry.route)) : "";
-  }
-  return "";
+  const KernelInfo* entry = kernel_named(kernel);
+  return entry != nullptr && entry->route ? std::string(name(*entry->route)) : "";
 }
 
 class RecordAction final : public Action {

@@ -1,7 +1,7 @@
-#include "isolate/record.h"
+#include "record/record.h"
 
-#include "trace/manifest.h"
-#include "trace/recording.h"
+#include "record/manifest.h"
+#include "record/recording.h"
 
 namespace greta {
 

@@ -6,12 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "engine/session.h"
-#include "isolate/experiment.h"
-#include "isolate/fault.h"
-#include "isolate/intervention.h"
+#include "engine/plan_change.h"
 #include "model/tokenizer.h"
-#include "trace/recorder.h"
+#include "record/experiment.h"
+#include "record/recorder.h"
 
 namespace greta {
 
@@ -24,10 +22,10 @@ struct MatrixPrompt {
 struct MatrixRequest {
   std::vector<Experiment> experiments;
   std::vector<MatrixPrompt> prompts;
-  std::vector<int> layers;  // traced; those outside layers always are
-  RouteTable routes;        // base of every experiment
-  std::vector<FaultSpec> faults;
-  std::vector<InterventionSite> interventions = {};  // where the oracle takes over
+  std::vector<int> layers;                         // traced; those outside layers always are
+  RouteTable routes;                               // base of every experiment
+  PlanChange change = {};                          // of every plan: faults
+  std::function<void(Plan& plan)> overwrite = {};  // of every plan, after its record ops: interventions
   bool aligned = true;  // decode0: the last prompt token at its own position; else the next token
   int64_t prefill_block = kPrefillBlock;
 };
@@ -65,6 +63,7 @@ class Matrix {
   int64_t block_of(const MatrixPrompt& prompt) const;
   Plan plan(Phase phase, int64_t rows, bool logits, const RouteTable& wanted) const;
   void record(Plan& plan, Recorder& recorder, bool rows = false) const;
+  void overwrite(Plan& plan) const;
   void to_all_cells(Event event, std::span<const float> values) const;
 
   Engine& engine_;

@@ -2,7 +2,7 @@
 // The experiment matrix run into a bundle in memory.
 
 #include "bundle/bundle.h"
-#include "isolate/matrix.h"
+#include "record/matrix.h"
 
 namespace greta {
 

@@ -3,7 +3,7 @@
 // the one in memory, which is what read_bundle() would give with all data kept.
 
 #include "bundle/bundle.h"
-#include "trace/recorder.h"
+#include "record/recorder.h"
 
 namespace greta {
 

@@ -1,4 +1,4 @@
-#include "trace/attn_pipe.h"
+#include "report/attn_pipe.h"
 
 #include <limits>
 #include <nlohmann/json.hpp>

@@ -1,4 +1,4 @@
-#include "isolate/matrix.h"
+#include "record/matrix.h"
 
 #include <algorithm>
 
@@ -38,14 +38,14 @@ Matrix::Matrix(Engine& engine, const MatrixRequest& request)
                        plan(Phase::prefill, block, true, request.routes)};
     record(plans.last, prefill_recorder_);
     record(plans.last, rows_recorder_, true);
-    insert_interventions(plans.inner, engine, request.interventions);
-    insert_interventions(plans.last, engine, request.interventions);
+    overwrite(plans.inner);
+    overwrite(plans.last);
     prefill_plans_.emplace(block, std::move(plans));
   }
   for (const Experiment& experiment : request.experiments) {
     decode_plans_.push_back(plan(Phase::decode, 1, true, experiment.routes(request.routes)));
     record(decode_plans_.back(), decode_recorder_);
-    insert_interventions(decode_plans_.back(), engine, request.interventions);
+    overwrite(decode_plans_.back());
   }
 }
 
@@ -90,9 +90,11 @@ int64_t Matrix::block_of(const MatrixPrompt& prompt) const {
 }
 
 Plan Matrix::plan(Phase phase, int64_t rows, bool logits, const RouteTable& wanted) const {
-  Plan result = engine_.plan(phase, rows, effective_routes(wanted, request_.faults, phase), logits);
-  apply_faults(result, engine_, request_.faults);
-  return result;
+  return changed_plan(engine_, phase, rows, wanted, request_.change, logits);
+}
+
+void Matrix::overwrite(Plan& plan) const {
+  if (request_.overwrite) request_.overwrite(plan);
 }
 
 void Matrix::record(Plan& plan, Recorder& recorder, bool rows) const {

@@ -1,4 +1,4 @@
-#include "trace/manifest.h"
+#include "record/manifest.h"
 
 #include <fmt/chrono.h>
 

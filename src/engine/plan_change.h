@@ -1,0 +1,20 @@
+#pragma once
+// A change of the program that an engine would run: of the routes that its plans are made with, and of the
+// plans. A fault is one; whoever records a run need not know what it is.
+
+#include <functional>
+
+#include "engine/session.h"
+
+namespace greta {
+
+struct PlanChange {
+  std::function<RouteTable(const RouteTable& wanted, Phase phase)> routes = {};  // empty: as wanted
+  std::function<void(Plan& plan)> edit = {};                                     // empty: as made
+};
+
+/// The engine's plan under a change. Input Errors as of Engine::plan, and what the change throws.
+Plan changed_plan(const Engine& engine, Phase phase, int64_t max_rows, const RouteTable& wanted,
+                  const PlanChange& change, bool logits = true);
+
+}  // namespace greta
