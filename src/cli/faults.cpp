@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
-#include "isolate/fault.h"
+#include "fault/fault.h"
 #include "judge/hypotheses/hypothesis.h"
 
 namespace greta::cli {

@@ -5,7 +5,7 @@
 #include <memory>
 
 #include "cli/common.h"
-#include "isolate/fault.h"
+#include "fault/fault.h"
 #include "record/matrix.h"
 #include "record/recording.h"
 

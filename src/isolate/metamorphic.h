@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "isolate/fault.h"
+#include "fault/fault.h"
 
 namespace greta {
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "bundle/bundle.h"
-#include "isolate/fault.h"
+#include "fault/fault.h"
 #include "record/matrix.h"
 #include "verdict/power.h"
 #include "verdict/verdict.h"

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "isolate/fault.h"
+#include "fault/fault.h"
 #include "record/matrix.h"
 #include "verdict/power.h"
 

@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "engine/tiny_model.h"
-#include "isolate/fault.h"
+#include "fault/fault.h"
 #include "judge/judge.h"
 #include "record/record.h"
 

@@ -1,8 +1,8 @@
 // Projections that leave products out, sum in a narrow format, or round what they should not.
 
 #include "base/half.h"
-#include "isolate/fault_bank.h"
-#include "isolate/fault_matrix.h"
+#include "fault/bank.h"
+#include "fault/matrix.h"
 
 namespace greta {
 namespace {

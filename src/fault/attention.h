@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "isolate/fault_twin.h"
+#include "fault/twin.h"
 
 namespace greta {
 

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <vector>
 
-#include "isolate/fault_twin.h"
+#include "fault/twin.h"
 
 namespace greta {
 

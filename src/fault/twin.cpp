@@ -1,4 +1,4 @@
-#include "isolate/fault_twin.h"
+#include "fault/twin.h"
 
 #include <cstring>
 #include <utility>

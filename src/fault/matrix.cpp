@@ -1,4 +1,4 @@
-#include "isolate/fault_matrix.h"
+#include "fault/matrix.h"
 
 #include "base/error.h"
 

@@ -2,8 +2,8 @@
 
 #include <cmath>
 
-#include "isolate/fault_attention.h"
-#include "isolate/fault_bank.h"
+#include "fault/attention.h"
+#include "fault/bank.h"
 
 namespace greta {
 namespace {

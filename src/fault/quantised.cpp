@@ -4,8 +4,8 @@
 #include <cstring>
 
 #include "base/half.h"
-#include "isolate/fault_bank.h"
-#include "isolate/fault_matrix.h"
+#include "fault/bank.h"
+#include "fault/matrix.h"
 
 namespace greta {
 namespace {

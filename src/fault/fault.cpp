@@ -1,10 +1,10 @@
-#include "isolate/fault.h"
+#include "fault/fault.h"
 
 #include <algorithm>
 
 #include "base/error.h"
 #include "engine/transform.h"
-#include "isolate/fault_bank.h"
+#include "fault/bank.h"
 
 namespace greta {
 namespace {

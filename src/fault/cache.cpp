@@ -5,7 +5,7 @@
 
 #include "base/half.h"
 #include "engine/kv_cache.h"
-#include "isolate/fault_bank.h"
+#include "fault/bank.h"
 
 namespace greta {
 namespace {

@@ -6,8 +6,8 @@
 #include "base/error.h"
 #include "engine/kv_cache.h"
 #include "engine/transform.h"
-#include "isolate/fault_attention.h"
-#include "isolate/fault_bank.h"
+#include "fault/attention.h"
+#include "fault/bank.h"
 
 namespace greta {
 namespace {

@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "isolate/fault.h"
+#include "fault/fault.h"
 
 namespace greta {
 namespace {

@@ -1,4 +1,4 @@
-#include "isolate/fault.h"
+#include "fault/fault.h"
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>

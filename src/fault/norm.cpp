@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "isolate/fault_bank.h"
+#include "fault/bank.h"
 
 namespace greta {
 namespace {

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <numbers>
 
-#include "isolate/fault_bank.h"
+#include "fault/bank.h"
 
 namespace greta {
 namespace {

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "isolate/fault_bank.h"
-#include "isolate/fault_matrix.h"
+#include "fault/bank.h"
+#include "fault/matrix.h"
 
 namespace greta {
 namespace {

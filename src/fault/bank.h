@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "isolate/fault.h"
+#include "fault/fault.h"
 
 namespace greta {
 

@@ -1,13 +1,13 @@
 // softmax and pv.
 
-#include "isolate/fault_attention.h"
+#include "fault/attention.h"
 
 #include <algorithm>
 #include <cmath>
 
 #include "engine/kv_cache.h"
 #include "engine/transform.h"
-#include "isolate/fault_bank.h"
+#include "fault/bank.h"
 
 namespace greta {
 namespace {

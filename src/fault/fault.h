@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "engine/plan_change.h"
-#include "isolate/fault_twin.h"
+#include "fault/twin.h"
 
 namespace greta {
 

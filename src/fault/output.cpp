@@ -5,7 +5,7 @@
 #include <cstring>
 #include <limits>
 
-#include "isolate/fault_bank.h"
+#include "fault/bank.h"
 
 namespace greta {
 namespace {

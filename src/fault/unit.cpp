@@ -1,6 +1,6 @@
 // Matrix units whose arithmetic is not their rule's: only a device that models a unit bit for bit shows them.
 
-#include "isolate/fault_bank.h"
+#include "fault/bank.h"
 #include "units/instruction.h"
 
 namespace greta {
