@@ -11,7 +11,7 @@
 #include "cli/matrix_options.h"
 #include "cli/progress.h"
 #include "cli/weight_verify.h"
-#include "isolate/confirm.h"
+#include "experiment/confirm.h"
 #include "judge/judge.h"
 #include "report/report.h"
 

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "cli/matrix_options.h"
-#include "isolate/weight_probe.h"
+#include "experiment/weight_probe.h"
 
 namespace greta::cli {
 

@@ -5,7 +5,7 @@
 #include <map>
 #include <tuple>
 
-#include "isolate/confirm.h"
+#include "experiment/confirm.h"
 #include "judge/judge.h"
 #include "record/record.h"
 

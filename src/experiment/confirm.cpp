@@ -1,11 +1,11 @@
-#include "isolate/confirm.h"
+#include "experiment/confirm.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "isolate/intervention.h"
+#include "experiment/intervention.h"
 #include "judge/judge.h"
 #include "record/record.h"
 

@@ -1,6 +1,6 @@
 // A finding is proved by what its intervention removes; one that was made up is not.
 
-#include "isolate/confirm.h"
+#include "experiment/confirm.h"
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>

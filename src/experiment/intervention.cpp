@@ -1,4 +1,4 @@
-#include "isolate/intervention.h"
+#include "experiment/intervention.h"
 
 #include <algorithm>
 #include <cstring>

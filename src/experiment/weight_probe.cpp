@@ -1,4 +1,4 @@
-#include "isolate/weight_probe.h"
+#include "experiment/weight_probe.h"
 
 #include <algorithm>
 #include <array>

@@ -1,7 +1,7 @@
 // One-hot probes of a small random model. Tolerance of a match: 1e-5 of a column's largest weight, as in
 // weight_probe.cpp; random weights read in the wrong layout are off by about 1.
 
-#include "isolate/weight_probe.h"
+#include "experiment/weight_probe.h"
 
 #include <gmock/gmock.h>
 

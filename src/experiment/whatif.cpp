@@ -1,4 +1,4 @@
-#include "isolate/whatif.h"
+#include "experiment/whatif.h"
 
 #include <fmt/format.h>
 

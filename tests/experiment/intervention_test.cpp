@@ -1,7 +1,7 @@
 // The oracle in the place of an op, in a live run: on a clean engine it changes nothing but roundings, in the
 // place of a faulty op it takes the fault away.
 
-#include "isolate/intervention.h"
+#include "experiment/intervention.h"
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>

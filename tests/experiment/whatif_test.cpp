@@ -1,6 +1,6 @@
 // greta whatif on the tiny model: which way units err, and what is compared with what.
 
-#include "isolate/whatif.h"
+#include "experiment/whatif.h"
 
 #include <gmock/gmock.h>
 
