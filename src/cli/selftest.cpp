@@ -7,7 +7,7 @@
 #include "cli/interrupt.h"
 #include "cli/progress.h"
 #include "cli/selftest_power.h"
-#include "isolate/metamorphic.h"
+#include "selftest/metamorphic.h"
 
 namespace greta::cli {
 namespace {

@@ -11,8 +11,8 @@
 #include "cli/interrupt.h"
 #include "cli/progress.h"
 #include "io/output_file.h"
-#include "isolate/power_run.h"
 #include "report/power_table.h"
+#include "selftest/power_run.h"
 #include "verdict/power_score.h"
 
 namespace greta::cli {

@@ -1,4 +1,4 @@
-#include "isolate/power.h"
+#include "selftest/power.h"
 
 #include <algorithm>
 #include <chrono>

@@ -1,4 +1,4 @@
-#include "isolate/power_run.h"
+#include "selftest/power_run.h"
 
 #include <fmt/format.h>
 
@@ -6,7 +6,7 @@
 #include <chrono>
 
 #include "base/error.h"
-#include "isolate/power_plan.h"
+#include "selftest/power_plan.h"
 
 namespace greta {
 namespace {

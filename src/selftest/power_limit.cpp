@@ -1,13 +1,13 @@
-#include "isolate/power_limit.h"
+#include "selftest/power_limit.h"
 
 #include <fmt/format.h>
 
 #include <cmath>
 #include <set>
 
-#include "isolate/power.h"
 #include "judge/judge.h"
 #include "record/record.h"
+#include "selftest/power.h"
 
 namespace greta {
 namespace {

@@ -1,4 +1,4 @@
-#include "isolate/metamorphic.h"
+#include "selftest/metamorphic.h"
 
 #include <algorithm>
 #include <array>
@@ -7,8 +7,8 @@
 
 #include "base/error.h"
 #include "engine/transform.h"
-#include "isolate/metamorphic_run.h"
-#include "isolate/metamorphic_token0.h"
+#include "selftest/metamorphic_run.h"
+#include "selftest/metamorphic_token0.h"
 
 namespace greta {
 namespace {

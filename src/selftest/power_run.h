@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "isolate/power.h"
-#include "isolate/power_limit.h"
+#include "selftest/power.h"
+#include "selftest/power_limit.h"
 
 namespace greta {
 

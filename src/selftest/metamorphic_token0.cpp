@@ -1,4 +1,4 @@
-#include "isolate/metamorphic_token0.h"
+#include "selftest/metamorphic_token0.h"
 
 #include "base/error.h"
 #include "engine/kv_cache.h"

@@ -4,7 +4,7 @@
 
 #include <span>
 
-#include "isolate/metamorphic_run.h"
+#include "selftest/metamorphic_run.h"
 
 namespace greta {
 

@@ -1,15 +1,16 @@
 // The measure of the tool's power measured: what it counts, and that the tiny model's faults are all found.
 
+#include "selftest/power.h"
+
 #include <gmock/gmock.h>
 
 #include <set>
 
 #include "base/error.h"
 #include "engine/tiny_model.h"
-#include "isolate/power.h"
-#include "isolate/power_limit.h"
-#include "isolate/power_plan.h"
 #include "model/model_files.h"
+#include "selftest/power_limit.h"
+#include "selftest/power_plan.h"
 #include "verdict/power_score.h"
 
 namespace greta {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "engine/session.h"
-#include "isolate/metamorphic.h"
+#include "selftest/metamorphic.h"
 
 namespace greta {
 

@@ -1,4 +1,4 @@
-#include "isolate/metamorphic_run.h"
+#include "selftest/metamorphic_run.h"
 
 #include <bit>
 #include <cmath>

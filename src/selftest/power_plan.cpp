@@ -1,4 +1,4 @@
-#include "isolate/power_plan.h"
+#include "selftest/power_plan.h"
 
 #include <fmt/format.h>
 

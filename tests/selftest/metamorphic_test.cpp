@@ -1,6 +1,6 @@
 // Checks without a reference on a small random model. Tolerance: none, every statement is about bits.
 
-#include "isolate/metamorphic.h"
+#include "selftest/metamorphic.h"
 
 #include <gmock/gmock.h>
 
@@ -10,8 +10,8 @@
 #include "base/error.h"
 #include "engine/tiny_model.h"
 #include "engine/transform.h"
-#include "isolate/metamorphic_run.h"
-#include "isolate/metamorphic_token0.h"
+#include "selftest/metamorphic_run.h"
+#include "selftest/metamorphic_token0.h"
 
 namespace greta {
 namespace {
