@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 
 #include "engine/tiny_model.h"
+#include "fault/fault.h"
 #include "judge/judge.h"
 #include "record/record.h"
 
@@ -22,7 +23,7 @@ class Confirm : public testing::Test {
     request_.experiments = parse_experiments("E0");
     request_.prompts = {{"one", "", {5}}, {"many", "", test::random_tokens(21)}};
     request_.layers = {0, 1};
-    for (const std::string& fault : faults) request_.faults.push_back(parse_fault(fault, 2));
+    request_.change = fault_change(tiny_.engine, parse_faults(faults, 2));
     verdict_ = judge(record_matrix(tiny_.engine, request_), tiny_.engine.model());
   }
 

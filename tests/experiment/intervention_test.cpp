@@ -9,6 +9,7 @@
 #include <set>
 
 #include "engine/tiny_model.h"
+#include "fault/fault.h"
 #include "judge/judge.h"
 #include "record/record.h"
 
@@ -72,6 +73,10 @@ double apart(const std::vector<float>& a, const std::vector<float>& b) {
   return std::sqrt(difference / size);
 }
 
+std::function<void(Plan&)> at_sites(const Engine& engine, std::vector<InterventionSite> sites) {
+  return [&engine, sites = std::move(sites)](Plan& plan) { insert_interventions(plan, engine, sites); };
+}
+
 TEST(Intervention, OnACleanEngineChangesNothingButRoundings) {
   for (const Setting& setting :
        {Setting{TensorType::f32}, Setting{TensorType::q4_1, Format::f16},
@@ -80,7 +85,7 @@ TEST(Intervention, OnACleanEngineChangesNothingButRoundings) {
     MatrixRequest request = request_of(setting);
     const Bundle clean = record_matrix(tiny.engine, request);
     for (const InterventionSite& site : all_sites()) {
-      request.interventions = {site};
+      request.overwrite = at_sites(tiny.engine, {site});
       const Bundle bundle = record_matrix(tiny.engine, request);
       const Verdict verdict = judge_places(bundle, tiny.engine.model());
       const std::string at =
@@ -101,18 +106,18 @@ TEST(Intervention, OnACleanEngineChangesNothingButRoundings) {
 }
 
 /// Puts the oracle in the place of all that is found, and of what NaN hid behind it. True if anything was.
-bool mend(test::TinyEngine& tiny, MatrixRequest request) {
+bool mend(test::TinyEngine& tiny, MatrixRequest request, const std::string& fault) {
   Verdict verdict;
+  std::vector<InterventionSite> sites;
   for (int round = 0; round < 3; ++round) {
     verdict = judge_places(record_matrix(tiny.engine, request), tiny.engine.model());
-    for (const Finding& found : verdict.findings)
-      request.interventions.push_back({found.phase, found.layer, found.stage});
+    for (const Finding& found : verdict.findings) sites.push_back({found.phase, found.layer, found.stage});
+    request.overwrite = at_sites(tiny.engine, sites);
     if (verdict.findings.empty()) break;
   }
   for (const Finding& found : verdict.findings)
-    ADD_FAILURE() << request.faults[0].text << ", blocks of " << request.prefill_block << ": "
-                  << found.title_en;
-  return !request.interventions.empty();
+    ADD_FAILURE() << fault << ", blocks of " << request.prefill_block << ": " << found.title_en;
+  return !sites.empty();
 }
 
 TEST(Intervention, TakesEveryFaultAway) {
@@ -126,8 +131,9 @@ TEST(Intervention, TakesEveryFaultAway) {
         if (block == 8 && !cached) continue;
         MatrixRequest request = request_of({});
         request.prefill_block = block;
-        request.faults = {parse_fault(fault.name + "@" + phase, 2)};
-        shown = mend(tiny, request) || shown;
+        const std::string text = fault.name + "@" + phase;
+        request.change = fault_change(tiny.engine, {parse_fault(text, 2)});
+        shown = mend(tiny, request, text) || shown;
       }
     }
     EXPECT_TRUE(shown) << fault.name;
@@ -137,10 +143,10 @@ TEST(Intervention, TakesEveryFaultAway) {
 TEST(Intervention, OfAnotherPhaseOrLayerLeavesTheFault) {
   test::TinyEngine tiny(TensorType::q4_1);
   MatrixRequest request = request_of({});
-  request.faults = {parse_fault("wk_column_major@prefill:0", 2)};
+  request.change = fault_change(tiny.engine, {parse_fault("wk_column_major@prefill:0", 2)});
   for (const InterventionSite& site : {InterventionSite{"decode", 0, k}, InterventionSite{"prefill", 1, k},
                                        InterventionSite{"prefill", 0, q}}) {
-    request.interventions = {site};
+    request.overwrite = at_sites(tiny.engine, {site});
     const Verdict verdict = judge_places(record_matrix(tiny.engine, request), tiny.engine.model());
     ASSERT_EQ(verdict.findings.size(), 1u);
     EXPECT_EQ(verdict.findings[0].stage, k);

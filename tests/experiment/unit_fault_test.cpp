@@ -28,7 +28,7 @@ Verdict judge_on(const Setting& setting) {
   request.layers = {0, 1};
   request.experiments = parse_experiments("E0,E2,E3");
   request.prompts = {{"random", "", test::random_tokens(60)}};
-  if (*setting.fault != '\0') request.faults = {parse_fault(setting.fault, 2)};
+  if (*setting.fault != '\0') request.change = fault_change(tiny.engine, {parse_fault(setting.fault, 2)});
   return judge(record_matrix(tiny.engine, request), tiny.engine.model());
 }
 

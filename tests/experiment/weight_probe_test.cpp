@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 
 #include "engine/tiny_model.h"
+#include "fault/fault.h"
 
 namespace greta {
 namespace {
@@ -18,7 +19,7 @@ std::vector<WeightProbe> probe(TensorType type, const std::vector<std::string>& 
   test::TinyEngine tiny(type);
   WeightProbeRequest request;
   request.layers = {0, 1};
-  for (const std::string& fault : faults) request.faults.push_back(parse_fault(fault, 2));
+  request.change = fault_change(tiny.engine, parse_faults(faults, 2));
   if (!route.empty()) request.routes.add(parse_route_rule(route));
   return probe_weights(tiny.engine, request);
 }

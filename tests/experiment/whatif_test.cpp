@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "engine/tiny_model.h"
+#include "fault/fault.h"
 #include "judge/stage_oracle.h"
 #include "record/record.h"
 
@@ -181,7 +182,7 @@ TEST(WhatIf, UnitsDifferWithinTheirBoundsAndFaultsDoNot) {
   EXPECT_LE(unit.max_noise_ratio, 1);
   EXPECT_EQ(unit.first_fault, "");
 
-  request.faults = {parse_fault("wq_column_major@prefill:1", 2)};
+  request.change = fault_change(sim.engine, {parse_fault("wq_column_major@prefill:1", 2)});
   result.units.push_back(compare_units(reference, run_unit(sim.engine, request), config));
   EXPECT_EQ(exit_code_of(result), 1);
   EXPECT_EQ(result.units.back().first_fault, "prefill layer 1 q");

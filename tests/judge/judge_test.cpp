@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "engine/tiny_model.h"
+#include "fault/fault.h"
 #include "judge/compare_bundles.h"
 #include "record/manifest.h"
 #include "record/matrix.h"
@@ -41,7 +42,7 @@ Result run_matrix(test::TinyEngine& tiny, const Setting& setting = {}) {
   request.layers = setting.layers;
   request.aligned = setting.aligned;
   request.prefill_block = setting.block;
-  for (const std::string& fault : setting.faults) request.faults.push_back(parse_fault(fault, 2));
+  request.change = fault_change(tiny.engine, parse_faults(setting.faults, 2));
   ManifestInfo info;
   info.aligned = setting.aligned;
   for (const MatrixPrompt& prompt : request.prompts)

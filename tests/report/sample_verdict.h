@@ -127,6 +127,7 @@ inline Verdict diagnosed_verdict() {
   Verdict verdict = fault_verdict();
   for (Finding& finding : verdict.findings) {
     finding.hypothesis = finding.best = "weight_column_major";
+    finding.family = CauseFamily::weight;
     finding.title_en = "Wq is read column-major";
     finding.title_es = "Wq se lee por columnas";
     finding.explained_residual = finding.layer == 0 ? 0.99999 : 0.9995;
