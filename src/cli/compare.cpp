@@ -16,8 +16,6 @@ struct Options {
   bool force = false;
 };
 
-using Status;
-
 /// Stages that say something: those that differ from equal inputs, and per run the first that differs at all.
 std::vector<const StagePair*> worth_showing(const BundleComparison& result) {
   std::vector<const StagePair*> shown;

@@ -5,8 +5,6 @@
 namespace greta::report {
 namespace {
 
-using Cell;
-
 bool has_norms(const Cell& cell) {
   return !cell.attn_norm_hash_prefill.empty() && !cell.attn_norm_hash_decode.empty();
 }

@@ -9,10 +9,6 @@
 namespace greta::report {
 namespace {
 
-using Cell;
-using Finding;
-using StagePair;
-
 double change(double a, double b) {
   if (a == b) return 0;
   if (!std::isfinite(a) || !std::isfinite(b)) return 1;

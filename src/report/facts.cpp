@@ -9,9 +9,6 @@
 namespace greta::report {
 namespace {
 
-using Cell;
-using Status;
-
 void add_unique(std::vector<std::string>& words, const std::string& word) {
   if (std::find(words.begin(), words.end(), word) == words.end()) words.push_back(word);
 }

@@ -10,8 +10,6 @@
 namespace greta::report {
 namespace {
 
-using Finding;
-
 constexpr size_t kMaxRuledOut = 3;  // besides the runner-up
 
 /// All stages before one, in execution order, that were judged in a phase.

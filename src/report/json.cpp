@@ -9,11 +9,6 @@
 namespace greta::report {
 namespace {
 
-using Cell;
-using Finding;
-using StagePair;
-using Status;
-
 constexpr size_t kMaxSkipped = 100;
 
 /// JSON has no infinity: a string keeps it visible, where null would read as "no data".

@@ -11,10 +11,6 @@
 namespace greta::report {
 namespace {
 
-using Cell;
-using StagePair;
-using Status;
-
 /// A cell of a Markdown table holds no bar and no line break.
 std::string escape(std::string text) {
   for (char& c : text) {

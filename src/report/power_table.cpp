@@ -13,14 +13,6 @@
 namespace greta::report {
 namespace {
 
-using ClassScore;
-using CleanRun;
-using Detection;
-using DetectionLimit;
-using PowerResult;
-using StackedDetection;
-using Total;
-
 constexpr size_t kColumns = 80;
 
 std::string explained(const ClassScore& score) {

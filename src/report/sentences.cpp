@@ -5,8 +5,6 @@
 namespace greta::report {
 namespace {
 
-using Status;
-
 constexpr size_t kMaxListed = 8;
 
 Phrase verdict_phrase(Status status) {

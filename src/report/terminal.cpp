@@ -6,9 +6,6 @@
 namespace greta::report {
 namespace {
 
-using Cell;
-using Status;
-
 constexpr size_t kColumns = 80;
 constexpr size_t kMaxFindings = 8;
 

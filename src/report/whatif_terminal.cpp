@@ -10,10 +10,6 @@
 namespace greta::report {
 namespace {
 
-using AccumulationBias;
-using StageDifference;
-using UnitResult;
-
 /// Seven columns at most: "1.2e-03", "0".
 std::string small(double value) { return value == 0 ? "0" : fmt::format("{:.1e}", value); }
 /// Five: "0.013", "8e-03", "2e+02".

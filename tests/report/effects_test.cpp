@@ -12,7 +12,6 @@
 namespace greta::report {
 namespace {
 
-using Verdict;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;

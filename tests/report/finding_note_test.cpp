@@ -7,8 +7,6 @@
 namespace greta::report {
 namespace {
 
-using Finding;
-using Verdict;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;

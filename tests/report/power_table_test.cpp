@@ -10,8 +10,6 @@
 namespace greta::report {
 namespace {
 
-using Naming;
-using PowerResult;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::Property;

@@ -18,8 +18,6 @@ namespace greta::report {
 namespace {
 
 namespace fs = std::filesystem;
-using Status;
-using Verdict;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
