@@ -1,6 +1,6 @@
 // What a kernel may do when nobody asks for one order of f32 sums: several chains per output, which an FMA
-// need not wait for, and minima apart from products. Everything else is the contract's kernel: packing,
-// unpacking, tiles.
+// need not wait for, and minima apart from products.
+// Everything else is the contract's kernel: packing, unpacking, tiles.
 
 #define GRETA_ISA avx512
 #define GRETA_UNIT "avx512vnni"
@@ -14,8 +14,8 @@
 namespace greta::avx512 {
 namespace {
 
-/// A tile whose outputs have kChains sums each: block b goes to chain b mod kChains, and the chains are added
-/// last.
+/// A tile whose outputs have kChains sums each:
+/// block b goes to chain b mod kChains, and the chains are added last.
 template <class W, int kChains, int kPanels, int kTokens>
 inline __attribute__((always_inline)) void free_tile(const UnpackedRun<W::kGroups>* run, int64_t blocks,
                                                      const Tile& tile) {

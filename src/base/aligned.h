@@ -27,8 +27,8 @@ class AlignedBytes {
   AlignedBytes(AlignedBytes&&) = default;
   AlignedBytes& operator=(AlignedBytes&&) = default;
 
-  /// Bytes [begin, begin + size) of these; `begin` is a multiple of 64. The memory lives as long as one of
-  /// its owners.
+  /// Bytes [begin, begin + size) of these; `begin` is a multiple of 64.
+  /// The memory lives as long as one of its owners.
   AlignedBytes slice(int64_t begin, int64_t size) const {
     AlignedBytes part;
     part.data_ = {data_, data_.get() + begin};

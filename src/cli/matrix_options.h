@@ -1,6 +1,6 @@
 #pragma once
-// What isolate and trace share: prompts, layers, faults, the bundle's directory, and running the matrix into
-// a bundle.
+// What isolate and trace share:
+// prompts, layers, faults, the bundle's directory, and running the matrix into a bundle.
 
 #include <memory>
 
@@ -40,8 +40,8 @@ struct MatrixRun {
   std::unique_ptr<trace::Recording> recording;
 };
 
-/// Checks everything that can be checked, creates `options.out`, runs and records `experiments` on top of
-/// `routes`.
+/// Checks everything that can be checked, creates `options.out`,
+/// runs and records `experiments` on top of `routes`.
 MatrixRun record_matrix(const MatrixOptions& options, const Context& context,
                         std::vector<isolate::Experiment> experiments, const RouteTable& routes);
 

@@ -123,8 +123,8 @@ void flag_inert_factors(const trace::Bundle& bundle, Verdict& verdict) {
              fmt::format("{} are forced differently and ran the same kernel for q: {}", pair, a.q_kernel)});
         continue;
       }
-      // One layer may have an input that both roundings keep: the embedding, in a model without a norm before
-      // q.
+      // One layer may have an input that both roundings keep:
+      // the embedding, in a model without a norm before q.
       const bool same_values = std::all_of(verdict.layers.begin(), verdict.layers.end(), [&](int layer) {
         const trace::Event* x = decode_q(bundle, a, layer);
         const trace::Event* y = decode_q(bundle, b, layer);

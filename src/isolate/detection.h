@@ -67,8 +67,8 @@ struct CleanRun {
 
 class PowerTest {
  public:
-  /// All runs use `prompts`, `routes` and E0, and judge with the engine's number of threads. Runs once,
-  /// clean.
+  /// All runs use `prompts`, `routes` and E0,
+  /// and judge with the engine's number of threads. Runs once, clean.
   PowerTest(Engine& engine, std::vector<MatrixPrompt> prompts, RouteTable routes = {});
 
   /// Throws an input Error where the model can't have the fault at its layer.

@@ -28,8 +28,8 @@ struct UnitRun {
 /// was recorded. Input Errors as of Matrix.
 UnitRun run_unit(Engine& engine, MatrixRequest request);
 
-/// One stage of one layer against the reference's, over the recorded rows of all prompts (judged_rows() and
-/// the last one).
+/// One stage of one layer against the reference's,
+/// over the recorded rows of all prompts (judged_rows() and the last one).
 struct StageDifference {
   bool prefill = true;  // else decode0
   int layer = kNoLayer;
@@ -76,8 +76,8 @@ struct WhatIf {
   double seconds = 0;
 };
 
-/// 1 if any unit, the reference included, has a stage outside its bound; else 4 if one can't be vouched for;
-/// else 0.
+/// 1 if any unit, the reference included, has a stage outside its bound;
+/// else 4 if one can't be vouched for; else 0.
 int exit_code_of(const WhatIf& result);
 
 /// The route of every projection in the reference run: the CPU's f32 FMAs.

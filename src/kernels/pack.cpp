@@ -74,8 +74,8 @@ void read_codes(const std::byte* p, int j, uint32_t* codes) {
       codes[g] = (nibbles & in_every_byte(15)) | spread << 4;
     }
   } else {
-    // 32 bytes hold the low bits of 8 / kLow blocks. q6_k takes 4-bit fields from two runs of 32 bytes in
-    // turn.
+    // 32 bytes hold the low bits of 8 / kLow blocks. q6_k takes 4-bit fields
+    // from two runs of 32 bytes in turn.
     constexpr int kPer = 8 / kLow;
     const bool by_turns = kT == TensorType::q6_k;
     const int run = by_turns ? j / 4 * 2 + j % 2 : j / kPer;

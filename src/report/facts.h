@@ -24,8 +24,8 @@ struct FindingGroup {
 
 struct Facts {
   std::vector<std::string> experiments, prompts;  // in order of appearance
-  std::map<isolate::Status, std::vector<std::string>>
-      groups;                          // experiments by the worst verdict of their cells
+  // Experiments by the worst verdict of their cells.
+  std::map<isolate::Status, std::vector<std::string>> groups;
   std::vector<FindingGroup> findings;  // in execution order of their first layer
   Effects effects;
   bool any_pair = false;  // a cell with both prefill_last and decode0

@@ -1,9 +1,12 @@
-// qk, softmax, pv, and attention: the three fused, tile by tile, with the same functions and so the same
-// bits.
-//   score(p)  = scale * (chain of FMAs over the head's dims in order, lanes are positions); -inf beyond the
-//   own position and before the window weight(p) = exp(score - max) * (1 / sum); the sum runs in 16 lanes
-//   (position p in lane p mod 16), then the fixed tree out(d)    = chain of FMAs over the positions in order,
-//   the own one last; later slots are never read into a sum
+// qk, softmax, pv, and attention: the three fused, tile by tile, with the same functions, so the same bits.
+//
+//   score(p)  = scale * chain over d of fma(key(p, d), q(d), .)     -inf beyond the own position and before
+//                                                                   the window; lanes are positions
+//   weight(p) = exp(score(p) - max) * (1 / sum)                     the sum runs in 16 lanes (position p in
+//                                                                   lane p mod 16), then the fixed tree
+//   out(d)    = chain over p of fma(value(p, d), weight(p), .)      in order, the own position last; later
+//                                                                   slots are never read into a sum
+//
 // A row's bits don't depend on how many positions other rows see: masked weights are +0 and add nothing to
 // the sums of softmax, and pv reads no position that its row does not see. Blocks of 16 positions before a
 // window are skipped: a row costs what it sees.
@@ -335,8 +338,7 @@ inline __attribute__((always_inline)) void for_units(const KernelArgs& args, int
 
 template <class Cache>
 void qk_in(const KernelArgs& args, Part part) {
-  // The rows of one row's heads are not evenly spaced in `out` across rows of a kv head, so one query at a
-  // time goes out.
+  // A kv head's queries are not evenly spaced in `out` from one token to the next: they go out one by one.
   for_units(args, args.in[0].rows, kAttentionRows, part,
             [&](const Queries& queries, int64_t first, int64_t rows) {
               for (int64_t i = first; i < first + rows; ++i) {

@@ -11,8 +11,7 @@ namespace {
 
 #define GRETA_NAME(rest) "cpu." GRETA_UNIT "." rest
 
-/// gemm_TYPE and gemv_TYPE of the including file's templates gemm<Weight> and gemv<Weight>, with their
-/// stamps.
+/// gemm_TYPE and gemv_TYPE of the including file's templates gemm<Weight> and gemv<Weight>, stamped.
 #define GRETA_MATMUL_KERNELS(type, Weight)              \
   void gemm_##type(const KernelArgs& args, Part part) { \
     stamp(args, part, GRETA_NAME("gemm." #type));       \

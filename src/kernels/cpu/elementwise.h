@@ -1,5 +1,5 @@
-// Row-wise ops: rope_table, embed, quantize, rms_norm, rope, kv_write, add, silu_mul, gelu_mul. Threads share
-// the rows.
+// Row-wise ops: rope_table, embed, quantize, rms_norm, rope, kv_write, add, silu_mul, gelu_mul.
+// Threads share the rows.
 
 #include "kernels/cpu/common.h"
 #include "kernels/math.h"
@@ -71,8 +71,8 @@ inline __attribute__((always_inline)) i32x16 quantized(f32x16 x, f32x16 d) {
   return round_to_i32(q);
 }
 
-/// The largest magnitude of 32 values. As integers, magnitudes are ordered like the floats, and NaN is above
-/// all.
+/// The largest magnitude of 32 values.
+/// As integers, magnitudes are ordered like the floats, and NaN is above all.
 inline __attribute__((always_inline)) float largest(f32x16 low, f32x16 high) {
   const i32x16 magnitude = set_i32(0x7fffffff);
   return __builtin_bit_cast(float, max_lane(max(bits(low) & magnitude, bits(high) & magnitude)));
@@ -181,8 +181,8 @@ void rms_norm_q8(const KernelArgs& args, Part part) {
       });
 }
 
-/// One head, pairs (2i, 2i + 1) by (cos, sin): (x cos - y sin, y cos + x sin), each as one product, then one
-/// FMA.
+/// One head, pairs (2i, 2i + 1) by (cos, sin):
+/// (x cos - y sin, y cos + x sin), each as one product, then one FMA.
 inline __attribute__((always_inline)) void turn_adjacent(const float* x, const float* table, int64_t dims,
                                                          float* out) {
   const i32x16 even_sign = bits(even_odd(f32x16(-0.0f), f32x16(0.0f)));

@@ -1,6 +1,6 @@
 #pragma once
-// One loop that keeps a unit of the core busy: what the ceilings of kernels/ceilings.h count. For AVX-512
-// files only.
+// One loop that keeps a unit of the core busy:
+// what the ceilings of kernels/ceilings.h count. For AVX-512 files only.
 
 #include <immintrin.h>
 

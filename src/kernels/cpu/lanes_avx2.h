@@ -213,8 +213,8 @@ GRETA_LANE int32_t sum_lanes(i32x16 a) {
   return _mm_cvtsi128_si32(_mm_add_epi32(n, _mm_shuffle_epi32(n, 0xb1)));
 }
 
-// vpmaddubsw saturates at 16 bits, so the unsigned byte's top bit goes alone: 2 * 127 * 127 and 2 * 128 * 127
-// fit.
+// vpmaddubsw saturates at 16 bits, so the unsigned byte's top bit goes alone:
+// 2 * 127 * 127 and 2 * 128 * 127 fit.
 GRETA_LANE __m256i dot4_half(__m256i acc, __m256i u, __m256i s) {
   const __m256i top = _mm256_and_si256(u, _mm256_set1_epi8(-128));
   const __m256i rest = _mm256_and_si256(u, _mm256_set1_epi8(127));
@@ -222,8 +222,8 @@ GRETA_LANE __m256i dot4_half(__m256i acc, __m256i u, __m256i s) {
   acc = _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(rest, s), ones));
   return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(top, s), ones));
 }
-/// Per lane: acc + the dot product of 4 unsigned bytes with 4 signed bytes, exact. Signed bytes are in
-/// -127..127.
+/// Per lane: acc + the dot product of 4 unsigned bytes with 4 signed bytes, exact.
+/// Signed bytes are in -127..127.
 GRETA_LANE i32x16 dot4(i32x16 acc, i32x16 u, i32x16 s) {
   return {dot4_half(acc.lo, u.lo, s.lo), dot4_half(acc.hi, u.hi, s.hi)};
 }

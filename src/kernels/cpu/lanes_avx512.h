@@ -137,8 +137,8 @@ GRETA_LANE int32_t max_lane(i32x16 a) { return _mm512_reduce_max_epi32(a.v); }
 GRETA_LANE int32_t sum_lanes(i32x16 a) { return _mm512_reduce_add_epi32(a.v); }
 
 #ifdef __AVX512VNNI__
-/// Per lane: acc + the dot product of 4 unsigned bytes with 4 signed bytes, exact. Signed bytes are in
-/// -127..127.
+/// Per lane: acc + the dot product of 4 unsigned bytes with 4 signed bytes, exact.
+/// Signed bytes are in -127..127.
 GRETA_LANE i32x16 dot4(i32x16 acc, i32x16 u, i32x16 s) { return {_mm512_dpbusd_epi32(acc.v, u.v, s.v)}; }
 #endif
 

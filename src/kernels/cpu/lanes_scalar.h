@@ -1,6 +1,6 @@
 #pragma once
-// 16 lanes as plain arrays: the reference that AVX-512 and AVX2 must equal bit for bit. Same names as
-// lanes_avx512.h.
+// 16 lanes as plain arrays: the reference that AVX-512 and AVX2 must equal bit for bit.
+// Same names as lanes_avx512.h.
 
 #include <cstddef>
 #include <cstdint>
@@ -220,8 +220,8 @@ GRETA_LANE int32_t sum_lanes(const i32x16& a) {
   return sum;
 }
 
-/// Per lane: acc + the dot product of 4 unsigned bytes with 4 signed bytes, exact. Signed bytes are in
-/// -127..127.
+/// Per lane: acc + the dot product of 4 unsigned bytes with 4 signed bytes, exact.
+/// Signed bytes are in -127..127.
 GRETA_LANE i32x16 dot4(i32x16 acc, const i32x16& u, const i32x16& s) {
   uint8_t us[64];
   int8_t ss[64];

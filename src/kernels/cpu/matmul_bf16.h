@@ -2,8 +2,8 @@
 // Per output, in ascending pairs of k from acc = the bias or 0, with dot2 as vdpbf16ps computes it (measured
 // on Zen 5; lanes_avx512.h says how):
 //   bf16 weights: acc = dot2(acc, w, x)
-//   f16 weights:  w = high + low exactly, high = w cut to bf16;  acc = dot2(acc, high, x);  acc = dot2(acc,
-//   low, x)
+//   f16 weights:  acc = dot2(acc, high, x)      w = high + low exactly, high = w cut to bf16
+//                 acc = dot2(acc, low, x)
 // The builds without the unit (avx2bf16, scalarbf16) compute the same bits with FMAs.
 
 #include "kernels/cpu/weight_formats.h"

@@ -1,12 +1,10 @@
 // Matrix route for quantised weights: int8 activations per block of 32, exact integer dot products, f32 sums.
-// Per output, from acc = the bias or 0, in ascending k, for every group of scales (a block of 32 k or a half
-// of one):
-//   idot = sum of (u - offset) * q over the group      exact, in i32 and in f32
+// Per output, from acc = the bias or 0, in ascending k, for every group of scales (32 k, or 16 of a block):
+//   idot = sum over the group of (u - offset) * q      exact, in i32 and in f32
 //   acc  = fma(float(idot), d_w * d_x, acc)            d_w * d_x rounded to f32
-//   acc  = fma(m_w, s_x, acc)                          types with a minimum; s_x = d_x * sum of q in the
-//   group
-// The build without a dot product unit (avx2int8, scalarint8) computes the same with plain integer
-// instructions.
+//   acc  = fma(m_w, s_x, acc)                          of types with a minimum; s_x = d_x * sum of the
+//                                                      group's q, rounded to f32
+// The builds without a dot product unit (avx2int8, scalarint8) compute the same with plain integers.
 
 #include "kernels/cpu/weight_formats.h"
 

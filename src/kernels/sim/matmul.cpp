@@ -76,8 +76,8 @@ class Panel {
 
 uint16_t bits_of(float x, Format format) { return format == Format::f16 ? f32_to_f16(x) : f32_to_bf16(x); }
 
-/// A run of K that one chain of instructions sums: [begin, end) of the weight's K, padded to whole
-/// instructions.
+/// A run of K that one chain of instructions sums:
+/// [begin, end) of the weight's K, padded to whole instructions.
 struct Slice {
   int64_t begin, end, padded;
 };

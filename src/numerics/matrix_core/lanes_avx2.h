@@ -1,6 +1,6 @@
 #pragma once
-// 16 lanes on AVX2 + FMA + F16C, as two halves of 8, for block_lanes.h. Same names and results as
-// lanes_avx512.h.
+// 16 lanes on AVX2 + FMA + F16C, as two halves of 8, for block_lanes.h.
+// Same names and results as lanes_avx512.h.
 
 #include <immintrin.h>
 
