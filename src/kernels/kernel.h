@@ -14,6 +14,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/compiler.h"
 #include "base/rounding.h"
 #include "base/thread_pool.h"
 #include "kernels/pack.h"
@@ -93,10 +94,10 @@ struct KvView {
 
 /// Where the code and the scale of an element of a q8_0 cache are, in bytes;
 /// `lanes`: 16 of keys, 1 of values.
-[[gnu::always_inline]] constexpr int64_t q8_code_at(int64_t element, int64_t lanes) {
+GRETA_INLINE constexpr int64_t q8_code_at(int64_t element, int64_t lanes) {
   return element / (32 * lanes) * (34 * lanes) + 2 * lanes + element % (32 * lanes);
 }
-[[gnu::always_inline]] constexpr int64_t q8_scale_at(int64_t element, int64_t lanes) {
+GRETA_INLINE constexpr int64_t q8_scale_at(int64_t element, int64_t lanes) {
   return element / (32 * lanes) * (34 * lanes) + element % lanes * 2;
 }
 

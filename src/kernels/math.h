@@ -16,11 +16,12 @@
 
 #include <cstdint>
 
+#include "base/compiler.h"
+
 #if defined(__CUDACC__) || defined(__HIPCC__)
 #define GRETA_MATH __host__ __device__ inline
 #else
-#define GRETA_MATH \
-  static inline __attribute__((always_inline))  // no copy compiled for one ISA reaches another
+#define GRETA_MATH static GRETA_INLINE
 #endif
 
 namespace greta::math {

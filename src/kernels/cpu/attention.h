@@ -30,18 +30,18 @@ struct CacheF32 {
   struct Keys {
     const float* at;
     Keys() = default;
-    inline __attribute__((always_inline)) Keys(const std::byte* base, int64_t element)
+    GRETA_INLINE Keys(const std::byte* base, int64_t element)
         : at(reinterpret_cast<const float*>(base) + element) {}
-    inline __attribute__((always_inline)) f32x16 read(int64_t d) const { return load(at + d * 16); }
+    GRETA_INLINE f32x16 read(int64_t d) const { return load(at + d * 16); }
   };
   static constexpr int64_t run(int64_t head_dim) { return head_dim; }
   struct Values {
     const float* at;
     int64_t stride;
-    inline __attribute__((always_inline)) Values(const KvView& kv, int64_t element)
+    GRETA_INLINE Values(const KvView& kv, int64_t element)
         : at(reinterpret_cast<const float*>(kv.values) + element), stride(kv.head_dim) {}
     template <int kVectors>
-    inline __attribute__((always_inline)) f32x16 read(int64_t p, int v, int n) const {
+    GRETA_INLINE f32x16 read(int64_t p, int v, int n) const {
       return load_upto(at + p * stride + v * 16, n);
     }
   };
@@ -51,18 +51,17 @@ struct CacheF16 {
   struct Keys {
     const std::byte* at;
     Keys() = default;
-    inline __attribute__((always_inline)) Keys(const std::byte* base, int64_t element)
-        : at(base + element * 2) {}
-    inline __attribute__((always_inline)) f32x16 read(int64_t d) const { return load_f16(at + d * 32); }
+    GRETA_INLINE Keys(const std::byte* base, int64_t element) : at(base + element * 2) {}
+    GRETA_INLINE f32x16 read(int64_t d) const { return load_f16(at + d * 32); }
   };
   static constexpr int64_t run(int64_t head_dim) { return head_dim; }
   struct Values {
     const std::byte* at;
     int64_t stride;
-    inline __attribute__((always_inline)) Values(const KvView& kv, int64_t element)
+    GRETA_INLINE Values(const KvView& kv, int64_t element)
         : at(kv.values + element * 2), stride(kv.head_dim * 2) {}
     template <int kVectors>
-    inline __attribute__((always_inline)) f32x16 read(int64_t p, int v, int n) const {
+    GRETA_INLINE f32x16 read(int64_t p, int v, int n) const {
       const std::byte* from = at + p * stride + v * 32;
       if (n == 16) return load_f16(from);
       uint16_t padded[16] = {};
@@ -77,22 +76,20 @@ struct CacheQ8 {
     f32x16 scale;
     const std::byte* codes;
     Keys() = default;
-    inline __attribute__((always_inline)) Keys(const std::byte* base, int64_t element)
+    GRETA_INLINE Keys(const std::byte* base, int64_t element)
         : scale(load_f16(base + q8_scale_at(element, 16))), codes(base + q8_code_at(element, 16)) {}
-    inline __attribute__((always_inline)) f32x16 read(int64_t d) const {
-      return to_f32(load_i8(codes + d * 16)) * scale;
-    }
+    GRETA_INLINE f32x16 read(int64_t d) const { return to_f32(load_i8(codes + d * 16)) * scale; }
   };
   static constexpr int64_t run(int64_t) { return kBlock; }
   struct Values {
     const std::byte* at;
     int64_t stride, second;  // whether one vector is a block's second
-    inline __attribute__((always_inline)) Values(const KvView& kv, int64_t element)
+    GRETA_INLINE Values(const KvView& kv, int64_t element)
         : at(kv.values + q8_scale_at(element, 1)),
           stride(kv.head_dim / kBlock * 34),
           second(element % kBlock / 16) {}
     template <int kVectors>
-    inline __attribute__((always_inline)) f32x16 read(int64_t p, int v, int) const {
+    GRETA_INLINE f32x16 read(int64_t p, int v, int) const {
       const std::byte* block = at + p * stride + v / 2 * 34;
       const int64_t half = kVectors == 1 ? second : v % 2;
       return to_f32(load_i8(block + 2 + half * 16)) * broadcast_f16(block);
@@ -102,7 +99,7 @@ struct CacheQ8 {
 
 /// Calls body(cache) with the reader of the cache's format.
 template <class Body>
-inline __attribute__((always_inline)) void with_cache(Format format, Body body) {
+GRETA_INLINE void with_cache(Format format, Body body) {
   if (format == Format::q8_0) return body(CacheQ8{});
   format == Format::f16 ? body(CacheF16{}) : body(CacheF32{});
 }
@@ -122,12 +119,12 @@ struct Queries {
 };
 
 /// The first position of its block of 16.
-inline __attribute__((always_inline)) int64_t block_of(int64_t position) { return position / 16 * 16; }
+GRETA_INLINE int64_t block_of(int64_t position) { return position / 16 * 16; }
 
 /// Scores of kRows queries from `first` for kBlocks * 16 positions from `position`, of which `n` are stored.
 template <class Cache, int kRows, int kBlocks>
-inline __attribute__((always_inline)) void score_tile(const Queries& queries, int64_t first, int64_t position,
-                                                      float* out, int64_t out_stride, int64_t n) {
+GRETA_INLINE void score_tile(const Queries& queries, int64_t first, int64_t position, float* out,
+                             int64_t out_stride, int64_t n) {
   const KvView& kv = queries.args.cache;
   const int64_t head_dim = kv.head_dim;
   const float* q[kRows];
@@ -135,34 +132,34 @@ inline __attribute__((always_inline)) void score_tile(const Queries& queries, in
     q[r] = queries.args.in[0].row((first + r) / queries.group) + queries.head(first + r) * head_dim;
   }
   f32x16 acc[kRows][kBlocks];
-#pragma GCC unroll 16
+  GRETA_UNROLL(16)
   for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 16
+    GRETA_UNROLL(16)
     for (int b = 0; b < kBlocks; ++b) acc[r][b] = f32x16(0.0f);
   }
   const int64_t at = (queries.kv_head * (kv.capacity / 16) + position / 16) * head_dim * 16;
   const int64_t run = Cache::run(head_dim);
   for (int64_t from = 0; from < head_dim; from += run) {
     typename Cache::Keys keys[kBlocks];
-#pragma GCC unroll 16
+    GRETA_UNROLL(16)
     for (int b = 0; b < kBlocks; ++b) keys[b] = {kv.keys, at + (b * head_dim + from) * 16};
     for (int64_t d = 0; d < run; ++d) {
       f32x16 key[kBlocks];
-#pragma GCC unroll 16
+      GRETA_UNROLL(16)
       for (int b = 0; b < kBlocks; ++b) key[b] = keys[b].read(d);
-#pragma GCC unroll 16
+      GRETA_UNROLL(16)
       for (int r = 0; r < kRows; ++r) {
         const f32x16 qd = broadcast(q[r] + from + d);
-#pragma GCC unroll 16
+        GRETA_UNROLL(16)
         for (int b = 0; b < kBlocks; ++b) acc[r][b] = fma(key[b], qd, acc[r][b]);
       }
     }
   }
   const f32x16 scale(queries.args.params.scale), masked(kMasked);
-#pragma GCC unroll 16
+  GRETA_UNROLL(16)
   for (int r = 0; r < kRows; ++r) {
     const int64_t seen = queries.own(first + r) + 1 - position, begin = queries.begin(first + r) - position;
-#pragma GCC unroll 16
+    GRETA_UNROLL(16)
     for (int b = 0; b < kBlocks; ++b) {
       // A selection, not an addition: slots that nobody wrote may hold NaN.
       const int64_t here = seen - b * 16;
@@ -205,7 +202,7 @@ void score_all(const Queries& queries, int64_t first, int64_t rows, float* out, 
     score_all<Cache, kRows / 2>(queries, first + r, rows - r, out + r * out_stride, out_stride, n);
 }
 
-inline __attribute__((always_inline)) float max_of(f32x16 a) {
+GRETA_INLINE float max_of(f32x16 a) {
   float lanes[16];
   store(lanes, a);
   float top = lanes[0];
@@ -237,31 +234,29 @@ void softmax_row(const float* in, float* out, int64_t n) {
 
 /// Adds positions [begin, end) to kVectors * 16 dims (of which `n` exist) of kRows outputs; `fresh`: to 0.
 template <class Cache, int kRows, int kVectors>
-inline __attribute__((always_inline)) void mix_tile(const KvView& kv, int64_t value_at, int64_t begin,
-                                                    int64_t end, bool fresh,
-                                                    const float* const (&weights)[kRows],
-                                                    float* const (&out)[kRows], int n) {
+GRETA_INLINE void mix_tile(const KvView& kv, int64_t value_at, int64_t begin, int64_t end, bool fresh,
+                           const float* const (&weights)[kRows], float* const (&out)[kRows], int n) {
   f32x16 acc[kRows][kVectors];
-#pragma GCC unroll 16
+  GRETA_UNROLL(16)
   for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 16
+    GRETA_UNROLL(16)
     for (int v = 0; v < kVectors; ++v) acc[r][v] = fresh ? f32x16(0.0f) : load_upto(out[r] + v * 16, n);
   }
   const typename Cache::Values values(kv, value_at);
   for (int64_t p = begin; p < end; ++p) {
     f32x16 value[kVectors];
-#pragma GCC unroll 16
+    GRETA_UNROLL(16)
     for (int v = 0; v < kVectors; ++v) value[v] = values.template read<kVectors>(p, v, n);
-#pragma GCC unroll 16
+    GRETA_UNROLL(16)
     for (int r = 0; r < kRows; ++r) {
       const f32x16 w = broadcast(weights[r] + p);
-#pragma GCC unroll 16
+      GRETA_UNROLL(16)
       for (int v = 0; v < kVectors; ++v) acc[r][v] = fma(value[v], w, acc[r][v]);
     }
   }
-#pragma GCC unroll 16
+  GRETA_UNROLL(16)
   for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 16
+    GRETA_UNROLL(16)
     for (int v = 0; v < kVectors; ++v) store_upto(out[r] + v * 16, acc[r][v], n);
   }
 }
@@ -326,8 +321,7 @@ void mix_all(const Queries& queries, int64_t first, int64_t rows, const float* w
 /// The queries of an op cut into units of one kv head and at most `tile` queries; unit u belongs to thread u
 /// mod count, because later rows cost more.
 template <class Body>
-inline __attribute__((always_inline)) void for_units(const KernelArgs& args, int64_t rows, int64_t tile,
-                                                     Part part, Body body) {
+GRETA_INLINE void for_units(const KernelArgs& args, int64_t rows, int64_t tile, Part part, Body body) {
   const int64_t queries = rows * (args.params.n_head / args.cache.n_head_kv);
   const int64_t tiles = (queries + tile - 1) / tile;
   for (int64_t unit = part.index; unit < tiles * args.cache.n_head_kv; unit += part.count) {

@@ -39,7 +39,7 @@ void rope_table(const KernelArgs& args, Part part) {
 }
 
 /// Rows of the weight by token id. A gather of single bytes: the same code in every build (unpack_row).
-inline __attribute__((always_inline)) void gather_rows(const KernelArgs& args, Part part) {
+GRETA_INLINE void gather_rows(const KernelArgs& args, Part part) {
   const Part::Range rows = part.of(args.out.rows);
   for (int64_t r = rows.begin; r < rows.end; ++r) {
     int32_t id;
@@ -63,7 +63,7 @@ GRETA_BLOCK_TYPES(GRETA_EMBED)
 #undef GRETA_EMBED
 
 /// Integers nearest to x / d within +-127; 0 where the quotient is no number.
-inline __attribute__((always_inline)) i32x16 quantized(f32x16 x, f32x16 d) {
+GRETA_INLINE i32x16 quantized(f32x16 x, f32x16 d) {
   f32x16 q = x / d;
   q = select(is_number(q), q, f32x16(0.0f));
   q = select(less(q, f32x16(-127.0f)), f32x16(-127.0f), q);
@@ -73,13 +73,13 @@ inline __attribute__((always_inline)) i32x16 quantized(f32x16 x, f32x16 d) {
 
 /// The largest magnitude of 32 values.
 /// As integers, magnitudes are ordered like the floats, and NaN is above all.
-inline __attribute__((always_inline)) float largest(f32x16 low, f32x16 high) {
+GRETA_INLINE float largest(f32x16 low, f32x16 high) {
   const i32x16 magnitude = set_i32(0x7fffffff);
   return __builtin_bit_cast(float, max_lane(max(bits(low) & magnitude, bits(high) & magnitude)));
 }
 
 /// 32 values to a block (kernels/pack.h).
-inline __attribute__((always_inline)) void quantize_block(f32x16 low, f32x16 high, ActivationBlock& out) {
+GRETA_INLINE void quantize_block(f32x16 low, f32x16 high, ActivationBlock& out) {
   const float d = largest(low, high) / 127.0f;
   const i32x16 q_low = quantized(low, f32x16(d)), q_high = quantized(high, f32x16(d));
   store_low8(out.q, q_low);
@@ -93,7 +93,7 @@ inline __attribute__((always_inline)) void quantize_block(f32x16 low, f32x16 hig
 
 /// Every block of every row of `out`, from values(row, k): 16 f32 from k on.
 template <class Values>
-inline __attribute__((always_inline)) void quantize_rows(const KernelArgs& args, Part part, Values values) {
+GRETA_INLINE void quantize_rows(const KernelArgs& args, Part part, Values values) {
   const Part::Range rows = part.of(args.out.rows);
   for (int64_t r = rows.begin; r < rows.end; ++r) {
     ActivationBlock* out = reinterpret_cast<ActivationBlock*>(args.out.raw_row(r));
@@ -113,7 +113,7 @@ void quantize_q8(const KernelArgs& args, Part part) {
 }
 
 /// bf16 bits in the low half of each lane: nearest even, NaN quiet.
-inline __attribute__((always_inline)) i32x16 to_bf16(f32x16 x) {
+GRETA_INLINE i32x16 to_bf16(f32x16 x) {
   const i32x16 wide = bits(x);
   const i32x16 odd = shr<16>(wide) & set_i32(1);
   const i32x16 rounded = shr<16>(wide + set_i32(0x7fff) + odd);
@@ -138,7 +138,7 @@ void quantize_bf16(const KernelArgs& args, Part part) {
 
 /// (x * r) * w with r = 1 / sqrt(sum(x^2) / K + eps), for every K elements of a row. The sum runs in 16 lanes
 /// (element k in lane k mod 16, FMAs in order), then by the fixed tree.
-inline __attribute__((always_inline)) f32x16 norm_scale(const float* x, int64_t k, float eps) {
+GRETA_INLINE f32x16 norm_scale(const float* x, int64_t k, float eps) {
   f32x16 squares(0.0f);
   for (int64_t i = 0; i < k; i += 16) {
     const f32x16 v = load_upto(x + i, lanes_left(k, i));
@@ -148,8 +148,7 @@ inline __attribute__((always_inline)) f32x16 norm_scale(const float* x, int64_t 
   return f32x16(1.0f / __builtin_sqrtf(mean + eps));
 }
 
-inline __attribute__((always_inline)) void norm_row(const float* x, const float* w, int64_t k, float eps,
-                                                    float* out) {
+GRETA_INLINE void norm_row(const float* x, const float* w, int64_t k, float eps, float* out) {
   const f32x16 scale = norm_scale(x, k, eps);
   for (int64_t i = 0; i < k; i += 16) {
     const int n = lanes_left(k, i);
@@ -183,8 +182,7 @@ void rms_norm_q8(const KernelArgs& args, Part part) {
 
 /// One head, pairs (2i, 2i + 1) by (cos, sin):
 /// (x cos - y sin, y cos + x sin), each as one product, then one FMA.
-inline __attribute__((always_inline)) void turn_adjacent(const float* x, const float* table, int64_t dims,
-                                                         float* out) {
+GRETA_INLINE void turn_adjacent(const float* x, const float* table, int64_t dims, float* out) {
   const i32x16 even_sign = bits(even_odd(f32x16(-0.0f), f32x16(0.0f)));
   for (int64_t i = 0; i < dims; i += 16) {
     const int n = lanes_left(dims, i);
@@ -195,8 +193,7 @@ inline __attribute__((always_inline)) void turn_adjacent(const float* x, const f
 }
 
 /// The same of pairs (i, i + dims / 2).
-inline __attribute__((always_inline)) void turn_halves(const float* x, const float* table, int64_t dims,
-                                                       float* out) {
+GRETA_INLINE void turn_halves(const float* x, const float* table, int64_t dims, float* out) {
   const int64_t half = dims / 2;
   const i32x16 sign = bits(f32x16(-0.0f));
   for (int64_t i = 0; i < half; i += 16) {
@@ -233,7 +230,7 @@ struct CacheSlot {
   int64_t first, lanes;
 };
 
-inline __attribute__((always_inline)) void put_q8(const float* x, int64_t head_dim, CacheSlot slot) {
+GRETA_INLINE void put_q8(const float* x, int64_t head_dim, CacheSlot slot) {
   for (int64_t d = 0; d < head_dim; d += kBlock) {
     const f32x16 low = load(x + d), high = load(x + d + 16);
     uint16_t half[16];
@@ -251,7 +248,7 @@ inline __attribute__((always_inline)) void put_q8(const float* x, int64_t head_d
 }
 
 /// A key or a value of a head into the cache, in the cache's format.
-inline __attribute__((always_inline)) void put(const float* x, const KvView& kv, CacheSlot slot) {
+GRETA_INLINE void put(const float* x, const KvView& kv, CacheSlot slot) {
   if (kv.format == Format::q8_0) return put_q8(x, kv.head_dim, slot);
   for (int64_t d = 0; d < kv.head_dim; ++d) {
     const int64_t element = slot.first + d * slot.lanes;
@@ -279,7 +276,7 @@ void kv_write(const KernelArgs& args, Part part) {
 
 /// out = f(in0, in1), lane by lane.
 template <class F>
-inline __attribute__((always_inline)) void each_pair(const KernelArgs& args, Part part, F f) {
+GRETA_INLINE void each_pair(const KernelArgs& args, Part part, F f) {
   const Part::Range rows = part.of(args.out.rows);
   for (int64_t r = rows.begin; r < rows.end; ++r) {
     for (int64_t i = 0; i < args.out.cols; i += 16) {
@@ -299,7 +296,7 @@ void add(const KernelArgs& args, Part part) {
 
 /// The same, quantised as quantize_q8 would.
 template <class F>
-inline __attribute__((always_inline)) void each_pair_q8(const KernelArgs& args, Part part, F f) {
+GRETA_INLINE void each_pair_q8(const KernelArgs& args, Part part, F f) {
   quantize_rows(
       args, part, [&](int64_t r) __attribute__((always_inline)) {
         const float *a = args.in[0].row(r), *b = args.in[1].row(r);
@@ -308,14 +305,10 @@ inline __attribute__((always_inline)) void each_pair_q8(const KernelArgs& args, 
 }
 
 struct SiluMul {
-  inline __attribute__((always_inline)) f32x16 operator()(f32x16 gate, f32x16 up) const {
-    return math::silu(gate) * up;
-  }
+  GRETA_INLINE f32x16 operator()(f32x16 gate, f32x16 up) const { return math::silu(gate) * up; }
 };
 struct GeluMul {
-  inline __attribute__((always_inline)) f32x16 operator()(f32x16 gate, f32x16 up) const {
-    return math::gelu(gate) * up;
-  }
+  GRETA_INLINE f32x16 operator()(f32x16 gate, f32x16 up) const { return math::gelu(gate) * up; }
 };
 
 void silu_mul(const KernelArgs& args, Part part) {

@@ -6,7 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 
-#define GRETA_LANE static inline __attribute__((always_inline))
+#include "base/compiler.h"
+
+#define GRETA_LANE static GRETA_INLINE
 
 namespace greta::avx2 {
 
@@ -17,8 +19,8 @@ struct i32x16 {
 struct f32x16 {
   __m256 lo, hi;
   f32x16() = default;
-  __attribute__((always_inline)) f32x16(__m256 a, __m256 b) : lo(a), hi(b) {}
-  __attribute__((always_inline)) explicit f32x16(float x) : lo(_mm256_set1_ps(x)), hi(_mm256_set1_ps(x)) {}
+  GRETA_INLINE f32x16(__m256 a, __m256 b) : lo(a), hi(b) {}
+  GRETA_INLINE explicit f32x16(float x) : lo(_mm256_set1_ps(x)), hi(_mm256_set1_ps(x)) {}
 };
 
 struct mask16 {

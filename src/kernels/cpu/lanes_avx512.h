@@ -2,14 +2,16 @@
 // 16 lanes on AVX-512 (F, BW, DQ, VL). dot4 needs VNNI and dot2_bf16 needs BF16: only the files compiled with
 // those flags use them. lanes_avx2.h and lanes_scalar.h have the same names with the same bits.
 //
-// Everything is always inlined, so that no symbol with wide instructions leaves a file compiled for one ISA.
+// Everything is inlined, so that no symbol with wide instructions leaves a file compiled for one ISA.
 
 #include <immintrin.h>
 
 #include <cstddef>
 #include <cstdint>
 
-#define GRETA_LANE static inline __attribute__((always_inline))
+#include "base/compiler.h"
+
+#define GRETA_LANE static GRETA_INLINE
 
 namespace greta::avx512 {
 
@@ -20,8 +22,8 @@ struct i32x16 {
 struct f32x16 {
   __m512 v;
   f32x16() = default;
-  __attribute__((always_inline)) f32x16(__m512 x) : v(x) {}
-  __attribute__((always_inline)) explicit f32x16(float x) : v(_mm512_set1_ps(x)) {}
+  GRETA_INLINE f32x16(__m512 x) : v(x) {}
+  GRETA_INLINE explicit f32x16(float x) : v(_mm512_set1_ps(x)) {}
 };
 
 struct mask16 {

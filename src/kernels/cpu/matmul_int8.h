@@ -18,21 +18,20 @@ constexpr int64_t kAheadBytes = 8192;
 
 /// The sum of a group's q, in all lanes.
 template <int kGroups>
-inline __attribute__((always_inline)) i32x16 sum_of(const ActivationBlock* x, int g) {
+GRETA_INLINE i32x16 sum_of(const ActivationBlock* x, int g) {
   if constexpr (kGroups == 1) return broadcast_i32(&x->sum);
   return g == 0 ? broadcast_i32(&x->sum_low) : broadcast_i32(&x->sum) - broadcast_i32(&x->sum_low);
 }
 
 /// Where an integer dot product of codes starts, so that it ends as that of (u - offset).
 template <int kGroups, bool kHasMin, int kLogOffset>
-inline __attribute__((always_inline)) i32x16 start(const ActivationBlock* x, int g) {
+GRETA_INLINE i32x16 start(const ActivationBlock* x, int g) {
   if constexpr (kHasMin) return set_i32(0);
   return shl<kLogOffset>(set_i32(0) - sum_of<kGroups>(x, g));
 }
 
 template <int kGroups, bool kHasMin>
-inline __attribute__((always_inline)) f32x16 add_group(f32x16 acc, i32x16 idot, f32x16 d, f32x16 m,
-                                                       const ActivationBlock* x, int g) {
+GRETA_INLINE f32x16 add_group(f32x16 acc, i32x16 idot, f32x16 d, f32x16 m, const ActivationBlock* x, int g) {
   acc = fma(to_f32(idot), d * broadcast(&x->d), acc);
   if constexpr (kHasMin && kGroups == 1) acc = fma(m, broadcast(&x->s), acc);
   if constexpr (kHasMin && kGroups > 1) {
@@ -66,35 +65,34 @@ struct Tile {
 /// Group g of scales of a block: all integer sums of the tile stay in registers, and each activation that is
 /// loaded serves all panels.
 template <int kGroups, bool kHasMin, int kPanels, int kTokens>
-inline __attribute__((always_inline)) void add_block(const UnpackedRun<kGroups>* run, int64_t b, int g,
-                                                     const std::byte* x, int64_t x_stride,
-                                                     f32x16 (&acc)[kPanels][kTokens]) {
+GRETA_INLINE void add_block(const UnpackedRun<kGroups>* run, int64_t b, int g, const std::byte* x,
+                            int64_t x_stride, f32x16 (&acc)[kPanels][kTokens]) {
   i32x16 idot[kPanels][kTokens];
   const auto token = [&](int t) __attribute__((always_inline)) {
     return reinterpret_cast<const ActivationBlock*>(x + t * x_stride);
   };
-#pragma GCC unroll 16
+  GRETA_UNROLL(16)
   for (int t = 0; t < kTokens; ++t) {
     idot[0][t] = start<kGroups, kHasMin, kRunLogOffset>(token(t), g);
     if constexpr (kPanels > 1) idot[1][t] = idot[0][t];
   }
-#pragma GCC unroll 8
+  GRETA_UNROLL(8)
   for (int j = 0; j < 8 / kGroups; ++j) {
     const int i = g * 8 / kGroups + j;
     const i32x16 w = load_raw(run[0].codes[b] + 64 * i), w1 = load_raw(run[kPanels - 1].codes[b] + 64 * i);
-#pragma GCC unroll 16
+    GRETA_UNROLL(16)
     for (int t = 0; t < kTokens; ++t) {
       const i32x16 q = broadcast_i32(token(t)->q + 4 * i);
       idot[0][t] = dot4(idot[0][t], w, q);
       if constexpr (kPanels > 1) idot[1][t] = dot4(idot[1][t], w1, q);
     }
   }
-#pragma GCC unroll 16
+  GRETA_UNROLL(16)
   for (int p = 0; p < kPanels; ++p) {
     const f32x16 d = load(run[p].d[b][g]);
     f32x16 m(0.0f);
     if constexpr (kHasMin) m = load(run[p].m[b][g]);
-#pragma GCC unroll 16
+    GRETA_UNROLL(16)
     for (int t = 0; t < kTokens; ++t) {
       acc[p][t] = add_group<kGroups, kHasMin>(acc[p][t], idot[p][t], d, m, token(t), g);
     }
@@ -102,13 +100,12 @@ inline __attribute__((always_inline)) void add_block(const UnpackedRun<kGroups>*
 }
 
 template <int kGroups, bool kHasMin, int kPanels, int kTokens>
-inline __attribute__((always_inline)) void run_tile(const UnpackedRun<kGroups>* run, int64_t blocks,
-                                                    const Tile& tile) {
+GRETA_INLINE void run_tile(const UnpackedRun<kGroups>* run, int64_t blocks, const Tile& tile) {
   f32x16 acc[kPanels][kTokens];
-#pragma GCC unroll 16
+  GRETA_UNROLL(16)
   for (int p = 0; p < kPanels; ++p) {
     const int lanes = p + 1 == kPanels ? tile.last_lanes : 16;
-#pragma GCC unroll 16
+    GRETA_UNROLL(16)
     for (int t = 0; t < kTokens; ++t) {
       acc[p][t] =
           tile.first ? first_sum(tile.bias, p) : load_upto(tile.out + t * tile.out_stride + p * 16, lanes);
@@ -116,15 +113,15 @@ inline __attribute__((always_inline)) void run_tile(const UnpackedRun<kGroups>* 
   }
   const std::byte* x = tile.x;
   for (int64_t b = 0; b < blocks; ++b, x += sizeof(ActivationBlock)) {
-#pragma GCC unroll 2
+    GRETA_UNROLL(2)
     for (int g = 0; g < kGroups; ++g) {
       add_block<kGroups, kHasMin, kPanels, kTokens>(run, b, g, x, tile.x_stride, acc);
     }
   }
-#pragma GCC unroll 16
+  GRETA_UNROLL(16)
   for (int p = 0; p < kPanels; ++p) {
     const int lanes = p + 1 == kPanels ? tile.last_lanes : 16;
-#pragma GCC unroll 16
+    GRETA_UNROLL(16)
     for (int t = 0; t < kTokens; ++t) store_upto(tile.out + t * tile.out_stride + p * 16, acc[p][t], lanes);
   }
 }
@@ -142,17 +139,17 @@ void run_rows(const UnpackedRun<kGroups>* run, int64_t blocks, Tile& tile, int64
 }
 
 template <class W>
-inline __attribute__((always_inline)) void unpack(const std::byte* panel, int64_t first, int64_t blocks,
-                                                  UnpackedRun<W::kGroups>& run) {
+GRETA_INLINE void unpack(const std::byte* panel, int64_t first, int64_t blocks,
+                         UnpackedRun<W::kGroups>& run) {
   constexpr int kMove = W::kCode.has_min ? 0 : (1 << kRunLogOffset) - W::kOffset;
   for (int64_t b = 0; b < blocks; ++b) {
     i32x16 w[8];
     W::load_codes(panel, first + b, w);
-#pragma GCC unroll 8
+    GRETA_UNROLL(8)
     for (int g = 0; g < 8; ++g) store_raw(run.codes[b] + 64 * g, w[g] + set_i32(kMove * 0x01010101));
     typename W::Scales of;
     W::load_scales(panel, first + b, of);
-#pragma GCC unroll 2
+    GRETA_UNROLL(2)
     for (int g = 0; g < W::kGroups; ++g) {
       store(run.d[b][g], of.d[g]);
       if constexpr (W::kCode.has_min) store(run.m[b][g], of.m[g]);
@@ -204,13 +201,13 @@ void gemm(const KernelArgs& args, Part part) {
 }
 
 /// Asks for the first kAheadBytes of a stream, which ask_ahead() leaves out.
-inline __attribute__((always_inline)) void ask_for_start(const std::byte* stream) {
+GRETA_INLINE void ask_for_start(const std::byte* stream) {
   for (int64_t j = 0; j < kAheadBytes; j += 64) prefetch(stream + j);
 }
 
 /// Asks for what lies kAheadBytes after block b.
 template <class W>
-inline __attribute__((always_inline)) void ask_ahead(const std::byte* panel, int64_t b) {
+GRETA_INLINE void ask_ahead(const std::byte* panel, int64_t b) {
   const std::byte* codes = W::codes_at(panel, b) + kAheadBytes;
   for (int j = 0; j < W::kBytes; j += 64) prefetch(codes + j);
   if (b % W::kRun != 0) return;
@@ -220,7 +217,7 @@ inline __attribute__((always_inline)) void ask_ahead(const std::byte* panel, int
 
 /// One row against panels [first, end).
 template <class W>
-inline __attribute__((always_inline)) void row_panels(const KernelArgs& args, int64_t first, int64_t end) {
+GRETA_INLINE void row_panels(const KernelArgs& args, int64_t first, int64_t end) {
   const PackedWeight& weight = *args.weight;
   const ActivationBlock* x = reinterpret_cast<const ActivationBlock*>(args.in[0].raw_row(0));
   if (first < end) ask_for_start(weight.bytes.data() + first * weight.panel_bytes);
@@ -233,10 +230,10 @@ inline __attribute__((always_inline)) void row_panels(const KernelArgs& args, in
       W::load_codes(panel, b, w);
       typename W::Scales of;
       W::load_scales(panel, b, of);
-#pragma GCC unroll 2
+      GRETA_UNROLL(2)
       for (int g = 0; g < W::kGroups; ++g) {
         i32x16 idot = start<W::kGroups, W::kCode.has_min, W::kCode.log_offset>(x + b, g);
-#pragma GCC unroll 8
+        GRETA_UNROLL(8)
         for (int i = 0; i < 8 / W::kGroups; ++i) {
           const int j = g * 8 / W::kGroups + i;
           idot = dot4(idot, w[j], broadcast_i32(x[b].q + 4 * j));

@@ -23,34 +23,33 @@ struct Tile {
 };
 
 template <int kPanels, int kTokens>
-inline __attribute__((always_inline)) void run_tile(const float* const (&w)[kPanels], int64_t length,
-                                                    const Tile& tile) {
+GRETA_INLINE void run_tile(const float* const (&w)[kPanels], int64_t length, const Tile& tile) {
   f32x16 acc[kPanels][kTokens];
-#pragma GCC unroll 16
+  GRETA_UNROLL(16)
   for (int p = 0; p < kPanels; ++p) {
     const int lanes = p + 1 == kPanels ? tile.last_lanes : 16;
-#pragma GCC unroll 16
+    GRETA_UNROLL(16)
     for (int t = 0; t < kTokens; ++t) {
       acc[p][t] =
           tile.first ? first_sum(tile.bias, p) : load_upto(tile.out + t * tile.out_stride + p * 16, lanes);
     }
   }
-#pragma GCC unroll 2
+  GRETA_UNROLL(2)
   for (int64_t k = 0; k < length; ++k) {
     f32x16 wk[kPanels];
-#pragma GCC unroll 16
+    GRETA_UNROLL(16)
     for (int p = 0; p < kPanels; ++p) wk[p] = load(w[p] + k * 16);
-#pragma GCC unroll 16
+    GRETA_UNROLL(16)
     for (int t = 0; t < kTokens; ++t) {
       const f32x16 xk = broadcast(tile.x + t * tile.x_stride + k);
-#pragma GCC unroll 16
+      GRETA_UNROLL(16)
       for (int p = 0; p < kPanels; ++p) acc[p][t] = fma(wk[p], xk, acc[p][t]);
     }
   }
-#pragma GCC unroll 16
+  GRETA_UNROLL(16)
   for (int p = 0; p < kPanels; ++p) {
     const int lanes = p + 1 == kPanels ? tile.last_lanes : 16;
-#pragma GCC unroll 16
+    GRETA_UNROLL(16)
     for (int t = 0; t < kTokens; ++t) store_upto(tile.out + t * tile.out_stride + p * 16, acc[p][t], lanes);
   }
 }
