@@ -6,7 +6,10 @@
 //   f32          per k: float w[16]
 //   f16          per k: uint16 w[16]; K is padded to even with zeros
 //   bf16         per pair of k: uint16 w[16][2]; K is padded to even with zeros
-//   block types  per run of blocks of 32 k: the run's scales, then the codes of its blocks: one stream
+//   block types  per run of blocks of 32 k: the run's scales, then the codes of its blocks
+//
+// So a panel is one stream. All codes of a panel, then all its scales, would be two: decode of SmolLM2 on one
+// thread made 336 to 342 tok/s that way, 404 to 420 this way.
 //
 // Codes of `bits` bits lie in planes: 2, 4 or 8 low bits, then the 1 or 2 that are left. Group g of a block
 // is k = 4 g .. 4 g + 3. A plane of width w is w rows of uint8 [16 lanes][4 of k]; group g is in row g mod w,
