@@ -4,5 +4,7 @@ function(greta_room room)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${room}/*.cpp ${CMAKE_SOURCE_DIR}/src/${room}/*.h)
   add_library(greta_${room} STATIC ${sources})
   target_link_libraries(greta_${room} PUBLIC greta_options ${arg_LINKS})
+  # A number changes its type only where the code says so.
+  target_compile_options(greta_${room} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wconversion> $<$<CXX_COMPILER_ID:GNU>:-Wsign-conversion>)
   set_target_properties(greta_${room} PROPERTIES LINKER_LANGUAGE CXX)
 endfunction()

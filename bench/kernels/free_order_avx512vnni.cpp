@@ -61,13 +61,13 @@ void free_gemm(const KernelArgs& args, Part) {
       const int64_t count = smaller(blocks - b, kRunBlocks);
       for (int p = 0; p < kPanels; ++p)
         unpack<W>(weight.bytes.data() + (panel + p) * weight.panel_bytes, b, count, run[p]);
-      Tile tile{args.in[0].raw_row(0) + b * static_cast<int64_t>(sizeof(ActivationBlock)),
-                args.in[0].stride,
-                args.out.row(0) + panel * 16,
-                args.out.stride / 4,
-                16,
-                nullptr,
-                b == 0};
+      Tile tile{.x = args.in[0].raw_row(0) + b * sizeof(ActivationBlock),
+                .x_stride = args.in[0].stride,
+                .out = args.out.row(0) + panel * 16,
+                .out_stride = args.out.stride / 4,
+                .last_lanes = 16,
+                .bias = nullptr,
+                .first = b == 0};
       for (int64_t row = 0; row + kTokens <= args.out.rows; row += kTokens) {
         free_tile<W, kChains, kPanels, kTokens>(run, count, tile);
         tile.x += kTokens * tile.x_stride;
@@ -81,7 +81,7 @@ template <class W, int kChains>
 void free_gemv(const KernelArgs& args, Part) {
   const PackedWeight& weight = *args.weight;
   const int64_t blocks = weight.k / kBlock;
-  const ActivationBlock* x = reinterpret_cast<const ActivationBlock*>(args.in[0].raw_row(0));
+  const ActivationBlock* x = args.in[0].row<ActivationBlock>(0);
   ask_for_start(weight.bytes.data());
   for (int64_t p = 0; p < weight.panels(); ++p) {
     const std::byte* panel = weight.bytes.data() + p * weight.panel_bytes;

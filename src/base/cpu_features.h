@@ -11,4 +11,8 @@ namespace greta {
 /// A wide feature counts only if the system saves its registers.
 std::string missing_features(std::string_view needs);
 
+/// What files need that are compiled for AVX2 or AVX-512 (kernels/cpu/isa.cmake has the flags).
+inline constexpr const char* kAvx2Features = "avx2 fma f16c";
+inline constexpr const char* kAvx512Features = "avx2 fma f16c avx512f avx512bw avx512dq avx512vl";
+
 }  // namespace greta

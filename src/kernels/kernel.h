@@ -14,6 +14,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/aligned.h"
 #include "base/compiler.h"
 #include "base/rounding.h"
 #include "base/thread_pool.h"
@@ -53,6 +54,10 @@ enum class OpKind {
   gelu_mul,  // gelu(in0) * in1, the tanh form
 };
 
+/// Partial sums of a row's sum (rms_norm, softmax), part of the contract: element i goes to sum i mod this,
+/// and the fixed tree adds them up.
+inline constexpr int kSumLanes = 16;
+
 enum class Route { vector, matrix };
 enum class Shape { gemm, gemv };
 enum class Isa { scalar, avx2, avx512 };
@@ -70,8 +75,11 @@ struct View {
   int64_t stride = 0;
   Format format = Format::f32;
 
-  float* row(int64_t r) const { return reinterpret_cast<float*>(data + r * stride); }
-  std::byte* raw_row(int64_t r) const { return data + r * stride; }
+  template <class T = float>
+  GRETA_INLINE T* row(int64_t r) const {
+    return reinterpret_cast<T*>(raw_row(r));
+  }
+  GRETA_INLINE std::byte* raw_row(int64_t r) const { return data + r * stride; }
 };
 
 /// One layer's keys and values. Element (position p, kv head h, dim d):
@@ -139,16 +147,16 @@ struct KernelArgs {
 
 /// Floats of scratch that a thread needs for attention over n_pos positions. A kernel makes do with one row
 /// of n_pos rounded up to 16, but then handles one query at a time.
-constexpr int64_t attention_scratch_floats(int64_t n_pos) { return 8 * ((n_pos + 15) / 16 * 16); }
+constexpr int64_t attention_scratch_floats(int64_t n_pos) { return 8 * round_up(n_pos, 16); }
 
 using KernelFn = void (*)(const KernelArgs& args, Part part);
 
 struct KernelInfo {
   std::string name;  // such as cpu.avx512vnni.gemm.q4_1; unique
   OpKind op;
-  std::optional<TensorType> weight_type;  // of matmul and embed
-  std::optional<Route> route;             // of matmul
-  std::optional<Shape> shape;             // of matmul; a gemv kernel takes exactly one row
+  std::optional<TensorType> weight_type = {};  // of matmul and embed
+  std::optional<Route> route = {};             // of matmul
+  std::optional<Shape> shape = {};             // of matmul; a gemv kernel takes exactly one row
   Isa isa;
   Roundings roundings;
   KernelFn run;

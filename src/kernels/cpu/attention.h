@@ -65,7 +65,7 @@ struct CacheF16 {
       const std::byte* from = at + p * stride + v * 32;
       if (n == 16) return load_f16(from);
       uint16_t padded[16] = {};
-      __builtin_memcpy(padded, from, static_cast<size_t>(n) * 2);
+      __builtin_memcpy(padded, from, 2 * n);
       return load_f16(padded);
     }
   };
@@ -162,13 +162,10 @@ GRETA_INLINE void score_tile(const Queries& queries, int64_t first, int64_t posi
     GRETA_UNROLL(16)
     for (int b = 0; b < kBlocks; ++b) {
       // A selection, not an addition: slots that nobody wrote may hold NaN.
-      const int64_t here = seen - b * 16;
-      const mask16 visible = first_lanes(here > 16 ? 16 : here < 0 ? 0 : static_cast<int>(here));
-      const int64_t room = n - b * 16;
+      const mask16 visible = first_lanes(lanes_left(seen, b * 16));
       f32x16 score = select(visible, acc[r][b] * scale, masked);
-      if (begin > b * 16)
-        score = select(first_lanes(static_cast<int>(smaller(16, begin - b * 16))), masked, score);
-      store_upto(out + r * out_stride + b * 16, score, room > 16 ? 16 : static_cast<int>(room));
+      if (begin > b * 16) score = select(first_lanes(lanes_left(begin, b * 16)), masked, score);
+      store_upto(out + r * out_stride + b * 16, score, lanes_left(n, b * 16));
     }
   }
 }
@@ -360,7 +357,7 @@ void pv_in(const KernelArgs& args, Part part) {
 template <class Cache>
 void attention_in(const KernelArgs& args, Part part) {
   const int64_t rows = args.in[0].rows, group = args.params.n_head / args.cache.n_head_kv;
-  const int64_t stride = (args.position + rows + 15) / 16 * 16;
+  const int64_t stride = round_up(args.position + rows, 16);
   int64_t tile = smaller(kAttentionRows, args.scratch.cols / stride);
   // Few queries: smaller tiles, so that every thread has some.
   if ((rows * group + tile - 1) / tile * args.cache.n_head_kv < 2 * part.count || tile < 1) tile = 1;
@@ -399,7 +396,7 @@ void attention(const KernelArgs& args, Part part) {
 }
 
 constexpr KernelEntry entry(const char* name, OpKind op, KernelFn run) {
-  return {name, op, kNoType, false, Route::vector, Shape::gemm, {}, run};
+  return {.name = name, .op = op, .run = run};
 }
 
 constexpr KernelEntry kEntries[] = {

@@ -23,11 +23,20 @@ namespace {
   }
 
 /// An entry of the table for a matmul kernel <shape>_<type>.
-#define GRETA_MATMUL_ENTRY(type, shape, route, roundings)                                          \
-  KernelEntry {                                                                                    \
-    GRETA_NAME(#shape "." #type), OpKind::matmul, static_cast<int>(TensorType::type), true, route, \
-        Shape::shape, roundings, shape##_##type                                                    \
-  }
+#define GRETA_MATMUL_ENTRY(type, shape, route, roundings) \
+  matmul_entry(GRETA_NAME(#shape "." #type), TensorType::type, route, Shape::shape, roundings, shape##_##type)
+
+constexpr KernelEntry matmul_entry(const char* name, TensorType type, Route route, Shape shape,
+                                   Roundings roundings, KernelFn run) {
+  return {.name = name,
+          .op = OpKind::matmul,
+          .type = type,
+          .is_matmul = true,
+          .route = route,
+          .shape = shape,
+          .roundings = roundings,
+          .run = run};
+}
 
 GRETA_INLINE void stamp(const KernelArgs& args, Part part, const char* name) {
   if (part.index != 0 || args.launch == nullptr) return;
@@ -39,7 +48,7 @@ GRETA_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 GRETA_INLINE int64_t larger(int64_t a, int64_t b) { return a < b ? b : a; }
 
 /// Lanes left of `total` from `at`, at most 16.
-GRETA_INLINE int lanes_left(int64_t total, int64_t at) { return static_cast<int>(smaller(16, total - at)); }
+GRETA_INLINE int lanes_left(int64_t total, int64_t at) { return smaller(16, total - at); }
 
 GRETA_INLINE f32x16 load_upto(const float* p, int n, float fill = 0) {
   return n == 16 ? load(p) : load_n(p, n, fill);

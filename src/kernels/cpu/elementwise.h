@@ -16,7 +16,7 @@ void rope_table(const KernelArgs& args, Part part) {
   const int64_t dims = args.params.rope_dims;
   for (int64_t r = rows.begin; r < rows.end; ++r) {
     float* out = args.out.row(r);
-    const f32x16 position(static_cast<float>(args.position + r));
+    const f32x16 position(args.position + r);
     for (int64_t i = 0; i < dims; i += 16) {
       const int n = lanes_left(dims, i);
       const f32x16 turns = load_upto(args.params.rope_turns + i, n);
@@ -86,7 +86,7 @@ GRETA_INLINE void quantize_block(f32x16 low, f32x16 high, ActivationBlock& out) 
   store_low8(out.q + 16, q_high);
   const int32_t sum_low = sum_lanes(q_low), sum = sum_low + sum_lanes(q_high);
   out.d = d;
-  out.s = d * static_cast<float>(sum);
+  out.s = d * sum;
   out.sum = sum;
   out.sum_low = sum_low;
 }
@@ -96,7 +96,7 @@ template <class Values>
 GRETA_INLINE void quantize_rows(const KernelArgs& args, Part part, Values values) {
   const Part::Range rows = part.of(args.out.rows);
   for (int64_t r = rows.begin; r < rows.end; ++r) {
-    ActivationBlock* out = reinterpret_cast<ActivationBlock*>(args.out.raw_row(r));
+    ActivationBlock* out = args.out.row<ActivationBlock>(r);
     const auto row = values(r);
     for (int64_t k = 0; k < args.in[0].cols; k += kBlock)
       quantize_block(row(k), row(k + 16), out[k / kBlock]);
@@ -126,7 +126,7 @@ void quantize_bf16(const KernelArgs& args, Part part) {
   const int64_t k = args.in[0].cols;
   for (int64_t r = rows.begin; r < rows.end; ++r) {
     const float* x = args.in[0].row(r);
-    uint16_t* out = reinterpret_cast<uint16_t*>(args.out.raw_row(r));
+    uint16_t* out = args.out.row<uint16_t>(r);
     int64_t i = 0;
     for (; i + 16 <= k; i += 16) store_low16(out + i, to_bf16(load(x + i)));
     if (i == k) continue;
@@ -144,7 +144,7 @@ GRETA_INLINE f32x16 norm_scale(const float* x, int64_t k, float eps) {
     const f32x16 v = load_upto(x + i, lanes_left(k, i));
     squares = fma(v, v, squares);
   }
-  const float mean = sum_tree(squares) / static_cast<float>(k);
+  const float mean = sum_tree(squares) / k;
   return f32x16(1.0f / __builtin_sqrtf(mean + eps));
 }
 
@@ -237,13 +237,13 @@ GRETA_INLINE void put_q8(const float* x, int64_t head_dim, CacheSlot slot) {
     store_f16(half, f32x16(largest(low, high) / 127.0f));
     const f32x16 scale = load_f16(half), zero(0.0f);
     const mask16 some = less(zero, scale);
-    uint8_t codes[kBlock];
+    std::byte codes[kBlock];
     store_low8(codes, select(some, quantized(low, scale), set_i32(0)));
     store_low8(codes + 16, select(some, quantized(high, scale), set_i32(0)));
     const int64_t element = slot.first + d * slot.lanes;
     __builtin_memcpy(slot.base + q8_scale_at(element, slot.lanes), half, 2);
     std::byte* out = slot.base + q8_code_at(element, slot.lanes);
-    for (int64_t i = 0; i < kBlock; ++i) out[i * slot.lanes] = static_cast<std::byte>(codes[i]);
+    for (int64_t i = 0; i < kBlock; ++i) out[i * slot.lanes] = codes[i];
   }
 }
 
@@ -331,25 +331,21 @@ void gelu_mul_q8(const KernelArgs& args, Part part) {
   each_pair_q8(args, part, GeluMul{});
 }
 
-constexpr Roundings kToBlocks{Format::f32, Format::f32, Format::q8_block32};
+constexpr Roundings kToBlocks{.output = Format::q8_block32};
 
 constexpr KernelEntry row_op(const char* name, OpKind op, KernelFn run, Roundings roundings = {}) {
-  return {name, op, kNoType, false, Route::vector, Shape::gemm, roundings, run};
+  return {.name = name, .op = op, .roundings = roundings, .run = run};
 }
-#define GRETA_EMBED_ENTRY(type)                                                                          \
-  KernelEntry {                                                                                          \
-    GRETA_NAME("embed." #type), OpKind::embed, static_cast<int>(TensorType::type), false, Route::vector, \
-        Shape::gemm, Roundings{}, embed_##type                                                           \
-  }
-
+constexpr KernelEntry embed(const char* name, TensorType type, KernelFn run) {
+  return {.name = name, .op = OpKind::embed, .type = type, .run = run};
+}
+#define GRETA_EMBED_ENTRY(type) embed(GRETA_NAME("embed." #type), TensorType::type, embed_##type)
 #define GRETA_BLOCK_EMBED(type) GRETA_EMBED_ENTRY(type),
 
 constexpr KernelEntry kEntries[] = {
     row_op(GRETA_NAME("rope_table"), OpKind::rope_table, rope_table),
-    row_op(GRETA_NAME("quantize.q8_block32"), OpKind::quantize, quantize_q8,
-           {Format::f32, Format::f32, Format::q8_block32}),
-    row_op(GRETA_NAME("quantize.bf16"), OpKind::quantize, quantize_bf16,
-           {Format::f32, Format::f32, Format::bf16}),
+    row_op(GRETA_NAME("quantize.q8_block32"), OpKind::quantize, quantize_q8, kToBlocks),
+    row_op(GRETA_NAME("quantize.bf16"), OpKind::quantize, quantize_bf16, {.output = Format::bf16}),
     row_op(GRETA_NAME("rms_norm"), OpKind::rms_norm, rms_norm),
     row_op(GRETA_NAME("rms_norm.q8_block32"), OpKind::rms_norm, rms_norm_q8, kToBlocks),
     row_op(GRETA_NAME("rope"), OpKind::rope, rope),

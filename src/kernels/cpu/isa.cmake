@@ -27,6 +27,8 @@ foreach(source ${cpu_sources})
       set(flags -O2)  # the reference builds: quick to compile
     endif()
   endif()
+  # Kernels read like their equations, without casts: what a conversion does to the bits, the tests say.
+  list(APPEND flags -Wno-conversion -Wno-sign-conversion)
   set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${optimise};${flags}")
 endforeach()
 

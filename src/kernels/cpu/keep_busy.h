@@ -32,7 +32,7 @@ GRETA_INLINE double keep_busy(int64_t rounds, int each, Acc start, In x, In y, S
   }
   GRETA_UNROLL(24)
   for (Acc& a : acc) touch(a);
-  return static_cast<double>(rounds) * kChains * each;
+  return rounds * kChains * each;
 }
 
 }  // namespace

@@ -30,7 +30,7 @@ struct mask16 {
   __mmask16 v;
 };
 
-GRETA_LANE __mmask16 first(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
+GRETA_LANE __mmask16 first(int n) { return _cvtu32_mask16((1u << n) - 1u); }
 
 // Memory. The _n forms touch the first n lanes only (1 <= n <= 16).
 GRETA_LANE f32x16 load(const float* p) { return _mm512_loadu_ps(p); }
@@ -46,37 +46,27 @@ GRETA_LANE i32x16 broadcast_i32(const void* p) {
   return {_mm512_set1_epi32(x)};
 }
 GRETA_LANE f32x16 broadcast(const float* p) { return _mm512_set1_ps(*p); }
-GRETA_LANE f32x16 load_f16(const void* p) {
-  return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
-}
+GRETA_LANE f32x16 load_f16(const void* p) { return _mm512_cvtph_ps(_mm256_loadu_epi16(p)); }
 GRETA_LANE f32x16 broadcast_f16(const void* p) {
   int16_t h;
   __builtin_memcpy(&h, p, 2);
   return _mm512_cvtph_ps(_mm256_set1_epi16(h));
 }
 GRETA_LANE void store_f16(void* p, f32x16 x) {
-  _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT));
+  _mm256_storeu_epi16(p, _mm512_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT));
 }
-GRETA_LANE void store_low8(void* p, i32x16 x) {
-  _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_cvtepi32_epi8(x.v));
-}
-GRETA_LANE void store_low16(void* p, i32x16 x) {
-  _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtepi32_epi16(x.v));
-}
+GRETA_LANE void store_low8(void* p, i32x16 x) { _mm_storeu_epi8(p, _mm512_cvtepi32_epi8(x.v)); }
+GRETA_LANE void store_low16(void* p, i32x16 x) { _mm256_storeu_epi16(p, _mm512_cvtepi32_epi16(x.v)); }
 GRETA_LANE void store_raw(void* p, i32x16 x) { _mm512_storeu_si512(p, x.v); }
 /// 16 bytes as 16 lanes.
-GRETA_LANE i32x16 load_u8(const void* p) {
-  return {_mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)))};
-}
-GRETA_LANE i32x16 load_i8(const void* p) {
-  return {_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)))};
-}
+GRETA_LANE i32x16 load_u8(const void* p) { return {_mm512_cvtepu8_epi32(_mm_loadu_epi8(p))}; }
+GRETA_LANE i32x16 load_i8(const void* p) { return {_mm512_cvtepi8_epi32(_mm_loadu_epi8(p))}; }
 /// Per byte of `index` (0 .. 15): the byte there in a table of 16.
 GRETA_LANE i32x16 look_up(const uint8_t* table, i32x16 index) {
-  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+  const __m128i bytes = _mm_loadu_epi8(table);
   return {_mm512_shuffle_epi8(_mm512_broadcast_i32x4(bytes), index.v)};
 }
-GRETA_LANE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+GRETA_LANE void prefetch(const void* p) { _mm_prefetch(p, _MM_HINT_T0); }
 
 // Floats.
 GRETA_LANE f32x16 operator+(f32x16 a, f32x16 b) { return _mm512_add_ps(a.v, b.v); }

@@ -11,7 +11,7 @@
 namespace greta::GRETA_ISA {
 namespace {
 
-constexpr Roundings kRoundings{Format::bf16, Format::f32, Format::f32};
+constexpr Roundings kRoundings{.activation = Format::bf16};
 
 /// The bf16 parts of a pair of k: kParts vectors, each to be multiplied by the same activations.
 struct Bf16Pairs {
@@ -22,7 +22,7 @@ struct Bf16Pairs {
 struct F16Pairs {
   static constexpr int kParts = 2;
   static GRETA_INLINE void load(const std::byte* p, i32x16 (&w)[2]) {
-    const i32x16 top = set_i32(static_cast<int32_t>(0xffff0000u));
+    const i32x16 top = set_i32(~0xffff);
     const f32x16 even = load_f16(p), odd = load_f16(p + 32);
     const i32x16 even_high = bits(even) & top, odd_high = bits(odd) & top;
     const f32x16 even_low = even - from_bits(even_high), odd_low = odd - from_bits(odd_high);

@@ -11,7 +11,7 @@
 namespace greta::GRETA_ISA {
 namespace {
 
-constexpr Roundings kRoundings{Format::q8_block32, Format::f32, Format::f32};
+constexpr Roundings kRoundings{.activation = Format::q8_block32};
 
 // A row reads each weight once, in one stream, which is asked for this far ahead: every line, into the
 // first-level cache. Tried for decode from memory: into the second level, 5 to 10 % slower;
@@ -175,13 +175,13 @@ void run_panels(const KernelArgs& args, int64_t panel, int64_t begin, int64_t ro
     for (int p = 0; p < kPanels; ++p) {
       unpack<W>(weight.bytes.data() + (panel + p) * weight.panel_bytes, b, count, run[p]);
     }
-    Tile tile{x.raw_row(begin) + b * static_cast<int64_t>(sizeof(ActivationBlock)),
-              x.stride,
-              args.out.row(begin) + panel * 16,
-              args.out.stride / 4,
-              lanes_left(weight.n, (panel + kPanels - 1) * 16),
-              bias_of(args, panel),
-              b == 0};
+    Tile tile{.x = x.raw_row(begin) + b * sizeof(ActivationBlock),
+              .x_stride = x.stride,
+              .out = args.out.row(begin) + panel * 16,
+              .out_stride = args.out.stride / 4,
+              .last_lanes = lanes_left(weight.n, (panel + kPanels - 1) * 16),
+              .bias = bias_of(args, panel),
+              .first = b == 0};
     run_rows<W::kGroups, W::kCode.has_min, kPanels, kInt8Tokens>(run, count, tile, rows);
   }
 }
@@ -225,7 +225,7 @@ GRETA_INLINE void ask_ahead(const std::byte* panel, int64_t b) {
 template <class W>
 GRETA_INLINE void row_panels(const KernelArgs& args, int64_t first, int64_t end) {
   const PackedWeight& weight = *args.weight;
-  const ActivationBlock* x = reinterpret_cast<const ActivationBlock*>(args.in[0].raw_row(0));
+  const ActivationBlock* x = args.in[0].row<ActivationBlock>(0);
   if (first < end) ask_for_start(weight.bytes.data() + first * weight.panel_bytes);
   for (int64_t p = first; p < end; ++p) {
     const std::byte* panel = weight.bytes.data() + p * weight.panel_bytes;

@@ -54,8 +54,8 @@ GRETA_INLINE void run_tile(const float* const (&w)[kPanels], int64_t length, con
   }
 }
 
-/// All rows [row_begin, row_end) against kPanels dequantised panels: full tiles, then halves of the rest. The
-/// same code for every type: not inlined.
+/// `rows` rows against kPanels dequantised panels: full tiles, then smaller ones. The same code for every
+/// type: not inlined.
 template <int kPanels, int kTokens>
 void run_rows(const float* const (&w)[kPanels], int64_t length, Tile& tile, int64_t& rows) {
   for (; rows >= kTokens; rows -= kTokens) {
@@ -83,13 +83,13 @@ void run_panels(const KernelArgs& args, const Share& mine, int64_t panel) {
     for (int p = 0; p < kPanels; ++p) {
       w[p] = W::dequantise(weight.bytes.data() + (panel + p) * weight.panel_bytes, k0, k1, buffer[p]);
     }
-    Tile tile{x.row(mine.row_begin) + k0,
-              x.stride / 4,
-              out.row(mine.row_begin) + panel * 16,
-              out.stride / 4,
-              bias_of(args, panel),
-              lanes_left(weight.n, (panel + kPanels - 1) * 16),
-              k0 == 0};
+    Tile tile{.x = x.row(mine.row_begin) + k0,
+              .x_stride = x.stride / 4,
+              .out = out.row(mine.row_begin) + panel * 16,
+              .out_stride = out.stride / 4,
+              .bias = bias_of(args, panel),
+              .last_lanes = lanes_left(weight.n, (panel + kPanels - 1) * 16),
+              .first = k0 == 0};
     int64_t rows = mine.row_end - mine.row_begin;
     run_rows<kPanels, kTokens>(w, k1 - k0, tile, rows);
   }

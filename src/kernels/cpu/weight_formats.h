@@ -17,8 +17,8 @@ template <int kWidth, int kAt, int kGroup>
 GRETA_INLINE i32x16 plane_group(const std::byte* plane) {
   const i32x16 row = load_raw(plane + 64 * (kGroup % kWidth));
   if constexpr (kWidth == 8) return row;
-  constexpr uint32_t kField = ((1u << kWidth) - 1) << kAt;
-  return shr_by<kGroup / kWidth * kWidth - kAt>(row) & set_i32(static_cast<int32_t>(kField * 0x01010101u));
+  constexpr int32_t kField = (((1u << kWidth) - 1) << kAt) * 0x01010101u;  // of every byte
+  return shr_by<kGroup / kWidth * kWidth - kAt>(row) & set_i32(kField);
 }
 
 template <int kBits, int kGroup>
@@ -119,7 +119,7 @@ struct BlockWeight {
   // d * u has at most 24 bits: exact, so that the FMA rounds as d * u + m does.
   static GRETA_INLINE f32x16 value(i32x16 u, const Scales& of, int g) {
     if constexpr (kCode.has_min) return fma(to_f32(u), of.d[g], of.m[g]);
-    return (to_f32(u) - f32x16(static_cast<float>(kOffset))) * of.d[g];
+    return (to_f32(u) - f32x16(kOffset)) * of.d[g];
   }
 };
 
@@ -144,7 +144,7 @@ struct Bf16Weight {
     for (int64_t k = k0; k < k1; k += 2) {  // k0 is even; `out` has room for an even count
       const i32x16 pair = load_raw(panel + k * 32);
       store(out + (k - k0) * 16, from_bits(shl<16>(pair)));
-      store(out + (k - k0) * 16 + 16, from_bits(pair & set_i32(static_cast<int32_t>(0xffff0000u))));
+      store(out + (k - k0) * 16 + 16, from_bits(pair & set_i32(~0xffff)));
     }
     return out;
   }
