@@ -4,7 +4,9 @@ function(greta_room room)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${room}/*.cpp ${CMAKE_SOURCE_DIR}/src/${room}/*.h)
   add_library(greta_${room} STATIC ${sources})
   target_link_libraries(greta_${room} PUBLIC greta_options ${arg_LINKS})
-  # A number changes its type only where the code says so.
-  target_compile_options(greta_${room} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wconversion> $<$<CXX_COMPILER_ID:GNU>:-Wsign-conversion>)
+  # In these rooms a number changes its type only where the code says so.
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND room MATCHES "^(base|model|numerics|kernels)$")
+    target_compile_options(greta_${room} PRIVATE -Wconversion -Wsign-conversion)
+  endif()
   set_target_properties(greta_${room} PROPERTIES LINKER_LANGUAGE CXX)
 endfunction()

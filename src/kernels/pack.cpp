@@ -146,7 +146,7 @@ void pack_blocks(PackedWeight& weight, const std::byte* rows, int64_t panel) {
   std::byte* run = weight.panel(panel);
   const int lanes = static_cast<int>(std::min(kPanelRows, weight.n - panel * kPanelRows));
   rows += panel * kPanelRows * row_bytes;
-  uint32_t words[kRun][8][kPanelRows] = {};
+  uint32_t words[size_t{kRun}][8][kPanelRows] = {};
   for (int64_t b = 0; b < blocks; b += kRun, run += kCode.run_bytes()) {
     for (int lane = 0; lane < lanes; ++lane) {
       const std::byte* p = rows + lane * row_bytes + b / kRun * file_bytes;

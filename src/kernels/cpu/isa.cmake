@@ -3,7 +3,9 @@
 # as wide code that the linker may pick for the whole program.
 file(GLOB cpu_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*.cpp)
 target_sources(greta_kernels PRIVATE ${cpu_sources})
-set(avx2_flags -mavx2 -mfma -mf16c)
+# Kernels read like their equations, without casts: what a conversion does to the bits, the tests say.
+set(equations -Wno-conversion -Wno-sign-conversion)
+set(avx2_flags -mavx2 -mfma -mf16c ${equations})
 set(avx512_flags ${avx2_flags} -mavx512f -mavx512bw -mavx512dq -mavx512vl)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   list(APPEND avx512_flags -Wno-maybe-uninitialized)  # gcc 12 warns of its own intrinsics' "undefined" operands
@@ -22,13 +24,11 @@ foreach(source ${cpu_sources})
   elseif(source MATCHES "_avx2\\.cpp$")
     set(flags ${avx2_flags})
   else()
-    set(flags)
+    set(flags ${equations})
     if(NOT GRETA_SANITIZE)
-      set(flags -O2)  # the reference builds: quick to compile
+      list(APPEND flags -O2)  # the reference builds: quick to compile
     endif()
   endif()
-  # Kernels read like their equations, without casts: what a conversion does to the bits, the tests say.
-  list(APPEND flags -Wno-conversion -Wno-sign-conversion)
   set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${optimise};${flags}")
 endforeach()
 

@@ -30,7 +30,7 @@ struct mask16 {
   __mmask16 v;
 };
 
-GRETA_LANE __mmask16 first(int n) { return _cvtu32_mask16((1u << n) - 1u); }
+GRETA_LANE __mmask16 first(int n) { return (1u << n) - 1u; }
 
 // Memory. The _n forms touch the first n lanes only (1 <= n <= 16).
 GRETA_LANE f32x16 load(const float* p) { return _mm512_loadu_ps(p); }
