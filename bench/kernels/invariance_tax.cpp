@@ -1,6 +1,6 @@
 // What one fixed order of sums costs: the contract's int8 kernels by turns with the same kernels whose order
-// is free (free_order.h), one thread. A tax of 2 % means that the best free one takes 2 % less time; below 0,
-// it takes more.
+// is free (free_order.h), one thread.
+// A tax of 2 % means that the best free one takes 2 % less time; below 0, it takes more.
 
 #include <fmt/format.h>
 

@@ -1,6 +1,6 @@
 #pragma once
-// The trace bundle: manifest.json, events.jsonl, tensors-*.safetensors in a directory, or a .tgz of it
-// (docs/trace-format.md).
+// The trace bundle (docs/trace-format.md):
+// manifest.json, events.jsonl, tensors-*.safetensors in a directory, or a .tgz of it.
 
 #include <cstdint>
 #include <map>
@@ -17,13 +17,13 @@ namespace greta {
 inline constexpr const char* kBundleSchema = "greta.trace/1";
 
 /// Writes a bundle as a run goes on: each event is a flushed line, so that an interrupted run is readable;
-/// kept data of a run reach the disk with end_run() as one more safetensors file. Equal data are stored once
-/// (by hash).
+/// kept data of a run reach the disk with end_run() as one more safetensors file.
+/// Equal data are stored once (by hash).
 class BundleWriter {
  public:
   /// Creates `directory` and manifest.json. An input Error when it exists (unless `force`, which removes the
-  /// bundle's own files and nothing else) or can't be made; what it can't write later is a machine Error
-  /// (disk full).
+  /// bundle's own files and nothing else) or can't be made;
+  /// what it can't write later is a machine Error (disk full).
   BundleWriter(const std::string& directory, bool force, const nlohmann::json& manifest);
   ~BundleWriter();  // keeps what was recorded: as end_run(), but never throws
   BundleWriter(const BundleWriter&) = delete;

@@ -32,8 +32,8 @@ void read_cell(const Fields& fields, Event& event) {
   event.prompt_id = fields.text("prompt_id");
   event.cell = fields.text_or("cell", "");
   event.experiment = fields.text_or("experiment", "");
-  // Another engine that runs one configuration need not know of experiments: it is E0, its engine's own
-  // choice.
+  // Another engine that runs one configuration need not know of experiments:
+  // it is E0, its engine's own choice.
   if (event.experiment.empty()) {
     const size_t slash = event.cell.find('/');
     event.experiment = slash == std::string::npos ? "E0" : event.cell.substr(0, slash);

@@ -1,6 +1,6 @@
 #pragma once
-// What isolate and trace share: prompts, layers, faults, the bundle's directory, and running the matrix into
-// a bundle.
+// What isolate and trace share:
+// prompts, layers, faults, the bundle's directory, and running the matrix into a bundle.
 
 #include <memory>
 
@@ -41,8 +41,8 @@ struct MatrixRun {
   std::unique_ptr<Recording> recording;
 };
 
-/// Checks everything that can be checked, creates `options.out`, runs and records `experiments` on top of
-/// `routes`.
+/// Checks everything that can be checked, creates `options.out`,
+/// runs and records `experiments` on top of `routes`.
 MatrixRun record_matrix(const MatrixOptions& options, const Context& context,
                         std::vector<Experiment> experiments, const RouteTable& routes);
 

@@ -8,8 +8,6 @@
 namespace greta {
 namespace {
 
-int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
-
 constexpr size_t kLine = 8;  // counters that share no cache line
 
 int64_t row_stride(const Buffer& buffer, int64_t n_pos) {

@@ -33,9 +33,9 @@ class Executor {
   ThreadPool& pool_;
   std::vector<AlignedBytes> memory_;  // by buffer id; grows to what the largest plan needs
   AlignedBytes scratch_;              // a row of scores per thread
-  std::vector<KernelArgs> args_;      // by op
-  std::vector<Launch> launches_;
-  std::vector<int64_t> taken_;  // by op      // by op id
+  std::vector<KernelArgs> args_;      // by index of the op
+  std::vector<Launch> launches_;      // by id of the op
+  std::vector<int64_t> taken_;        // by index of the op, each in its own cache line
 };
 
 }  // namespace greta

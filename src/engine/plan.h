@@ -14,8 +14,8 @@
 
 namespace greta {
 
-/// An op that is no kernel of the table: a record, an intervention, a faulty twin. Runs on all threads, as
-/// kernels do.
+/// An op that is no kernel of the table: a record, an intervention, a faulty twin.
+/// Runs on all threads, as kernels do.
 class Action {
  public:
   virtual ~Action() = default;

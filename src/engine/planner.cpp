@@ -142,7 +142,7 @@ class Planner {
   Op& project(Stage stage, BufferId in, BufferId out, const GgufTensor* weight) {
     const KernelInfo& chosen = choose_projection(stage, weight->type);
     BufferId activation = in;
-    // A simulated unit rounds what it reads.
+    // A simulated unit rounds what it reads itself; a vector route does not round at all.
     const bool rounds = chosen.device != "cpu" || chosen.roundings.activation == Format::f32;
     if (!rounds) activation = quantized(in, chosen.roundings.activation);
     Op& op = add(chosen, stage, {activation}, out);
@@ -151,8 +151,8 @@ class Planner {
     return op;
   }
 
-  /// The kernel for a projection: what is forced, or by default the matrix route where it exists, GEMV for S
-  /// = 1.
+  /// The kernel for a projection:
+  /// what is forced, or by default the matrix route where it exists, GEMV for S = 1.
   const KernelInfo& choose_projection(Stage stage, TensorType type) const {
     const RouteChoice forced = request_.routes.choice(stage, request_.phase);
     const bool simulated = request_.device != "cpu";

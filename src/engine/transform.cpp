@@ -102,6 +102,8 @@ void unfuse_attention(Plan& plan, Isa isa, const std::function<bool(int layer)>&
   set_barriers(plan);
 }
 
+// Gate, up and activation are not fused. The activation is 7.7 % of a prefill (SmolLM2, one thread), and that
+// is exp and a division: it moves 12 GB/s where cache gives 241, so fusing would save a twentieth at most.
 void fuse_quantize(Plan& plan, Isa isa) {
   std::vector<Op> ops;
   for (size_t i = 0; i < plan.ops.size(); ++i) {

@@ -31,8 +31,8 @@ class OracleAction final : public Action {
     const int64_t begin = std::min(rows, per_part * part.index), end = std::min(rows, begin + per_part);
     if (begin == end) return;
     StageProblem problem = right_;
-    const int64_t first =
-        args.position + args.block_rows - rows;  // of a view that may hold the last row only
+    // Of a view that may hold the last row only.
+    const int64_t first = args.position + args.block_rows - rows;
     for (int64_t row = begin; row < end; ++row) problem.positions.push_back(first + row);
     fill_operands(problem, args, begin, end);
     const Expected expected = expected_of(problem);

@@ -30,8 +30,8 @@ struct Fault {
   Stage stage = Stage::q;
   std::string what;    // one line
   std::string source;  // the real bug that it is modelled on
-  std::string
-      hypothesis;       // the name that a diagnosis should give; "": none, "unexplained" is the honest answer
+  // The name that a diagnosis should give; "": none, "unexplained" is the honest answer.
+  std::string hypothesis;
   MakeWrong make = {};  // empty when the fault acts on routes only
   double size = 0;      // default of by=X, a relative error; 0: the fault has no size
   // A mistake that spans two ops, as mask_absent does in a fused kernel.

@@ -10,8 +10,8 @@
 namespace greta {
 namespace {
 
-/// Element (i, j) of W [n, k] is taken from place j * n + i of its row-major buffer: for a square weight the
-/// transpose.
+/// Element (i, j) of W [n, k] is taken from place j * n + i of its row-major buffer:
+/// for a square weight the transpose.
 void read_column_major(Matrix& w, const TwinSite&) {
   const std::vector<float> buffer = w.data;
   for (int64_t i = 0; i < w.n; ++i) {

@@ -10,8 +10,8 @@
 
 namespace greta {
 
-/// Parses one document. Input Errors, beginning with `where`: no JSON, a key twice in an object, more than 64
-/// levels.
+/// Parses one document. Input Errors, beginning with `where`:
+/// no JSON, a key twice in an object, more than 64 levels.
 nlohmann::json parse_json(std::string_view text, const std::string& where);
 
 /// One line of JSON; bytes that are no UTF-8 are replaced, since a prompt or a path may hold any.

@@ -1,6 +1,6 @@
 #pragma once
-// The safetensors format: u64 header length, a JSON header, the data. Written by us in F32; read in any
-// common dtype.
+// The safetensors format: u64 header length, a JSON header, the data.
+// Written by us in F32; read in any common dtype.
 
 #include <cstddef>
 #include <cstdint>

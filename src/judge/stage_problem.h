@@ -24,8 +24,8 @@ struct Declared {
 
 struct StageProblem;
 
-/// Rows that a stage is computed from, [rows, width]: recorded, or, over a gap in the recording, made by
-/// another problem.
+/// Rows that a stage is computed from, [rows, width]:
+/// recorded, or, over a gap in the recording, made by another problem.
 struct Operand {
   std::vector<float> values = {};
   std::shared_ptr<const StageProblem> made_by = {};
@@ -64,8 +64,8 @@ StageProblem model_problem(const Model& model, Stage stage, int layer);
 /// kv_write: its history is a third one).
 std::vector<Stage> operands_of(const ModelConfig& config, Stage stage, int layer);
 
-/// Values in one row of a stage; qk and softmax: of `n_pos` positions. A row of kv_write is a key and a
-/// value.
+/// Values in one row of a stage; qk and softmax: of `n_pos` positions.
+/// A row of kv_write is a key and a value.
 int64_t row_width(Stage stage, const ModelConfig& config, int64_t n_pos);
 
 /// Heads whose slices make a row; 1 where a stage has none.
@@ -74,8 +74,8 @@ int64_t row_heads(Stage stage, const ModelConfig& config);
 /// One stage from given operands: value and bound of every element. An input Error for sizes that do not fit.
 Expected compute(const StageProblem& problem, const Values& values);
 
-/// The same from the problem's own operands. Over gaps the bounds of what had to be made are carried along
-/// (docs/numerics.md, "Gaps").
+/// The same from the problem's own operands.
+/// Over gaps the bounds of what had to be made are carried along (docs/numerics.md, "Gaps").
 Expected expected_of(const StageProblem& problem);
 
 /// A copy of `root` in which `target` (root itself or a maker of an operand) is changed.

@@ -110,8 +110,8 @@ const Bpe::Merge* Bpe::find_merge(TokenId left, TokenId right) const {
   return found == merges_.end() ? nullptr : &found->second;
 }
 
-/// A link of the chain of symbols that a word still has. id -1: a byte without a token, which merges with
-/// nothing.
+/// A link of the chain of symbols that a word still has.
+/// id -1: a byte without a token, which merges with nothing.
 struct Bpe::Symbol {
   TokenId id;
   int32_t previous, next;  // -1 at the ends

@@ -6,8 +6,8 @@
 
 namespace greta {
 
-/// Bytes of the well-formed character that starts at text[at] (1 to 4), or 0 when none does. `at` <
-/// text.size().
+/// Bytes of the well-formed character that starts at text[at] (1 to 4),
+/// or 0 when none does. `at` < text.size().
 inline size_t utf8_length(std::string_view text, size_t at) {
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[at + i]); };
   const size_t left = text.size() - at;

@@ -103,8 +103,8 @@ void Vocab::read_kinds(const Gguf& file) {
 }
 
 // Converters forget to mark some special tokens, so llama.cpp knows them by their texts: written in a prompt
-// they are the token. Whether such a one ends the generation is another matter: Gemma's and Qwen's "</s>" is
-// an HTML tag.
+// they are the token. Whether such a one ends the generation is another matter:
+// Gemma's and Qwen's "</s>" is an HTML tag.
 void Vocab::mark_protocol() {
   protocol_.resize(kinds_.size());
   for (size_t i = 0; i < kinds_.size(); ++i) {

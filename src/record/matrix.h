@@ -32,8 +32,8 @@ struct MatrixRequest {
 
 /// The rows of a prompt of n tokens that are judged besides the last: of the stages that later tokens see
 /// through the cache, of attention and of the norms (of one row, a wrong eps looks like a wrong scale) all up
-/// to 64 tokens, else the first, the last and those around block and window edges; of the FFN the first
-/// three.
+/// to 64 tokens, else the first, the last and those around block and window edges;
+/// of the FFN the first three.
 std::vector<int64_t> judged_rows(Stage stage, int64_t n);
 
 /// What happens on the way. `event` may throw; `step` may throw to stop between two runs.

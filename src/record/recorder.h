@@ -33,16 +33,16 @@ class Recorder {
 struct RecordScope {
   std::function<bool(int layer)> layers;  // kNoLayer: final_norm, logits
   std::function<bool(Stage)> stages = [](Stage) { return true; };
-  /// Positions wanted of a run that ends at n_pos - 1, ascending; those of its block are recorded. By default
-  /// the last one.
+  /// Positions wanted of a run that ends at n_pos - 1, ascending;
+  /// those of its block are recorded. By default the last one.
   std::function<std::vector<int64_t>(Stage stage, int64_t n_pos)> rows = [](Stage, int64_t n_pos) {
     return std::vector<int64_t>{n_pos - 1};
   };
 };
 
 /// Inserts a record op after every stage in scope. Fused attention of these layers is taken apart. Of
-/// kv_write all cached positions are recorded. `recorder` must outlive the plan. Several recorders may watch
-/// one plan.
+/// kv_write all cached positions are recorded. `recorder` must outlive the plan.
+/// Several recorders may watch one plan.
 void insert_records(Plan& plan, Isa isa, Recorder& recorder, const RecordScope& scope);
 
 }  // namespace greta

@@ -3,8 +3,8 @@
 //
 // A forward pass is run clean and with noise; how far the two part at a stage is how far two correct
 // implementations with such rounding errors can part there. This replaces a worst-case analysis through 30
-// layers, which would bound nothing (compare TTrace, arXiv 2506.09280, section 4: thresholds from
-// perturbation).
+// layers, which would bound nothing
+// (compare TTrace, arXiv 2506.09280, section 4: thresholds from perturbation).
 
 #include <cmath>
 

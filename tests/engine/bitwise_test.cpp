@@ -51,8 +51,8 @@ std::vector<Case> cases() {
 
 INSTANTIATE_TEST_SUITE_P(Types, Bitwise, testing::ValuesIn(cases()), case_name);
 
-/// f32 and 16-bit models have a q8_0 embedding here, so the logits of a matrix-route case have a matrix
-/// kernel.
+/// f32 and 16-bit models have a q8_0 embedding here,
+/// so the logits of a matrix-route case have a matrix kernel.
 TEST_P(Bitwise, PrefillEqualsDecodeForEveryS) {
   TinyEngine tiny(GetParam().type, {2, best_isa(), Format::f32});
   const RouteTable routes = routes_for(GetParam().route);

@@ -1,6 +1,6 @@
 #pragma once
-// The hashes of all stages of a decode step, or of the last row of a prefill: what the contract says are
-// equal.
+// The hashes of all stages of a decode step, or of the last row of a prefill:
+// what the contract says are equal.
 
 #include <vector>
 

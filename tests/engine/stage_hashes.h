@@ -1,6 +1,6 @@
 #pragma once
-// What a run computed, as the hash of every stage's last row: two runs are equal bit for bit if their maps
-// are equal.
+// What a run computed, as the hash of every stage's last row:
+// two runs are equal bit for bit if their maps are equal.
 
 #include <map>
 #include <string>

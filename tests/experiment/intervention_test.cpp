@@ -92,8 +92,8 @@ TEST(Intervention, OnACleanEngineChangesNothingButRoundings) {
                                          site.layer, name(setting.type));
       EXPECT_TRUE(verdict.findings.empty())
           << at << ": " << (verdict.findings.empty() ? "" : verdict.findings[0].title.en);
-      // One rounding of the exact value: all that a residual's addition may have, less than half of the
-      // others'.
+      // One rounding of the exact value:
+      // all that a residual's addition may have, less than half of the others'.
       EXPECT_LE(noise_at(verdict, site), site.stage == x_attn || site.stage == x_out ? 1 : 0.5) << at;
       if (setting.type != TensorType::f32) continue;  // int8 activations may turn at a tie
       for (const char* phase : {kPrefillLast, kDecode0}) {

@@ -17,8 +17,8 @@ bool is_rope(const Suspect& s) { return s.stage == Stage::q_rope || s.stage == S
 
 /// A rotation: what may be wrong about it.
 struct Rotation {
-  std::function<double(double position, double first)>
-      position;  // the one used, from the right one and the block's first
+  // The one used, from the right one and the block's first.
+  std::function<double(double position, double first)> position;
   std::function<double(int64_t pair, const oracle::RopeShape&)> frequency;
   int64_t dims = 0;  // rotated dims of a head; 0: the model's
   bool other_style = false;
