@@ -148,7 +148,7 @@ class Prober {
 
   /// Both phases of one projection.
   std::vector<WeightProbe> probe(Stage stage, int layer) {
-    const GgufTensor& weight = *weight_of(engine_.model(), stage, layer);
+    const GgufTensor& weight = *weight_of(engine_.model(), {stage, layer});
     const std::vector<int64_t> columns = columns_of(static_cast<int64_t>(weight.dims[0]));
     const Readings readings = read_columns(weight, columns);
     std::vector<WeightProbe> probes;
