@@ -179,16 +179,17 @@ constexpr bool is_optional(Stage stage) {
   return info(stage).kind == StageKind::rope || (is_norm(stage) && !is_outside_layers(stage));
 }
 
-/// True if a later token sees this row through the layer's cache.
-constexpr bool feeds_cache(Stage stage) {
-  if (info(stage).row_per == RowPer::cache) return true;
-  for (const StageInfo& row : kStageTable) {
-    for (const Stage input : row.inputs.span()) {
-      if (input == stage && feeds_cache(row.stage)) return true;
-    }
+/// True for a stage and for all that it is made from within its layer.
+constexpr bool is_made_from(Stage stage, Stage source) {
+  if (stage == source) return true;
+  for (const Stage input : inputs_of(stage)) {
+    if (is_made_from(input, source)) return true;
   }
   return false;
 }
+
+/// True if later tokens see a row of it through its layer's cache.
+constexpr bool feeds_cache(Stage stage) { return is_made_from(Stage::kv_write, stage); }
 
 /// True within the feed-forward branch, after its norm and before its sum.
 constexpr bool is_inside_ffn(Stage stage) {
