@@ -91,7 +91,7 @@ TEST(Intervention, OnACleanEngineChangesNothingButRoundings) {
       const std::string at =
           fmt::format("{} of {} in L{}, {}", name(site.stage), site.phase, site.layer, name(setting.type));
       EXPECT_TRUE(verdict.findings.empty())
-          << at << ": " << (verdict.findings.empty() ? "" : verdict.findings[0].title_en);
+          << at << ": " << (verdict.findings.empty() ? "" : verdict.findings[0].title.en);
       // One rounding of the exact value: all that a residual's addition may have, less than half of the
       // others'.
       EXPECT_LE(noise_at(verdict, site), site.stage == x_attn || site.stage == x_out ? 1 : 0.5) << at;
@@ -116,7 +116,7 @@ bool mend(test::TinyEngine& tiny, MatrixRequest request, const std::string& faul
     if (verdict.findings.empty()) break;
   }
   for (const Finding& found : verdict.findings)
-    ADD_FAILURE() << fault << ", blocks of " << request.prefill_block << ": " << found.title_en;
+    ADD_FAILURE() << fault << ", blocks of " << request.prefill_block << ": " << found.title.en;
   return !sites.empty();
 }
 

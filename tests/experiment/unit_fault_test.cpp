@@ -40,7 +40,7 @@ TEST_P(Clean, UnitsAreWithinTheirRule) {
   EXPECT_EQ(verdict.exit_code, 0);
   EXPECT_EQ(verdict.coverage.percent(), 100);
   for (const Finding& found : verdict.findings)
-    ADD_FAILURE() << found.title_en << ", r " << found.noise_ratio;
+    ADD_FAILURE() << found.title.en << ", r " << found.noise_ratio;
 }
 INSTANTIATE_TEST_SUITE_P(Devices, Clean,
                          testing::Values(Setting{"mi100", "sim:mi100", kBf16, "", ""},

@@ -167,7 +167,7 @@ TEST(Gaps, AFaultInOneIsFoundAtItsEndAndNamed) {
     EXPECT_EQ(found.layer, h.mistake.layer) << h.label;
     EXPECT_EQ(found.phase, h.mistake.phase) << h.label;
     EXPECT_EQ(found.hypothesis, h.hypothesis) << h.label << "\n" << all_of(verdict);
-    EXPECT_THAT(found.title_en, HasSubstr(h.title)) << h.label;
+    EXPECT_THAT(found.title.en, HasSubstr(h.title)) << h.label;
     const bool at_the_stage = h.found_at == h.mistake.stage;
     EXPECT_EQ(std::count(found.gap.begin(), found.gap.end(), h.mistake.stage), at_the_stage ? 0 : 1)
         << h.label;

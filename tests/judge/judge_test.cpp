@@ -77,11 +77,11 @@ TEST(Judge, CleanEngineShowsTheContrastOfTheRoutes) {
   for (const Cell& c : verdict.cells) {
     const bool same_route = c.experiment == "E0" || c.experiment == "E2" || c.experiment == "E3";
     EXPECT_EQ(c.verdict, same_route ? Status::equal : Status::rounding) << c.experiment << "/" << c.prompt;
-    EXPECT_EQ(c.q_route, same_route ? "matrix" : "vector");
-    EXPECT_EQ(c.q_mae == 0, same_route);
+    EXPECT_EQ(c.q.route, same_route ? "matrix" : "vector");
+    EXPECT_EQ(c.q.mae == 0, same_route);
   }
-  EXPECT_THAT(cell(verdict, "E3", "many").q_kernel, testing::HasSubstr(".gemm."));
-  EXPECT_THAT(cell(verdict, "E2", "many").q_kernel, testing::HasSubstr(".gemv."));
+  EXPECT_THAT(cell(verdict, "E3", "many").q.kernel, testing::HasSubstr(".gemm."));
+  EXPECT_THAT(cell(verdict, "E2", "many").q.kernel, testing::HasSubstr(".gemv."));
 }
 
 TEST(Judge, WhatArrivesDifferentOverAGapIsPropagated) {
@@ -121,9 +121,9 @@ TEST(Judge, ColumnMajorWqInPrefillIsConvictedThere) {
   EXPECT_GT(finding.explained_residual, 0.999);
   EXPECT_LE(finding.noise_ratio_decode, 1);
   // As in B3.31: the error does not move with the route, up to the route's own rounding.
-  const double rounding = cell(run_matrix(tiny).verdict, "E1", "many").q_mae;
-  EXPECT_NEAR(cell(verdict, "E0", "many").q_mae, cell(verdict, "E1", "many").q_mae, rounding);
-  EXPECT_EQ(cell(verdict, "E0", "many").q_mae, cell(verdict, "E3", "many").q_mae);
+  const double rounding = cell(run_matrix(tiny).verdict, "E1", "many").q.mae;
+  EXPECT_NEAR(cell(verdict, "E0", "many").q.mae, cell(verdict, "E1", "many").q.mae, rounding);
+  EXPECT_EQ(cell(verdict, "E0", "many").q.mae, cell(verdict, "E3", "many").q.mae);
 }
 
 TEST(Judge, EachFaultIsConvictedInItsPhaseAndStage) {

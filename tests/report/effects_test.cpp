@@ -25,7 +25,7 @@ Verdict fault_of_the_matrix_route() {
     finding.cells = {"E0/p0_short", "E0/p4_sys", "E2/p0_short", "E2/p4_sys", "E3/p0_short", "E3/p4_sys"};
     std::swap(finding.noise_ratio_prefill, finding.noise_ratio_decode);
   }
-  for (Cell& cell : verdict.cells) cell.q_mae = cell.q_route == "matrix" ? 0.5 : 0.002;
+  for (Cell& cell : verdict.cells) cell.q.mae = cell.q.route == "matrix" ? 0.5 : 0.002;
   return verdict;
 }
 
@@ -60,7 +60,7 @@ TEST(Effects, InteractWhereTheRouteMattersWithOnePromptOnly) {
   for (Finding& finding : verdict.findings)
     finding.cells.insert(finding.cells.end(), {"E1/p4_sys", "E4/p4_sys"});
   for (Cell& cell : verdict.cells) {
-    if (cell.prompt == "p4_sys") cell.q_mae = 0.5;
+    if (cell.prompt == "p4_sys") cell.q.mae = 0.5;
   }
   const Effects effects = effects_of(verdict);
   ASSERT_TRUE(effects.interaction);
@@ -73,7 +73,7 @@ TEST(Effects, InteractWhereTheRouteMattersWithOnePromptOnly) {
 
 TEST(Effects, LeaveOutCellsThatAreNotAttested) {
   Verdict verdict = fault_verdict();
-  verdict.cells[3].q_mae = 9;  // E1/p4_sys, which really ran something else
+  verdict.cells[3].q.mae = 9;  // E1/p4_sys, which really ran something else
   EXPECT_THAT(b3_31_analysis(verdict), HasSubstr("The fault depends on the route"));
   verdict.cells[3].attested = false;
   EXPECT_THAT(b3_31_analysis(verdict), HasSubstr("does not depend on the route"));
@@ -92,7 +92,7 @@ TEST(Effects, AreNotClaimedWithoutAPairOfCells) {
 
 TEST(Effects, OfRoundingAreToldFromTheFaults) {
   Verdict verdict = fault_verdict();
-  for (Cell& cell : verdict.cells) cell.q_mae = cell.q_route == "matrix" ? 1e-3 : 2e-3;
+  for (Cell& cell : verdict.cells) cell.q.mae = cell.q.route == "matrix" ? 1e-3 : 2e-3;
   for (StagePair& pair : verdict.pairs) {  // the oracle sees the same fault in prefill everywhere
     pair.judged_alone = true;
     pair.noise_ratio_prefill = 7;
@@ -125,7 +125,7 @@ TEST(Effects, OfAFaultInBothPhasesDoNotSpeakOfTheirDifference) {
 
 TEST(Effects, WithoutASizeSayOnlyWhereTheFaultShows) {
   Verdict verdict = fault_verdict();
-  for (Cell& cell : verdict.cells) cell.q_mae = cell.q_route == "matrix" ? 1 : 2;
+  for (Cell& cell : verdict.cells) cell.q.mae = cell.q.route == "matrix" ? 1 : 2;
   for (StagePair& pair : verdict.pairs) {
     pair.judged_alone = true;
     pair.noise_ratio_prefill = std::numeric_limits<double>::infinity();  // the bound is 0

@@ -61,8 +61,8 @@ TEST(FindingNote, ShowsOnWhichSideOfTheBoundARatioIs) {
 TEST(FindingNote, OfAmbiguousNamesBothAndWhatSeparatesThem) {
   const Verdict verdict = changed([](Finding& finding) {
     finding.hypothesis = "ambiguous";
-    finding.title_en = "one; or: the other";
-    finding.title_es = "uno; o bien: el otro";
+    finding.title.en = "one; or: the other";
+    finding.title.es = "uno; o bien: el otro";
     finding.runner_up_residual = 0.9998;
   });
   EXPECT_THAT(english(verdict),
@@ -82,7 +82,7 @@ TEST(FindingNote, OfUnexplainedIsHonest) {
                                                 "best, weight_column_major, explains 0.31"),
                                       HasSubstr("Wrong are: heads 2 of 9"), Not(HasSubstr("Mend this"))));
   EXPECT_THAT(spanish(verdict), HasSubstr("Ninguna de las 7 hipótesis probadas"));
-  verdict.findings[0].pattern_en = "";
+  verdict.findings[0].pattern.en = "";
   EXPECT_THAT(english(verdict), HasSubstr("Wrong are all rows that were judged"));
 }
 
@@ -110,7 +110,7 @@ TEST(FindingNote, OfALaterFaultDoesNotCallItsInputsClean) {
 TEST(FindingNote, OfAGroupShowsTheInterventionThatFailed) {
   Verdict verdict = diagnosed_verdict();
   verdict.findings[1].intervention = {false, 0.5, 0.4, 0.3, 0.2, "p4_sys"};
-  verdict.findings[1].pattern_en = "heads 3 of 9";
+  verdict.findings[1].pattern.en = "heads 3 of 9";
   EXPECT_THAT(english(verdict), AllOf(HasSubstr("(layer 1, p4_sys)"), HasSubstr("from 0.5 to 0.4"),
                                       HasSubstr(": not confirmed."), HasSubstr("in 1 of the 2 layers"),
                                       HasSubstr("differs between the layers"), Not(HasSubstr("heads 2 of"))));

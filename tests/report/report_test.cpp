@@ -56,10 +56,10 @@ TEST(B331Table, HasTheColumnsAndFormatOfB331) {
 TEST(B331Table, ShowsWhatRanNotWhatWasAskedFor) {
   Verdict verdict = inert_verdict();
   Cell& cell = verdict.cells[5];  // E2/p4_sys
-  cell.q_route = "matrix";
-  cell.k_route = cell.v_route = "vector";
+  cell.q.route = "matrix";
+  cell.k.route = cell.v.route = "vector";
   EXPECT_THAT(b3_31_table(verdict), HasSubstr("| MFMA/VALU/VALU | mfma | false |"));
-  cell.q_route = cell.k_route = cell.v_route = "";
+  cell.q.route = cell.k.route = cell.v.route = "";
   EXPECT_THAT(b3_31_table(verdict), HasSubstr("| - | mfma | false |"));
 }
 
@@ -116,8 +116,8 @@ TEST(Conclusion, NamesAKnownCause) {
   Verdict verdict = fault_verdict();
   for (Finding& finding : verdict.findings) {
     finding.hypothesis = "weight_column_major";
-    finding.title_en = "Wq is read column-major";
-    finding.title_es = "Wq se lee por columnas";
+    finding.title.en = "Wq is read column-major";
+    finding.title.es = "Wq se lee por columnas";
     finding.best = finding.hypothesis;
     finding.explained_residual = 0.99999;
   }
@@ -165,7 +165,7 @@ TEST(Markdown, HasTheSameSectionsInBothLanguages) {
 
 TEST(Markdown, TablesAreWellFormed) {
   Verdict verdict = fault_verdict();
-  verdict.cells[0].q_kernel = "a|b\nc";
+  verdict.cells[0].q.kernel = "a|b\nc";
   size_t columns = 0;
   for (const std::string& line : lines_of(markdown(verdict, Language::english))) {
     const auto bars = static_cast<size_t>(std::count(line.begin(), line.end(), '|'));
@@ -200,8 +200,8 @@ TEST(Terminal, FitsEightyColumns) {
   wide.model_name = std::string(60, 'm') + " " + std::string(60, 'n');
   wide.cells[0].prompt = "a_prompt_with_a_very_long_name.txt";
   wide.cells[1].prompt = "Año_nuevo_en_el_Río";
-  wide.cells[2].q_mae = std::numeric_limits<double>::infinity();
-  wide.cells[3].k_route = "vector";
+  wide.cells[2].q.mae = std::numeric_limits<double>::infinity();
+  wide.cells[3].k.route = "vector";
   wide.cells[4].verdict = Status::inconclusive;
   for (int i = 0; i < 20; ++i) {
     wide.flags.push_back(
@@ -249,7 +249,7 @@ TEST(VerdictJson, HasTheFieldsThatScriptsRelyOn) {
   const nlohmann::json& finding = json.at("findings").at(0);
   for (const char* field : {"phase", "layer", "stage", "cells", "hypothesis", "title", "explained_residual",
                             "runner_up", "noise_ratio", "intervention", "best_hypothesis",
-                            "hypothesis_noise_ratio", "ruled_out", "pattern", "pattern_es", "gap"}) {
+                            "hypothesis_noise_ratio", "ruled_out", "pattern", "pattern.es", "gap"}) {
     EXPECT_TRUE(finding.contains(field)) << field;
   }
   EXPECT_EQ(finding.at("stage"), "q");
@@ -278,7 +278,7 @@ TEST(VerdictJson, HoldsAllThatSpeaksForACause) {
   EXPECT_EQ(json.at("ruled_out").at(1),
             (nlohmann::json{{"hypothesis", "swapped_weight"}, {"explained_residual", 0.4}}));
   EXPECT_EQ(json.at("pattern"), "heads 2 of 9");
-  EXPECT_EQ(json.at("pattern_es"), "cabezas 2 de 9");
+  EXPECT_EQ(json.at("pattern.es"), "cabezas 2 de 9");
   EXPECT_EQ(json.at("gap"), nlohmann::json::array());
   EXPECT_EQ(to_json(fault_verdict()).at("findings").at(0).at("intervention"), nullptr);
   Verdict gap = diagnosed_verdict();
@@ -305,7 +305,7 @@ TEST(VerdictJson, ListsTheFirstDifferenceAndTheFirstFaultOfEachCell) {
 
 TEST(VerdictJson, InfinityStaysVisible) {
   Verdict verdict = clean_verdict();
-  verdict.cells[0].q_mae = std::numeric_limits<double>::infinity();
+  verdict.cells[0].q.mae = std::numeric_limits<double>::infinity();
   EXPECT_EQ(to_json(verdict).at("cells").at(0).at("q_mae"), "inf");
 }
 

@@ -47,12 +47,12 @@ Verdict matrix_verdict(Mae mae, StatusOf status_of) {
       cell.prompt = prompt;
       cell.prompt_tokens = cell.prompt == "p0_short" ? 1 : 24;
       cell.verdict = status_of(cell.experiment, cell.prompt);
-      cell.q_mae = mae(cell.experiment, cell.prompt);
-      cell.k_mae = cell.q_mae / 2;
-      cell.v_mae = cell.q_mae / 200;
-      cell.q_route = cell.k_route = cell.v_route = sample.route;
+      cell.q.mae = mae(cell.experiment, cell.prompt);
+      cell.k.mae = cell.q.mae / 2;
+      cell.v.mae = cell.q.mae / 200;
+      cell.q.route = cell.k.route = cell.v.route = sample.route;
       cell.prefill_q_kernel = "cpu.avx512vnni.gemm.q4_1";
-      cell.q_kernel = cell.k_kernel = cell.v_kernel = "cpu.avx512vnni.gemv.q4_1";
+      cell.q.kernel = cell.k.kernel = cell.v.kernel = "cpu.avx512vnni.gemv.q4_1";
       cell.force_route = sample.force;
       cell.force_gemm = sample.gemm;
       cell.attested = true;
@@ -68,7 +68,7 @@ Verdict matrix_verdict(Mae mae, StatusOf status_of) {
       pair.layer = 0;
       pair.stage = Stage::q;
       pair.status = cell.verdict;
-      pair.metrics.mae = cell.q_mae;
+      pair.metrics.mae = cell.q.mae;
       verdict.pairs.push_back(pair);
       verdict.cells.push_back(cell);
     }
@@ -112,8 +112,8 @@ inline Verdict fault_verdict() {
       finding.cells.push_back(std::string(sample.experiment) + "/p4_sys");
     finding.prompts_that_cannot_show = {"p0_short"};
     finding.hypothesis = "unexplained";
-    finding.title_en = "q is wrong in prefill";
-    finding.title_es = "q es incorrecto en prefill";
+    finding.title.en = "q is wrong in prefill";
+    finding.title.es = "q es incorrecto en prefill";
     finding.noise_ratio = finding.noise_ratio_prefill = 12345.6;
     finding.noise_ratio_decode = 0.3;
     finding.mae = 5.37518e-01;
@@ -128,16 +128,16 @@ inline Verdict diagnosed_verdict() {
   for (Finding& finding : verdict.findings) {
     finding.hypothesis = finding.best = "weight_column_major";
     finding.family = CauseFamily::weight;
-    finding.title_en = "Wq is read column-major";
-    finding.title_es = "Wq se lee por columnas";
+    finding.title.en = "Wq is read column-major";
+    finding.title.es = "Wq se lee por columnas";
     finding.explained_residual = finding.layer == 0 ? 0.99999 : 0.9995;
     finding.hypothesis_noise_ratio = finding.layer == 0 ? 0.8 : 0.9;
     finding.runner_up = "wrong_layer_weight";
     finding.runner_up_residual = 0.6;
     finding.ruled_out = {{"wrong_layer_weight", 0.6}, {"swapped_weight", 0.4}, {"output_scaled", 0.3},
                          {"rope_row_order", 0.2},     {"zero_point", 0.1},     {"output_zero", -0.5}};
-    finding.pattern_en = "heads 2 of 9";
-    finding.pattern_es = "cabezas 2 de 9";
+    finding.pattern.en = "heads 2 of 9";
+    finding.pattern.es = "cabezas 2 de 9";
     finding.intervention = {true, 0.96, 0.0021, 0.37, 0.11, "p4_sys"};
   }
   for (const bool prefill : {true, false}) {
@@ -157,7 +157,7 @@ inline Verdict unpaired_verdict() {
   verdict.pairs.clear();
   for (Cell& cell : verdict.cells) {
     cell.paired = false;
-    cell.q_mae = cell.k_mae = cell.v_mae = 0;
+    cell.q.mae = cell.k.mae = cell.v.mae = 0;
     cell.logits_top1_agree.reset();
   }
   verdict.coverage = {30, 30, 0, 30, {}};

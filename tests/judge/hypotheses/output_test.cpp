@@ -168,7 +168,7 @@ TEST(UnknownMistakes, GetNoName) {
       EXPECT_EQ(found.stage, u.stage) << u.label;
       EXPECT_EQ(found.layer, u.layer) << u.label;
       EXPECT_EQ(found.phase, phase) << u.label;
-      EXPECT_THAT(found.title_en, testing::HasSubstr("not explained by rounding")) << u.label;
+      EXPECT_THAT(found.title.en, testing::HasSubstr("not explained by rounding")) << u.label;
     }
   }
 }
