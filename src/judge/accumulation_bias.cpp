@@ -121,10 +121,9 @@ std::vector<AccumulationBias> accumulation_bias(const Bundle& bundle, const Mode
   std::vector<std::unique_ptr<PhaseRecord>> phases;
   std::vector<Job> jobs;
   for (const Cell& cell : cells_of(bundle)) {
-    for (const std::string_view phase : {kPrefill, kPrefillLast, kDecode0}) {
-      phases.push_back(
-          std::make_unique<PhaseRecord>(PhaseRecord{&model, PhaseView(bundle, cell.key, std::string(phase)),
-                                                    prompt_tokens(bundle, cell.key.prompt), nullptr}));
+    for (const char* phase : {kPrefill, kPrefillLast, kDecode0}) {
+      phases.push_back(std::make_unique<PhaseRecord>(PhaseRecord{
+          &model, PhaseView(bundle, cell.key, phase), prompt_tokens(bundle, cell.key.prompt), nullptr}));
       for (const auto& [at, event] : phases.back()->view.events()) {
         if (is_projection(at.stage)) jobs.push_back({phases.back().get(), at});
       }

@@ -34,7 +34,9 @@ enum class Seen {
 };
 
 /// Public names of the first three; that of `other` is the event's own.
-inline constexpr std::string_view kPrefill = "prefill", kPrefillLast = "prefill_last", kDecode0 = "decode0";
+inline constexpr const char* kPrefill = "prefill";
+inline constexpr const char* kPrefillLast = "prefill_last";
+inline constexpr const char* kDecode0 = "decode0";
 
 constexpr Seen seen_from_name(std::string_view phase) {
   return phase == kPrefill       ? Seen::prefill

@@ -68,8 +68,8 @@ void Matrix::run(const MatrixObserver& observer) {
 /// Runs and records the prompt; returns the greedy next token.
 TokenId Matrix::prefill(Session& session, const MatrixPrompt& prompt) {
   const PrefillPlans& plans = prefill_plans_.at(block_of(prompt));
-  prefill_recorder_.begin("", prompt.id, std::string(kPrefillLast));
-  rows_recorder_.begin("", prompt.id, std::string(kPrefill));
+  prefill_recorder_.begin("", prompt.id, kPrefillLast);
+  rows_recorder_.begin("", prompt.id, kPrefill);
   const std::span<const float> logits = session.prefill(plans.inner, plans.last, prompt.tokens);
   observer_->end_run();
   return argmax(logits);
@@ -78,7 +78,7 @@ TokenId Matrix::prefill(Session& session, const MatrixPrompt& prompt) {
 void Matrix::decode(Session& session, const MatrixPrompt& prompt, size_t experiment, TokenId next) {
   const int64_t n = std::ssize(prompt.tokens);
   session.cache().truncate(request_.aligned ? n - 1 : n);
-  decode_recorder_.begin(request_.experiments[experiment].name, prompt.id, std::string(kDecode0));
+  decode_recorder_.begin(request_.experiments[experiment].name, prompt.id, kDecode0);
   const TokenId token = request_.aligned ? prompt.tokens.back() : next;
   session.forward(decode_plans_[experiment], std::span(&token, 1));
   observer_->end_run();

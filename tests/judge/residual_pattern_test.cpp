@@ -87,7 +87,7 @@ struct Conditional {
   const char* label;
   Mistake mistake;
   const char* hypothesis;
-  const char* pattern.en;
+  const char* pattern;
   const char* pattern.es;
 };
 
@@ -126,9 +126,9 @@ TEST(Conditions, OfAFaultAreInItsPattern) {
     const Verdict verdict = test::judge_mistakes({c.mistake});
     ASSERT_EQ(verdict.findings.size(), 1u) << c.label;
     const Finding& found = verdict.findings[0];
-    EXPECT_EQ(found.hypothesis, c.hypothesis) << c.label << ": " << test::text_of(found);
-    EXPECT_EQ(found.phase, c.mistake.phase) << c.label;
-    EXPECT_THAT(found.pattern.en, HasSubstr(c.pattern.en)) << c.label;
+    EXPECT_EQ(found.hypothesis(), c.hypothesis) << c.label << ": " << test::text_of(found);
+    EXPECT_EQ(name(found.phase), c.mistake.phase) << c.label;
+    EXPECT_THAT(found.pattern.en, HasSubstr(c.pattern)) << c.label;
     EXPECT_THAT(found.pattern.es, HasSubstr(c.pattern.es)) << c.label;
   }
 }
@@ -160,7 +160,7 @@ TEST(Conditions, NotFiniteValuesAreCountedAndPlaced) {
   };
   const Verdict verdict = test::judge_mistakes({{v, 0, nan, "prefill"}});
   ASSERT_EQ(verdict.findings.size(), 1u) << "what is made from NaN is right";
-  EXPECT_EQ(verdict.findings[0].hypothesis, "non_finite");
+  EXPECT_EQ(verdict.findings[0].hypothesis(), "non_finite");
   EXPECT_THAT(verdict.findings[0].pattern.en,
               HasSubstr("4 values are NaN or infinite, the first at position 9, element 3"));
 }

@@ -60,7 +60,7 @@ TEST(FindingNote, ShowsOnWhichSideOfTheBoundARatioIs) {
 
 TEST(FindingNote, OfAmbiguousNamesBothAndWhatSeparatesThem) {
   const Verdict verdict = changed([](Finding& finding) {
-    finding.hypothesis = "ambiguous";
+    finding.cause = Cause::ambiguous;
     finding.title.en = "one; or: the other";
     finding.title.es = "uno; o bien: el otro";
     finding.runner_up_residual = 0.9998;
@@ -75,7 +75,7 @@ TEST(FindingNote, OfAmbiguousNamesBothAndWhatSeparatesThem) {
 
 TEST(FindingNote, OfUnexplainedIsHonest) {
   Verdict verdict = changed([](Finding& finding) {
-    finding.hypothesis = "unexplained";
+    finding.cause = Cause::unexplained;
     finding.explained_residual = 0.31;
   });
   EXPECT_THAT(english(verdict), AllOf(HasSubstr("None of the 7 hypotheses tried reproduces the output; the "
@@ -143,7 +143,8 @@ TEST(NormTable, ComparesThePhasesInputOfTheProjections) {
 TEST(NormTable, IsFollowedByTheAuditOfANormAtFault) {
   Verdict verdict = changed([](Finding& finding) {
     finding.stage = Stage::attn_norm;
-    finding.hypothesis = finding.best = "norm_eps";
+    finding.cause = Cause::named;
+    finding.best = "norm_eps";
     finding.ruled_out = {{"norm_plus_one", 0.25}, {"output_scaled", 0.5}, {"norm_omitted", -3}};
   });
   EXPECT_THAT(b3_31_analysis(verdict),
