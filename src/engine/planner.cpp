@@ -55,31 +55,30 @@ class Planner {
   }
 
   void add_layer(int layer) {
-    const LayerWeights& w = model_.layers[static_cast<size_t>(layer)];
     layer_ = layer;
     const BufferId in = norm(Stage::attn_norm, x_, attn_norm_);
-    project(Stage::q, in, q_, w.q);
-    project(Stage::k, in, k_, w.k);
-    project(Stage::v, in, v_, w.v);
+    project(Stage::q, in, q_);
+    project(Stage::k, in, k_);
+    project(Stage::v, in, v_);
     const BufferId q = rope(Stage::q_rope, norm(Stage::q_norm, q_, q_norm_), q_rope_, config_.n_head);
     const BufferId k = rope(Stage::k_rope, norm(Stage::k_norm, k_, k_norm_), k_rope_, config_.n_head_kv);
     kv_write(k, v_);
     attention(q, pv_);
-    project(Stage::attn_out, pv_, attn_out_, w.attn_out);
+    project(Stage::attn_out, pv_, attn_out_);
     add_branch(Stage::x_attn, x_, norm(Stage::attn_post_norm, attn_out_, attn_post_norm_), x_attn_);
     const BufferId ffn_in = norm(Stage::ffn_norm, x_attn_, ffn_norm_);
-    project(Stage::gate, ffn_in, gate_, w.gate);
-    project(Stage::up, ffn_in, up_, w.up);
+    project(Stage::gate, ffn_in, gate_);
+    project(Stage::up, ffn_in, up_);
     add(kernel(config_.activation == Activation::gelu ? OpKind::gelu_mul : OpKind::silu_mul), Stage::act,
         {gate_, up_}, act_);
-    project(Stage::down, act_, down_, w.down);
+    project(Stage::down, act_, down_);
     add_branch(Stage::x_out, x_attn_, norm(Stage::ffn_post_norm, down_, ffn_post_norm_), x_);
   }
 
   void add_head() {
     layer_ = kNoLayer;
     norm(Stage::final_norm, x_, final_norm_);
-    Op& op = project(Stage::logits, final_norm_, logits_, model_.output);
+    Op& op = project(Stage::logits, final_norm_, logits_);
     op.params.scale = static_cast<float>(1 / config_.logit_divisor);
     plan_.logits = logits_;
   }
@@ -93,7 +92,7 @@ class Planner {
 
   /// The buffer with the stage's output: `in` itself where the layer has no such stage.
   BufferId norm(Stage stage, BufferId in, BufferId out) {
-    const GgufTensor* weight = weight_of(model_, stage, layer_);
+    const GgufTensor* weight = weight_of(model_, {stage, layer_});
     if (weight == nullptr) return in;
     Op& op = add(kernel(OpKind::rms_norm), stage, {in, constant(weight)}, out);
     op.params.eps = static_cast<float>(config_.norm_eps);
@@ -102,7 +101,7 @@ class Planner {
 
   /// The same of RoPE.
   BufferId rope(Stage stage, BufferId in, BufferId out, int64_t heads) {
-    if (!has_stage(config_, stage, layer_)) return in;
+    if (!has_stage(config_, {layer_, stage})) return in;
     Op& op = add(kernel(OpKind::rope), stage, {in, rope_table()}, out);
     set_rope(op.params);
     op.params.n_head = heads;
@@ -139,7 +138,8 @@ class Planner {
     op.params.scale = static_cast<float>(config_.residual_scale);
   }
 
-  Op& project(Stage stage, BufferId in, BufferId out, const GgufTensor* weight) {
+  Op& project(Stage stage, BufferId in, BufferId out) {
+    const GgufTensor* weight = weight_of(model_, {stage, layer_});
     const KernelInfo& chosen = choose_projection(stage, weight->type);
     BufferId activation = in;
     // A simulated unit rounds what it reads itself; a vector route does not round at all.
@@ -147,7 +147,7 @@ class Planner {
     if (!rounds) activation = quantized(in, chosen.roundings.activation);
     Op& op = add(chosen, stage, {activation}, out);
     set_weight(op, weight);
-    if (const GgufTensor* bias = bias_of(model_, stage, layer_)) op.bias = weights_.vector(bias);
+    if (const GgufTensor* bias = bias_of(model_, {stage, layer_})) op.bias = weights_.vector(bias);
     return op;
   }
 

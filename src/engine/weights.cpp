@@ -85,13 +85,10 @@ Weights::Weights(const Model& model, ThreadPool& pool) {
 
   add_vector(model.output_norm);
   for (const LayerWeights& layer : model.layers) {
-    for (const GgufTensor* v : {layer.attn_norm, layer.q_bias, layer.k_bias, layer.v_bias, layer.q_norm,
-                                layer.k_norm, layer.attn_post_norm, layer.ffn_norm, layer.ffn_post_norm}) {
-      add_vector(v);
-    }
-    for (const GgufTensor* w :
-         {layer.q, layer.k, layer.v, layer.attn_out, layer.gate, layer.up, layer.down}) {
-      add_matrix(w);
+    for (const StageInfo& row : kStageTable) {
+      const GgufTensor* weight = layer.of(row.stage);
+      is_projection(row.stage) ? add_matrix(weight) : add_vector(weight);
+      add_vector(layer.bias_of(row.stage));
     }
   }
   add_matrix(model.output);

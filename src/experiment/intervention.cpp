@@ -16,17 +16,17 @@ constexpr int kSumLanes = 16;  // of our kernels' row sums
 class OracleAction final : public Action {
  public:
   OracleAction(const Engine& engine, Stage stage, int layer, const KernelInfo& kernel)
-      : right_(model_problem(engine.model(), stage, layer)) {
+      : right_(model_problem(engine.model(), {layer, stage})) {
     right_.declared = {kernel.roundings, kSumLanes, 0};
     right_.cache_format = Format::f32;  // write_cache_row() rounds
   }
 
-  std::string label() const override { return "the oracle's " + std::string(name(right_.stage)); }
+  std::string label() const override { return "the oracle's " + std::string(name(right_.at.stage)); }
 
   void run(const KernelArgs& args, Part part) override {
-    const bool cache = right_.stage == Stage::kv_write;
+    const bool cache = right_.kind == StageKind::cache;
     const View& out = cache ? args.in[0] : args.out;
-    const int64_t heads = is_scores() ? right_.model->config.n_head : 1;
+    const int64_t heads = rows_per_token(right_.at.stage, right_.model->config);
     const int64_t rows = out.rows / heads, per_part = (rows + part.count - 1) / part.count;
     const int64_t begin = std::min(rows, per_part * part.index), end = std::min(rows, begin + per_part);
     if (begin == end) return;
@@ -49,8 +49,6 @@ class OracleAction final : public Action {
   }
 
  private:
-  bool is_scores() const { return right_.stage == Stage::qk || right_.stage == Stage::softmax; }
-
   static void store(const View& out, int64_t row, int64_t count, std::span<const float> values) {
     const size_t cols = values.size() / static_cast<size_t>(count);
     for (int64_t i = 0; i < count; ++i)
@@ -58,7 +56,7 @@ class OracleAction final : public Action {
   }
 
   void fill_operands(StageProblem& problem, const KernelArgs& args, int64_t begin, int64_t end) const {
-    if (problem.stage == Stage::x_in) {
+    if (problem.kind == StageKind::embedding) {
       for (int64_t row = begin; row < end; ++row) {
         TokenId id = 0;
         std::memcpy(&id, args.in[0].raw_row(row), sizeof id);
@@ -67,14 +65,13 @@ class OracleAction final : public Action {
       return;
     }
     size_t at = 0;
-    for (const Stage operand : operands_of(problem.model->config, problem.stage, problem.layer)) {
-      if (operand == Stage::kv_write) {
+    for (const At operand : operands_at(problem.model->config, problem.at)) {
+      if (info(operand.stage).kind == StageKind::cache) {
         problem.operands.push_back({read_cache(args.cache, args.position + args.block_rows), nullptr});
         continue;
       }
       const View& in = args.in[at++];
-      const bool scores = operand == Stage::qk || operand == Stage::softmax;
-      const int64_t heads = scores ? problem.model->config.n_head : 1;
+      const int64_t heads = rows_per_token(operand.stage, problem.model->config);
       std::vector<float> rows;
       for (int64_t row = begin * heads; row < end * heads; ++row)
         rows.insert(rows.end(), in.row(row), in.row(row) + in.cols);
@@ -124,9 +121,9 @@ void keep_history(Plan& plan, int at) {
 }
 
 /// The buffer that holds a stage while its layer runs.
-BufferId buffer_of(const Plan& plan, Stage stage, int layer) {
-  if (stage == Stage::x_in) return plan.ops[static_cast<size_t>(plan.find(Stage::x_attn, layer))].in[0];
-  return plan.ops[static_cast<size_t>(plan.find(stage, layer))].out;
+BufferId buffer_of(const Plan& plan, At at) {
+  if (at.stage == Stage::x_in) return plan.ops[static_cast<size_t>(plan.find(Stage::x_attn, at.layer))].in[0];
+  return plan.ops[static_cast<size_t>(plan.find(at.stage, at.layer))].out;
 }
 
 void insert_one(Plan& plan, const Engine& engine, Stage stage, int layer) {
@@ -141,18 +138,15 @@ void insert_one(Plan& plan, const Engine& engine, Stage stage, int layer) {
   op.uses_cache = target.uses_cache;
   op.params = target.params;
   size_t input = 0;
-  if (stage == Stage::x_in) {
+  if (info(stage).kind == StageKind::embedding) {
     op.in[0] = target.in[0];
   } else {
-    const int last = static_cast<int>(engine.model().config.n_layer) - 1;
-    for (const Stage operand : operands_of(engine.model().config, stage, layer)) {
-      if (operand == Stage::kv_write) continue;
-      const bool before = is_outside_layers(stage) && !is_outside_layers(operand);
-      op.in[input++] = buffer_of(plan, operand, before ? last : layer);
+    for (const At operand : operands_at(engine.model().config, {layer, stage})) {
+      if (info(operand.stage).kind != StageKind::cache) op.in[input++] = buffer_of(plan, operand);
     }
   }
   insert_after(plan, static_cast<size_t>(at), std::move(op));
-  if (stage == Stage::kv_write) keep_history(plan, at);
+  if (info(stage).kind == StageKind::cache) keep_history(plan, at);
 }
 
 }  // namespace
@@ -162,8 +156,7 @@ void insert_interventions(Plan& plan, const Engine& engine, std::span<const Inte
   // have it: those of a long prompt's inner blocks.
   unfuse_attention(plan, engine.options().isa, [&](int layer) {
     return std::any_of(sites.begin(), sites.end(), [&](const InterventionSite& site) {
-      const bool inside = site.stage == Stage::qk || site.stage == Stage::softmax || site.stage == Stage::pv;
-      return inside && site.layer == layer;
+      return is_inside_attention(site.stage) && site.layer == layer;
     });
   });
   for (const InterventionSite& site : sites) {

@@ -13,8 +13,6 @@
 namespace greta {
 namespace {
 
-constexpr std::array kStages{Stage::q,    Stage::k,  Stage::v,   Stage::attn_out,
-                             Stage::gate, Stage::up, Stage::down};
 constexpr int64_t kProbes = 8;
 
 // One product and no sum: a few roundings of f32 (2^-24 each) of the code's value and its minimum, which may
@@ -148,7 +146,7 @@ class Prober {
 
   /// Both phases of one projection.
   std::vector<WeightProbe> probe(Stage stage, int layer) {
-    const GgufTensor& weight = *weight_of(engine_.model(), stage, layer);
+    const GgufTensor& weight = *weight_of(engine_.model(), {stage, layer});
     const std::vector<int64_t> columns = columns_of(static_cast<int64_t>(weight.dims[0]));
     const Readings readings = read_columns(weight, columns);
     std::vector<WeightProbe> probes;
@@ -200,8 +198,9 @@ std::vector<WeightProbe> probe_weights(Engine& engine, const WeightProbeRequest&
   Prober prober(engine, request);
   std::vector<WeightProbe> probes;
   for (const int layer : request.layers) {
-    for (const Stage stage : kStages) {
-      for (WeightProbe& probe : prober.probe(stage, layer)) probes.push_back(std::move(probe));
+    for (const StageInfo& row : kStageTable) {
+      if (row.kind != StageKind::projection || is_outside_layers(row.stage)) continue;
+      for (WeightProbe& probe : prober.probe(row.stage, layer)) probes.push_back(std::move(probe));
     }
   }
   return probes;

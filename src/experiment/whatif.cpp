@@ -65,7 +65,9 @@ std::span<const float> values_of(const Bundle& bundle, const Event& event, int64
   if (data == nullptr) return {};
   if (event.seen() != Seen::prefill) return *data;
   const std::vector<int64_t> positions = positions_of(event);
-  const bool doubled = event.stage == name(Stage::kv_write) || positions.empty();  // whole in prefill_last
+  const std::optional<Stage> stage = stage_from_name(event.stage);
+  const bool cache = stage && info(*stage).row_per == RowPer::cache;  // whole in prefill_last
+  const bool doubled = cache || positions.empty();
   if (doubled) return {};
   const size_t width = data->size() / positions.size();
   return std::span(*data).first(data->size() - (positions.back() == last_position ? width : 0));

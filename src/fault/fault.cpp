@@ -30,10 +30,6 @@ std::vector<Fault> all_faults() {
 
 bool concerns(const FaultSpec& spec, Phase phase) { return !spec.phase || *spec.phase == phase; }
 
-bool is_inside_attention(Stage stage) {
-  return stage == Stage::qk || stage == Stage::softmax || stage == Stage::pv;
-}
-
 /// Puts one wrong computation at all ops of `stage` that the spec names; how many there were.
 int apply_at(Plan& plan, const Engine& engine, const FaultSpec& spec, Stage stage, const MakeWrong& make) {
   if (is_inside_attention(stage)) {
@@ -59,7 +55,7 @@ int apply_at(Plan& plan, const Engine& engine, const FaultSpec& spec, Stage stag
 
 /// A condition on heads that the model does not have.
 void check_heads(const FaultSpec& spec, const ModelConfig& config) {
-  const int64_t heads = heads_of(spec.fault->stage, config);
+  const int64_t heads = row_heads(spec.fault->stage, config);
   if (spec.condition.from_head && *spec.condition.from_head >= heads) {
     fail_input("--inject {}: head {} of {} heads at {}", spec.text, *spec.condition.from_head, heads,
                name(spec.fault->stage));
@@ -88,8 +84,8 @@ std::span<const Fault> faults() {
 bool suits(const Fault& fault, const Model& model) {
   if (is_outside_layers(fault.stage)) return true;
   for (int layer = 0; layer < model.config.n_layer; ++layer) {
-    if (!has_stage(model.config, fault.stage, layer)) continue;
-    if (fault.needs == Needs::bias && bias_of(model, fault.stage, layer) == nullptr) continue;
+    if (!has_stage(model.config, {layer, fault.stage})) continue;
+    if (fault.needs == Needs::bias && bias_of(model, {fault.stage, layer}) == nullptr) continue;
     if (fault.needs == Needs::window && model.config.layer(layer).window == 0) continue;
     return true;
   }

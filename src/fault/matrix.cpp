@@ -41,7 +41,7 @@ std::string_view describe(BlockTypes types) {
 
 PackedWeight edit_bytes(const TwinSite& site, void (*edit)(const BlockRow&)) {
   const PackedWeight& right = *site.op().weight;
-  const GgufTensor* tensor = weight_of(site.engine.model(), *site.op().stage, site.op().layer);
+  const GgufTensor* tensor = weight_of(site.engine.model(), {*site.op().stage, site.op().layer});
   std::vector<std::byte> bytes(tensor->data.begin(), tensor->data.end());
   const int64_t blocks = right.k / kBlock, block_bytes = info(right.type).bytes;
   for (int64_t row = 0; row < right.n; ++row) {

@@ -37,7 +37,8 @@ class FaultyTwin final : public Action {
         kind_(site.op().kind),
         layer_(site.op().layer),
         stage_(*site.op().stage),
-        heads_(heads_of(stage_, site.config())),
+        heads_(row_heads(stage_, site.config())),
+        rows_per_token_(rows_per_token(stage_, site.config())),
         wrong_(std::move(wrong)),
         condition_(condition),
         state_(std::move(state)) {}
@@ -99,10 +100,10 @@ class FaultyTwin final : public Action {
   /// Lets the wrong rows and heads stand that the condition names.
   void merge(const View& wrong, const KernelArgs& args) const {
     const View& out = args.out;
-    const bool row_per_head = kind_ == OpKind::qk || kind_ == OpKind::softmax;
-    const int64_t per_token = row_per_head ? heads_ : 1;
+    const int64_t per_token = rows_per_token_;
     const int64_t first_head = condition_.from_head.value_or(0);
-    const int64_t first_column = row_per_head || heads_ == 0 ? 0 : first_head * (out.cols / heads_);
+    const bool row_per_head = info(stage_).row_per == RowPer::token_head;
+    const int64_t first_column = row_per_head || !has_heads(stage_) ? 0 : first_head * (out.cols / heads_);
     // The rows are the last ones of the block.
     const int64_t first_position = args.position + args.block_rows - out.rows / per_token;
     for (int64_t r = 0; r < out.rows; ++r) {
@@ -119,7 +120,7 @@ class FaultyTwin final : public Action {
   OpKind kind_;
   int layer_;
   Stage stage_;
-  int64_t heads_;
+  int64_t heads_, rows_per_token_;
   Wrong wrong_;
   FaultCondition condition_;
   std::shared_ptr<FaultState> state_;
@@ -132,20 +133,8 @@ bool FaultCondition::holds(const KernelArgs& args) const {
   return !rows_equal || args.block_rows == *rows_equal;
 }
 
-int64_t heads_of(Stage stage, const ModelConfig& config) {
-  switch (stage) {
-    case Stage::q:
-    case Stage::q_norm:
-    case Stage::q_rope:
-    case Stage::qk:
-    case Stage::softmax:
-    case Stage::pv: return config.n_head;
-    case Stage::k:
-    case Stage::v:
-    case Stage::k_norm:
-    case Stage::k_rope: return config.n_head_kv;
-    default: return 0;
-  }
+bool has_heads(Stage stage) {
+  return info(stage).heads != Heads::none && info(stage).row_per != RowPer::cache;
 }
 
 void TwinSite::read_also(BufferId buffer) const {

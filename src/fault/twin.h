@@ -28,7 +28,7 @@ struct FaultCondition {
 /// What the twins of one --inject option share across the plans of one engine.
 struct FaultState {
   std::map<const PackedWeight*, std::shared_ptr<const PackedWeight>> weights;  // wrong one by right one
-  std::map<std::pair<int, Stage>, int64_t> runs;  // of the op, by layer and stage
+  std::map<At, int64_t> runs;                                                  // of the op
 };
 
 /// The op that a twin is made for. What makes it may give the op a further input, or insert ops before it
@@ -61,8 +61,8 @@ struct WrongCall {
 using Wrong = std::function<void(const WrongCall& call)>;
 using MakeWrong = std::function<Wrong(TwinSite& site)>;
 
-/// The heads that a stage's output is made of; 0 for a stage without heads.
-int64_t heads_of(Stage stage, const ModelConfig& config);
+/// True if a stage's output is made of heads, which a fault may tell apart.
+bool has_heads(Stage stage);
 
 /// The twin of the site's op. The right result under it is the kernel's, or that of the twin that is there
 /// already. `label` is shown by `greta plan`; a run's launch record names the right kernel: the engine

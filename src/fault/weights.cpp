@@ -66,7 +66,7 @@ Wrong read_tensor(const TwinSite& site, const GgufTensor* tensor) {
 
 MakeWrong weight_of_sibling(Stage sibling) {
   return [sibling](TwinSite& site) {
-    return read_tensor(site, weight_of(site.engine.model(), sibling, site.op().layer));
+    return read_tensor(site, weight_of(site.engine.model(), {sibling, site.op().layer}));
   };
 }
 
@@ -75,7 +75,7 @@ Wrong weight_of_neighbour(TwinSite& site) {
   const Model& model = site.engine.model();
   const int layer = site.op().layer;
   if (model.layers.size() < 2) fail_input("a model of one layer has no other layer's weights");
-  return read_tensor(site, weight_of(model, *site.op().stage, layer == 0 ? 1 : layer - 1));
+  return read_tensor(site, weight_of(model, {*site.op().stage, layer == 0 ? 1 : layer - 1}));
 }
 
 /// The table [n_vocab, n_embd] read column-major, one element at a time: it is large, few rows are needed.

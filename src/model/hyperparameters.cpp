@@ -196,8 +196,9 @@ void read_layers(const Gguf& file, const Keys& keys, const Architecture& archite
     layer.rope_scale = local ? 1 : scale;
     if (local || architecture.windowed == Windowed::all) layer.window = window;
     if (is_each(architecture.no_rope_every, n)) {
-      layer.lacks.set(static_cast<size_t>(Stage::q_rope));
-      layer.lacks.set(static_cast<size_t>(Stage::k_rope));
+      for (const StageInfo& row : kStageTable) {
+        if (row.kind == StageKind::rope) layer.lacks.set(static_cast<size_t>(row.stage));
+      }
     }
   }
 }

@@ -103,7 +103,8 @@ void Matrix::record(Plan& plan, Recorder& recorder, bool rows) const {
     return layer == kNoLayer || std::find(layers.begin(), layers.end(), layer) != layers.end();
   };
   if (rows) {
-    scope.stages = [](Stage stage) { return stage < Stage::x_out; };
+    // A layer's x_out is the next one's x_in; after the layers there is the last row only.
+    scope.stages = [](Stage stage) { return stage != Stage::x_out && !is_outside_layers(stage); };
     scope.rows = judged_rows;
   }
   insert_records(plan, engine_.options().isa, recorder, scope);
@@ -121,7 +122,7 @@ void Matrix::to_all_cells(Event event, std::span<const float> values) const {
 std::vector<int64_t> judged_rows(Stage stage, int64_t n) {
   constexpr int64_t kAll = 64;
   std::vector<int64_t> rows;
-  if (stage > Stage::ffn_norm) {
+  if (is_inside_ffn(stage)) {
     for (int64_t row = 0; row < std::min<int64_t>(3, n); ++row) rows.push_back(row);
     return rows;
   }

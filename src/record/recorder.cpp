@@ -31,7 +31,7 @@ class RecordAction final : public Action {
     event.route = route_of(event.kernel);
     event.launches = args.launch->count;
     const std::vector<float> values =
-        stage_ == Stage::kv_write ? cache_rows(args, event) : wanted_rows(args, event);
+        info(stage_).kind == StageKind::cache ? cache_rows(args, event) : wanted_rows(args, event);
     if (!event.positions.empty()) recorder_.write(std::move(event), values);
   }
 
@@ -46,8 +46,8 @@ class RecordAction final : public Action {
 
   std::vector<float> wanted_rows(const KernelArgs& args, Event& event) const {
     const View& view = args.in[0];
-    const bool scores = stage_ == Stage::qk || stage_ == Stage::softmax;
-    const int64_t heads = scores ? args.params.n_head : 1;
+    const bool by_head = info(stage_).row_per == RowPer::token_head;
+    const int64_t heads = by_head ? args.params.n_head : 1;
     const int64_t n_pos = args.position + args.block_rows;
     // A view may hold the block's last row only.
     const int64_t first = n_pos - view.rows / heads;
@@ -61,7 +61,7 @@ class RecordAction final : public Action {
     }
     const int64_t rows = std::ssize(positions);
     event.shape =
-        scores ? std::vector<int64_t>{rows, heads, view.cols} : std::vector<int64_t>{rows, view.cols};
+        by_head ? std::vector<int64_t>{rows, heads, view.cols} : std::vector<int64_t>{rows, view.cols};
     event.positions = packed_positions(positions);
     return values;
   }

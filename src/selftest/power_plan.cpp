@@ -74,11 +74,9 @@ MatrixPrompt encoded(const Tokenizer& tokenizer, const Prompt& prompt) {
   return {prompt.id, prompt.text, tokenizer.encode(prompt.text, tokenizer.adds_bos())};
 }
 
-using Place = std::pair<int, Stage>;
-
-std::vector<Place> places_of(const FaultSpec& spec) {
-  std::vector<Place> places{{spec.layer.value_or(kNoLayer), spec.fault->stage}};
-  if (spec.fault->also_stage) places.emplace_back(spec.layer.value_or(kNoLayer), *spec.fault->also_stage);
+std::vector<At> places_of(const FaultSpec& spec) {
+  std::vector<At> places{{spec.layer.value_or(kNoLayer), spec.fault->stage}};
+  if (spec.fault->also_stage) places.push_back({spec.layer.value_or(kNoLayer), *spec.fault->also_stage});
   return places;
 }
 
@@ -115,14 +113,13 @@ std::vector<std::vector<FaultSpec>> stacked_faults(int n_layer, const std::strin
   for (int tries = 100 * runs; std::ssize(stacks) < runs && tries > 0; --tries) {
     const size_t size = std::ssize(stacks) < pairs ? 2 : 3;
     std::vector<FaultSpec> specs;
-    std::set<Place> taken;
+    std::set<At> taken;
     for (int draws = 0; specs.size() < size && draws < 20; ++draws) {
       PlannedFault planned = all[random() % all.size()];
       planned.layer = static_cast<int>(random() % static_cast<unsigned>(n_layer));
       FaultSpec spec = parse_fault(planned.text(n_layer), n_layer);
-      const std::vector<Place> places = places_of(spec);
-      if (std::any_of(places.begin(), places.end(), [&](const Place& p) { return taken.contains(p); }))
-        continue;
+      const std::vector<At> places = places_of(spec);
+      if (std::any_of(places.begin(), places.end(), [&](At p) { return taken.contains(p); })) continue;
       if (!can_have(spec)) continue;
       taken.insert(places.begin(), places.end());
       specs.push_back(std::move(spec));

@@ -40,7 +40,7 @@ test::Bytes with_heavy_last_group() {
   test::Bytes bytes = test::random_llama(TensorType::q4_1);
   const Model model = bind_model(Gguf::parse(std::as_bytes(std::span(bytes)), "random.gguf"));
   for (const LayerWeights& layer : model.layers) {
-    for (const GgufTensor* norm : {layer.attn_norm, layer.ffn_norm}) {
+    for (const GgufTensor* norm : {layer.of(Stage::attn_norm), layer.of(Stage::ffn_norm)}) {
       const auto at = reinterpret_cast<const char*>(norm->data.data()) - bytes.data();
       std::vector<float> weights(64);
       std::memcpy(weights.data(), bytes.data() + at, 64 * sizeof(float));
@@ -73,7 +73,7 @@ Bundle rounded(test::TinyEngine& tiny, const std::function<double(double)>& roun
     const PhaseRecord phase{&tiny.engine.model(), PhaseView(recorded, event.key(), event.phase), {}, nullptr};
     std::string why;
     const auto subject =
-        subject_of(phase, stage, event.layer, recorded_positions(phase, stage, event.layer), &why);
+        subject_of(phase, {event.layer, stage}, recorded_positions(phase, {event.layer, stage}), &why);
     std::vector<float> values;
     for (const double value : expected_of(*subject->problem).value) {
       const double ulp = std::ldexp(1.0, std::ilogb(value) - 23);
@@ -145,7 +145,7 @@ TEST(WhatIf, AllPositionsEndWithTheRecordedOne) {
   for (size_t prompt = 0; prompt < 2; ++prompt) {
     const PhaseView last(unit.bundle, {"E0", "p" + std::to_string(prompt)}, kPrefillLast);
     const auto end = unit.logits.begin() + static_cast<std::ptrdiff_t>((prompt + 1) * 21 * vocab);
-    EXPECT_TRUE(std::equal(end - vocab, end, last.data(Stage::logits, kNoLayer)->begin()));
+    EXPECT_TRUE(std::equal(end - vocab, end, last.data({kNoLayer, Stage::logits})->begin()));
   }
 }
 

@@ -19,12 +19,14 @@ namespace greta {
 /// Where a hypothesis is tried: the stage itself, or one that a gap in the recording hides before it.
 struct Suspect {
   const Evidence& evidence;
-  Stage stage;
-  int layer;
+  At at;
   /// The stage itself: then the evidence's observations are of its output, and parameters can be estimated.
   bool direct;
 
+  StageKind kind() const { return info(at.stage).kind; }
+  std::string_view name() const { return greta::name(at.stage); }
   const Model& model() const { return *evidence.model; }
+  const GgufTensor* weight() const { return weight_of(model(), {at.stage, at.layer}); }
   const ModelConfig& config() const { return evidence.model->config; }
 };
 

@@ -162,12 +162,7 @@ struct PlainSite {
     if (of == Stage::x_in) return *m.token_embd;
     if (of == Stage::final_norm) return *m.output_norm;
     if (of == Stage::logits) return *m.output;
-    const LayerWeights& w = m.layers[static_cast<size_t>(of_layer)];
-    const std::map<Stage, const GgufTensor*> all = {
-        {Stage::attn_norm, w.attn_norm}, {Stage::q, w.q},       {Stage::k, w.k},   {Stage::v, w.v},
-        {Stage::attn_out, w.attn_out},   {Stage::gate, w.gate}, {Stage::up, w.up}, {Stage::down, w.down},
-        {Stage::ffn_norm, w.ffn_norm}};
-    return *all.at(of);
+    return *m.layers[static_cast<size_t>(of_layer)].of(of);
   }
   PlainMatrix weight() const { return plain_matrix(tensor(stage, layer)); }
   Row times_input(const PlainMatrix& matrix) const { return times(matrix, in(inputs_of(stage)[0])); }
