@@ -11,6 +11,8 @@
 
 namespace greta {
 
+constexpr int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+
 /// Owns its memory, alone or with the slices taken of it. Moves, does not copy.
 class AlignedBytes {
  public:
@@ -18,7 +20,9 @@ class AlignedBytes {
   explicit AlignedBytes(int64_t size) : size_(size) {
     if (size == 0) return;
     void* data = nullptr;
-    if (posix_memalign(&data, size < kHugePage ? 64 : kHugePage, round_up(size)) != 0) throw std::bad_alloc();
+    if (posix_memalign(&data, size < kHugePage ? 64 : kHugePage, static_cast<size_t>(round_up(size, 64))) !=
+        0)
+      throw std::bad_alloc();
     data_.reset(static_cast<std::byte*>(data), [](std::byte* p) { std::free(p); });
     // Large pages where they fill up: reading weights from memory is a fifth faster, and nothing is wasted.
     if (size >= kHugePage) madvise(data, static_cast<size_t>(size / kHugePage * kHugePage), MADV_HUGEPAGE);
@@ -43,7 +47,6 @@ class AlignedBytes {
  private:
   static constexpr int64_t kHugePage = 2 << 20;
 
-  static size_t round_up(int64_t size) { return (static_cast<size_t>(size) + 63) / 64 * 64; }
   std::shared_ptr<std::byte> data_;
   int64_t size_ = 0;
 };

@@ -68,9 +68,9 @@ Wrong swap_keys_and_values(TwinSite&) {
 }
 
 Wrong write_unrotated(TwinSite& site) {
-  site.read_also(Stage::k);
-  return write_rows([](const KernelArgs& args, int64_t r, CacheRow& row) {
-    std::copy_n(args.extra.row(r), kv_dim(args), row.begin());
+  const size_t k = site.read_also(Stage::k);
+  return write_rows([k](const KernelArgs& args, int64_t r, CacheRow& row) {
+    std::copy_n(args.in[k].row(r), kv_dim(args), row.begin());
   });
 }
 

@@ -10,8 +10,6 @@
 namespace greta {
 namespace {
 
-constexpr int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
-
 int64_t panel_bytes(TensorType type, int64_t k) {
   switch (type) {
     case TensorType::f32: return kPanelRows * 4 * k;

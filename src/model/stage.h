@@ -3,6 +3,7 @@
 // reports.
 
 #include <array>
+#include <compare>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -42,6 +43,13 @@ inline constexpr int kStageCount = static_cast<int>(Stage::logits) + 1;
 
 /// `layer` of stages outside the layers (final_norm, logits).
 inline constexpr int kNoLayer = -1;
+
+/// A place in the forward pass.
+struct At {
+  int layer = kNoLayer;
+  Stage stage = Stage::x_in;
+  auto operator<=>(const At&) const = default;
+};
 
 /// The name used in JSON, options and reports.
 std::string_view name(Stage stage);
