@@ -159,8 +159,7 @@ void intervene(PlanEdit& edit, const Engine& engine, At at) {
 PlanChange interventions(const Engine& engine, std::vector<InterventionSite> sites) {
   return {.edit = [&engine, sites = std::move(sites)](PlanEdit& edit) {
     for (const InterventionSite& site : sites) {
-      if (site.phase == "both" || site.phase == name(edit.phase()))
-        intervene(edit, engine, {site.layer, site.stage});
+      if (concerns(site.phase, edit.phase())) intervene(edit, engine, {site.layer, site.stage});
     }
   }};
 }
