@@ -18,7 +18,8 @@ int64_t kv_dim(const KernelArgs& args) { return args.cache.n_head_kv * args.cach
 /// What the op is to write for a row of its block.
 CacheRow row_in(const KernelArgs& args, int64_t row) {
   CacheRow both;
-  for (const View& in : args.in) both.insert(both.end(), in.row(row), in.row(row) + kv_dim(args));
+  for (const size_t i : {0u, 1u})
+    both.insert(both.end(), args.in[i].row(row), args.in[i].row(row) + kv_dim(args));
   return both;
 }
 

@@ -65,7 +65,6 @@ TEST(Barriers, SeparateWritersFromReaders) {
   EXPECT_TRUE(op(Stage::pv).sync) << "reads the cache that kv_write wrote";
 }
 
-/// Looks on, or writes.
 class Noted final : public Action {
  public:
   explicit Noted(std::string label) : label_(std::move(label)) {}
@@ -76,7 +75,7 @@ class Noted final : public Action {
   std::string label_;
 };
 
-/// The labels of the actions, in order, from the first to the last.
+/// The labels of a plan's actions, in order.
 std::vector<std::string> actions(const Plan& plan) {
   std::vector<std::string> labels;
   for (const Op& op : plan.ops()) {
@@ -98,7 +97,7 @@ TEST(PlanEdit, NumbersTheOpsByTheirPlace) {
   const Op& look = plan.ops()[static_cast<size_t>(up.id) + 1];
   EXPECT_EQ(std::get<ActionCall>(look.call).watches, up.id);
   EXPECT_EQ(look.reads, std::vector{up.writes});
-  EXPECT_EQ(look.made(), std::nullopt) << "who looks on makes no stage";
+  EXPECT_FALSE(look.made()) << "who looks on makes no stage";
 }
 
 TEST(PlanEdit, WhatLooksOnComesAfterWhatOverwritesWhicheverCameFirst) {
@@ -108,10 +107,10 @@ TEST(PlanEdit, WhatLooksOnComesAfterWhatOverwritesWhicheverCameFirst) {
     PlanEdit edit(plan);
     const Op& op = *edit.find({0, stage});
     const auto overwrite = [&](const char* label) {
-      const CacheUse cache = stage == Stage::kv_write ? CacheUse::writes : CacheUse::none;
-      edit.after(op,
-                 {.call = ActionCall{std::make_shared<Noted>(label)}, .writes = op.writes, .cache = cache})
-          .layer = 0;
+      edit.after(op, {.layer = op.layer,
+                      .call = ActionCall{std::make_shared<Noted>(label)},
+                      .writes = op.writes,
+                      .cache = op.cache});
     };
     overwrite("first");
     edit.watch(op, std::make_shared<Noted>("looks"));
@@ -150,7 +149,7 @@ TEST(PlanEdit, LeavesAPlanThatRunsWhenItIsBrokenOff) {
   }
   EXPECT_EQ(plan.ops().size(), ops + 1);
   Session session(tiny.engine, 16);
-  const TokenId token = 3;
+  const int32_t token = 3;
   EXPECT_EQ(std::ssize(session.forward(plan, std::span(&token, 1))), tiny.engine.model().config.n_vocab);
 }
 
