@@ -121,10 +121,10 @@ class Bench {
   std::vector<std::string> kernels() const {
     std::vector<std::string> names;
     for (const Plan* plan : {&last_, &step_}) {
-      for (const Op& op : plan->ops) {
-        if (op.kind != OpKind::matmul) continue;
-        if (std::find(names.begin(), names.end(), op.kernel->name) == names.end())
-          names.push_back(op.kernel->name);
+      for (const Op& op : plan->ops()) {
+        if (!is_kind(op, OpKind::matmul)) continue;
+        const std::string& kernel = kernel_call(op)->kernel->name;
+        if (std::find(names.begin(), names.end(), kernel) == names.end()) names.push_back(kernel);
       }
     }
     return names;

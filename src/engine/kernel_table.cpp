@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/error.h"
 #include "sim/device.h"
 
 namespace greta {
@@ -18,6 +19,13 @@ std::span<const KernelInfo> kernel_table() {
 
 const KernelInfo* find_kernel(const KernelQuery& query, std::string* why) {
   return find_kernel(kernel_table(), query, why);
+}
+
+const KernelInfo& require_kernel(const KernelQuery& query, const std::string& otherwise) {
+  std::string why;
+  const KernelInfo* kernel = find_kernel(query, &why);
+  if (kernel == nullptr) fail_machine("{}: {}", otherwise, why);
+  return *kernel;
 }
 
 const KernelInfo* kernel_named(std::string_view name) {

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "engine/transform.h"
+#include "engine/plan_edit.h"
 
 namespace greta {
 namespace {
@@ -39,11 +39,10 @@ class LossOp : public Action {
 
 Plan scoring_plan(const Engine& engine, const RouteTable& routes, std::shared_ptr<Action> loss) {
   Plan plan = engine.fast_plan(Phase::prefill, kRows, routes);
-  keep_all_rows(plan);
-  Op op;
-  op.action = std::move(loss);
-  op.in = {plan.logits, kNoBuffer};
-  insert_after(plan, plan.ops.size() - 1, std::move(op));
+  PlanEdit edit(plan);
+  edit.keep_all_rows();
+  edit.append({.call = ActionCall{std::move(loss)}, .reads = {plan.logits}});
+  edit.commit();
   return plan;
 }
 

@@ -1,6 +1,6 @@
 #pragma once
 // Where a forward pass spends its time:
-// a transformation that puts a clock around every op, and the sums by stage.
+// an edit of the plan that puts a clock around every kernel, and the sums by stage.
 
 #include <cstdint>
 #include <memory>

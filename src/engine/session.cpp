@@ -1,7 +1,7 @@
 #include "engine/session.h"
 
 #include "base/error.h"
-#include "engine/transform.h"
+#include "engine/plan_edit.h"
 
 namespace greta {
 namespace {
@@ -33,7 +33,7 @@ Plan Engine::plan(Phase phase, int64_t max_rows, const RouteTable& routes, bool 
 
 Plan Engine::fast_plan(Phase phase, int64_t max_rows, const RouteTable& routes, bool logits) const {
   Plan fast = plan(phase, max_rows, routes, logits);
-  fuse_quantize(fast, options_.isa);
+  PlanEdit(fast).fuse_quantize(options_.isa);
   return fast;
 }
 

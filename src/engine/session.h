@@ -31,7 +31,7 @@ class Engine {
 
   Plan plan(Phase phase, int64_t max_rows, const RouteTable& routes = {}, bool logits = true) const;
 
-  /// The same, fused where that is faster (engine/transform.h): for runs that nobody looks into.
+  /// The same, fused where that is faster (PlanEdit::fuse_quantize): for runs that nobody looks into.
   Plan fast_plan(Phase phase, int64_t max_rows, const RouteTable& routes = {}, bool logits = true) const;
 
  private:

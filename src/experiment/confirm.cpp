@@ -83,7 +83,7 @@ class Confirmation {
   int threads() const { return engine_.options().threads; }
 
   MatrixRequest with_interventions(MatrixRequest request) const {
-    request.overwrite = [this](Plan& plan) { insert_interventions(plan, engine_, sites_); };
+    request.change = then(std::move(request.change), interventions(engine_, sites_));
     return request;
   }
 

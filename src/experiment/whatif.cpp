@@ -7,7 +7,6 @@
 #include <map>
 #include <set>
 
-#include "engine/transform.h"
 #include "judge/attest.h"
 #include "judge/judge.h"
 #include "record/record.h"
@@ -36,8 +35,10 @@ void run_all_rows(Engine& engine, const MatrixRequest& request, UnitRun& unit) {
     const int64_t n = std::ssize(prompt.tokens);
     Plan plan = changed_plan(engine, Phase::prefill, std::min(n, request.prefill_block), request.routes,
                              request.change);
-    keep_all_rows(plan);
-    insert_records(plan, engine.options().isa, recorder, scope);
+    PlanEdit edit(plan);
+    edit.keep_all_rows();
+    insert_records(edit, recorder, scope);
+    edit.commit();
     Session session(engine, n);
     session.prefill(plan, plan, prompt.tokens);
   }

@@ -129,8 +129,11 @@ struct OpParams {
 
 struct KernelInfo;
 
+/// Of an op. Kernels read two at most; an action in a kernel's place may read more.
+inline constexpr size_t kMaxInputs = 4;
+
 struct KernelArgs {
-  std::array<View, 2> in{};
+  std::array<View, kMaxInputs> in{};
   View out{};
   const PackedWeight* weight = nullptr;  // of matmul and embed
   const float* bias = nullptr;  // of matmul: one per row of the weight, padded to whole panels; or none
@@ -142,7 +145,6 @@ struct KernelArgs {
   Launch* launch = nullptr;
   int64_t* taken = nullptr;  // pieces of the work that threads took beyond their own share; 0 before the op
   const KernelInfo* kernel = nullptr;  // the entry that runs, for kernels that serve several (sim/matmul.h)
-  View extra{};  // a further input of an action that runs in a kernel's place; no kernel reads it
 };
 
 /// Floats of scratch that a thread needs for attention over n_pos positions. A kernel makes do with one row

@@ -38,14 +38,11 @@ Matrix::Matrix(Engine& engine, const MatrixRequest& request)
                        plan(Phase::prefill, block, true, request.routes)};
     record(plans.last, prefill_recorder_);
     record(plans.last, rows_recorder_, true);
-    overwrite(plans.inner);
-    overwrite(plans.last);
     prefill_plans_.emplace(block, std::move(plans));
   }
   for (const Experiment& experiment : request.experiments) {
     decode_plans_.push_back(plan(Phase::decode, 1, true, experiment.routes(request.routes)));
     record(decode_plans_.back(), decode_recorder_);
-    overwrite(decode_plans_.back());
   }
 }
 
@@ -93,10 +90,6 @@ Plan Matrix::plan(Phase phase, int64_t rows, bool logits, const RouteTable& want
   return changed_plan(engine_, phase, rows, wanted, request_.change, logits);
 }
 
-void Matrix::overwrite(Plan& plan) const {
-  if (request_.overwrite) request_.overwrite(plan);
-}
-
 void Matrix::record(Plan& plan, Recorder& recorder, bool rows) const {
   RecordScope scope;
   scope.layers = [layers = request_.layers](int layer) {
@@ -107,7 +100,8 @@ void Matrix::record(Plan& plan, Recorder& recorder, bool rows) const {
     scope.stages = [](Stage stage) { return stage != Stage::x_out && !is_outside_layers(stage); };
     scope.rows = judged_rows;
   }
-  insert_records(plan, engine_.options().isa, recorder, scope);
+  PlanEdit edit(plan);
+  insert_records(edit, recorder, scope);
 }
 
 /// Prefill is shared: the experiments force decode only.

@@ -22,11 +22,10 @@ struct MatrixPrompt {
 struct MatrixRequest {
   std::vector<Experiment> experiments;
   std::vector<MatrixPrompt> prompts;
-  std::vector<int> layers;                         // traced; those outside layers always are
-  RouteTable routes;                               // base of every experiment
-  PlanChange change = {};                          // of every plan: faults
-  std::function<void(Plan& plan)> overwrite = {};  // of every plan, after its record ops: interventions
-  bool aligned = true;  // decode0: the last prompt token at its own position; else the next token
+  std::vector<int> layers;  // traced; those outside layers always are
+  RouteTable routes;        // base of every experiment
+  PlanChange change = {};   // of every plan: faults, interventions
+  bool aligned = true;      // decode0: the last prompt token at its own position; else the next token
   int64_t prefill_block = kPrefillBlock;
 };
 
@@ -63,7 +62,6 @@ class Matrix {
   int64_t block_of(const MatrixPrompt& prompt) const;
   Plan plan(Phase phase, int64_t rows, bool logits, const RouteTable& wanted) const;
   void record(Plan& plan, Recorder& recorder, bool rows = false) const;
-  void overwrite(Plan& plan) const;
   void to_all_cells(Event event, std::span<const float> values) const;
 
   Engine& engine_;

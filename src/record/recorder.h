@@ -1,12 +1,12 @@
 #pragma once
-// Record ops: tracing is a transformation of the plan. An untraced plan has none of them and pays nothing.
+// Record ops: tracing is an edit of the plan. An untraced plan has none of them and pays nothing.
 
 #include <functional>
 #include <span>
 #include <string>
 
 #include "bundle/event.h"
-#include "engine/plan.h"
+#include "engine/plan_edit.h"
 
 namespace greta {
 
@@ -40,9 +40,9 @@ struct RecordScope {
   };
 };
 
-/// Inserts a record op after every stage in scope. Fused attention of these layers is taken apart. Of
-/// kv_write all cached positions are recorded. `recorder` must outlive the plan.
-/// Several recorders may watch one plan.
-void insert_records(Plan& plan, Isa isa, Recorder& recorder, const RecordScope& scope);
+/// Inserts a record op after every stage in scope, and after what overwrites it. Fused ops of these layers are
+/// taken apart. Of kv_write all cached positions are recorded. `recorder` must outlive the plan. Several
+/// recorders may watch one plan.
+void insert_records(PlanEdit& edit, Recorder& recorder, const RecordScope& scope);
 
 }  // namespace greta

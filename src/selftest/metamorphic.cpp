@@ -6,7 +6,6 @@
 #include <limits>
 
 #include "base/error.h"
-#include "engine/transform.h"
 #include "selftest/metamorphic_run.h"
 #include "selftest/metamorphic_token0.h"
 
@@ -65,10 +64,7 @@ class Checks {
 
  private:
   Plan plan(Phase phase, int64_t rows) const {
-    Plan result = engine_.plan(phase, rows, effective_routes(request_.routes, request_.faults, phase));
-    apply_faults(result, engine_, request_.faults);
-    if (request_.transform) request_.transform(result);
-    return result;
+    return changed_plan(engine_, phase, rows, request_.routes, request_.change);
   }
 
   std::span<const int32_t> tokens(int64_t n) const {
@@ -127,14 +123,14 @@ class Checks {
 
   /// Why prefill and decode need not agree bit for bit: a projection on different routes.
   std::string different_routes() const {
-    for (const Op& op : block_.ops) {
-      if (op.kind != OpKind::matmul || !op.stage || op.kernel == nullptr) continue;
-      const int i = step_.find(*op.stage, op.layer);
-      if (i < 0 || step_.ops[static_cast<size_t>(i)].kernel == nullptr) continue;
-      const Op& other = step_.ops[static_cast<size_t>(i)];
-      if (op.kernel->route == other.kernel->route) continue;
-      return fmt::format("{} runs on the {} route in prefill, on {} in decode", name(*op.stage),
-                         name(*op.kernel->route), name(*other.kernel->route));
+    for (const Op& op : block_.ops()) {
+      const Op* other = is_kind(op, OpKind::matmul) ? step_.find(*op.made()) : nullptr;
+      if (other == nullptr) continue;
+      const Route in_prefill = *kernel_call(op)->kernel->route,
+                  in_decode = *kernel_call(*other)->kernel->route;
+      if (in_prefill == in_decode) continue;
+      return fmt::format("{} runs on the {} route in prefill, on {} in decode", name(*op.makes),
+                         name(in_prefill), name(in_decode));
     }
     return {};
   }
@@ -235,9 +231,8 @@ class Checks {
   MetamorphicCheck fusion_makes_no_difference() {
     MetamorphicCheck check{"fused_attention", "fused = qk, softmax and pv in turn"};
     Plan block = block_, step = step_;
-    for (Plan* fused : {&block, &step})
-      unfuse_attention(*fused, engine_.options().isa, [](int) { return true; });
-    if (block.ops.size() == block_.ops.size() && step.ops.size() == step_.ops.size()) {
+    for (Plan* fused : {&block, &step}) PlanEdit(*fused).unfuse_all();
+    if (block.ops().size() == block_.ops().size() && step.ops().size() == step_.ops().size()) {
       check.why_not = "these plans have no fused attention";
       return check;
     }

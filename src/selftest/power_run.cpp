@@ -106,8 +106,8 @@ class Measurement {
   void run_stacks(const PowerTest& power) {
     const auto can_have = [&](const FaultSpec& spec) {
       try {
-        Plan plan = engine_.plan(*spec.phase, *spec.phase == Phase::prefill ? 2 : 1, request_.routes);
-        apply_faults(plan, engine_, std::span(&spec, 1));
+        changed_plan(engine_, *spec.phase, *spec.phase == Phase::prefill ? 2 : 1, request_.routes,
+                     fault_change(engine_, {spec}));
       } catch (const Error& error) {
         if (error.kind() != ErrorKind::input) throw;
         return false;

@@ -99,9 +99,11 @@ class RealModelReference : public testing::TestWithParam<Case> {
     Plan plan = engine_->plan(Phase::prefill, std::ssize(tokens), routes_);
     const std::vector<FaultSpec> faults =
         fault.empty() ? std::vector<FaultSpec>{} : std::vector{parse_fault(fault, 30)};
-    apply_faults(plan, *engine_, faults);
-    insert_records(plan, best_isa(), recorder, {.layers = [](int) { return true; }});
-    if (seed) test::add_rounding_noise(plan, *seed);
+    PlanEdit edit(plan);
+    apply_faults(edit, *engine_, faults);
+    insert_records(edit, recorder, {.layers = [](int) { return true; }});
+    if (seed) test::add_rounding_noise(edit, *seed);
+    edit.commit();
     Session session(*engine_, std::ssize(tokens));
     const std::span<const float> logits = session.forward(plan, tokens);
     result.logits.assign(logits.begin(), logits.end());

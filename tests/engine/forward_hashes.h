@@ -13,7 +13,7 @@ inline std::vector<StageHashes> decode_all(Engine& engine, std::span<const int32
                                            const RouteTable& routes) {
   StageHashes hashes;
   Plan step = engine.plan(Phase::decode, 1, routes);
-  hash_stages(step, engine.options().isa, hashes);
+  hash_stages(step, hashes);
   Session session(engine, std::ssize(tokens));
   std::vector<StageHashes> steps;
   for (const int32_t& token : tokens) {
@@ -29,7 +29,7 @@ inline StageHashes prefill(Engine& engine, std::span<const int32_t> tokens, int6
   StageHashes hashes;
   Plan last = engine.plan(Phase::prefill, block, routes);
   const Plan inner = engine.plan(Phase::prefill, block, routes, false);
-  hash_stages(last, engine.options().isa, hashes);
+  hash_stages(last, hashes);
   Session session(engine, std::ssize(tokens));
   session.prefill(inner, last, tokens);
   return hashes;

@@ -9,7 +9,6 @@
 
 #include "base/error.h"
 #include "engine/tiny_model.h"
-#include "engine/transform.h"
 #include "model/model_files.h"
 
 namespace greta {
@@ -147,22 +146,16 @@ class Runner {
  private:
   Plan plan(Phase phase, int64_t rows, const std::vector<FaultSpec>& specs, std::vector<Observed>& all) {
     Plan plan = engine_.plan(phase, rows, routes_);
-    std::erase_if(plan.ops, [](const Op& op) { return op.layer >= kLayers; });
-    apply_faults(plan, engine_, specs);
-    unfuse_attention(plan, best_isa(), [](int) { return true; });
-    for (size_t i = 0; i < plan.ops.size(); ++i) {
-      const Op op = plan.ops[i];
-      if (!op.stage || op.launch_of != op.id) continue;
-      Op look;
-      look.layer = op.layer;
-      look.action =
-          std::make_shared<Observe>(all, fmt::format("{} L{}.{}", name(phase), op.layer, name(*op.stage)),
-                                    op.stage == Stage::kv_write, launches_);
-      look.in = {op.out, kNoBuffer};
-      look.uses_cache = op.uses_cache;
-      look.launch_of = op.id;
-      insert_after(plan, i, look);
+    PlanEdit edit(plan);
+    edit.keep_only([](const Op& op) { return op.layer == kNoLayer || op.layer < kLayers; });
+    apply_faults(edit, engine_, specs);
+    edit.unfuse_all();
+    for (const Op& op : edit.ops()) {
+      if (!op.makes) continue;
+      const std::string at = fmt::format("{} L{}.{}", name(phase), op.layer, name(*op.makes));
+      edit.watch(op, std::make_shared<Observe>(all, at, op.makes == Stage::kv_write, launches_));
     }
+    edit.commit();
     return plan;
   }
 
@@ -369,7 +362,12 @@ TEST_F(FaultRun, SaysWhatTheModelCannotHave) {
   test::TinyEngine other(TensorType::q8_0);
   Plan plan = other.engine.plan(Phase::decode, 1);
   const std::vector<FaultSpec> specs{parse_fault("wq_nibbles:0", 2)};
-  EXPECT_THAT([&] { apply_faults(plan, other.engine, specs); }, message("blk.0.attn_q.weight is q8_0"));
+  EXPECT_THAT(
+      [&] {
+        PlanEdit edit(plan);
+        apply_faults(edit, other.engine, specs);
+      },
+      message("blk.0.attn_q.weight is q8_0"));
 }
 
 }  // namespace
