@@ -31,7 +31,7 @@ nlohmann::json manifest_of(const MatrixRun& run, const MatrixOptions& options, c
   info.routes = options.common.routes;
   info.injected = options.inject;
   info.aligned = run.request.aligned;
-  for (const MatrixPrompt& prompt : run.request.prompts) {
+  for (const Prompt& prompt : run.request.prompts) {
     info.prompts.push_back({prompt.id, prompt.text, prompt.tokens});
   }
   for (const Experiment& experiment : run.request.experiments) {
@@ -79,10 +79,10 @@ std::vector<int> parse_layers(const std::string& text, int64_t n_layer) {
   return layers;
 }
 
-std::vector<MatrixPrompt> load_prompts(const MatrixOptions& options, const Environment& environment,
+std::vector<Prompt> load_prompts(const MatrixOptions& options, const Environment& environment,
                                        const Model& model) {
   const Tokenizer tokenizer = Tokenizer::from(model.file);
-  std::vector<MatrixPrompt> prompts;
+  std::vector<Prompt> prompts;
   for (const std::string& name : options.prompts) {
     Prompt prompt = load_prompt(name, model.file);
     if (environment.trace_prompt_id) {
@@ -92,7 +92,7 @@ std::vector<MatrixPrompt> load_prompts(const MatrixOptions& options, const Envir
       }
       prompt.id = *environment.trace_prompt_id;
     }
-    for (const MatrixPrompt& other : prompts) {
+    for (const Prompt& other : prompts) {
       if (other.id == prompt.id) fail_input("two prompts are called {}; rename one of the files", prompt.id);
     }
     prompts.push_back({prompt.id, prompt.text, tokenizer.encode(prompt.text, tokenizer.adds_bos())});
@@ -158,7 +158,7 @@ void write_attn_pipe(const Bundle& bundle, const Environment& environment) {
   file.close();
 }
 
-void trace_attn_pipe(Engine& engine, MatrixPrompt prompt, const RouteTable& routes,
+void trace_attn_pipe(Engine& engine, Prompt prompt, const RouteTable& routes,
                      const Environment& environment) {
   if (!environment.trace_attn_l0_pipe) return;
   check_attn_pipe(environment);

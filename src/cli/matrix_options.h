@@ -29,7 +29,7 @@ void add_matrix_options(CLI::App& command, MatrixOptions& options);
 std::vector<int> parse_layers(const std::string& text, int64_t n_layer);
 
 /// --prompts, encoded for the model. Input Errors: no such prompt, two of one name.
-std::vector<MatrixPrompt> load_prompts(const MatrixOptions& options, const Environment& environment,
+std::vector<Prompt> load_prompts(const MatrixOptions& options, const Environment& environment,
                                        const Model& model);
 
 /// A loaded engine and a recorded matrix.
@@ -50,7 +50,7 @@ MatrixRun record_matrix(const MatrixOptions& options, const Context& context,
 void check_attn_pipe(const Environment& environment);
 
 /// Runs and records layer 0 of one prompt for the JSONL alone (greta run), if it is asked for.
-void trace_attn_pipe(Engine& engine, MatrixPrompt prompt, const RouteTable& routes,
+void trace_attn_pipe(Engine& engine, Prompt prompt, const RouteTable& routes,
                      const Environment& environment);
 
 /// Writes the JSONL of B3.31 if GRETA_TRACE_ATTN_L0_PIPE asks for it.

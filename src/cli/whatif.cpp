@@ -67,7 +67,7 @@ void describe(const Options& options, const Context& context, const MatrixReques
   result.command_line = context.command_line;
   result.routes = options.matrix.common.routes;
   result.injected = options.matrix.inject;
-  for (const MatrixPrompt& prompt : request.prompts)
+  for (const Prompt& prompt : request.prompts)
     result.prompts.emplace_back(prompt.id, std::ssize(prompt.tokens));
   result.layers = request.layers;
 }

@@ -32,7 +32,7 @@ void run_all_rows(Engine& engine, const MatrixRequest& request, UnitRun& unit) {
     for (int64_t i = 0; i < n_pos; ++i) all[static_cast<size_t>(i)] = i;
     return all;
   };
-  for (const MatrixPrompt& prompt : request.prompts) {
+  for (const Prompt& prompt : request.prompts) {
     const int64_t n = std::ssize(prompt.tokens);
     Plan plan = changed_plan(engine, Phase::prefill, std::min(n, request.prefill_block), request.routes,
                              request.change);

@@ -64,6 +64,11 @@ Prompt prompt_of_file(const std::string& path, std::string_view bytes) {
   return {std::filesystem::path(path).stem().string(), std::string(bytes)};
 }
 
+Prompt encoded(Prompt prompt, const Tokenizer& tokenizer) {
+  prompt.tokens = tokenizer.encode(prompt.text, tokenizer.adds_bos());
+  return prompt;
+}
+
 Prompt load_prompt(const std::string& name_or_path, const Gguf& file) {
   Prompt prompt = load_prompt(name_or_path);
   if (name_or_path != "p4_sys") return prompt;

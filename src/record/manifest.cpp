@@ -43,7 +43,7 @@ std::string utc_now() { return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(
 nlohmann::json make_manifest(const Engine& engine, const ManifestInfo& info) {
   const Model& model = engine.model();
   nlohmann::json prompts = nlohmann::json::array();
-  for (const ManifestPrompt& prompt : info.prompts) {
+  for (const Prompt& prompt : info.prompts) {
     prompts.push_back({{"id", prompt.id}, {"text", prompt.text}, {"tokens", prompt.tokens}});
   }
   return {{"schema", kBundleSchema},

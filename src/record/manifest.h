@@ -7,19 +7,14 @@
 #include <vector>
 
 #include "engine/session.h"
+#include "model/prompt.h"
 
 namespace greta {
-
-struct ManifestPrompt {
-  std::string id;
-  std::string text;
-  std::vector<int32_t> tokens;
-};
 
 struct ManifestInfo {
   std::string command_line;
   std::map<std::string, std::string> environment;  // the GRETA_* variables that were set
-  std::vector<ManifestPrompt> prompts;
+  std::vector<Prompt> prompts;
   nlohmann::json experiments = nlohmann::json::array();  // {"name", "force_route", "force_gemm"}
   std::vector<std::string> routes;                       // --route rules
   std::vector<std::string> injected;                     // --inject faults

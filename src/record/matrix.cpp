@@ -8,7 +8,7 @@
 namespace greta {
 namespace {
 
-void check(const MatrixPrompt& prompt, const ModelConfig& config, bool aligned) {
+void check(const Prompt& prompt, const ModelConfig& config, bool aligned) {
   const int64_t n = std::ssize(prompt.tokens);
   if (n == 0) fail_input("prompt {} has no tokens", prompt.id);
   const int64_t needed = n + (aligned ? 0 : 1);
@@ -30,7 +30,7 @@ Matrix::Matrix(Engine& engine, const MatrixRequest& request)
       decode_recorder_([this](Event event, std::span<const float> values) {
         observer_->event(std::move(event), values);
       }) {
-  for (const MatrixPrompt& prompt : request.prompts) {
+  for (const Prompt& prompt : request.prompts) {
     check(prompt, engine.model().config, request.aligned);
     const int64_t block = block_of(prompt);
     if (prefill_plans_.contains(block)) continue;
@@ -53,7 +53,7 @@ void Matrix::run(const MatrixObserver& observer) {
   observer_ = &observer;
   const int total = static_cast<int>(request_.prompts.size() * (request_.experiments.size() + 1));
   int done = 0;
-  for (const MatrixPrompt& prompt : request_.prompts) {
+  for (const Prompt& prompt : request_.prompts) {
     observer.step(done++, total, "prefill " + prompt.id);
     Session session(engine_, std::ssize(prompt.tokens) + (request_.aligned ? 0 : 1));
     const TokenId next = prefill(session, prompt);
@@ -66,7 +66,7 @@ void Matrix::run(const MatrixObserver& observer) {
 }
 
 /// Runs and records the prompt; returns the greedy next token.
-TokenId Matrix::prefill(Session& session, const MatrixPrompt& prompt) {
+TokenId Matrix::prefill(Session& session, const Prompt& prompt) {
   const PrefillPlans& plans = prefill_plans_.at(block_of(prompt));
   prefill_recorder_.begin("", prompt.id, kPrefillLast);
   rows_recorder_.begin("", prompt.id, kPrefill);
@@ -75,7 +75,7 @@ TokenId Matrix::prefill(Session& session, const MatrixPrompt& prompt) {
   return argmax(logits);
 }
 
-void Matrix::decode(Session& session, const MatrixPrompt& prompt, size_t experiment, TokenId next) {
+void Matrix::decode(Session& session, const Prompt& prompt, size_t experiment, TokenId next) {
   const int64_t n = std::ssize(prompt.tokens);
   session.cache().truncate(request_.aligned ? n - 1 : n);
   decode_recorder_.begin(request_.experiments[experiment].name, prompt.id, kDecode0);
@@ -85,7 +85,7 @@ void Matrix::decode(Session& session, const MatrixPrompt& prompt, size_t experim
 }
 
 /// A prompt of one token runs the S = 1 plan in prefill too, as it does outside this tool.
-int64_t Matrix::block_of(const MatrixPrompt& prompt) const {
+int64_t Matrix::block_of(const Prompt& prompt) const {
   return std::min(std::ssize(prompt.tokens), static_cast<std::ptrdiff_t>(request_.prefill_block));
 }
 

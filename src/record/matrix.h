@@ -7,21 +7,15 @@
 #include <vector>
 
 #include "engine/plan_change.h"
-#include "model/tokenizer.h"
+#include "model/prompt.h"
 #include "record/experiment.h"
 #include "record/recorder.h"
 
 namespace greta {
 
-struct MatrixPrompt {
-  std::string id;
-  std::string text;
-  std::vector<TokenId> tokens;
-};
-
 struct MatrixRequest {
   std::vector<Experiment> experiments;
-  std::vector<MatrixPrompt> prompts;
+  std::vector<Prompt> prompts;
   std::vector<int> layers;                         // traced; those outside layers always are
   RouteTable routes;                               // base of every experiment
   PlanChange change = {};                          // of every plan: faults
@@ -58,9 +52,9 @@ class Matrix {
     Plan inner, last;  // all blocks but the last fill the cache only
   };
 
-  TokenId prefill(Session& session, const MatrixPrompt& prompt);
-  void decode(Session& session, const MatrixPrompt& prompt, size_t experiment, TokenId next);
-  int64_t block_of(const MatrixPrompt& prompt) const;
+  TokenId prefill(Session& session, const Prompt& prompt);
+  void decode(Session& session, const Prompt& prompt, size_t experiment, TokenId next);
+  int64_t block_of(const Prompt& prompt) const;
   Plan plan(Phase phase, int64_t rows, bool logits, const RouteTable& wanted) const;
   void record(Plan& plan, Recorder& recorder, bool rows = false) const;
   void overwrite(Plan& plan) const;

@@ -8,7 +8,7 @@ namespace greta {
 Bundle record_matrix(Engine& engine, const MatrixRequest& request) {
   ManifestInfo info;
   info.aligned = request.aligned;
-  for (const MatrixPrompt& prompt : request.prompts)
+  for (const Prompt& prompt : request.prompts)
     info.prompts.push_back({prompt.id, prompt.text, prompt.tokens});
   for (const Experiment& experiment : request.experiments) info.experiments.push_back(to_json(experiment));
   Recording recording(make_manifest(engine, info), nullptr, Keep::none, 0);

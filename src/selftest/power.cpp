@@ -102,7 +102,7 @@ Detection held_against(const FaultSpec& spec, const Verdict& verdict) {
   return detection;
 }
 
-PowerTest::PowerTest(Engine& engine, std::vector<MatrixPrompt> prompts, RouteTable routes)
+PowerTest::PowerTest(Engine& engine, std::vector<Prompt> prompts, RouteTable routes)
     : engine_(engine),
       prompts_(std::move(prompts)),
       routes_(std::move(routes)),
@@ -160,7 +160,7 @@ StackedDetection PowerTest::stacked(const std::vector<FaultSpec>& specs) const {
   return run;
 }
 
-CleanRun clean_run(Engine& engine, const MatrixPrompt& prompt, const std::string& route,
+CleanRun clean_run(Engine& engine, const Prompt& prompt, const std::string& route,
                    const RouteTable& routes) {
   const Clock clock;
   const EngineOptions& options = engine.options();

@@ -64,7 +64,7 @@ class Measurement {
     run_singles(power);
     run_stacks(power);
     for (const CleanSetting& setting : settings_) run_clean(setting);
-    const std::vector<MatrixPrompt> prompts = power_prompts(engine_.model());
+    const std::vector<Prompt> prompts = power_prompts(engine_.model());
     for (DetectionLimit& limit : limits_) {
       step(fmt::format("weakest {}@{}:{}", limit.fault, name(limit.phase), limit.layer));
       find_limit(engine_, prompts, limit);
@@ -132,7 +132,7 @@ class Measurement {
     for (const std::string& route : setting.routes) {
       RouteTable routes = request_.routes;
       if (route != "default") routes.add(parse_route_rule("all=" + route));
-      for (const MatrixPrompt& prompt : clean_) {
+      for (const Prompt& prompt : clean_) {
         step(fmt::format("clean {} {} {}", prompt.id, route, name(setting.isa)));
         result_.clean.push_back(clean_run(engine, prompt, route, routes));
       }
@@ -144,7 +144,7 @@ class Measurement {
   std::vector<PlannedFault> planned_;
   const Fault* routes_ = nullptr;
   int pairs_ = 0;
-  std::vector<MatrixPrompt> clean_;
+  std::vector<Prompt> clean_;
   std::vector<CleanSetting> settings_;
   std::vector<DetectionLimit> limits_;
   int done_ = 0, total_ = 0;

@@ -45,7 +45,7 @@ Result run_matrix(test::TinyEngine& tiny, const Setting& setting = {}) {
   request.change = fault_change(tiny.engine, parse_faults(setting.faults, 2));
   ManifestInfo info;
   info.aligned = setting.aligned;
-  for (const MatrixPrompt& prompt : request.prompts)
+  for (const Prompt& prompt : request.prompts)
     info.prompts.push_back({prompt.id, prompt.text, prompt.tokens});
   for (const Experiment& experiment : request.experiments) info.experiments.push_back(to_json(experiment));
   Recording recording(make_manifest(tiny.engine, info), nullptr, Keep::none, 0);
