@@ -7,6 +7,7 @@
 #include "cli/interrupt.h"
 #include "cli/progress.h"
 #include "cli/selftest_power.h"
+#include "fault/fault.h"
 #include "selftest/metamorphic.h"
 
 namespace greta::cli {
@@ -55,10 +56,11 @@ void run_metamorphic(const Options& chosen, Context& context) {
   MetamorphicRequest request;
   request.routes = chosen_routes(options, context.environment);
   request.threads = chosen_threads(options);
-  request.faults = parse_faults(chosen.inject, model.config.n_layer);
+  std::vector<FaultSpec> faults = parse_faults(chosen.inject, model.config.n_layer);
   CommonOptions engine_options = options;
   engine_options.threads = engine_threads_for_metamorphic(request.threads);
   Engine engine = load_engine(engine_options, context.environment, std::move(model));
+  request.change = fault_change(engine, std::move(faults));
   const std::vector<MetamorphicCheck> checks = [&] {
     Progress progress;  // gone before the table is printed
     request.step = [&](int done, int total, const std::string& label) {

@@ -4,7 +4,7 @@
 
 #include <functional>
 
-#include "engine/session.h"
+#include "engine/engine.h"
 
 namespace greta {
 
@@ -13,8 +13,9 @@ struct PlanChange {
   std::function<void(Plan& plan)> edit = {};                                     // empty: as made
 };
 
-/// The engine's plan under a change. Input Errors as of Engine::plan, and what the change throws.
+/// The engine's plan (or its fast plan) under a change. Input Errors as of Engine::plan, and what the change
+/// throws.
 Plan changed_plan(const Engine& engine, Phase phase, int64_t max_rows, const RouteTable& wanted,
-                  const PlanChange& change, bool logits = true);
+                  const PlanChange& change, bool logits = true, bool fast = false);
 
 }  // namespace greta

@@ -7,7 +7,7 @@
 
 #include "experiment/intervention.h"
 #include "judge/judge.h"
-#include "record/record.h"
+#include "record/matrix.h"
 
 namespace greta {
 namespace {

@@ -10,7 +10,8 @@
 #include "engine/transform.h"
 #include "judge/attest.h"
 #include "judge/judge.h"
-#include "record/record.h"
+#include "record/matrix.h"
+#include "record/recorder.h"
 
 namespace greta {
 namespace {
@@ -34,12 +35,12 @@ void run_all_rows(Engine& engine, const MatrixRequest& request, UnitRun& unit) {
   };
   for (const Prompt& prompt : request.prompts) {
     const int64_t n = std::ssize(prompt.tokens);
-    Plan plan = changed_plan(engine, Phase::prefill, std::min(n, request.prefill_block), request.routes,
+    Plan plan = changed_plan(engine, Phase::prefill, block_of(n, request.prefill_block), request.routes,
                              request.change);
     keep_all_rows(plan);
     insert_records(plan, engine.options().isa, recorder, scope);
-    Session session(engine, n);
-    session.prefill(plan, plan, prompt.tokens);
+    Session session(engine, n, {.inner = plan, .last = plan, .steps = {}});
+    session.prefill(prompt.tokens);
   }
 }
 

@@ -30,6 +30,9 @@ Prompt load_prompt(const std::string& name_or_path, const Gguf& file);
 /// The prompt with its tokens: special ones are parsed, BOS stands where the model asks for it.
 Prompt encoded(Prompt prompt, const Tokenizer& tokenizer);
 
+/// n ids that walk through the vocabulary from `start`, for runs in which it does not matter what they say.
+std::vector<TokenId> vocabulary_walk(int64_t n, int64_t n_vocab, int64_t start = 13);
+
 /// The prompt that a file at `path` with these bytes is. Throws as load_prompt does.
 Prompt prompt_of_file(const std::string& path, std::string_view bytes);
 

@@ -30,9 +30,9 @@ class RecordAction final : public Action {
     if (args.launch->kernel != nullptr) event.kernel = args.launch->kernel;
     event.route = route_of(event.kernel);
     event.launches = args.launch->count;
-    const std::vector<float> values =
+    std::vector<float> values =
         stage_ == Stage::kv_write ? cache_rows(args, event) : wanted_rows(args, event);
-    if (!event.positions.empty()) recorder_.write(std::move(event), values);
+    if (!event.positions.empty()) recorder_.write(std::move(event), std::move(values));
   }
 
  private:
@@ -89,18 +89,9 @@ Op record_op(const Op& producer, BufferId buffer, Stage stage, int layer, Record
 
 }  // namespace
 
-void Recorder::begin(std::string experiment, std::string prompt_id, std::string phase) {
-  experiment_ = std::move(experiment);
-  prompt_id_ = std::move(prompt_id);
-  phase_ = std::move(phase);
-}
-
-void Recorder::write(Event event, std::span<const float> values) {
-  event.experiment = experiment_;
-  event.prompt_id = prompt_id_;
-  event.cell = experiment_ + "/" + prompt_id_;
+void Recorder::write(Event event, std::vector<float> values) const {
   event.phase = phase_;
-  sink_(std::move(event), values);
+  sink_(std::move(event), std::move(values));
 }
 
 void insert_records(Plan& plan, Isa isa, Recorder& recorder, const RecordScope& scope) {

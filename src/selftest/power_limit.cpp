@@ -6,7 +6,7 @@
 #include <set>
 
 #include "judge/judge.h"
-#include "record/record.h"
+#include "record/matrix.h"
 #include "selftest/power.h"
 
 namespace greta {

@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 
 #include "base/error.h"
+#include "base/timing.h"
 #include "selftest/power_plan.h"
 
 namespace greta {
@@ -56,7 +56,7 @@ class Measurement {
   }
 
   PowerResult run() {
-    const auto start = std::chrono::steady_clock::now();
+    const Stopwatch clock;
     result_.model = engine_.model().config.name;
     result_.isa = name(engine_.options().isa);
     result_.threads = engine_.options().threads;
@@ -70,7 +70,7 @@ class Measurement {
       find_limit(engine_, prompts, limit);
     }
     result_.limits = std::move(limits_);
-    result_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    result_.seconds = clock.seconds();
     return std::move(result_);
   }
 

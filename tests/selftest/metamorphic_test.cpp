@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "engine/tiny_model.h"
 #include "engine/transform.h"
+#include "fault/fault.h"
 #include "selftest/metamorphic_run.h"
 #include "selftest/metamorphic_token0.h"
 
@@ -31,8 +32,13 @@ Checks run(TensorType type, const std::vector<std::string>& faults = {}, const s
   test::TinyEngine tiny(type, {engine_threads_for_metamorphic(2), best_isa(), kv});
   MetamorphicRequest request;
   request.threads = 2;
-  request.transform = std::move(transform);
-  for (const std::string& fault : faults) request.faults.push_back(parse_fault(fault, 2));
+  request.change = fault_change(tiny.engine, parse_faults(faults, 2));
+  if (transform) {
+    request.change.edit = [faulty = request.change.edit, transform = std::move(transform)](Plan& plan) {
+      faulty(plan);
+      transform(plan);
+    };
+  }
   if (!route.empty()) request.routes.add(parse_route_rule(route));
   return run_metamorphic(tiny.engine, request);
 }
