@@ -8,21 +8,17 @@
 #include <string>
 #include <vector>
 
+#include "model/phase.h"
 #include "model/stage.h"
 #include "numerics/metrics.h"
 
 namespace greta {
 
-/// Phases by their public names.
-inline constexpr const char* kPrefill = "prefill";           // all recorded rows of the prompt
-inline constexpr const char* kPrefillLast = "prefill_last";  // the last prompt token's row
-inline constexpr const char* kDecode0 = "decode0";           // the first S = 1 step
-
 struct Event {
   std::string cell;        // "E0/p4_sys"
   std::string experiment;  // "E0"
   std::string prompt_id;   // "p4_sys"
-  std::string phase;       // kPrefillLast, ...
+  std::string phase;       // kPrefillLast, ..., or another engine's word
   int layer = kNoLayer;
   std::string stage;               // name(Stage), or a name that another engine uses
   std::vector<int64_t> positions;  // [first, last], or a list when there are more or fewer than two
@@ -35,6 +31,9 @@ struct Event {
   Summary summary;
   std::string file;  // safetensors file and key of the data; empty when it was not kept
   std::string tensor;
+
+  CellKey key() const { return {experiment, prompt_id}; }
+  Seen seen() const { return seen_from_name(phase); }
 };
 
 /// The positions of the event's rows, one by one (two numbers are a range).

@@ -16,20 +16,23 @@ struct Options {
   bool force = false;
 };
 
+std::string run_of(const StagePair& pair) { return name(pair.cell) + " " + pair.phase; }
+
 /// Stages that say something: those that differ from equal inputs, and per run the first that differs at all.
 std::vector<const StagePair*> worth_showing(const BundleComparison& result) {
   std::vector<const StagePair*> shown;
-  std::string seen;
+  const StagePair* before = nullptr;
   for (const StagePair& pair : result.pairs) {
-    if (pair.status == Status::equal) continue;
-    if (pair.status != Status::propagated || pair.cell != seen) shown.push_back(&pair);
-    seen = pair.cell;
+    if (pair.status == PairStatus::equal) continue;
+    const bool same_run = before != nullptr && before->cell == pair.cell && before->phase == pair.phase;
+    if (pair.status != PairStatus::propagated || !same_run) shown.push_back(&pair);
+    before = &pair;
   }
   return shown;
 }
 
 nlohmann::json pair_json(const StagePair& pair) {
-  nlohmann::json json = {{"cell", pair.cell},
+  nlohmann::json json = {{"cell", run_of(pair)},
                          {"layer", pair.layer},
                          {"stage", name(pair.stage)},
                          {"status", name(pair.status)},
@@ -47,7 +50,7 @@ nlohmann::json pair_json(const StagePair& pair) {
 void print_json(const BundleComparison& result) {
   nlohmann::json json = {{"schema", "greta.comparison/1"},
                          {"verdict", name(result.status)},
-                         {"exit_code", result.exit_code},
+                         {"exit_code", exit_code(result.status)},
                          {"only_a", result.only_a},
                          {"only_b", result.only_b},
                          {"coverage",
@@ -58,7 +61,7 @@ void print_json(const BundleComparison& result) {
                            {"skipped", result.coverage.skipped}}},
                          {"differences", nlohmann::json::array()}};
   for (const StagePair& pair : result.pairs) {
-    if (pair.status != Status::equal) json["differences"].push_back(pair_json(pair));
+    if (pair.status != PairStatus::equal) json["differences"].push_back(pair_json(pair));
   }
   fmt::print("{}\n", json.dump(2));
 }
@@ -72,7 +75,7 @@ void print_text(const BundleComparison& result) {
   }
   for (size_t i = 0; i < shown.size() && i < kShown; ++i) {
     const StagePair& pair = *shown[i];
-    fmt::print("{:<24} {:>3} {:<10} {:<10} {:>9.2e} {:>9.2e} {:>8.2g}\n", pair.cell, pair.layer,
+    fmt::print("{:<24} {:>3} {:<10} {:<10} {:>9.2e} {:>9.2e} {:>8.2g}\n", run_of(pair), pair.layer,
                name(pair.stage), name(pair.status), pair.metrics.rel_l2, pair.metrics.max_abs,
                pair.noise_ratio);
     if (!pair.why.empty()) fmt::print("    {}\n", pair.why);
@@ -83,7 +86,7 @@ void print_text(const BundleComparison& result) {
   fmt::print("{}: {} stages compared, {} equal, coverage {:.1f} %\n", name(result.status),
              result.coverage.recorded,
              std::count_if(result.pairs.begin(), result.pairs.end(),
-                           [](const StagePair& pair) { return pair.status == Status::equal; }),
+                           [](const StagePair& pair) { return pair.status == PairStatus::equal; }),
              result.coverage.percent());
 }
 
@@ -109,7 +112,7 @@ void run(const Options& options, Context& context) {
   } else {
     print_text(result);
   }
-  context.exit_code = result.exit_code;
+  context.exit_code = exit_code(result.status);
 }
 
 }  // namespace

@@ -36,7 +36,7 @@ void run(const Options& options, Context& context) {
   } else {
     fmt::print("{}", report::terminal(verdict, isatty(STDOUT_FILENO) != 0));
   }
-  context.exit_code = verdict.exit_code;
+  context.exit_code = exit_code(verdict.status);
 }
 
 }  // namespace

@@ -63,7 +63,7 @@ void run(Options& options, Context& context) {
     fmt::print("{}", report::terminal(verdict, isatty(STDOUT_FILENO) != 0));
     if (!probes.empty()) fmt::print("{}", weight_table(probes));
   }
-  context.exit_code = verdict.exit_code;
+  context.exit_code = exit_code(verdict.status);
 }
 
 }  // namespace

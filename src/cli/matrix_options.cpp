@@ -131,7 +131,7 @@ void write_attn_pipe(const Bundle& bundle, const Environment& environment) {
   if (!environment.trace_attn_l0_pipe) return;
   OutputFile file(environment.trace_attn_l0_pipe_out, ErrorKind::input);
   for (const Event& event : bundle.events) {
-    const bool phase = event.phase == kPrefillLast || event.phase == kDecode0;
+    const bool phase = event.seen() == Seen::prefill_last || event.seen() == Seen::decode0;
     if (event.layer != 0 || event.stage != name(Stage::q) || !phase) continue;
     const AttnPipe pipe =
         attn_pipe_from(bundle.events, bundle, event.cell, event.phase, environment.trace_attn_l0_norm);

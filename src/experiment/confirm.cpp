@@ -23,7 +23,7 @@ struct Group {
 };
 
 bool alike(const Finding& a, const Finding& b) {
-  return a.stage == b.stage && a.phase == b.phase && a.hypothesis == b.hypothesis;
+  return a.stage == b.stage && a.phase == b.phase && a.hypothesis() == b.hypothesis();
 }
 
 InterventionSite site_of(const Finding& finding) { return {finding.phase, finding.layer, finding.stage}; }
@@ -49,13 +49,13 @@ Mismatch mismatch_of(const Verdict& verdict, const Verdict& run, const Group& gr
   Mismatch mismatch{apart(run, first.stage, first.layer), apart(run, Stage::logits, kNoLayer), 0, false};
   for (const StagePair& pair : run.pairs) {
     const bool here = pair.stage == first.stage && pair.layer == first.layer;
-    mismatch.convicted = mismatch.convicted || (here && pair.status == Status::fault);
+    mismatch.convicted = mismatch.convicted || (here && pair.status == PairStatus::fault);
   }
   for (const size_t i : group.findings) {
     const Finding& finding = verdict.findings[i];
     for (const StageNoise& noise : run.noise) {
-      const bool phase = finding.phase == "both" || (finding.phase == "prefill") == noise.prefill;
-      if (phase && noise.stage == finding.stage && noise.layer == finding.layer)
+      if (concerns(finding.phase, noise.phase) && noise.stage == finding.stage &&
+          noise.layer == finding.layer)
         mismatch.noise = std::max(mismatch.noise, noise.ratio);
     }
   }
@@ -104,9 +104,8 @@ class Confirmation {
   std::string shortest_prompt(const Finding& finding) const {
     const Prompt* best = nullptr;
     for (const Prompt& prompt : request_.prompts) {
-      const bool shows =
-          std::any_of(finding.cells.begin(), finding.cells.end(),
-                      [&](const std::string& cell) { return cell.substr(cell.find('/') + 1) == prompt.id; });
+      const bool shows = std::any_of(finding.cells.begin(), finding.cells.end(),
+                                     [&](const CellKey& cell) { return cell.prompt == prompt.id; });
       if (!shows) continue;
       const bool better = best == nullptr || (best->tokens.size() < 2 && prompt.tokens.size() > 1) ||
                           (prompt.tokens.size() > 1 && prompt.tokens.size() < best->tokens.size());
@@ -119,9 +118,9 @@ class Confirmation {
   MatrixRequest small_request(const Group& group) const {
     MatrixRequest request = request_;
     std::erase_if(request.prompts, [&](const Prompt& p) { return p.id != group.prompt; });
-    const std::vector<std::string>& cells = verdict_.findings[group.findings.front()].cells;
+    const std::vector<CellKey>& cells = verdict_.findings[group.findings.front()].cells;
     const auto shows = [&](const Experiment& e) {
-      return std::find(cells.begin(), cells.end(), e.name + "/" + group.prompt) != cells.end();
+      return std::find(cells.begin(), cells.end(), CellKey{e.name, group.prompt}) != cells.end();
     };
     const auto it = std::find_if(request.experiments.begin(), request.experiments.end(), shows);
     request.experiments = {it == request.experiments.end() ? request.experiments.front() : *it};
@@ -130,7 +129,7 @@ class Confirmation {
 
   void neutralise(const Group& group) {
     const Finding& first = verdict_.findings[group.findings.front()];
-    step_(fmt::format("the oracle's {} in {}", name(first.stage), first.phase));
+    step_(fmt::format("the oracle's {} in {}", name(first.stage), name(first.phase)));
     const MatrixRequest request = small_request(group);
     const auto measure = [&] {
       const Verdict run =
@@ -142,7 +141,8 @@ class Confirmation {
     const Mismatch after = measure();
     Intervention result;
     result.prompt = group.prompt;
-    const bool pair = first.phase != "both" && before.stage > 0;  // else rows or phases that no pair shows
+    const bool pair =
+        first.phase != Phases::both && before.stage > 0;  // else rows or phases that no pair shows
     result.mismatch_before = pair ? before.stage : before.noise;
     result.mismatch_after = pair ? after.stage : after.noise;
     result.logits_before = before.logits;

@@ -167,8 +167,7 @@ void insert_interventions(Plan& plan, const Engine& engine, std::span<const Inte
     });
   });
   for (const InterventionSite& site : sites) {
-    const char* phase = plan.phase == Phase::prefill ? "prefill" : "decode";
-    if (site.phase == "both" || site.phase == phase) insert_one(plan, engine, site.stage, site.layer);
+    if (concerns(site.phase, plan.phase)) insert_one(plan, engine, site.stage, site.layer);
   }
 }
 

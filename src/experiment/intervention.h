@@ -12,7 +12,7 @@ namespace greta {
 
 /// Where the oracle takes over.
 struct InterventionSite {
-  std::string phase;  // "prefill", "decode" or "both"
+  Phases phase = Phases::both;
   int layer = kNoLayer;
   Stage stage = Stage::x_in;
   bool operator==(const InterventionSite&) const = default;

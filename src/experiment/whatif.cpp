@@ -58,13 +58,13 @@ struct Difference {
   double mean() const { return count == 0 ? 0 : sum / static_cast<double>(count); }
 };
 
-using Place = std::tuple<bool, int, Stage>;  // prefill, layer, stage
+using Place = std::tuple<Phase, int, Stage>;
 
 /// Values of an event. The last row of a prompt is in "prefill" and in "prefill_last": it counts once.
 std::span<const float> values_of(const Bundle& bundle, const Event& event, int64_t last_position) {
   const std::vector<float>* data = bundle.data(event);
   if (data == nullptr) return {};
-  if (event.phase != kPrefill) return *data;
+  if (event.seen() != Seen::prefill) return *data;
   const std::vector<int64_t> positions = positions_of(event);
   const bool doubled = event.stage == name(Stage::kv_write) || positions.empty();  // whole in prefill_last
   if (doubled) return {};
@@ -86,7 +86,7 @@ std::map<Place, Difference> differences(const UnitRun& reference, const UnitRun&
     const int64_t last = std::ssize(prompt_tokens(unit.bundle, event.prompt_id)) - 1;
     const auto a = values_of(reference.bundle, *other->second, last);
     const auto b = values_of(unit.bundle, event, last);
-    if (!a.empty() && a.size() == b.size()) all[{event.phase != kDecode0, event.layer, *stage}].add(a, b);
+    if (!a.empty() && a.size() == b.size()) all[{phase_of(event.seen()), event.layer, *stage}].add(a, b);
   }
   return all;
 }
@@ -120,7 +120,7 @@ LogitDifference logit_difference(std::span<const float> reference, std::span<con
 
 std::string place_of(const Finding& finding) {
   const std::string layer = finding.layer == kNoLayer ? "" : fmt::format(" layer {}", finding.layer);
-  return fmt::format("{}{} {}", finding.phase, layer, name(finding.stage));
+  return fmt::format("{}{} {}", name(finding.phase), layer, name(finding.stage));
 }
 
 }  // namespace
@@ -140,17 +140,16 @@ UnitResult compare_units(const UnitRun& reference, const UnitRun& unit, const Mo
   UnitResult result;
   result.device = unit.device;
   result.status = unit.verdict.status;
-  result.exit_code = unit.verdict.exit_code;
   result.bias = unit.bias;
   if (!unit.verdict.findings.empty()) result.first_fault = place_of(unit.verdict.findings.front());
   std::map<Place, double> ratios;
   for (const StageNoise& noise : unit.verdict.noise) {
-    ratios[{noise.prefill, noise.layer, noise.stage}] = noise.ratio;
+    ratios[{noise.phase, noise.layer, noise.stage}] = noise.ratio;
     result.max_noise_ratio = std::max(result.max_noise_ratio, noise.ratio);
   }
   for (const auto& [place, difference] : differences(reference, unit)) {
-    const auto& [prefill, layer, stage] = place;
-    result.stages.push_back({prefill, layer, stage, difference.max, difference.mean(), ratios[place]});
+    const auto& [phase, layer, stage] = place;
+    result.stages.push_back({phase, layer, stage, difference.max, difference.mean(), ratios[place]});
   }
   for (const auto& [layer, rows] : unit.x_out)
     result.drift.push_back({layer, mean_rel_l2(reference.x_out.at(layer), rows, config.n_embd)});

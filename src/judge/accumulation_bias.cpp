@@ -87,7 +87,7 @@ void measure(Job& job) {
   const PhaseRecord& phase = *job.phase;
   std::vector<int64_t> positions = recorded_positions(phase, job.stage, job.layer);
   // The last row of a prompt is in both recordings of it.
-  if (phase.view.phase() == kPrefill) std::erase(positions, std::ssize(phase.tokens) - 1);
+  if (phase.view.seen() == Seen::prefill) std::erase(positions, std::ssize(phase.tokens) - 1);
   std::string why;
   const auto subject = subject_of(phase, job.stage, job.layer, positions, &why);
   if (!subject || !subject->gap.empty()) return;
@@ -111,10 +111,10 @@ void measure(Job& job) {
 }
 
 /// By phase (prefill first) and route.
-using Group = std::pair<bool, std::string>;
+using Group = std::pair<Phase, std::string>;
 
 /// The row that projections share: of q, k and v one, of gate and up one.
-using Input = std::tuple<std::string, int, Stage, int64_t>;  // cell, layer, its stage, position
+using Input = std::tuple<CellKey, int, Stage, int64_t>;  // cell, layer, its stage, position
 
 }  // namespace
 
@@ -123,9 +123,8 @@ std::vector<AccumulationBias> accumulation_bias(const Bundle& bundle, const Mode
   std::vector<Job> jobs;
   for (const Cell& cell : cells_of(bundle)) {
     for (const char* phase : {kPrefill, kPrefillLast, kDecode0}) {
-      phases.push_back(std::make_unique<PhaseRecord>(
-          PhaseRecord{&model, PhaseView(bundle, cell.experiment + "/" + cell.prompt, phase),
-                      prompt_tokens(bundle, cell.prompt), nullptr}));
+      phases.push_back(std::make_unique<PhaseRecord>(PhaseRecord{
+          &model, PhaseView(bundle, cell.key, phase), prompt_tokens(bundle, cell.key.prompt), nullptr}));
       for (const auto& [at, event] : phases.back()->view.events()) {
         if (is_projection(at.second)) jobs.push_back({phases.back().get(), at.second, at.first});
       }
@@ -142,16 +141,16 @@ std::vector<AccumulationBias> accumulation_bias(const Bundle& bundle, const Mode
   std::set<Group> known;
   for (const Job& job : jobs) {
     const Event& event = *job.phase->view.find(job.stage, job.layer);
-    const Group group{event.phase == kDecode0, event.route};
+    const Group group{phase_of(event.seen()), event.route};
     for (const auto& [position, sums] : job.rows)
-      groups[group][{event.cell, job.layer, inputs_of(job.stage).front(), position}].add(sums);
+      groups[group][{event.key(), job.layer, inputs_of(job.stage).front(), position}].add(sums);
     kernels[group].insert(event.kernel);
     if (job.rule_known) known.insert(group);
   }
   std::vector<AccumulationBias> result;
   for (const auto& [group, inputs] : groups) {
     std::vector<Sums> clusters;
-    AccumulationBias bias{group.first ? kDecode0 : kPrefill, group.second};
+    AccumulationBias bias{group.first, group.second};
     for (const auto& [input, sums] : inputs) {
       clusters.push_back(sums);
       bias.count += sums.count;

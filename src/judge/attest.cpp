@@ -32,13 +32,11 @@ std::string mismatch(const nlohmann::json& manifest, const Event& event, const C
   return "";
 }
 
-std::string key(const Cell& cell) { return cell.experiment + "/" + cell.prompt; }
-
 /// The hash of a cell's q at the first traced layer in decode0.
 const Event* decode_q(const Bundle& bundle, const Cell& cell, int layer) {
   for (const Event& event : bundle.events) {
-    if (event.cell == key(cell) && event.phase == kDecode0 && event.stage == name(Stage::q) &&
-        event.layer == layer) {
+    if (event.seen() == Seen::decode0 && event.layer == layer && event.stage == name(Stage::q) &&
+        event.key() == cell.key) {
       return &event;
     }
   }
@@ -50,15 +48,13 @@ const Event* decode_q(const Bundle& bundle, const Cell& cell, int layer) {
 std::vector<Cell> cells_of(const Bundle& bundle) {
   std::vector<Cell> cells;
   for (const Event& event : bundle.events) {
-    const bool known = std::any_of(cells.begin(), cells.end(), [&](const Cell& cell) {
-      return cell.experiment == event.experiment && cell.prompt == event.prompt_id;
-    });
+    const bool known =
+        std::any_of(cells.begin(), cells.end(), [&](const Cell& cell) { return cell.key == event.key(); });
     if (known) continue;
     Cell cell;
-    cell.experiment = event.experiment;
-    cell.prompt = event.prompt_id;
+    cell.key = event.key();
     for (const nlohmann::json& entry : bundle.manifest.value("experiments", nlohmann::json::array())) {
-      if (entry.value("name", "") != cell.experiment) continue;
+      if (entry.value("name", "") != cell.key.experiment) continue;
       cell.force_route = entry.value("force_route", "auto");
       cell.force_gemm = entry.value("force_gemm", false);
     }
@@ -67,10 +63,12 @@ std::vector<Cell> cells_of(const Bundle& bundle) {
   // Experiments outer, prompts inner, each in order of appearance.
   std::vector<std::string> order;
   for (const Cell& cell : cells) {
-    if (std::find(order.begin(), order.end(), cell.experiment) == order.end())
-      order.push_back(cell.experiment);
+    if (std::find(order.begin(), order.end(), cell.key.experiment) == order.end())
+      order.push_back(cell.key.experiment);
   }
-  const auto rank = [&](const Cell& cell) { return std::find(order.begin(), order.end(), cell.experiment); };
+  const auto rank = [&](const Cell& cell) {
+    return std::find(order.begin(), order.end(), cell.key.experiment);
+  };
   std::stable_sort(cells.begin(), cells.end(),
                    [&](const Cell& a, const Cell& b) { return rank(a) < rank(b); });
   return cells;
@@ -85,17 +83,16 @@ std::vector<TokenId> prompt_tokens(const Bundle& bundle, const std::string& prom
 
 void attest(const Bundle& bundle, const PhaseView& prefill, const PhaseView& decode, Cell& cell,
             std::vector<Flag>& flags) {
-  const std::array<std::string*, 3> routes = {&cell.q_route, &cell.k_route, &cell.v_route};
-  const std::array<std::string*, 3> kernels = {&cell.q_kernel, &cell.k_kernel, &cell.v_kernel};
+  const std::array<ProjectionSeen*, 3> projections = {&cell.q, &cell.k, &cell.v};
   int64_t seen = 0;
   std::string why;
   for (const auto& [at, event] : decode.events()) {
     const auto it = std::find(kForced.begin(), kForced.end(), at.second);
     if (it == kForced.end()) continue;
-    const size_t i = static_cast<size_t>(it - kForced.begin());
-    if (kernels[i]->empty()) {  // the first traced layer's
-      *routes[i] = event->route;
-      *kernels[i] = event->kernel;
+    ProjectionSeen& projection = *projections[static_cast<size_t>(it - kForced.begin())];
+    if (projection.kernel.empty()) {  // the first traced layer's
+      projection.route = event->route;
+      projection.kernel = event->kernel;
     }
     ++seen;
     if (why.empty()) why = mismatch(bundle.manifest, *event, cell);
@@ -104,23 +101,23 @@ void attest(const Bundle& bundle, const PhaseView& prefill, const PhaseView& dec
     if (at.second == Stage::q && cell.prefill_q_kernel.empty()) cell.prefill_q_kernel = event->kernel;
   }
   cell.attested = seen > 0 && why.empty();
-  if (!why.empty()) flags.push_back({"INERT_FACTOR", key(cell), why});
+  if (!why.empty()) flags.push_back({FlagKind::inert_factor, cell.key, why});
 }
 
 void flag_inert_factors(const Bundle& bundle, Verdict& verdict) {
   if (verdict.layers.empty()) return;
   for (const Cell& a : verdict.cells) {
     for (const Cell& b : verdict.cells) {
-      if (a.prompt != b.prompt || a.experiment >= b.experiment) continue;
+      if (a.key.prompt != b.key.prompt || a.key.experiment >= b.key.experiment) continue;
       const bool routes_differ =
           a.force_route != "auto" && b.force_route != "auto" && a.force_route != b.force_route;
       const bool shapes_differ = a.force_route == b.force_route && a.force_gemm != b.force_gemm;
       if (!routes_differ && !shapes_differ) continue;
-      const std::string pair = fmt::format("{} and {}", a.experiment, b.experiment);
-      if (a.q_kernel == b.q_kernel) {
+      const std::string pair = fmt::format("{} and {}", a.key.experiment, b.key.experiment);
+      if (a.q.kernel == b.q.kernel) {
         verdict.flags.push_back(
-            {"INERT_FACTOR", key(b),
-             fmt::format("{} are forced differently and ran the same kernel for q: {}", pair, a.q_kernel)});
+            {FlagKind::inert_factor, b.key,
+             fmt::format("{} are forced differently and ran the same kernel for q: {}", pair, a.q.kernel)});
         continue;
       }
       // One layer may have an input that both roundings keep: the embedding, in a model without a norm before
@@ -130,11 +127,11 @@ void flag_inert_factors(const Bundle& bundle, Verdict& verdict) {
         const Event* y = decode_q(bundle, b, layer);
         return x != nullptr && y != nullptr && x->hash == y->hash;
       });
-      const bool same_rounding = declared_arithmetic(bundle.manifest, a.q_kernel).roundings.activation ==
-                                 declared_arithmetic(bundle.manifest, b.q_kernel).roundings.activation;
+      const bool same_rounding = declared_arithmetic(bundle.manifest, a.q.kernel).roundings.activation ==
+                                 declared_arithmetic(bundle.manifest, b.q.kernel).roundings.activation;
       if (same_values && !same_rounding) {
         verdict.flags.push_back(
-            {"INERT_FACTOR", key(b),
+            {FlagKind::inert_factor, b.key,
              fmt::format("{} round activations differently and yet q has the same hash in both", pair)});
       }
     }
@@ -146,7 +143,7 @@ void flag_vacuous(const Bundle& bundle, Verdict& verdict) {
     const std::optional<Stage> stage = stage_from_name(event.stage);
     if (!stage || !is_projection(*stage) || event.summary.min != event.summary.max) continue;
     if (event.summary.nan + event.summary.inf > 0) continue;
-    verdict.flags.push_back({"VACUOUS", event.cell,
+    verdict.flags.push_back({FlagKind::vacuous, event.key(),
                              fmt::format("{} L{} {} is constant ({}): comparing it proves nothing",
                                          event.phase, event.layer, event.stage, event.summary.min)});
     return;  // one is enough to doubt the run

@@ -2,10 +2,10 @@
 
 namespace greta {
 
-PhaseView::PhaseView(const Bundle& bundle, const std::string& cell, const std::string& phase)
+PhaseView::PhaseView(const Bundle& bundle, const CellKey& cell, const std::string& phase)
     : bundle_(bundle), cell_(cell), phase_(phase) {
   for (const Event& event : bundle.events) {
-    if (event.cell != cell || event.phase != phase) continue;
+    if (event.phase != phase || event.key() != cell) continue;
     const std::optional<Stage> stage = stage_from_name(event.stage);
     if (stage) events_[{event.layer, *stage}] = &event;
   }

@@ -14,7 +14,7 @@ namespace greta {
 /// One phase of one cell.
 class PhaseView {
  public:
-  PhaseView(const Bundle& bundle, const std::string& cell, const std::string& phase);
+  PhaseView(const Bundle& bundle, const CellKey& cell, const std::string& phase);
 
   /// nullptr when the stage was not recorded.
   const Event* find(Stage stage, int layer) const;
@@ -22,12 +22,14 @@ class PhaseView {
   const std::vector<float>* data(Stage stage, int layer) const;
   const std::map<std::pair<int, Stage>, const Event*>& events() const { return events_; }
   const Bundle& bundle() const { return bundle_; }
-  const std::string& cell() const { return cell_; }
+  const CellKey& cell() const { return cell_; }
   const std::string& phase() const { return phase_; }
+  Seen seen() const { return seen_from_name(phase_); }
 
  private:
   const Bundle& bundle_;
-  std::string cell_, phase_;
+  CellKey cell_;
+  std::string phase_;
   std::map<std::pair<int, Stage>, const Event*> events_;
 };
 

@@ -10,12 +10,18 @@
 namespace greta {
 namespace {
 
-using Run = std::pair<std::string, std::string>;  // cell, phase
+struct Run {
+  CellKey cell;
+  std::string phase;
+  bool operator==(const Run&) const = default;
+};
+
+std::string label(const Run& run) { return name(run.cell) + " " + run.phase; }
 
 std::vector<Run> runs_of(const Bundle& bundle) {
   std::vector<Run> runs;
   for (const Event& event : bundle.events) {
-    const Run run{event.cell, event.phase};
+    const Run run{event.key(), event.phase};
     if (std::find(runs.begin(), runs.end(), run) == runs.end()) runs.push_back(run);
   }
   return runs;
@@ -35,25 +41,16 @@ int layers_of(const Bundle& a, const Bundle& b) {
   return layers;
 }
 
-void conclude(BundleComparison& result) {
-  const auto any = [&](Status status) {
-    return std::any_of(result.pairs.begin(), result.pairs.end(),
+RunStatus status_of(const std::vector<StagePair>& pairs) {
+  const auto any = [&](PairStatus status) {
+    return std::any_of(pairs.begin(), pairs.end(),
                        [&](const StagePair& pair) { return pair.status == status; });
   };
-  if (result.pairs.empty()) {
-    result.status = Status::vacuous;
-  } else if (any(Status::fault)) {
-    result.status = Status::fault;
-  } else if (any(Status::missing)) {
-    result.status = Status::inconclusive;
-  } else {
-    result.status = any(Status::rounding) || any(Status::propagated) ? Status::rounding : Status::equal;
-  }
-  const bool fine = result.status == Status::equal || result.status == Status::rounding;
-  result.exit_code = result.status == Status::fault ? 1 : (fine ? 0 : 4);
+  if (pairs.empty()) return RunStatus::vacuous;
+  if (any(PairStatus::fault)) return RunStatus::fault;
+  if (any(PairStatus::missing)) return RunStatus::inconclusive;
+  return any(PairStatus::rounding) || any(PairStatus::propagated) ? RunStatus::rounding : RunStatus::equal;
 }
-
-std::string prompt_of(const std::string& cell) { return cell.substr(cell.find('/') + 1); }
 
 }  // namespace
 
@@ -64,17 +61,16 @@ BundleComparison compare_bundles(const Bundle& a, const Bundle& b, const Model* 
   std::vector<Run> rest = runs_of(b);
   for (const Run& run : runs_of(a)) {
     const auto match = std::find_if(rest.begin(), rest.end(), [&](const Run& other) {
-      const bool cell = rename ? prompt_of(other.first) == prompt_of(run.first) : other.first == run.first;
-      return cell && other.second == run.second;
+      const bool cell = rename ? other.cell.prompt == run.cell.prompt : other.cell == run.cell;
+      return cell && other.phase == run.phase;
     });
-    const std::string label = run.first + " " + run.second;
     if (match == rest.end()) {
-      result.only_a.push_back(label);
+      result.only_a.push_back(label(run));
       continue;
     }
-    const std::vector<TokenId> tokens = prompt_tokens(a, prompt_of(run.first));
-    const PhaseRecord left{model, PhaseView(a, run.first, run.second), tokens, nullptr};
-    const PhaseRecord right{model, PhaseView(b, match->first, match->second), tokens, nullptr};
+    const std::vector<TokenId> tokens = prompt_tokens(a, run.cell.prompt);
+    const PhaseRecord left{model, PhaseView(a, run.cell, run.phase), tokens, nullptr};
+    const PhaseRecord right{model, PhaseView(b, match->cell, match->phase), tokens, nullptr};
     rest.erase(match);
     std::optional<OraclePass> oracle;
     if (model != nullptr) {
@@ -83,21 +79,22 @@ BundleComparison compare_bundles(const Bundle& a, const Bundle& b, const Model* 
       oracle->add(right);
       oracle->run(threads);
     }
-    for (StagePair& pair : judge_pairs({left.view, right.view, oracle ? &*oracle : nullptr,
-                                        model ? &model->config : nullptr, layers_of(a, b), label, ""})) {
+    for (StagePair& pair :
+         judge_pairs({left.view, right.view, oracle ? &*oracle : nullptr, model ? &model->config : nullptr,
+                      layers_of(a, b), run.cell, run.phase, ""})) {
       ++result.coverage.recorded;
-      result.coverage.judged += pair.status != Status::missing;
-      result.coverage.propagated += pair.status == Status::propagated;
+      result.coverage.judged += pair.status != PairStatus::missing;
+      result.coverage.propagated += pair.status == PairStatus::propagated;
       result.coverage.alone += pair.judged_alone;
-      if (pair.status == Status::missing) {
+      if (pair.status == PairStatus::missing) {
         result.coverage.skipped.push_back(
-            fmt::format("{} L{} {}: {}", label, pair.layer, name(pair.stage), pair.why));
+            fmt::format("{} L{} {}: {}", label(run), pair.layer, name(pair.stage), pair.why));
       }
       result.pairs.push_back(std::move(pair));
     }
   }
-  for (const Run& run : rest) result.only_b.push_back(run.first + " " + run.second);
-  conclude(result);
+  for (const Run& run : rest) result.only_b.push_back(label(run));
+  result.status = status_of(result.pairs);
   return result;
 }
 

@@ -6,9 +6,8 @@
 namespace greta {
 
 struct BundleComparison {
-  Status status = Status::inconclusive;
-  int exit_code = 4;
-  std::vector<StagePair> pairs;  // cell is "E0/p4_sys decode0"; `prefill` fields are A's, `decode` fields B's
+  RunStatus status = RunStatus::inconclusive;
+  std::vector<StagePair> pairs;  // `phase` is the one compared; `prefill` fields are A's, `decode` fields B's
   std::vector<std::string> only_a;  // cells and phases that one of the two lacks
   std::vector<std::string> only_b;
   Coverage coverage;

@@ -18,18 +18,15 @@ using Convictions = std::vector<const Conviction*>;
 int rank_of(int layer) { return layer == kNoLayer ? std::numeric_limits<int>::max() : layer; }
 
 void plain_title(Finding& finding) {
-  const std::string en = finding.phase == "both" ? "both phases" : finding.phase;
-  const std::string es = finding.phase == "both" ? "ambas fases" : finding.phase;
+  const std::string_view phase = name(finding.phase);
+  const std::string_view en = finding.phase == Phases::both ? "both phases" : phase;
+  const std::string_view es = finding.phase == Phases::both ? "ambas fases" : phase;
   const std::string at_en = finding.layer == kNoLayer ? "" : fmt::format(" of layer {}", finding.layer);
   const std::string at_es = finding.layer == kNoLayer ? "" : fmt::format(" de la capa {}", finding.layer);
-  finding.title_en =
+  finding.title.en =
       fmt::format("{}{} is wrong in {}: not explained by rounding", name(finding.stage), at_en, en);
-  finding.title_es =
+  finding.title.es =
       fmt::format("{}{} es incorrecto en {}: el redondeo no lo explica", name(finding.stage), at_es, es);
-}
-
-bool is_named(const Finding& finding) {
-  return finding.hypothesis != "unexplained" && finding.hypothesis != "ambiguous";
 }
 
 /// One place: a stage of a layer, with all that convicts it.
@@ -40,26 +37,27 @@ class Place {
 
   /// `likely`: hypotheses that explained this stage in other layers.
   std::vector<Finding> findings(const std::vector<std::string>& likely) const {
-    const Convictions prefill = of_phase(true), decode = of_phase(false);
-    if (decode.empty()) return {finding("prefill", prefill, likely)};
-    if (prefill.empty()) return {finding("decode", decode, likely)};
-    Finding both = finding("both", convictions_, likely);
-    if (both.hypothesis != "unexplained" || !causes_) return {std::move(both)};
-    Finding in_prefill = finding("prefill", prefill, likely), in_decode = finding("decode", decode, likely);
-    if (!is_named(in_prefill) && !is_named(in_decode)) return {std::move(both)};
+    const Convictions prefill = of_phase(Phase::prefill), decode = of_phase(Phase::decode);
+    if (decode.empty()) return {finding(Phases::prefill, prefill, likely)};
+    if (prefill.empty()) return {finding(Phases::decode, decode, likely)};
+    Finding both = finding(Phases::both, convictions_, likely);
+    if (both.cause != Cause::unexplained || !causes_) return {std::move(both)};
+    Finding in_prefill = finding(Phases::prefill, prefill, likely),
+            in_decode = finding(Phases::decode, decode, likely);
+    if (in_prefill.cause != Cause::named && in_decode.cause != Cause::named) return {std::move(both)};
     return {std::move(in_prefill), std::move(in_decode)};
   }
 
  private:
-  Convictions of_phase(bool prefill) const {
+  Convictions of_phase(Phase phase) const {
     Convictions some;
     for (const Conviction* conviction : convictions_) {
-      if (conviction->in_prefill == prefill) some.push_back(conviction);
+      if (conviction->in == phase) some.push_back(conviction);
     }
     return some;
   }
 
-  Finding finding(const char* phase, const Convictions& convictions,
+  Finding finding(Phases phase, const Convictions& convictions,
                   const std::vector<std::string>& likely) const {
     Finding finding;
     finding.phase = phase;
@@ -70,16 +68,15 @@ class Place {
       phases.push_back(conviction->phase);
       if (std::find(finding.cells.begin(), finding.cells.end(), conviction->cell) == finding.cells.end())
         finding.cells.push_back(conviction->cell);
-      double& side = conviction->in_prefill ? finding.noise_ratio_prefill : finding.noise_ratio_decode;
+      double& side =
+          conviction->in == Phase::prefill ? finding.noise_ratio_prefill : finding.noise_ratio_decode;
       side = std::max(side, conviction->noise_ratio);
       finding.noise_ratio = std::max(finding.noise_ratio, conviction->noise_ratio);
     }
     plain_title(finding);
-    finding.hypothesis = "unexplained";
     if (!causes_) return finding;
     const Evidence evidence = gather_evidence(phases, stage_, layer_);
-    finding.pattern_en = evidence.pattern_en;
-    finding.pattern_es = evidence.pattern_es;
+    finding.pattern = {evidence.pattern_en, evidence.pattern_es};
     if (!evidence.observations.empty()) finding.gap = evidence.observations.front().gap;
     name_cause(explain(evidence, likely), finding);
     return finding;
@@ -97,8 +94,8 @@ std::vector<Finding> findings_of_stage(const std::vector<Place>& places) {
   std::vector<std::string> likely;
   for (const Place& place : places) {
     for (Finding& finding : place.findings(likely)) {
-      if (is_named(finding)) {
-        for (const std::string& name : {finding.hypothesis, finding.runner_up}) {
+      if (finding.cause == Cause::named) {
+        for (const std::string& name : {finding.best, finding.runner_up}) {
           if (!name.empty() && std::find(likely.begin(), likely.end(), name) == likely.end())
             likely.push_back(name);
         }

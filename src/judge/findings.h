@@ -12,11 +12,11 @@ namespace greta {
 /// A stage of one phase of one cell that rounding does not explain.
 struct Conviction {
   const PhaseRecord* phase = nullptr;
-  std::string cell;
+  CellKey cell;
   int layer = kNoLayer;
   Stage stage = Stage::x_in;
   double noise_ratio = 0;
-  bool in_prefill = false;  // prefill, prefill_last; else a decode step
+  Phase in = Phase::prefill;
 };
 
 /// One finding for each layer, stage and phase, in execution order. A stage that is wrong in both phases for

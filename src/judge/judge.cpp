@@ -16,20 +16,20 @@ namespace {
 
 void count(const StagePair& pair, Cell& cell, Coverage& coverage) {
   ++coverage.recorded;
-  if (pair.status == Status::missing) {
+  if (pair.status == PairStatus::missing) {
     coverage.skipped.push_back(
-        fmt::format("{} L{} {}: {}", pair.cell, pair.layer, name(pair.stage), pair.why));
+        fmt::format("{} L{} {}: {}", name(pair.cell), pair.layer, name(pair.stage), pair.why));
     return;
   }
   ++coverage.judged;
-  cell.pairs_equal += pair.status == Status::equal;
-  cell.pairs_rounding += pair.status == Status::rounding;
-  cell.pairs_fault += pair.status == Status::fault;
-  cell.pairs_propagated += pair.status == Status::propagated;
-  coverage.propagated += pair.status == Status::propagated;
+  cell.pairs_equal += pair.status == PairStatus::equal;
+  cell.pairs_rounding += pair.status == PairStatus::rounding;
+  cell.pairs_fault += pair.status == PairStatus::fault;
+  cell.pairs_propagated += pair.status == PairStatus::propagated;
+  coverage.propagated += pair.status == PairStatus::propagated;
   coverage.alone += pair.judged_alone;
   cell.max_noise_ratio = std::max(cell.max_noise_ratio, pair.noise_ratio);
-  if (pair.status != Status::equal && !cell.has_first_difference) {
+  if (pair.status != PairStatus::equal && !cell.has_first_difference) {
     cell.has_first_difference = true;
     cell.first_layer = pair.layer;
     cell.first_stage = pair.stage;
@@ -50,7 +50,7 @@ void fill_logits(const PhaseView& prefill, const PhaseView& decode, Cell& cell) 
   cell.logits_margin = metrics.margin;
 }
 
-double head0_mae(const Verdict& verdict, const std::string& cell, int layer, Stage stage) {
+double head0_mae(const Verdict& verdict, const CellKey& cell, int layer, Stage stage) {
   for (const StagePair& pair : verdict.pairs) {
     if (pair.cell == cell && pair.layer == layer && pair.stage == stage && !pair.head_mae.empty()) {
       return pair.head_mae.front();
@@ -60,61 +60,62 @@ double head0_mae(const Verdict& verdict, const std::string& cell, int layer, Sta
 }
 
 /// B3.32's question: is the projections' input the same in both phases?
-void fill_attn_norm(const Verdict& verdict, const std::string& key, int layer, Cell& cell) {
+void fill_attn_norm(const Verdict& verdict, int layer, Cell& cell) {
   for (const StagePair& pair : verdict.pairs) {
-    if (pair.cell != key || pair.layer != layer || pair.stage != Stage::attn_norm) continue;
+    if (pair.cell != cell.key || pair.layer != layer || pair.stage != Stage::attn_norm) continue;
     cell.attn_norm_mae = pair.metrics.mae;
     cell.attn_norm_hash_prefill = pair.hash_prefill;
     cell.attn_norm_hash_decode = pair.hash_decode;
   }
 }
 
-Status cell_status(const Cell& cell, int64_t missing) {
-  if (cell.pairs_fault > 0) return Status::fault;
-  if (missing > 0) return Status::inconclusive;
-  if (cell.pairs_equal + cell.pairs_rounding + cell.pairs_propagated == 0) return Status::vacuous;
-  return cell.pairs_rounding + cell.pairs_propagated > 0 ? Status::rounding : Status::equal;
+RunStatus cell_status(const Cell& cell, int64_t missing) {
+  if (cell.pairs_fault > 0) return RunStatus::fault;
+  if (missing > 0) return RunStatus::inconclusive;
+  if (cell.pairs_equal + cell.pairs_rounding + cell.pairs_propagated == 0) return RunStatus::vacuous;
+  return cell.pairs_rounding + cell.pairs_propagated > 0 ? RunStatus::rounding : RunStatus::equal;
 }
-
-bool is_prefill(const std::string& phase) { return phase == kPrefill || phase == kPrefillLast; }
 
 /// A cell and what was recorded of it.
 struct CellRecord {
-  CellRecord(const Bundle& bundle, const Model& model, Cell its_cell)
-      : cell(std::move(its_cell)), key(cell.experiment + "/" + cell.prompt) {
-    const std::vector<TokenId> tokens = prompt_tokens(bundle, cell.prompt);
+  CellRecord(const Bundle& bundle, const Model& model, Cell its_cell) : cell(std::move(its_cell)) {
+    const std::vector<TokenId> tokens = prompt_tokens(bundle, cell.key.prompt);
     cell.prompt_tokens = std::ssize(tokens);
     for (const Event& event : bundle.events) {
-      if (event.cell != key || find(event.phase) != nullptr) continue;
+      if (event.key() != cell.key || has(event.phase)) continue;
       phases.push_back(std::make_unique<PhaseRecord>(
-          PhaseRecord{&model, PhaseView(bundle, key, event.phase), tokens, nullptr}));
+          PhaseRecord{&model, PhaseView(bundle, cell.key, event.phase), tokens, nullptr}));
     }
     if (!bundle.manifest.value("shared_cache", false)) return;
-    const PhaseRecord* filled = find(kPrefillLast) != nullptr ? find(kPrefillLast) : find(kPrefill);
-    if (PhaseRecord* decode = find(kDecode0); decode != nullptr) decode->before = filled;
+    const PhaseRecord* filled =
+        find(Seen::prefill_last) != nullptr ? find(Seen::prefill_last) : find(Seen::prefill);
+    if (PhaseRecord* decode = find(Seen::decode0); decode != nullptr) decode->before = filled;
   }
 
-  PhaseRecord* find(const std::string& phase) const {
+  bool has(const std::string& phase) const {
+    return std::any_of(phases.begin(), phases.end(),
+                       [&](const auto& record) { return record->view.phase() == phase; });
+  }
+  PhaseRecord* find(Seen seen) const {
     for (const auto& record : phases) {
-      if (record->view.phase() == phase) return record.get();
+      if (record->view.seen() == seen) return record.get();
     }
     return nullptr;
   }
-  bool is_pair() const { return find(kPrefillLast) != nullptr && find(kDecode0) != nullptr; }
+  bool is_pair() const { return find(Seen::prefill_last) != nullptr && find(Seen::decode0) != nullptr; }
 
   Cell cell;
-  std::string key;
   std::vector<std::unique_ptr<PhaseRecord>> phases;
 };
 
 /// prefill_last against decode0.
 void judge_pair(const CellRecord& record, const OraclePass& oracle, const Model& model, Cell& cell,
                 Verdict& verdict) {
-  const PhaseView& prefill = record.find(kPrefillLast)->view;
-  const PhaseView& decode = record.find(kDecode0)->view;
-  for (StagePair& pair :
-       judge_pairs({prefill, decode, &oracle, &model.config, static_cast<int>(model.config.n_layer),
-                    record.key, verdict.aligned ? "" : "decode0 is the next token: not comparable"})) {
+  const PhaseView& prefill = record.find(Seen::prefill_last)->view;
+  const PhaseView& decode = record.find(Seen::decode0)->view;
+  for (StagePair& pair : judge_pairs({prefill, decode, &oracle, &model.config,
+                                      static_cast<int>(model.config.n_layer), record.cell.key, "",
+                                      verdict.aligned ? "" : "decode0 is the next token: not comparable"})) {
     count(pair, cell, verdict.coverage);
     verdict.pairs.push_back(std::move(pair));
   }
@@ -134,7 +135,7 @@ void judge_unpaired(const PhaseRecord& phase, const OraclePass& oracle, Cell& ce
     if (is_given(phase.view, at.second, at.first)) continue;
     ++coverage.recorded;
     if (!result->judgement) {
-      coverage.skipped.push_back(fmt::format("{} {} L{} {}: {}", phase.view.cell(), phase.view.phase(),
+      coverage.skipped.push_back(fmt::format("{} {} L{} {}: {}", name(phase.view.cell()), phase.view.phase(),
                                              at.first, name(at.second), result->why));
       continue;
     }
@@ -155,16 +156,16 @@ void judge_cell(CellRecord& record, const OraclePass& oracle, const Model& model
   cell.attested = cell.force_route == "auto" && !cell.force_gemm;
   if (cell.paired) judge_pair(record, oracle, model, cell, verdict);
   for (const auto& phase : record.phases) {
-    const std::string& name = phase->view.phase();
-    const bool done = cell.paired && (name == kPrefillLast || name == kDecode0);
+    const Seen seen = phase->view.seen();
+    const bool done = cell.paired && (seen == Seen::prefill_last || seen == Seen::decode0);
     if (!done) judge_unpaired(*phase, oracle, cell, verdict.coverage);
   }
   cell.verdict = cell_status(cell, std::ssize(verdict.coverage.skipped) - skipped);
   if (!verdict.layers.empty()) {
-    cell.q_mae = head0_mae(verdict, record.key, verdict.layers.front(), Stage::q);
-    cell.k_mae = head0_mae(verdict, record.key, verdict.layers.front(), Stage::k);
-    cell.v_mae = head0_mae(verdict, record.key, verdict.layers.front(), Stage::v);
-    fill_attn_norm(verdict, record.key, verdict.layers.front(), cell);
+    cell.q.mae = head0_mae(verdict, cell.key, verdict.layers.front(), Stage::q);
+    cell.k.mae = head0_mae(verdict, cell.key, verdict.layers.front(), Stage::k);
+    cell.v.mae = head0_mae(verdict, cell.key, verdict.layers.front(), Stage::v);
+    fill_attn_norm(verdict, verdict.layers.front(), cell);
   }
   verdict.cells.push_back(cell);
 }
@@ -173,17 +174,17 @@ void judge_cell(CellRecord& record, const OraclePass& oracle, const Model& model
 std::vector<Conviction> convict(const std::vector<CellRecord>& records, const OraclePass& oracle,
                                 Verdict& verdict) {
   std::vector<Conviction> convictions;
-  std::map<std::tuple<bool, int, Stage>, double> noise;
+  std::map<std::tuple<Phase, int, Stage>, double> noise;
   for (const CellRecord& record : records) {
     for (const auto& phase : record.phases) {
-      const bool prefill = is_prefill(phase->view.phase());
+      const Phase in = phase_of(phase->view.seen());
       for (const auto& [at, event] : phase->view.events()) {
         const OraclePass::Result* result = oracle.find(phase->view, at.second, at.first);
         if (!result->judgement) continue;
         const double ratio = result->judgement->noise_ratio;
-        double& largest = noise[{prefill, at.first, at.second}];
+        double& largest = noise[{in, at.first, at.second}];
         largest = std::max(largest, ratio);
-        if (ratio > 1) convictions.push_back({phase.get(), record.key, at.first, at.second, ratio, prefill});
+        if (ratio > 1) convictions.push_back({phase.get(), record.cell.key, at.first, at.second, ratio, in});
       }
     }
   }
@@ -206,41 +207,31 @@ void add_mae(Verdict& verdict) {
 void note_blind_prompts(Verdict& verdict) {
   for (Finding& finding : verdict.findings) {
     for (const Cell& cell : verdict.cells) {
-      const std::string key = cell.experiment + "/" + cell.prompt;
-      const bool shows = std::find(finding.cells.begin(), finding.cells.end(), key) != finding.cells.end();
+      const bool shows =
+          std::find(finding.cells.begin(), finding.cells.end(), cell.key) != finding.cells.end();
       auto& blind = finding.prompts_that_cannot_show;
       if (!shows && cell.prompt_tokens == 1 &&
-          std::find(blind.begin(), blind.end(), cell.prompt) == blind.end()) {
-        blind.push_back(cell.prompt);
+          std::find(blind.begin(), blind.end(), cell.key.prompt) == blind.end()) {
+        blind.push_back(cell.key.prompt);
       }
     }
   }
 }
 
-void conclude(Verdict& verdict) {
-  const bool fault = !verdict.findings.empty();
-  const bool inconclusive = std::any_of(verdict.cells.begin(), verdict.cells.end(), [](const Cell& cell) {
-    return cell.verdict == Status::inconclusive;
-  });
-  const bool rounding = std::any_of(verdict.cells.begin(), verdict.cells.end(),
-                                    [](const Cell& cell) { return cell.verdict == Status::rounding; });
-  const auto flagged = [&](const char* flag) {
-    return std::any_of(verdict.flags.begin(), verdict.flags.end(),
-                       [&](const Flag& f) { return f.flag == flag; });
+RunStatus status_of(const Verdict& verdict) {
+  const auto some_cell = [&](RunStatus status) {
+    return std::any_of(verdict.cells.begin(), verdict.cells.end(),
+                       [&](const Cell& cell) { return cell.verdict == status; });
   };
-  if (fault) {
-    verdict.status = Status::fault;
-  } else if (flagged("INERT_FACTOR")) {
-    verdict.status = Status::inert_factor;
-  } else if (flagged("VACUOUS") || verdict.coverage.recorded == 0) {
-    verdict.status = Status::vacuous;
-  } else if (inconclusive) {
-    verdict.status = Status::inconclusive;
-  } else {
-    verdict.status = rounding ? Status::rounding : Status::equal;
-  }
-  const bool vouched = verdict.status == Status::equal || verdict.status == Status::rounding;
-  verdict.exit_code = fault ? 1 : (vouched ? 0 : 4);
+  const auto flagged = [&](FlagKind kind) {
+    return std::any_of(verdict.flags.begin(), verdict.flags.end(),
+                       [&](const Flag& flag) { return flag.kind == kind; });
+  };
+  if (!verdict.findings.empty()) return RunStatus::fault;
+  if (flagged(FlagKind::inert_factor)) return RunStatus::inert_factor;
+  if (flagged(FlagKind::vacuous) || verdict.coverage.recorded == 0) return RunStatus::vacuous;
+  if (some_cell(RunStatus::inconclusive)) return RunStatus::inconclusive;
+  return some_cell(RunStatus::rounding) ? RunStatus::rounding : RunStatus::equal;
 }
 
 /// Who recorded what, by the manifest.
@@ -290,7 +281,7 @@ Verdict judge_bundle(const Bundle& bundle, const Model& model, int threads, bool
   flag_inert_factors(bundle, verdict);
   flag_vacuous(bundle, verdict);
   note_blind_prompts(verdict);
-  conclude(verdict);
+  verdict.status = status_of(verdict);
   return verdict;
 }
 

@@ -27,6 +27,7 @@ class PairJudge {
   StagePair judge(Stage stage, int layer, bool differed_before) const {
     StagePair pair;
     pair.cell = request_.cell;
+    pair.phase = request_.phase;
     pair.layer = layer;
     pair.stage = stage;
     const Event* a = request_.a.find(stage, layer);
@@ -40,13 +41,13 @@ class PairJudge {
     if (a->hash == b->hash) {
       pair.metrics.count = a->summary.count;
       pair.head_mae.assign(static_cast<size_t>(heads(stage)), 0.0);
-      pair.status = Status::equal;
+      pair.status = PairStatus::equal;
     } else if (!measure(*a, *b, pair)) {
       return pair;
     } else if (arrived_different(stage, layer, differed_before)) {
-      pair.status = Status::propagated;
+      pair.status = PairStatus::propagated;
     } else {
-      pair.status = Status::rounding;  // if the oracle says so
+      pair.status = PairStatus::rounding;  // if the oracle says so
     }
     judge_alone(pair);
     return request_.not_comparable.empty() ? pair : missing(pair, request_.not_comparable);
@@ -54,7 +55,7 @@ class PairJudge {
 
  private:
   static StagePair missing(StagePair pair, std::string why) {
-    pair.status = Status::missing;
+    pair.status = PairStatus::missing;
     pair.why = std::move(why);
     return pair;
   }
@@ -95,7 +96,7 @@ class PairJudge {
   /// Each side against the oracle of its own inputs. What differs from equal inputs needs both; what is
   /// equal, or was unequal before, keeps its status where the oracle has nothing to say.
   void judge_alone(StagePair& pair) const {
-    const bool needed = pair.status == Status::rounding;
+    const bool needed = pair.status == PairStatus::rounding;
     if (request_.oracle == nullptr) {
       if (needed)
         pair = missing(pair, "the outputs of equal inputs differ; the noise to expect needs the model (-m)");
@@ -105,14 +106,14 @@ class PairJudge {
     const OraclePass::Result* b = request_.oracle->find(request_.b, pair.stage, pair.layer);
     if (!a->judgement || !b->judgement) {
       pair.why = a->judgement ? b->why : a->why;
-      if (needed) pair.status = Status::missing;
+      if (needed) pair.status = PairStatus::missing;
       return;
     }
     pair.judged_alone = true;
     pair.noise_ratio_prefill = a->judgement->noise_ratio;
     pair.noise_ratio_decode = b->judgement->noise_ratio;
     pair.noise_ratio = std::max(pair.noise_ratio_prefill, pair.noise_ratio_decode);
-    if (pair.noise_ratio > 1) pair.status = Status::fault;
+    if (pair.noise_ratio > 1) pair.status = PairStatus::fault;
   }
 
   const PairRequest& request_;

@@ -17,7 +17,8 @@ struct PairRequest {
   const OraclePass* oracle = nullptr;   // holds both sides; without it differences stay unjudged
   const ModelConfig* config = nullptr;  // for the number of heads and the stages
   int n_layer = 0;
-  std::string cell;            // label of the results
+  CellKey cell;                // of the results
+  std::string phase = {};      // of two bundles; empty: prefill_last against decode0
   std::string not_comparable;  // why nothing may be judged, if so
 };
 

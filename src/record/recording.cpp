@@ -20,7 +20,7 @@ void Recording::write(Event event, std::vector<float> values) {
   std::vector<Event> cells(experiments_.size(), event);
   for (size_t i = 0; i < cells.size(); ++i) {
     cells[i].experiment = experiments_[i];
-    cells[i].cell = experiments_[i] + "/" + prompt_id_;
+    cells[i].cell = name(cells[i].key());
   }
   const bool keep = keep_ == Keep::all || (keep_ == Keep::first && event.layer == first_layer_);
   if (writer_) writer_->write(cells, data, keep);

@@ -11,8 +11,8 @@ std::string b3_31_table(const Verdict& verdict) {
       "| exp | prompt | Q MAE | K MAE | V MAE | Q/K/V route | force_route | force_gemm |\n"
       "|---|---|---:|---:|---:|---|---|---|\n";
   for (const Cell& cell : verdict.cells) {
-    table += fmt::format("| {} | {} | {} | {} | {} | {} | {} | {} |\n", cell.experiment, cell.prompt,
-                         mae_text(cell, cell.q_mae), mae_text(cell, cell.k_mae), mae_text(cell, cell.v_mae),
+    table += fmt::format("| {} | {} | {} | {} | {} | {} | {} | {} |\n", cell.key.experiment, cell.key.prompt,
+                         mae_text(cell, cell.q.mae), mae_text(cell, cell.k.mae), mae_text(cell, cell.v.mae),
                          routes_used(cell), route_forced(cell), cell.force_gemm);
   }
   return table;

@@ -24,7 +24,7 @@ std::string b3_32_table(const Verdict& verdict, Language language) {
   std::string table = fmt::format("| {} |\n|---|---|---:|---|---|---|\n", say(language, Phrase::head_norm));
   for (const Cell& cell : verdict.cells) {
     const bool equal = cell.attn_norm_hash_prefill == cell.attn_norm_hash_decode;
-    table += fmt::format("| {} | {} | {} | {} | {} | {} |\n", cell.experiment, cell.prompt,
+    table += fmt::format("| {} | {} | {} | {} | {} | {} |\n", cell.key.experiment, cell.key.prompt,
                          has_norms(cell) ? mae_text(cell, cell.attn_norm_mae) : "-",
                          short_hash(cell.attn_norm_hash_prefill), short_hash(cell.attn_norm_hash_decode),
                          has_norms(cell) ? say(language, equal ? Phrase::yes : Phrase::no) : "-");
@@ -42,7 +42,7 @@ std::vector<NormAudit> norm_audits(const Writer& writer) {
       audit.lines.push_back(writer.say(which, hypothesis, residual(explained)));
     };
     if (!finding.best.empty()) {
-      const Phrase which = is_named(finding) ? Phrase::audit_winner : Phrase::audit_line;
+      const Phrase which = finding.cause == Cause::named ? Phrase::audit_winner : Phrase::audit_line;
       add(which, finding.best, finding.explained_residual);
     }
     for (const RuledOut& other : finding.ruled_out) {

@@ -48,16 +48,15 @@ std::string Writer::effect_on_fault(const Effect& effect, Phrase factor) const {
 
 std::string Writer::effect_of_phase() const {
   const Finding& first = facts.findings.front().first;
-  if (first.phase == "unknown") return "";
-  if (first.phase == "both") return say(Phrase::fault_of_both);
-  const bool prefill = first.phase == "prefill";
-  const std::string other = prefill ? "decode" : "prefill";
-  std::optional<double> ratio = noise_at(verdict, !prefill, first.layer, first.stage);
+  if (first.phase == Phases::both) return say(Phrase::fault_of_both);
+  const bool prefill = first.phase == Phases::prefill;
+  const Phase other = prefill ? Phase::decode : Phase::prefill;
+  std::optional<double> ratio = noise_at(verdict, other, first.layer, first.stage);
   if (const double own = prefill ? first.noise_ratio_decode : first.noise_ratio_prefill; !ratio && own > 0)
     ratio = own;
-  if (!ratio) return say(Phrase::fault_other_phase_unseen, first.phase, other);
+  if (!ratio) return say(Phrase::fault_other_phase_unseen, name(first.phase), name(other));
   if (*ratio > 1) return say(Phrase::fault_of_each);
-  return say(Phrase::fault_of_phase, first.phase, other, brief(*ratio));
+  return say(Phrase::fault_of_phase, name(first.phase), name(other), brief(*ratio));
 }
 
 std::vector<std::string> Writer::effects_on_fault() const {
@@ -75,7 +74,7 @@ std::vector<std::string> Writer::effects_on_fault() const {
   const bool constant = effects.route && effects.route->fault <= kNoEffect &&
                         (!effects.gemm || effects.gemm->fault <= kNoEffect);
   if (constant && is_stage_of_matrix(effects.stage)) {
-    const bool prefill = facts.findings.front().first.phase == "prefill";
+    const bool prefill = facts.findings.front().first.phase == Phases::prefill;
     sentences.push_back(say(prefill ? Phrase::not_the_route_prefill : Phrase::not_the_route));
   }
   return sentences;
@@ -92,7 +91,7 @@ std::vector<std::string> Writer::effects_on_table() const {
     sentences.push_back(say(which, say(factor), percent(effect->mae), mae_of()));
   };
   add(effects.route, Phrase::factor_route);
-  if (verdict.status == Status::rounding && effects.route && effects.route->mae > kNoEffect) {
+  if (verdict.status == RunStatus::rounding && effects.route && effects.route->mae > kNoEffect) {
     sentences.push_back(say(Phrase::effect_is_rounding));
   }
   add(effects.gemm, Phrase::factor_gemm);
@@ -100,7 +99,7 @@ std::vector<std::string> Writer::effects_on_table() const {
 }
 
 std::vector<std::string> Writer::factor_effects() const {
-  if (facts.experiments.size() > 1 && facts.mae_all_zero && verdict.status == Status::equal)
+  if (facts.experiments.size() > 1 && facts.mae_all_zero && verdict.status == RunStatus::equal)
     return {say(Phrase::mae_all_zero)};
   if (!facts.effects.of_fault && !facts.findings.empty()) return {};
   return facts.effects.of_fault ? effects_on_fault() : effects_on_table();

@@ -24,23 +24,18 @@ struct Sample {
   bool shows = false;
 };
 
-const std::string& route_of(const Cell& cell, Stage stage) {
-  if (stage == Stage::k) return cell.k_route;
-  return stage == Stage::v ? cell.v_route : cell.q_route;
+/// What the table says of the stage, of q for one that it does not list.
+const ProjectionSeen& in_table(const Cell& cell, Stage stage) {
+  if (stage == Stage::k) return cell.k;
+  return stage == Stage::v ? cell.v : cell.q;
 }
 
-/// The table's MAE, which is of one head.
-double table_mae(const Cell& cell, Stage stage) {
-  if (stage == Stage::k) return cell.k_mae;
-  return stage == Stage::v ? cell.v_mae : cell.q_mae;
-}
-
-bool in_table(const Verdict& verdict, Stage stage, int layer) {
+bool is_in_table(const Verdict& verdict, Stage stage, int layer) {
   const bool listed = stage == Stage::q || stage == Stage::k || stage == Stage::v;
   return listed && !verdict.layers.empty() && layer == verdict.layers.front();
 }
 
-const StagePair* pair_at(const Verdict& verdict, const std::string& cell, const Finding& finding) {
+const StagePair* pair_at(const Verdict& verdict, const CellKey& cell, const Finding& finding) {
   for (const StagePair& pair : verdict.pairs) {
     if (pair.cell == cell && pair.layer == finding.layer && pair.stage == finding.stage) return &pair;
   }
@@ -49,26 +44,25 @@ const StagePair* pair_at(const Verdict& verdict, const std::string& cell, const 
 
 Sample factors_of(const Cell& cell, Stage stage) {
   Sample sample;
-  sample.experiment = cell.experiment;
-  sample.prompt = cell.prompt;
-  sample.route = route_of(cell, stage);
+  sample.experiment = cell.key.experiment;
+  sample.prompt = cell.key.prompt;
+  sample.route = in_table(cell, stage).route;
   sample.gemm = cell.force_gemm;
   return sample;
 }
 
 std::vector<Sample> samples_at(const Verdict& verdict, const Finding& finding) {
   std::vector<Sample> samples;
-  const bool listed = in_table(verdict, finding.stage, finding.layer);
+  const bool listed = is_in_table(verdict, finding.stage, finding.layer);
   for (const Cell& cell : verdict.cells) {
-    const std::string key = cell.experiment + "/" + cell.prompt;
-    const StagePair* pair = pair_at(verdict, key, finding);
+    const StagePair* pair = pair_at(verdict, cell.key, finding);
     if (!cell.attested || !cell.paired || (pair == nullptr && !listed)) continue;
     Sample sample = factors_of(cell, finding.stage);
-    sample.shows = std::find(finding.cells.begin(), finding.cells.end(), key) != finding.cells.end();
-    sample.mae = listed ? table_mae(cell, finding.stage) : pair->metrics.mae;
-    if (pair != nullptr && pair->judged_alone && finding.phase != "unknown") {
+    sample.shows = std::find(finding.cells.begin(), finding.cells.end(), cell.key) != finding.cells.end();
+    sample.mae = listed ? in_table(cell, finding.stage).mae : pair->metrics.mae;
+    if (pair != nullptr && pair->judged_alone) {
       sample.judged_alone = true;
-      sample.ratio = finding.phase == "prefill" ? pair->noise_ratio_prefill : pair->noise_ratio_decode;
+      sample.ratio = finding.phase == Phases::prefill ? pair->noise_ratio_prefill : pair->noise_ratio_decode;
     }
     samples.push_back(sample);
   }
@@ -80,7 +74,7 @@ std::vector<Sample> samples_of_table(const Verdict& verdict) {
   for (const Cell& cell : verdict.cells) {
     if (!cell.attested || !cell.paired) continue;
     Sample sample = factors_of(cell, Stage::q);
-    sample.mae = cell.q_mae;
+    sample.mae = cell.q.mae;
     sample.shows = true;
     samples.push_back(sample);
   }
@@ -177,7 +171,7 @@ Effects effects_of(const Verdict& verdict) {
     const Finding& first = verdict.findings.front();
     effects.stage = first.stage;
     effects.layer = first.layer;
-    effects.has_mae = first.phase != "both";
+    effects.has_mae = first.phase != Phases::both;
   } else {
     samples = samples_of_table(verdict);
     effects.layer = verdict.layers.empty() ? kNoLayer : verdict.layers.front();

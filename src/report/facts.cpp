@@ -9,25 +9,22 @@
 namespace greta::report {
 namespace {
 
-void add_unique(std::vector<std::string>& words, const std::string& word) {
+template <class T>
+void add_unique(std::vector<T>& words, const T& word) {
   if (std::find(words.begin(), words.end(), word) == words.end()) words.push_back(word);
 }
 
 /// Which verdict of an experiment's cells stands for the experiment.
-int severity(Status status) {
-  switch (status) {
-    case Status::equal: return 0;
-    case Status::rounding: return 1;
-    case Status::fault: return 3;
-    default: return 2;
-  }
+int severity(RunStatus status) {
+  if (status == RunStatus::fault) return 3;
+  return status == RunStatus::equal ? 0 : status == RunStatus::rounding ? 1 : 2;
 }
 
 void group_experiments(const Verdict& verdict, Facts& facts) {
   for (const std::string& experiment : facts.experiments) {
-    Status worst = Status::equal;
+    RunStatus worst = RunStatus::equal;
     for (const Cell& cell : verdict.cells) {
-      if (cell.experiment == experiment && severity(cell.verdict) > severity(worst)) worst = cell.verdict;
+      if (cell.key.experiment == experiment && severity(cell.verdict) > severity(worst)) worst = cell.verdict;
     }
     facts.groups[worst].push_back(experiment);
   }
@@ -35,14 +32,14 @@ void group_experiments(const Verdict& verdict, Facts& facts) {
 
 /// The rivals of an ambiguous finding, in either order.
 std::pair<std::string, std::string> rivals_of(const Finding& finding) {
-  if (finding.hypothesis != "ambiguous") return {};
+  if (finding.cause != Cause::ambiguous) return {};
   return std::minmax(finding.best, finding.runner_up);
 }
 
 bool alike(const FindingGroup& group, const Finding& finding) {
   const Finding& first = group.first;
   return first.stage == finding.stage && first.phase == finding.phase &&
-         first.hypothesis == finding.hypothesis && first.gap == finding.gap &&
+         first.hypothesis() == finding.hypothesis() && first.gap == finding.gap &&
          rivals_of(first) == rivals_of(finding) && group.layers.empty() == (finding.layer == kNoLayer);
 }
 
@@ -61,7 +58,7 @@ void add_intervention(const Finding& finding, FindingGroup& group) {
 void add_finding(const Finding& finding, FindingGroup& group) {
   Finding& first = group.first;
   if (finding.layer != kNoLayer) group.layers.push_back(finding.layer);
-  for (const std::string& cell : finding.cells) add_unique(first.cells, cell);
+  for (const CellKey& cell : finding.cells) add_unique(first.cells, cell);
   for (const std::string& prompt : finding.prompts_that_cannot_show)
     add_unique(first.prompts_that_cannot_show, prompt);
   first.noise_ratio = std::max(first.noise_ratio, finding.noise_ratio);
@@ -70,10 +67,9 @@ void add_finding(const Finding& finding, FindingGroup& group) {
   first.hypothesis_noise_ratio = std::max(first.hypothesis_noise_ratio, finding.hypothesis_noise_ratio);
   first.mae = std::max(first.mae, finding.mae);
   first.explained_residual = std::min(first.explained_residual, finding.explained_residual);
-  if (group.pattern_varies || first.pattern_en != finding.pattern_en) {
+  if (group.pattern_varies || first.pattern.en != finding.pattern.en) {
     group.pattern_varies = true;
-    first.pattern_en.clear();
-    first.pattern_es.clear();
+    first.pattern = {};
   }
   add_intervention(finding, group);
 }
@@ -97,10 +93,9 @@ std::vector<FindingGroup> group_findings(const std::vector<Finding>& findings) {
 std::vector<std::vector<std::string>> prompts_of_one_token(const Verdict& verdict) {
   std::map<std::pair<std::string, std::string>, std::vector<std::string>> by_hash;
   for (const StagePair& pair : verdict.pairs) {
-    const size_t slash = pair.cell.find('/');
-    const bool first = pair.cell.substr(0, slash) == verdict.cells.front().experiment;
+    const bool first = pair.cell.experiment == verdict.cells.front().key.experiment;
     if (!first || pair.layer != 0 || pair.stage != Stage::q || pair.hash_prefill.empty()) continue;
-    by_hash[{pair.hash_prefill, pair.hash_decode}].push_back(pair.cell.substr(slash + 1));
+    by_hash[{pair.hash_prefill, pair.hash_decode}].push_back(pair.cell.prompt);
   }
   std::vector<std::vector<std::string>> groups;
   for (auto& [hash, prompts] : by_hash) {
@@ -120,14 +115,14 @@ std::string reason(const std::string& skipped) {
 Facts facts_of(const Verdict& verdict) {
   Facts facts;
   for (const Cell& cell : verdict.cells) {
-    add_unique(facts.experiments, cell.experiment);
-    add_unique(facts.prompts, cell.prompt);
-    if (cell.prompt_tokens == 1) add_unique(facts.one_token_prompts, cell.prompt);
-    if (!cell.attested) facts.unattested.push_back(cell_name(cell));
+    add_unique(facts.experiments, cell.key.experiment);
+    add_unique(facts.prompts, cell.key.prompt);
+    if (cell.prompt_tokens == 1) add_unique(facts.one_token_prompts, cell.key.prompt);
+    if (!cell.attested) facts.unattested.push_back(cell.key);
     facts.logits_recorded |= cell.logits_top1_agree.has_value();
-    if (cell.logits_top1_agree == false) facts.top1_differs.push_back(cell_name(cell));
+    if (cell.logits_top1_agree == false) facts.top1_differs.push_back(cell.key);
     facts.any_pair |= cell.paired;
-    facts.mae_all_zero &= cell.q_mae == 0 && cell.k_mae == 0 && cell.v_mae == 0;
+    facts.mae_all_zero &= cell.q.mae == 0 && cell.k.mae == 0 && cell.v.mae == 0;
     facts.max_noise_ratio = std::max(facts.max_noise_ratio, cell.max_noise_ratio);
   }
   group_experiments(verdict, facts);
@@ -138,19 +133,12 @@ Facts facts_of(const Verdict& verdict) {
   return facts;
 }
 
-std::optional<double> noise_at(const Verdict& verdict, bool prefill, int layer, Stage stage) {
+std::optional<double> noise_at(const Verdict& verdict, Phase phase, int layer, Stage stage) {
   for (const StageNoise& noise : verdict.noise) {
-    if (noise.prefill == prefill && noise.layer == layer && noise.stage == stage) return noise.ratio;
+    if (noise.phase == phase && noise.layer == layer && noise.stage == stage) return noise.ratio;
   }
   return std::nullopt;
 }
-
-bool is_named(const Finding& finding) {
-  return !finding.hypothesis.empty() && finding.hypothesis != "unexplained" &&
-         finding.hypothesis != "ambiguous";
-}
-
-std::string cell_name(const Cell& cell) { return cell.experiment + "/" + cell.prompt; }
 
 std::string layer_ranges(std::vector<int> layers) {
   std::sort(layers.begin(), layers.end());
@@ -174,8 +162,8 @@ std::string routes_used(const Cell& cell) {
   const auto word = [](const std::string& route) {
     return route.empty() ? std::string("-") : std::string(b3_31_route_used(route));
   };
-  if (cell.q_route == cell.k_route && cell.k_route == cell.v_route) return word(cell.q_route);
-  return word(cell.q_route) + "/" + word(cell.k_route) + "/" + word(cell.v_route);
+  if (cell.q.route == cell.k.route && cell.k.route == cell.v.route) return word(cell.q.route);
+  return word(cell.q.route) + "/" + word(cell.k.route) + "/" + word(cell.v.route);
 }
 
 std::string route_forced(const Cell& cell) { return std::string(b3_31_route_forced(cell.force_route)); }

@@ -23,17 +23,16 @@ struct FindingGroup {
 };
 
 struct Facts {
-  std::vector<std::string> experiments, prompts;      // in order of appearance
-  std::map<Status, std::vector<std::string>> groups;  // experiments by the worst verdict of their cells
-  std::vector<FindingGroup> findings;                 // in execution order of their first layer
+  std::vector<std::string> experiments, prompts;         // in order of appearance
+  std::map<RunStatus, std::vector<std::string>> groups;  // experiments by the worst verdict of their cells
+  std::vector<FindingGroup> findings;                    // in execution order of their first layer
   Effects effects;
   bool any_pair = false;  // a cell with both prefill_last and decode0
   bool mae_all_zero = true;
   std::vector<std::string> one_token_prompts;
   // Prompts whose q of layer 0 is the same in both phases: equal figures that look like a broken harness.
   std::vector<std::vector<std::string>> same_last_token;
-  std::vector<std::string> unattested;    // cells
-  std::vector<std::string> top1_differs;  // cells
+  std::vector<CellKey> unattested, top1_differs;
   bool logits_recorded = false;
   double max_noise_ratio = 0;
   std::map<std::string, int64_t> skipped;  // why -> pairs
@@ -42,12 +41,7 @@ struct Facts {
 Facts facts_of(const Verdict& verdict);
 
 /// The largest noise ratio of a stage in one phase over all cells; empty when it was not judged there.
-std::optional<double> noise_at(const Verdict& verdict, bool prefill, int layer, Stage stage);
-
-/// False of "unexplained" and "ambiguous".
-bool is_named(const Finding& finding);
-
-std::string cell_name(const Cell& cell);
+std::optional<double> noise_at(const Verdict& verdict, Phase phase, int layer, Stage stage);
 
 /// "0-3,7"; "-" when empty.
 std::string layer_ranges(std::vector<int> layers);

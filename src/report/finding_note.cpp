@@ -28,9 +28,7 @@ bool is_earlier(int layer, Stage stage, const Finding& finding) {
 Before before(const Verdict& verdict, const Finding& finding) {
   Before result;
   for (const StageNoise& noise : verdict.noise) {
-    const bool counts = finding.phase == "both" || finding.phase == "unknown" ||
-                        noise.prefill == (finding.phase == "prefill");
-    if (!counts || !is_earlier(noise.layer, noise.stage, finding)) continue;
+    if (!concerns(finding.phase, noise.phase) || !is_earlier(noise.layer, noise.stage, finding)) continue;
     ++result.judged;
     result.clean &= noise.ratio <= 1;
   }
@@ -40,9 +38,9 @@ Before before(const Verdict& verdict, const Finding& finding) {
 /// The larger of the phases that the finding is about.
 std::optional<double> noise_of(const Verdict& verdict, const Finding& finding, int layer, Stage stage) {
   std::optional<double> worst;
-  for (const bool prefill : {true, false}) {
-    if (finding.phase == (prefill ? "decode" : "prefill")) continue;
-    const std::optional<double> ratio = noise_at(verdict, prefill, layer, stage);
+  for (const Phase phase : {Phase::prefill, Phase::decode}) {
+    if (!concerns(finding.phase, phase)) continue;
+    const std::optional<double> ratio = noise_at(verdict, phase, layer, stage);
     if (ratio) worst = std::max(worst.value_or(0), *ratio);
   }
   return worst;
@@ -95,23 +93,21 @@ std::optional<Phrase> place_of(CauseFamily family) {
 
 }  // namespace
 
-std::string Writer::title(const Finding& finding) const {
-  return language == Language::english ? finding.title_en : finding.title_es;
-}
+std::string Writer::title(const Finding& finding) const { return finding.title.in(language); }
 
 std::string Writer::in_phase(const Finding& finding) const {
-  return finding.phase == "both" || finding.phase == "unknown" ? say(Phrase::both) : finding.phase;
+  return finding.phase == Phases::both ? say(Phrase::both) : std::string(name(finding.phase));
 }
 
 std::vector<std::string> Writer::cause(const Finding& finding) const {
   const std::string explained = fmt::format("{:.5f}", finding.explained_residual);
-  if (is_named(finding)) {
+  if (finding.cause == Cause::named) {
     const bool within = finding.hypothesis_noise_ratio <= 1;
     return {
-        say(Phrase::finding_hypothesis, title(finding), finding.hypothesis, explained),
+        say(Phrase::finding_hypothesis, title(finding), finding.best, explained),
         say(within ? Phrase::finding_within : Phrase::finding_beyond, brief(finding.hypothesis_noise_ratio))};
   }
-  if (finding.hypothesis == "ambiguous") {
+  if (finding.cause == Cause::ambiguous) {
     return {say(Phrase::finding_ambiguous, title(finding), finding.best, explained, finding.runner_up,
                 fmt::format("{:.5f}", finding.runner_up_residual)),
             say(Phrase::finding_separate)};
@@ -122,8 +118,8 @@ std::vector<std::string> Writer::cause(const Finding& finding) const {
 }
 
 std::string Writer::runner_up(const Finding& finding) const {
-  if (finding.hypothesis == "ambiguous") return "";
-  if (finding.runner_up.empty()) return is_named(finding) ? say(Phrase::finding_no_rival) : "";
+  if (finding.cause == Cause::ambiguous) return "";
+  if (finding.runner_up.empty()) return finding.cause == Cause::named ? say(Phrase::finding_no_rival) : "";
   return say(Phrase::finding_runner_up, finding.runner_up, residual(finding.runner_up_residual));
 }
 
@@ -176,9 +172,9 @@ std::string Writer::gap(const Finding& finding) const {
 
 std::string Writer::pattern(const FindingGroup& group) const {
   if (group.pattern_varies) return say(Phrase::finding_pattern_varies);
-  const std::string& text = language == Language::english ? group.first.pattern_en : group.first.pattern_es;
+  const std::string& text = group.first.pattern.in(language);
   if (!text.empty()) return say(Phrase::finding_pattern, text);
-  return group.first.hypothesis == "unexplained" ? say(Phrase::finding_pattern_all) : "";
+  return group.first.cause == Cause::unexplained ? say(Phrase::finding_pattern_all) : "";
 }
 
 std::vector<std::string> Writer::intervention(const FindingGroup& group) const {
@@ -204,16 +200,15 @@ std::vector<std::string> Writer::intervention(const FindingGroup& group) const {
 std::vector<std::string> Writer::figures(const Finding& finding) const {
   std::vector<std::string> sentences{
       say(Phrase::finding_numbers, fmt::format("{:.3e}", finding.mae), brief(finding.noise_ratio))};
-  const auto side = [&](bool prefill, double own) {
+  const auto side = [&](Phase phase, double own) {
     if (own > 0) return brief(own);
-    const std::optional<double> ratio = noise_at(verdict, prefill, finding.layer, finding.stage);
+    const std::optional<double> ratio = noise_at(verdict, phase, finding.layer, finding.stage);
     return ratio ? brief(*ratio) : say(Phrase::not_judged);
   };
   if (finding.noise_ratio_prefill > 0 || finding.noise_ratio_decode > 0) {
-    sentences.push_back(say(Phrase::finding_noise_sides, side(true, finding.noise_ratio_prefill),
-                            side(false, finding.noise_ratio_decode)));
+    sentences.push_back(say(Phrase::finding_noise_sides, side(Phase::prefill, finding.noise_ratio_prefill),
+                            side(Phase::decode, finding.noise_ratio_decode)));
   }
-  if (finding.phase == "unknown") sentences.push_back(say(Phrase::finding_phase_unknown));
   return sentences;
 }
 
@@ -231,7 +226,7 @@ std::vector<std::string> Writer::finding(const FindingGroup& group) const {
   const auto add_all = [&](std::vector<std::string> some) {
     for (std::string& sentence : some) add(std::move(sentence));
   };
-  if (!is_named(finding)) add(say(Phrase::finding_inputs_equal));
+  if (finding.cause != Cause::named) add(say(Phrase::finding_inputs_equal));
   add(runner_up(finding));
   add(ruled_out(finding));
   add_all(intervention(group));

@@ -34,7 +34,7 @@ nlohmann::json ruled_out(const Finding& finding) {
 nlohmann::json intervention(const Finding& finding) {
   if (!finding.intervention) return nullptr;
   const Intervention& done = *finding.intervention;
-  const std::string phase = finding.phase == "both" ? "both phases" : finding.phase;
+  const std::string_view phase = finding.phase == Phases::both ? "both phases" : name(finding.phase);
   return {{"what", fmt::format("oracle's {} in {}", name(finding.stage), phase)},
           {"mismatch_removed", done.mismatch_removed},
           {"mismatch_before", number(done.mismatch_before)},
@@ -44,28 +44,29 @@ nlohmann::json intervention(const Finding& finding) {
           {"prompt", done.prompt}};
 }
 
-std::vector<std::string_view> names(const std::vector<Stage>& stages) {
-  std::vector<std::string_view> list;
-  for (const Stage stage : stages) list.push_back(name(stage));
+template <class T>
+nlohmann::json names(const std::vector<T>& items) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const T& item : items) list.push_back(name(item));
   return list;
 }
 
 nlohmann::json to_json(const Finding& finding) {
-  return {{"phase", finding.phase},
+  return {{"phase", name(finding.phase)},
           {"layer", finding.layer},
           {"stage", name(finding.stage)},
-          {"cells", finding.cells},
+          {"cells", names(finding.cells)},
           {"prompts_that_cannot_show", finding.prompts_that_cannot_show},
-          {"hypothesis", finding.hypothesis},
-          {"title", finding.title_en},
-          {"title_es", finding.title_es},
+          {"hypothesis", finding.hypothesis()},
+          {"title", finding.title.en},
+          {"title.es", finding.title.es},
           {"explained_residual", number(finding.explained_residual)},
           {"runner_up", runner_up(finding)},
           {"best_hypothesis", finding.best},
           {"hypothesis_noise_ratio", number(finding.hypothesis_noise_ratio)},
           {"ruled_out", ruled_out(finding)},
-          {"pattern", finding.pattern_en},
-          {"pattern_es", finding.pattern_es},
+          {"pattern", finding.pattern.en},
+          {"pattern.es", finding.pattern.es},
           {"gap", names(finding.gap)},
           {"intervention", intervention(finding)},
           {"noise_ratio", number(finding.noise_ratio)},
@@ -75,23 +76,23 @@ nlohmann::json to_json(const Finding& finding) {
 }
 
 nlohmann::json to_json(const Cell& cell) {
-  nlohmann::json json{{"experiment", cell.experiment},
-                      {"prompt", cell.prompt},
+  nlohmann::json json{{"experiment", cell.key.experiment},
+                      {"prompt", cell.key.prompt},
                       {"prompt_tokens", cell.prompt_tokens},
                       {"verdict", name(cell.verdict)},
-                      {"q_mae", number(cell.q_mae)},
-                      {"k_mae", number(cell.k_mae)},
-                      {"v_mae", number(cell.v_mae)},
+                      {"q_mae", number(cell.q.mae)},
+                      {"k_mae", number(cell.k.mae)},
+                      {"v_mae", number(cell.v.mae)},
                       {"paired", cell.paired},
                       {"attn_norm_mae", number(cell.attn_norm_mae)},
                       {"attn_norm_hash_prefill", cell.attn_norm_hash_prefill},
                       {"attn_norm_hash_decode", cell.attn_norm_hash_decode},
-                      {"q_route", cell.q_route},
-                      {"k_route", cell.k_route},
-                      {"v_route", cell.v_route},
-                      {"q_kernel", cell.q_kernel},
-                      {"k_kernel", cell.k_kernel},
-                      {"v_kernel", cell.v_kernel},
+                      {"q_route", cell.q.route},
+                      {"k_route", cell.k.route},
+                      {"v_route", cell.v.route},
+                      {"q_kernel", cell.q.kernel},
+                      {"k_kernel", cell.k.kernel},
+                      {"v_kernel", cell.v.kernel},
                       {"prefill_q_kernel", cell.prefill_q_kernel},
                       {"force_route", cell.force_route},
                       {"force_gemm", cell.force_gemm},
@@ -117,7 +118,7 @@ nlohmann::json to_json(const Cell& cell) {
 
 nlohmann::json to_json(const StagePair& pair) {
   const PairMetrics& metrics = pair.metrics;
-  return {{"cell", pair.cell},
+  return {{"cell", name(pair.cell)},
           {"layer", pair.layer},
           {"stage", name(pair.stage)},
           {"verdict", name(pair.status)},
@@ -140,11 +141,11 @@ nlohmann::json to_json(const StagePair& pair) {
 /// The thousands of others are in the bundle.
 nlohmann::json differences(const std::vector<StagePair>& pairs) {
   nlohmann::json list = nlohmann::json::array();
-  std::map<std::string, bool> seen;  // cell -> whether its FAULT was listed
+  std::map<CellKey, bool> seen;  // cell -> whether its FAULT was listed
   for (const StagePair& pair : pairs) {
-    if (pair.status == Status::equal || pair.status == Status::missing) continue;
+    if (pair.status == PairStatus::equal || pair.status == PairStatus::missing) continue;
     const auto [entry, is_first] = seen.try_emplace(pair.cell, false);
-    const bool first_fault = pair.status == Status::fault && !entry->second;
+    const bool first_fault = pair.status == PairStatus::fault && !entry->second;
     if (!is_first && !first_fault) continue;
     entry->second |= first_fault;
     list.push_back(to_json(pair));
@@ -176,8 +177,8 @@ nlohmann::json prompts_of(const std::vector<Cell>& cells) {
   nlohmann::json list = nlohmann::json::array();
   std::map<std::string, bool> seen;
   for (const Cell& cell : cells) {
-    if (seen.emplace(cell.prompt, true).second)
-      list.push_back({{"id", cell.prompt}, {"tokens", cell.prompt_tokens}});
+    if (seen.emplace(cell.key.prompt, true).second)
+      list.push_back({{"id", cell.key.prompt}, {"tokens", cell.prompt_tokens}});
   }
   return list;
 }
@@ -187,12 +188,12 @@ nlohmann::json prompts_of(const std::vector<Cell>& cells) {
 nlohmann::json to_json(const Verdict& verdict) {
   nlohmann::json flags = nlohmann::json::array();
   for (const Flag& flag : verdict.flags) {
-    flags.push_back({{"flag", flag.flag}, {"cell", flag.cell}, {"why", flag.why}});
+    flags.push_back({{"flag", name(flag.kind)}, {"cell", name(flag.cell)}, {"why", flag.why}});
   }
   return {
       {"schema", "greta.verdict/1"},
       {"verdict", name(verdict.status)},
-      {"exit_code", verdict.exit_code},
+      {"exit_code", exit_code(verdict.status)},
       {"aligned", verdict.aligned},
       {"engine", verdict.engine},
       {"engine_version", verdict.engine_version},

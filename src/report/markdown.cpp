@@ -128,11 +128,10 @@ class Markdown {
     if (verdict_.noise.empty()) return;
     heading(3, writer_.say(Phrase::heading_map));
     text_ += writer_.say(Phrase::map_legend) + "\n";
-    for (const bool prefill : {true, false}) {
-      const std::string map = noise_map(verdict_, prefill);
+    for (const Phase phase : {Phase::prefill, Phase::decode}) {
+      const std::string map = noise_map(verdict_, phase);
       if (map.empty()) continue;
-      text_ += fmt::format("\n{}\n\n```\n{}```\n",
-                           writer_.say(Phrase::heading_map_phase, prefill ? "prefill" : "decode"), map);
+      text_ += fmt::format("\n{}\n\n```\n{}```\n", writer_.say(Phrase::heading_map_phase, name(phase)), map);
     }
   }
 
@@ -143,7 +142,7 @@ class Markdown {
       const std::string layer = cell.first_layer == kNoLayer ? "" : fmt::format("L{} ", cell.first_layer);
       const std::string first = cell.has_first_difference ? fmt::format("{}{}", layer, name(cell.first_stage))
                                                           : writer_.say(Phrase::none);
-      row({cell.experiment, cell.prompt, fmt::format("{}", cell.prompt_tokens),
+      row({cell.key.experiment, cell.key.prompt, fmt::format("{}", cell.prompt_tokens),
            std::string(name(cell.verdict)), fmt::format("{}", cell.pairs_equal),
            fmt::format("{}", cell.pairs_rounding), fmt::format("{}", cell.pairs_fault),
            fmt::format("{}", cell.pairs_propagated), first, brief(cell.max_noise_ratio),
@@ -169,11 +168,11 @@ class Markdown {
     for (int i = 0; i < kStageCount; ++i) {
       const auto& [counts, mae, noise_ratio] = rows[static_cast<size_t>(i)];
       if (std::all_of(counts.begin(), counts.end(), [](int64_t n) { return n == 0; })) continue;
-      const auto count = [&counts = counts](Status status) {
+      const auto count = [&counts = counts](PairStatus status) {
         return fmt::format("{}", counts[static_cast<size_t>(status)]);
       };
-      row({std::string(name(static_cast<Stage>(i))), count(Status::equal), count(Status::rounding),
-           count(Status::fault), count(Status::propagated), count(Status::missing),
+      row({std::string(name(static_cast<Stage>(i))), count(PairStatus::equal), count(PairStatus::rounding),
+           count(PairStatus::fault), count(PairStatus::propagated), count(PairStatus::missing),
            fmt::format("{:.3e}", mae), brief(noise_ratio)});
     }
   }
@@ -182,7 +181,7 @@ class Markdown {
     heading(3, writer_.say(Phrase::heading_attestation));
     table_head(Phrase::head_attestation);
     for (const Cell& cell : verdict_.cells) {
-      row({cell_name(cell), cell.prefill_q_kernel, cell.q_kernel, cell.k_kernel, cell.v_kernel,
+      row({name(cell.key), cell.prefill_q_kernel, cell.q.kernel, cell.k.kernel, cell.v.kernel,
            yes_no(cell.attested)});
     }
   }

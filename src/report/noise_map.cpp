@@ -45,12 +45,12 @@ char noise_mark(double ratio) {
   return static_cast<char>('A' + std::min(power - 10, 25));
 }
 
-std::string noise_map(const Verdict& verdict, bool prefill) {
+std::string noise_map(const Verdict& verdict, Phase phase) {
   std::map<std::pair<int, Stage>, char> marks;
   std::set<Stage> stages, outside;
   std::set<int> layers;
   for (const StageNoise& noise : verdict.noise) {
-    if (noise.prefill != prefill) continue;
+    if (noise.phase != phase) continue;
     marks[{noise.layer, noise.stage}] = noise_mark(noise.ratio);
     (noise.layer == kNoLayer ? outside : stages).insert(noise.stage);
     if (noise.layer != kNoLayer) layers.insert(noise.layer);

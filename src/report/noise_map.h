@@ -12,6 +12,6 @@ char noise_mark(double ratio);
 
 /// One phase: a heading of stage names, read downwards; one row per layer; a line for the stages outside the
 /// layers. At most 80 columns. Empty when nothing of the phase was judged.
-std::string noise_map(const Verdict& verdict, bool prefill);
+std::string noise_map(const Verdict& verdict, Phase phase);
 
 }  // namespace greta::report

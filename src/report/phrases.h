@@ -34,7 +34,6 @@ enum class Phrase {
   // words
   yes,
   no,
-  unknown,
   none,
   both_word,
   both,
@@ -49,7 +48,6 @@ enum class Phrase {
   verdict_fault_alone,
   verdict_inert,
   verdict_vacuous,
-  verdict_ambiguous,
   verdict_inconclusive,
   // facts
   groups_equal,
@@ -85,7 +83,6 @@ enum class Phrase {
   finding_place,
   finding_places,
   finding_place_no_layer,
-  finding_phase_unknown,
   finding_unexplained,
   finding_unexplained_none,
   finding_ambiguous,
@@ -160,7 +157,6 @@ enum class Phrase {
   next_attention,
   next_elementwise,
   next_other,
-  next_phase_unknown,
   next_again,
   next_inert,
   next_vacuous,

@@ -164,7 +164,7 @@ nlohmann::json to_json(const StackedDetection& stack) {
 
 nlohmann::json to_json(const CleanRun& run) {
   return {{"prompt", run.prompt},     {"tokens", run.tokens},     {"route", run.route},
-          {"isa", run.isa},           {"threads", run.threads},   {"status", run.status},
+          {"isa", run.isa},           {"threads", run.threads},   {"status", name(run.status)},
           {"findings", run.findings}, {"coverage", run.coverage}, {"noise_ratio", run.noise_ratio},
           {"noisiest", run.noisiest}};
 }

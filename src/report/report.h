@@ -4,6 +4,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
+#include "base/text.h"
 #include "verdict/verdict.h"
 
 namespace greta::report {
@@ -15,8 +16,6 @@ nlohmann::json to_json(const Verdict& verdict);
 /// prompts, followed by a conclusion.
 std::string b3_31_table(const Verdict& verdict);     // the table alone, Markdown
 std::string b3_31_analysis(const Verdict& verdict);  // b3_31_analysis.txt
-
-enum class Language { english, spanish };
 
 /// report.en.md, report.es.md: summary, method, results, conclusion, next step.
 std::string markdown(const Verdict& verdict, Language language);

@@ -7,16 +7,16 @@ namespace {
 
 constexpr size_t kMaxListed = 8;
 
-Phrase verdict_phrase(Status status) {
+Phrase verdict_phrase(RunStatus status) {
   switch (status) {
-    case Status::equal: return Phrase::verdict_equal;
-    case Status::rounding: return Phrase::verdict_rounding;
-    case Status::fault: return Phrase::verdict_fault;
-    case Status::inert_factor: return Phrase::verdict_inert;
-    case Status::vacuous: return Phrase::verdict_vacuous;
-    case Status::ambiguous: return Phrase::verdict_ambiguous;
-    default: return Phrase::verdict_inconclusive;
+    case RunStatus::equal: return Phrase::verdict_equal;
+    case RunStatus::rounding: return Phrase::verdict_rounding;
+    case RunStatus::fault: return Phrase::verdict_fault;
+    case RunStatus::inert_factor: return Phrase::verdict_inert;
+    case RunStatus::vacuous: return Phrase::verdict_vacuous;
+    case RunStatus::inconclusive: return Phrase::verdict_inconclusive;
   }
+  return Phrase::verdict_inconclusive;
 }
 
 Phrase advice_for(Stage stage) {
@@ -37,16 +37,14 @@ Phrase advice_for(Stage stage) {
 }
 
 /// "E0, E1 x p4_sys, p5_ba" when the cells are all pairs of some experiments and prompts; else "".
-std::string as_product(const std::vector<std::string>& cells) {
+std::string as_product(const std::vector<CellKey>& cells) {
   std::vector<std::string> experiments, prompts;
-  const auto add = [](std::vector<std::string>& words, std::string word) {
-    if (std::find(words.begin(), words.end(), word) == words.end()) words.push_back(std::move(word));
+  const auto add = [](std::vector<std::string>& words, const std::string& word) {
+    if (std::find(words.begin(), words.end(), word) == words.end()) words.push_back(word);
   };
-  for (const std::string& cell : cells) {
-    const size_t slash = cell.find('/');
-    if (slash == std::string::npos) return "";
-    add(experiments, cell.substr(0, slash));
-    add(prompts, cell.substr(slash + 1));
+  for (const CellKey& cell : cells) {
+    add(experiments, cell.experiment);
+    add(prompts, cell.prompt);
   }
   if (experiments.size() * prompts.size() != cells.size()) return "";
   return join(experiments) + " x " + join(prompts);
@@ -68,18 +66,20 @@ std::string residual(double value) {
   return value > 0.99 ? fmt::format("{:.5f}", value) : fmt::format("{:.2f}", value);
 }
 
-std::string cell_list(const std::vector<std::string>& cells, Language language) {
-  if (cells.size() <= kMaxListed / 2) return join(cells);
+std::string cell_list(const std::vector<CellKey>& cells, Language language) {
+  std::vector<std::string> names;
+  for (const CellKey& cell : cells) names.push_back(name(cell));
+  if (names.size() <= kMaxListed / 2) return join(names);
   if (const std::string product = as_product(cells); !product.empty()) return product;
-  if (cells.size() <= kMaxListed) return join(cells);
-  const std::vector<std::string> shown(cells.begin(), cells.begin() + kMaxListed);
-  return join(shown) + " " + say(language, Phrase::more, cells.size() - kMaxListed);
+  if (names.size() <= kMaxListed) return join(names);
+  const size_t more = names.size() - kMaxListed;
+  names.resize(kMaxListed);
+  return join(names) + " " + say(language, Phrase::more, more);
 }
 
 std::string Writer::place(const FindingGroup& finding) const {
-  std::string phase = finding.first.phase;
-  if (phase == "unknown" || phase == "both")
-    phase = say(phase == "both" ? Phrase::both_word : Phrase::unknown);
+  const std::string phase =
+      finding.first.phase == Phases::both ? say(Phrase::both_word) : std::string(name(finding.first.phase));
   const std::string_view stage = name(finding.first.stage);
   if (finding.layers.empty()) return say(Phrase::finding_place_no_layer, stage, phase);
   const Phrase which = finding.layers.size() == 1 ? Phrase::finding_place : Phrase::finding_places;
@@ -91,7 +91,7 @@ std::string Writer::verdict_sentence() const {
   if (which == Phrase::verdict_fault && !facts.findings.empty()) {
     FindingGroup first = facts.findings.front();
     if (!first.layers.empty()) first.layers.resize(1);
-    const bool differ = facts.any_pair && first.first.phase != "both";
+    const bool differ = facts.any_pair && first.first.phase != Phases::both;
     return say(differ ? which : Phrase::verdict_fault_alone, place(first));
   }
   const bool clean = which == Phrase::verdict_equal || which == Phrase::verdict_rounding;
@@ -136,11 +136,11 @@ std::vector<std::string> Writer::conclusion() const {
     std::vector<std::string> others;
     for (const auto& [status, experiments] : facts.groups) {
       const std::string list = join(experiments);
-      if (status == Status::equal) {
+      if (status == RunStatus::equal) {
         sentences.push_back(say(Phrase::groups_equal, list));
-      } else if (status == Status::rounding) {
+      } else if (status == RunStatus::rounding) {
         sentences.push_back(say(Phrase::groups_rounding, list));
-      } else if (status == Status::fault) {
+      } else if (status == RunStatus::fault) {
         sentences.push_back(say(Phrase::groups_fault, list));
       } else {
         others.insert(others.end(), experiments.begin(), experiments.end());
@@ -151,7 +151,7 @@ std::vector<std::string> Writer::conclusion() const {
   }
   for (size_t i = 0; i < verdict.flags.size() && i < kMaxListed; ++i) {
     const Flag& flag = verdict.flags[i];
-    sentences.push_back(say(Phrase::flagged, flag.flag, flag.cell, flag.why));
+    sentences.push_back(say(Phrase::flagged, name(flag.kind), name(flag.cell), flag.why));
   }
   if (verdict.flags.size() > kMaxListed)
     sentences.push_back(say(Phrase::more, verdict.flags.size() - kMaxListed));
@@ -163,8 +163,7 @@ std::vector<std::string> Writer::conclusion() const {
       sentences.push_back(say(Phrase::same_last_token, join(prompts)));
     }
   }
-  const bool vouched = verdict.status == Status::equal || verdict.status == Status::rounding;
-  if (vouched && verdict.coverage.alone < verdict.coverage.judged) {
+  if (is_clean(verdict.status) && verdict.coverage.alone < verdict.coverage.judged) {
     sentences.push_back(say(Phrase::shared_fault_unseen));
   }
   return sentences;
@@ -172,9 +171,9 @@ std::vector<std::string> Writer::conclusion() const {
 
 std::vector<std::string> Writer::next_for(const FindingGroup& group) const {
   const Finding& finding = group.first;
-  if (finding.hypothesis == "ambiguous")
+  if (finding.cause == Cause::ambiguous)
     return {say(advice_for(finding.stage), place(group)), say(Phrase::next_ambiguous)};
-  if (!is_named(finding)) return {say(advice_for(finding.stage), place(group))};
+  if (finding.cause != Cause::named) return {say(advice_for(finding.stage), place(group))};
   std::vector<std::string> steps{say(Phrase::next_mend, place(group), title(finding))};
   if (std::string where = look(finding); !where.empty()) steps.push_back(std::move(where));
   return steps;
@@ -184,21 +183,19 @@ std::vector<std::string> Writer::next_steps() const {
   if (!verdict.aligned) return {say(Phrase::next_align)};
   std::vector<std::string> steps;
   const auto inert = std::find_if(verdict.flags.begin(), verdict.flags.end(),
-                                  [](const Flag& flag) { return flag.flag == "INERT_FACTOR"; });
+                                  [](const Flag& flag) { return flag.kind == FlagKind::inert_factor; });
   if (!facts.findings.empty()) {
     steps = next_for(facts.findings.front());
-    if (facts.findings.front().first.phase == "unknown") steps.push_back(say(Phrase::next_phase_unknown));
     steps.push_back(say(Phrase::next_again));
   }
-  if (inert != verdict.flags.end()) steps.push_back(say(Phrase::next_inert, inert->cell));
+  if (inert != verdict.flags.end()) steps.push_back(say(Phrase::next_inert, name(inert->cell)));
   switch (verdict.status) {
-    case Status::equal:
-    case Status::rounding: steps.push_back(say(Phrase::next_clean)); break;
-    case Status::vacuous: steps.push_back(say(Phrase::next_vacuous)); break;
-    case Status::ambiguous: steps.push_back(say(Phrase::next_ambiguous)); break;
-    case Status::inconclusive:
-    case Status::missing: steps.push_back(say(Phrase::next_missing)); break;
-    default: break;
+    case RunStatus::equal:
+    case RunStatus::rounding: steps.push_back(say(Phrase::next_clean)); break;
+    case RunStatus::vacuous: steps.push_back(say(Phrase::next_vacuous)); break;
+    case RunStatus::inconclusive: steps.push_back(say(Phrase::next_missing)); break;
+    case RunStatus::fault:
+    case RunStatus::inert_factor: break;
   }
   return steps;
 }

@@ -60,7 +60,7 @@ struct Writer {
 };
 
 /// "E0, E1 x p4_sys, p5_ba" where many cells are such a product, else at most eight names and how many more.
-std::string cell_list(const std::vector<std::string>& cells, Language language);
+std::string cell_list(const std::vector<CellKey>& cells, Language language);
 
 /// Three significant digits; more where three would hide on which side of 1 the value is.
 std::string brief(double value);

@@ -64,10 +64,9 @@ class Terminal {
   }
 
  private:
-  std::string paint(const std::string& text, Status status) const {
+  std::string paint(const std::string& text, RunStatus status) const {
     if (!colour_) return text;
-    const bool good = status == Status::equal || status == Status::rounding;
-    const char* code = status == Status::fault ? "1;31" : (good ? "32" : "33");
+    const char* code = status == RunStatus::fault ? "1;31" : is_clean(status) ? "32" : "33";
     return fmt::format("\x1b[{}m{}\x1b[0m", code, text);
   }
 
@@ -87,9 +86,9 @@ class Terminal {
   void table() {
     text_ += "exp prompt           Q MAE       K MAE       V MAE route force gemm verdict\n";
     for (const Cell& cell : verdict_.cells) {
-      text_ += fmt::format("{} {} {:>11} {:>11} {:>11} {} {} {} {}\n", fit(cell.experiment, 3),
-                           fit(cell.prompt, 10), mae_text(cell, cell.q_mae), mae_text(cell, cell.k_mae),
-                           mae_text(cell, cell.v_mae), fit(short_routes(cell), 5), fit(route_forced(cell), 5),
+      text_ += fmt::format("{} {} {:>11} {:>11} {:>11} {} {} {} {}\n", fit(cell.key.experiment, 3),
+                           fit(cell.key.prompt, 10), mae_text(cell, cell.q.mae), mae_text(cell, cell.k.mae),
+                           mae_text(cell, cell.v.mae), fit(short_routes(cell), 5), fit(route_forced(cell), 5),
                            cell.force_gemm ? "yes " : "no  ",
                            paint(std::string(name(cell.verdict)), cell.verdict));
     }
@@ -102,7 +101,7 @@ class Terminal {
     const auto initial = [](const std::string& route) {
       return route == "matrix" ? 'M' : (route == "vector" ? 'V' : '-');
     };
-    return fmt::format("{}/{}/{}", initial(cell.q_route), initial(cell.k_route), initial(cell.v_route));
+    return fmt::format("{}/{}/{}", initial(cell.q.route), initial(cell.k.route), initial(cell.v.route));
   }
 
   void verdict() {
@@ -114,7 +113,7 @@ class Terminal {
     text_ += fmt::format("\n{}", lines);
     for (size_t i = 0; i < verdict_.flags.size() && i < kMaxFindings; ++i) {
       const Flag& flag = verdict_.flags[i];
-      text_ += wrap("  ", writer_.say(Phrase::flagged, flag.flag, flag.cell, flag.why), 4);
+      text_ += wrap("  ", writer_.say(Phrase::flagged, name(flag.kind), name(flag.cell), flag.why), 4);
     }
     more(verdict_.flags.size());
     text_ += wrap("", writer_.attestation(), 2);

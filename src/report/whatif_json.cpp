@@ -6,6 +6,9 @@
 namespace greta::report {
 namespace {
 
+/// What was recorded of a phase besides its rows for the cache.
+std::string_view step(Phase phase) { return phase == Phase::prefill ? kPrefill : kDecode0; }
+
 using nlohmann::json;
 
 /// JSON has no infinity: null, as everywhere in our documents.
@@ -20,7 +23,7 @@ json mean_json(const Mean& mean) {
 json bias_json(const std::vector<AccumulationBias>& all) {
   json list = json::array();
   for (const AccumulationBias& bias : all) {
-    list.push_back({{"phase", bias.phase},
+    list.push_back({{"phase", step(bias.phase)},
                     {"route", bias.route},
                     {"kernels", bias.kernels},
                     {"count", bias.count},
@@ -50,7 +53,7 @@ json unit_json(const UnitResult& unit) {
     result["drift"].push_back({{"layer", drift.layer}, {"rel_l2", number(drift.rel_l2)}});
   result["stages"] = json::array();
   for (const StageDifference& stage : unit.stages) {
-    result["stages"].push_back({{"phase", stage.prefill ? "prefill" : "decode0"},
+    result["stages"].push_back({{"phase", step(stage.phase)},
                                 {"layer", stage.layer == kNoLayer ? json(nullptr) : json(stage.layer)},
                                 {"stage", name(stage.stage)},
                                 {"max_abs", number(stage.max_abs)},

@@ -111,9 +111,8 @@ std::string bias_line(const std::string& device, const AccumulationBias& bias) {
     return fmt::format("{} +- {}", ulps(mean.value, true), ulps(mean.standard_error, false));
   };
   const auto expected = [](const Mean& mean) { return mean.expected ? ulps(*mean.expected, true) : "-"; };
-  return fmt::format("{:<11}{:<8}{:<7}{:>18}{:>9}{:>18}{:>9}\n", device,
-                     bias.phase == kDecode0 ? "decode" : "prefill", bias.route, measured(bias.up),
-                     expected(bias.up), measured(bias.outward), expected(bias.outward));
+  return fmt::format("{:<11}{:<8}{:<7}{:>18}{:>9}{:>18}{:>9}\n", device, name(bias.phase), bias.route,
+                     measured(bias.up), expected(bias.up), measured(bias.outward), expected(bias.outward));
 }
 
 // 11+8+7+2*(18+9) = 80
@@ -140,7 +139,7 @@ struct Worst {
 std::map<Stage, Worst> worst_of(const UnitResult& unit) {
   std::map<Stage, Worst> worst;
   for (const StageDifference& stage : unit.stages) {
-    if (!stage.prefill) continue;
+    if (stage.phase != Phase::prefill) continue;
     Worst& one = worst[stage.stage];
     one.max = std::max(one.max, stage.max_abs);
     one.mean = std::max(one.mean, stage.mean_abs);

@@ -12,10 +12,8 @@
 namespace greta {
 namespace {
 
-constexpr const char* kInert = "INERT_FACTOR";
-
-bool is_in_phase(const std::string& phase, const FaultSpec& spec) {
-  return phase == (spec.phase ? name(*spec.phase) : "both");
+bool is_in_phase(Phases phase, const FaultSpec& spec) {
+  return phase == (spec.phase ? only(*spec.phase) : Phases::both);
 }
 
 bool is_at(const Finding& finding, const FaultSpec& spec) {
@@ -32,9 +30,11 @@ bool differs(const Bundle& a, const Bundle& b) {
 }
 
 Naming naming_of(const Finding& finding, const std::string& expected) {
-  if (finding.hypothesis == "unexplained") return expected.empty() ? Naming::right : Naming::unexplained;
-  if (finding.hypothesis != "ambiguous")
-    return finding.hypothesis == expected ? Naming::right : Naming::wrong;
+  switch (finding.cause) {
+    case Cause::unexplained: return expected.empty() ? Naming::right : Naming::unexplained;
+    case Cause::named: return finding.best == expected ? Naming::right : Naming::wrong;
+    case Cause::ambiguous: break;
+  }
   const bool among = finding.best == expected || finding.runner_up == expected;
   return !expected.empty() && among ? Naming::among : Naming::wrong;
 }
@@ -43,9 +43,9 @@ void describe(const Finding& finding, const FaultSpec& spec, Detection& detectio
   detection.right_place = true;
   detection.right_phase = is_in_phase(finding.phase, spec);
   detection.naming = naming_of(finding, detection.expected);
-  detection.named =
-      finding.hypothesis == "ambiguous" ? finding.best + " or " + finding.runner_up : finding.hypothesis;
-  detection.title = finding.title_en;
+  detection.named = finding.cause == Cause::ambiguous ? finding.best + " or " + finding.runner_up
+                                                      : std::string(finding.hypothesis());
+  detection.title = finding.title.en;
   detection.explained_residual = finding.explained_residual;
   detection.noise_ratio = finding.noise_ratio;
 }
@@ -123,14 +123,14 @@ Detection PowerTest::ignored_routes(const FaultSpec& spec) const {
   detection.seconds = clock.seconds();
   detection.fault = spec.text;
   detection.fault_class = spec.fault->fault_class;
-  detection.expected = kInert;
+  detection.expected = name(FlagKind::inert_factor);
   detection.acts = differs(record_matrix(engine_, request({}, "E1,E2")), bundle);
   detection.others = static_cast<int>(verdict.findings.size());
   for (const Flag& flag : verdict.flags) {
-    if (flag.flag != kInert || !detection.named.empty()) continue;
+    if (flag.kind != FlagKind::inert_factor || !detection.named.empty()) continue;
     detection.found = detection.right_place = detection.right_phase = true;
     detection.naming = Naming::right;
-    detection.named = flag.flag;
+    detection.named = name(flag.kind);
     detection.title = flag.why;
   }
   return detection;
@@ -164,7 +164,7 @@ CleanRun clean_run(Engine& engine, const Prompt& prompt, const std::string& rout
                .tokens = std::ssize(prompt.tokens),
                .threads = options.threads,
                .findings = static_cast<int>(verdict.findings.size()),
-               .status = std::string(name(verdict.status)),
+               .status = verdict.status,
                .coverage = verdict.coverage.percent()};
   for (const StageNoise& noise : verdict.noise) {
     if (noise.ratio < run.noise_ratio) continue;

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "model/phase.h"
+#include "verdict/verdict.h"
 
 namespace greta {
 
@@ -52,11 +52,11 @@ struct CleanRun {
   int64_t tokens = 0;
   int threads = 0;
   int findings = 0;
-  std::string status = {};
+  RunStatus status = RunStatus::inconclusive;
   std::string noisiest = {};  // stage
   double coverage = 0, noise_ratio = 0;
   double seconds = 0;
-  bool good() const { return findings == 0 && (status == "EQUAL" || status == "ROUNDING"); }
+  bool good() const { return findings == 0 && is_clean(status); }
 };
 
 /// A fault with a size, where it is put, and the smallest relative size at which it is flagged there.

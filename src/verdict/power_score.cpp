@@ -163,7 +163,7 @@ std::vector<std::string> misses_of(const PowerResult& result) {
   for (const CleanRun& run : result.clean) {
     if (run.good()) continue;
     lines.push_back(fmt::format("clean {}, {} route, {} threads, {}: {}, {} findings", run.prompt, run.route,
-                                run.threads, run.isa, run.status, run.findings));
+                                run.threads, run.isa, name(run.status), run.findings));
   }
   return lines;
 }

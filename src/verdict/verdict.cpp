@@ -2,17 +2,38 @@
 
 namespace greta {
 
-std::string_view name(Status status) {
+std::string_view name(PairStatus status) {
   switch (status) {
-    case Status::equal: return "EQUAL";
-    case Status::rounding: return "ROUNDING";
-    case Status::fault: return "FAULT";
-    case Status::propagated: return "PROPAGATED";
-    case Status::missing: return "MISSING";
-    case Status::inert_factor: return "INERT_FACTOR";
-    case Status::vacuous: return "VACUOUS";
-    case Status::ambiguous: return "AMBIGUOUS";
-    case Status::inconclusive: return "INCONCLUSIVE";
+    case PairStatus::equal: return "EQUAL";
+    case PairStatus::rounding: return "ROUNDING";
+    case PairStatus::fault: return "FAULT";
+    case PairStatus::propagated: return "PROPAGATED";
+    case PairStatus::missing: return "MISSING";
+  }
+  return "?";
+}
+
+std::string_view name(RunStatus status) {
+  switch (status) {
+    case RunStatus::equal: return "EQUAL";
+    case RunStatus::rounding: return "ROUNDING";
+    case RunStatus::fault: return "FAULT";
+    case RunStatus::inert_factor: return "INERT_FACTOR";
+    case RunStatus::vacuous: return "VACUOUS";
+    case RunStatus::inconclusive: return "INCONCLUSIVE";
+  }
+  return "?";
+}
+
+std::string_view name(FlagKind kind) {
+  return name(kind == FlagKind::inert_factor ? RunStatus::inert_factor : RunStatus::vacuous);
+}
+
+std::string_view Finding::hypothesis() const {
+  switch (cause) {
+    case Cause::unexplained: return "unexplained";
+    case Cause::ambiguous: return "ambiguous";
+    case Cause::named: return best;
   }
   return "?";
 }

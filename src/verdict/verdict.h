@@ -6,34 +6,41 @@
 #include <string>
 #include <vector>
 
+#include "base/text.h"
+#include "model/phase.h"
 #include "model/stage.h"
 #include "numerics/metrics.h"
 
 namespace greta {
 
-/// Of a pair of stages: equal, rounding, fault, propagated (its inputs differ already: not judged by this
-/// comparison), missing (recorded in one phase only, or without data). Of a cell or a run: equal, rounding,
-/// fault, or why GRETA cannot vouch: inert_factor, vacuous, ambiguous, inconclusive.
-enum class Status {
-  equal,
-  rounding,
-  fault,
-  propagated,
-  missing,
-  inert_factor,
-  vacuous,
-  ambiguous,
-  inconclusive
-};
+/// prefill_last against decode0 at one stage: equal bit for bit; both within their bounds; one outside;
+/// different inputs, so that this comparison does not judge it; recorded in one phase only, or without data.
+enum class PairStatus { equal, rounding, fault, propagated, missing };
 
-std::string_view name(Status status);  // "EQUAL", "ROUNDING", "FAULT", "PROPAGATED", ...
+std::string_view name(PairStatus status);  // "EQUAL", "ROUNDING", "FAULT", "PROPAGATED", "MISSING"
+
+/// A cell or a run: equal, rounding, fault, or why GRETA cannot vouch.
+enum class RunStatus { equal, rounding, fault, inert_factor, vacuous, inconclusive };
+
+std::string_view name(RunStatus status);  // "EQUAL", ..., "INERT_FACTOR", "VACUOUS", "INCONCLUSIVE"
+
+/// Nothing is wrong, and all of it was seen.
+constexpr bool is_clean(RunStatus status) {
+  return status == RunStatus::equal || status == RunStatus::rounding;
+}
+
+/// The program's: 0 clean, 1 fault, 4 cannot vouch.
+constexpr int exit_code(RunStatus status) {
+  return is_clean(status) ? 0 : status == RunStatus::fault ? 1 : 4;
+}
 
 /// prefill_last against decode0 at one stage of one layer.
 struct StagePair {
-  std::string cell;  // "E0/p4_sys"
+  CellKey cell;
+  std::string phase = {};  // that two bundles were compared in; empty: prefill_last against decode0
   int layer = kNoLayer;
   Stage stage = Stage::x_in;
-  Status status = Status::equal;
+  PairStatus status = PairStatus::equal;
   PairMetrics metrics;
   std::vector<double> head_mae;  // per head, for stages that have heads
   std::string hash_prefill, hash_decode;
@@ -72,41 +79,56 @@ enum class CauseFamily {
   attention
 };
 
+/// What became of the search for a cause.
+enum class Cause {
+  unexplained,
+  ambiguous,  // two hypotheses that cannot be told apart
+  named
+};
+
 struct Finding {
-  std::string phase;  // "prefill", "decode", "both", or "unknown" when the comparison alone can't tell
+  Phases phase = Phases::prefill;
   int layer = kNoLayer;
   Stage stage = Stage::x_in;
-  std::vector<std::string> cells;
+  std::vector<CellKey> cells;
   std::vector<std::string> prompts_that_cannot_show;  // such as a prompt of one token
-  std::string hypothesis;                             // "unexplained" until the diagnosis names one
+  Cause cause = Cause::unexplained;
+  CauseFamily family = CauseFamily::none;  // of a named cause
   std::string best;  // the hypothesis that fits best, named or not; empty: none applies to the stage
-  CauseFamily family = CauseFamily::none;  // of `hypothesis`
-  std::string title_en, title_es;
+  Text title;
   double explained_residual = 0;  // 1 - |observed - hypothesis| / |observed - oracle|
   std::string runner_up;          // the next best hypothesis; empty when no other applies to the stage
   double runner_up_residual = 0;
-  double hypothesis_noise_ratio = 0;   // |observed - hypothesis| / bound: 1 or less reproduces the output
-  std::vector<RuledOut> ruled_out;     // all other hypotheses that were tried, best first
-  std::string pattern_en, pattern_es;  // which positions, heads and elements are wrong; empty: all
-  std::vector<Stage> gap;  // stages before this one that were not recorded: the fault may be there
+  double hypothesis_noise_ratio = 0;  // |observed - hypothesis| / bound: 1 or less reproduces the output
+  std::vector<RuledOut> ruled_out;    // all other hypotheses that were tried, best first
+  Text pattern;                       // which positions, heads and elements are wrong; empty: all
+  std::vector<Stage> gap;             // stages before this one that were not recorded: the fault may be there
   std::optional<Intervention> intervention;  // of a live run
   double noise_ratio = 0;                    // the largest over its cells
   double noise_ratio_prefill = 0;            // each phase against the oracle
   double noise_ratio_decode = 0;
   double mae = 0;  // the largest over its cells
+
+  /// The name that it is given; "unexplained" or "ambiguous" without one.
+  std::string_view hypothesis() const;
 };
 
-/// One experiment x prompt. MAE of layer 0, head 0, as in B3.31's table; routes and kernels are what
-/// decode0's ops attested, not what was asked for.
+/// What a cell's decode0 ran for a projection, by the op's own word, and how far it is from prefill_last
+/// (MAE of the first traced layer, head 0, as in B3.31's table).
+struct ProjectionSeen {
+  double mae = 0;
+  std::string route;  // "matrix", "vector"
+  std::string kernel;
+};
+
+/// One experiment x prompt.
 struct Cell {
-  std::string experiment, prompt;
-  Status verdict = Status::equal;
+  CellKey key;
+  RunStatus verdict = RunStatus::equal;
   int64_t prompt_tokens = 0;
-  double q_mae = 0, k_mae = 0, v_mae = 0;
+  ProjectionSeen q, k, v;
   double attn_norm_mae = 0;  // of the whole row, first traced layer, for B3.32; hashes empty: not recorded
   std::string attn_norm_hash_prefill, attn_norm_hash_decode;
-  std::string q_route, k_route, v_route;  // "matrix", "vector"
-  std::string q_kernel, k_kernel, v_kernel;
   std::string prefill_q_kernel;
   std::string force_route = "auto";  // what was asked for: auto, vector, matrix
   bool force_gemm = false;
@@ -122,15 +144,20 @@ struct Cell {
   Stage first_stage = Stage::x_in;
 };
 
+/// Why a cell proves less than it seems to.
+enum class FlagKind { inert_factor, vacuous };
+
+std::string_view name(FlagKind kind);  // "INERT_FACTOR", "VACUOUS"
+
 struct Flag {
-  std::string flag;  // "INERT_FACTOR", ...
-  std::string cell;
+  FlagKind kind = FlagKind::inert_factor;
+  CellKey cell;
   std::string why;
 };
 
 /// The largest noise ratio of a stage over all cells: a place on the map.
 struct StageNoise {
-  bool prefill = false;  // prefill and prefill_last; else decode
+  Phase phase = Phase::prefill;
   int layer = kNoLayer;
   Stage stage = Stage::x_in;
   double ratio = 0;
@@ -146,8 +173,7 @@ struct Coverage {
 };
 
 struct Verdict {
-  Status status = Status::inconclusive;
-  int exit_code = 4;
+  RunStatus status = RunStatus::inconclusive;
   bool aligned = true;  // decode0 is the last prompt token at its own position
   std::string engine, engine_version;
   std::string model_name, model_file, model_hash, device, isa, kv_format;

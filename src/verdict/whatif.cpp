@@ -5,13 +5,12 @@
 namespace greta {
 
 int exit_code_of(const WhatIf& result) {
-  int code = result.reference.exit_code;
+  int code = exit_code(result.reference.status);
   for (const UnitResult& unit : result.units) {
-    if (code == 1 || unit.exit_code == 0) continue;
-    code = unit.exit_code;
+    if (code == 1 || is_clean(unit.status)) continue;
+    code = exit_code(unit.status);
   }
   return code;
 }
-
 
 }  // namespace greta

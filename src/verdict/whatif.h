@@ -24,7 +24,7 @@ struct Mean {
 /// of the f32 result, or of the root mean square of its row where the result is smaller: cancelled results
 /// would otherwise count without limit).
 struct AccumulationBias {
-  std::string phase = {};  // "prefill" or "decode0"
+  Phase phase = Phase::prefill;
   std::string route = {};  // "matrix" or "vector"
   std::vector<std::string> kernels = {};
   int64_t count = 0;   // outputs
@@ -36,7 +36,7 @@ struct AccumulationBias {
 /// One stage of one layer against the reference's, over the recorded rows of all prompts (judged_rows() and
 /// the last one).
 struct StageDifference {
-  bool prefill = true;  // else decode0
+  Phase phase = Phase::prefill;  // decode: decode0
   int layer = kNoLayer;
   Stage stage = Stage::x_in;
   double max_abs = 0, mean_abs = 0;
@@ -58,8 +58,7 @@ struct LogitDifference {
 
 struct UnitResult {
   std::string device;
-  Status status = Status::inconclusive;
-  int exit_code = 4;           // as of Verdict
+  RunStatus status = RunStatus::inconclusive;
   double max_noise_ratio = 0;  // over all stages of both phases
   std::string first_fault;     // "prefill layer 3 q"; empty: none
   std::vector<StageDifference> stages;

@@ -33,7 +33,7 @@ class Confirm : public testing::Test {
 
   const Finding* find(Stage stage, int layer, const std::string& phase) const {
     for (const Finding& f : verdict_.findings) {
-      if (f.stage == stage && f.layer == layer && f.phase == phase) return &f;
+      if (f.stage == stage && f.layer == layer && name(f.phase) == phase) return &f;
     }
     return nullptr;
   }
@@ -43,9 +43,10 @@ class Confirm : public testing::Test {
     Finding finding;
     finding.stage = stage;
     finding.layer = layer;
-    finding.phase = phase;
+    finding.phase = phase == "both" ? Phases::both : phase == "decode" ? Phases::decode : Phases::prefill;
     finding.cells = {"E0/many"};
-    finding.hypothesis = "output_scaled";
+    finding.cause = Cause::named;
+    finding.best = "output_scaled";
     return finding;
   }
 
@@ -62,7 +63,7 @@ TEST_F(Confirm, TheSeedsFaultsAreAllRemoved) {
   confirm_all();
   ASSERT_THAT(verdict_.findings, SizeIs(9)) << "and none is behind them";
   for (const Finding& found : verdict_.findings) {
-    const std::string at = fmt::format("{} L{} {}", name(found.stage), found.layer, found.phase);
+    const std::string at = fmt::format("{} L{} {}", name(found.stage), found.layer, name(found.phase));
     ASSERT_TRUE(found.intervention) << at;
     EXPECT_TRUE(found.intervention->mismatch_removed)
         << at << " " << found.intervention->mismatch_before << " -> " << found.intervention->mismatch_after;
@@ -78,7 +79,7 @@ TEST_F(Confirm, TheSeedsFaultsAreAllRemoved) {
 TEST_F(Confirm, AFaultOfBothPhasesIsRemovedFromBoth) {
   inject({"w_down_no_mins:0"});
   ASSERT_THAT(verdict_.findings, SizeIs(1));
-  EXPECT_EQ(verdict_.findings[0].phase, "both");
+  EXPECT_EQ(verdict_.findings[0].phase, Phases::both);
   confirm_all();
   ASSERT_THAT(verdict_.findings, SizeIs(1));
   EXPECT_TRUE(verdict_.findings[0].intervention->mismatch_removed);

@@ -37,7 +37,7 @@ MatrixRequest request_of(const Setting& setting) {
 /// Every stage that a plan computes.
 std::vector<InterventionSite> all_sites() {
   std::vector<InterventionSite> sites;
-  for (const std::string phase : {"prefill", "decode"}) {
+  for (const Phases phase : {Phases::prefill, Phases::decode}) {
     for (int i = 0; i < kStageCount; ++i) {
       const Stage stage = static_cast<Stage>(i);
       if (is_norm_of_projection(stage)) continue;  // a llama has none
@@ -57,7 +57,7 @@ const std::vector<float>& data_of(const Bundle& bundle, const std::string& phase
 
 double noise_at(const Verdict& verdict, const InterventionSite& site) {
   for (const StageNoise& noise : verdict.noise) {
-    if (noise.prefill == (site.phase == "prefill") && noise.stage == site.stage && noise.layer == site.layer)
+    if (concerns(site.phase, noise.phase) && noise.stage == site.stage && noise.layer == site.layer)
       return noise.ratio;
   }
   return NAN;
@@ -88,10 +88,10 @@ TEST(Intervention, OnACleanEngineChangesNothingButRoundings) {
       request.overwrite = at_sites(tiny.engine, {site});
       const Bundle bundle = record_matrix(tiny.engine, request);
       const Verdict verdict = judge_places(bundle, tiny.engine.model());
-      const std::string at =
-          fmt::format("{} of {} in L{}, {}", name(site.stage), site.phase, site.layer, name(setting.type));
+      const std::string at = fmt::format("{} of {} in L{}, {}", name(site.stage), name(site.phase),
+                                         site.layer, name(setting.type));
       EXPECT_TRUE(verdict.findings.empty())
-          << at << ": " << (verdict.findings.empty() ? "" : verdict.findings[0].title_en);
+          << at << ": " << (verdict.findings.empty() ? "" : verdict.findings[0].title.en);
       // One rounding of the exact value: all that a residual's addition may have, less than half of the
       // others'.
       EXPECT_LE(noise_at(verdict, site), site.stage == x_attn || site.stage == x_out ? 1 : 0.5) << at;
@@ -116,7 +116,7 @@ bool mend(test::TinyEngine& tiny, MatrixRequest request, const std::string& faul
     if (verdict.findings.empty()) break;
   }
   for (const Finding& found : verdict.findings)
-    ADD_FAILURE() << fault << ", blocks of " << request.prefill_block << ": " << found.title_en;
+    ADD_FAILURE() << fault << ", blocks of " << request.prefill_block << ": " << found.title.en;
   return !sites.empty();
 }
 
@@ -144,8 +144,9 @@ TEST(Intervention, OfAnotherPhaseOrLayerLeavesTheFault) {
   test::TinyEngine tiny(TensorType::q4_1);
   MatrixRequest request = request_of({});
   request.change = fault_change(tiny.engine, {parse_fault("wk_column_major@prefill:0", 2)});
-  for (const InterventionSite& site : {InterventionSite{"decode", 0, k}, InterventionSite{"prefill", 1, k},
-                                       InterventionSite{"prefill", 0, q}}) {
+  for (const InterventionSite& site :
+       {InterventionSite{Phases::decode, 0, k}, InterventionSite{Phases::prefill, 1, k},
+        InterventionSite{Phases::prefill, 0, q}}) {
     request.overwrite = at_sites(tiny.engine, {site});
     const Verdict verdict = judge_places(record_matrix(tiny.engine, request), tiny.engine.model());
     ASSERT_EQ(verdict.findings.size(), 1u);

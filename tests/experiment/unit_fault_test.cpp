@@ -37,10 +37,10 @@ constexpr Format kBf16 = Format::bf16, kF16 = Format::f16;
 class Clean : public testing::TestWithParam<Setting> {};
 TEST_P(Clean, UnitsAreWithinTheirRule) {
   const Verdict verdict = judge_on(GetParam());
-  EXPECT_EQ(verdict.exit_code, 0);
+  EXPECT_EQ(exit_code(verdict.status), 0);
   EXPECT_EQ(verdict.coverage.percent(), 100);
   for (const Finding& found : verdict.findings)
-    ADD_FAILURE() << found.title_en << ", r " << found.noise_ratio;
+    ADD_FAILURE() << found.title.en << ", r " << found.noise_ratio;
 }
 INSTANTIATE_TEST_SUITE_P(Devices, Clean,
                          testing::Values(Setting{"mi100", "sim:mi100", kBf16, "", ""},
@@ -61,13 +61,13 @@ TEST_P(UnitFault, IsFoundWhereItIsAndNamed) {
   ASSERT_EQ(verdict.findings.size(), 1U);
   const Finding& found = verdict.findings.front();
   const std::string injected = GetParam().fault;
-  EXPECT_EQ(found.phase, injected.find("@decode") != std::string::npos ? "decode" : "prefill");
+  EXPECT_EQ(name(found.phase), injected.find("@decode") != std::string::npos ? "decode" : "prefill");
   EXPECT_EQ(found.layer, 1);
   EXPECT_EQ(found.stage, Stage::q);
-  EXPECT_EQ(found.hypothesis, GetParam().hypothesis)
+  EXPECT_EQ(found.hypothesis(), GetParam().hypothesis)
       << found.best << " " << found.explained_residual << " r " << found.noise_ratio << " "
       << found.hypothesis_noise_ratio;
-  EXPECT_EQ(verdict.exit_code, 1);
+  EXPECT_EQ(exit_code(verdict.status), 1);
 }
 INSTANTIATE_TEST_SUITE_P(
     Faults, UnitFault,

@@ -56,7 +56,7 @@ AccumulationBias matrix_bias(const test::Bytes& bytes, const std::string& device
                 {.threads = 1, .isa = best_isa(), .device = device});
   const Bundle bundle = record_matrix(engine, request_of(4, 32));
   const auto all = accumulation_bias(bundle, engine.model(), 1);
-  EXPECT_EQ(all.front().phase, "prefill");
+  EXPECT_EQ(all.front().phase, Phase::prefill);
   EXPECT_EQ(all.front().route, "matrix");
   return all.front();
 }
@@ -70,7 +70,7 @@ Bundle rounded(test::TinyEngine& tiny, const std::function<double(double)>& roun
   for (Event& event : bundle.events) {
     const Stage stage = *stage_from_name(event.stage);
     if (!is_projection(stage)) continue;
-    const PhaseRecord phase{&tiny.engine.model(), PhaseView(recorded, event.cell, event.phase), {}, nullptr};
+    const PhaseRecord phase{&tiny.engine.model(), PhaseView(recorded, event.key(), event.phase), {}, nullptr};
     std::string why;
     const auto subject =
         subject_of(phase, stage, event.layer, recorded_positions(phase, stage, event.layer), &why);
@@ -153,7 +153,7 @@ TEST(WhatIf, AUnitAgainstItselfDoesNotDiffer) {
   test::TinyEngine tiny = engine_of("sim:mi300x");
   const UnitRun unit = run_unit(tiny.engine, request_of(1, 21));
   const UnitResult result = compare_units(unit, unit, tiny.engine.model().config);
-  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(exit_code(result.status), 0);
   EXPECT_EQ(result.logits.positions, 21);
   EXPECT_EQ(result.logits.top1_agree, 21);
   EXPECT_EQ(result.logits.kl_max, 0);

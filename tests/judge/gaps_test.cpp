@@ -97,7 +97,7 @@ TEST_P(Gap, OfACleanRunIsNoFault) {
   const Verdict verdict = judge(bundle({}), llama_.model());
   EXPECT_TRUE(verdict.findings.empty()) << all_of(verdict);
   EXPECT_LE(largest_noise(verdict), 1);
-  EXPECT_EQ(verdict.status, Status::equal) << all_of(verdict);
+  EXPECT_EQ(verdict.status, RunStatus::equal) << all_of(verdict);
   EXPECT_EQ(verdict.coverage.percent(), 100) << all_of(verdict);
 }
 
@@ -109,7 +109,7 @@ TEST_P(Gap, HidesNoFaultBehindIt) {
   const Verdict verdict = judge(bundle({{x_out, 0, doubled, "decode"}}), llama_.model());
   ASSERT_EQ(verdict.findings.size(), 1u) << all_of(verdict);
   EXPECT_EQ(verdict.findings[0].stage, x_out);
-  EXPECT_EQ(verdict.findings[0].hypothesis, "residual_doubled") << all_of(verdict);
+  EXPECT_EQ(verdict.findings[0].hypothesis(), "residual_doubled") << all_of(verdict);
 }
 
 /// A fault in a stage that was not recorded.
@@ -165,9 +165,9 @@ TEST(Gaps, AFaultInOneIsFoundAtItsEndAndNamed) {
     const Finding& found = verdict.findings[0];
     EXPECT_EQ(found.stage, h.found_at) << h.label << "\n" << all_of(verdict);
     EXPECT_EQ(found.layer, h.mistake.layer) << h.label;
-    EXPECT_EQ(found.phase, h.mistake.phase) << h.label;
-    EXPECT_EQ(found.hypothesis, h.hypothesis) << h.label << "\n" << all_of(verdict);
-    EXPECT_THAT(found.title_en, HasSubstr(h.title)) << h.label;
+    EXPECT_EQ(name(found.phase), h.mistake.phase) << h.label;
+    EXPECT_EQ(found.hypothesis(), h.hypothesis) << h.label << "\n" << all_of(verdict);
+    EXPECT_THAT(found.title.en, HasSubstr(h.title)) << h.label;
     const bool at_the_stage = h.found_at == h.mistake.stage;
     EXPECT_EQ(std::count(found.gap.begin(), found.gap.end(), h.mistake.stage), at_the_stage ? 0 : 1)
         << h.label;
@@ -206,8 +206,8 @@ TEST(Gaps, OnePhaseAloneIsJudged) {
     EXPECT_GT(right.coverage.judged, 0) << only;
     EXPECT_LE(largest_noise(right), 1) << only;
     ASSERT_EQ(wrong.findings.size(), 1u) << only << "\n" << all_of(wrong);
-    EXPECT_EQ(wrong.findings[0].hypothesis, "weight_column_major") << only;
-    EXPECT_EQ(wrong.findings[0].phase, only == kDecode0 ? "decode" : "prefill");
+    EXPECT_EQ(wrong.findings[0].hypothesis(), "weight_column_major") << only;
+    EXPECT_EQ(name(wrong.findings[0].phase), only == kDecode0 ? "decode" : "prefill");
   }
 }
 
@@ -248,7 +248,7 @@ TEST(Gaps, PositionsMayBeMissing) {
   const Verdict wrong =
       judge(with_rows(llama.record({{k, 0, column_major}}, test::two_prompts()), some), llama.model());
   ASSERT_EQ(wrong.findings.size(), 1u) << all_of(wrong);
-  EXPECT_EQ(wrong.findings[0].hypothesis, "weight_column_major");
+  EXPECT_EQ(wrong.findings[0].hypothesis(), "weight_column_major");
   EXPECT_EQ(wrong.findings[0].stage, k);
 }
 
@@ -259,7 +259,7 @@ TEST(Gaps, OfTheCacheBehindMissingRowsAreSaidNotGuessed) {
   });
   const Verdict verdict = judge(last_row, llama.model());
   EXPECT_TRUE(verdict.findings.empty()) << all_of(verdict);
-  EXPECT_EQ(verdict.status, Status::inconclusive);
+  EXPECT_EQ(verdict.status, RunStatus::inconclusive);
   EXPECT_THAT(verdict.coverage.skipped, testing::Contains(HasSubstr("missing")));
 }
 

@@ -215,7 +215,7 @@ TEST(HostileBundle, WhatIsSkippedSaysWhy) {
   }
   const Verdict verdict = judge(bundle, test::plain_llama().model());
   EXPECT_TRUE(verdict.findings.empty());
-  EXPECT_EQ(verdict.status, Status::inconclusive);
+  EXPECT_EQ(verdict.status, RunStatus::inconclusive);
   EXPECT_THAT(verdict.coverage.skipped,
               testing::Contains(HasSubstr("do not fit the model and its positions")));
 }

@@ -48,7 +48,7 @@ Result run_matrix(test::TinyEngine& tiny, const Setting& setting = {}) {
 
 const Cell& cell(const Verdict& verdict, const std::string& experiment, const std::string& prompt) {
   for (const Cell& c : verdict.cells) {
-    if (c.experiment == experiment && c.prompt == prompt) return c;
+    if (c.key == CellKey{experiment, prompt}) return c;
   }
   throw std::runtime_error("no cell " + experiment + "/" + prompt);
 }
@@ -56,63 +56,64 @@ const Cell& cell(const Verdict& verdict, const std::string& experiment, const st
 TEST(Judge, CleanEngineShowsTheContrastOfTheRoutes) {
   test::TinyEngine tiny(TensorType::q4_1);
   const Verdict verdict = run_matrix(tiny).verdict;
-  EXPECT_EQ(verdict.status, Status::rounding);
-  EXPECT_EQ(verdict.exit_code, 0);
+  EXPECT_EQ(verdict.status, RunStatus::rounding);
+  EXPECT_EQ(exit_code(verdict.status), 0);
   EXPECT_THAT(verdict.findings, IsEmpty());
   EXPECT_THAT(verdict.flags, IsEmpty());
   EXPECT_EQ(verdict.coverage.percent(), 100);
   EXPECT_THAT(verdict.cells, SizeIs(10));
   EXPECT_THAT(verdict.cells, Each(Field(&Cell::attested, true)));
   for (const Cell& c : verdict.cells) {
-    const bool same_route = c.experiment == "E0" || c.experiment == "E2" || c.experiment == "E3";
-    EXPECT_EQ(c.verdict, same_route ? Status::equal : Status::rounding) << c.experiment << "/" << c.prompt;
-    EXPECT_EQ(c.q_route, same_route ? "matrix" : "vector");
-    EXPECT_EQ(c.q_mae == 0, same_route);
+    const std::string& experiment = c.key.experiment;
+    const bool same_route = experiment == "E0" || experiment == "E2" || experiment == "E3";
+    EXPECT_EQ(c.verdict, same_route ? RunStatus::equal : RunStatus::rounding) << name(c.key);
+    EXPECT_EQ(c.q.route, same_route ? "matrix" : "vector");
+    EXPECT_EQ(c.q.mae == 0, same_route);
   }
-  EXPECT_THAT(cell(verdict, "E3", "many").q_kernel, testing::HasSubstr(".gemm."));
-  EXPECT_THAT(cell(verdict, "E2", "many").q_kernel, testing::HasSubstr(".gemv."));
+  EXPECT_THAT(cell(verdict, "E3", "many").q.kernel, testing::HasSubstr(".gemm."));
+  EXPECT_THAT(cell(verdict, "E2", "many").q.kernel, testing::HasSubstr(".gemv."));
 }
 
 TEST(Judge, WhatArrivesDifferentOverAGapIsPropagated) {
   test::TinyEngine tiny(TensorType::q4_1);
   const Verdict verdict = run_matrix(tiny, {.layers = {0}}).verdict;  // final_norm's input is not recorded
-  EXPECT_EQ(verdict.status, Status::rounding);
+  EXPECT_EQ(verdict.status, RunStatus::rounding);
   EXPECT_EQ(verdict.coverage.percent(), 100);
 }
 
 TEST(Judge, WhatArrivesDifferentFromNowhereCannotBeVouchedFor) {
   test::TinyEngine tiny(TensorType::q4_1);
   const Verdict verdict = run_matrix(tiny, {.layers = {1}}).verdict;  // its x_in comes from an untraced layer
-  EXPECT_EQ(verdict.status, Status::inconclusive);
+  EXPECT_EQ(verdict.status, RunStatus::inconclusive);
   EXPECT_THAT(verdict.coverage.skipped, Contains(testing::HasSubstr("E1/many L1 x_in")));
 }
 
 TEST(Judge, ChunkedPrefillGivesTheSameVerdict) {
   test::TinyEngine tiny(TensorType::q8_0);
   const Verdict verdict = run_matrix(tiny, {.block = 8}).verdict;
-  EXPECT_EQ(cell(verdict, "E0", "many").verdict, Status::equal);
-  EXPECT_EQ(verdict.exit_code, 0);
+  EXPECT_EQ(cell(verdict, "E0", "many").verdict, RunStatus::equal);
+  EXPECT_EQ(exit_code(verdict.status), 0);
 }
 
 TEST(Judge, ColumnMajorWqInPrefillIsConvictedThere) {
   test::TinyEngine tiny(TensorType::q4_1);
   const Verdict verdict = run_matrix(tiny, {.faults = {"wq_column_major@prefill"}}).verdict;
-  EXPECT_EQ(verdict.status, Status::fault);
-  EXPECT_EQ(verdict.exit_code, 1);
+  EXPECT_EQ(verdict.status, RunStatus::fault);
+  EXPECT_EQ(exit_code(verdict.status), 1);
   // Every layer is judged on its own recorded inputs.
   ASSERT_THAT(verdict.findings, ElementsAre(Field(&Finding::layer, 0), Field(&Finding::layer, 1)));
   const Finding& finding = verdict.findings.front();
-  EXPECT_EQ(finding.phase, "prefill");
+  EXPECT_EQ(finding.phase, Phases::prefill);
   EXPECT_EQ(finding.stage, Stage::q);
   EXPECT_THAT(finding.cells, SizeIs(10));
   EXPECT_GT(finding.noise_ratio_prefill, 1000);
-  EXPECT_EQ(finding.hypothesis, "weight_column_major");
+  EXPECT_EQ(finding.hypothesis(), "weight_column_major");
   EXPECT_GT(finding.explained_residual, 0.999);
   EXPECT_LE(finding.noise_ratio_decode, 1);
   // As in B3.31: the error does not move with the route, up to the route's own rounding.
-  const double rounding = cell(run_matrix(tiny).verdict, "E1", "many").q_mae;
-  EXPECT_NEAR(cell(verdict, "E0", "many").q_mae, cell(verdict, "E1", "many").q_mae, rounding);
-  EXPECT_EQ(cell(verdict, "E0", "many").q_mae, cell(verdict, "E3", "many").q_mae);
+  const double rounding = cell(run_matrix(tiny).verdict, "E1", "many").q.mae;
+  EXPECT_NEAR(cell(verdict, "E0", "many").q.mae, cell(verdict, "E1", "many").q.mae, rounding);
+  EXPECT_EQ(cell(verdict, "E0", "many").q.mae, cell(verdict, "E3", "many").q.mae);
 }
 
 TEST(Judge, EachFaultIsConvictedInItsPhaseAndStage) {
@@ -127,7 +128,7 @@ TEST(Judge, EachFaultIsConvictedInItsPhaseAndStage) {
       ASSERT_THAT(verdict.findings, SizeIs(1)) << fault << "@" << phase;
       EXPECT_EQ(verdict.findings[0].stage, stage);
       EXPECT_EQ(verdict.findings[0].layer, 1);
-      EXPECT_EQ(verdict.findings[0].phase, phase);
+      EXPECT_EQ(name(verdict.findings[0].phase), phase);
     }
   }
 }
@@ -144,7 +145,7 @@ TEST(Judge, AFaultThatBothPhasesShareIsConvictedThoughTheyAgree) {
   test::TinyEngine tiny(TensorType::q4_1);
   const Verdict verdict = run_matrix(tiny, {.faults = {"wv_column_major:0"}, .experiments = "E0"}).verdict;
   ASSERT_THAT(verdict.findings, SizeIs(1));
-  EXPECT_EQ(verdict.findings[0].phase, "both");
+  EXPECT_EQ(verdict.findings[0].phase, Phases::both);
   EXPECT_EQ(verdict.findings[0].stage, Stage::v);
   EXPECT_EQ(verdict.findings[0].mae, 0) << "prefill_last and decode0 are equal bit for bit";
 }
@@ -156,7 +157,7 @@ TEST(Judge, EveryStageIsHeldAgainstTheOracle) {
       test::TinyEngine tiny(type, {1, best_isa(), kv});
       const std::string experiments = type == TensorType::f32 ? "E0,E1,E4" : "E0,E1,E2,E3,E4";
       const Verdict verdict = run_matrix(tiny, {.experiments = experiments}).verdict;
-      EXPECT_EQ(verdict.exit_code, 0) << name(type) << " kv " << name(kv);
+      EXPECT_EQ(exit_code(verdict.status), 0) << name(type) << " kv " << name(kv);
       EXPECT_EQ(verdict.coverage.alone, verdict.coverage.recorded);
       for (const StagePair& pair : verdict.pairs) EXPECT_LE(pair.noise_ratio, 1) << name(pair.stage);
     }
@@ -166,8 +167,8 @@ TEST(Judge, EveryStageIsHeldAgainstTheOracle) {
 TEST(Judge, AConditionOnSHidesTheFaultFromAPromptOfOneToken) {
   test::TinyEngine tiny(TensorType::q4_1);
   const Verdict verdict = run_matrix(tiny, {.faults = {"wq_column_major@prefill,S>1"}}).verdict;
-  EXPECT_EQ(cell(verdict, "E0", "one").verdict, Status::equal);
-  EXPECT_EQ(cell(verdict, "E0", "many").verdict, Status::fault);
+  EXPECT_EQ(cell(verdict, "E0", "one").verdict, RunStatus::equal);
+  EXPECT_EQ(cell(verdict, "E0", "many").verdict, RunStatus::fault);
   ASSERT_THAT(verdict.findings, SizeIs(2));
   EXPECT_THAT(verdict.findings[0].prompts_that_cannot_show, ElementsAre("one"));
 }
@@ -175,8 +176,8 @@ TEST(Judge, AConditionOnSHidesTheFaultFromAPromptOfOneToken) {
 TEST(Judge, IgnoredRoutesAreInertNotEqual) {
   test::TinyEngine tiny(TensorType::q4_1);
   const Verdict verdict = run_matrix(tiny, {.faults = {"qkv_route_ignored"}}).verdict;
-  EXPECT_EQ(verdict.status, Status::inert_factor);
-  EXPECT_EQ(verdict.exit_code, 4);
+  EXPECT_EQ(verdict.status, RunStatus::inert_factor);
+  EXPECT_EQ(exit_code(verdict.status), 4);
   EXPECT_THAT(verdict.flags,
               Contains(AllOf(Field(&Flag::flag, "INERT_FACTOR"), Field(&Flag::cell, "E1/many"))));
   EXPECT_FALSE(cell(verdict, "E1", "many").attested);
@@ -186,16 +187,16 @@ TEST(Judge, IgnoredRoutesAreInertNotEqual) {
 TEST(Judge, WithoutAlignmentNoPairIsJudged) {
   test::TinyEngine tiny(TensorType::q4_1);
   const Verdict verdict = run_matrix(tiny, {.aligned = false}).verdict;
-  EXPECT_EQ(verdict.status, Status::inconclusive);
-  EXPECT_EQ(verdict.exit_code, 4);
-  EXPECT_THAT(verdict.pairs, Each(Field(&StagePair::status, Status::missing)));
+  EXPECT_EQ(verdict.status, RunStatus::inconclusive);
+  EXPECT_EQ(exit_code(verdict.status), 4);
+  EXPECT_THAT(verdict.pairs, Each(Field(&StagePair::status, PairStatus::missing)));
 }
 
 TEST(Judge, AnEmptyBundleIsVacuous) {
   test::TinyEngine tiny(TensorType::q4_1);
   Bundle bundle;
   bundle.manifest = nlohmann::json::object();
-  EXPECT_EQ(judge(bundle, tiny.engine.model()).status, Status::vacuous);
+  EXPECT_EQ(judge(bundle, tiny.engine.model()).status, RunStatus::vacuous);
 }
 
 TEST(Judge, MissingDataCannotBeVouchedFor) {
@@ -203,7 +204,7 @@ TEST(Judge, MissingDataCannotBeVouchedFor) {
   Bundle bundle = run_matrix(tiny, {.experiments = "E1"}).bundle;
   bundle.tensors.clear();
   const Verdict verdict = judge(bundle, tiny.engine.model());
-  EXPECT_EQ(verdict.status, Status::inconclusive);
+  EXPECT_EQ(verdict.status, RunStatus::inconclusive);
   EXPECT_LT(verdict.coverage.percent(), 100);
   EXPECT_THAT(verdict.coverage.skipped, testing::Not(IsEmpty()));
 }
@@ -221,7 +222,7 @@ TEST(Judge, ABundleThatDoesNotFitTheModelIsNoCrash) {
       for (auto& [hash, values] : bundle.tensors)
         values = std::make_shared<const std::vector<float>>(values->begin(), values->begin() + 3);
     }
-    EXPECT_NE(judge(bundle, tiny.engine.model()).exit_code, 0) << what;
+    EXPECT_NE(exit_code(judge(bundle, tiny.engine.model()).status), 0) << what;
   }
 }
 
@@ -229,13 +230,13 @@ TEST(CompareBundles, RoutesOfOnePromptDifferByRounding) {
   test::TinyEngine tiny(TensorType::q4_1);
   const Bundle matrix = run_matrix(tiny, {.experiments = "E2"}).bundle;
   const Bundle vector = run_matrix(tiny, {.experiments = "E1"}).bundle;
-  EXPECT_EQ(compare_bundles(matrix, matrix, nullptr).status, Status::equal);
+  EXPECT_EQ(compare_bundles(matrix, matrix, nullptr).status, RunStatus::equal);
   const BundleComparison judged = compare_bundles(matrix, vector, &tiny.engine.model());
-  EXPECT_EQ(judged.status, Status::rounding);
-  EXPECT_EQ(judged.exit_code, 0);
+  EXPECT_EQ(judged.status, RunStatus::rounding);
+  EXPECT_EQ(exit_code(judged.status), 0);
   const BundleComparison blind = compare_bundles(matrix, vector, nullptr);
-  EXPECT_EQ(blind.status, Status::inconclusive);
-  EXPECT_EQ(blind.exit_code, 4);
+  EXPECT_EQ(blind.status, RunStatus::inconclusive);
+  EXPECT_EQ(exit_code(blind.status), 4);
 }
 
 TEST(CompareBundles, FindsTheFaultySide) {
@@ -243,9 +244,9 @@ TEST(CompareBundles, FindsTheFaultySide) {
   const Bundle good = run_matrix(tiny, {.experiments = "E0"}).bundle;
   const Bundle bad = run_matrix(tiny, {.faults = {"wk_column_major"}, .experiments = "E0"}).bundle;
   const BundleComparison result = compare_bundles(good, bad, &tiny.engine.model());
-  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(exit_code(result.status), 1);
   EXPECT_THAT(result.pairs, Contains(AllOf(Field(&StagePair::stage, Stage::k), Field(&StagePair::layer, 0),
-                                           Field(&StagePair::status, Status::fault))));
+                                           Field(&StagePair::status, PairStatus::fault))));
 }
 
 }  // namespace

@@ -87,8 +87,8 @@ struct Conditional {
   const char* label;
   Mistake mistake;
   const char* hypothesis;
-  const char* pattern_en;
-  const char* pattern_es;
+  const char* pattern;
+  const char* pattern.es;
 };
 
 TEST(Conditions, OfAFaultAreInItsPattern) {
@@ -126,10 +126,10 @@ TEST(Conditions, OfAFaultAreInItsPattern) {
     const Verdict verdict = test::judge_mistakes({c.mistake});
     ASSERT_EQ(verdict.findings.size(), 1u) << c.label;
     const Finding& found = verdict.findings[0];
-    EXPECT_EQ(found.hypothesis, c.hypothesis) << c.label << ": " << test::text_of(found);
-    EXPECT_EQ(found.phase, c.mistake.phase) << c.label;
-    EXPECT_THAT(found.pattern_en, HasSubstr(c.pattern_en)) << c.label;
-    EXPECT_THAT(found.pattern_es, HasSubstr(c.pattern_es)) << c.label;
+    EXPECT_EQ(found.hypothesis(), c.hypothesis) << c.label << ": " << test::text_of(found);
+    EXPECT_EQ(name(found.phase), c.mistake.phase) << c.label;
+    EXPECT_THAT(found.pattern.en, HasSubstr(c.pattern)) << c.label;
+    EXPECT_THAT(found.pattern.es, HasSubstr(c.pattern.es)) << c.label;
   }
 }
 
@@ -142,14 +142,14 @@ TEST(Conditions, OfAnUnexplainedFaultAreItsDescription) {
   const Verdict verdict = test::judge_mistakes(
       {{ffn_norm, 1, if_at([](const PlainSite& s) { return s.position % 4 == 1; }, odd), "prefill"}});
   ASSERT_EQ(verdict.findings.size(), 1u);
-  EXPECT_THAT(verdict.findings[0].pattern_en, HasSubstr("positions one in 4 from 1"));
-  EXPECT_THAT(verdict.findings[0].pattern_en, HasSubstr("5 of 64 elements of a row: one in 12 from 5"));
+  EXPECT_THAT(verdict.findings[0].pattern.en, HasSubstr("positions one in 4 from 1"));
+  EXPECT_THAT(verdict.findings[0].pattern.en, HasSubstr("5 of 64 elements of a row: one in 12 from 5"));
 }
 
 TEST(Conditions, AWrongRowAllOverHasNoPattern) {
   const Verdict verdict = test::judge_mistakes({{q, 0, columns}});
   ASSERT_EQ(verdict.findings.size(), 1u);
-  EXPECT_EQ(verdict.findings[0].pattern_en, "");
+  EXPECT_EQ(verdict.findings[0].pattern.en, "");
 }
 
 TEST(Conditions, NotFiniteValuesAreCountedAndPlaced) {
@@ -160,8 +160,8 @@ TEST(Conditions, NotFiniteValuesAreCountedAndPlaced) {
   };
   const Verdict verdict = test::judge_mistakes({{v, 0, nan, "prefill"}});
   ASSERT_EQ(verdict.findings.size(), 1u) << "what is made from NaN is right";
-  EXPECT_EQ(verdict.findings[0].hypothesis, "non_finite");
-  EXPECT_THAT(verdict.findings[0].pattern_en,
+  EXPECT_EQ(verdict.findings[0].hypothesis(), "non_finite");
+  EXPECT_THAT(verdict.findings[0].pattern.en,
               HasSubstr("4 values are NaN or infinite, the first at position 9, element 3"));
 }
 

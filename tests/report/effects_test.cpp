@@ -21,11 +21,11 @@ using ::testing::Not;
 Verdict fault_of_the_matrix_route() {
   Verdict verdict = fault_verdict();
   for (Finding& finding : verdict.findings) {
-    finding.phase = "decode";
+    finding.phase = Phases::decode;
     finding.cells = {"E0/p0_short", "E0/p4_sys", "E2/p0_short", "E2/p4_sys", "E3/p0_short", "E3/p4_sys"};
     std::swap(finding.noise_ratio_prefill, finding.noise_ratio_decode);
   }
-  for (Cell& cell : verdict.cells) cell.q_mae = cell.q_route == "matrix" ? 0.5 : 0.002;
+  for (Cell& cell : verdict.cells) cell.q.mae = cell.q.route == "matrix" ? 0.5 : 0.002;
   return verdict;
 }
 
@@ -60,7 +60,7 @@ TEST(Effects, InteractWhereTheRouteMattersWithOnePromptOnly) {
   for (Finding& finding : verdict.findings)
     finding.cells.insert(finding.cells.end(), {"E1/p4_sys", "E4/p4_sys"});
   for (Cell& cell : verdict.cells) {
-    if (cell.prompt == "p4_sys") cell.q_mae = 0.5;
+    if (cell.key.prompt == "p4_sys") cell.q.mae = 0.5;
   }
   const Effects effects = effects_of(verdict);
   ASSERT_TRUE(effects.interaction);
@@ -73,7 +73,7 @@ TEST(Effects, InteractWhereTheRouteMattersWithOnePromptOnly) {
 
 TEST(Effects, LeaveOutCellsThatAreNotAttested) {
   Verdict verdict = fault_verdict();
-  verdict.cells[3].q_mae = 9;  // E1/p4_sys, which really ran something else
+  verdict.cells[3].q.mae = 9;  // E1/p4_sys, which really ran something else
   EXPECT_THAT(b3_31_analysis(verdict), HasSubstr("The fault depends on the route"));
   verdict.cells[3].attested = false;
   EXPECT_THAT(b3_31_analysis(verdict), HasSubstr("does not depend on the route"));
@@ -81,18 +81,18 @@ TEST(Effects, LeaveOutCellsThatAreNotAttested) {
 
 TEST(Effects, AreNotClaimedWithoutAPairOfCells) {
   Verdict verdict = fault_verdict();
-  std::erase_if(verdict.cells, [](const Cell& cell) { return cell.experiment != "E0"; });
+  std::erase_if(verdict.cells, [](const Cell& cell) { return cell.key.experiment != "E0"; });
   const Effects effects = effects_of(verdict);
   EXPECT_FALSE(effects.route || effects.gemm || effects.interaction);
   EXPECT_TRUE(effects.prompt);
   EXPECT_THAT(b3_31_analysis(verdict), AllOf(Not(HasSubstr("the route")), Not(HasSubstr("forced GEMM"))));
-  std::erase_if(verdict.cells, [](const Cell& cell) { return cell.prompt != "p4_sys"; });
+  std::erase_if(verdict.cells, [](const Cell& cell) { return cell.key.prompt != "p4_sys"; });
   EXPECT_FALSE(effects_of(verdict).prompt);
 }
 
 TEST(Effects, OfRoundingAreToldFromTheFaults) {
   Verdict verdict = fault_verdict();
-  for (Cell& cell : verdict.cells) cell.q_mae = cell.q_route == "matrix" ? 1e-3 : 2e-3;
+  for (Cell& cell : verdict.cells) cell.q.mae = cell.q.route == "matrix" ? 1e-3 : 2e-3;
   for (StagePair& pair : verdict.pairs) {  // the oracle sees the same fault in prefill everywhere
     pair.judged_alone = true;
     pair.noise_ratio_prefill = 7;
@@ -117,7 +117,7 @@ TEST(Effects, FollowTheStageThatIsAtFault) {
 
 TEST(Effects, OfAFaultInBothPhasesDoNotSpeakOfTheirDifference) {
   Verdict verdict = fault_verdict();
-  for (Finding& finding : verdict.findings) finding.phase = "both";
+  for (Finding& finding : verdict.findings) finding.phase = Phases::both;
   EXPECT_THAT(b3_31_analysis(verdict), AllOf(HasSubstr("does not depend on the phase: both are wrong"),
                                              HasSubstr("it shows either way"), Not(HasSubstr("MAE of Q")),
                                              HasSubstr("wrong by more than rounding explains")));
@@ -125,7 +125,7 @@ TEST(Effects, OfAFaultInBothPhasesDoNotSpeakOfTheirDifference) {
 
 TEST(Effects, WithoutASizeSayOnlyWhereTheFaultShows) {
   Verdict verdict = fault_verdict();
-  for (Cell& cell : verdict.cells) cell.q_mae = cell.q_route == "matrix" ? 1 : 2;
+  for (Cell& cell : verdict.cells) cell.q.mae = cell.q.route == "matrix" ? 1 : 2;
   for (StagePair& pair : verdict.pairs) {
     pair.judged_alone = true;
     pair.noise_ratio_prefill = std::numeric_limits<double>::infinity();  // the bound is 0

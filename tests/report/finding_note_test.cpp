@@ -60,9 +60,9 @@ TEST(FindingNote, ShowsOnWhichSideOfTheBoundARatioIs) {
 
 TEST(FindingNote, OfAmbiguousNamesBothAndWhatSeparatesThem) {
   const Verdict verdict = changed([](Finding& finding) {
-    finding.hypothesis = "ambiguous";
-    finding.title_en = "one; or: the other";
-    finding.title_es = "uno; o bien: el otro";
+    finding.cause = Cause::ambiguous;
+    finding.title.en = "one; or: the other";
+    finding.title.es = "uno; o bien: el otro";
     finding.runner_up_residual = 0.9998;
   });
   EXPECT_THAT(english(verdict),
@@ -75,14 +75,14 @@ TEST(FindingNote, OfAmbiguousNamesBothAndWhatSeparatesThem) {
 
 TEST(FindingNote, OfUnexplainedIsHonest) {
   Verdict verdict = changed([](Finding& finding) {
-    finding.hypothesis = "unexplained";
+    finding.cause = Cause::unexplained;
     finding.explained_residual = 0.31;
   });
   EXPECT_THAT(english(verdict), AllOf(HasSubstr("None of the 7 hypotheses tried reproduces the output; the "
                                                 "best, weight_column_major, explains 0.31"),
                                       HasSubstr("Wrong are: heads 2 of 9"), Not(HasSubstr("Mend this"))));
   EXPECT_THAT(spanish(verdict), HasSubstr("Ninguna de las 7 hipótesis probadas"));
-  verdict.findings[0].pattern_en = "";
+  verdict.findings[0].pattern.en = "";
   EXPECT_THAT(english(verdict), HasSubstr("Wrong are all rows that were judged"));
 }
 
@@ -110,7 +110,7 @@ TEST(FindingNote, OfALaterFaultDoesNotCallItsInputsClean) {
 TEST(FindingNote, OfAGroupShowsTheInterventionThatFailed) {
   Verdict verdict = diagnosed_verdict();
   verdict.findings[1].intervention = {false, 0.5, 0.4, 0.3, 0.2, "p4_sys"};
-  verdict.findings[1].pattern_en = "heads 3 of 9";
+  verdict.findings[1].pattern.en = "heads 3 of 9";
   EXPECT_THAT(english(verdict), AllOf(HasSubstr("(layer 1, p4_sys)"), HasSubstr("from 0.5 to 0.4"),
                                       HasSubstr(": not confirmed."), HasSubstr("in 1 of the 2 layers"),
                                       HasSubstr("differs between the layers"), Not(HasSubstr("heads 2 of"))));
@@ -143,7 +143,8 @@ TEST(NormTable, ComparesThePhasesInputOfTheProjections) {
 TEST(NormTable, IsFollowedByTheAuditOfANormAtFault) {
   Verdict verdict = changed([](Finding& finding) {
     finding.stage = Stage::attn_norm;
-    finding.hypothesis = finding.best = "norm_eps";
+    finding.cause = Cause::named;
+    finding.best = "norm_eps";
     finding.ruled_out = {{"norm_plus_one", 0.25}, {"output_scaled", 0.5}, {"norm_omitted", -3}};
   });
   EXPECT_THAT(b3_31_analysis(verdict),

@@ -37,7 +37,7 @@ PowerResult sample() {
   result.model = "model";
   result.singles = {right, rivals, inactive};
   result.stacks = {{.faults = {right, right}}};
-  result.clean = {{.prompt = "p0_short", .status = "EQUAL", .noisiest = "q"}};
+  result.clean = {{.prompt = "p0_short", .status = RunStatus::equal, .noisiest = "q"}};
   result.limits = {{"softmax_scale", Phase::decode, 29, "matrix", 1.25e-5},
                    {"softmax_scale", Phase::decode, 29, "vector", {}}};
   return result;

@@ -23,27 +23,25 @@ WhatIf sample() {
   result.prompts = {{"p4_sys", 24}, {"p6_long", 1000}};
   for (int layer = 0; layer < 30; ++layer) result.layers.push_back(layer);
   UnitResult unit;
-  unit.status = Status::rounding;
-  unit.exit_code = 0;
+  unit.status = RunStatus::rounding;
   unit.max_noise_ratio = 0.998;
   unit.logits = {1024, 1000, 4.8e-4, 2.4e-3, 8.7e-1, 7.6e-2};
-  unit.bias = {{"prefill", "matrix", {"k"}, 1592832, 100, {-3.1234, 0.0027, -3.1}, {-0.0033, 0.0028}},
-               {"decode0", "vector", {"k"}, 9, 1, {-12345.6, kInfinity, -123.4}, {1e30, 12.3456, 1e30}}};
+  unit.bias = {{Phase::prefill, "matrix", {"k"}, 1592832, 100, {-3.1234, 0.0027, -3.1}, {-0.0033, 0.0028}},
+               {Phase::decode, "vector", {"k"}, 9, 1, {-12345.6, kInfinity, -123.4}, {1e30, 12.3456, 1e30}}};
   for (const int layer : result.layers) unit.drift.push_back({layer, 1e-3 * (layer + 1)});
   for (int i = 0; i < kStageCount; ++i) {
     const Stage stage = static_cast<Stage>(i);
     const int layer = is_outside_layers(stage) ? kNoLayer : 3;
-    unit.stages.push_back({true, layer, stage, 1.2e-3, 4.5e-6, 0.0123});
-    unit.stages.push_back({false, layer, stage, 7, 7, 0.5});
+    unit.stages.push_back({Phase::prefill, layer, stage, 1.2e-3, 4.5e-6, 0.0123});
+    unit.stages.push_back({Phase::decode, layer, stage, 7, 7, 0.5});
   }
   for (const char* name :
        {"sim:mi100", "sim:mi250x", "sim:mi300x", "sim:v100", "sim:a100", "sim:h100", "sim:b200", "cpu"}) {
     unit.device = name;
     result.units.push_back(unit);
   }
-  result.units[1].status = Status::inconclusive;  // the longest
-  result.units[2].status = Status::fault;
-  result.units[2].exit_code = 1;
+  result.units[1].status = RunStatus::inconclusive;  // the longest
+  result.units[2].status = RunStatus::fault;
   result.units[2].max_noise_ratio = kInfinity;
   result.units[2].first_fault = "prefill layer 3 q";
   result.reference = unit;

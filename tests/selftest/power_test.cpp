@@ -35,12 +35,15 @@ Verdict verdict_with(std::vector<Finding> findings) {
   return verdict;
 }
 
-Finding finding(const char* phase, int layer, Stage stage, const char* hypothesis) {
+Finding finding(Phases phase, int layer, Stage stage, const char* hypothesis) {
   Finding made;
   made.phase = phase;
   made.layer = layer;
   made.stage = stage;
-  made.hypothesis = hypothesis;
+  made.best = hypothesis;
+  made.cause = made.best == "unexplained" ? Cause::unexplained
+               : made.best == "ambiguous" ? Cause::ambiguous
+                                          : Cause::named;
   return made;
 }
 
@@ -50,15 +53,15 @@ Detection held(std::vector<Finding> findings) {
 }
 
 TEST(HeldAgainst, TheRightFinding) {
-  const Detection d = held({finding("prefill", 1, Stage::q, "weight_column_major")});
+  const Detection d = held({finding(Phases::prefill, 1, Stage::q, "weight_column_major")});
   EXPECT_TRUE(d.found && d.right_place && d.right_phase);
   EXPECT_EQ(d.naming, Naming::right);
   EXPECT_EQ(d.others, 0);
 }
 
 TEST(HeldAgainst, AnotherPlaceIsAMissAndAFalseAlarm) {
-  for (const Finding& elsewhere : {finding("prefill", 0, Stage::q, "weight_column_major"),
-                                   finding("prefill", 1, Stage::k, "weight_column_major")}) {
+  for (const Finding& elsewhere : {finding(Phases::prefill, 0, Stage::q, "weight_column_major"),
+                                   finding(Phases::prefill, 1, Stage::k, "weight_column_major")}) {
     const Detection d = held({elsewhere});
     EXPECT_TRUE(d.found);
     EXPECT_FALSE(d.right_place || d.right_phase);
@@ -73,17 +76,17 @@ TEST(HeldAgainst, AnotherPhaseIsAMissAndAFalseAlarm) {
     EXPECT_FALSE(d.right_phase) << phase;
     EXPECT_EQ(d.others, 1);
   }
-  const Detection split = held({finding("decode", 1, Stage::q, "unexplained"),
-                                finding("prefill", 1, Stage::q, "weight_column_major")});
+  const Detection split = held({finding(Phases::decode, 1, Stage::q, "unexplained"),
+                                finding(Phases::prefill, 1, Stage::q, "weight_column_major")});
   EXPECT_TRUE(split.right_phase);
   EXPECT_EQ(split.others, 1);
 }
 
 TEST(HeldAgainst, NamesAreToldApart) {
-  EXPECT_EQ(held({finding("prefill", 1, Stage::q, "rope_row_order")}).naming, Naming::wrong);
-  EXPECT_EQ(held({finding("prefill", 1, Stage::q, "unexplained")}).naming, Naming::unexplained);
+  EXPECT_EQ(held({finding(Phases::prefill, 1, Stage::q, "rope_row_order")}).naming, Naming::wrong);
+  EXPECT_EQ(held({finding(Phases::prefill, 1, Stage::q, "unexplained")}).naming, Naming::unexplained);
   EXPECT_EQ(held({}).naming, Naming::unexplained);
-  Finding rivals = finding("prefill", 1, Stage::q, "ambiguous");
+  Finding rivals = finding(Phases::prefill, 1, Stage::q, "ambiguous");
   rivals.best = "rope_row_order";
   rivals.runner_up = "weight_column_major";
   EXPECT_EQ(held({rivals}).naming, Naming::among);
@@ -94,7 +97,7 @@ TEST(HeldAgainst, NamesAreToldApart) {
 TEST(HeldAgainst, UnexplainedIsRightWhereThereIsNoHypothesis) {
   const FaultSpec spec = parse_fault("gate_noise@decode:0", 2);
   const auto naming = [&](const char* hypothesis) {
-    return held_against(spec, verdict_with({finding("decode", 0, Stage::gate, hypothesis)})).naming;
+    return held_against(spec, verdict_with({finding(Phases::decode, 0, Stage::gate, hypothesis)})).naming;
   };
   EXPECT_EQ(naming("unexplained"), Naming::right);
   EXPECT_EQ(naming("output_scaled"), Naming::wrong);
@@ -102,7 +105,7 @@ TEST(HeldAgainst, UnexplainedIsRightWhereThereIsNoHypothesis) {
 }
 
 Detection good_detection() {
-  Detection d = held({finding("prefill", 1, Stage::q, "weight_column_major")});
+  Detection d = held({finding(Phases::prefill, 1, Stage::q, "weight_column_major")});
   d.acts = true;
   return d;
 }
@@ -142,8 +145,10 @@ TEST(Score, EveryKindOfMissBreaksItsTotal) {
     r.stacks.push_back({.faults = {good_detection(), good_detection()}});
     r.stacks[0].faults[1].right_phase = false;
   });
-  broken("clean runs", [](PowerResult& r) { r.clean = {{.prompt = "p", .findings = 1, .status = "FAULT"}}; });
-  broken("clean runs", [](PowerResult& r) { r.clean = {{.prompt = "p", .status = "INCONCLUSIVE"}}; });
+  broken("clean runs",
+         [](PowerResult& r) { r.clean = {{.prompt = "p", .findings = 1, .status = RunStatus::fault}}; });
+  broken("clean runs",
+         [](PowerResult& r) { r.clean = {{.prompt = "p", .status = RunStatus::inconclusive}}; });
 }
 
 TEST(Score, WhatDoesNotActIsListedButNotCounted) {

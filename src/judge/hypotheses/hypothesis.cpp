@@ -32,7 +32,7 @@ struct Score {
   double explained() const { return wrong > 0 ? 1 - std::sqrt(left / wrong) : 0; }
 };
 
-bool is_prefill(const Observation& seen) { return seen.phase->view.phase().starts_with("prefill"); }
+bool is_prefill(const Observation& seen) { return phase_of(seen.phase->view.seen()) == Phase::prefill; }
 
 /// How far the errors about `value`, in their expected size, are from what chance makes of them: their mean
 /// square is 1.
@@ -214,7 +214,7 @@ std::vector<Explanation> explain(const Evidence& evidence, std::span<const std::
 }
 
 void name_cause(std::span<const Explanation> explanations, Finding& finding) {
-  finding.hypothesis = "unexplained";
+  finding.cause = Cause::unexplained;
   finding.family = CauseFamily::none;
   finding.ruled_out.clear();
   if (explanations.empty()) return;
@@ -231,10 +231,10 @@ void name_cause(std::span<const Explanation> explanations, Finding& finding) {
   }
   if (!reproduces(best) && best.explained_residual < kExplains) return;
   const bool rival = explanations.size() > 1 && rivals(best, explanations[1]);
-  finding.hypothesis = rival ? "ambiguous" : std::string(best.hypothesis->name);
+  finding.cause = rival ? Cause::ambiguous : Cause::named;
   if (!rival) finding.family = family_of(*best.hypothesis);
-  finding.title_en = rival ? best.title_en + "; or: " + explanations[1].title_en : best.title_en;
-  finding.title_es = rival ? best.title_es + "; o bien: " + explanations[1].title_es : best.title_es;
+  finding.title = {rival ? best.title_en + "; or: " + explanations[1].title_en : best.title_en,
+                   rival ? best.title_es + "; o bien: " + explanations[1].title_es : best.title_es};
 }
 
 }  // namespace greta

@@ -272,7 +272,7 @@ TEST(AttentionMistakes, ARowThatDecodeDoesNotWriteMayBeInTheNextSlot) {
   const Verdict verdict = test::judge_mistakes({{kv_write, 1, {}, "decode", [](Rows&, const Rows&) {}}});
   ASSERT_EQ(verdict.findings.size(), 1u);
   const Finding& found = verdict.findings[0];
-  EXPECT_EQ(found.hypothesis, "ambiguous") << test::text_of(found);
+  EXPECT_EQ(found.hypothesis(), "ambiguous") << test::text_of(found);
   EXPECT_THAT(std::vector({found.best, found.runner_up}),
               testing::UnorderedElementsAre("kv_slot", "kv_not_written"));
 }

@@ -67,12 +67,12 @@ TEST_P(NamesTheCause, OfAnotherEpsAndEstimatesIt) {
   const Verdict verdict = judge_other_model(wrong_, right_);
   for (const Stage stage : {Stage::attn_norm, Stage::ffn_norm}) {
     const Finding& found = finding(verdict, stage, 1);
-    EXPECT_EQ(found.hypothesis, "norm_eps")
-        << found.title_en << " " << found.explained_residual << " " << found.hypothesis_noise_ratio << " "
-        << found.runner_up << " " << found.runner_up_residual << " " << found.pattern_en;
-    EXPECT_EQ(found.phase, "both");
+    EXPECT_EQ(found.hypothesis(), "norm_eps")
+        << found.title.en << " " << found.explained_residual << " " << found.hypothesis_noise_ratio << " "
+        << found.runner_up << " " << found.runner_up_residual << " " << found.pattern.en;
+    EXPECT_EQ(found.phase, Phases::both);
     EXPECT_GT(found.explained_residual, 0.999);
-    EXPECT_THAT(found.title_en, HasSubstr("is 0.003, not 1e-05"));
+    EXPECT_THAT(found.title.en, HasSubstr("is 0.003, not 1e-05"));
   }
   EXPECT_EQ(verdict.findings.size(), 2u * 2 + 1) << "every norm, and nothing else";
 }
@@ -80,8 +80,8 @@ TEST_P(NamesTheCause, OfAnotherEpsAndEstimatesIt) {
 TEST_P(NamesTheCause, OfAnotherRopeBase) {
   patch_float(wrong_, "llama.rope.freq_base", 500000.0f);
   const Verdict verdict = judge_other_model(wrong_, right_);
-  EXPECT_EQ(finding(verdict, Stage::q_rope, 0).hypothesis, "rope_base");
-  EXPECT_THAT(finding(verdict, Stage::k_rope, 1).title_en, HasSubstr("500000, not 10000"));
+  EXPECT_EQ(finding(verdict, Stage::q_rope, 0).hypothesis(), "rope_base");
+  EXPECT_THAT(finding(verdict, Stage::k_rope, 1).title.en, HasSubstr("500000, not 10000"));
   EXPECT_EQ(verdict.findings.size(), 4u);
 }
 
@@ -89,17 +89,17 @@ TEST_P(NamesTheCause, OfSwappedWeights) {
   swap_tensors(wrong_, "blk.1.attn_k.weight", "blk.1.attn_v.weight");
   swap_tensors(wrong_, "blk.0.ffn_gate.weight", "blk.0.ffn_up.weight");
   const Verdict verdict = judge_other_model(wrong_, right_);
-  EXPECT_EQ(finding(verdict, Stage::k, 1).hypothesis, "swapped_weight");
-  EXPECT_EQ(finding(verdict, Stage::k, 1).title_en, "Wv is used in the place of Wk");
-  EXPECT_EQ(finding(verdict, Stage::up, 0).title_en, "Wgate is used in the place of Wup");
+  EXPECT_EQ(finding(verdict, Stage::k, 1).hypothesis(), "swapped_weight");
+  EXPECT_EQ(finding(verdict, Stage::k, 1).title.en, "Wv is used in the place of Wk");
+  EXPECT_EQ(finding(verdict, Stage::up, 0).title.en, "Wgate is used in the place of Wup");
   EXPECT_EQ(verdict.findings.size(), 4u);
 }
 
 TEST_P(NamesTheCause, OfAnotherLayersWeight) {
   swap_tensors(wrong_, "blk.0.ffn_down.weight", "blk.1.ffn_down.weight");
   const Verdict verdict = judge_other_model(wrong_, right_);
-  EXPECT_EQ(finding(verdict, Stage::down, 0).hypothesis, "wrong_layer_weight");
-  EXPECT_EQ(finding(verdict, Stage::down, 1).title_en, "Wdown of layer 0 is used in layer 1");
+  EXPECT_EQ(finding(verdict, Stage::down, 0).hypothesis(), "wrong_layer_weight");
+  EXPECT_EQ(finding(verdict, Stage::down, 1).title.en, "Wdown of layer 0 is used in layer 1");
 }
 
 TEST_P(NamesTheCause, OfRowsInTheOtherRopeOrder) {
@@ -112,7 +112,7 @@ TEST_P(NamesTheCause, OfRowsInTheOtherRopeOrder) {
                 rows.begin() + static_cast<std::ptrdiff_t>((head + d % 8 * 2 + d / 8) * row));
   }
   const Verdict verdict = judge_other_model(wrong_, right_);
-  EXPECT_EQ(finding(verdict, Stage::q, 0).hypothesis, "rope_row_order");
+  EXPECT_EQ(finding(verdict, Stage::q, 0).hypothesis(), "rope_row_order");
   EXPECT_EQ(verdict.findings.size(), 1u);
 }
 
@@ -121,8 +121,8 @@ TEST_P(NamesTheCause, OrSaysThatItIsUnexplained) {
   std::reverse(rows.begin(),
                rows.end() - static_cast<std::ptrdiff_t>(rows.size() / 2));  // noise, to any reader
   const Verdict verdict = judge_other_model(wrong_, right_);
-  EXPECT_EQ(finding(verdict, Stage::q, 0).hypothesis, "unexplained");
-  EXPECT_THAT(finding(verdict, Stage::q, 0).title_en, HasSubstr("not explained by rounding"));
+  EXPECT_EQ(finding(verdict, Stage::q, 0).hypothesis(), "unexplained");
+  EXPECT_THAT(finding(verdict, Stage::q, 0).title.en, HasSubstr("not explained by rounding"));
 }
 
 TEST(NameCause, RivalsWithinTheMarginAreAmbiguous) {
@@ -130,8 +130,8 @@ TEST(NameCause, RivalsWithinTheMarginAreAmbiguous) {
                                            {hypotheses()[1], "two", "dos", 0.9990, 4, 0}};
   Finding finding;
   name_cause(rivals, finding);
-  EXPECT_EQ(finding.hypothesis, "ambiguous");
-  EXPECT_EQ(finding.title_en, "one; or: two");
+  EXPECT_EQ(finding.hypothesis(), "ambiguous");
+  EXPECT_EQ(finding.title.en, "one; or: two");
   EXPECT_EQ(finding.runner_up, hypotheses()[1]->name);
 }
 
@@ -140,7 +140,7 @@ TEST(NameCause, WhatReproducesTheOutputBeatsWhatComesClose) {
                                                  {hypotheses()[1], "two", "dos", 0.9990, 4, 0}};
   Finding finding;
   name_cause(explanations, finding);
-  EXPECT_EQ(finding.hypothesis, hypotheses()[0]->name);
+  EXPECT_EQ(finding.hypothesis(), hypotheses()[0]->name);
 }
 
 }  // namespace

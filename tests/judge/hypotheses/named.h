@@ -30,8 +30,8 @@ inline void PrintTo(const NamedCase& c, std::ostream* out) { *out << c.label; }
 inline std::string text_of(const Finding& f) {
   std::string text =
       fmt::format("{} in {} L{} {}: {}, explained {}, r {}; best {}; runner-up {} {}; pattern: {}",
-                  f.hypothesis, f.phase, f.layer, name(f.stage), f.title_en, f.explained_residual,
-                  f.hypothesis_noise_ratio, f.best, f.runner_up, f.runner_up_residual, f.pattern_en);
+                  f.hypothesis(), name(f.phase), f.layer, name(f.stage), f.title.en, f.explained_residual,
+                  f.hypothesis_noise_ratio, f.best, f.runner_up, f.runner_up_residual, f.pattern.en);
   return text;
 }
 
@@ -55,13 +55,13 @@ inline void expect_named(const NamedCase& c) {
   const Finding& found = verdict.findings[0];
   EXPECT_EQ(found.stage, c.stage) << all;
   EXPECT_EQ(found.layer, c.layer) << all;
-  EXPECT_EQ(found.phase, c.phase) << all;
-  EXPECT_EQ(found.hypothesis, c.hypothesis) << all;
-  EXPECT_THAT(found.title_en, testing::HasSubstr(c.title));
-  EXPECT_FALSE(found.title_es.empty());
-  EXPECT_NE(found.title_es, found.title_en);
+  EXPECT_EQ(name(found.phase), c.phase) << all;
+  EXPECT_EQ(found.hypothesis(), c.hypothesis) << all;
+  EXPECT_THAT(found.title.en, testing::HasSubstr(c.title));
+  EXPECT_FALSE(found.title.es.empty());
+  EXPECT_NE(found.title.es, found.title.en);
   EXPECT_GT(found.explained_residual, kExplains);
-  EXPECT_EQ(verdict.exit_code, 1);
+  EXPECT_EQ(exit_code(verdict.status), 1);
 }
 
 /// Every hypothesis of the group has a case. wrong_bias has none here, where models have no biases:

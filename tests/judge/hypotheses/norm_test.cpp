@@ -161,14 +161,14 @@ TEST(NormMistakes, EpsAndAScaleAreOneRowsRivals) {
     return verdict.findings.empty() ? Finding{} : verdict.findings[0];
   };
   const Finding one = cause({{5}});
-  EXPECT_EQ(one.hypothesis, "ambiguous") << test::text_of(one);
+  EXPECT_EQ(one.hypothesis(), "ambiguous") << test::text_of(one);
   EXPECT_THAT(std::vector({one.best, one.runner_up}),
               testing::UnorderedElementsAre("norm_eps", "output_scaled"));
-  EXPECT_THAT(one.title_en, testing::HasSubstr("; or: "));
+  EXPECT_THAT(one.title.en, testing::HasSubstr("; or: "));
   for (const auto& prompts : {std::vector<std::vector<int32_t>>{{5}, {9}}, {{5, 9, 17}}}) {
     const Finding more = cause(prompts);
-    EXPECT_EQ(more.hypothesis, "norm_eps") << test::text_of(more);
-    EXPECT_THAT(more.title_en, testing::HasSubstr("is 0.0033, not 1e-05"));
+    EXPECT_EQ(more.hypothesis(), "norm_eps") << test::text_of(more);
+    EXPECT_THAT(more.title.en, testing::HasSubstr("is 0.0033, not 1e-05"));
   }
 }
 

@@ -164,11 +164,11 @@ TEST(UnknownMistakes, GetNoName) {
       for (const Finding& f : verdict.findings) all += test::text_of(f) + "\n";
       ASSERT_EQ(verdict.findings.size(), 1u) << u.label << ":\n" << all;
       const Finding& found = verdict.findings[0];
-      EXPECT_EQ(found.hypothesis, "unexplained") << u.label << ": " << test::text_of(found);
+      EXPECT_EQ(found.hypothesis(), "unexplained") << u.label << ": " << test::text_of(found);
       EXPECT_EQ(found.stage, u.stage) << u.label;
       EXPECT_EQ(found.layer, u.layer) << u.label;
-      EXPECT_EQ(found.phase, phase) << u.label;
-      EXPECT_THAT(found.title_en, testing::HasSubstr("not explained by rounding")) << u.label;
+      EXPECT_EQ(name(found.phase), phase) << u.label;
+      EXPECT_THAT(found.title.en, testing::HasSubstr("not explained by rounding")) << u.label;
     }
   }
 }

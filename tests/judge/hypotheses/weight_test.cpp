@@ -215,7 +215,7 @@ TEST(WeightMistakes, CoverEveryHypothesis) {
 TEST(PlainLlama, IsCleanWithoutMistakes) {
   for (const TensorType type : {TensorType::f32, TensorType::q4_1, TensorType::q8_0}) {
     const Verdict verdict = test::judge_mistakes({}, type);
-    EXPECT_EQ(verdict.exit_code, 0) << name(type);
+    EXPECT_EQ(exit_code(verdict.status), 0) << name(type);
     EXPECT_EQ(verdict.coverage.percent(), 100) << name(type);
     for (const Finding& found : verdict.findings) ADD_FAILURE() << test::text_of(found);
   }
