@@ -249,10 +249,14 @@ Bundle parse_bundle(const std::string& path, const FindFile& find) {
   bundle.events = parse_events(as_text(*events), path + "/" + kEventsFile, bundle.notes);
 
   TensorLoader loader(bundle, find);
+  std::unordered_map<const std::vector<float>*, Summary> summaries;  // cells share data
   for (Event& event : bundle.events) {
     if (!event.file.empty()) loader.load(event);
     const std::vector<float>* data = bundle.data(event);
-    if (data != nullptr) event.summary = summarize(*data);
+    if (data == nullptr) continue;
+    const auto [known, is_new] = summaries.try_emplace(data);
+    if (is_new) known->second = summarize(*data);
+    event.summary = known->second;
   }
   loader.report_missing();
   // With neither data nor hash there is nothing to compare; two empty hashes must not look equal.

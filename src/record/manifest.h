@@ -12,10 +12,10 @@ namespace greta {
 
 /// What a run was started with, as the user wrote it.
 struct Origin {
-  std::string command_line;
-  std::map<std::string, std::string> environment;  // the GRETA_* variables that were set
-  std::vector<std::string> routes;                 // --route rules
-  std::vector<std::string> injected;               // --inject faults
+  std::string command_line = {};
+  std::map<std::string, std::string> environment = {};  // the GRETA_* variables that were set
+  std::vector<std::string> routes = {};                 // --route rules
+  std::vector<std::string> injected = {};               // --inject faults
 };
 
 /// "complete" is false: set it when the run has ended well.
