@@ -120,11 +120,11 @@ class UnitSlice {
     b_.assign(unit(), unit().b, panel_.data(), std::ssize(panel_), form_);
     acc.clear();
     for (int64_t row = 0; row < rows_; ++row) acc.insert(acc.end(), first.begin(), first.end());
-    multiply(unit(), form_, a_, b_, rows_, slice_.padded, acc.data(), kLanes);
+    sim::multiply(unit(), form_, a_, b_, rows_, slice_.padded, acc.data(), kLanes);
   }
 
  private:
-  const Instruction& unit() const { return *roundings_.unit; }
+  const units::Instruction& unit() const { return *roundings_.unit; }
 
   const Roundings& roundings_;
   Slice slice_;
