@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "io/json_fields.h"
 #include "io/safetensors.h"
 
@@ -81,6 +82,16 @@ std::vector<int64_t> packed_positions(const std::vector<int64_t>& positions) {
   const int64_t span = positions.back() - positions.front() + 1;
   if (span == std::ssize(positions)) return {positions.front(), positions.back()};
   return positions;
+}
+
+void describe(Event& event, std::span<const float> values) {
+  const std::optional<int64_t> count = element_count(event.shape);
+  if (!count || *count != std::ssize(values)) {
+    fail_machine("trace of {} {}: shape [{}] does not hold {} values", event.cell, event.stage,
+                 fmt::join(event.shape, ", "), values.size());
+  }
+  event.hash = hash_floats(values).hex();
+  event.summary = summarize(values);
 }
 
 nlohmann::json to_json(const Event& event) {

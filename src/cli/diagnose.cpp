@@ -1,10 +1,10 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/timing.h"
 #include "cli/commands.h"
 #include "io/output_file.h"
 #include "judge/bundle_check.h"
@@ -21,14 +21,14 @@ struct Options {
 };
 
 void run(const Options& options, Context& context) {
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch clock;
   const Bundle bundle = read_bundle(options.bundle);
   for (const std::string& note : bundle.notes) fmt::print(stderr, "greta: note: {}: {}\n", bundle.path, note);
   const Model model = open_model(options.common.model);
   check_bundle(bundle, model, options.force);
   if (!options.out.empty()) make_directory(options.out, options.force);
   Verdict verdict = judge(bundle, model, chosen_threads(options.common));
-  verdict.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  verdict.seconds = clock.seconds();
   verdict.directory = options.out;
   if (!options.out.empty()) report::write_files(verdict, options.out);
   if (options.common.json) {

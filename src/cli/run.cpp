@@ -31,21 +31,19 @@ std::string prompt_text(const Options& options, const Model& model) {
 void run(const Options& options, const Context& context) {
   Engine engine = load_engine(options.common, context.environment);
   const Tokenizer tokenizer = Tokenizer::from(engine.model().file);
-  const std::vector<TokenId> prompt =
-      tokenizer.encode(prompt_text(options, engine.model()), tokenizer.adds_bos());
-  if (prompt.empty()) fail_input("run: the prompt has no tokens; give some text with -p");
+  const Prompt prompt = encoded(
+      {context.environment.trace_prompt_id.value_or("run"), prompt_text(options, engine.model())}, tokenizer);
+  const int64_t n = std::ssize(prompt.tokens);
+  if (n == 0) fail_input("run: the prompt has no tokens; give some text with -p");
 
   const RouteTable routes = chosen_routes(options.common, context.environment);
-  trace_attn_pipe(engine, {context.environment.trace_prompt_id.value_or("run"), options.prompt, prompt},
-                  routes, context.environment);
-  const int64_t block = std::min<int64_t>(std::ssize(prompt), kPrefillBlock);
-  const Plan inner = engine.fast_plan(Phase::prefill, block, routes, false);
-  const Plan last = engine.fast_plan(Phase::prefill, block, routes);
-  const Plan step = engine.fast_plan(Phase::decode, 1, routes);
-  Session session(engine, std::ssize(prompt) + options.n);
+  trace_attn_pipe(engine, prompt, routes, context.environment);
+  Session session(
+      engine, n + options.n,
+      make_session_plans(engine, {.block = block_of(n), .routes = routes, .steps = {routes}, .fast = true}));
   Sampler sampler(options.temperature, options.seed);
 
-  std::span<const float> logits = session.prefill(inner, last, prompt);
+  std::span<const float> logits = session.prefill(prompt.tokens);
   std::vector<TokenId> generated;
   std::string text;
   for (int64_t i = 0; i < options.n; ++i) {
@@ -59,10 +57,10 @@ void run(const Options& options, const Context& context) {
       std::fwrite(piece.data(), 1, piece.size(), stdout);
       std::fflush(stdout);
     }
-    if (i + 1 < options.n) logits = session.forward(step, std::span(&token, 1));
+    if (i + 1 < options.n) logits = session.step(token);
   }
   if (options.common.json) {
-    const nlohmann::json json = {{"prompt_ids", prompt}, {"ids", generated}, {"text", text}};
+    const nlohmann::json json = {{"prompt_ids", prompt.tokens}, {"ids", generated}, {"text", text}};
     fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   } else {
     fmt::print("\n");

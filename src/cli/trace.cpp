@@ -10,8 +10,8 @@ namespace {
 
 void run(const MatrixOptions& options, const Context& context) {
   const RouteTable routes = chosen_routes(options.common, context.environment);
-  const MatrixRun matrix = record_matrix(options, context, {experiment_of(routes)}, routes);
-  const Bundle& bundle = matrix.recording->bundle();
+  const MatrixRun matrix = run_matrix(options, context, {experiment_of(routes)}, routes);
+  const Bundle& bundle = matrix.bundle;
   write_attn_pipe(bundle, context.environment);
   if (options.common.json) {
     const nlohmann::json json = {{"directory", matrix.directory}, {"events", bundle.events.size()}};

@@ -16,8 +16,10 @@ PlanChange then(PlanChange first, PlanChange second) {
 }
 
 Plan changed_plan(const Engine& engine, Phase phase, int64_t max_rows, const RouteTable& wanted,
-                  const PlanChange& change, bool logits) {
-  Plan plan = engine.plan(phase, max_rows, change.routes ? change.routes(wanted, phase) : wanted, logits);
+                  const PlanChange& change, bool logits, bool fast) {
+  const RouteTable routes = change.routes ? change.routes(wanted, phase) : wanted;
+  Plan plan =
+      fast ? engine.fast_plan(phase, max_rows, routes, logits) : engine.plan(phase, max_rows, routes, logits);
   if (change.edit) {
     PlanEdit edit(plan);
     change.edit(edit);

@@ -4,8 +4,8 @@
 
 #include <functional>
 
+#include "engine/engine.h"
 #include "engine/plan_edit.h"
-#include "engine/session.h"
 
 namespace greta {
 
@@ -17,8 +17,9 @@ struct PlanChange {
 /// Both changes, the first one first.
 PlanChange then(PlanChange first, PlanChange second);
 
-/// The engine's plan under a change. Input Errors as of Engine::plan, and what the change throws.
+/// The engine's plan (or its fast plan) under a change. Input Errors as of Engine::plan, and what the change
+/// throws.
 Plan changed_plan(const Engine& engine, Phase phase, int64_t max_rows, const RouteTable& wanted,
-                  const PlanChange& change, bool logits = true);
+                  const PlanChange& change, bool logits = true, bool fast = false);
 
 }  // namespace greta

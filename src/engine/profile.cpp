@@ -1,8 +1,8 @@
 #include "engine/profile.h"
 
 #include <algorithm>
-#include <chrono>
 
+#include "base/timing.h"
 #include "engine/kv_cache.h"
 #include "engine/plan_edit.h"
 
@@ -55,14 +55,14 @@ class Profile::Clock : public Action {
 
   void run(const KernelArgs& args, Part part) override {
     if (part.index != 0) return kernel_.run(args, part);
-    const auto start = std::chrono::steady_clock::now();
+    const Stopwatch watch;
     kernel_.run(args, part);
-    const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
+    const double time = watch.seconds();
     StageTime& stage = profile_.stages_[index_];
     stage.kernel = kernel_.name;
     stage.multiplies = kernel_.roundings.activation;
     ++stage.runs;
-    stage.seconds += time.count();
+    stage.seconds += time;
     stage.bytes += bytes_of(kernel_.op, args);
     stage.operations += operations_of(kernel_.op, args);
   }

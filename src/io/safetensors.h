@@ -37,7 +37,7 @@ std::vector<float> to_floats(const TensorView& tensor);
 struct NamedTensor {
   std::string name;
   std::vector<int64_t> shape;
-  std::vector<float> data;
+  std::span<const float> data;  // the caller's
 };
 
 /// Writes F32 tensors, the data 8-byte aligned. Names must differ.

@@ -64,6 +64,17 @@ Prompt prompt_of_file(const std::string& path, std::string_view bytes) {
   return {std::filesystem::path(path).stem().string(), std::string(bytes)};
 }
 
+Prompt encoded(Prompt prompt, const Tokenizer& tokenizer) {
+  prompt.tokens = tokenizer.encode(prompt.text, tokenizer.adds_bos());
+  return prompt;
+}
+
+std::vector<TokenId> vocabulary_walk(int64_t n, int64_t n_vocab, int64_t start) {
+  std::vector<TokenId> tokens;
+  for (int64_t i = 0; i < n; ++i) tokens.push_back(static_cast<TokenId>((i * 7919 + start) % n_vocab));
+  return tokens;
+}
+
 Prompt load_prompt(const std::string& name_or_path, const Gguf& file) {
   Prompt prompt = load_prompt(name_or_path);
   if (name_or_path != "p4_sys") return prompt;

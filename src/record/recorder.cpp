@@ -29,9 +29,9 @@ class RecordAction final : public Action {
     if (args.launch->kernel != nullptr) event.kernel = args.launch->kernel;
     event.route = route_of(event.kernel);
     event.launches = args.launch->count;
-    const std::vector<float> values =
+    std::vector<float> values =
         info(at_.stage).kind == StageKind::cache ? cache_rows(args, event) : wanted_rows(args, event);
-    if (!event.positions.empty()) recorder_.write(std::move(event), values);
+    if (!event.positions.empty()) recorder_.write(std::move(event), std::move(values));
   }
 
  private:
@@ -72,18 +72,9 @@ class RecordAction final : public Action {
 
 }  // namespace
 
-void Recorder::begin(std::string experiment, std::string prompt_id, std::string phase) {
-  experiment_ = std::move(experiment);
-  prompt_id_ = std::move(prompt_id);
-  phase_ = std::move(phase);
-}
-
-void Recorder::write(Event event, std::span<const float> values) {
-  event.experiment = experiment_;
-  event.prompt_id = prompt_id_;
-  event.cell = experiment_ + "/" + prompt_id_;
+void Recorder::write(Event event, std::vector<float> values) const {
   event.phase = phase_;
-  sink_(std::move(event), values);
+  sink_(std::move(event), std::move(values));
 }
 
 void insert_records(PlanEdit& edit, Recorder& recorder, const RecordScope& scope) {

@@ -2,31 +2,28 @@
 // Record ops: tracing is an edit of the plan. An untraced plan has none of them and pays nothing.
 
 #include <functional>
-#include <span>
 #include <string>
+#include <vector>
 
 #include "bundle/event.h"
 #include "engine/plan_edit.h"
 
 namespace greta {
 
-/// Takes what record ops see. One recorder serves the plans of a cell, one run after the other.
+/// Takes what record ops see, in one phase of a run.
 class Recorder {
  public:
-  /// Called once per event, from one thread, with the recorded values (f32, in the event's shape); may throw.
-  using Sink = std::function<void(Event event, std::span<const float> values)>;
+  /// Called once per record, from one thread, with the recorded values (f32, in the event's shape). The event
+  /// has no cell: that is the run's. What it throws ends the run (Executor::run throws it).
+  using Sink = std::function<void(Event event, std::vector<float> values)>;
 
-  explicit Recorder(Sink sink) : sink_(std::move(sink)) {}
+  explicit Recorder(Sink sink, std::string phase = "") : sink_(std::move(sink)), phase_(std::move(phase)) {}
 
-  /// What the events of the next run are labelled with.
-  void begin(std::string experiment, std::string prompt_id, std::string phase);
-
-  /// What the sink throws ends the run (Executor::run throws it).
-  void write(Event event, std::span<const float> values);
+  void write(Event event, std::vector<float> values) const;
 
  private:
   Sink sink_;
-  std::string experiment_, prompt_id_, phase_;
+  std::string phase_;
 };
 
 /// Which stages and rows a recorder sees.

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "model/prompt.h"
 #include "selftest/metamorphic_run.h"
 #include "selftest/metamorphic_token0.h"
 
@@ -22,20 +23,13 @@ constexpr std::array kThreads{1, 2, 3};
 constexpr int64_t kPrompt = 94, kSteps = 4;
 constexpr float kCanary = 6e4f;  // large, and finite in f16 too
 
-/// Ids that walk through the vocabulary.
-std::vector<int32_t> some_tokens(int64_t n, int64_t n_vocab, int64_t seed) {
-  std::vector<int32_t> tokens;
-  for (int64_t i = 0; i < n; ++i) tokens.push_back(static_cast<int32_t>((i * 7919 + seed) % n_vocab));
-  return tokens;
-}
-
 class Checks {
  public:
   Checks(Engine& engine, const MetamorphicRequest& request)
       : engine_(engine),
         request_(request),
         n_ctx_(engine.model().config.n_ctx),
-        tokens_(some_tokens(std::min(kLongest, n_ctx_), engine.model().config.n_vocab, 13)),
+        tokens_(vocabulary_walk(std::min(kLongest, n_ctx_), engine.model().config.n_vocab)),
         prompt_(std::clamp<int64_t>(n_ctx_ - kSteps, 1, kPrompt)),
         steps_(std::min(kSteps, n_ctx_ - prompt_)),
         pool_(request.threads),
@@ -200,7 +194,8 @@ class Checks {
     MetamorphicCheck check{"recycled_cache", "another prompt before it changes nothing"};
     Runner used = runner(pool_);
     const int64_t longer = std::min(prompt_ + kSpareSlots, std::ssize(tokens_));
-    used.forward(longer == 1 ? single_ : block_, some_tokens(longer, engine_.model().config.n_vocab, 4711));
+    used.forward(longer == 1 ? single_ : block_,
+                 vocabulary_walk(longer, engine_.model().config.n_vocab, 4711));
     used.recycle();
     check.cases.push_back({"longer prompt", first_deviation(plain(), scenario(used, block_, step_))});
     return check;

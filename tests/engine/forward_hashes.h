@@ -27,11 +27,10 @@ inline std::vector<StageHashes> decode_all(Engine& engine, std::span<const int32
 inline StageHashes prefill(Engine& engine, std::span<const int32_t> tokens, int64_t block,
                            const RouteTable& routes) {
   StageHashes hashes;
-  Plan last = engine.plan(Phase::prefill, block, routes);
-  const Plan inner = engine.plan(Phase::prefill, block, routes, false);
-  hash_stages(last, hashes);
-  Session session(engine, std::ssize(tokens));
-  session.prefill(inner, last, tokens);
+  SessionPlans plans = make_session_plans(engine, {.block = block, .routes = routes});
+  hash_stages(plans.last, hashes);
+  Session session(engine, std::ssize(tokens), std::move(plans));
+  session.prefill(tokens);
   return hashes;
 }
 

@@ -10,7 +10,7 @@
 #include "engine/tiny_model.h"
 #include "fault/fault.h"
 #include "judge/stage_oracle.h"
-#include "record/record.h"
+#include "record/matrix.h"
 
 namespace greta {
 namespace {
@@ -80,7 +80,7 @@ Bundle rounded(test::TinyEngine& tiny, const std::function<double(double)>& roun
       values.push_back(static_cast<float>(round(value / ulp) * ulp));
     }
     event.hash = "rounded " + std::to_string(&event - bundle.events.data());
-    bundle.tensors[event.hash] = std::move(values);
+    bundle.store(event.hash, std::move(values));
   }
   return bundle;
 }

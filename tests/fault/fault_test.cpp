@@ -134,11 +134,11 @@ class Runner {
     std::vector<FaultSpec> specs;
     for (const std::string& option : options) specs.push_back(parse_fault(option, kLayers));
     std::vector<Observed> all;
-    Plan prefill = plan(Phase::prefill, block, specs, all), decode = plan(Phase::decode, 1, specs, all);
+    const Plan prefill = plan(Phase::prefill, block, specs, all);
     const std::vector<int32_t> tokens = test::random_tokens(kTokens + 1);
-    Session session(engine_, kTokens + 1);
-    session.prefill(prefill, prefill, std::span(tokens).first(kTokens));
-    session.forward(decode, std::span(tokens).last(1));
+    Session session(engine_, kTokens + 1, {prefill, prefill, {plan(Phase::decode, 1, specs, all)}});
+    session.prefill(std::span(tokens).first(kTokens));
+    session.step(tokens.back());
     EXPECT_EQ(launches_, 1u) << "a twin is one launch, like its kernel";
     return all;
   }

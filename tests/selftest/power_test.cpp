@@ -25,7 +25,7 @@ using testing::IsEmpty;
 using testing::Property;
 using testing::SizeIs;
 
-std::vector<MatrixPrompt> tiny_prompts() {
+std::vector<Prompt> tiny_prompts() {
   return {{"one", "", {5}}, {"some", "", test::random_tokens(12)}, {"many", "", test::random_tokens(29)}};
 }
 
@@ -272,7 +272,7 @@ TEST(CleanRun, IsGoodOnEveryRoute) {
   for (const char* rule : {"", "all=vector", "all=matrix"}) {
     RouteTable routes;
     if (*rule != 0) routes.add(parse_route_rule(rule));
-    for (const MatrixPrompt& prompt : tiny_prompts()) {
+    for (const Prompt& prompt : tiny_prompts()) {
       const CleanRun run = clean_run(tiny.engine, prompt, rule, routes);
       EXPECT_TRUE(run.good()) << rule << " " << prompt.id << ": " << name(run.status);
       EXPECT_EQ(run.coverage, 100);
@@ -302,7 +302,7 @@ TEST(CleanPrompts, HaveTheirLengthsSmolLM2) {
   GRETA_SKIP_WITHOUT("smollm2");
   const Model model = open_model(test::model_path("smollm2"));
   std::vector<int64_t> lengths;
-  for (const MatrixPrompt& prompt : clean_prompts(model, false)) lengths.push_back(std::ssize(prompt.tokens));
+  for (const Prompt& prompt : clean_prompts(model, false)) lengths.push_back(std::ssize(prompt.tokens));
   ASSERT_THAT(lengths, SizeIs(12));
   EXPECT_EQ(lengths.front(), 1);
   EXPECT_EQ(std::vector(lengths.begin() + 4, lengths.end()),
