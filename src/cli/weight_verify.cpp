@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "trace/json_fields.h"
 #include "trace/output_file.h"
 
 namespace greta::cli {
@@ -55,7 +56,7 @@ std::vector<isolate::WeightProbe> verify_weights(const MatrixRun& run) {
   const isolate::WeightProbeRequest request{run.request.routes, run.request.faults, run.request.layers};
   std::vector<isolate::WeightProbe> probes = isolate::probe_weights(*run.engine, request);
   trace::replace_file((std::filesystem::path(run.directory) / "qkv_w_verify.json").string(),
-                      isolate::to_json(probes).dump(2) + "\n");
+                      trace::dump_json(isolate::to_json(probes), 2) + "\n");
   return probes;
 }
 

@@ -1,7 +1,5 @@
 #include "isolate/whatif.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
@@ -11,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/matrix_options.h"
+#include "cli/output.h"
 #include "cli/progress.h"
 #include "report/whatif.h"
 #include "trace/json_fields.h"
@@ -111,8 +110,8 @@ void run(const Options& options, Context& context) {
     trace::replace_file((fs::path(out) / "whatif.json").string(), json);
     trace::replace_file((fs::path(out) / "drift.svg").string(), report::whatif_svg(result));
   }
-  fmt::print("{}", options.matrix.common.json ? json : report::whatif_terminal(result));
-  if (!options.matrix.common.json && !out.empty()) fmt::print("\n{}\n  whatif.json drift.svg\n", out);
+  say_report(options.matrix.common.json ? json : report::whatif_terminal(result));
+  if (!options.matrix.common.json && !out.empty()) say("\n{}\n  whatif.json drift.svg\n", out);
   context.exit_code = isolate::exit_code_of(result);
 }
 

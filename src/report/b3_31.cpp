@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include "report/b3_32.h"
+#include "report/printable_verdict.h"
 #include "report/report.h"
 #include "report/sentences.h"
 
@@ -11,14 +12,16 @@ std::string b3_31_table(const isolate::Verdict& verdict) {
       "| exp | prompt | Q MAE | K MAE | V MAE | Q/K/V route | force_route | force_gemm |\n"
       "|---|---|---:|---:|---:|---|---|---|\n";
   for (const isolate::Cell& cell : verdict.cells) {
-    table += fmt::format("| {} | {} | {} | {} | {} | {} | {} | {} |\n", cell.experiment, cell.prompt,
-                         mae_text(cell, cell.q_mae), mae_text(cell, cell.k_mae), mae_text(cell, cell.v_mae),
-                         routes_used(cell), route_forced(cell), cell.force_gemm);
+    table += fmt::format("| {} | {} | {} | {} | {} | {} | {} | {} |\n", table_cell(cell.experiment),
+                         table_cell(cell.prompt), mae_text(cell, cell.q_mae), mae_text(cell, cell.k_mae),
+                         mae_text(cell, cell.v_mae), table_cell(routes_used(cell)),
+                         table_cell(route_forced(cell)), cell.force_gemm);
   }
   return table;
 }
 
-std::string b3_31_analysis(const isolate::Verdict& verdict) {
+std::string b3_31_analysis(const isolate::Verdict& recorded) {
+  const isolate::Verdict verdict = printable_verdict(recorded);
   const Facts facts = facts_of(verdict);
   const Writer writer{verdict, facts, Language::english};
   const int layer = verdict.layers.empty() ? 0 : verdict.layers.front();

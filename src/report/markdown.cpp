@@ -5,6 +5,7 @@
 
 #include "report/b3_32.h"
 #include "report/noise_map.h"
+#include "report/printable_verdict.h"
 #include "report/report.h"
 #include "report/sentences.h"
 
@@ -14,14 +15,6 @@ namespace {
 using isolate::Cell;
 using isolate::StagePair;
 using isolate::Status;
-
-/// A cell of a Markdown table holds no bar and no line break.
-std::string escape(std::string text) {
-  for (char& c : text) {
-    if (c == '|' || c == '\n' || c == '`') c = ' ';
-  }
-  return text;
-}
 
 class Markdown {
  public:
@@ -59,7 +52,7 @@ class Markdown {
 
   void row(std::initializer_list<std::string> cells) {
     text_ += "|";
-    for (const std::string& cell : cells) text_ += fmt::format(" {} |", escape(cell));
+    for (const std::string& cell : cells) text_ += fmt::format(" {} |", table_cell(cell));
     text_ += "\n";
   }
 
@@ -202,8 +195,9 @@ class Markdown {
 }  // namespace
 
 std::string markdown(const isolate::Verdict& verdict, Language language) {
-  const Facts facts = facts_of(verdict);
-  return Markdown(Writer{verdict, facts, language}).text();
+  const isolate::Verdict shown = printable_verdict(verdict);
+  const Facts facts = facts_of(shown);
+  return Markdown(Writer{shown, facts, language}).text();
 }
 
 }  // namespace greta::report
