@@ -41,7 +41,7 @@ void print(const Options& options, const std::vector<TokenId>& ids, const std::s
   } else if (options.decode) {
     say_report(printable_lines(text) + "\n");
   } else {
-    say("{}\n", fmt::join(ids, " "));
+    say_report(fmt::format("{}\n", fmt::join(ids, " ")));
   }
 }
 
