@@ -143,10 +143,10 @@ TEST(SourceTree, FewPrint) {
   for (const Source& source : read_tree("src")) {
     for (size_t i = 0; i < source.lines.size(); ++i) {
       const std::string code = source.lines[i].substr(0, source.lines[i].find("//"));
-      if (prints.count(source.path) == 0)
-        EXPECT_FALSE(prints_text(code)) << at(source, i) << ": say() prints";
-      if (!source.path.ends_with("/json_fields.cpp"))
-        EXPECT_EQ(code.find(".dump("), std::string::npos) << at(source, i) << ": dump_json() makes JSON";
+      EXPECT_FALSE(prints_text(code) && prints.count(source.path) == 0) << at(source, i) << ": say() prints";
+      const bool dumps = code.find(".dump(") != std::string::npos;
+      EXPECT_FALSE(dumps && !source.path.ends_with("/json_fields.cpp"))
+          << at(source, i) << ": dump_json() makes JSON";
     }
   }
 }
