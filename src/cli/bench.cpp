@@ -10,6 +10,7 @@
 #include "cli/bench_profile.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
+#include "cli/output.h"
 #include "engine/session.h"
 #include "kernels/ceilings.h"
 #include "model/prompt.h"
@@ -206,26 +207,26 @@ void print_json(Bench& bench, const Options& options, const Result& result) {
     json["profile"] = {{"prefill", profile_json(result.prefill_profile, result.ceilings)},
                        {"decode", profile_json(result.decode_profile, result.ceilings)}};
   }
-  fmt::print("{}\n", json.dump(2));
+  say_json(json, 2);
 }
 
 void print_text(Bench& bench, const Options& options, const Result& result) {
-  fmt::print("{}, {} threads, {}, {:.1f} MB of weights per token; {} rounds\n\n",
-             bench.engine().model().config.name, bench.engine().options().threads,
-             name(bench.engine().options().isa), result.weight_bytes / 1e6, options.rounds);
-  fmt::print("{:<24} {:>12} {:>12} {:>12}\n", "tok/s", "median", "min", "max");
+  say("{}, {} threads, {}, {:.1f} MB of weights per token; {} rounds\n\n", bench.engine().model().config.name,
+      bench.engine().options().threads, name(bench.engine().options().isa), result.weight_bytes / 1e6,
+      options.rounds);
+  say("{:<24} {:>12} {:>12} {:>12}\n", "tok/s", "median", "min", "max");
   const auto row = [](const std::string& label, const Speed& speed) {
-    fmt::print("{:<24} {:>12.1f} {:>12.1f} {:>12.1f}\n", label, speed.median, speed.least, speed.most);
+    say("{:<24} {:>12.1f} {:>12.1f} {:>12.1f}\n", label, speed.median, speed.least, speed.most);
   };
   row(fmt::format("prefill of {}", options.prefill), result.prefill);
   for (size_t i = 0; i < result.decode.size(); ++i) {
     row(fmt::format("decode at depth {}", result.depths[i]), result.decode[i]);
   }
   const Speed& share = result.memory.share;
-  fmt::print("\ndecode reads {:.1f} GB/s of weights; plain reading, by turns, {:.1f} GB/s\n",
-             result.decode_gb_s(), result.ceilings.read / 1e9);
-  fmt::print("share of plain reading by rounds: median {:.0f} %, {:.0f} to {:.0f} %\n", 100 * share.median,
-             100 * share.least, 100 * share.most);
+  say("\ndecode reads {:.1f} GB/s of weights; plain reading, by turns, {:.1f} GB/s\n", result.decode_gb_s(),
+      result.ceilings.read / 1e9);
+  say("share of plain reading by rounds: median {:.0f} %, {:.0f} to {:.0f} %\n", 100 * share.median,
+      100 * share.least, 100 * share.most);
   if (!options.profile) return;
   print_profile(fmt::format("prefill of {}", options.prefill), result.prefill_profile, result.ceilings);
   print_profile(fmt::format("{} steps of decode at depth {}", options.decode, result.depths.front()),

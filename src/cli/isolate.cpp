@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/matrix_options.h"
+#include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/weight_verify.h"
 #include "experiment/confirm.h"
@@ -41,8 +42,7 @@ void confirm(const MatrixRun& matrix, Verdict& verdict) {
 void run(Options& options, Context& context) {
   const Stopwatch clock;
   if (context.environment.qkv_force_route || context.environment.qkv_force_gemm) {
-    fmt::print(stderr,
-               "greta: note: isolate forces the routes of its experiments; GRETA_QKV_FORCE_* is not used\n");
+    say(stderr, "greta: note: isolate forces the routes of its experiments; GRETA_QKV_FORCE_* is not used\n");
   }
   if (options.matrix.out.empty()) options.matrix.out = default_directory();
   const MatrixRun matrix = run_matrix(options.matrix, context, parse_experiments(options.experiments),
@@ -58,10 +58,10 @@ void run(Options& options, Context& context) {
   if (context.environment.trace_qkv_w_verify) probes = verify_weights(matrix);
   report::write_files(verdict, matrix.directory);
   if (options.matrix.common.json) {
-    fmt::print("{}\n", report::to_json(verdict).dump(2));
+    say_json(report::to_json(verdict), 2);
   } else {
-    fmt::print("{}", report::terminal(verdict, isatty(STDOUT_FILENO) != 0));
-    if (!probes.empty()) fmt::print("{}", weight_table(probes));
+    say_report(report::terminal(verdict, isatty(STDOUT_FILENO) != 0));
+    if (!probes.empty()) say_report(weight_table(probes));
   }
   context.exit_code = exit_code(verdict.status);
 }

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/output.h"
 
 namespace greta::cli {
 namespace {
@@ -61,15 +62,14 @@ void run(const Options& options, const Context& context) {
     nlohmann::json json = {
         {"phase", options.phase}, {"max_rows", plan.max_rows}, {"ops", nlohmann::json::array()}};
     for (const Op& op : plan.ops()) json["ops"].push_back(op_json(plan, op));
-    fmt::print("{}\n", json.dump(1));
+    say_json(json, 1);
     return;
   }
-  fmt::print("{} of up to S = {} tokens; * waits for all threads first\n\n", options.phase, plan.max_rows);
-  fmt::print("{:>4} {:>3} {:<14} {:<30} {}\n", "op", "L", "stage", "kernel", "shape");
+  say("{} of up to S = {} tokens; * waits for all threads first\n\n", options.phase, plan.max_rows);
+  say("{:>4} {:>3} {:<14} {:<30} {}\n", "op", "L", "stage", "kernel", "shape");
   for (const Op& op : plan.ops()) {
-    fmt::print("{:>4}{}{:>3} {:<14} {:<30} {}\n", op.id, op.sync ? "*" : " ",
-               op.layer == kNoLayer ? "-" : std::to_string(op.layer), what(plan, op), runs(op),
-               shape_text(plan, op));
+    say("{:>4}{}{:>3} {:<14} {:<30} {}\n", op.id, op.sync ? "*" : " ",
+        op.layer == kNoLayer ? "-" : std::to_string(op.layer), what(plan, op), runs(op), shape_text(plan, op));
   }
 }
 

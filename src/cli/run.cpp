@@ -1,4 +1,3 @@
-#include <fmt/format.h>
 
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -7,6 +6,7 @@
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/matrix_options.h"
+#include "cli/output.h"
 #include "engine/sampler.h"
 #include "model/chat_template.h"
 
@@ -46,6 +46,7 @@ void run(const Options& options, const Context& context) {
   std::span<const float> logits = session.prefill(prompt.tokens);
   std::vector<TokenId> generated;
   std::string text;
+  PrintableStream printed;
   for (int64_t i = 0; i < options.n; ++i) {
     throw_if_interrupted("interrupted");
     const TokenId token = sampler.next(logits);
@@ -54,16 +55,16 @@ void run(const Options& options, const Context& context) {
     const std::string piece = tokenizer.piece(token);
     text += piece;
     if (!options.common.json) {
-      std::fwrite(piece.data(), 1, piece.size(), stdout);
+      say_report(printed.add(piece));
       std::fflush(stdout);
     }
     if (i + 1 < options.n) logits = session.step(token);
   }
   if (options.common.json) {
     const nlohmann::json json = {{"prompt_ids", prompt.tokens}, {"ids", generated}, {"text", text}};
-    fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    say_json(json);
   } else {
-    fmt::print("\n");
+    say_report(printed.end() + "\n");
   }
 }
 
@@ -82,7 +83,10 @@ void add_run(CLI::App& program, Context& context) {
   command->add_option("--temp", options->temperature, "0: greedy")->check(CLI::Range(0.0, 100.0));
   command->add_option("--seed", options->seed, "of the sampling");
   command->add_flag("--chat", options->chat, "as a user's turn in the model's chat format");
-  command->footer("Example: greta run -m model.gguf --chat -p \"Why is the sky blue?\"");
+  command->footer(
+      "Control characters in the text, other than line breaks and tabs, are printed\n"
+      "as \\x1b, and so are bytes that are no UTF-8; --json has the characters.\n\n"
+      "Example: greta run -m model.gguf --chat -p \"Why is the sky blue?\"");
   command->callback([options, &context] { run(*options, context); });
 }
 

@@ -1,9 +1,9 @@
-#include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
 #include "cli/matrix_options.h"
+#include "cli/output.h"
 
 namespace greta::cli {
 namespace {
@@ -15,9 +15,9 @@ void run(const MatrixOptions& options, const Context& context) {
   write_attn_pipe(bundle, context.environment);
   if (options.common.json) {
     const nlohmann::json json = {{"directory", matrix.directory}, {"events", bundle.events.size()}};
-    fmt::print("{}\n", json.dump());
+    say_json(json);
   } else {
-    fmt::print("{} events in {}\n", bundle.events.size(), matrix.directory);
+    say("{} events in {}\n", bundle.events.size(), matrix.directory);
   }
 }
 

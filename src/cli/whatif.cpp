@@ -1,7 +1,5 @@
 #include "experiment/whatif.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -11,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/matrix_options.h"
+#include "cli/output.h"
 #include "cli/progress.h"
 #include "io/json_fields.h"
 #include "io/output_file.h"
@@ -110,8 +109,8 @@ void run(const Options& options, Context& context) {
     replace_file((fs::path(out) / "whatif.json").string(), json);
     replace_file((fs::path(out) / "drift.svg").string(), report::whatif_svg(result));
   }
-  fmt::print("{}", options.matrix.common.json ? json : report::whatif_terminal(result));
-  if (!options.matrix.common.json && !out.empty()) fmt::print("\n{}\n  whatif.json drift.svg\n", out);
+  say_report(options.matrix.common.json ? json : report::whatif_terminal(result));
+  if (!options.matrix.common.json && !out.empty()) say("\n{}\n  whatif.json drift.svg\n", out);
   context.exit_code = exit_code_of(result);
 }
 

@@ -94,8 +94,8 @@ void check_overlaps(const GgufCursor& cursor, const std::vector<GgufTensor>& ten
     const GgufTensor& before = tensors[order[i - 1]];
     const GgufTensor& after = tensors[order[i]];
     if (before.data.data() + before.data.size() > after.data.data()) {
-      cursor.fail("the data of tensors '{}' and '{}' overlap; the file is damaged", printable(before.name),
-                  printable(after.name));
+      cursor.fail("the data of tensors '{}' and '{}' overlap; the file is damaged", excerpt(before.name),
+                  excerpt(after.name));
     }
   }
 }

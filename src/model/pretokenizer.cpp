@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "base/error.h"
-#include "model/utf8.h"
+#include "base/utf8.h"
 
 namespace greta {
 namespace {

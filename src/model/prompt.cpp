@@ -6,8 +6,8 @@
 
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "base/utf8.h"
 #include "model/chat_template.h"
-#include "model/utf8.h"
 
 namespace greta {
 namespace {

@@ -5,8 +5,8 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "model/gguf_cursor.h"
-#include "model/utf8.h"
 
 namespace greta {
 namespace {
@@ -76,7 +76,7 @@ void Vocab::read_texts(const Gguf& file) {
                                           static_cast<TokenId>(i));
     if (!fresh) {
       fail_input("{}: tokenizer.ggml.tokens[{}] repeats token {}'s text '{}'", file.path(), i, at->second,
-                 printable(at->first));
+                 excerpt(at->first));
     }
   }
   starts_.push_back(texts_->size());
