@@ -1,5 +1,5 @@
 #pragma once
-// The only place that reads the environment. Each flag has a command-line option that wins over it.
+// The only place that reads the environment. A command-line option for the same wins over a variable.
 
 #include <map>
 #include <optional>

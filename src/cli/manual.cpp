@@ -1,5 +1,5 @@
-// `greta manual`: the manual page in troff. Commands and options are printed as they are declared, so that the page
-// cannot differ from them; only what no option can say is written here.
+// `greta manual`: the manual page in troff. Commands and options are printed as they are declared, so that
+// the page cannot differ from them; only what no option can say is written here.
 
 #include <fmt/format.h>
 
@@ -26,8 +26,8 @@ An LLM engine computes the same function twice:
 .I prefill
 runs many tokens at once,
 .I decode
-one token against a KV cache, often on other hardware units. GRETA runs a model both ways, forces each route in
-turn, compares every stage of every layer, and says where the two part.
+one token against a KV cache, often on other hardware units. GRETA runs a model both ways, forces each route
+in turn, compares every stage of every layer, and says where the two part.
 .PP
 With
 .BR \-\-json ,
@@ -48,7 +48,8 @@ A route that cannot run is an error, never a silent fallback. Repeatable, as
 .B \-\-inject
 is.
 .SS Experiments
-What is forced on decode's q, k and v: E0 nothing; E1 vector; E2 matrix; E3 matrix and GEMM; E4 vector and GEMM.
+What is forced on decode's q, k and v: E0 nothing; E1 vector; E2 matrix; E3 matrix and GEMM; E4 vector and
+GEMM.
 .SS Results
 A directory of results that exists is refused unless
 .B \-\-force
@@ -137,7 +138,7 @@ void print_manual(const CLI::App& program) {
   for (const auto& [text, count] : uses) {
     if (count >= kShared) fmt::print("{}", text);
   }
-  fmt::print("{}.SH ENVIRONMENT\nEach of these has an option that wins over it.\n", kExitStatus);
+  fmt::print("{}.SH ENVIRONMENT\nAn option for the same wins over these.\n", kExitStatus);
   for (const Variable& variable : environment_variables()) {
     fmt::print(".TP\n.BI {}= {}\n{}\n", variable.name, plain(variable.values), plain(variable.help));
   }
