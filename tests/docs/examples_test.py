@@ -32,9 +32,9 @@ def scratch_like_the_repository(folder, program, model):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).symlink_to(program)
     (folder / "scripts").mkdir()
-    get_model = folder / "scripts/get-model.sh"
-    get_model.write_text(f"#!/bin/sh\necho '{model}'\n")
-    get_model.chmod(0o755)
+    for name, does in [("scripts/get-model.sh", f"echo '{model}'"), ("bin/python3", f"exec '{sys.executable}' \"$@\"")]:
+        (folder / name).write_text(f"#!/bin/sh\n{does}\n")
+        (folder / name).chmod(0o755)
 
 
 def environment_of(folder):

@@ -54,12 +54,13 @@ class Gguf:
             self.take(SCALARS[kind])
 
     def row_q4_1(self, name, row):
-        """d q + m, exactly: per block of 32 two f16 numbers d and m, then 16 bytes with value i low, i + 16 high."""
+        """(d q + m, exactly; d of each): per block of 32 two f16 numbers d and m, then 16 bytes with value i low, i + 16 high."""
         (k, _), kind, begin = self.tensors[name]
         assert kind == Q4_1
         blocks = numpy.frombuffer(self.data, [("d", "<f2"), ("m", "<f2"), ("q", "u1", 16)], k // 32, begin + row * k // 32 * 20)
         q = numpy.concatenate([blocks["q"] & 15, blocks["q"] >> 4], axis=1)
-        return (q * blocks["d"].astype(float)[:, None] + blocks["m"].astype(float)[:, None]).ravel()
+        d, m = (blocks[part].astype(float).repeat(32) for part in "dm")
+        return q.ravel() * d + m, d
 
 
 def recorded(bundle, stage):
@@ -85,7 +86,7 @@ def expected(w, x):
 def main():
     model, bundle, j = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), int(sys.argv[3])
     gguf, x, q = Gguf(model), recorded(bundle, "attn_norm"), recorded(bundle, "q")
-    rows = [gguf.row_q4_1("blk.0.attn_q.weight", row) for row in range(len(q))]
+    rows, steps = zip(*(gguf.row_q4_1("blk.0.attn_q.weight", row) for row in range(len(q))))
     value, bound, sums, energy = expected(rows[j], x)
 
     def some(values):
@@ -96,6 +97,7 @@ def main():
     print(f"partial sums: {some(sums)}")
     print(f"oracle {value:.9f}, bound {bound:.3e} (E = {energy:.1f})")
     print(f"observed {q[j]:.9f}, off by {abs(q[j] - value):.2e}, r = {abs(q[j] - value) / bound:.4f}")
+    print(f"a code of w that is one too large would move it by {numpy.median(steps[j] * abs(x)):.1e} (median)")
     ratios = [abs(seen - right) / allowed for seen, (right, allowed, *_) in zip(q, (expected(row, x) for row in rows))]
     print(f"largest r of the {len(q)} outputs: {max(ratios):.4f}")
 

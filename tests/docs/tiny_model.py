@@ -1,11 +1,12 @@
-"""A model with SmolLM2's shape, vocabulary of bytes and 5 layers of random weights, as a GGUF file: what the
+"""A model with SmolLM2's shape, 2 layers of random weights and a vocabulary of bytes, as a GGUF file: what the
 documents' examples run on where no real model is needed. Standard library only; the same bytes every time."""
 
 import random
 import struct
 
-N_LAYER, N_EMBD, N_FF, HEAD_DIM, N_HEAD, N_HEAD_KV = 5, 576, 1536, 64, 9, 3
+N_LAYER, N_EMBD, N_FF, HEAD_DIM, N_HEAD, N_HEAD_KV = 2, 576, 1536, 64, 9, 3
 F32, Q4_1, Q8_0 = 0, 3, 8  # ggml's tensor types
+MERGED = ["Hi"]  # the prompt p0_short is one token, as with SmolLM2
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 ALIGNMENT = 32
 
@@ -34,8 +35,8 @@ def metadata():
     def real(x):
         return 6, struct.pack("<f", x)
 
-    tokens = SPECIAL + byte_letters()
-    kinds = [3] * len(SPECIAL) + [1] * 256  # control, normal
+    tokens = SPECIAL + byte_letters() + MERGED
+    kinds = [3] * len(SPECIAL) + [1] * (256 + len(MERGED))  # control, normal
     return {
         "general.architecture": (8, string("llama")),
         "general.name": (8, string("random, in SmolLM2's shape")),
@@ -52,7 +53,7 @@ def metadata():
         "tokenizer.ggml.pre": (8, string("smollm")),
         "tokenizer.ggml.tokens": strings(tokens),
         "tokenizer.ggml.token_type": (9, struct.pack(f"<IQ{len(kinds)}i", 5, len(kinds), *kinds)),
-        "tokenizer.ggml.merges": strings([]),
+        "tokenizer.ggml.merges": strings([" ".join(pair) for pair in MERGED]),
         "tokenizer.ggml.bos_token_id": uint(1),
         "tokenizer.ggml.eos_token_id": uint(2),
         "tokenizer.ggml.add_bos_token": (7, b"\0"),
@@ -75,7 +76,7 @@ def tensors(noise):
     def norm(name):
         return name, (N_EMBD,), F32, struct.pack(f"<{N_EMBD}f", *(noise.uniform(0.5, 1.5) for _ in range(N_EMBD)))
 
-    n_vocab, n_kv = len(SPECIAL) + 256, N_HEAD_KV * HEAD_DIM
+    n_vocab, n_kv = len(SPECIAL) + 256 + len(MERGED), N_HEAD_KV * HEAD_DIM
     yield "token_embd.weight", (N_EMBD, n_vocab), Q8_0, blocks(noise, N_EMBD * n_vocab // 32, struct.pack("<e", 0.01), 32)
     yield norm("output_norm.weight")
     for layer in range(N_LAYER):
