@@ -52,6 +52,7 @@ int main(int argc, char** argv) {
   cli::add_hypotheses(program, context);
   cli::add_selftest(program, context);
   cli::add_tokenize(program, context);
+  cli::add_manual(program);
   try {
     install_sigbus_message();
     cli::install_interrupt_handler();
