@@ -89,12 +89,17 @@ std::string plain(std::string_view text) {
   return out;
 }
 
-/// The entry of one option: names, what it takes, what it does.
-std::string entry(const CLI::Option& option) {
+/// "-m, --model"
+std::string names_of(const CLI::Option& option) {
   const bool positional = option.get_positional();
   std::string names;
   for (const char c : option.get_name(positional, !positional)) names += c == ',' ? ", " : std::string(1, c);
-  return fmt::format(".TP\n.BI \"{}\" \"{}\"\n{}\n", plain(names),
+  return plain(names);
+}
+
+/// The entry of one option: names, what it takes, what it does.
+std::string entry(const CLI::Option& option) {
+  return fmt::format(".TP\n.BI \"{}\" \"{}\"\n{}\n", names_of(option),
                      plain(CLI::Formatter().make_option_opts(&option)), plain(option.get_description()));
 }
 
@@ -122,7 +127,7 @@ void print_command(const CLI::App& command, const std::map<std::string, int>& us
     if (uses.at(text) < kShared) {
       fmt::print("{}", text);
     } else {
-      shared += (shared.empty() ? "" : ", ") + plain(option->get_name());
+      shared += (shared.empty() ? "" : "; ") + names_of(*option);
     }
   }
   fmt::print(".PP\nShared options: {}.\n.PP\n.nf\n{}\n.fi\n", shared, plain(command.get_footer()));
