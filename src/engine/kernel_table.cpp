@@ -22,7 +22,8 @@ const KernelInfo* find_kernel(const KernelQuery& query, std::string* why) {
 
 const KernelInfo* kernel_named(std::string_view name) {
   const auto table = kernel_table();
-  const auto found = std::find_if(table.begin(), table.end(), [&](const KernelInfo& k) { return k.name == name; });
+  const auto found =
+      std::find_if(table.begin(), table.end(), [&](const KernelInfo& k) { return k.name == name; });
   return found == table.end() ? nullptr : &*found;
 }
 

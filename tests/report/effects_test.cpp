@@ -59,7 +59,7 @@ TEST(Effects, OfOneRouteNameIt) {
 TEST(Effects, InteractWhereTheRouteMattersWithOnePromptOnly) {
   Verdict verdict = fault_of_the_matrix_route();
   for (Finding& finding : verdict.findings)
-    finding.cells.insert(finding.cells.end(), {"E1/p4_sys", "E4/p4_sys"});
+    finding.cells.insert(finding.cells.end(), {{"E1", "p4_sys"}, {"E4", "p4_sys"}});
   for (Cell& cell : verdict.cells) {
     if (cell.key.prompt == "p4_sys") cell.q.mae = 0.5;
   }
