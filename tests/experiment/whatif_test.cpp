@@ -143,7 +143,7 @@ TEST(WhatIf, AllPositionsEndWithTheRecordedOne) {
   ASSERT_EQ(unit.logits.size(), 2 * 21 * vocab);
   ASSERT_EQ(unit.x_out.at(1).size(), 2 * 21 * width);
   for (size_t prompt = 0; prompt < 2; ++prompt) {
-    const PhaseView last(unit.bundle, "E0/p" + std::to_string(prompt), kPrefillLast);
+    const PhaseView last(unit.bundle, {"E0", "p" + std::to_string(prompt)}, kPrefillLast);
     const auto end = unit.logits.begin() + static_cast<std::ptrdiff_t>((prompt + 1) * 21 * vocab);
     EXPECT_TRUE(std::equal(end - vocab, end, last.data(Stage::logits, kNoLayer)->begin()));
   }

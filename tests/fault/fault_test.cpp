@@ -10,7 +10,6 @@
 #include "base/error.h"
 #include "engine/tiny_model.h"
 #include "model/model_files.h"
-#include "record/experiment.h"
 
 namespace greta {
 namespace {
@@ -369,22 +368,6 @@ TEST_F(FaultRun, SaysWhatTheModelCannotHave) {
         apply_faults(edit, other.engine, specs);
       },
       message("blk.0.attn_q.weight is q8_0"));
-}
-
-TEST(Experiments, AreThoseOfB331) {
-  std::string table;
-  for (const Experiment& e : experiments()) {
-    table += e.name + " " + e.route_name() + (e.force_gemm ? " gemm\n" : "\n");
-  }
-  EXPECT_EQ(table, "E0 auto\nE1 vector\nE2 matrix\nE3 matrix gemm\nE4 vector gemm\n");
-  EXPECT_THAT([] { parse_experiments("E0,E9"); }, message("unknown experiment \"E9\""));
-}
-
-TEST(Experiments, ForceDecodeOnly) {
-  const RouteTable routes = experiments()[3].routes({});
-  EXPECT_EQ(routes.choice(Stage::q, Phase::decode).shape, Shape::gemm);
-  EXPECT_EQ(routes.choice(Stage::q, Phase::prefill).route, std::nullopt);
-  EXPECT_EQ(routes.choice(Stage::attn_out, Phase::decode).route, std::nullopt);
 }
 
 }  // namespace

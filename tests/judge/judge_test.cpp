@@ -189,8 +189,8 @@ TEST(Judge, IgnoredRoutesAreInertNotEqual) {
   const Verdict verdict = run_matrix(tiny, {.faults = {"qkv_route_ignored"}}).verdict;
   EXPECT_EQ(verdict.status, RunStatus::inert_factor);
   EXPECT_EQ(exit_code(verdict.status), 4);
-  EXPECT_THAT(verdict.flags,
-              Contains(AllOf(Field(&Flag::flag, "INERT_FACTOR"), Field(&Flag::cell, "E1/many"))));
+  EXPECT_THAT(verdict.flags, Contains(AllOf(Field(&Flag::kind, FlagKind::inert_factor),
+                                            Field(&Flag::cell, CellKey{"E1", "many"}))));
   EXPECT_FALSE(cell(verdict, "E1", "many").attested);
   EXPECT_TRUE(cell(verdict, "E2", "many").attested) << "the engine's own choice is the matrix route";
 }

@@ -70,10 +70,10 @@ TEST(HeldAgainst, AnotherPlaceIsAMissAndAFalseAlarm) {
 }
 
 TEST(HeldAgainst, AnotherPhaseIsAMissAndAFalseAlarm) {
-  for (const char* phase : {"decode", "both", "unknown"}) {
+  for (const Phases phase : {Phases::decode, Phases::both}) {
     const Detection d = held({finding(phase, 1, Stage::q, "weight_column_major")});
     EXPECT_TRUE(d.right_place);
-    EXPECT_FALSE(d.right_phase) << phase;
+    EXPECT_FALSE(d.right_phase) << name(phase);
     EXPECT_EQ(d.others, 1);
   }
   const Detection split = held({finding(Phases::decode, 1, Stage::q, "unexplained"),
@@ -274,7 +274,7 @@ TEST(CleanRun, IsGoodOnEveryRoute) {
     if (*rule != 0) routes.add(parse_route_rule(rule));
     for (const MatrixPrompt& prompt : tiny_prompts()) {
       const CleanRun run = clean_run(tiny.engine, prompt, rule, routes);
-      EXPECT_TRUE(run.good()) << rule << " " << prompt.id << ": " << run.status;
+      EXPECT_TRUE(run.good()) << rule << " " << prompt.id << ": " << name(run.status);
       EXPECT_EQ(run.coverage, 100);
       EXPECT_GT(run.noise_ratio, 0);
     }
