@@ -10,6 +10,7 @@
 
 #include "cli/commands.h"
 #include "cli/environment.h"
+#include "cli/output.h"
 
 namespace greta::cli {
 namespace {
@@ -119,34 +120,37 @@ std::map<std::string, int> uses_of_entries(const std::vector<const CLI::App*>& c
   return uses;
 }
 
-void print_command(const CLI::App& command, const std::map<std::string, int>& uses) {
+std::string command_text(const CLI::App& command, const std::map<std::string, int>& uses) {
+  std::string text =
+      fmt::format(".SS greta {}\n{}.\n", plain(command.get_name()), plain(command.get_description()));
   std::string shared;
-  fmt::print(".SS greta {}\n{}.\n", plain(command.get_name()), plain(command.get_description()));
   for (const CLI::Option* option : command.get_options()) {
-    const std::string text = entry(*option);
-    if (uses.at(text) < kShared) {
-      fmt::print("{}", text);
+    const std::string own = entry(*option);
+    if (uses.at(own) < kShared) {
+      text += own;
     } else {
       shared += (shared.empty() ? "" : "; ") + names_of(*option);
     }
   }
-  fmt::print(".PP\nShared options: {}.\n.PP\n.nf\n{}\n.fi\n", shared, plain(command.get_footer()));
+  return text +
+         fmt::format(".PP\nShared options: {}.\n.PP\n.nf\n{}\n.fi\n", shared, plain(command.get_footer()));
 }
 
-void print_manual(const CLI::App& program) {
+std::string manual(const CLI::App& program) {
   const std::vector<const CLI::App*> commands = commands_of(program);
   const std::map<std::string, int> uses = uses_of_entries(commands);
-  fmt::print(fmt::runtime(kBegin), fmt::arg("version", GRETA_VERSION));
-  fmt::print(".SH COMMANDS\n");
-  for (const CLI::App* command : commands) print_command(*command, uses);
-  fmt::print(".SH SHARED OPTIONS\nOf the commands that list them.\n");
-  for (const auto& [text, count] : uses) {
-    if (count >= kShared) fmt::print("{}", text);
+  std::string text = fmt::format(fmt::runtime(kBegin), fmt::arg("version", GRETA_VERSION));
+  text += ".SH COMMANDS\n";
+  for (const CLI::App* command : commands) text += command_text(*command, uses);
+  text += ".SH SHARED OPTIONS\nOf the commands that list them.\n";
+  for (const auto& [own, count] : uses) {
+    if (count >= kShared) text += own;
   }
-  fmt::print("{}.SH ENVIRONMENT\nAn option for the same wins over these.\n", kExitStatus);
+  text += fmt::format("{}.SH ENVIRONMENT\nAn option for the same wins over these.\n", kExitStatus);
   for (const Variable& variable : environment_variables()) {
-    fmt::print(".TP\n.BI {}= {}\n{}\n", variable.name, plain(variable.values), plain(variable.help));
+    text += fmt::format(".TP\n.BI {}= {}\n{}\n", variable.name, plain(variable.values), plain(variable.help));
   }
+  return text;
 }
 
 }  // namespace
@@ -154,7 +158,7 @@ void print_manual(const CLI::App& program) {
 void add_manual(CLI::App& program) {
   CLI::App* command = program.add_subcommand("manual", "the manual page, in troff");
   command->group("");  // for those who package GRETA: in no help
-  command->callback([&program] { print_manual(program); });
+  command->callback([&program] { say_report(manual(program)); });
 }
 
 }  // namespace greta::cli

@@ -69,7 +69,8 @@ void run(const Options& options, const Context& context) {
   say("{:>4} {:>3} {:<14} {:<30} {}\n", "op", "L", "stage", "kernel", "shape");
   for (const Op& op : plan.ops()) {
     say("{:>4}{}{:>3} {:<14} {:<30} {}\n", op.id, op.sync ? "*" : " ",
-        op.layer == kNoLayer ? "-" : std::to_string(op.layer), what(plan, op), runs(op), shape_text(plan, op));
+        op.layer == kNoLayer ? "-" : std::to_string(op.layer), what(plan, op), runs(op),
+        shape_text(plan, op));
   }
 }
 

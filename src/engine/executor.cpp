@@ -28,7 +28,8 @@ int64_t row_count(const Buffer& buffer, int64_t rows) {
 
 }  // namespace
 
-/// Memory for the buffers that some op reads or writes: a fused op needs none for what lies between its parts.
+/// Memory for the buffers that some op reads or writes:
+/// a fused op needs none for what lies between its parts.
 void Executor::reserve(const Plan& plan, int64_t rows, int64_t n_pos) {
   std::vector<bool> touched(plan.buffers().size());
   touched[static_cast<size_t>(plan.tokens)] = true;

@@ -1,6 +1,6 @@
 #pragma once
-// The plan is the program: a flat list of ops. Forcing a route, tracing, an intervention and a fault are edits
-// of this list (engine/plan_edit.h), never an `if` in a kernel or in the executor's loop.
+// The plan is the program: a flat list of ops. Forcing a route, tracing, an intervention and a fault are
+// edits of this list (engine/plan_edit.h), never an `if` in a kernel or in the executor's loop.
 
 #include <memory>
 #include <optional>

@@ -49,8 +49,8 @@ class PlanEdit {
   /// Takes out all ops that are not wanted.
   void keep_only(const std::function<bool(const Op& op)>& wanted);
 
-  /// Takes fused ops apart of which a part makes a wanted stage, so that it can be seen or changed. The bits do
-  /// not change. Such as attention: qk, softmax, pv.
+  /// Takes fused ops apart of which a part makes a wanted stage, so that it can be seen or changed. Such as
+  /// attention: qk, softmax, pv. The bits do not change.
   void unfuse(const std::function<bool(At made)>& wanted);
   void unfuse_all();
 

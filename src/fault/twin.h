@@ -26,10 +26,10 @@ struct FaultCondition {
   bool holds(const KernelArgs& args) const;
 };
 
-/// What the twins of one --inject option share across the plans of one engine.
+/// What the twins of one --inject option share across the plans of one engine; `runs` of each op.
 struct FaultState {
   std::map<const PackedWeight*, std::shared_ptr<const PackedWeight>> weights;  // wrong one by right one
-  std::map<At, int64_t> runs;                                                  // of the op
+  std::map<At, int64_t> runs;
 };
 
 /// The op that a twin is made for. What makes it may give the op further inputs, or insert ops before it.

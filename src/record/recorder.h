@@ -37,8 +37,8 @@ struct RecordScope {
   };
 };
 
-/// Inserts a record op after every stage in scope, and after what overwrites it. Fused ops of these layers are
-/// taken apart. Of kv_write all cached positions are recorded. `recorder` must outlive the plan. Several
+/// Inserts a record op after every stage in scope, and after what overwrites it. Fused ops of these layers
+/// are taken apart. Of kv_write all cached positions are recorded. `recorder` must outlive the plan. Several
 /// recorders may watch one plan.
 void insert_records(PlanEdit& edit, Recorder& recorder, const RecordScope& scope);
 

@@ -15,7 +15,7 @@ using testing::read_file;
 using ::testing::SizeIs;
 using testing::TempDirectory;
 
-const nlohmann::json kManifest{{"schema", kBundleSchema}, {"complete", false}};
+const nlohmann::json kManifest{{"schema", kBundleSchema}, {"engine", "greta"}, {"complete", false}};
 
 Event event_of(Stage stage, int layer, std::vector<int64_t> shape) {
   Event event;
