@@ -155,6 +155,7 @@ def check(document, program, model, real_model):
 
 
 def main():
+    sys.stdout.reconfigure(line_buffering=True)  # what was run shows also if CTest ends it
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--greta", required=True, type=pathlib.Path, help="the program")
     arguments.add_argument("--smollm2", action="store_true", help="instead of the tiny model")
