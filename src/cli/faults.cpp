@@ -74,11 +74,11 @@ void add_hypotheses(CLI::App& program, Context&) {
     for (const Hypothesis* hypothesis : hypotheses()) {
       if (options->json) {
         list.push_back({{"name", hypothesis->name},
-                        {"what", hypothesis->what},
-                        {"what_es", hypothesis->what_es},
+                        {"what", hypothesis->what.en},
+                        {"what_es", hypothesis->what.es},
                         {"source", hypothesis->source}});
       } else {
-        fmt::print("{}\n    {}\n    after {}\n", hypothesis->name, hypothesis->what, hypothesis->source);
+        fmt::print("{}\n    {}\n    after {}\n", hypothesis->name, hypothesis->what.en, hypothesis->source);
       }
     }
     if (options->json) fmt::print("{}\n", list.dump(2));
