@@ -27,9 +27,9 @@ void run(const Options& options, Context& context) {
   const Model model = open_model(options.common.model);
   check_bundle(bundle, model, options.force);
   if (!options.out.empty()) make_directory(options.out, options.force);
-  Verdict verdict = judge(bundle, model, chosen_threads(options.common));
-  verdict.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  verdict.directory = options.out;
+  Verdict judged = judge(bundle, model, {.threads = chosen_threads(options.common)});
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const Verdict verdict = completed(std::move(judged), {.directory = options.out, .seconds = seconds});
   if (!options.out.empty()) report::write_files(verdict, options.out);
   if (options.common.json) {
     fmt::print("{}\n", report::to_json(verdict).dump(2));

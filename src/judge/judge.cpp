@@ -135,9 +135,9 @@ std::vector<CellRecord> records_of(const Bundle& bundle, const Model& model) {
 /// What became of one cell.
 struct JudgedCell {
   Cell cell;
-  std::vector<StagePair> pairs;
-  Coverage coverage;
-  std::vector<Flag> flags;
+  std::vector<StagePair> pairs = {};
+  Coverage coverage = {};
+  std::vector<Flag> flags = {};
 };
 
 /// prefill_last against decode0.

@@ -26,7 +26,7 @@ class SharedRows {
   const float* data() const { return values_.data(); }
   size_t size() const { return values_.size(); }
   bool empty() const { return values_.empty(); }
-  float operator[](size_t i) const { return values_[i]; }
+  const float& operator[](size_t i) const { return values_[i]; }
 
  private:
   std::shared_ptr<const std::vector<float>> owned_;

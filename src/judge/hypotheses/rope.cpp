@@ -79,13 +79,6 @@ Candidate rotated(Rotation rotation, Text title, int fitted = 0) {
       std::move(title), fitted};
 }
 
-bool is_wrong_row(const Observation& seen, int64_t row) {
-  for (int64_t head = 0; head < seen.heads; ++head) {
-    if (seen.is_affected(row, head)) return true;
-  }
-  return false;
-}
-
 /// |observed - rotated by `rotation`|^2 over the first observation's affected heads in rows [begin, end).
 double misfit(const Suspect& s, const Rotation& rotation, int64_t begin = 0,
               int64_t end = std::numeric_limits<int64_t>::max()) {
@@ -149,7 +142,7 @@ Candidate constant(double position, int fitted) {
 std::optional<double> constant_seen(const Suspect& s) {
   const Observation& seen = s.evidence.observations.front();
   int64_t row = 0;
-  while (row + 1 < seen.rows && !is_wrong_row(seen, row)) ++row;
+  while (row + 1 < seen.rows && !seen.is_affected(row)) ++row;
   const int64_t own = seen.problem->positions[static_cast<size_t>(row)];
   int64_t best = 0;
   double least = std::numeric_limits<double>::infinity();
