@@ -95,7 +95,8 @@ Weights::Weights(const Model& model, ThreadPool& pool) {
   bytes_per_token_ = bytes;
   add_matrix(model.token_embd);  // after the sum: decode reads one row of it
 
-  // One piece of memory: small matrices lie on large pages, too, and the next one follows on the last.
+  // One piece of memory: small matrices lie on large pages, too, and the next one follows on the last. With a
+  // piece for each, decode of SmolLM2 on one thread made 228 to 278 tok/s; this made 281 to 300.
   const AlignedBytes all(bytes);
   int64_t begin = 0;
   for (const GgufTensor* tensor : order) {

@@ -5,7 +5,6 @@
 #include <optional>
 
 #include "engine/kv_cache.h"
-#include "engine/transform.h"
 #include "judge/stage_problem.h"
 
 namespace greta {
@@ -31,8 +30,8 @@ class OracleAction final : public Action {
     const int64_t begin = std::min(rows, per_part * part.index), end = std::min(rows, begin + per_part);
     if (begin == end) return;
     StageProblem problem = right_;
-    const int64_t first =
-        args.position + args.block_rows - rows;  // of a view that may hold the last row only
+    // Of a view that may hold the last row only.
+    const int64_t first = args.position + args.block_rows - rows;
     for (int64_t row = begin; row < end; ++row) problem.positions.push_back(first + row);
     fill_operands(problem, args, begin, end);
     const Expected expected = expected_of(problem);
@@ -107,61 +106,56 @@ class KeepHistory final : public Action {
   bool put_back_;
 };
 
-void keep_history(Plan& plan, int at) {
+void keep_history(PlanEdit& edit, const Op& write) {
   const auto kept = std::make_shared<std::optional<CacheCopy>>();
-  for (const bool put_back : {true, false}) {
-    Op op;
-    op.kind = OpKind::kv_write;
-    op.layer = plan.ops[static_cast<size_t>(at)].layer;
-    op.action = std::make_shared<KeepHistory>(kept, put_back);
-    op.uses_cache = true;
-    put_back ? insert_after(plan, static_cast<size_t>(at), std::move(op))
-             : insert_before(plan, static_cast<size_t>(at), std::move(op));
-  }
+  const auto op = [&](bool put_back) {
+    return Op{.layer = write.layer,
+              .call = ActionCall{std::make_shared<KeepHistory>(kept, put_back)},
+              .cache = put_back ? CacheUse::writes : CacheUse::reads};
+  };
+  edit.before(write, op(false));
+  edit.after(write, op(true));
 }
 
 /// The buffer that holds a stage while its layer runs.
-BufferId buffer_of(const Plan& plan, At at) {
-  if (at.stage == Stage::x_in) return plan.ops[static_cast<size_t>(plan.find(Stage::x_attn, at.layer))].in[0];
-  return plan.ops[static_cast<size_t>(plan.find(at.stage, at.layer))].out;
+BufferId buffer_of(PlanEdit& edit, At at) {
+  if (at.stage == Stage::x_in) return edit.find({at.layer, Stage::x_attn})->reads[0];
+  return edit.find(at)->writes;
 }
 
-void insert_one(Plan& plan, const Engine& engine, Stage stage, int layer) {
-  const int at = plan.find(stage, layer);
-  if (at < 0) return;
-  const Op& target = plan.ops[static_cast<size_t>(at)];
-  Op op;
-  op.kind = target.kind;
-  op.layer = layer;
-  op.action = std::make_shared<OracleAction>(engine, stage, layer, *target.kernel);
-  op.out = target.out;
-  op.uses_cache = target.uses_cache;
-  op.params = target.params;
-  size_t input = 0;
-  if (info(stage).kind == StageKind::embedding) {
-    op.in[0] = target.in[0];
-  } else {
-    for (const At operand : operands_at(engine.model().config, {layer, stage})) {
-      if (info(operand.stage).kind != StageKind::cache) op.in[input++] = buffer_of(plan, operand);
-    }
+/// What the oracle computes the stage from, but for the cache.
+std::vector<BufferId> operand_buffers(PlanEdit& edit, const ModelConfig& config, const Op& target) {
+  const At at = *target.made();
+  if (info(at.stage).kind == StageKind::embedding) return {target.reads[0]};
+  std::vector<BufferId> buffers;
+  for (const At operand : operands_at(config, at)) {
+    if (info(operand.stage).kind != StageKind::cache) buffers.push_back(buffer_of(edit, operand));
   }
-  insert_after(plan, static_cast<size_t>(at), std::move(op));
-  if (info(stage).kind == StageKind::cache) keep_history(plan, at);
+  return buffers;
+}
+
+void intervene(PlanEdit& edit, const Engine& engine, At at) {
+  // Of a fused op there is no input to compute from, nor a place in its middle.
+  edit.unfuse([&](At made) { return made == at; });
+  const Op* target = edit.find(at);
+  if (target == nullptr) return;
+  edit.after(*target, {.layer = at.layer,
+                       .call = ActionCall{std::make_shared<OracleAction>(engine, at.stage, at.layer,
+                                                                         *kernel_call(*target)->kernel)},
+                       .reads = operand_buffers(edit, engine.model().config, *target),
+                       .writes = target->writes,
+                       .cache = target->cache});
+  if (info(at.stage).kind == StageKind::cache) keep_history(edit, *target);
 }
 
 }  // namespace
 
-void insert_interventions(Plan& plan, const Engine& engine, std::span<const InterventionSite> sites) {
-  // Of a fused attention there is no input to compute from, nor a place in its middle. Plans without records
-  // have it: those of a long prompt's inner blocks.
-  unfuse_attention(plan, engine.options().isa, [&](int layer) {
-    return std::any_of(sites.begin(), sites.end(), [&](const InterventionSite& site) {
-      return is_inside_attention(site.stage) && site.layer == layer;
-    });
-  });
-  for (const InterventionSite& site : sites) {
-    if (concerns(site.phase, plan.phase)) insert_one(plan, engine, site.stage, site.layer);
-  }
+PlanChange interventions(const Engine& engine, std::vector<InterventionSite> sites) {
+  return {.edit = [&engine, sites = std::move(sites)](PlanEdit& edit) {
+    for (const InterventionSite& site : sites) {
+      if (concerns(site.phase, edit.phase())) intervene(edit, engine, {site.layer, site.stage});
+    }
+  }};
 }
 
 }  // namespace greta

@@ -122,8 +122,8 @@ std::vector<Flag> inert_factors(const Bundle& bundle, const std::vector<Cell>& c
              fmt::format("{} are forced differently and ran the same kernel for q: {}", pair, a.q.kernel)});
         continue;
       }
-      // One layer may have an input that both roundings keep: the embedding, in a model without a norm before
-      // q.
+      // One layer may have an input that both roundings keep:
+      // the embedding, in a model without a norm before q.
       const bool same_values = std::all_of(layers.begin(), layers.end(), [&](int layer) {
         const Event* x = decode_q(bundle, a, layer);
         const Event* y = decode_q(bundle, b, layer);

@@ -25,8 +25,8 @@ int64_t n_pos_of(const Event& event, Stage stage) {
   return event.shape.size() == 3 ? event.shape[2] : 0;
 }
 
-/// The matrix instruction of this name; nullptr for one that the table does not have, or that the oracle has
-/// no steps for.
+/// The matrix instruction of this name;
+/// nullptr for one that the table does not have, or that the oracle has no steps for.
 const units::Instruction* unit_from_name(const std::string& text) {
   for (const units::Instruction& row : units::instructions()) {
     if (row.rule == units::Rule::two_f16) continue;

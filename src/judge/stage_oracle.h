@@ -50,8 +50,9 @@ std::optional<SharedRows> recorded_rows(const PhaseRecord& phase, At at,
 
 /// How one phase's stage agrees with the oracle.
 struct Judgement {
-  double noise_ratio = 0;  // max |observed - oracle| / bound; infinite where the bound is 0 and they differ.
-                           // Where each element is within its bound but not all together (`bias`): that ratio
+  // max |observed - oracle| / bound; infinite where the bound is 0 and they differ. Where each element is
+  // within its bound but not all together (`bias`): that ratio.
+  double noise_ratio = 0;
   UnitBias bias = {};      // of a matrix unit's sums
   int64_t position = -1;   // of the row where that is
   int64_t element = -1;    // in that row

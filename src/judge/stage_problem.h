@@ -25,8 +25,8 @@ struct Declared {
 
 struct StageProblem;
 
-/// Rows that a stage is computed from, [rows, width]: recorded, or, over a gap in the recording, made by
-/// another problem.
+/// Rows that a stage is computed from, [rows, width]:
+/// recorded, or, over a gap in the recording, made by another problem.
 struct Operand {
   SharedRows values = {};
   std::shared_ptr<const StageProblem> made_by = {};
@@ -71,8 +71,8 @@ Expected right_of(const StageProblem& problem, const Values& values);
 /// One stage from given operands: by its `how`, if it has one, else right_of().
 Expected compute(const StageProblem& problem, const Values& values);
 
-/// The same from the problem's own operands. Over gaps the bounds of what had to be made are carried along
-/// (docs/numerics.md, "Gaps").
+/// The same from the problem's own operands.
+/// Over gaps the bounds of what had to be made are carried along (docs/numerics.md, "Gaps").
 Expected expected_of(const StageProblem& problem);
 
 /// A copy of `root` in which `target` (root itself or a maker of an operand) is changed.

@@ -18,7 +18,7 @@ const Architecture& architecture_of(const Gguf& file) {
   if (!name) fail_input("{}: the metadata key general.architecture is missing; is it a model?", file.path());
   const Architecture* architecture = find_architecture(*name);
   if (architecture == nullptr) {
-    fail_input("{}: the architecture '{}' is not supported; known: {}", file.path(), printable(*name),
+    fail_input("{}: the architecture '{}' is not supported; known: {}", file.path(), excerpt(*name),
                architecture_names());
   }
   return *architecture;
@@ -119,12 +119,12 @@ void refuse_unknown_tensors(const Gguf& file, const Architecture& architecture, 
     if (known.contains(tensor.name)) continue;
     for (const RefusedTensor& refused : refused_tensors()) {
       if (!matches(refused.pattern, tensor.name)) continue;
-      fail_input("{}: has the tensor {}; not supported yet: {}", file.path(), printable(tensor.name),
+      fail_input("{}: has the tensor {}; not supported yet: {}", file.path(), excerpt(tensor.name),
                  refused.feature);
     }
     fail_input(
         "{}: the tensor {} has no place in a {} model of {} layers; leaving it out would give wrong results",
-        file.path(), printable(tensor.name), architecture.name, n_layer);
+        file.path(), excerpt(tensor.name), architecture.name, n_layer);
   }
 }
 

@@ -16,31 +16,31 @@ namespace greta {
 
 /// In execution order.
 enum class Stage {
-  x_in,       // residual stream entering the layer
-  attn_norm,  // norm of x_in
-  q,          // projections, before RoPE
-  k,
-  v,
-  q_norm,  // per-head norms, where the model has them
-  k_norm,
-  q_rope,
-  k_rope,
-  kv_write,        // the layer's cache as attention will read it: a row is a key, then a value
-  qk,              // scaled scores, masked ones -inf
-  softmax,         // weights of the positions
-  pv,              // concatenated head outputs
-  attn_out,        // after Wo
-  attn_post_norm,  // norm of attn_out, where the model has it
-  x_attn,          // x_in + attn_post_norm
-  ffn_norm,        // norm of x_attn
-  gate,
-  up,
-  act,  // silu or gelu(gate) * up: input of the down projection
-  down,
-  ffn_post_norm,  // norm of down, where the model has it
-  x_out,          // x_attn + ffn_post_norm
-  final_norm,     // outside the layers
-  logits,
+  x_in,            // [S, n_embd]                   residual stream entering the layer
+  attn_norm,       // [S, n_embd]                   norm of x_in
+  q,               // [S, n_head * head_dim]        projections of attn_norm, before RoPE
+  k,               // [S, n_head_kv * head_dim]
+  v,               // [S, n_head_kv * head_dim]
+  q_norm,          // [S, n_head * head_dim]        per-head norms, where the model has them
+  k_norm,          // [S, n_head_kv * head_dim]
+  q_rope,          // [S, n_head * head_dim]        q_norm and k_norm, rotated
+  k_rope,          // [S, n_head_kv * head_dim]
+  kv_write,        // [n_pos, 2 * n_head_kv * head_dim]: the layer's cache as attention will read it
+  qk,              // [S, n_head, n_pos]            scaled scores, masked ones -inf
+  softmax,         // [S, n_head, n_pos]            weights of the positions
+  pv,              // [S, n_head * head_dim]        concatenated head outputs
+  attn_out,        // [S, n_embd]                   after Wo
+  attn_post_norm,  // [S, n_embd]                   norm of attn_out, where the model has it
+  x_attn,          // [S, n_embd]                   x_in + attn_post_norm
+  ffn_norm,        // [S, n_embd]                   norm of x_attn
+  gate,            // [S, n_ff]
+  up,              // [S, n_ff]
+  act,             // [S, n_ff]                     silu or gelu(gate) * up: input of the down projection
+  down,            // [S, n_embd]
+  ffn_post_norm,   // [S, n_embd]                   norm of down, where the model has it
+  x_out,           // [S, n_embd]                   x_attn + ffn_post_norm
+  final_norm,      // [S, n_embd]                   layer -1
+  logits,          // [S, n_vocab]                  layer -1
 };
 
 inline constexpr int kStageCount = static_cast<int>(Stage::logits) + 1;

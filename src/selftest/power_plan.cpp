@@ -70,10 +70,6 @@ std::vector<PlannedFault> one_of_each_class(const std::vector<PlannedFault>& all
   return some;
 }
 
-MatrixPrompt encoded(const Tokenizer& tokenizer, const Prompt& prompt) {
-  return {prompt.id, prompt.text, tokenizer.encode(prompt.text, tokenizer.adds_bos())};
-}
-
 std::vector<At> places_of(const FaultSpec& spec) {
   std::vector<At> places{{spec.layer.value_or(kNoLayer), spec.fault->stage}};
   if (spec.fault->also_stage) places.push_back({spec.layer.value_or(kNoLayer), *spec.fault->also_stage});
@@ -129,23 +125,23 @@ std::vector<std::vector<FaultSpec>> stacked_faults(int n_layer, const std::strin
   return stacks;
 }
 
-std::vector<MatrixPrompt> power_prompts(const Model& model) {
+std::vector<Prompt> power_prompts(const Model& model) {
   const Tokenizer tokenizer = Tokenizer::from(model.file);
-  std::vector<MatrixPrompt> prompts;
+  std::vector<Prompt> prompts;
   for (const char* name : {"p0_short", "p4_sys", "p5_ba"})
-    prompts.push_back(encoded(tokenizer, load_prompt(name, model.file)));
+    prompts.push_back(encoded(load_prompt(name, model.file), tokenizer));
   return prompts;
 }
 
-std::vector<MatrixPrompt> clean_prompts(const Model& model, bool quick) {
+std::vector<Prompt> clean_prompts(const Model& model, bool quick) {
   const Tokenizer tokenizer = Tokenizer::from(model.file);
-  std::vector<MatrixPrompt> prompts;
+  std::vector<Prompt> prompts;
   for (const std::string_view name : built_in_prompts())
-    prompts.push_back(encoded(tokenizer, load_prompt(std::string(name), model.file)));
+    prompts.push_back(encoded(load_prompt(std::string(name), model.file), tokenizer));
   if (quick) prompts.resize(1);
   for (const CleanText& text : kCleanTexts) {
     if (quick && text.tokens != 16 && text.tokens != 33) continue;
-    MatrixPrompt prompt = encoded(tokenizer, {text.id, text.text});
+    Prompt prompt = encoded({text.id, text.text}, tokenizer);
     prompt.tokens.resize(std::min(prompt.tokens.size(), text.tokens));
     prompts.push_back(std::move(prompt));
   }

@@ -10,7 +10,7 @@
 #include "engine/tiny_model.h"
 #include "fault/fault.h"
 #include "judge/stage_oracle.h"
-#include "record/record.h"
+#include "record/matrix.h"
 
 namespace greta {
 namespace {
@@ -80,7 +80,7 @@ Bundle rounded(test::TinyEngine& tiny, const std::function<double(double)>& roun
       values.push_back(static_cast<float>(round(value / ulp) * ulp));
     }
     event.hash = "rounded " + std::to_string(&event - bundle.events.data());
-    bundle.tensors[event.hash] = std::move(values);
+    bundle.store(event.hash, std::move(values));
   }
   return bundle;
 }
@@ -143,7 +143,7 @@ TEST(WhatIf, AllPositionsEndWithTheRecordedOne) {
   ASSERT_EQ(unit.logits.size(), 2 * 21 * vocab);
   ASSERT_EQ(unit.x_out.at(1).size(), 2 * 21 * width);
   for (size_t prompt = 0; prompt < 2; ++prompt) {
-    const PhaseView last(unit.bundle, "E0/p" + std::to_string(prompt), kPrefillLast);
+    const PhaseView last(unit.bundle, {"E0", "p" + std::to_string(prompt)}, kPrefillLast);
     const auto end = unit.logits.begin() + static_cast<std::ptrdiff_t>((prompt + 1) * 21 * vocab);
     EXPECT_TRUE(std::equal(end - vocab, end, last.data({kNoLayer, Stage::logits})->begin()));
   }

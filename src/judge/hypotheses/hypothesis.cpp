@@ -34,8 +34,8 @@ struct Score {
 
 bool is_prefill(const Observation& seen) { return phase_of(seen.phase->view.seen()) == Phase::prefill; }
 
-/// How far the errors about `value`, in their expected size, are from what chance makes of them: their mean
-/// square is 1.
+/// How far the errors about `value`, in their expected size,
+/// are from what chance makes of them: their mean square is 1.
 double excess(const Observation& seen, const Expected& value, int64_t begin) {
   const Expected& rule = value.spread.empty() ? seen.right : value;
   double sum = 0;

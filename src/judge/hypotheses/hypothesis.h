@@ -2,8 +2,8 @@
 // Hypotheses: wrong computations that people really make, executed in f64 on the recorded inputs. One that
 // reproduces the observed output, where the right computation does not, names the cause.
 //
-// They share nothing with the faults (fault.h): a fault acts in the engine's kernels, a hypothesis in the
-// oracle.
+// They share nothing with the faults (fault.h):
+// a fault acts in the engine's kernels, a hypothesis in the oracle.
 
 #include <functional>
 #include <span>
@@ -81,8 +81,8 @@ const std::vector<const Hypothesis*>& hypotheses();
 struct Explanation {
   const Hypothesis* hypothesis = nullptr;
   Text title;
-  double explained_residual =
-      0;                   // 1 - |observed - hypothesis| / |observed - oracle|, over affected rows, heads
+  // 1 - |observed - hypothesis| / |observed - oracle|, over affected rows, heads.
+  double explained_residual = 0;
   double noise_ratio = 0;  // |observed - hypothesis| / bound: 1 or less reproduces it within rounding
   int fitted = 0;
   bool overreaches = false;  // it would have changed rows or heads that are right
