@@ -15,14 +15,19 @@ void OraclePass::add(const PhaseRecord& phase) {
     const auto [result, fresh] = results_.try_emplace(key);
     by_event_[event] = &result->second;
     if (!fresh) continue;
-    const auto known = options_.known == nullptr ? KnownJudgements::iterator{} : options_.known->find(key);
-    const bool is_known = options_.known != nullptr && known != options_.known->end();
-    if (is_known && !(options_.sightings && known->second.is_convicted())) {
-      result->second = known->second;
+    const JudgedStage* known = known_result(key);
+    if (known != nullptr && !(options_.sightings && known->is_convicted())) {
+      result->second = *known;
     } else {
       jobs_.try_emplace(key, Job{&phase, at});
     }
   }
+}
+
+const JudgedStage* OraclePass::known_result(const std::string& key) const {
+  if (options_.known == nullptr) return nullptr;
+  const auto it = options_.known->find(key);
+  return it == options_.known->end() ? nullptr : &it->second;
 }
 
 JudgedStage OraclePass::judged(const Job& job) const {
@@ -41,8 +46,10 @@ void OraclePass::run() {
   for (const auto& [key, job] : jobs_) work.emplace_back(&job, &results_.at(key));
   parallel_for(options_.threads, work.size(), [&](size_t i) { *work[i].second = judged(*work[i].first); });
   for (const auto& [key, job] : jobs_) {
-    const JudgedStage& result = results_.at(key);
-    if (options_.known != nullptr) options_.known->insert_or_assign(key, {result.judgement, result.why});
+    if (options_.known == nullptr) break;
+    JudgedStage& known = (*options_.known)[key];
+    known = results_.at(key);
+    known.sighting = nullptr;
   }
   jobs_.clear();
 }

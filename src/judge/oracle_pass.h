@@ -53,6 +53,7 @@ class OraclePass {
     At at;
   };
 
+  const JudgedStage* known_result(const std::string& key) const;
   JudgedStage judged(const Job& job) const;
 
   Options options_;
