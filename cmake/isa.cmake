@@ -1,17 +1,19 @@
 # The same templates, compiled once per ISA: only files whose name ends with an ISA get its flags. They are optimised
 # in every configuration: unoptimised, they would leave inline functions of the headers behind as wide code that the
 # linker may pick for the whole program.
-set(avx2_flags -mavx2 -mfma -mf16c)
+# Kernels read like their equations, without casts: what a conversion does to the bits, the tests say.
+set(equations -Wno-conversion -Wno-sign-conversion)
+set(avx2_flags -mavx2 -mfma -mf16c ${equations})
 set(avx512_flags ${avx2_flags} -mavx512f -mavx512bw -mavx512dq -mavx512vl)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   list(APPEND avx512_flags -Wno-maybe-uninitialized)  # gcc 12 warns of its own intrinsics' "undefined" operands
 endif()
 set(avx512vnni_flags ${avx512_flags} -mavx512vnni)
 set(avx512bf16_flags ${avx512_flags} -mavx512bf16)
-set(scalar_flags -O2)  # the reference builds: quick to compile
+set(scalar_flags ${equations} -O2)  # the reference builds: quick to compile
 set(isa_optimise -O3)
 if(GRETA_SANITIZE)
-  set(scalar_flags)
+  set(scalar_flags ${equations})
   set(isa_optimise -O1)
 endif()
 

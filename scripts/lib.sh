@@ -15,7 +15,7 @@ readonly BUILD_PACKAGES=(
   g++ cmake ninja-build pkg-config
   libcli11-dev libfmt-dev nlohmann-json3-dev libxxhash-dev libssl-dev libpcre2-dev libarchive-dev
   libgtest-dev libgmock-dev librapidcheck-dev
-  python3 python3-pip python3-jsonschema
+  python3 python3-pip python3-jsonschema python3-numpy
 )
 # What only .ci/run needs: libFuzzer comes with clang's runtime.
 readonly FUZZ_PACKAGES=(clang libclang-rt-14-dev)

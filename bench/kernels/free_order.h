@@ -1,6 +1,6 @@
 #pragma once
-// The int8 kernels with their order of sums set free: what invariance_tax holds the contract's kernels
-// against.
+// The int8 kernels with their order of sums set free:
+// what invariance_tax holds the contract's kernels against.
 
 #include "kernels/kernel.h"
 

@@ -1,6 +1,6 @@
 // What a kernel may do when nobody asks for one order of f32 sums: several chains per output, which an FMA
-// need not wait for, and minima apart from products. Everything else is the contract's kernel: packing,
-// unpacking, tiles.
+// need not wait for, and minima apart from products.
+// Everything else is the contract's kernel: packing, unpacking, tiles.
 
 #define GRETA_ISA avx512
 #define GRETA_UNIT "avx512vnni"
@@ -14,17 +14,16 @@
 namespace greta::avx512 {
 namespace {
 
-/// A tile whose outputs have kChains sums each: block b goes to chain b mod kChains, and the chains are added
-/// last.
+/// A tile whose outputs have kChains sums each:
+/// block b goes to chain b mod kChains, and the chains are added last.
 template <class W, int kChains, int kPanels, int kTokens>
-inline __attribute__((always_inline)) void free_tile(const UnpackedRun<W::kGroups>* run, int64_t blocks,
-                                                     const Tile& tile) {
+GRETA_INLINE void free_tile(const UnpackedRun<W::kGroups>* run, int64_t blocks, const Tile& tile) {
   f32x16 acc[kChains][kPanels][kTokens];
-#pragma GCC unroll 16
+  GRETA_UNROLL(16)
   for (int c = 0; c < kChains; ++c) {
-#pragma GCC unroll 16
+    GRETA_UNROLL(16)
     for (int p = 0; p < kPanels; ++p) {
-#pragma GCC unroll 16
+      GRETA_UNROLL(16)
       for (int t = 0; t < kTokens; ++t) {
         const bool load = c == 0 && !tile.first;
         acc[c][p][t] = load ? load_upto(tile.out + t * tile.out_stride + p * 16, 16) : f32x16(0.0f);
@@ -33,17 +32,17 @@ inline __attribute__((always_inline)) void free_tile(const UnpackedRun<W::kGroup
   }
   const std::byte* x = tile.x;
   for (int64_t b = 0; b + kChains <= blocks; b += kChains) {
-#pragma GCC unroll 4
+    GRETA_UNROLL(4)
     for (int c = 0; c < kChains; ++c, x += sizeof(ActivationBlock)) {
-#pragma GCC unroll 2
+      GRETA_UNROLL(2)
       for (int g = 0; g < W::kGroups; ++g) {
         add_block<W::kGroups, W::kCode.has_min, kPanels, kTokens>(run, b + c, g, x, tile.x_stride, acc[c]);
       }
     }
   }
-#pragma GCC unroll 16
+  GRETA_UNROLL(16)
   for (int p = 0; p < kPanels; ++p) {
-#pragma GCC unroll 16
+    GRETA_UNROLL(16)
     for (int t = 0; t < kTokens; ++t) {
       f32x16 sum = acc[0][p][t];
       for (int c = 1; c < kChains; ++c) sum = sum + acc[c][p][t];
@@ -62,13 +61,13 @@ void free_gemm(const KernelArgs& args, Part) {
       const int64_t count = smaller(blocks - b, kRunBlocks);
       for (int p = 0; p < kPanels; ++p)
         unpack<W>(weight.bytes.data() + (panel + p) * weight.panel_bytes, b, count, run[p]);
-      Tile tile{args.in[0].raw_row(0) + b * static_cast<int64_t>(sizeof(ActivationBlock)),
-                args.in[0].stride,
-                args.out.row(0) + panel * 16,
-                args.out.stride / 4,
-                16,
-                nullptr,
-                b == 0};
+      Tile tile{.x = args.in[0].raw_row(0) + b * sizeof(ActivationBlock),
+                .x_stride = args.in[0].stride,
+                .out = args.out.row(0) + panel * 16,
+                .out_stride = args.out.stride / 4,
+                .last_lanes = 16,
+                .bias = nullptr,
+                .first = b == 0};
       for (int64_t row = 0; row + kTokens <= args.out.rows; row += kTokens) {
         free_tile<W, kChains, kPanels, kTokens>(run, count, tile);
         tile.x += kTokens * tile.x_stride;
@@ -82,15 +81,15 @@ template <class W, int kChains>
 void free_gemv(const KernelArgs& args, Part) {
   const PackedWeight& weight = *args.weight;
   const int64_t blocks = weight.k / kBlock;
-  const ActivationBlock* x = reinterpret_cast<const ActivationBlock*>(args.in[0].raw_row(0));
+  const ActivationBlock* x = args.in[0].row<ActivationBlock>(0);
   ask_for_start(weight.bytes.data());
   for (int64_t p = 0; p < weight.panels(); ++p) {
     const std::byte* panel = weight.bytes.data() + p * weight.panel_bytes;
     f32x16 acc[kChains], minimum[kChains];
-#pragma GCC unroll 4
+    GRETA_UNROLL(4)
     for (int c = 0; c < kChains; ++c) acc[c] = minimum[c] = f32x16(0.0f);
     for (int64_t b = 0; b + kChains <= blocks; b += kChains) {
-#pragma GCC unroll 4
+      GRETA_UNROLL(4)
       for (int c = 0; c < kChains; ++c) {
         const ActivationBlock* block = x + b + c;
         i32x16 w[8];
@@ -98,10 +97,10 @@ void free_gemv(const KernelArgs& args, Part) {
         W::load_codes(panel, b + c, w);
         typename W::Scales of;
         W::load_scales(panel, b + c, of);
-#pragma GCC unroll 2
+        GRETA_UNROLL(2)
         for (int g = 0; g < W::kGroups; ++g) {
           i32x16 idot = start<W::kGroups, W::kCode.has_min, W::kCode.log_offset>(block, g);
-#pragma GCC unroll 8
+          GRETA_UNROLL(8)
           for (int j = g * 8 / W::kGroups; j < (g + 1) * 8 / W::kGroups; ++j)
             idot = dot4(idot, w[j], broadcast_i32(block->q + 4 * j));
           acc[c] = fma(to_f32(idot), of.d[g] * broadcast(&block->d), acc[c]);
@@ -114,7 +113,7 @@ void free_gemv(const KernelArgs& args, Part) {
       }
     }
     f32x16 sum = acc[0] + minimum[0];
-#pragma GCC unroll 4
+    GRETA_UNROLL(4)
     for (int c = 1; c < kChains; ++c) sum = sum + (acc[c] + minimum[c]);
     store(args.out.row(0) + p * 16, sum);
   }

@@ -1,13 +1,13 @@
 // What one fixed order of sums costs: the contract's int8 kernels by turns with the same kernels whose order
-// is free (free_order.h), one thread. A tax of 2 % means that the best free one takes 2 % less time; below 0,
-// it takes more.
+// is free (free_order.h), one thread.
+// A tax of 2 % means that the best free one takes 2 % less time; below 0, it takes more.
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <vector>
 
+#include "base/timing.h"
 #include "kernels/free_order.h"
 #include "kernels/kernel_cases.h"
 
@@ -35,14 +35,9 @@ constexpr Case kCases[] = {
 };
 
 double seconds(KernelFn run, const KernelArgs& args, int repeats) {
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   for (int i = 0; i < repeats; ++i) run(args, Part{});
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / repeats;
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
+  return watch.seconds() / repeats;
 }
 
 void measure(const Case& one) {

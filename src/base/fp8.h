@@ -2,8 +2,8 @@
 // 8-bit floats and the 19-bit tf32, as bits. Every value is exact in f32.
 //
 // e4m3, e5m2: OCP "8-bit Floating Point Specification" (NVIDIA): e4m3 has no infinity and one NaN per sign.
-// e4m3fnuz, e5m2fnuz ("fp8", "bf8" of AMD's CDNA3): bias one larger, no infinity, no -0: 0x80 is the only
-// NaN.
+// e4m3fnuz, e5m2fnuz ("fp8", "bf8" of AMD's CDNA3):
+// bias one larger, no infinity, no -0: 0x80 is the only NaN.
 
 #include <bit>
 #include <cstdint>

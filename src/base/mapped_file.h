@@ -10,8 +10,8 @@ namespace greta {
 class MappedFile {
  public:
   MappedFile() = default;
-  /// Throws an input Error: missing, a directory, not a regular file, empty, unreadable (with the system's
-  /// reason).
+  /// Throws an input Error: missing, a directory, not a regular file,
+  /// empty, unreadable (with the system's reason).
   explicit MappedFile(const std::string& path);
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&& other) noexcept;

@@ -15,8 +15,8 @@ namespace greta {
 struct Part {
   int index = 0;
   int count = 1;
-  /// The half-open range [begin, end) of `total` units that is this part's. Ranges of all parts tile [0,
-  /// total).
+  /// The half-open range [begin, end) of `total` units that is this part's.
+  /// Ranges of all parts tile [0, total).
   struct Range {
     int64_t begin, end;
   };
@@ -25,8 +25,8 @@ struct Part {
 
 class ThreadPool {
  public:
-  /// `threads` >= 1; the caller of run() is one of them. Throws a machine Error if the system has no more
-  /// threads.
+  /// `threads` >= 1; the caller of run() is one of them.
+  /// Throws a machine Error if the system has no more threads.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -39,8 +39,8 @@ class ThreadPool {
   /// exception. The pool can be used again.
   void run(const std::function<void(Part)>& body);
 
-  /// Called by every thread inside run(): returns once all have arrived. What was written before is seen
-  /// after.
+  /// Called by every thread inside run(): returns once all have arrived.
+  /// What was written before is seen after.
   void barrier();
 
  private:

@@ -1,6 +1,6 @@
 #pragma once
-// How many cores this process may use: its affinity mask, hyper-threads counted once, and the container's
-// quota.
+// How many cores this process may use:
+// its affinity mask, hyper-threads counted once, and the container's quota.
 
 #include <optional>
 #include <string>
@@ -17,8 +17,8 @@ int allowed_cpus();
 /// Looks at cgroup v2 (cpu.max of the process's group and of all above it) and v1 (cpu.cfs_quota_us).
 std::optional<double> cpu_quota();
 
-/// Threads that are worth starting: physical cores among the allowed CPUs, at most the quota (rounded down),
-/// at least 1.
+/// Threads that are worth starting:
+/// physical cores among the allowed CPUs, at most the quota (rounded down), at least 1.
 int usable_cores();
 
 // What these read, as text.

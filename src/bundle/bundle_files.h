@@ -1,6 +1,6 @@
 #pragma once
-// A bundle's files: their names, and their parsing from memory (directories, archives and fuzzers all come
-// here).
+// A bundle's files: their names, and their parsing from memory
+// (directories, archives and fuzzers all come here).
 
 #include <functional>
 #include <optional>
@@ -21,8 +21,8 @@ inline constexpr const char* kOwnFiles[] = {kManifestFile,        kEventsFile,  
                                             "b3_31_analysis.txt", "report.en.md",     "report.es.md",
                                             "artifacts.tgz",      "qkv_w_verify.json"};
 
-/// True for the names above, tensors-NNNN.safetensors, and either with the suffix .tmp of an interrupted
-/// write.
+/// True for the names above, tensors-NNNN.safetensors,
+/// and either with the suffix .tmp of an interrupted write.
 bool is_own_file(std::string name);
 
 /// A file's bytes by its name, valid until parse_bundle returns; empty when there is no such file.

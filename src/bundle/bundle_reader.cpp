@@ -146,7 +146,7 @@ class TensorLoader {
   void store(const std::string& hash, const TensorView& view, const std::string& where) {
     const auto [dtype, is_new] = dtypes_.try_emplace(hash, view.dtype);
     if (is_new) {
-      bundle_.tensors.emplace(hash, to_floats(view));
+      bundle_.store(hash, to_floats(view));
     } else if (dtype->second !=
                view.dtype) {  // the same bytes mean other numbers; only zeros do this in practice
       bundle_.notes.push_back(
@@ -204,9 +204,20 @@ Bundle read_tgz(const std::string& path) {
 const std::vector<float>* Bundle::data(const Event& event) const {
   const auto found = tensors.find(event.hash);
   // An event without data of its own may share a hash; a shape that does not fit is not its data.
-  if (found == tensors.end() || static_cast<int64_t>(found->second.size()) != event.summary.count)
-    return nullptr;
-  return &found->second;
+  if (found == tensors.end() || std::ssize(*found->second) != event.summary.count) return nullptr;
+  return found->second.get();
+}
+
+SharedFloats Bundle::store(const std::string& hash, std::vector<float> values) {
+  SharedFloats& data = tensors[hash];
+  if (data == nullptr) data = std::make_shared<const std::vector<float>>(std::move(values));
+  return data;
+}
+
+void Bundle::add(Event event, std::vector<float> values) {
+  describe(event, values);
+  store(event.hash, std::move(values));
+  events.push_back(std::move(event));
 }
 
 std::vector<Event> parse_events(std::string_view text, const std::string& where,
@@ -238,10 +249,14 @@ Bundle parse_bundle(const std::string& path, const FindFile& find) {
   bundle.events = parse_events(as_text(*events), path + "/" + kEventsFile, bundle.notes);
 
   TensorLoader loader(bundle, find);
+  std::unordered_map<const std::vector<float>*, Summary> summaries;  // cells share data
   for (Event& event : bundle.events) {
     if (!event.file.empty()) loader.load(event);
     const std::vector<float>* data = bundle.data(event);
-    if (data != nullptr) event.summary = summarize(*data);
+    if (data == nullptr) continue;
+    const auto [known, is_new] = summaries.try_emplace(data);
+    if (is_new) known->second = summarize(*data);
+    event.summary = known->second;
   }
   loader.report_missing();
   // With neither data nor hash there is nothing to compare; two empty hashes must not look equal.

@@ -6,7 +6,6 @@
 #include <unordered_map>
 
 #include "base/error.h"
-#include "base/hash.h"
 #include "bundle/bundle.h"
 #include "bundle/bundle_files.h"
 #include "io/json_fields.h"
@@ -89,11 +88,16 @@ struct BundleWriter::Impl {
   struct Place {
     std::string file, key;
   };
+  struct Pending {
+    std::string name;
+    std::vector<int64_t> shape;
+    SharedFloats data;
+  };
 
   fs::path directory;
   std::unique_ptr<OutputFile> events;
   int next_file = 0;
-  std::vector<NamedTensor> pending;
+  std::vector<Pending> pending;
   size_t pending_floats = 0;
   std::unordered_map<std::string, Place> stored;  // by hash
   std::set<std::string> keys;                     // a key is unique in the bundle
@@ -102,22 +106,24 @@ struct BundleWriter::Impl {
 
   std::string file_name() const { return fmt::format("tensors-{:04}.safetensors", next_file); }
 
-  const Place& keep(const Event& event, std::span<const float> data) {
+  const Place& keep(const Event& event, const SharedFloats& data) {
     const auto [place, is_new] = stored.try_emplace(event.hash);
     if (!is_new) return place->second;
     const std::string base = tensor_key(event);
     std::string key = base;
     for (int copy = 2; !keys.insert(key).second; ++copy) key = fmt::format("{}#{}", base, copy);
     place->second = {file_name(), key};
-    pending.push_back({key, event.shape, {data.begin(), data.end()}});
-    pending_floats += data.size();
+    pending.push_back({key, event.shape, data});
+    pending_floats += data->size();
     return place->second;
   }
 
   void write_pending() {
     if (pending.empty()) return;
+    std::vector<NamedTensor> tensors;
+    for (const Pending& tensor : pending) tensors.push_back({tensor.name, tensor.shape, *tensor.data});
     replace_file((directory / file_name()).string(),
-                 [this](OutputFile& file) { write_safetensors(file, pending); });
+                 [&](OutputFile& file) { write_safetensors(file, tensors); });
     pending.clear();
     pending_floats = 0;
     ++next_file;
@@ -154,24 +160,30 @@ BundleWriter::~BundleWriter() {
 }
 
 Event BundleWriter::write(Event event, std::span<const float> data, bool keep) {
-  const std::optional<int64_t> count = element_count(event.shape);
-  if (!count || *count != static_cast<int64_t>(data.size())) {
-    fail_machine("trace of {} {}: shape [{}] does not hold {} values", event.cell, event.stage,
-                 fmt::join(event.shape, ", "), data.size());
-  }
-  event.hash = hash_floats(data).hex();
-  event.summary = summarize(data);
+  describe(event, data);
+  write(std::span(&event, 1), std::make_shared<const std::vector<float>>(data.begin(), data.end()), keep);
+  return event;
+}
+
+void BundleWriter::write(std::span<Event> events, const SharedFloats& data, bool keep) {
+  if (events.empty()) return;
   impl_->guarded([&] {
     if (keep) {
-      const Impl::Place& place = impl_->keep(event, data);
-      event.file = place.file;
-      event.tensor = place.key;
+      const Impl::Place& place = impl_->keep(events.front(), data);
+      for (Event& event : events) {
+        event.file = place.file;
+        event.tensor = place.key;
+      }
     }
-    impl_->events->write(dump_json(to_json(event)) + "\n");
-    ++impl_->lines;
+    nlohmann::json json = to_json(events.front());
+    for (const Event& event : events) {
+      json["cell"] = event.cell;
+      json["experiment"] = event.experiment;
+      impl_->events->write(dump_json(json) + "\n");
+      ++impl_->lines;
+    }
     if (impl_->pending_floats > kMaxPendingFloats) impl_->write_pending();
   });
-  return event;
 }
 
 void BundleWriter::end_run() {

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "io/json_fields.h"
 #include "io/safetensors.h"
 
@@ -32,8 +33,8 @@ void read_cell(const Fields& fields, Event& event) {
   event.prompt_id = fields.text("prompt_id");
   event.cell = fields.text_or("cell", "");
   event.experiment = fields.text_or("experiment", "");
-  // Another engine that runs one configuration need not know of experiments: it is E0, its engine's own
-  // choice.
+  // Another engine that runs one configuration need not know of experiments:
+  // it is E0, its engine's own choice.
   if (event.experiment.empty()) {
     const size_t slash = event.cell.find('/');
     event.experiment = slash == std::string::npos ? "E0" : event.cell.substr(0, slash);
@@ -81,6 +82,16 @@ std::vector<int64_t> packed_positions(const std::vector<int64_t>& positions) {
   const int64_t span = positions.back() - positions.front() + 1;
   if (span == std::ssize(positions)) return {positions.front(), positions.back()};
   return positions;
+}
+
+void describe(Event& event, std::span<const float> values) {
+  const std::optional<int64_t> count = element_count(event.shape);
+  if (!count || *count != std::ssize(values)) {
+    fail_machine("trace of {} {}: shape [{}] does not hold {} values", event.cell, event.stage,
+                 fmt::join(event.shape, ", "), values.size());
+  }
+  event.hash = hash_floats(values).hex();
+  event.summary = summarize(values);
 }
 
 nlohmann::json to_json(const Event& event) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,9 @@ struct Event {
 std::vector<int64_t> positions_of(const Event& event);
 /// The same the other way: [first, last] for a run of positions.
 std::vector<int64_t> packed_positions(const std::vector<int64_t>& positions);
+
+/// Fills what follows from the values: hash and summary. A machine Error where the shape does not hold them.
+void describe(Event& event, std::span<const float> values);
 
 nlohmann::json to_json(const Event& event);
 /// Throws an input Error naming `where` (file and line) and the field that is missing or of the wrong kind.

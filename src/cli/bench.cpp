@@ -2,15 +2,18 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "base/error.h"
+#include "base/timing.h"
 #include "cli/bench_profile.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
+#include "cli/output.h"
+#include "engine/session.h"
 #include "kernels/ceilings.h"
+#include "model/prompt.h"
 
 namespace greta::cli {
 namespace {
@@ -34,9 +37,7 @@ struct Speed {
 
 Speed summarise(std::vector<double> rates) {
   std::sort(rates.begin(), rates.end());
-  const size_t middle = rates.size() / 2;
-  const double median = rates.size() % 2 == 1 ? rates[middle] : (rates[middle - 1] + rates[middle]) / 2;
-  return {median, rates.front(), rates.back()};
+  return {median(rates), rates.front(), rates.back()};
 }
 
 /// Plain reading of memory beside decode: bytes per second, and the part of it that reading weights reached.
@@ -44,36 +45,27 @@ struct ReadShare {
   Speed read, share;
 };
 
-/// Ids that walk through the vocabulary: what they say is of no matter to the speed.
-std::vector<TokenId> some_tokens(int64_t n, int64_t n_vocab) {
-  std::vector<TokenId> tokens;
-  for (int64_t i = 0; i < n; ++i) tokens.push_back(static_cast<TokenId>((i * 7919 + 13) % n_vocab));
-  return tokens;
-}
-
 class Bench {
  public:
   Bench(const Options& options, const Context& context)
       : options_(options),
         engine_(load_engine(options.common, context.environment)),
         routes_(chosen_routes(options.common, context.environment)),
-        inner_(engine_.fast_plan(Phase::prefill, kPrefillBlock, routes_, false)),
-        last_(engine_.fast_plan(Phase::prefill, kPrefillBlock, routes_)),
-        step_(engine_.fast_plan(Phase::decode, 1, routes_)) {}
+        plans_(make_session_plans(engine_, {.routes = routes_, .steps = {routes_}, .fast = true})) {}
 
   Speed prefill() {
     return repeat(options_.prefill, [&](int) {
-      Session session(engine_, options_.prefill);
-      const std::vector<TokenId> tokens = some_tokens(options_.prefill, engine_.model().config.n_vocab);
-      return seconds([&] { session.prefill(inner_, last_, tokens); });
+      Session session(engine_, options_.prefill, plans_);
+      const std::vector<TokenId> tokens = some_tokens(options_.prefill);
+      return seconds_of([&] { session.prefill(tokens); });
     });
   }
 
   /// `share`, unless null: of what plain reading reaches just before and after each round.
   Speed decode(int64_t depth, ReadShare* share) {
-    Session session(engine_, depth + options_.decode);
-    const std::vector<TokenId> tokens = some_tokens(depth + options_.decode, engine_.model().config.n_vocab);
-    if (depth > 0) session.prefill(inner_, inner_, std::span(tokens).first(static_cast<size_t>(depth)));
+    Session session(engine_, depth + options_.decode, plans_);
+    const std::vector<TokenId> tokens = some_tokens(depth + options_.decode);
+    session.fill(std::span(tokens).first(static_cast<size_t>(depth)));
     const double bytes = static_cast<double>(options_.decode * engine_.weights().bytes_per_token());
     std::vector<double> reads, shares;
     double before = 0;
@@ -82,10 +74,8 @@ class Bench {
     const Speed speed = repeat(options_.decode, [&](int round) {
       session.cache().truncate(depth);
       if (meter) before = meter->measure(kReadRounds);
-      const double time = seconds([&] {
-        for (const TokenId& token : std::span(tokens).subspan(static_cast<size_t>(depth))) {
-          session.forward(step_, std::span(&token, 1));
-        }
+      const double time = seconds_of([&] {
+        for (const TokenId token : std::span(tokens).subspan(static_cast<size_t>(depth))) session.step(token);
       });
       if (meter && round > 0) {
         reads.push_back((before + meter->measure(kReadRounds)) / 2);
@@ -99,43 +89,44 @@ class Bench {
 
   /// Where one prefill, and `options.decode` steps at the first depth, spend their time.
   void profile(Profile& prefill, Profile& decode, int64_t depth) {
-    Plan inner = inner_, last = last_, step = step_;
-    for (Plan* plan : {&inner, &last}) prefill.attach(*plan);
-    decode.attach(step);
-    const std::vector<TokenId> tokens =
-        some_tokens(std::max(options_.prefill, depth + options_.decode), engine_.model().config.n_vocab);
-    Session session(engine_, std::ssize(tokens));
+    const std::vector<TokenId> tokens = some_tokens(std::max(options_.prefill, depth + options_.decode));
+    const std::span all(tokens);
+    SessionPlans plans = plans_;
+    for (Plan* plan : {&plans.inner, &plans.last}) prefill.attach(*plan);
+    Session whole(engine_, options_.prefill, std::move(plans));
     for (int round = 0; round < 2; ++round) {  // the first warms up
       prefill.clear();
-      session.cache().truncate(0);
-      session.prefill(inner, last, std::span(tokens).first(static_cast<size_t>(options_.prefill)));
+      whole.cache().truncate(0);
+      whole.prefill(all.first(static_cast<size_t>(options_.prefill)));
     }
-    session.cache().truncate(0);
-    if (depth > 0) session.prefill(inner_, inner_, std::span(tokens).first(static_cast<size_t>(depth)));
-    for (int64_t i = depth; i < depth + options_.decode; ++i)
-      session.forward(step, std::span(tokens).subspan(static_cast<size_t>(i), 1));
+    plans = plans_;
+    decode.attach(plans.steps.front());
+    Session steps(engine_, depth + options_.decode, std::move(plans));
+    steps.fill(all.first(static_cast<size_t>(depth)));
+    steps.step(all[static_cast<size_t>(depth)]);  // warms up
+    decode.clear();
+    steps.cache().truncate(depth);
+    for (const TokenId token : all.subspan(static_cast<size_t>(depth), static_cast<size_t>(options_.decode)))
+      steps.step(token);
   }
 
   Engine& engine() { return engine_; }
 
   std::vector<std::string> kernels() const {
     std::vector<std::string> names;
-    for (const Plan* plan : {&last_, &step_}) {
-      for (const Op& op : plan->ops) {
-        if (op.kind != OpKind::matmul) continue;
-        if (std::find(names.begin(), names.end(), op.kernel->name) == names.end())
-          names.push_back(op.kernel->name);
+    for (const Plan* plan : {&plans_.last, &plans_.steps.front()}) {
+      for (const Op& op : plan->ops()) {
+        if (!is_kind(op, OpKind::matmul)) continue;
+        const std::string& kernel = kernel_call(op)->kernel->name;
+        if (std::find(names.begin(), names.end(), kernel) == names.end()) names.push_back(kernel);
       }
     }
     return names;
   }
 
  private:
-  template <class F>
-  static double seconds(const F& body) {
-    const auto start = std::chrono::steady_clock::now();
-    body();
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  std::vector<TokenId> some_tokens(int64_t n) const {
+    return vocabulary_walk(n, engine_.model().config.n_vocab);
   }
 
   /// Round 0 warms up, the others count.
@@ -153,7 +144,7 @@ class Bench {
   const Options& options_;
   Engine engine_;
   RouteTable routes_;
-  Plan inner_, last_, step_;
+  SessionPlans plans_;
 };
 
 nlohmann::json speed_json(const Speed& speed) {
@@ -216,26 +207,26 @@ void print_json(Bench& bench, const Options& options, const Result& result) {
     json["profile"] = {{"prefill", profile_json(result.prefill_profile, result.ceilings)},
                        {"decode", profile_json(result.decode_profile, result.ceilings)}};
   }
-  fmt::print("{}\n", json.dump(2));
+  say_json(json, 2);
 }
 
 void print_text(Bench& bench, const Options& options, const Result& result) {
-  fmt::print("{}, {} threads, {}, {:.1f} MB of weights per token; {} rounds\n\n",
-             bench.engine().model().config.name, bench.engine().options().threads,
-             name(bench.engine().options().isa), result.weight_bytes / 1e6, options.rounds);
-  fmt::print("{:<24} {:>12} {:>12} {:>12}\n", "tok/s", "median", "min", "max");
+  say("{}, {} threads, {}, {:.1f} MB of weights per token; {} rounds\n\n", bench.engine().model().config.name,
+      bench.engine().options().threads, name(bench.engine().options().isa), result.weight_bytes / 1e6,
+      options.rounds);
+  say("{:<24} {:>12} {:>12} {:>12}\n", "tok/s", "median", "min", "max");
   const auto row = [](const std::string& label, const Speed& speed) {
-    fmt::print("{:<24} {:>12.1f} {:>12.1f} {:>12.1f}\n", label, speed.median, speed.least, speed.most);
+    say("{:<24} {:>12.1f} {:>12.1f} {:>12.1f}\n", label, speed.median, speed.least, speed.most);
   };
   row(fmt::format("prefill of {}", options.prefill), result.prefill);
   for (size_t i = 0; i < result.decode.size(); ++i) {
     row(fmt::format("decode at depth {}", result.depths[i]), result.decode[i]);
   }
   const Speed& share = result.memory.share;
-  fmt::print("\ndecode reads {:.1f} GB/s of weights; plain reading, by turns, {:.1f} GB/s\n",
-             result.decode_gb_s(), result.ceilings.read / 1e9);
-  fmt::print("share of plain reading by rounds: median {:.0f} %, {:.0f} to {:.0f} %\n", 100 * share.median,
-             100 * share.least, 100 * share.most);
+  say("\ndecode reads {:.1f} GB/s of weights; plain reading, by turns, {:.1f} GB/s\n", result.decode_gb_s(),
+      result.ceilings.read / 1e9);
+  say("share of plain reading by rounds: median {:.0f} %, {:.0f} to {:.0f} %\n", 100 * share.median,
+      100 * share.least, 100 * share.most);
   if (!options.profile) return;
   print_profile(fmt::format("prefill of {}", options.prefill), result.prefill_profile, result.ceilings);
   print_profile(fmt::format("{} steps of decode at depth {}", options.decode, result.depths.front()),

@@ -1,8 +1,8 @@
 #include "cli/bench_profile.h"
 
-#include <fmt/format.h>
-
 #include <string_view>
+
+#include "cli/output.h"
 
 namespace greta::cli {
 namespace {
@@ -61,21 +61,21 @@ nlohmann::json profile_json(const Profile& profile, const Ceilings& ceilings) {
 
 void print_profile(const std::string& title, const Profile& profile, const Ceilings& ceilings) {
   const double total = total_seconds(profile);
-  fmt::print("\n{}: {:.2f} ms in kernels (first thread)\n", title, total * 1e3);
-  fmt::print("{:<16} {:>6} {:>10} {:>6} {:>8} {:>8}  {}\n", "stage", "runs", "ms", "%", "GB/s", "GOP/s",
-             "nearest ceiling");
+  say("\n{}: {:.2f} ms in kernels (first thread)\n", title, total * 1e3);
+  say("{:<16} {:>6} {:>10} {:>6} {:>8} {:>8}  {}\n", "stage", "runs", "ms", "%", "GB/s", "GOP/s",
+      "nearest ceiling");
   for (const StageTime& stage : profile.stages()) {
     if (stage.runs == 0) continue;
     const Nearest nearest = nearest_ceiling(stage, ceilings);
-    fmt::print("{:<16} {:>6} {:>10.3f} {:>6.1f} {:>8.1f} {:>8.1f}  {:>3.0f} % {}\n", stage.stage, stage.runs,
-               stage.seconds * 1e3, 100 * stage.seconds / total, stage.bytes / stage.seconds / 1e9,
-               stage.operations / stage.seconds / 1e9, 100 * nearest.share, nearest.ceiling);
+    say("{:<16} {:>6} {:>10.3f} {:>6.1f} {:>8.1f} {:>8.1f}  {:>3.0f} % {}\n", stage.stage, stage.runs,
+        stage.seconds * 1e3, 100 * stage.seconds / total, stage.bytes / stage.seconds / 1e9,
+        stage.operations / stage.seconds / 1e9, 100 * nearest.share, nearest.ceiling);
   }
 }
 
 void print_ceilings(const Ceilings& ceilings) {
-  fmt::print("\nceilings, measured now: read {:.1f} GB/s; GOP/s: int8 {:.0f}, bf16 {:.0f}, f32 {:.0f}\n",
-             ceilings.read / 1e9, ceilings.int8_dot / 1e9, ceilings.bf16_dot / 1e9, ceilings.f32_fma / 1e9);
+  say("\nceilings, measured now: read {:.1f} GB/s; GOP/s: int8 {:.0f}, bf16 {:.0f}, f32 {:.0f}\n",
+      ceilings.read / 1e9, ceilings.int8_dot / 1e9, ceilings.bf16_dot / 1e9, ceilings.f32_fma / 1e9);
 }
 
 }  // namespace greta::cli

@@ -12,6 +12,7 @@ void add_faults(CLI::App& program, Context& context);
 void add_hypotheses(CLI::App& program, Context& context);
 void add_info(CLI::App& program, Context& context);
 void add_isolate(CLI::App& program, Context& context);
+void add_manual(CLI::App& program);
 void add_mma(CLI::App& program, Context& context);
 void add_perplexity(CLI::App& program, Context& context);
 void add_plan(CLI::App& program, Context& context);

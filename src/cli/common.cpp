@@ -83,6 +83,11 @@ int chosen_threads(const CommonOptions& options) {
   return options.threads > 0 ? options.threads : usable_cores();
 }
 
+RouteTable route_rules(const CommonOptions& options, RouteTable base) {
+  for (const std::string& rule : options.routes) base.add(parse_route_rule(rule));
+  return base;
+}
+
 RouteTable chosen_routes(const CommonOptions& options, const Environment& environment) {
   RouteTable table;
   if (environment.qkv_force_route || environment.qkv_force_gemm) {
@@ -93,8 +98,7 @@ RouteTable chosen_routes(const CommonOptions& options, const Environment& enviro
     if (environment.qkv_force_gemm) rule.choice.shape = Shape::gemm;
     table.add(rule);
   }
-  for (const std::string& rule : options.routes) table.add(parse_route_rule(rule));
-  return table;
+  return route_rules(options, std::move(table));
 }
 
 Engine load_engine(const CommonOptions& options, const Environment& environment, Model model) {

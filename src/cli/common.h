@@ -43,8 +43,11 @@ Isa parse_isa(const std::string& text, const std::string& where);
 Isa chosen_isa(const CommonOptions& options, const Environment& environment);
 int chosen_threads(const CommonOptions& options);
 
-/// --route rules, after those of GRETA_QKV_FORCE_ROUTE and GRETA_QKV_FORCE_GEMM (decode's q, k, v): options
-/// win.
+/// The --route rules alone.
+RouteTable route_rules(const CommonOptions& options, RouteTable base = {});
+
+/// --route rules, after those of GRETA_QKV_FORCE_ROUTE and GRETA_QKV_FORCE_GEMM for decode's q, k, v,
+/// which options override.
 RouteTable chosen_routes(const CommonOptions& options, const Environment& environment);
 
 /// Packs the weights, starts the threads.

@@ -1,9 +1,9 @@
-#include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/output.h"
 #include "judge/bundle_check.h"
 #include "judge/compare_bundles.h"
 
@@ -63,39 +63,36 @@ void print_json(const BundleComparison& result) {
   for (const StagePair& pair : result.pairs) {
     if (pair.status != PairStatus::equal) json["differences"].push_back(pair_json(pair));
   }
-  fmt::print("{}\n", json.dump(2));
+  say_json(json, 2);
 }
 
 void print_text(const BundleComparison& result) {
   constexpr size_t kShown = 40;
   const std::vector<const StagePair*> shown = worth_showing(result);
   if (!shown.empty()) {
-    fmt::print("{:<24} {:>3} {:<10} {:<10} {:>9} {:>9} {:>8}\n", "run", "L", "stage", "status", "rel L2",
-               "max abs", "noise");
+    say("{:<24} {:>3} {:<10} {:<10} {:>9} {:>9} {:>8}\n", "run", "L", "stage", "status", "rel L2", "max abs",
+        "noise");
   }
   for (size_t i = 0; i < shown.size() && i < kShown; ++i) {
     const StagePair& pair = *shown[i];
-    fmt::print("{:<24} {:>3} {:<10} {:<10} {:>9.2e} {:>9.2e} {:>8.2g}\n", run_of(pair), pair.layer,
-               name(pair.stage), name(pair.status), pair.metrics.rel_l2, pair.metrics.max_abs,
-               pair.noise_ratio);
-    if (!pair.why.empty()) fmt::print("    {}\n", pair.why);
+    say("{:<24} {:>3} {:<10} {:<10} {:>9.2e} {:>9.2e} {:>8.2g}\n", run_of(pair), pair.layer, name(pair.stage),
+        name(pair.status), pair.metrics.rel_l2, pair.metrics.max_abs, pair.noise_ratio);
+    if (!pair.why.empty()) say("    {}\n", pair.why);
   }
-  if (shown.size() > kShown) fmt::print("... and {} more (--json has all)\n", shown.size() - kShown);
-  for (const std::string& run : result.only_a) fmt::print("only in A: {}\n", run);
-  for (const std::string& run : result.only_b) fmt::print("only in B: {}\n", run);
-  fmt::print("{}: {} stages compared, {} equal, coverage {:.1f} %\n", name(result.status),
-             result.coverage.recorded,
-             std::count_if(result.pairs.begin(), result.pairs.end(),
-                           [](const StagePair& pair) { return pair.status == PairStatus::equal; }),
-             result.coverage.percent());
+  if (shown.size() > kShown) say("... and {} more (--json has all)\n", shown.size() - kShown);
+  for (const std::string& run : result.only_a) say("only in A: {}\n", run);
+  for (const std::string& run : result.only_b) say("only in B: {}\n", run);
+  say("{}: {} stages compared, {} equal, coverage {:.1f} %\n", name(result.status), result.coverage.recorded,
+      std::count_if(result.pairs.begin(), result.pairs.end(),
+                    [](const StagePair& pair) { return pair.status == PairStatus::equal; }),
+      result.coverage.percent());
 }
 
 void run(const Options& options, Context& context) {
   const Bundle a = read_bundle(options.a);
   const Bundle b = read_bundle(options.b);
   for (const Bundle* bundle : {&a, &b}) {
-    for (const std::string& note : bundle->notes)
-      fmt::print(stderr, "greta: note: {}: {}\n", bundle->path, note);
+    for (const std::string& note : bundle->notes) say(stderr, "greta: note: {}: {}\n", bundle->path, note);
   }
   std::optional<Model> model;
   if (!options.common.model.empty()) model = open_model(options.common.model);

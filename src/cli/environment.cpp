@@ -1,5 +1,6 @@
 #include "cli/environment.h"
 
+#include <array>
 #include <cstdlib>
 
 #include "base/error.h"
@@ -8,6 +9,19 @@
 
 namespace greta::cli {
 namespace {
+
+constexpr std::array<Variable, 9> kVariables{{
+    {"GRETA_QKV_FORCE_ROUTE", "mfma|valu|auto", "Route of the Q, K, V projections in decode."},
+    {"GRETA_QKV_FORCE_GEMM", "1", "Decode uses GEMM instead of GEMV for them."},
+    {"GRETA_TRACE_ATTN_L0_PIPE", "1", "Trace layer 0's attention pipeline, head 0, as JSON lines."},
+    {"GRETA_TRACE_ATTN_L0_PIPE_OUT", "FILE", "The file of these lines."},
+    {"GRETA_TRACE_ATTN_L0_NORM", "1", "They also have the norm before it."},
+    {"GRETA_TRACE_QKV_W_VERIFY", "1", "Ask the kernels, with one-hot inputs, how they read their weights."},
+    {"GRETA_TRACE_STAGE_DEBUG_INPUT", "1|0",
+     "Align decode0 with prefill_last: same token, same position (the default; 0 turns it off)."},
+    {"GRETA_TRACE_PROMPT_ID", "LABEL", "Label of the prompt in the trace."},
+    {"GRETA_ISA", "scalar|avx2|avx512", "The ISA of the kernels."},
+}};
 
 class Reader {
  public:
@@ -32,6 +46,8 @@ class Reader {
 };
 
 }  // namespace
+
+std::span<const Variable> environment_variables() { return kVariables; }
 
 Environment read_environment() {
   Reader reader;

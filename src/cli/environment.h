@@ -1,9 +1,11 @@
 #pragma once
-// The only place that reads the environment. Each flag has a command-line option that wins over it.
+// The only place that reads the environment. A command-line option for the same wins over a variable.
 
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 
 namespace greta::cli {
 
@@ -20,6 +22,12 @@ struct Environment {
 
   std::map<std::string, std::string> set;  // the GRETA_* variables that were set, for the manifest
 };
+
+/// What the manual page says of a variable.
+struct Variable {
+  std::string_view name, values, help;
+};
+std::span<const Variable> environment_variables();
 
 /// Reads and checks the flags. Throws an input Error that names the variable and what it may be.
 Environment read_environment();

@@ -1,8 +1,8 @@
-#include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/output.h"
 #include "fault/fault.h"
 #include "judge/hypotheses/hypothesis.h"
 
@@ -34,14 +34,14 @@ void print_json() {
                     {"size", fault.size},
                     {"needs", needs(fault.needs)}});
   }
-  fmt::print("{}\n", list.dump(2));
+  say_json(list, 2);
 }
 
 /// Three lines each, within 80 columns.
 void print_text() {
   for (const Fault& fault : faults()) {
-    fmt::print("{:<23} {} of {}\n    {}\n    after {}\n", fault.name, fault.fault_class, name(fault.stage),
-               fault.what, fault.source);
+    say("{:<23} {} of {}\n    {}\n    after {}\n", fault.name, fault.fault_class, name(fault.stage),
+        fault.what, fault.source);
   }
 }
 
@@ -78,10 +78,10 @@ void add_hypotheses(CLI::App& program, Context&) {
                         {"what_es", hypothesis->what_es},
                         {"source", hypothesis->source}});
       } else {
-        fmt::print("{}\n    {}\n    after {}\n", hypothesis->name, hypothesis->what, hypothesis->source);
+        say("{}\n    {}\n    after {}\n", hypothesis->name, hypothesis->what, hypothesis->source);
       }
     }
-    if (options->json) fmt::print("{}\n", list.dump(2));
+    if (options->json) say_json(list, 2);
   });
 }
 

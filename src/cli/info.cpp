@@ -2,7 +2,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/utf8.h"
 #include "cli/commands.h"
+#include "cli/output.h"
 #include "engine/kernel_table.h"
 #include "sim/block.h"
 
@@ -34,12 +36,11 @@ nlohmann::json unit_json(const units::Instruction& row) {
 }
 
 void print_units() {
-  fmt::print("{:<42} {:<50} {}\n", "instruction", "rule", "checked against");
+  say("{:<42} {:<50} {}\n", "instruction", "rule", "checked against");
   for (const units::Instruction& row : units::instructions()) {
-    fmt::print("{:<42} {:<50} {}\n", row.full_name(), describe_rule(row), name(row.evidence));
+    say("{:<42} {:<50} {}\n", row.full_name(), describe_rule(row), name(row.evidence));
   }
-  fmt::print(
-      "\nRules: {}. \"fused 8, F = 24\": 8 products aligned to the largest exponent, truncated\n"
+  say("\nRules: {}. \"fused 8, F = 24\": 8 products aligned to the largest exponent, truncated\n"
       "to 24 fractional bits, added exactly (docs/numerics.md). Form of this machine: {}.\n",
       kUnitsSource, name(sim::best_form()));
 }
@@ -64,7 +65,7 @@ std::string value_text(const GgufValue& value) {
   struct Visitor {
     std::string operator()(std::string_view text) const {
       std::string line;
-      for (const char c : text.substr(0, 60)) line += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+      for (const char c : utf8_head(text, 60)) line += c == '\n' || c == '\t' ? ' ' : c;
       return line + (text.size() > 60 ? fmt::format("... ({} bytes)", text.size()) : "");
     }
     std::string operator()(const GgufArray& array) const { return fmt::format("[{} values]", array.count); }
@@ -84,7 +85,7 @@ std::map<std::string_view, int> count_types(const Gguf& file) {
 
 nlohmann::json model_json(const Gguf& file) {
   nlohmann::json metadata = nlohmann::json::object();
-  for (const auto& [key, value] : file.metadata()) metadata[std::string(key)] = value_text(value);
+  for (const auto& [key, value] : file.metadata()) metadata[printable(key)] = value_text(value);
   nlohmann::json types = nlohmann::json::object();
   for (const auto& [type, count] : count_types(file)) types[std::string(type)] = count;
   return {{"path", file.path()},       {"gguf_version", file.version()},
@@ -93,19 +94,18 @@ nlohmann::json model_json(const Gguf& file) {
 }
 
 void print_model(const Gguf& file) {
-  fmt::print("{}: GGUF v{}, {} bytes, {} tensors:", file.path(), file.version(), file.file_size(),
-             file.tensors().size());
-  for (const auto& [type, count] : count_types(file)) fmt::print(" {} {}", count, type);
-  fmt::print("\n");
-  for (const auto& [key, value] : file.metadata()) fmt::print("  {} = {}\n", key, value_text(value));
+  say("{}: GGUF v{}, {} bytes, {} tensors:", file.path(), file.version(), file.file_size(),
+      file.tensors().size());
+  for (const auto& [type, count] : count_types(file)) say(" {} {}", count, type);
+  say("\n");
+  for (const auto& [key, value] : file.metadata()) say("  {} = {}\n", key, value_text(value));
 }
 
 void print_kernels() {
-  fmt::print("\n{:<36} {:<7} {:<11} {}\n", "kernel", "route", "activation", "can run here");
+  say("\n{:<36} {:<7} {:<11} {}\n", "kernel", "route", "activation", "can run here");
   for (const KernelInfo& kernel : kernel_table()) {
-    fmt::print("{:<36} {:<7} {:<11} {}\n", kernel.name, kernel.route ? name(*kernel.route) : "-",
-               name(kernel.roundings.activation),
-               kernel.missing.empty() ? "yes" : "no: lacks " + kernel.missing);
+    say("{:<36} {:<7} {:<11} {}\n", kernel.name, kernel.route ? name(*kernel.route) : "-",
+        name(kernel.roundings.activation), kernel.missing.empty() ? "yes" : "no: lacks " + kernel.missing);
   }
 }
 
@@ -121,12 +121,12 @@ void run(const Options& options) {
       json["units_source"] = kUnitsSource;
       for (const units::Instruction& row : units::instructions()) json["units"].push_back(unit_json(row));
     }
-    fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+    say_json(json, 2);
     return;
   }
   if (file) return print_model(*file);
-  fmt::print("greta {}, device cpu, widest ISA here: {}, cores: {}\n", GRETA_VERSION, name(best_isa()),
-             chosen_threads({}));
+  say("greta {}, device cpu, widest ISA here: {}, cores: {}\n", GRETA_VERSION, name(best_isa()),
+      chosen_threads({}));
   print_kernels();
 }
 

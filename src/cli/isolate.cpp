@@ -1,14 +1,15 @@
 #include <fmt/chrono.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <ctime>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/timing.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/matrix_options.h"
+#include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/weight_verify.h"
 #include "experiment/confirm.h"
@@ -39,32 +40,28 @@ void confirm(const MatrixRun& matrix, Verdict& verdict) {
 }
 
 void run(Options& options, Context& context) {
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch clock;
   if (context.environment.qkv_force_route || context.environment.qkv_force_gemm) {
-    fmt::print(stderr,
-               "greta: note: isolate forces the routes of its experiments; GRETA_QKV_FORCE_* is not used\n");
+    say(stderr, "greta: note: isolate forces the routes of its experiments; GRETA_QKV_FORCE_* is not used\n");
   }
   if (options.matrix.out.empty()) options.matrix.out = default_directory();
-  RouteTable routes;
-  for (const std::string& rule : options.matrix.common.routes) routes.add(parse_route_rule(rule));
-
-  const MatrixRun matrix =
-      record_matrix(options.matrix, context, parse_experiments(options.experiments), routes);
-  const Bundle& bundle = matrix.recording->bundle();
+  const MatrixRun matrix = run_matrix(options.matrix, context, parse_experiments(options.experiments),
+                                      route_rules(options.matrix.common));
+  const Bundle& bundle = matrix.bundle;
   Verdict verdict = judge(bundle, matrix.engine->model(), matrix.engine->options().threads);
   if (verdict.aligned && !options.no_interventions) confirm(matrix, verdict);
   verdict.directory = options.matrix.out;
-  verdict.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  verdict.seconds = clock.seconds();
 
   write_attn_pipe(bundle, context.environment);
   std::vector<WeightProbe> probes;
   if (context.environment.trace_qkv_w_verify) probes = verify_weights(matrix);
   report::write_files(verdict, matrix.directory);
   if (options.matrix.common.json) {
-    fmt::print("{}\n", report::to_json(verdict).dump(2));
+    say_json(report::to_json(verdict), 2);
   } else {
-    fmt::print("{}", report::terminal(verdict, isatty(STDOUT_FILENO) != 0));
-    if (!probes.empty()) fmt::print("{}", weight_table(probes));
+    say_report(report::terminal(verdict, isatty(STDOUT_FILENO) != 0));
+    if (!probes.empty()) say_report(weight_table(probes));
   }
   context.exit_code = exit_code(verdict.status);
 }

@@ -1,10 +1,13 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <iostream>
 #include <new>
+#include <sstream>
 
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "base/printable.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 
@@ -17,7 +20,7 @@ std::string join_arguments(int argc, char** argv) {
 }
 
 int report(const char* message, int exit_code) {
-  fmt::print(stderr, "greta: {}\n", message);
+  fmt::print(stderr, "greta: {}\n", greta::printable(message));
   return exit_code;
 }
 
@@ -49,6 +52,7 @@ int main(int argc, char** argv) {
   cli::add_hypotheses(program, context);
   cli::add_selftest(program, context);
   cli::add_tokenize(program, context);
+  cli::add_manual(program);
   try {
     install_sigbus_message();
     cli::install_interrupt_handler();
@@ -56,7 +60,10 @@ int main(int argc, char** argv) {
     program.parse(argc, argv);
     return context.exit_code;
   } catch (const CLI::ParseError& error) {
-    return program.exit(error) == 0 ? 0 : static_cast<int>(ErrorKind::input);
+    std::ostringstream complaint;  // repeats the arguments
+    const int code = program.exit(error, std::cout, complaint);
+    fmt::print(stderr, "{}", printable_lines(complaint.str()));
+    return code == 0 ? 0 : static_cast<int>(ErrorKind::input);
   } catch (const cli::Interrupted& interrupted) {
     return report(interrupted.what(), 130);  // 128 + SIGINT, as shells expect
   } catch (const Error& error) {

@@ -9,7 +9,6 @@
 #include "cli/progress.h"
 #include "io/output_file.h"
 #include "model/prompt.h"
-#include "record/manifest.h"
 #include "report/attn_pipe.h"
 
 namespace greta::cli {
@@ -24,20 +23,8 @@ int parse_layer(const std::string& text, const std::string& list, int64_t n_laye
   return layer;
 }
 
-nlohmann::json manifest_of(const MatrixRun& run, const MatrixOptions& options, const Context& context) {
-  ManifestInfo info;
-  info.command_line = context.command_line;
-  info.environment = context.environment.set;
-  info.routes = options.common.routes;
-  info.injected = options.inject;
-  info.aligned = run.request.aligned;
-  for (const MatrixPrompt& prompt : run.request.prompts) {
-    info.prompts.push_back({prompt.id, prompt.text, prompt.tokens});
-  }
-  for (const Experiment& experiment : run.request.experiments) {
-    info.experiments.push_back(to_json(experiment));
-  }
-  return make_manifest(*run.engine, info);
+Keep keep_of(const MatrixOptions& options) {
+  return options.tensors == "all" ? Keep::all : (options.tensors == "first" ? Keep::first : Keep::none);
 }
 
 }  // namespace
@@ -79,10 +66,10 @@ std::vector<int> parse_layers(const std::string& text, int64_t n_layer) {
   return layers;
 }
 
-std::vector<MatrixPrompt> load_prompts(const MatrixOptions& options, const Environment& environment,
-                                       const Model& model) {
+std::vector<Prompt> load_prompts(const MatrixOptions& options, const Environment& environment,
+                                 const Model& model) {
   const Tokenizer tokenizer = Tokenizer::from(model.file);
-  std::vector<MatrixPrompt> prompts;
+  std::vector<Prompt> prompts;
   for (const std::string& name : options.prompts) {
     Prompt prompt = load_prompt(name, model.file);
     if (environment.trace_prompt_id) {
@@ -92,16 +79,16 @@ std::vector<MatrixPrompt> load_prompts(const MatrixOptions& options, const Envir
       }
       prompt.id = *environment.trace_prompt_id;
     }
-    for (const MatrixPrompt& other : prompts) {
+    for (const Prompt& other : prompts) {
       if (other.id == prompt.id) fail_input("two prompts are called {}; rename one of the files", prompt.id);
     }
-    prompts.push_back({prompt.id, prompt.text, tokenizer.encode(prompt.text, tokenizer.adds_bos())});
+    prompts.push_back(encoded(std::move(prompt), tokenizer));
   }
   return prompts;
 }
 
-MatrixRun record_matrix(const MatrixOptions& options, const Context& context,
-                        std::vector<Experiment> experiments, const RouteTable& routes) {
+MatrixRun run_matrix(const MatrixOptions& options, const Context& context,
+                     std::vector<Experiment> experiments, const RouteTable& routes) {
   check_attn_pipe(context.environment);
   Model model = open_model(options.common.model);
   MatrixRequest request;
@@ -113,29 +100,24 @@ MatrixRun record_matrix(const MatrixOptions& options, const Context& context,
   std::vector<FaultSpec> faults = parse_faults(options.inject, model.config.n_layer);
   MatrixRun run{
       std::unique_ptr<Engine>(new Engine(load_engine(options.common, context.environment, std::move(model)))),
-      std::move(request), options.out, nullptr, nullptr};
+      std::move(request),
+      options.out,
+      {}};
   run.request.change = fault_change(*run.engine, std::move(faults));
-  Matrix matrix(*run.engine, run.request);
-
-  const nlohmann::json manifest = manifest_of(run, options, context);
-  if (!run.directory.empty()) {
-    run.writer = std::make_unique<BundleWriter>(run.directory, options.force, manifest);
-  }
-  const Keep keep =
-      options.tensors == "all" ? Keep::all : (options.tensors == "first" ? Keep::first : Keep::none);
-  run.recording = std::make_unique<Recording>(manifest, run.writer.get(), keep, run.request.layers.front());
   Progress progress;
-  Recording& recording = *run.recording;
-  matrix.run({.event = [&](Event event,
-                           std::span<const float> values) { recording.write(std::move(event), values); },
-              .end_run = [&] { recording.end_run(); },
-              .step =
-                  [&](int done, int total, const std::string& label) {
-                    throw_if_interrupted("interrupted; the bundle in " + run.directory +
-                                         " is readable up to here");
-                    progress.show(done, total, label);
-                  }});
-  recording.complete();
+  run.bundle = record_matrix(
+      *run.engine, run.request,
+      {.directory = run.directory,
+       .force = options.force,
+       .keep = keep_of(options),
+       .origin = {.command_line = context.command_line,
+                  .environment = context.environment.set,
+                  .routes = options.common.routes,
+                  .injected = options.inject},
+       .progress = [&](int done, int total, const std::string& label) {
+         throw_if_interrupted("interrupted; the bundle in " + run.directory + " is readable up to here");
+         progress.show(done, total, label);
+       }});
   return run;
 }
 
@@ -158,24 +140,17 @@ void write_attn_pipe(const Bundle& bundle, const Environment& environment) {
   file.close();
 }
 
-void trace_attn_pipe(Engine& engine, MatrixPrompt prompt, const RouteTable& routes,
+void trace_attn_pipe(Engine& engine, const Prompt& prompt, const RouteTable& routes,
                      const Environment& environment) {
   if (!environment.trace_attn_l0_pipe) return;
   check_attn_pipe(environment);
   MatrixRequest request;
   request.experiments = {experiment_of(routes)};
-  request.prompts = {std::move(prompt)};
+  request.prompts = {prompt};
   request.layers = {0};
   request.routes = routes;
   request.aligned = environment.align_decode.value_or(true);
-  const nlohmann::json experiments = {to_json(request.experiments.front())};
-  Recording recording({{"experiments", experiments}}, nullptr, Keep::none, 0);
-  Matrix(engine, request)
-      .run({.event = [&](Event event,
-                         std::span<const float> values) { recording.write(std::move(event), values); },
-            .end_run = [] {},
-            .step = [](int, int, const std::string&) {}});
-  write_attn_pipe(recording.bundle(), environment);
+  write_attn_pipe(record_matrix(engine, request), environment);
 }
 
 }  // namespace greta::cli

@@ -1,13 +1,12 @@
 #pragma once
-// What isolate and trace share: prompts, layers, faults, the bundle's directory, and running the matrix into
-// a bundle.
+// What isolate and trace share:
+// prompts, layers, faults, the bundle's directory, and running the matrix into a bundle.
 
 #include <memory>
 
 #include "cli/common.h"
 #include "fault/fault.h"
 #include "record/matrix.h"
-#include "record/recording.h"
 
 namespace greta::cli {
 
@@ -29,28 +28,27 @@ void add_matrix_options(CLI::App& command, MatrixOptions& options);
 std::vector<int> parse_layers(const std::string& text, int64_t n_layer);
 
 /// --prompts, encoded for the model. Input Errors: no such prompt, two of one name.
-std::vector<MatrixPrompt> load_prompts(const MatrixOptions& options, const Environment& environment,
-                                       const Model& model);
+std::vector<Prompt> load_prompts(const MatrixOptions& options, const Environment& environment,
+                                 const Model& model);
 
 /// A loaded engine and a recorded matrix.
 struct MatrixRun {
   std::unique_ptr<Engine> engine;
   MatrixRequest request;
   std::string directory;
-  std::unique_ptr<BundleWriter> writer;
-  std::unique_ptr<Recording> recording;
+  Bundle bundle;
 };
 
-/// Checks everything that can be checked, creates `options.out`, runs and records `experiments` on top of
-/// `routes`.
-MatrixRun record_matrix(const MatrixOptions& options, const Context& context,
-                        std::vector<Experiment> experiments, const RouteTable& routes);
+/// Checks everything that can be checked, creates `options.out`,
+/// runs and records `experiments` on top of `routes`.
+MatrixRun run_matrix(const MatrixOptions& options, const Context& context,
+                     std::vector<Experiment> experiments, const RouteTable& routes);
 
 /// An input Error when GRETA_TRACE_ATTN_L0_PIPE is set without a file to write to.
 void check_attn_pipe(const Environment& environment);
 
 /// Runs and records layer 0 of one prompt for the JSONL alone (greta run), if it is asked for.
-void trace_attn_pipe(Engine& engine, MatrixPrompt prompt, const RouteTable& routes,
+void trace_attn_pipe(Engine& engine, const Prompt& prompt, const RouteTable& routes,
                      const Environment& environment);
 
 /// Writes the JSONL of B3.31 if GRETA_TRACE_ATTN_L0_PIPE asks for it.

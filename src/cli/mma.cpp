@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/mapped_file.h"
 #include "cli/commands.h"
+#include "cli/output.h"
 #include "io/safetensors.h"
 #include "sim/evaluate.h"
 
@@ -153,13 +154,13 @@ using Agreements = std::map<std::string, std::map<std::string, Agreement>>;
 
 void print(const Agreements& agreements, Context& context) {
   for (const auto& [name, groups] : agreements) {
-    fmt::print("{} of the input, outputs with the same bits:\n", name);
+    say("{} of the input, outputs with the same bits:\n", name);
     for (const auto& [group, agreement] : groups) {
-      fmt::print("  {:<12} {:>9} of {}\n", group.empty() ? "all" : group, agreement.equal, agreement.outputs);
-      for (const std::string& difference : agreement.differences) fmt::print("    {}\n", difference);
+      say("  {:<12} {:>9} of {}\n", group.empty() ? "all" : group, agreement.equal, agreement.outputs);
+      for (const std::string& difference : agreement.differences) say("    {}\n", difference);
       const int64_t more =
           agreement.outputs - agreement.equal - static_cast<int64_t>(agreement.differences.size());
-      if (more > 0) fmt::print("    and {} more: compare with the file written\n", more);
+      if (more > 0) say("    and {} more: compare with the file written\n", more);
       if (agreement.equal != agreement.outputs) context.exit_code = 1;
     }
   }
@@ -191,7 +192,7 @@ void run(const Options& options, Context& context) {
   replace_file(
       options.out, [&](OutputFile& out) { write_safetensors(out, std::span<const NamedBytes>(results)); },
       ErrorKind::input);
-  fmt::print("{}: {} cases, {} outputs: {}\n", row.full_name(), results.size(), outputs, describe_rule(row));
+  say("{}: {} cases, {} outputs: {}\n", row.full_name(), results.size(), outputs, describe_rule(row));
   print(agreements, context);
 }
 

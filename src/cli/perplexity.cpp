@@ -1,12 +1,11 @@
 #include "engine/perplexity.h"
 
-#include <fmt/format.h>
-
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
+#include "cli/output.h"
 #include "cli/progress.h"
 #include "model/prompt.h"
 #include "model/tokenizer.h"
@@ -45,11 +44,11 @@ void run(const Options& options, const Context& context) {
                                  {"perplexity", value},
                                  {"standard_error", value * result.error},
                                  {"mean_loss", result.mean}};
-    fmt::print("{}\n", json.dump(2));
+    say_json(json, 2);
     return;
   }
-  fmt::print("perplexity {:.4f} +- {:.4f}: {} tokens predicted, the second halves of chunks of {}\n", value,
-             value * result.error, result.tokens, options.chunk);
+  say("perplexity {:.4f} +- {:.4f}: {} tokens predicted, the second halves of chunks of {}\n", value,
+      value * result.error, result.tokens, options.chunk);
 }
 
 }  // namespace

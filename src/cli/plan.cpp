@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/output.h"
 
 namespace greta::cli {
 namespace {
@@ -15,31 +16,39 @@ struct Options {
 };
 
 std::string shape_text(const Plan& plan, const Op& op) {
-  if (op.weight != nullptr) {
-    return fmt::format("[S,{}]x[{},{}] {}", op.weight->k, op.weight->n, op.weight->k, name(op.weight->type));
+  const KernelCall* call = kernel_call(op);
+  if (const PackedWeight* weight = call != nullptr ? call->weight : nullptr) {
+    return fmt::format("[S,{}]x[{},{}] {}", weight->k, weight->n, weight->k, name(weight->type));
   }
-  const BufferId shown = op.out != kNoBuffer ? op.out : op.in[0];
-  const Buffer& buffer = plan.buffers[static_cast<size_t>(shown)];
+  if (op.writes == kNoBuffer && op.reads.empty()) return "";
+  const Buffer& buffer = plan.buffer(op.writes != kNoBuffer ? op.writes : op.reads[0]);
   if (buffer.rows == RowsOf::scores) return fmt::format("[S,{},n_pos]", buffer.cols);
   return fmt::format("[{},{}]", buffer.rows == RowsOf::last ? "1" : "S", buffer.cols);
 }
 
+/// The kernel, or the action in its place or of its own.
+std::string runs(const Op& op) {
+  const Action* action = action_of(op);
+  return action != nullptr ? action->label() : kernel_call(op)->kernel->name;
+}
+
 /// The stage, or for a helper the buffer that it fills.
 std::string what(const Plan& plan, const Op& op) {
-  if (op.stage) return std::string(name(*op.stage));
-  return plan.buffers[static_cast<size_t>(op.out)].name;
+  if (op.makes) return std::string(name(*op.makes));
+  return op.writes != kNoBuffer ? plan.buffer(op.writes).name : "";
 }
 
 nlohmann::json op_json(const Plan& plan, const Op& op) {
-  nlohmann::json json = {{"op", name(op.kind)},
+  const KernelCall* call = kernel_call(op);
+  nlohmann::json json = {{"op", call != nullptr ? name(call->kernel->op) : "action"},
                          {"layer", op.layer},
-                         {"kernel", op.action ? op.action->label() : op.kernel->name},
+                         {"kernel", runs(op)},
                          {"shape", shape_text(plan, op)},
                          {"sync", op.sync}};
-  json["stage"] = op.stage ? nlohmann::json(name(*op.stage)) : nlohmann::json(nullptr);
-  if (op.weight != nullptr) {
-    json["weight"] = op.weight_name;
-    json["weight_type"] = name(op.weight->type);
+  json["stage"] = op.makes ? nlohmann::json(name(*op.makes)) : nlohmann::json(nullptr);
+  if (call != nullptr && call->weight != nullptr) {
+    json["weight"] = call->weight_name;
+    json["weight_type"] = name(call->weight->type);
   }
   return json;
 }
@@ -52,17 +61,15 @@ void run(const Options& options, const Context& context) {
   if (options.common.json) {
     nlohmann::json json = {
         {"phase", options.phase}, {"max_rows", plan.max_rows}, {"ops", nlohmann::json::array()}};
-    for (const Op& op : plan.ops) json["ops"].push_back(op_json(plan, op));
-    fmt::print("{}\n", json.dump(1));
+    for (const Op& op : plan.ops()) json["ops"].push_back(op_json(plan, op));
+    say_json(json, 1);
     return;
   }
-  fmt::print("{} of up to S = {} tokens; * waits for all threads first\n\n", options.phase, plan.max_rows);
-  fmt::print("{:>4} {:>3} {:<14} {:<30} {}\n", "op", "L", "stage", "kernel", "shape");
-  for (size_t i = 0; i < plan.ops.size(); ++i) {
-    const Op& op = plan.ops[i];
-    fmt::print("{:>4}{}{:>3} {:<14} {:<30} {}\n", i, op.sync ? "*" : " ",
-               op.layer == kNoLayer ? "-" : std::to_string(op.layer), what(plan, op),
-               op.action ? op.action->label() : op.kernel->name, shape_text(plan, op));
+  say("{} of up to S = {} tokens; * waits for all threads first\n\n", options.phase, plan.max_rows);
+  say("{:>4} {:>3} {:<14} {:<30} {}\n", "op", "L", "stage", "kernel", "shape");
+  for (const Op& op : plan.ops()) {
+    say("{:>4}{}{:>3} {:<14} {:<30} {}\n", op.id, op.sync ? "*" : " ",
+        op.layer == kNoLayer ? "-" : std::to_string(op.layer), what(plan, op), runs(op), shape_text(plan, op));
   }
 }
 

@@ -5,6 +5,8 @@
 
 #include <cstdio>
 
+#include "base/printable.h"
+
 namespace greta::cli {
 
 Progress::Progress() : terminal_(isatty(STDERR_FILENO) != 0) {}
@@ -18,7 +20,7 @@ void Progress::show(int done, int total, const std::string& label) {
   if (!terminal_ || total == 0) return;
   const int filled = kWidth * done / total;
   fmt::print(stderr, "\r\x1b[K[{:#>{}}{:->{}}] {}/{} {}", "", filled, "", kWidth - filled, done, total,
-             label);
+             printable(label));
   std::fflush(stderr);
 }
 

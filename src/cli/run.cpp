@@ -1,4 +1,3 @@
-#include <fmt/format.h>
 
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -7,6 +6,7 @@
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/matrix_options.h"
+#include "cli/output.h"
 #include "engine/sampler.h"
 #include "model/chat_template.h"
 
@@ -31,23 +31,22 @@ std::string prompt_text(const Options& options, const Model& model) {
 void run(const Options& options, const Context& context) {
   Engine engine = load_engine(options.common, context.environment);
   const Tokenizer tokenizer = Tokenizer::from(engine.model().file);
-  const std::vector<TokenId> prompt =
-      tokenizer.encode(prompt_text(options, engine.model()), tokenizer.adds_bos());
-  if (prompt.empty()) fail_input("run: the prompt has no tokens; give some text with -p");
+  const Prompt prompt = encoded(
+      {context.environment.trace_prompt_id.value_or("run"), prompt_text(options, engine.model())}, tokenizer);
+  const int64_t n = std::ssize(prompt.tokens);
+  if (n == 0) fail_input("run: the prompt has no tokens; give some text with -p");
 
   const RouteTable routes = chosen_routes(options.common, context.environment);
-  trace_attn_pipe(engine, {context.environment.trace_prompt_id.value_or("run"), options.prompt, prompt},
-                  routes, context.environment);
-  const int64_t block = std::min<int64_t>(std::ssize(prompt), kPrefillBlock);
-  const Plan inner = engine.fast_plan(Phase::prefill, block, routes, false);
-  const Plan last = engine.fast_plan(Phase::prefill, block, routes);
-  const Plan step = engine.fast_plan(Phase::decode, 1, routes);
-  Session session(engine, std::ssize(prompt) + options.n);
+  trace_attn_pipe(engine, prompt, routes, context.environment);
+  Session session(
+      engine, n + options.n,
+      make_session_plans(engine, {.block = block_of(n), .routes = routes, .steps = {routes}, .fast = true}));
   Sampler sampler(options.temperature, options.seed);
 
-  std::span<const float> logits = session.prefill(inner, last, prompt);
+  std::span<const float> logits = session.prefill(prompt.tokens);
   std::vector<TokenId> generated;
   std::string text;
+  PrintableStream printed;
   for (int64_t i = 0; i < options.n; ++i) {
     throw_if_interrupted("interrupted");
     const TokenId token = sampler.next(logits);
@@ -56,16 +55,16 @@ void run(const Options& options, const Context& context) {
     const std::string piece = tokenizer.piece(token);
     text += piece;
     if (!options.common.json) {
-      std::fwrite(piece.data(), 1, piece.size(), stdout);
+      say_report(printed.add(piece));
       std::fflush(stdout);
     }
-    if (i + 1 < options.n) logits = session.forward(step, std::span(&token, 1));
+    if (i + 1 < options.n) logits = session.step(token);
   }
   if (options.common.json) {
-    const nlohmann::json json = {{"prompt_ids", prompt}, {"ids", generated}, {"text", text}};
-    fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    const nlohmann::json json = {{"prompt_ids", prompt.tokens}, {"ids", generated}, {"text", text}};
+    say_json(json);
   } else {
-    fmt::print("\n");
+    say_report(printed.end() + "\n");
   }
 }
 
@@ -84,7 +83,10 @@ void add_run(CLI::App& program, Context& context) {
   command->add_option("--temp", options->temperature, "0: greedy")->check(CLI::Range(0.0, 100.0));
   command->add_option("--seed", options->seed, "of the sampling");
   command->add_flag("--chat", options->chat, "as a user's turn in the model's chat format");
-  command->footer("Example: greta run -m model.gguf --chat -p \"Why is the sky blue?\"");
+  command->footer(
+      "Control characters in the text, other than line breaks and tabs, are printed\n"
+      "as \\x1b, and so are bytes that are no UTF-8; --json has the characters.\n\n"
+      "Example: greta run -m model.gguf --chat -p \"Why is the sky blue?\"");
   command->callback([options, &context] { run(*options, context); });
 }
 

@@ -5,8 +5,10 @@
 
 #include "cli/commands.h"
 #include "cli/interrupt.h"
+#include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/selftest_power.h"
+#include "fault/fault.h"
 #include "selftest/metamorphic.h"
 
 namespace greta::cli {
@@ -33,20 +35,20 @@ void print(const MetamorphicCheck& check) {
   const auto good =
       std::count_if(check.cases.begin(), check.cases.end(), [](const CheckCase& c) { return !c.deviation; });
   const bool ran = result != CheckResult::not_applicable;
-  fmt::print("{:<7} {:<22} {:>5}  {}\n",
-             result == CheckResult::failed ? "FAILED"
-             : ran                         ? "passed"
-                                           : "n/a",
-             check.name, ran ? fmt::format("{}/{}", good, check.cases.size()) : "", check.states);
+  say("{:<7} {:<22} {:>5}  {}\n",
+      result == CheckResult::failed ? "FAILED"
+      : ran                         ? "passed"
+                                    : "n/a",
+      check.name, ran ? fmt::format("{}/{}", good, check.cases.size()) : "", check.states);
   if (result == CheckResult::failed) {
     const std::string holds = labels(check, true);
-    fmt::print("        fails: {}\n", labels(check, false));
-    if (!holds.empty()) fmt::print("        holds: {}\n", holds);
+    say("        fails: {}\n", labels(check, false));
+    if (!holds.empty()) say("        holds: {}\n", holds);
     const auto first =
         std::find_if(check.cases.begin(), check.cases.end(), [](const CheckCase& c) { return c.deviation; });
-    fmt::print("        first: {}\n               {}\n", place(*first->deviation), values(*first->deviation));
+    say("        first: {}\n               {}\n", place(*first->deviation), values(*first->deviation));
   }
-  if (!check.why_not.empty()) fmt::print("        note: {}\n", check.why_not);
+  if (!check.why_not.empty()) say("        note: {}\n", check.why_not);
 }
 
 void run_metamorphic(const Options& chosen, Context& context) {
@@ -55,10 +57,11 @@ void run_metamorphic(const Options& chosen, Context& context) {
   MetamorphicRequest request;
   request.routes = chosen_routes(options, context.environment);
   request.threads = chosen_threads(options);
-  request.faults = parse_faults(chosen.inject, model.config.n_layer);
+  std::vector<FaultSpec> faults = parse_faults(chosen.inject, model.config.n_layer);
   CommonOptions engine_options = options;
   engine_options.threads = engine_threads_for_metamorphic(request.threads);
   Engine engine = load_engine(engine_options, context.environment, std::move(model));
+  request.change = fault_change(engine, std::move(faults));
   const std::vector<MetamorphicCheck> checks = [&] {
     Progress progress;  // gone before the table is printed
     request.step = [&](int done, int total, const std::string& label) {
@@ -70,12 +73,12 @@ void run_metamorphic(const Options& chosen, Context& context) {
   const nlohmann::json json = to_json(checks);
   const int failed = json["failed"];
   if (options.json) {
-    fmt::print("{}\n", json.dump(2));
+    say_json(json, 2);
   } else {
-    fmt::print("{:<7} {:<22} {:>5}  {}\n", "result", "check", "cases", "what must hold, bit for bit");
+    say("{:<7} {:<22} {:>5}  {}\n", "result", "check", "cases", "what must hold, bit for bit");
     for (const MetamorphicCheck& check : checks) print(check);
-    fmt::print("{} passed, {} failed, {} not applicable\n", json["passed"].get<int>(), failed,
-               json["not_applicable"].get<int>());
+    say("{} passed, {} failed, {} not applicable\n", json["passed"].get<int>(), failed,
+        json["not_applicable"].get<int>());
   }
   context.exit_code = failed > 0 ? 1 : 0;
 }

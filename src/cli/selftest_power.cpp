@@ -1,7 +1,5 @@
 #include "cli/selftest_power.h"
 
-#include <fmt/format.h>
-
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -9,6 +7,7 @@
 
 #include "base/error.h"
 #include "cli/interrupt.h"
+#include "cli/output.h"
 #include "cli/progress.h"
 #include "io/output_file.h"
 #include "report/power_table.h"
@@ -85,9 +84,9 @@ void run_power(const PowerOptions& options, Context& context) {
                  ErrorKind::input);
   }
   if (options.common.json) {
-    fmt::print("{}\n", report::power_json(result).dump(2));
+    say_json(report::power_json(result), 2);
   } else {
-    fmt::print("{}", report::power_terminal(result));
+    say_report(report::power_terminal(result));
   }
   context.exit_code = all_hold(totals_of(result)) ? 0 : 1;
 }

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/output.h"
 
 namespace greta::cli {
 namespace {
@@ -36,11 +37,11 @@ std::vector<TokenId> parse_ids(const std::vector<std::string>& words) {
 void print(const Options& options, const std::vector<TokenId>& ids, const std::string& text) {
   if (options.common.json) {
     const nlohmann::json json = {{"ids", ids}, {"text", text}};
-    fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    say_json(json);
   } else if (options.decode) {
-    fmt::print("{}\n", text);
+    say_report(printable_lines(text) + "\n");
   } else {
-    fmt::print("{}\n", fmt::join(ids, " "));
+    say_report(fmt::format("{}\n", fmt::join(ids, " ")));
   }
 }
 
@@ -64,7 +65,7 @@ void add_tokenize(CLI::App& program, Context&) {
   add_model_option(*command, options->common);
   add_json_option(*command, options->common);
   command->add_flag("--no-bos", options->no_bos, "no BOS, even if the model's header asks for one");
-  command->add_flag("--decode", options->decode, "ids to text");
+  command->add_flag("--decode", options->decode, "ids to text (control characters as \\x1b)");
   command->add_option("text", options->text, "text (--decode: ids); -- before a leading -");
   command->footer("Example: greta tokenize -m model.gguf --no-bos -- \"Hello world\"");
   command->callback([options] { run(*options); });

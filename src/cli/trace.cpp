@@ -1,23 +1,23 @@
-#include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
 #include "cli/matrix_options.h"
+#include "cli/output.h"
 
 namespace greta::cli {
 namespace {
 
 void run(const MatrixOptions& options, const Context& context) {
   const RouteTable routes = chosen_routes(options.common, context.environment);
-  const MatrixRun matrix = record_matrix(options, context, {experiment_of(routes)}, routes);
-  const Bundle& bundle = matrix.recording->bundle();
+  const MatrixRun matrix = run_matrix(options, context, {experiment_of(routes)}, routes);
+  const Bundle& bundle = matrix.bundle;
   write_attn_pipe(bundle, context.environment);
   if (options.common.json) {
     const nlohmann::json json = {{"directory", matrix.directory}, {"events", bundle.events.size()}};
-    fmt::print("{}\n", json.dump());
+    say_json(json);
   } else {
-    fmt::print("{} events in {}\n", bundle.events.size(), matrix.directory);
+    say("{} events in {}\n", bundle.events.size(), matrix.directory);
   }
 }
 

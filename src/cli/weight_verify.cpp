@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "io/json_fields.h"
 #include "io/output_file.h"
 
 namespace greta::cli {
@@ -55,7 +56,7 @@ std::vector<WeightProbe> verify_weights(const MatrixRun& run) {
   const WeightProbeRequest request{run.request.routes, run.request.change, run.request.layers};
   std::vector<WeightProbe> probes = probe_weights(*run.engine, request);
   replace_file((std::filesystem::path(run.directory) / "qkv_w_verify.json").string(),
-               to_json(probes).dump(2) + "\n");
+               dump_json(to_json(probes), 2) + "\n");
   return probes;
 }
 

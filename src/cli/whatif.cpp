@@ -1,16 +1,15 @@
 #include "experiment/whatif.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <chrono>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/timing.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/matrix_options.h"
+#include "cli/output.h"
 #include "cli/progress.h"
 #include "io/json_fields.h"
 #include "io/output_file.h"
@@ -52,7 +51,7 @@ MatrixRequest request_of(const Options& options, const Context& context, const M
   MatrixRequest request;
   request.prompts = load_prompts(options.matrix, context.environment, model);
   request.layers = parse_layers(options.matrix.layers, model.config.n_layer);
-  for (const std::string& rule : options.matrix.common.routes) request.routes.add(parse_route_rule(rule));
+  request.routes = route_rules(options.matrix.common);
   return request;
 }
 
@@ -67,13 +66,13 @@ void describe(const Options& options, const Context& context, const MatrixReques
   result.command_line = context.command_line;
   result.routes = options.matrix.common.routes;
   result.injected = options.matrix.inject;
-  for (const MatrixPrompt& prompt : request.prompts)
+  for (const Prompt& prompt : request.prompts)
     result.prompts.emplace_back(prompt.id, std::ssize(prompt.tokens));
   result.layers = request.layers;
 }
 
 WhatIf measure(const Options& options, const Context& context) {
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch clock;
   const Model model = open_model(options.matrix.common.model);
   const MatrixRequest request = request_of(options, context, model);
   const std::vector<FaultSpec> faults = parse_faults(options.matrix.inject, model.config.n_layer);
@@ -96,7 +95,7 @@ WhatIf measure(const Options& options, const Context& context) {
     result.units.push_back(
         compare_units(reference, run_unit(options, context, device, request, faults), model.config));
   }
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  result.seconds = clock.seconds();
   return result;
 }
 
@@ -110,8 +109,8 @@ void run(const Options& options, Context& context) {
     replace_file((fs::path(out) / "whatif.json").string(), json);
     replace_file((fs::path(out) / "drift.svg").string(), report::whatif_svg(result));
   }
-  fmt::print("{}", options.matrix.common.json ? json : report::whatif_terminal(result));
-  if (!options.matrix.common.json && !out.empty()) fmt::print("\n{}\n  whatif.json drift.svg\n", out);
+  say_report(options.matrix.common.json ? json : report::whatif_terminal(result));
+  if (!options.matrix.common.json && !out.empty()) say("\n{}\n  whatif.json drift.svg\n", out);
   context.exit_code = exit_code_of(result);
 }
 

@@ -8,8 +8,6 @@
 namespace greta {
 namespace {
 
-int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
-
 constexpr size_t kLine = 8;  // counters that share no cache line
 
 int64_t row_stride(const Buffer& buffer, int64_t n_pos) {
@@ -30,11 +28,18 @@ int64_t row_count(const Buffer& buffer, int64_t rows) {
 
 }  // namespace
 
+/// Memory for the buffers that some op reads or writes: a fused op needs none for what lies between its parts.
 void Executor::reserve(const Plan& plan, int64_t rows, int64_t n_pos) {
-  memory_.resize(std::max(memory_.size(), plan.buffers.size()));
-  for (size_t i = 0; i < plan.buffers.size(); ++i) {
-    const Buffer& buffer = plan.buffers[i];
-    if (buffer.constant != nullptr) continue;
+  std::vector<bool> touched(plan.buffers().size());
+  touched[static_cast<size_t>(plan.tokens)] = true;
+  for (const Op& op : plan.ops()) {
+    for (const BufferId id : op.reads) touched[static_cast<size_t>(id)] = true;
+    if (op.writes != kNoBuffer) touched[static_cast<size_t>(op.writes)] = true;
+  }
+  memory_.resize(std::max(memory_.size(), plan.buffers().size()));
+  for (size_t i = 0; i < plan.buffers().size(); ++i) {
+    const Buffer& buffer = plan.buffers()[i];
+    if (buffer.constant != nullptr || !touched[i]) continue;
     const int64_t bytes = row_stride(buffer, n_pos) * row_count(buffer, rows);
     if (memory_[i].size() < bytes) memory_[i] = AlignedBytes(bytes);
   }
@@ -44,7 +49,7 @@ void Executor::reserve(const Plan& plan, int64_t rows, int64_t n_pos) {
 
 View Executor::view(const Plan& plan, BufferId id, int64_t rows, int64_t n_pos) {
   if (id == kNoBuffer) return {};
-  const Buffer& buffer = plan.buffers[static_cast<size_t>(id)];
+  const Buffer& buffer = plan.buffer(id);
   View view;
   // A constant is read only: kernels never write to an input.
   view.data = buffer.constant != nullptr ? reinterpret_cast<std::byte*>(const_cast<float*>(buffer.constant))
@@ -56,40 +61,46 @@ View Executor::view(const Plan& plan, BufferId id, int64_t rows, int64_t n_pos) 
   return view;
 }
 
+/// What `op` reads of `id`. An op that makes one row from a block reads the block's last one.
+View Executor::input(const Plan& plan, const Op& op, BufferId id, int64_t rows, int64_t n_pos) {
+  View in = view(plan, id, rows, n_pos);
+  const bool makes_one = op.writes != kNoBuffer && plan.buffer(op.writes).rows == RowsOf::last;
+  if (makes_one && in.rows > 1) {
+    in.data += (in.rows - 1) * in.stride;
+    in.rows = 1;
+  }
+  return in;
+}
+
 void Executor::bind(const Plan& plan, int64_t rows, int64_t position, KvCache& cache) {
   const int64_t n_pos = position + rows;
   reserve(plan, rows, n_pos);
-  args_.resize(plan.ops.size());
-  launches_.assign(static_cast<size_t>(plan.next_id), {});
-  taken_.assign(plan.ops.size() * kLine, 0);
-  for (size_t i = 0; i < plan.ops.size(); ++i) {
-    const Op& op = plan.ops[i];
+  const size_t count = plan.ops().size();
+  args_.assign(count, {});
+  launches_.assign(count, {});
+  taken_.assign(count * kLine, 0);
+  for (size_t i = 0; i < count; ++i) {
+    const Op& op = plan.ops()[i];
     KernelArgs& args = args_[i];
-    args.out = view(plan, op.out, rows, n_pos);
-    const auto input = [&](BufferId id) {
-      View in = view(plan, id, rows, n_pos);
-      // An op that makes one row from a block reads the block's last one.
-      const bool constant = id != kNoBuffer && plan.buffers[static_cast<size_t>(id)].constant != nullptr;
-      if (!constant && op.out != kNoBuffer &&
-          plan.buffers[static_cast<size_t>(op.out)].rows == RowsOf::last && in.rows > 1) {
-        in.data += (in.rows - 1) * in.stride;
-        in.rows = 1;
-      }
-      return in;
-    };
-    for (size_t j = 0; j < op.in.size(); ++j) args.in[j] = input(op.in[j]);
-    args.extra = input(op.extra);
-    args.weight = op.weight;
-    args.bias = op.bias;
-    args.kernel = op.kernel;
-    args.cache = op.uses_cache ? cache.layer(op.layer) : KvView{};
+    args.out = view(plan, op.writes, rows, n_pos);
+    for (size_t j = 0; j < op.reads.size(); ++j) args.in[j] = input(plan, op, op.reads[j], rows, n_pos);
+    if (op.cache != CacheUse::none) args.cache = cache.layer(op.layer);
     args.position = position;
     args.block_rows = rows;
-    args.params = op.params;
     const int64_t scratch = attention_scratch_floats(n_pos);
     args.scratch = {scratch_.data(), pool_.size(), scratch, scratch * 4, Format::f32};
-    args.launch = &launches_[static_cast<size_t>(op.launch_of)];
     args.taken = &taken_[i * kLine];
+    args.launch = &launches_[i];
+    if (const KernelCall* call = kernel_call(op)) {
+      args.kernel = call->kernel;
+      args.weight = call->weight;
+      args.bias = call->bias;
+      args.params = call->params;
+    } else {
+      const ActionCall& action = std::get<ActionCall>(op.call);
+      args.params = action.params;
+      if (action.watches) args.launch = &launches_[static_cast<size_t>(*action.watches)];
+    }
   }
 }
 
@@ -106,13 +117,13 @@ std::span<const float> Executor::run(const Plan& plan, std::span<const int32_t> 
   for (int64_t i = 0; i < rows; ++i) std::memcpy(ids.raw_row(i), &tokens[static_cast<size_t>(i)], 4);
 
   pool_.run([&](Part part) {
-    for (size_t i = 0; i < plan.ops.size(); ++i) {
-      const Op& op = plan.ops[i];
+    for (size_t i = 0; i < args_.size(); ++i) {
+      const Op& op = plan.ops()[i];
       if (op.sync) pool_.barrier();
-      if (op.action) {
-        op.action->run(args_[i], part);
+      if (Action* action = action_of(op)) {
+        action->run(args_[i], part);
       } else {
-        op.kernel->run(args_[i], part);
+        args_[i].kernel->run(args_[i], part);
       }
     }
   });

@@ -28,14 +28,15 @@ class Executor {
  private:
   void reserve(const Plan& plan, int64_t rows, int64_t n_pos);
   View view(const Plan& plan, BufferId id, int64_t rows, int64_t n_pos);
+  View input(const Plan& plan, const Op& op, BufferId id, int64_t rows, int64_t n_pos);
   void bind(const Plan& plan, int64_t rows, int64_t position, KvCache& cache);
 
   ThreadPool& pool_;
   std::vector<AlignedBytes> memory_;  // by buffer id; grows to what the largest plan needs
   AlignedBytes scratch_;              // a row of scores per thread
   std::vector<KernelArgs> args_;      // by op
-  std::vector<Launch> launches_;
-  std::vector<int64_t> taken_;  // by op      // by op id
+  std::vector<Launch> launches_;      // by op
+  std::vector<int64_t> taken_;        // by op, kLine each
 };
 
 }  // namespace greta

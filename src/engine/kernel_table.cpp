@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/error.h"
 #include "sim/device.h"
 
 namespace greta {
@@ -20,9 +21,17 @@ const KernelInfo* find_kernel(const KernelQuery& query, std::string* why) {
   return find_kernel(kernel_table(), query, why);
 }
 
+const KernelInfo& require_kernel(const KernelQuery& query, const std::string& otherwise) {
+  std::string why;
+  const KernelInfo* kernel = find_kernel(query, &why);
+  if (kernel == nullptr) fail_machine("{}: {}", otherwise, why);
+  return *kernel;
+}
+
 const KernelInfo* kernel_named(std::string_view name) {
   const auto table = kernel_table();
-  const auto found = std::find_if(table.begin(), table.end(), [&](const KernelInfo& k) { return k.name == name; });
+  const auto found =
+      std::find_if(table.begin(), table.end(), [&](const KernelInfo& k) { return k.name == name; });
   return found == table.end() ? nullptr : &*found;
 }
 

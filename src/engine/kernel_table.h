@@ -17,6 +17,9 @@ std::span<const KernelInfo> kernel_table();
 /// missing).
 const KernelInfo* find_kernel(const KernelQuery& query, std::string* why);
 
+/// The same where there must be one: throws a machine Error "<otherwise>: <why>".
+const KernelInfo& require_kernel(const KernelQuery& query, const std::string& otherwise);
+
 /// The kernel of that name, or nullptr.
 const KernelInfo* kernel_named(std::string_view name);
 

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "engine/transform.h"
+#include "engine/plan_edit.h"
 
 namespace greta {
 namespace {
@@ -39,11 +39,10 @@ class LossOp : public Action {
 
 Plan scoring_plan(const Engine& engine, const RouteTable& routes, std::shared_ptr<Action> loss) {
   Plan plan = engine.fast_plan(Phase::prefill, kRows, routes);
-  keep_all_rows(plan);
-  Op op;
-  op.action = std::move(loss);
-  op.in = {plan.logits, kNoBuffer};
-  insert_after(plan, plan.ops.size() - 1, std::move(op));
+  PlanEdit edit(plan);
+  edit.keep_all_rows();
+  edit.append({.call = ActionCall{std::move(loss)}, .reads = {plan.logits}});
+  edit.commit();
   return plan;
 }
 
@@ -62,9 +61,8 @@ Perplexity measure_perplexity(Engine& engine, const RouteTable& routes, std::spa
   }
   std::vector<int32_t> next(kRows);
   std::vector<double> losses(kRows);
-  const Plan inner = engine.fast_plan(Phase::prefill, kPrefillBlock, routes, false);
   const Plan scoring = scoring_plan(engine, routes, std::make_shared<LossOp>(next, losses));
-  Session session(engine, chunk);
+  Session session(engine, chunk, make_session_plans(engine, {.routes = routes, .fast = true}));
   double sum = 0, squares = 0;
   Perplexity result;
   for (int64_t c = 0; c < chunks; ++c) {
@@ -72,7 +70,7 @@ Perplexity measure_perplexity(Engine& engine, const RouteTable& routes, std::spa
     std::vector<int32_t> text(source.begin(), source.end());
     if (bos >= 0) text.front() = bos;
     session.cache().truncate(0);
-    session.prefill(inner, inner, std::span(text).first(static_cast<size_t>(half)));
+    session.fill(std::span(text).first(static_cast<size_t>(half)));
     for (int64_t at = half; at + 1 < chunk; at += kRows) {
       const int64_t rows = std::min(kRows, chunk - 1 - at);
       std::copy_n(text.begin() + at + 1, rows, next.begin());

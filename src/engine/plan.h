@@ -1,11 +1,11 @@
 #pragma once
-// The plan is the program: a flat list of ops. Forcing a route, tracing, an intervention and a fault are
-// transformations of this list (engine/transform.h), never an `if` in a kernel or in the executor's loop.
+// The plan is the program: a flat list of ops. Forcing a route, tracing, an intervention and a fault are edits
+// of this list (engine/plan_edit.h), never an `if` in a kernel or in the executor's loop.
 
-#include <array>
 #include <memory>
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "engine/route.h"
@@ -14,8 +14,8 @@
 
 namespace greta {
 
-/// An op that is no kernel of the table: a record, an intervention, a faulty twin. Runs on all threads, as
-/// kernels do.
+/// What is no kernel of the table: a record, an intervention, a faulty twin.
+/// Runs on all threads, as kernels do.
 class Action {
  public:
   virtual ~Action() = default;
@@ -44,41 +44,81 @@ struct Buffer {
   const float* constant = nullptr;
 };
 
-struct Op {
-  int id = 0;  // stays with the op through transformations
-  OpKind kind = OpKind::add;
-  std::optional<Stage> stage;  // what the op's output is; none for helpers such as quantize
-  int layer = kNoLayer;
-  const KernelInfo* kernel = nullptr;  // nullptr for an action
-  std::shared_ptr<Action> action;      // runs in the kernel's place
-  std::array<BufferId, 2> in{kNoBuffer, kNoBuffer};
-  BufferId extra = kNoBuffer;  // read by an action only: kernels have no third input
-  BufferId out = kNoBuffer;
-  const PackedWeight* weight = nullptr;
-  std::string weight_name;
+/// A kernel, and what it needs besides rows.
+struct KernelCall {
+  const KernelInfo* kernel = nullptr;    // never null in a plan
+  const PackedWeight* weight = nullptr;  // of a projection and of embed
+  std::string weight_name = {};
   const float* bias = nullptr;  // of a projection; or none
-  bool uses_cache = false;
-  OpParams params;
-  int launch_of = -1;          // the op whose Launch this one sees: its own, or (a record) the producer's
-  bool sync = true;            // wait for all threads before it; computed by set_barriers()
-  std::vector<Op> parts = {};  // of a fused op: those that it stands for
+  OpParams params = {};
 };
 
-struct Plan {
+struct Op;
+
+/// One kernel for what several ops would do, with the same bits: PlanEdit::unfuse() puts the ops back.
+struct FusedCall {
+  KernelCall call;
+  std::vector<Op> parts;
+};
+
+/// An action in the place of a kernel, with all that the kernel would have got: a faulty twin, a clock.
+struct TwinCall {
+  KernelCall right;  // what it stands for
+  std::shared_ptr<Action> action;
+};
+
+/// An action of its own: a record, an intervention.
+struct ActionCall {
+  std::shared_ptr<Action> action;
+  std::optional<int> watches = {};  // the op whose Launch it sees in the place of its own
+  OpParams params = {};             // of that op
+};
+
+enum class CacheUse { none, reads, writes };
+
+struct Op {
+  int id = 0;  // its place in the plan's list, or in the order in which a PlanEdit got its ops
+  int layer = kNoLayer;
+  std::optional<Stage> makes = {};  // what its output is; none: a helper, such as quantize, or an onlooker
+  std::variant<KernelCall, FusedCall, TwinCall, ActionCall> call = {};
+  std::vector<BufferId> reads = {};  // at most kMaxInputs; a kernel's own inputs come first
+  BufferId writes = kNoBuffer;
+  CacheUse cache = CacheUse::none;  // of its layer
+  bool sync = true;                 // wait for all threads before it; set by PlanEdit
+
+  std::optional<At> made() const { return makes ? std::optional(At{layer, *makes}) : std::nullopt; }
+};
+
+/// The kernel that the op runs, or that its twin stands for; nullptr for an action of its own.
+const KernelCall* kernel_call(const Op& op);
+KernelCall* kernel_call(Op& op);
+
+/// What runs in the place of a kernel or on its own; nullptr where a kernel runs.
+Action* action_of(const Op& op);
+
+/// Whether the op's kernel, or the one that its twin stands for, is of this kind.
+bool is_kind(const Op& op, OpKind kind);
+
+/// Only PlanEdit changes ops and buffers.
+class Plan {
+ public:
   Phase phase = Phase::prefill;
-  int64_t max_rows = 1;  // the largest S that it can run
-  std::vector<Buffer> buffers;
-  std::vector<Op> ops;
+  int64_t max_rows = 1;         // the largest S that it can run
   BufferId tokens = kNoBuffer;  // the input
   BufferId logits = kNoBuffer;  // the output; kNoBuffer in a plan that only fills the cache
-  int next_id = 0;
 
-  /// Index of the op that makes the stage, or -1.
-  int find(Stage stage, int layer) const;
+  const std::vector<Op>& ops() const { return ops_; }
+  const std::vector<Buffer>& buffers() const { return buffers_; }
+  const Buffer& buffer(BufferId id) const { return buffers_[static_cast<size_t>(id)]; }
+
+  /// The op that makes the stage, or nullptr.
+  const Op* find(At at) const;
+
+ private:
+  friend class PlanEdit;
+
+  std::vector<Op> ops_;
+  std::vector<Buffer> buffers_;
 };
-
-/// Decides before which ops the threads must meet: those that touch what another op has written since the
-/// last meeting, or overwrite what another has read. Every transformation ends with it.
-void set_barriers(Plan& plan);
 
 }  // namespace greta

@@ -4,17 +4,22 @@
 
 #include <functional>
 
-#include "engine/session.h"
+#include "engine/engine.h"
+#include "engine/plan_edit.h"
 
 namespace greta {
 
 struct PlanChange {
   std::function<RouteTable(const RouteTable& wanted, Phase phase)> routes = {};  // empty: as wanted
-  std::function<void(Plan& plan)> edit = {};                                     // empty: as made
+  std::function<void(PlanEdit& edit)> edit = {};                                 // empty: as made
 };
 
-/// The engine's plan under a change. Input Errors as of Engine::plan, and what the change throws.
+/// Both changes, the first one first.
+PlanChange then(PlanChange first, PlanChange second);
+
+/// The engine's plan (or its fast plan) under a change. Input Errors as of Engine::plan, and what the change
+/// throws.
 Plan changed_plan(const Engine& engine, Phase phase, int64_t max_rows, const RouteTable& wanted,
-                  const PlanChange& change, bool logits = true);
+                  const PlanChange& change, bool logits = true, bool fast = false);
 
 }  // namespace greta

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "engine/kernel_table.h"
+#include "engine/plan_edit.h"
 
 namespace greta {
 namespace {
@@ -12,7 +13,7 @@ namespace {
 class Planner {
  public:
   Planner(const Model& model, const Weights& weights, const PlanRequest& request)
-      : model_(model), config_(model.config), weights_(weights), request_(request) {
+      : model_(model), config_(model.config), weights_(weights), request_(request), edit_(plan_) {
     plan_.phase = request.phase;
     plan_.max_rows = request.max_rows;
     make_buffers();
@@ -22,7 +23,7 @@ class Planner {
     embed();
     for (int layer = 0; layer < config_.n_layer; ++layer) add_layer(layer);
     if (request_.logits) add_head();
-    set_barriers(plan_);
+    edit_.commit();
     return std::move(plan_);
   }
 
@@ -40,6 +41,8 @@ class Planner {
     k_norm_ = buffer("k_norm", kv_dim);
     q_rope_ = buffer("q_rope", q_dim);
     k_rope_ = buffer("k_rope", kv_dim);
+    scores_ = buffer("qk", config_.n_head, RowsOf::scores);
+    softmax_ = buffer("softmax", config_.n_head, RowsOf::scores);
     pv_ = buffer("pv", q_dim);
     attn_out_ = buffer("attn_out", config_.n_embd);
     attn_post_norm_ = buffer("attn_post_norm", config_.n_embd);
@@ -55,57 +58,56 @@ class Planner {
   }
 
   void add_layer(int layer) {
-    const LayerWeights& w = model_.layers[static_cast<size_t>(layer)];
     layer_ = layer;
     const BufferId in = norm(Stage::attn_norm, x_, attn_norm_);
-    project(Stage::q, in, q_, w.q);
-    project(Stage::k, in, k_, w.k);
-    project(Stage::v, in, v_, w.v);
+    project(Stage::q, in, q_);
+    project(Stage::k, in, k_);
+    project(Stage::v, in, v_);
     const BufferId q = rope(Stage::q_rope, norm(Stage::q_norm, q_, q_norm_), q_rope_, config_.n_head);
     const BufferId k = rope(Stage::k_rope, norm(Stage::k_norm, k_, k_norm_), k_rope_, config_.n_head_kv);
     kv_write(k, v_);
     attention(q, pv_);
-    project(Stage::attn_out, pv_, attn_out_, w.attn_out);
+    project(Stage::attn_out, pv_, attn_out_);
     add_branch(Stage::x_attn, x_, norm(Stage::attn_post_norm, attn_out_, attn_post_norm_), x_attn_);
     const BufferId ffn_in = norm(Stage::ffn_norm, x_attn_, ffn_norm_);
-    project(Stage::gate, ffn_in, gate_, w.gate);
-    project(Stage::up, ffn_in, up_, w.up);
+    project(Stage::gate, ffn_in, gate_);
+    project(Stage::up, ffn_in, up_);
     add(kernel(config_.activation == Activation::gelu ? OpKind::gelu_mul : OpKind::silu_mul), Stage::act,
         {gate_, up_}, act_);
-    project(Stage::down, act_, down_, w.down);
+    project(Stage::down, act_, down_);
     add_branch(Stage::x_out, x_attn_, norm(Stage::ffn_post_norm, down_, ffn_post_norm_), x_);
   }
 
   void add_head() {
     layer_ = kNoLayer;
     norm(Stage::final_norm, x_, final_norm_);
-    Op& op = project(Stage::logits, final_norm_, logits_, model_.output);
-    op.params.scale = static_cast<float>(1 / config_.logit_divisor);
+    KernelCall& head = project(Stage::logits, final_norm_, logits_);
+    head.params.scale = static_cast<float>(1 / config_.logit_divisor);
     plan_.logits = logits_;
   }
 
   void embed() {
     layer_ = 0;
-    Op& op = add(kernel(OpKind::embed, model_.token_embd->type), Stage::x_in, {tokens_}, x_);
-    op.params.scale = static_cast<float>(config_.embedding_scale);
-    set_weight(op, model_.token_embd);
+    KernelCall& call = add(kernel(OpKind::embed, model_.token_embd->type), Stage::x_in, {tokens_}, x_);
+    call.params.scale = static_cast<float>(config_.embedding_scale);
+    set_weight(call, model_.token_embd);
   }
 
   /// The buffer with the stage's output: `in` itself where the layer has no such stage.
   BufferId norm(Stage stage, BufferId in, BufferId out) {
-    const GgufTensor* weight = weight_of(model_, stage, layer_);
+    const GgufTensor* weight = weight_of(model_, {stage, layer_});
     if (weight == nullptr) return in;
-    Op& op = add(kernel(OpKind::rms_norm), stage, {in, constant(weight)}, out);
-    op.params.eps = static_cast<float>(config_.norm_eps);
+    KernelCall& call = add(kernel(OpKind::rms_norm), stage, {in, constant(weight)}, out);
+    call.params.eps = static_cast<float>(config_.norm_eps);
     return out;
   }
 
   /// The same of RoPE.
   BufferId rope(Stage stage, BufferId in, BufferId out, int64_t heads) {
-    if (!has_stage(config_, stage, layer_)) return in;
-    Op& op = add(kernel(OpKind::rope), stage, {in, rope_table()}, out);
-    set_rope(op.params);
-    op.params.n_head = heads;
+    if (!has_stage(config_, {layer_, stage})) return in;
+    KernelCall& call = add(kernel(OpKind::rope), stage, {in, rope_table()}, out);
+    set_rope(call.params);
+    call.params.n_head = heads;
     return out;
   }
 
@@ -121,38 +123,50 @@ class Planner {
   }
 
   void kv_write(BufferId k, BufferId v) {
-    Op& op = add(kernel(OpKind::kv_write), Stage::kv_write, {k, v}, kNoBuffer);
-    op.uses_cache = true;
+    add(kernel(OpKind::kv_write), Stage::kv_write, {k, v}, kNoBuffer, CacheUse::writes);
   }
 
   void attention(BufferId q, BufferId out) {
-    Op& op = add(kernel(OpKind::attention), Stage::pv, {q}, out);
-    op.uses_cache = true;
-    op.params.n_head = config_.n_head;
-    op.params.head_dim = config_.head_dim;
-    op.params.scale = static_cast<float>(config_.attention_scale);
-    op.params.window = config_.layer(layer_).window;
+    const OpParams params{.scale = static_cast<float>(config_.attention_scale),
+                          .n_head = config_.n_head,
+                          .head_dim = config_.head_dim,
+                          .window = config_.layer(layer_).window};
+    const auto part = [&](OpKind kind, Stage stage, BufferId in, BufferId to, CacheUse cache) {
+      return Op{.layer = layer_,
+                .makes = stage,
+                .call = KernelCall{.kernel = &kernel(kind), .params = params},
+                .reads = {in},
+                .writes = to,
+                .cache = cache};
+    };
+    Op whole = part(OpKind::attention, Stage::pv, q, out, CacheUse::reads);
+    whole.call = FusedCall{std::get<KernelCall>(whole.call),
+                           {part(OpKind::qk, Stage::qk, q, scores_, CacheUse::reads),
+                            part(OpKind::softmax, Stage::softmax, scores_, softmax_, CacheUse::none),
+                            part(OpKind::pv, Stage::pv, softmax_, out, CacheUse::reads)}};
+    append(std::move(whole));
   }
 
   void add_branch(Stage stage, BufferId residual, BufferId branch, BufferId out) {
-    Op& op = add(kernel(OpKind::add), stage, {residual, branch}, out);
-    op.params.scale = static_cast<float>(config_.residual_scale);
+    KernelCall& call = add(kernel(OpKind::add), stage, {residual, branch}, out);
+    call.params.scale = static_cast<float>(config_.residual_scale);
   }
 
-  Op& project(Stage stage, BufferId in, BufferId out, const GgufTensor* weight) {
+  KernelCall& project(Stage stage, BufferId in, BufferId out) {
+    const GgufTensor* weight = weight_of(model_, {stage, layer_});
     const KernelInfo& chosen = choose_projection(stage, weight->type);
     BufferId activation = in;
-    // A simulated unit rounds what it reads.
+    // A simulated unit rounds what it reads itself; a vector route does not round at all.
     const bool rounds = chosen.device != "cpu" || chosen.roundings.activation == Format::f32;
     if (!rounds) activation = quantized(in, chosen.roundings.activation);
-    Op& op = add(chosen, stage, {activation}, out);
-    set_weight(op, weight);
-    if (const GgufTensor* bias = bias_of(model_, stage, layer_)) op.bias = weights_.vector(bias);
-    return op;
+    KernelCall& call = add(chosen, stage, {activation}, out);
+    set_weight(call, weight);
+    if (const GgufTensor* bias = bias_of(model_, {stage, layer_})) call.bias = weights_.vector(bias);
+    return call;
   }
 
-  /// The kernel for a projection: what is forced, or by default the matrix route where it exists, GEMV for S
-  /// = 1.
+  /// The kernel for a projection:
+  /// what is forced, or by default the matrix route where it exists, GEMV for S = 1.
   const KernelInfo& choose_projection(Stage stage, TensorType type) const {
     const RouteChoice forced = request_.routes.choice(stage, request_.phase);
     const bool simulated = request_.device != "cpu";
@@ -191,7 +205,7 @@ class Planner {
     Quantized& entry = quantized_[{in, format}];
     if (entry.fresh) return entry.buffer;
     if (entry.buffer == kNoBuffer) {
-      const Buffer source = plan_.buffers[static_cast<size_t>(in)];
+      const Buffer source = plan_.buffer(in);
       const char* suffix = format == Format::q8_block32 ? ".q8" : ".bf16";
       entry.buffer = buffer(source.name + suffix, source.cols, source.rows, format);
     }
@@ -201,47 +215,45 @@ class Planner {
   }
 
   BufferId buffer(std::string name, int64_t cols, RowsOf rows = RowsOf::block, Format format = Format::f32) {
-    plan_.buffers.push_back({std::move(name), cols, format, rows, nullptr});
-    return static_cast<BufferId>(plan_.buffers.size()) - 1;
+    return edit_.add_buffer({std::move(name), cols, format, rows, nullptr});
   }
 
   BufferId constant(const GgufTensor* tensor) {
-    const BufferId id =
-        buffer(std::string(tensor->name), static_cast<int64_t>(tensor->dims[0]), RowsOf::constant);
-    plan_.buffers.back().constant = weights_.vector(tensor);
-    return id;
+    return edit_.add_buffer({.name = std::string(tensor->name),
+                             .cols = static_cast<int64_t>(tensor->dims[0]),
+                             .rows = RowsOf::constant,
+                             .constant = weights_.vector(tensor)});
   }
 
   /// The kernel of an op that leaves no choice.
   const KernelInfo& kernel(OpKind op, std::optional<TensorType> type = {},
                            Format activation = Format::f32) const {
-    std::string why;
-    const KernelInfo* found =
-        find_kernel({.op = op, .isa = request_.isa, .weight_type = type, .activation = activation}, &why);
-    if (found == nullptr) fail_machine("no kernel for {}: {}", name(op), why);
-    return *found;
+    return require_kernel({.op = op, .isa = request_.isa, .weight_type = type, .activation = activation},
+                          fmt::format("no kernel for {}", name(op)));
   }
 
-  Op& add(const KernelInfo& kernel, std::optional<Stage> stage, std::initializer_list<BufferId> in,
-          BufferId out) {
-    Op op;
-    op.id = op.launch_of = plan_.next_id++;
-    op.kind = kernel.op;
-    op.stage = stage;
-    op.layer = layer_;
-    op.kernel = &kernel;
-    std::copy(in.begin(), in.end(), op.in.begin());
-    op.out = out;
+  KernelCall& add(const KernelInfo& kernel, std::optional<Stage> stage, std::vector<BufferId> in,
+                  BufferId out, CacheUse cache = CacheUse::none) {
+    Op& op = append({.layer = layer_,
+                     .makes = stage,
+                     .call = KernelCall{.kernel = &kernel},
+                     .reads = std::move(in),
+                     .writes = out,
+                     .cache = cache});
+    return std::get<KernelCall>(op.call);
+  }
+
+  Op& append(Op op) {
     // The buffer has new contents: a quantised form of the old ones is stale.
     for (auto& [source, entry] : quantized_) {
-      if (source.first == out) entry.fresh = false;
+      if (source.first == op.writes) entry.fresh = false;
     }
-    return plan_.ops.emplace_back(std::move(op));
+    return edit_.append(std::move(op));
   }
 
-  void set_weight(Op& op, const GgufTensor* tensor) const {
-    op.weight = &weights_.matrix(tensor);
-    op.weight_name = tensor->name;
+  void set_weight(KernelCall& call, const GgufTensor* tensor) const {
+    call.weight = &weights_.matrix(tensor);
+    call.weight_name = tensor->name;
   }
 
   void set_rope(OpParams& params) const {
@@ -256,9 +268,11 @@ class Planner {
   const Weights& weights_;
   const PlanRequest& request_;
   Plan plan_;
+  PlanEdit edit_;
   int layer_ = kNoLayer;
-  BufferId tokens_, x_, attn_norm_, q_, k_, v_, q_norm_, k_norm_, q_rope_, k_rope_, pv_, attn_out_,
-      attn_post_norm_, x_attn_, ffn_norm_, gate_, up_, act_, down_, ffn_post_norm_, final_norm_, logits_;
+  BufferId tokens_, x_, attn_norm_, q_, k_, v_, q_norm_, k_norm_, q_rope_, k_rope_, scores_, softmax_, pv_,
+      attn_out_, attn_post_norm_, x_attn_, ffn_norm_, gate_, up_, act_, down_, ffn_post_norm_, final_norm_,
+      logits_;
   std::map<std::pair<double, double>, BufferId> rope_tables_;  // by base and scale
   struct Quantized {
     BufferId buffer = kNoBuffer;

@@ -1,10 +1,10 @@
 #include "engine/profile.h"
 
 #include <algorithm>
-#include <chrono>
 
+#include "base/timing.h"
 #include "engine/kv_cache.h"
-#include "engine/transform.h"
+#include "engine/plan_edit.h"
 
 namespace greta {
 namespace {
@@ -31,7 +31,8 @@ double operations_of(OpKind kind, const KernelArgs& args) {
 }
 
 double bytes_of(OpKind kind, const KernelArgs& args) {
-  double bytes = bytes_of(args.in[0]) + bytes_of(args.in[1]) + bytes_of(args.out);
+  double bytes = bytes_of(args.out);
+  for (const View& in : args.in) bytes += bytes_of(in);
   if (kind == OpKind::matmul) bytes += static_cast<double>(args.weight->bytes.size());
   const KvView& cache = args.cache;
   if (cache.keys != nullptr && kind != OpKind::kv_write) {
@@ -47,38 +48,38 @@ double bytes_of(OpKind kind, const KernelArgs& args) {
 /// Runs the kernel it stands for, and times the first thread.
 class Profile::Clock : public Action {
  public:
-  Clock(Profile& profile, size_t index, OpKind kind, const KernelInfo& kernel)
-      : profile_(profile), index_(index), kind_(kind), kernel_(kernel) {}
+  Clock(Profile& profile, size_t index, const KernelInfo& kernel)
+      : profile_(profile), index_(index), kernel_(kernel) {}
 
   std::string label() const override { return "timed " + kernel_.name; }
 
   void run(const KernelArgs& args, Part part) override {
     if (part.index != 0) return kernel_.run(args, part);
-    const auto start = std::chrono::steady_clock::now();
+    const Stopwatch watch;
     kernel_.run(args, part);
-    const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
+    const double time = watch.seconds();
     StageTime& stage = profile_.stages_[index_];
     stage.kernel = kernel_.name;
     stage.multiplies = kernel_.roundings.activation;
     ++stage.runs;
-    stage.seconds += time.count();
-    stage.bytes += bytes_of(kind_, args);
-    stage.operations += operations_of(kind_, args);
+    stage.seconds += time;
+    stage.bytes += bytes_of(kernel_.op, args);
+    stage.operations += operations_of(kernel_.op, args);
   }
 
  private:
   Profile& profile_;
   size_t index_;
-  OpKind kind_;
   const KernelInfo& kernel_;
 };
 
 void Profile::attach(Plan& plan) {
-  for (size_t i = 0; i < plan.ops.size(); ++i) {
-    const Op& op = plan.ops[i];
-    if (op.action) continue;
-    const std::string stage(op.stage ? name(*op.stage) : name(op.kind));
-    replace_kernel(plan, i, std::make_shared<Clock>(*this, index_of(stage), op.kind, *op.kernel));
+  PlanEdit edit(plan);
+  for (Op& op : edit.ops()) {
+    if (action_of(op) != nullptr) continue;
+    const KernelInfo& kernel = *kernel_call(op)->kernel;
+    const std::string stage(op.makes ? name(*op.makes) : name(kernel.op));
+    edit.replace(op, std::make_shared<Clock>(*this, index_of(stage), kernel));
   }
 }
 

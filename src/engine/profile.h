@@ -1,6 +1,6 @@
 #pragma once
-// Where a forward pass spends its time: a transformation that puts a clock around every op, and the sums by
-// stage.
+// Where a forward pass spends its time:
+// an edit of the plan that puts a clock around every kernel, and the sums by stage.
 
 #include <cstdint>
 #include <memory>
@@ -25,8 +25,8 @@ struct StageTime {
 class Profile {
  public:
   /// Wraps every kernel of `plan` so that its runs are counted here. The profile must outlive the plan's
-  /// runs. Threads meet before every op, which an unprofiled plan may spare: read shares of time from it, not
-  /// speeds.
+  /// runs. Threads meet before every op, which an unprofiled plan may spare:
+  /// read shares of time from it, not speeds.
   void attach(Plan& plan);
 
   /// In the order of the plan's ops.

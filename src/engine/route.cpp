@@ -1,7 +1,6 @@
 #include "engine/route.h"
 
 #include <algorithm>
-#include <array>
 #include <sstream>
 
 #include "base/error.h"
@@ -9,18 +8,29 @@
 namespace greta {
 namespace {
 
-constexpr std::array kProjections = {Stage::q,    Stage::k,  Stage::v,    Stage::attn_out,
-                                     Stage::gate, Stage::up, Stage::down, Stage::logits};
+std::vector<Stage> projections() {
+  std::vector<Stage> stages;
+  for (const StageInfo& row : kStageTable) {
+    if (row.kind == StageKind::projection) stages.push_back(row.stage);
+  }
+  return stages;
+}
+
+std::string names_of(const std::vector<Stage>& stages) {
+  std::vector<std::string_view> names;
+  for (const Stage stage : stages) names.push_back(name(stage));
+  return fmt::format("{}", fmt::join(names, ","));
+}
 
 std::vector<Stage> parse_stages(const std::string& list, const std::string& rule) {
-  if (list == "all") return {kProjections.begin(), kProjections.end()};
+  if (list == "all") return projections();
   std::vector<Stage> stages;
   std::istringstream in(list);
   for (std::string item; std::getline(in, item, ',');) {
     const std::optional<Stage> stage = stage_from_name(item);
     if (!stage || !is_projection(*stage)) {
-      fail_input("--route {}: \"{}\" is no projection; use all or some of q,k,v,attn_out,gate,up,down,logits",
-                 rule, item);
+      fail_input("--route {}: \"{}\" is no projection; use all or some of {}", rule, item,
+                 names_of(projections()));
     }
     stages.push_back(*stage);
   }

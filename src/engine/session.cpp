@@ -1,7 +1,8 @@
 #include "engine/session.h"
 
+#include <algorithm>
+
 #include "base/error.h"
-#include "engine/transform.h"
 
 namespace greta {
 namespace {
@@ -16,29 +17,9 @@ int64_t checked_positions(const ModelConfig& config, int64_t positions) {
 
 }  // namespace
 
-Engine::Engine(Model model, const EngineOptions& options)
-    : options_(options), model_(std::move(model)), pool_(options.threads), weights_(model_, pool_) {}
-
-Plan Engine::plan(Phase phase, int64_t max_rows, const RouteTable& routes, bool logits) const {
-  return make_plan(model_, weights_,
-                   {.phase = phase,
-                    .max_rows = max_rows,
-                    .logits = logits,
-                    .isa = options_.isa,
-                    .routes = routes,
-                    .device = options_.device,
-                    .sim_input = options_.sim_input,
-                    .invariant = options_.invariant});
-}
-
-Plan Engine::fast_plan(Phase phase, int64_t max_rows, const RouteTable& routes, bool logits) const {
-  Plan fast = plan(phase, max_rows, routes, logits);
-  fuse_quantize(fast, options_.isa);
-  return fast;
-}
-
-Session::Session(Engine& engine, int64_t positions)
+Session::Session(Engine& engine, int64_t positions, SessionPlans plans)
     : engine_(engine),
+      plans_(std::move(plans)),
       cache_(engine.model().config, checked_positions(engine.model().config, positions),
              engine.options().kv_format),
       executor_(engine.pool()) {}
@@ -56,15 +37,25 @@ std::span<const float> Session::forward(const Plan& plan, std::span<const int32_
   return executor_.run(plan, tokens, cache_.length(), cache_);
 }
 
-std::span<const float> Session::prefill(const Plan& inner, const Plan& last,
-                                        std::span<const int32_t> tokens) {
+std::span<const float> Session::prefill(std::span<const int32_t> tokens) {
   check(tokens);
-  const size_t block = static_cast<size_t>(last.max_rows);
-  while (tokens.size() > block) {
-    forward(inner, tokens.first(block));
-    tokens = tokens.subspan(block);
+  const size_t block = static_cast<size_t>(plans_.last.max_rows);
+  const size_t last = tokens.empty() ? 0 : (tokens.size() - 1) % block + 1;
+  fill(tokens.first(tokens.size() - last));
+  return forward(plans_.last, tokens.last(last));
+}
+
+void Session::fill(std::span<const int32_t> tokens) {
+  check(tokens);
+  while (!tokens.empty()) {
+    const size_t rows = std::min(tokens.size(), static_cast<size_t>(plans_.inner.max_rows));
+    forward(plans_.inner, tokens.first(rows));
+    tokens = tokens.subspan(rows);
   }
-  return forward(last, tokens);
+}
+
+std::span<const float> Session::step(int32_t token, size_t plan) {
+  return forward(plans_.steps.at(plan), std::span(&token, 1));
 }
 
 }  // namespace greta

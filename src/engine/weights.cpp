@@ -85,20 +85,18 @@ Weights::Weights(const Model& model, ThreadPool& pool) {
 
   add_vector(model.output_norm);
   for (const LayerWeights& layer : model.layers) {
-    for (const GgufTensor* v : {layer.attn_norm, layer.q_bias, layer.k_bias, layer.v_bias, layer.q_norm,
-                                layer.k_norm, layer.attn_post_norm, layer.ffn_norm, layer.ffn_post_norm}) {
-      add_vector(v);
-    }
-    for (const GgufTensor* w :
-         {layer.q, layer.k, layer.v, layer.attn_out, layer.gate, layer.up, layer.down}) {
-      add_matrix(w);
+    for (const StageInfo& row : kStageTable) {
+      const GgufTensor* weight = layer.of(row.stage);
+      is_projection(row.stage) ? add_matrix(weight) : add_vector(weight);
+      add_vector(layer.bias_of(row.stage));
     }
   }
   add_matrix(model.output);
   bytes_per_token_ = bytes;
   add_matrix(model.token_embd);  // after the sum: decode reads one row of it
 
-  // One piece of memory: small matrices lie on large pages, too, and the next one follows on the last.
+  // One piece of memory: small matrices lie on large pages, too, and the next one follows on the last. With a
+  // piece for each, decode of SmolLM2 on one thread made 228 to 278 tok/s; this made 281 to 300.
   const AlignedBytes all(bytes);
   int64_t begin = 0;
   for (const GgufTensor* tensor : order) {

@@ -13,8 +13,8 @@ namespace greta {
 
 class Weights {
  public:
-  /// Packs all matrices of the model on the pool's threads. Throws an input Error for a weight type without
-  /// kernels.
+  /// Packs all matrices of the model on the pool's threads.
+  /// Throws an input Error for a weight type without kernels.
   Weights(const Model& model, ThreadPool& pool);
 
   const PackedWeight& matrix(const GgufTensor* tensor) const { return matrices_.at(tensor); }

@@ -7,7 +7,7 @@
 
 #include "experiment/intervention.h"
 #include "judge/judge.h"
-#include "record/record.h"
+#include "record/matrix.h"
 
 namespace greta {
 namespace {
@@ -83,7 +83,7 @@ class Confirmation {
   int threads() const { return engine_.options().threads; }
 
   MatrixRequest with_interventions(MatrixRequest request) const {
-    request.overwrite = [this](Plan& plan) { insert_interventions(plan, engine_, sites_); };
+    request.change = then(std::move(request.change), interventions(engine_, sites_));
     return request;
   }
 
@@ -102,8 +102,8 @@ class Confirmation {
 
   /// Of the prompts that show the finding, the shortest of more than one token.
   std::string shortest_prompt(const Finding& finding) const {
-    const MatrixPrompt* best = nullptr;
-    for (const MatrixPrompt& prompt : request_.prompts) {
+    const Prompt* best = nullptr;
+    for (const Prompt& prompt : request_.prompts) {
       const bool shows = std::any_of(finding.cells.begin(), finding.cells.end(),
                                      [&](const CellKey& cell) { return cell.prompt == prompt.id; });
       if (!shows) continue;
@@ -117,7 +117,7 @@ class Confirmation {
   /// One prompt and one experiment that show the group.
   MatrixRequest small_request(const Group& group) const {
     MatrixRequest request = request_;
-    std::erase_if(request.prompts, [&](const MatrixPrompt& p) { return p.id != group.prompt; });
+    std::erase_if(request.prompts, [&](const Prompt& p) { return p.id != group.prompt; });
     const std::vector<CellKey>& cells = verdict_.findings[group.findings.front()].cells;
     const auto shows = [&](const Experiment& e) {
       return std::find(cells.begin(), cells.end(), CellKey{e.name, group.prompt}) != cells.end();

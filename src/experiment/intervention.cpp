@@ -5,7 +5,6 @@
 #include <optional>
 
 #include "engine/kv_cache.h"
-#include "engine/transform.h"
 #include "judge/stage_problem.h"
 
 namespace greta {
@@ -16,23 +15,23 @@ constexpr int kSumLanes = 16;  // of our kernels' row sums
 class OracleAction final : public Action {
  public:
   OracleAction(const Engine& engine, Stage stage, int layer, const KernelInfo& kernel)
-      : right_(model_problem(engine.model(), stage, layer)) {
+      : right_(model_problem(engine.model(), {layer, stage})) {
     right_.declared = {kernel.roundings, kSumLanes, 0};
     right_.cache_format = Format::f32;  // write_cache_row() rounds
   }
 
-  std::string label() const override { return "the oracle's " + std::string(name(right_.stage)); }
+  std::string label() const override { return "the oracle's " + std::string(name(right_.at.stage)); }
 
   void run(const KernelArgs& args, Part part) override {
-    const bool cache = right_.stage == Stage::kv_write;
+    const bool cache = right_.kind == StageKind::cache;
     const View& out = cache ? args.in[0] : args.out;
-    const int64_t heads = is_scores() ? right_.model->config.n_head : 1;
+    const int64_t heads = rows_per_token(right_.at.stage, right_.model->config);
     const int64_t rows = out.rows / heads, per_part = (rows + part.count - 1) / part.count;
     const int64_t begin = std::min(rows, per_part * part.index), end = std::min(rows, begin + per_part);
     if (begin == end) return;
     StageProblem problem = right_;
-    const int64_t first =
-        args.position + args.block_rows - rows;  // of a view that may hold the last row only
+    // Of a view that may hold the last row only.
+    const int64_t first = args.position + args.block_rows - rows;
     for (int64_t row = begin; row < end; ++row) problem.positions.push_back(first + row);
     fill_operands(problem, args, begin, end);
     const Expected expected = expected_of(problem);
@@ -49,8 +48,6 @@ class OracleAction final : public Action {
   }
 
  private:
-  bool is_scores() const { return right_.stage == Stage::qk || right_.stage == Stage::softmax; }
-
   static void store(const View& out, int64_t row, int64_t count, std::span<const float> values) {
     const size_t cols = values.size() / static_cast<size_t>(count);
     for (int64_t i = 0; i < count; ++i)
@@ -58,7 +55,7 @@ class OracleAction final : public Action {
   }
 
   void fill_operands(StageProblem& problem, const KernelArgs& args, int64_t begin, int64_t end) const {
-    if (problem.stage == Stage::x_in) {
+    if (problem.kind == StageKind::embedding) {
       for (int64_t row = begin; row < end; ++row) {
         TokenId id = 0;
         std::memcpy(&id, args.in[0].raw_row(row), sizeof id);
@@ -67,14 +64,13 @@ class OracleAction final : public Action {
       return;
     }
     size_t at = 0;
-    for (const Stage operand : operands_of(problem.model->config, problem.stage, problem.layer)) {
-      if (operand == Stage::kv_write) {
+    for (const At operand : operands_at(problem.model->config, problem.at)) {
+      if (info(operand.stage).kind == StageKind::cache) {
         problem.operands.push_back({read_cache(args.cache, args.position + args.block_rows), nullptr});
         continue;
       }
       const View& in = args.in[at++];
-      const bool scores = operand == Stage::qk || operand == Stage::softmax;
-      const int64_t heads = scores ? problem.model->config.n_head : 1;
+      const int64_t heads = rows_per_token(operand.stage, problem.model->config);
       std::vector<float> rows;
       for (int64_t row = begin * heads; row < end * heads; ++row)
         rows.insert(rows.end(), in.row(row), in.row(row) + in.cols);
@@ -110,65 +106,56 @@ class KeepHistory final : public Action {
   bool put_back_;
 };
 
-void keep_history(Plan& plan, int at) {
+void keep_history(PlanEdit& edit, const Op& write) {
   const auto kept = std::make_shared<std::optional<CacheCopy>>();
-  for (const bool put_back : {true, false}) {
-    Op op;
-    op.kind = OpKind::kv_write;
-    op.layer = plan.ops[static_cast<size_t>(at)].layer;
-    op.action = std::make_shared<KeepHistory>(kept, put_back);
-    op.uses_cache = true;
-    put_back ? insert_after(plan, static_cast<size_t>(at), std::move(op))
-             : insert_before(plan, static_cast<size_t>(at), std::move(op));
-  }
+  const auto op = [&](bool put_back) {
+    return Op{.layer = write.layer,
+              .call = ActionCall{std::make_shared<KeepHistory>(kept, put_back)},
+              .cache = put_back ? CacheUse::writes : CacheUse::reads};
+  };
+  edit.before(write, op(false));
+  edit.after(write, op(true));
 }
 
 /// The buffer that holds a stage while its layer runs.
-BufferId buffer_of(const Plan& plan, Stage stage, int layer) {
-  if (stage == Stage::x_in) return plan.ops[static_cast<size_t>(plan.find(Stage::x_attn, layer))].in[0];
-  return plan.ops[static_cast<size_t>(plan.find(stage, layer))].out;
+BufferId buffer_of(PlanEdit& edit, At at) {
+  if (at.stage == Stage::x_in) return edit.find({at.layer, Stage::x_attn})->reads[0];
+  return edit.find(at)->writes;
 }
 
-void insert_one(Plan& plan, const Engine& engine, Stage stage, int layer) {
-  const int at = plan.find(stage, layer);
-  if (at < 0) return;
-  const Op& target = plan.ops[static_cast<size_t>(at)];
-  Op op;
-  op.kind = target.kind;
-  op.layer = layer;
-  op.action = std::make_shared<OracleAction>(engine, stage, layer, *target.kernel);
-  op.out = target.out;
-  op.uses_cache = target.uses_cache;
-  op.params = target.params;
-  size_t input = 0;
-  if (stage == Stage::x_in) {
-    op.in[0] = target.in[0];
-  } else {
-    const int last = static_cast<int>(engine.model().config.n_layer) - 1;
-    for (const Stage operand : operands_of(engine.model().config, stage, layer)) {
-      if (operand == Stage::kv_write) continue;
-      const bool before = is_outside_layers(stage) && !is_outside_layers(operand);
-      op.in[input++] = buffer_of(plan, operand, before ? last : layer);
-    }
+/// What the oracle computes the stage from, but for the cache.
+std::vector<BufferId> operand_buffers(PlanEdit& edit, const ModelConfig& config, const Op& target) {
+  const At at = *target.made();
+  if (info(at.stage).kind == StageKind::embedding) return {target.reads[0]};
+  std::vector<BufferId> buffers;
+  for (const At operand : operands_at(config, at)) {
+    if (info(operand.stage).kind != StageKind::cache) buffers.push_back(buffer_of(edit, operand));
   }
-  insert_after(plan, static_cast<size_t>(at), std::move(op));
-  if (stage == Stage::kv_write) keep_history(plan, at);
+  return buffers;
+}
+
+void intervene(PlanEdit& edit, const Engine& engine, At at) {
+  // Of a fused op there is no input to compute from, nor a place in its middle.
+  edit.unfuse([&](At made) { return made == at; });
+  const Op* target = edit.find(at);
+  if (target == nullptr) return;
+  edit.after(*target, {.layer = at.layer,
+                       .call = ActionCall{std::make_shared<OracleAction>(engine, at.stage, at.layer,
+                                                                         *kernel_call(*target)->kernel)},
+                       .reads = operand_buffers(edit, engine.model().config, *target),
+                       .writes = target->writes,
+                       .cache = target->cache});
+  if (info(at.stage).kind == StageKind::cache) keep_history(edit, *target);
 }
 
 }  // namespace
 
-void insert_interventions(Plan& plan, const Engine& engine, std::span<const InterventionSite> sites) {
-  // Of a fused attention there is no input to compute from, nor a place in its middle. Plans without records
-  // have it: those of a long prompt's inner blocks.
-  unfuse_attention(plan, engine.options().isa, [&](int layer) {
-    return std::any_of(sites.begin(), sites.end(), [&](const InterventionSite& site) {
-      const bool inside = site.stage == Stage::qk || site.stage == Stage::softmax || site.stage == Stage::pv;
-      return inside && site.layer == layer;
-    });
-  });
-  for (const InterventionSite& site : sites) {
-    if (concerns(site.phase, plan.phase)) insert_one(plan, engine, site.stage, site.layer);
-  }
+PlanChange interventions(const Engine& engine, std::vector<InterventionSite> sites) {
+  return {.edit = [&engine, sites = std::move(sites)](PlanEdit& edit) {
+    for (const InterventionSite& site : sites) {
+      if (concerns(site.phase, edit.phase())) intervene(edit, engine, {site.layer, site.stage});
+    }
+  }};
 }
 
 }  // namespace greta

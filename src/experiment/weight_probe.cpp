@@ -13,8 +13,6 @@
 namespace greta {
 namespace {
 
-constexpr std::array kStages{Stage::q,    Stage::k,  Stage::v,   Stage::attn_out,
-                             Stage::gate, Stage::up, Stage::down};
 constexpr int64_t kProbes = 8;
 
 // One product and no sum: a few roundings of f32 (2^-24 each) of the code's value and its minimum, which may
@@ -91,34 +89,24 @@ class TakeRows final : public Action {
 
 /// A plan of four ops: one-hot rows, the quantisation of them if the projection needs it, the projection, and
 /// what takes its output.
-Plan cut_out(const Plan& plan, size_t index, std::shared_ptr<Action> put, std::shared_ptr<Action> take) {
-  Plan cut;
-  cut.phase = plan.phase;
-  cut.max_rows = plan.max_rows;
-  cut.buffers = plan.buffers;
-  cut.tokens = plan.tokens;
-  cut.next_id = plan.next_id;
-  const auto add = [&cut](std::shared_ptr<Action> action, BufferId in, BufferId out, int launch_of) {
-    Op op;
-    op.id = cut.next_id++;
-    op.action = std::move(action);
-    op.in = {in, kNoBuffer};
-    op.out = out;
-    op.launch_of = launch_of < 0 ? op.id : launch_of;
-    cut.ops.push_back(std::move(op));
-  };
-  const Op& projection = plan.ops[index];
+Plan cut_out(const Plan& plan, At at, std::shared_ptr<Action> put, std::shared_ptr<Action> take) {
+  Plan cut = plan;
+  cut.logits = kNoBuffer;
+  PlanEdit edit(cut);
+  Op* projection = edit.find(at);
+  if (projection == nullptr) fail_machine("the plan has no {} of layer {}", name(at.stage), at.layer);
   const Op* quantize = nullptr;  // the last op before it that wrote its input, if that is a helper
-  for (size_t i = 0; i < index; ++i) {
-    if (plan.ops[i].out == projection.in[0]) quantize = &plan.ops[i];
+  for (const Op& op : edit.ops()) {
+    if (&op == projection) break;
+    if (op.writes == projection->reads[0]) quantize = &op;
   }
-  if (quantize != nullptr && quantize->kind != OpKind::quantize) quantize = nullptr;
-  add(std::move(put), kNoBuffer, quantize != nullptr ? quantize->in[0] : projection.in[0], -1);
-  if (quantize != nullptr) cut.ops.push_back(*quantize);
-  cut.ops.push_back(projection);
-  cut.ops.back().bias = nullptr;  // the weight alone
-  add(std::move(take), projection.out, kNoBuffer, projection.id);
-  set_barriers(cut);
+  if (quantize != nullptr && !is_kind(*quantize, OpKind::quantize)) quantize = nullptr;
+  edit.keep_only([&](const Op& op) { return &op == projection || &op == quantize; });
+  kernel_call(*projection)->bias = nullptr;  // the weight alone
+  const Op& first = quantize != nullptr ? *quantize : *projection;
+  edit.before(first, {.call = ActionCall{std::move(put)}, .writes = first.reads[0]});
+  edit.watch(*projection, std::move(take));
+  edit.commit();
   return cut;
 }
 
@@ -148,7 +136,7 @@ class Prober {
 
   /// Both phases of one projection.
   std::vector<WeightProbe> probe(Stage stage, int layer) {
-    const GgufTensor& weight = *weight_of(engine_.model(), stage, layer);
+    const GgufTensor& weight = *weight_of(engine_.model(), {stage, layer});
     const std::vector<int64_t> columns = columns_of(static_cast<int64_t>(weight.dims[0]));
     const Readings readings = read_columns(weight, columns);
     std::vector<WeightProbe> probes;
@@ -174,12 +162,10 @@ class Prober {
 
   /// The projection's output for e_j of each probed column j.
   std::vector<std::vector<float>> run(const Plan& plan, WeightProbe& probe) {
-    const int index = plan.find(probe.stage, probe.layer);
-    if (index < 0) fail_machine("the plan has no {} of layer {}", name(probe.stage), probe.layer);
     std::vector<std::vector<float>> outputs;
     size_t first = 0;
     const Plan cut =
-        cut_out(plan, static_cast<size_t>(index), std::make_shared<PutOneHot>(probe.columns, first),
+        cut_out(plan, {probe.layer, probe.stage}, std::make_shared<PutOneHot>(probe.columns, first),
                 std::make_shared<TakeRows>(outputs, probe.kernel));
     const std::vector<int32_t> tokens(probe.columns.size(), 0);  // nobody reads them
     const size_t rows = std::min(tokens.size(), static_cast<size_t>(plan.max_rows));
@@ -200,8 +186,9 @@ std::vector<WeightProbe> probe_weights(Engine& engine, const WeightProbeRequest&
   Prober prober(engine, request);
   std::vector<WeightProbe> probes;
   for (const int layer : request.layers) {
-    for (const Stage stage : kStages) {
-      for (WeightProbe& probe : prober.probe(stage, layer)) probes.push_back(std::move(probe));
+    for (const StageInfo& row : kStageTable) {
+      if (row.kind != StageKind::projection || is_outside_layers(row.stage)) continue;
+      for (WeightProbe& probe : prober.probe(row.stage, layer)) probes.push_back(std::move(probe));
     }
   }
   return probes;

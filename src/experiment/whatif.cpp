@@ -7,10 +7,10 @@
 #include <map>
 #include <set>
 
-#include "engine/transform.h"
 #include "judge/attest.h"
 #include "judge/judge.h"
-#include "record/record.h"
+#include "record/matrix.h"
+#include "record/recorder.h"
 
 namespace greta {
 namespace {
@@ -32,14 +32,16 @@ void run_all_rows(Engine& engine, const MatrixRequest& request, UnitRun& unit) {
     for (int64_t i = 0; i < n_pos; ++i) all[static_cast<size_t>(i)] = i;
     return all;
   };
-  for (const MatrixPrompt& prompt : request.prompts) {
+  for (const Prompt& prompt : request.prompts) {
     const int64_t n = std::ssize(prompt.tokens);
-    Plan plan = changed_plan(engine, Phase::prefill, std::min(n, request.prefill_block), request.routes,
+    Plan plan = changed_plan(engine, Phase::prefill, block_of(n, request.prefill_block), request.routes,
                              request.change);
-    keep_all_rows(plan);
-    insert_records(plan, engine.options().isa, recorder, scope);
-    Session session(engine, n);
-    session.prefill(plan, plan, prompt.tokens);
+    PlanEdit edit(plan);
+    edit.keep_all_rows();
+    insert_records(edit, recorder, scope);
+    edit.commit();
+    Session session(engine, n, {.inner = plan, .last = plan, .steps = {}});
+    session.prefill(prompt.tokens);
   }
 }
 
@@ -65,7 +67,9 @@ std::span<const float> values_of(const Bundle& bundle, const Event& event, int64
   if (data == nullptr) return {};
   if (event.seen() != Seen::prefill) return *data;
   const std::vector<int64_t> positions = positions_of(event);
-  const bool doubled = event.stage == name(Stage::kv_write) || positions.empty();  // whole in prefill_last
+  const std::optional<Stage> stage = stage_from_name(event.stage);
+  const bool cache = stage && info(*stage).row_per == RowPer::cache;  // whole in prefill_last
+  const bool doubled = cache || positions.empty();
   if (doubled) return {};
   const size_t width = data->size() / positions.size();
   return std::span(*data).first(data->size() - (positions.back() == last_position ? width : 0));

@@ -11,8 +11,8 @@ namespace {
 /// By the engine's own kernel, with `change` made to its arguments; none where the op has no bias.
 template <class Change>
 Wrong with_bias(const TwinSite& site, Change change) {
-  if (site.op().bias == nullptr) return {};
-  return [kernel = site.op().kernel, change](const WrongCall& call) {
+  if (site.call().bias == nullptr) return {};
+  return [kernel = site.call().kernel, change](const WrongCall& call) {
     KernelArgs args = call.args;
     change(args);
     kernel->run(args, {0, 1});
@@ -24,8 +24,8 @@ Wrong no_bias(TwinSite& site) {
 }
 
 Wrong bias_twice(TwinSite& site) {
-  if (site.op().bias == nullptr) return {};
-  return [bias = site.op().bias](const WrongCall& call) {
+  if (site.call().bias == nullptr) return {};
+  return [bias = site.call().bias](const WrongCall& call) {
     const View& out = call.args.out;
     set_each(out, [&](int64_t r, int64_t i) { return out.row(r)[i] + bias[i]; });
   };
@@ -34,8 +34,8 @@ Wrong bias_twice(TwinSite& site) {
 /// Scores, or their sum with the values, with another window: by the engine's own kernel.
 template <int64_t (*changed)(int64_t window)>
 Wrong other_window(TwinSite& site) {
-  if (site.op().params.window == 0) return {};
-  return [kernel = site.op().kernel, window = changed(site.op().params.window)](const WrongCall& call) {
+  if (site.call().params.window == 0) return {};
+  return [kernel = site.call().kernel, window = changed(site.call().params.window)](const WrongCall& call) {
     KernelArgs args = call.args;
     args.params.window = window;
     kernel->run(args, {0, 1});

@@ -6,7 +6,6 @@
 #include <cmath>
 
 #include "engine/kv_cache.h"
-#include "engine/transform.h"
 #include "fault/bank.h"
 
 namespace greta {
@@ -137,15 +136,11 @@ Wrong mix_future(TwinSite&) {
 }
 
 std::shared_ptr<KvView> watch_cache_of_layer_before(TwinSite& site) {
-  if (site.op().layer == 0) return nullptr;
+  if (site.op.layer == 0) return nullptr;
   auto view = std::make_shared<KvView>();
-  Op watch;
-  watch.layer = site.op().layer - 1;
-  watch.action = std::make_shared<Watch>(view);
-  watch.uses_cache = true;
-  watch.launch_of = -1;
-  insert_before(site.plan, site.index, std::move(watch));
-  ++site.index;
+  site.edit.before(site.op, {.layer = site.op.layer - 1,
+                             .call = ActionCall{std::make_shared<Watch>(view)},
+                             .cache = CacheUse::reads});
   return view;
 }
 

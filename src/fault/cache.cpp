@@ -18,7 +18,8 @@ int64_t kv_dim(const KernelArgs& args) { return args.cache.n_head_kv * args.cach
 /// What the op is to write for a row of its block.
 CacheRow row_in(const KernelArgs& args, int64_t row) {
   CacheRow both;
-  for (const View& in : args.in) both.insert(both.end(), in.row(row), in.row(row) + kv_dim(args));
+  for (const size_t i : {0u, 1u})
+    both.insert(both.end(), args.in[i].row(row), args.in[i].row(row) + kv_dim(args));
   return both;
 }
 
@@ -68,9 +69,9 @@ Wrong swap_keys_and_values(TwinSite&) {
 }
 
 Wrong write_unrotated(TwinSite& site) {
-  site.read_also(Stage::k);
-  return write_rows([](const KernelArgs& args, int64_t r, CacheRow& row) {
-    std::copy_n(args.extra.row(r), kv_dim(args), row.begin());
+  const size_t k = site.read_also(Stage::k);
+  return write_rows([k](const KernelArgs& args, int64_t r, CacheRow& row) {
+    std::copy_n(args.in[k].row(r), kv_dim(args), row.begin());
   });
 }
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "engine/transform.h"
 #include "fault/bank.h"
 
 namespace greta {
@@ -30,28 +29,20 @@ std::vector<Fault> all_faults() {
 
 bool concerns(const FaultSpec& spec, Phase phase) { return !spec.phase || *spec.phase == phase; }
 
-bool is_inside_attention(Stage stage) {
-  return stage == Stage::qk || stage == Stage::softmax || stage == Stage::pv;
-}
-
 /// Puts one wrong computation at all ops of `stage` that the spec names; how many there were.
-int apply_at(Plan& plan, const Engine& engine, const FaultSpec& spec, Stage stage, const MakeWrong& make) {
-  if (is_inside_attention(stage)) {
-    unfuse_attention(plan, engine.options().isa,
-                     [&](int layer) { return !spec.layer || *spec.layer == layer; });
-  }
+int apply_at(PlanEdit& edit, const Engine& engine, const FaultSpec& spec, Stage stage,
+             const MakeWrong& make) {
+  const auto concerned = [&](At at) { return at.stage == stage && (!spec.layer || *spec.layer == at.layer); };
+  edit.unfuse(concerned);
   int count = 0;
-  for (size_t i = 0; i < plan.ops.size(); ++i) {
-    const Op& op = plan.ops[i];
-    if (op.stage != stage || op.launch_of != op.id || (spec.layer && *spec.layer != op.layer)) continue;
-    if (spec.condition.k_above && op.weight->k <= *spec.condition.k_above) continue;
-    TwinSite site{plan, i, engine, spec.size.value_or(spec.fault->size), *spec.state};
+  for (Op& op : edit.ops()) {
+    if (!op.makes || !concerned(*op.made())) continue;
+    if (spec.condition.k_above && kernel_call(op)->weight->k <= *spec.condition.k_above) continue;
+    TwinSite site{edit, op, engine, spec.size.value_or(spec.fault->size), *spec.state};
     Wrong wrong = make(site);
     if (!wrong) continue;  // the layer can't have it
-    replace_kernel(
-        plan, site.index,
-        make_twin(site, "fault: " + spec.fault->name, std::move(wrong), spec.condition, spec.state));
-    i = site.index;
+    edit.replace(op,
+                 make_twin(site, "fault: " + spec.fault->name, std::move(wrong), spec.condition, spec.state));
     ++count;
   }
   return count;
@@ -59,23 +50,31 @@ int apply_at(Plan& plan, const Engine& engine, const FaultSpec& spec, Stage stag
 
 /// A condition on heads that the model does not have.
 void check_heads(const FaultSpec& spec, const ModelConfig& config) {
-  const int64_t heads = heads_of(spec.fault->stage, config);
+  const int64_t heads = row_heads(spec.fault->stage, config);
   if (spec.condition.from_head && *spec.condition.from_head >= heads) {
     fail_input("--inject {}: head {} of {} heads at {}", spec.text, *spec.condition.from_head, heads,
                name(spec.fault->stage));
   }
 }
 
-void apply_fault(Plan& plan, const Engine& engine, const FaultSpec& spec) {
+void apply_fault(PlanEdit& edit, const Engine& engine, const FaultSpec& spec) {
   check_heads(spec, engine.model().config);
   const Fault& fault = *spec.fault;
-  const int count = apply_at(plan, engine, spec, fault.stage, fault.make);
+  const int count = apply_at(edit, engine, spec, fault.stage, fault.make);
   // A plan that only fills the cache has no head to put a fault into.
-  if (count == 0 && !(is_outside_layers(fault.stage) && plan.logits == kNoBuffer)) {
+  if (count == 0 && !(is_outside_layers(fault.stage) && edit.logits() == kNoBuffer)) {
     fail_input("--inject {}: no op of this model's {} can have it; check the layer and conditions", spec.text,
-               name(plan.phase));
+               name(edit.phase()));
   }
-  if (fault.also_stage) apply_at(plan, engine, spec, *fault.also_stage, fault.also);
+  if (fault.also_stage) apply_at(edit, engine, spec, *fault.also_stage, fault.also);
+}
+
+/// The routes that an engine with these faults really plans with.
+RouteTable effective_routes(const RouteTable& wanted, std::span<const FaultSpec> specs, Phase phase) {
+  const bool ignored = std::any_of(specs.begin(), specs.end(), [&](const FaultSpec& spec) {
+    return spec.fault->name == kRouteIgnored && concerns(spec, phase);
+  });
+  return ignored ? RouteTable{} : wanted;
 }
 
 }  // namespace
@@ -88,33 +87,25 @@ std::span<const Fault> faults() {
 bool suits(const Fault& fault, const Model& model) {
   if (is_outside_layers(fault.stage)) return true;
   for (int layer = 0; layer < model.config.n_layer; ++layer) {
-    if (!has_stage(model.config, fault.stage, layer)) continue;
-    if (fault.needs == Needs::bias && bias_of(model, fault.stage, layer) == nullptr) continue;
+    if (!has_stage(model.config, {layer, fault.stage})) continue;
+    if (fault.needs == Needs::bias && bias_of(model, {fault.stage, layer}) == nullptr) continue;
     if (fault.needs == Needs::window && model.config.layer(layer).window == 0) continue;
     return true;
   }
   return false;
 }
 
-void apply_faults(Plan& plan, const Engine& engine, std::span<const FaultSpec> specs) {
+void apply_faults(PlanEdit& edit, const Engine& engine, std::span<const FaultSpec> specs) {
   for (const FaultSpec& spec : specs) {
-    if (concerns(spec, plan.phase) && spec.fault->make) apply_fault(plan, engine, spec);
+    if (concerns(spec, edit.phase()) && spec.fault->make) apply_fault(edit, engine, spec);
   }
-  set_barriers(plan);
-}
-
-RouteTable effective_routes(const RouteTable& wanted, std::span<const FaultSpec> specs, Phase phase) {
-  const bool ignored = std::any_of(specs.begin(), specs.end(), [&](const FaultSpec& spec) {
-    return spec.fault->name == kRouteIgnored && concerns(spec, phase);
-  });
-  return ignored ? RouteTable{} : wanted;
 }
 
 PlanChange fault_change(const Engine& engine, std::vector<FaultSpec> specs) {
   const auto shared = std::make_shared<const std::vector<FaultSpec>>(std::move(specs));
   return {.routes = [shared](const RouteTable& wanted,
                              Phase phase) { return effective_routes(wanted, *shared, phase); },
-          .edit = [shared, &engine](Plan& plan) { apply_faults(plan, engine, *shared); }};
+          .edit = [shared, &engine](PlanEdit& edit) { apply_faults(edit, engine, *shared); }};
 }
 
 }  // namespace greta

@@ -30,8 +30,8 @@ struct Fault {
   Stage stage = Stage::q;
   std::string what;    // one line
   std::string source;  // the real bug that it is modelled on
-  std::string
-      hypothesis;       // the name that a diagnosis should give; "": none, "unexplained" is the honest answer
+  // The name that a diagnosis should give; "": none, "unexplained" is the honest answer.
+  std::string hypothesis;
   MakeWrong make = {};  // empty when the fault acts on routes only
   double size = 0;      // default of by=X, a relative error; 0: the fault has no size
   // A mistake that spans two ops, as mask_absent does in a fused kernel.
@@ -68,14 +68,12 @@ std::vector<FaultSpec> parse_faults(std::span<const std::string> texts, int64_t 
 
 /// Puts the twins of all `specs` that concern the plan's phase into it, in their order: where two meet at one
 /// op, the later one starts from the earlier one's result (or from its inputs, when it computes anew). Faults
-/// inside attention take it apart in their layers. Throws an input Error when a spec finds no op, or its op
+/// inside a fused op (attention) take it apart in their layers. Throws an input Error when a spec finds no op, or its op
 /// or weight can't have the fault.
-void apply_faults(Plan& plan, const Engine& engine, std::span<const FaultSpec> specs);
+void apply_faults(PlanEdit& edit, const Engine& engine, std::span<const FaultSpec> specs);
 
-/// All that as a change of every plan of an engine, which must outlive it.
+/// All that as a change of every plan of an engine, which must outlive it; a fault may also ignore the forced
+/// routes.
 PlanChange fault_change(const Engine& engine, std::vector<FaultSpec> specs);
-
-/// The routes that an engine with these faults really plans with (a fault may ignore the forced ones).
-RouteTable effective_routes(const RouteTable& wanted, std::span<const FaultSpec> specs, Phase phase);
 
 }  // namespace greta

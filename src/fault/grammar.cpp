@@ -68,9 +68,7 @@ void check(const FaultSpec& spec) {
     if (any || spec.layer) reject("a layer or condition", "it acts on the plan's routes as a whole");
     return;
   }
-  ModelConfig some;  // whether the stage has heads, not how many
-  some.n_head = some.n_head_kv = 1;
-  if (c.from_head && heads_of(fault.stage, some) == 0) reject("head>=", "its stage has no heads");
+  if (c.from_head && !has_heads(fault.stage)) reject("head>=", "its stage has no heads");
   if (c.k_above && !is_projection(fault.stage)) reject("K>", "its stage multiplies with no matrix");
   if (spec.layer && is_outside_layers(fault.stage)) reject("a layer", "its stage lies outside the layers");
 }

@@ -12,9 +12,9 @@ namespace {
 /// The op reads what made `stage` instead of its first input.
 MakeWrong read_instead(Stage stage) {
   return [stage](TwinSite& site) -> Wrong {
-    site.read_also(stage);
-    return [kernel = site.op().kernel, isa = site.engine.options().isa](const WrongCall& call) {
-      run_on(*kernel, call.args, call.args.extra, isa);
+    const size_t other = site.read_also(stage);
+    return [kernel = site.call().kernel, isa = site.engine.options().isa, other](const WrongCall& call) {
+      run_on(*kernel, call.args, call.args.in[other], isa);
     };
   };
 }
@@ -28,7 +28,7 @@ Wrong shift_rows(TwinSite&) {
 }
 
 Wrong swap_operands(TwinSite& site) {
-  return [kernel = site.op().kernel](const WrongCall& call) {
+  return [kernel = site.call().kernel](const WrongCall& call) {
     KernelArgs args = call.args;
     std::swap(args.in[0], args.in[1]);
     kernel->run(args, {0, 1});
@@ -50,7 +50,7 @@ Wrong combine(TwinSite&) {
 /// The same, but not where f is what the op does anyway.
 template <double (*f)(double a, double b), OpKind own>
 Wrong combine_unless(TwinSite& site) {
-  return site.op().kind == own ? Wrong{} : combine<f>(site);
+  return is_kind(site.op, own) ? Wrong{} : combine<f>(site);
 }
 
 double silu(double x) { return x / (1 + std::exp(-x)); }
@@ -74,7 +74,7 @@ double branch_twice(double residual, double branch) { return residual + 2 * bran
 
 /// The activation alone.
 Wrong without_up(TwinSite& site) {
-  return site.op().kind == OpKind::gelu_mul ? combine<gelu_only>(site) : combine<silu_only>(site);
+  return is_kind(site.op, OpKind::gelu_mul) ? combine<gelu_only>(site) : combine<silu_only>(site);
 }
 
 /// residual + (1 + size) * branch

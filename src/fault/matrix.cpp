@@ -8,13 +8,13 @@ namespace {
 /// The wrong weight of the site's op, made once for all plans.
 template <class Make>
 std::shared_ptr<const PackedWeight> shared_weight(const TwinSite& site, Make make) {
-  std::shared_ptr<const PackedWeight>& weight = site.state.weights[site.op().weight];
+  std::shared_ptr<const PackedWeight>& weight = site.state.weights[site.call().weight];
   if (!weight) weight = std::make_shared<const PackedWeight>(make());
   return weight;
 }
 
 PackedWeight edit_values(const TwinSite& site, void (*edit)(Matrix&, const TwinSite&)) {
-  const PackedWeight& right = *site.op().weight;
+  const PackedWeight& right = *site.call().weight;
   Matrix matrix{std::vector<float>(static_cast<size_t>(right.n * right.k)), right.n, right.k};
   for (int64_t row = 0; row < right.n; ++row) unpack_row(right, row, &matrix.at(row, 0));
   edit(matrix, site);
@@ -40,8 +40,8 @@ std::string_view describe(BlockTypes types) {
 }
 
 PackedWeight edit_bytes(const TwinSite& site, void (*edit)(const BlockRow&)) {
-  const PackedWeight& right = *site.op().weight;
-  const GgufTensor* tensor = weight_of(site.engine.model(), *site.op().stage, site.op().layer);
+  const PackedWeight& right = *site.call().weight;
+  const GgufTensor* tensor = weight_of(site.engine.model(), {site.at().stage, site.at().layer});
   std::vector<std::byte> bytes(tensor->data.begin(), tensor->data.end());
   const int64_t blocks = right.k / kBlock, block_bytes = info(right.type).bytes;
   for (int64_t row = 0; row < right.n; ++row) {
@@ -60,10 +60,10 @@ MakeWrong edited(void (*edit)(Matrix& weight, const TwinSite& site)) {
 
 MakeWrong edited_blocks(BlockTypes types, void (*edit)(const BlockRow& row)) {
   return [types, edit](TwinSite& site) {
-    const Op& op = site.op();
-    if (!fits(types, op.weight->type)) {
+    const KernelCall& call = site.call();
+    if (!fits(types, call.weight->type)) {
       fail_input("this fault needs weights of {}; {} is {}: choose another stage or model", describe(types),
-                 op.weight_name, name(op.weight->type));
+                 call.weight_name, name(call.weight->type));
     }
     return multiply_by(site, shared_weight(site, [&] { return edit_bytes(site, edit); }));
   };

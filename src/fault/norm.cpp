@@ -49,8 +49,8 @@ void write(const Row& row, float* out, double scale, Weight weight, double shift
 
 /// eps * (1 + size), by the engine's own kernel.
 Wrong change_eps(TwinSite& site) {
-  const double eps = static_cast<double>(site.op().params.eps) * (1 + site.size);
-  return [kernel = site.op().kernel, eps](const WrongCall& call) {
+  const double eps = static_cast<double>(site.call().params.eps) * (1 + site.size);
+  return [kernel = site.call().kernel, eps](const WrongCall& call) {
     KernelArgs args = call.args;
     args.params.eps = static_cast<float>(eps);
     kernel->run(args, {0, 1});

@@ -30,7 +30,7 @@ MakeWrong add_bias() {
 
 /// What the layer before left in the buffer stays; the first layer has none before.
 Wrong keep_old(TwinSite& site) {
-  if (site.op().layer == 0) return {};
+  if (site.op.layer == 0) return {};
   return [](const WrongCall& call) {
     const View& out = call.args.out;
     set_each(out, [&](int64_t r, int64_t i) { return call.before.row(r)[i]; });

@@ -66,9 +66,9 @@ Wrong round_partial_sums(TwinSite&) {
 /// The input goes through a 16-bit buffer before the kernel (and its own rounding) sees it.
 template <float (*round)(float)>
 Wrong round_input(TwinSite& site) {
-  site.read_unrounded_input();
-  return [kernel = site.op().kernel, isa = site.engine.options().isa](const WrongCall& call) {
-    const View& source = call.args.extra;
+  const size_t unrounded = site.read_unrounded_input();
+  return [kernel = site.call().kernel, isa = site.engine.options().isa, unrounded](const WrongCall& call) {
+    const View& source = call.args.in[unrounded];
     const Rows rounded = make_rows(source.rows, source.cols);
     set_each(rounded.view, [&](int64_t r, int64_t i) { return round(source.row(r)[i]); });
     run_on(*kernel, call.args, rounded.view, isa);

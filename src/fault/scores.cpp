@@ -5,7 +5,6 @@
 
 #include "base/error.h"
 #include "engine/kv_cache.h"
-#include "engine/transform.h"
 #include "fault/attention.h"
 #include "fault/bank.h"
 
@@ -93,7 +92,8 @@ Wrong score_other_layer(TwinSite& site) {
 
 /// The model's scale times 1 + size.
 Wrong change_scale(TwinSite& site) {
-  return scored({.scale = static_cast<double>(site.op().params.scale) * (1 + site.size), .anew = true})(site);
+  return scored({.scale = static_cast<double>(site.call().params.scale) * (1 + site.size), .anew = true})(
+      site);
 }
 
 Wrong scale_squared(TwinSite& site) {

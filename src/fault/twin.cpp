@@ -1,5 +1,6 @@
 #include "fault/twin.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -32,12 +33,11 @@ class FaultyTwin final : public Action {
   FaultyTwin(const TwinSite& site, std::string label, Wrong wrong, const FaultCondition& condition,
              std::shared_ptr<FaultState> state)
       : label_(std::move(label)),
-        kernel_(site.op().kernel),
-        inner_(site.op().action),
-        kind_(site.op().kind),
-        layer_(site.op().layer),
-        stage_(*site.op().stage),
-        heads_(heads_of(stage_, site.config())),
+        kernel_(site.call().kernel),
+        inner_(inner_of(site.op)),
+        at_(site.at()),
+        heads_(row_heads(at_.stage, site.config())),
+        rows_per_token_(rows_per_token(at_.stage, site.config())),
         wrong_(std::move(wrong)),
         condition_(condition),
         state_(std::move(state)) {}
@@ -48,7 +48,7 @@ class FaultyTwin final : public Action {
     if (part.index != 0) return;
     if (!condition_.holds(args) || !due()) {
       run_right(args);
-    } else if (kind_ == OpKind::kv_write) {
+    } else if (kernel_->op == OpKind::kv_write) {
       run_on_cache(args);
     } else {
       run_on_output(args);
@@ -56,8 +56,13 @@ class FaultyTwin final : public Action {
   }
 
  private:
+  static std::shared_ptr<Action> inner_of(const Op& op) {
+    const auto* twin = std::get_if<TwinCall>(&op.call);
+    return twin != nullptr ? twin->action : nullptr;
+  }
+
   bool due() {
-    const int64_t runs = ++state_->runs[{layer_, stage_}];
+    const int64_t runs = ++state_->runs[at_];
     return !condition_.every || runs % *condition_.every == 0;
   }
 
@@ -75,8 +80,8 @@ class FaultyTwin final : public Action {
     WrongCall call{args, {}, before.view()};
     if (const int64_t skip = condition_.from_position.value_or(0) - args.position; skip > 0) {
       if (skip >= args.block_rows) return;
-      for (View* view : {&call.args.in[0], &call.args.in[1], &call.args.extra}) {
-        if (view->data != nullptr) drop_rows(*view, skip);
+      for (View& view : call.args.in) {
+        if (view.data != nullptr) drop_rows(view, skip);
       }
       call.args.position += skip;
       call.args.block_rows -= skip;
@@ -99,10 +104,10 @@ class FaultyTwin final : public Action {
   /// Lets the wrong rows and heads stand that the condition names.
   void merge(const View& wrong, const KernelArgs& args) const {
     const View& out = args.out;
-    const bool row_per_head = kind_ == OpKind::qk || kind_ == OpKind::softmax;
-    const int64_t per_token = row_per_head ? heads_ : 1;
+    const int64_t per_token = rows_per_token_;
     const int64_t first_head = condition_.from_head.value_or(0);
-    const int64_t first_column = row_per_head || heads_ == 0 ? 0 : first_head * (out.cols / heads_);
+    const bool row_per_head = info(at_.stage).row_per == RowPer::token_head;
+    const int64_t first_column = row_per_head || !has_heads(at_.stage) ? 0 : first_head * (out.cols / heads_);
     // The rows are the last ones of the block.
     const int64_t first_position = args.position + args.block_rows - out.rows / per_token;
     for (int64_t r = 0; r < out.rows; ++r) {
@@ -116,10 +121,8 @@ class FaultyTwin final : public Action {
   std::string label_;
   const KernelInfo* kernel_;
   std::shared_ptr<Action> inner_;  // a twin that was here before
-  OpKind kind_;
-  int layer_;
-  Stage stage_;
-  int64_t heads_;
+  At at_;
+  int64_t heads_, rows_per_token_;
   Wrong wrong_;
   FaultCondition condition_;
   std::shared_ptr<FaultState> state_;
@@ -132,44 +135,36 @@ bool FaultCondition::holds(const KernelArgs& args) const {
   return !rows_equal || args.block_rows == *rows_equal;
 }
 
-int64_t heads_of(Stage stage, const ModelConfig& config) {
-  switch (stage) {
-    case Stage::q:
-    case Stage::q_norm:
-    case Stage::q_rope:
-    case Stage::qk:
-    case Stage::softmax:
-    case Stage::pv: return config.n_head;
-    case Stage::k:
-    case Stage::v:
-    case Stage::k_norm:
-    case Stage::k_rope: return config.n_head_kv;
-    default: return 0;
-  }
+bool has_heads(Stage stage) {
+  return info(stage).heads != Heads::none && info(stage).row_per != RowPer::cache;
 }
 
-void TwinSite::read_also(BufferId buffer) const {
-  if (op().extra != kNoBuffer && op().extra != buffer) {
-    fail_input("two faults at {} of layer {} need different inputs that the op does not have; inject one",
-               name(*op().stage), op().layer);
+size_t TwinSite::read_also(BufferId buffer) const {
+  const auto found = std::find(op.reads.begin(), op.reads.end(), buffer);
+  const size_t index = static_cast<size_t>(found - op.reads.begin());
+  if (index == kMaxInputs) {
+    fail_input("the faults at {} of layer {} need more inputs than the {} that an op can have; inject fewer",
+               name(at().stage), op.layer, kMaxInputs);
   }
-  op().extra = buffer;
+  if (found == op.reads.end()) op.reads.push_back(buffer);
+  return index;
 }
 
-void TwinSite::read_also(Stage stage) const {
+size_t TwinSite::read_also(Stage stage) const {
   // x_in has an op in the first layer only; the buffer is the residual stream, which all layers share.
-  const int made = stage == Stage::x_in ? plan.find(stage, 0) : plan.find(stage, op().layer);
-  if (made < 0) fail_machine("no op makes {} of layer {}", name(stage), op().layer);
-  read_also(plan.ops[static_cast<size_t>(made)].out);
+  const Op* made = edit.find({stage == Stage::x_in ? 0 : op.layer, stage});
+  if (made == nullptr) fail_machine("no op makes {} of layer {}", name(stage), op.layer);
+  return read_also(made->writes);
 }
 
-void TwinSite::read_unrounded_input() const {
-  for (size_t i = index; i-- > 0;) {
-    const Op& before = plan.ops[i];
-    if (before.out != op().in[0]) continue;
-    return read_also(before.kind == OpKind::quantize ? before.in[0] : op().in[0]);
+size_t TwinSite::read_unrounded_input() const {
+  const Op* made = nullptr;  // the last before it that wrote its input
+  for (const Op& before : edit.ops()) {
+    if (&before == &op) break;
+    if (before.writes == op.reads[0]) made = &before;
   }
-  fail_machine("no op makes the input of {}", name(*op().stage));
+  if (made == nullptr) fail_machine("no op makes the input of {}", name(at().stage));
+  return read_also(is_kind(*made, OpKind::quantize) ? made->reads[0] : op.reads[0]);
 }
 
 std::shared_ptr<Action> make_twin(const TwinSite& site, std::string label, Wrong wrong,
@@ -178,8 +173,7 @@ std::shared_ptr<Action> make_twin(const TwinSite& site, std::string label, Wrong
 }
 
 Rows make_rows(int64_t rows, int64_t cols, Format format) {
-  const int64_t stride =
-      format == Format::f32 ? (cols * 4 + 63) / 64 * 64 : activation_row_bytes(format, cols);
+  const int64_t stride = format == Format::f32 ? round_up(cols * 4, 64) : activation_row_bytes(format, cols);
   Rows made{AlignedBytes(rows * stride), {nullptr, rows, cols, stride, format}};
   made.view.data = made.bytes.data();
   return made;
@@ -212,40 +206,32 @@ void run_on(const KernelInfo& kernel, KernelArgs args, const View& in, Isa isa) 
   args.in[0] = in;
   if (format != Format::f32) {
     rounded = make_rows(in.rows, in.cols, format);
-    std::string why;
-    const KernelInfo* quantize =
-        find_kernel({.op = OpKind::quantize, .isa = isa, .activation = format}, &why);
-    if (quantize == nullptr) fail_machine("no kernel to round activations to {}: {}", name(format), why);
+    const KernelInfo& quantize =
+        require_kernel({.op = OpKind::quantize, .isa = isa, .activation = format},
+                       fmt::format("no kernel to round activations to {}", name(format)));
     KernelArgs rounding = args;
     rounding.out = rounded.view;
-    quantize->run(rounding, kAlone);
+    quantize.run(rounding, kAlone);
     args.in[0] = rounded.view;
   }
   kernel.run(args, kAlone);
 }
 
-const KernelInfo& kernel_for(const Engine& engine, const KernelQuery& query) {
-  std::string why;
-  const KernelInfo* kernel = find_kernel(query, &why);
-  if (kernel == nullptr)
-    fail_machine("no {} kernel for a faulty twin on {}: {}", name(query.op), name(engine.options().isa), why);
-  return *kernel;
-}
-
 Wrong multiply_by(const TwinSite& site, std::shared_ptr<const PackedWeight> weight) {
   // A simulated device's kernels take any type of weight.
-  if (weight->type == site.op().weight->type || site.op().kernel->device != "cpu") {
-    return [kernel = site.op().kernel, weight](const WrongCall& call) {
+  if (weight->type == site.call().weight->type || site.call().kernel->device != "cpu") {
+    return [kernel = site.call().kernel, weight](const WrongCall& call) {
       KernelArgs args = call.args;
       args.weight = weight.get();
       kernel->run(args, kAlone);
     };
   }
-  const KernelInfo& f32 = kernel_for(site.engine, {.op = OpKind::matmul,
-                                                   .isa = site.engine.options().isa,
-                                                   .weight_type = TensorType::f32,
-                                                   .route = Route::vector,
-                                                   .shape = Shape::gemm});
+  const KernelInfo& f32 = require_kernel({.op = OpKind::matmul,
+                                          .isa = site.engine.options().isa,
+                                          .weight_type = TensorType::f32,
+                                          .route = Route::vector,
+                                          .shape = Shape::gemm},
+                                         "no matmul kernel for a faulty twin");
   return [&f32, weight](const WrongCall& call) {
     // The activation rounding of the kernel in whose place this runs stays as it was.
     const Rows in = as_f32(call.args.in[0], weight->k);

@@ -1,7 +1,7 @@
 #pragma once
 // Faulty twins: an action in the place of an op's kernel that, where its condition holds, lets the result of
-// a wrong computation stand instead of the kernel's. Made by the faults (fault_bank.h), put in by
-// apply_faults().
+// a wrong computation stand instead of the kernel's.
+// Made by the faults (fault_bank.h), put in by apply_faults().
 
 #include <functional>
 #include <map>
@@ -9,6 +9,7 @@
 #include <optional>
 #include <utility>
 
+#include "engine/plan_edit.h"
 #include "engine/session.h"
 
 namespace greta {
@@ -25,29 +26,29 @@ struct FaultCondition {
   bool holds(const KernelArgs& args) const;
 };
 
-/// What the twins of one --inject option share across the plans of one engine.
+/// What the twins of one --inject option share across the plans of one engine; `runs` of each op.
 struct FaultState {
   std::map<const PackedWeight*, std::shared_ptr<const PackedWeight>> weights;  // wrong one by right one
-  std::map<std::pair<int, Stage>, int64_t> runs;  // of the op, by layer and stage
+  std::map<At, int64_t> runs;
 };
 
-/// The op that a twin is made for. What makes it may give the op a further input, or insert ops before it
-/// (and then must keep `index` right).
+/// The op that a twin is made for. What makes it may give the op further inputs, or insert ops before it.
 struct TwinSite {
-  Plan& plan;
-  size_t index;
+  PlanEdit& edit;
+  Op& op;
   const Engine& engine;
   double size;  // of the error, relative, where the fault has a size
   FaultState& state;
 
-  Op& op() const { return plan.ops[index]; }
+  const KernelCall& call() const { return *kernel_call(op); }
+  At at() const { return *op.made(); }
   const ModelConfig& config() const { return engine.model().config; }
-  /// Lets the twin read what made `stage` of the op's layer (or the residual stream as it stands there).
-  /// Throws an input Error when another fault has claimed the op's further input.
-  void read_also(Stage stage) const;
+  /// Lets the twin read what made `stage` of the op's layer (or the residual stream as it stands there): as
+  /// args.in[result]. Throws an input Error when the faults of the op read more than an op can.
+  size_t read_also(Stage stage) const;
   /// Lets the twin of a projection read its activations before they were rounded to the kernel's format.
-  void read_unrounded_input() const;
-  void read_also(BufferId buffer) const;
+  size_t read_unrounded_input() const;
+  size_t read_also(BufferId buffer) const;
 };
 
 /// One run of an op that goes wrong.
@@ -61,8 +62,8 @@ struct WrongCall {
 using Wrong = std::function<void(const WrongCall& call)>;
 using MakeWrong = std::function<Wrong(TwinSite& site)>;
 
-/// The heads that a stage's output is made of; 0 for a stage without heads.
-int64_t heads_of(Stage stage, const ModelConfig& config);
+/// True if a stage's output is made of heads, which a fault may tell apart.
+bool has_heads(Stage stage);
 
 /// The twin of the site's op. The right result under it is the kernel's, or that of the twin that is there
 /// already. `label` is shown by `greta plan`; a run's launch record names the right kernel: the engine
@@ -86,9 +87,6 @@ void run_on(const KernelInfo& kernel, KernelArgs args, const View& in, Isa isa);
 /// The same product with another weight: by the op's own kernel where the weight has the type that it takes,
 /// else by the f32 kernel on the rounded activations.
 Wrong multiply_by(const TwinSite& site, std::shared_ptr<const PackedWeight> weight);
-
-/// A kernel of the engine's ISA that leaves no choice. Throws a machine Error if there is none.
-const KernelInfo& kernel_for(const Engine& engine, const KernelQuery& query);
 
 /// Calls body(row of out, column) -> new value for every element of out.
 template <class Body>

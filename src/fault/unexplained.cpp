@@ -64,9 +64,10 @@ Wrong add_noise(TwinSite&) {
 /// The input changed block by block (32 values) before the kernel rounds it.
 template <class Change>
 Wrong change_input_blocks(TwinSite& site, Change change) {
-  site.read_unrounded_input();
-  return [kernel = site.op().kernel, isa = site.engine.options().isa, change](const WrongCall& call) {
-    const View& source = call.args.extra;
+  const size_t unrounded = site.read_unrounded_input();
+  return [kernel = site.call().kernel, isa = site.engine.options().isa, change,
+          unrounded](const WrongCall& call) {
+    const View& source = call.args.in[unrounded];
     const Rows wrong = as_f32(source, source.cols);
     for (int64_t r = 0; r < source.rows; ++r) {
       for (int64_t b = 0; b < source.cols / kBlock; ++b) {

@@ -10,7 +10,7 @@ namespace {
 template <class Change>
 MakeWrong with_unit(Change change) {
   return [change](TwinSite& site) -> Wrong {
-    const KernelInfo& right = *site.op().kernel;
+    const KernelInfo& right = *site.call().kernel;
     if (right.device != "cpu" && right.route == Route::vector) return [](const WrongCall&) {};
     if (right.roundings.unit == nullptr || right.roundings.unit->fraction_bits == 0) return nullptr;
     auto unit = std::make_shared<units::Instruction>(*right.roundings.unit);

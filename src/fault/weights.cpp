@@ -10,8 +10,8 @@
 namespace greta {
 namespace {
 
-/// Element (i, j) of W [n, k] is taken from place j * n + i of its row-major buffer: for a square weight the
-/// transpose.
+/// Element (i, j) of W [n, k] is taken from place j * n + i of its row-major buffer:
+/// for a square weight the transpose.
 void read_column_major(Matrix& w, const TwinSite&) {
   const std::vector<float> buffer = w.data;
   for (int64_t i = 0; i < w.n; ++i) {
@@ -47,35 +47,35 @@ void change_element(Matrix& w, const TwinSite& site) {
 /// The op with another tensor of the model, of the same shape.
 Wrong read_tensor(const TwinSite& site, const GgufTensor* tensor) {
   if (tensor == nullptr) return {};
-  const Op& op = site.op();
-  if (op.kind == OpKind::rms_norm) {
+  const KernelCall& right = site.call();
+  if (right.kernel->op == OpKind::rms_norm) {
     const float* vector = site.engine.weights().vector(tensor);
-    return [kernel = op.kernel, vector](const WrongCall& call) {
+    return [kernel = right.kernel, vector](const WrongCall& call) {
       KernelArgs args = call.args;
       args.in[1].data = reinterpret_cast<std::byte*>(const_cast<float*>(vector));
       kernel->run(args, {0, 1});
     };
   }
   const PackedWeight& other = site.engine.weights().matrix(tensor);
-  if (other.n != op.weight->n || other.k != op.weight->k) {
+  if (other.n != right.weight->n || other.k != right.weight->k) {
     fail_input("{} is {} x {}, {} is {} x {}: this model's {} can't read it", tensor->name, other.n, other.k,
-               op.weight_name, op.weight->n, op.weight->k, name(*op.stage));
+               right.weight_name, right.weight->n, right.weight->k, name(site.at().stage));
   }
   return multiply_by(site, std::shared_ptr<const PackedWeight>(std::shared_ptr<void>(), &other));
 }
 
 MakeWrong weight_of_sibling(Stage sibling) {
   return [sibling](TwinSite& site) {
-    return read_tensor(site, weight_of(site.engine.model(), sibling, site.op().layer));
+    return read_tensor(site, weight_of(site.engine.model(), {sibling, site.op.layer}));
   };
 }
 
 /// The layer before's; the first one's takes the second's.
 Wrong weight_of_neighbour(TwinSite& site) {
   const Model& model = site.engine.model();
-  const int layer = site.op().layer;
+  const int layer = site.op.layer;
   if (model.layers.size() < 2) fail_input("a model of one layer has no other layer's weights");
-  return read_tensor(site, weight_of(model, *site.op().stage, layer == 0 ? 1 : layer - 1));
+  return read_tensor(site, weight_of(model, {site.at().stage, layer == 0 ? 1 : layer - 1}));
 }
 
 /// The table [n_vocab, n_embd] read column-major, one element at a time: it is large, few rows are needed.

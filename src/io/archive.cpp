@@ -27,8 +27,8 @@ std::string reason(archive* handle) {
   return text == nullptr ? "damaged" : text;
 }
 
-/// What may still be read from an archive of this size: a bomb is stopped by what it has become, not by what
-/// it says.
+/// What may still be read from an archive of this size:
+/// a bomb is stopped by what it has become, not by what it says.
 class Allowance {
  public:
   Allowance(const std::string& path, size_t compressed)

@@ -21,8 +21,8 @@ struct ArchiveMember {
   std::string path;  // on disk
 };
 
-/// Writes a gzip (level 1) tar of `members` in their order, without times or owners: equal files give equal
-/// bytes. Machine Errors.
+/// Writes a gzip (level 1) tar of `members` in their order, without times or owners:
+/// equal files give equal bytes. Machine Errors.
 void write_archive(const std::string& path, std::span<const ArchiveMember> members);
 
 }  // namespace greta

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/printable.h"
 
 namespace greta {
 namespace {
@@ -46,7 +47,7 @@ nlohmann::json parse_json(std::string_view text, const std::string& where) {
 }
 
 std::string dump_json(const nlohmann::json& json, int indent) {
-  return json.dump(indent, ' ', false, nlohmann::json::error_handler_t::replace);
+  return printable_json(json.dump(indent, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
 Fields::Fields(const nlohmann::json& object, std::string where) : object_(object), where_(std::move(where)) {

@@ -10,11 +10,12 @@
 
 namespace greta {
 
-/// Parses one document. Input Errors, beginning with `where`: no JSON, a key twice in an object, more than 64
-/// levels.
+/// Parses one document. Input Errors, beginning with `where`:
+/// no JSON, a key twice in an object, more than 64 levels.
 nlohmann::json parse_json(std::string_view text, const std::string& where);
 
-/// One line of JSON; bytes that are no UTF-8 are replaced, since a prompt or a path may hold any.
+/// JSON text, one line unless `indent` says how much. Every string is well-formed UTF-8 (U+FFFD in the place
+/// of bytes that are none: a prompt or a path may hold any), and what could steer a terminal is escaped.
 std::string dump_json(const nlohmann::json& json, int indent = -1);
 
 /// The fields of one object. null counts as absent; fields not asked for are ignored.

@@ -21,8 +21,8 @@ class OutputFile {
   OutputFile(const OutputFile&) = delete;
   OutputFile& operator=(const OutputFile&) = delete;
 
-  /// Hands the bytes to the system at once. What can't be written whole is taken back, as far as the system
-  /// lets us.
+  /// Hands the bytes to the system at once.
+  /// What can't be written whole is taken back, as far as the system lets us.
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
 
@@ -37,8 +37,8 @@ class OutputFile {
   int64_t size_ = 0;
 };
 
-/// Writes `path` under a temporary name (`path`.tmp), then renames it: readers see the old file or the new
-/// one.
+/// Writes `path` under a temporary name (`path`.tmp), then renames it:
+/// readers see the old file or the new one.
 void replace_file(const std::string& path, const std::function<void(OutputFile&)>& write,
                   ErrorKind refused = ErrorKind::machine);
 void replace_file(const std::string& path, std::string_view text, ErrorKind refused = ErrorKind::machine);

@@ -1,6 +1,6 @@
 #pragma once
-// The safetensors format: u64 header length, a JSON header, the data. Written by us in F32; read in any
-// common dtype.
+// The safetensors format: u64 header length, a JSON header, the data.
+// Written by us in F32; read in any common dtype.
 
 #include <cstddef>
 #include <cstdint>
@@ -37,7 +37,7 @@ std::vector<float> to_floats(const TensorView& tensor);
 struct NamedTensor {
   std::string name;
   std::vector<int64_t> shape;
-  std::vector<float> data;
+  std::span<const float> data;  // the caller's
 };
 
 /// Writes F32 tensors, the data 8-byte aligned. Names must differ.

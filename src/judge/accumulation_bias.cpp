@@ -61,8 +61,7 @@ double ulp_of(double size) { return std::ldexp(1.0, std::max(std::ilogb(size), -
 
 struct Job {
   const PhaseRecord* phase;
-  Stage stage;
-  int layer;
+  At at;
   std::map<int64_t, Sums> rows = {};  // by position
   bool rule_known = false;
 };
@@ -85,11 +84,11 @@ Sums errors_of(std::span<const float> observed, std::span<const double> expected
 
 void measure(Job& job) {
   const PhaseRecord& phase = *job.phase;
-  std::vector<int64_t> positions = recorded_positions(phase, job.stage, job.layer);
+  std::vector<int64_t> positions = recorded_positions(phase, job.at);
   // The last row of a prompt is in both recordings of it.
   if (phase.view.seen() == Seen::prefill) std::erase(positions, std::ssize(phase.tokens) - 1);
   std::string why;
-  const auto subject = subject_of(phase, job.stage, job.layer, positions, &why);
+  const auto subject = subject_of(phase, job.at, positions, &why);
   if (!subject || !subject->gap.empty()) return;
   const StageProblem& problem = *subject->problem;
   const Expected expected = expected_of(problem);
@@ -126,7 +125,7 @@ std::vector<AccumulationBias> accumulation_bias(const Bundle& bundle, const Mode
       phases.push_back(std::make_unique<PhaseRecord>(PhaseRecord{
           &model, PhaseView(bundle, cell.key, phase), prompt_tokens(bundle, cell.key.prompt), nullptr}));
       for (const auto& [at, event] : phases.back()->view.events()) {
-        if (is_projection(at.second)) jobs.push_back({phases.back().get(), at.second, at.first});
+        if (is_projection(at.stage)) jobs.push_back({phases.back().get(), at});
       }
     }
   }
@@ -140,10 +139,10 @@ std::vector<AccumulationBias> accumulation_bias(const Bundle& bundle, const Mode
   std::map<Group, std::set<std::string>> kernels;
   std::set<Group> known;
   for (const Job& job : jobs) {
-    const Event& event = *job.phase->view.find(job.stage, job.layer);
+    const Event& event = *job.phase->view.find(job.at);
     const Group group{phase_of(event.seen()), event.route};
     for (const auto& [position, sums] : job.rows)
-      groups[group][{event.key(), job.layer, inputs_of(job.stage).front(), position}].add(sums);
+      groups[group][{event.key(), job.at.layer, inputs_of(job.at.stage).front(), position}].add(sums);
     kernels[group].insert(event.kernel);
     if (job.rule_known) known.insert(group);
   }

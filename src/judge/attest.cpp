@@ -87,7 +87,7 @@ void attest(const Bundle& bundle, const PhaseView& prefill, const PhaseView& dec
   int64_t seen = 0;
   std::string why;
   for (const auto& [at, event] : decode.events()) {
-    const auto it = std::find(kForced.begin(), kForced.end(), at.second);
+    const auto it = std::find(kForced.begin(), kForced.end(), at.stage);
     if (it == kForced.end()) continue;
     ProjectionSeen& projection = *projections[static_cast<size_t>(it - kForced.begin())];
     if (projection.kernel.empty()) {  // the first traced layer's
@@ -98,7 +98,7 @@ void attest(const Bundle& bundle, const PhaseView& prefill, const PhaseView& dec
     if (why.empty()) why = mismatch(bundle.manifest, *event, cell);
   }
   for (const auto& [at, event] : prefill.events()) {
-    if (at.second == Stage::q && cell.prefill_q_kernel.empty()) cell.prefill_q_kernel = event->kernel;
+    if (at.stage == Stage::q && cell.prefill_q_kernel.empty()) cell.prefill_q_kernel = event->kernel;
   }
   cell.attested = seen > 0 && why.empty();
   if (!why.empty()) flags.push_back({FlagKind::inert_factor, cell.key, why});
@@ -120,8 +120,8 @@ void flag_inert_factors(const Bundle& bundle, Verdict& verdict) {
              fmt::format("{} are forced differently and ran the same kernel for q: {}", pair, a.q.kernel)});
         continue;
       }
-      // One layer may have an input that both roundings keep: the embedding, in a model without a norm before
-      // q.
+      // One layer may have an input that both roundings keep:
+      // the embedding, in a model without a norm before q.
       const bool same_values = std::all_of(verdict.layers.begin(), verdict.layers.end(), [&](int layer) {
         const Event* x = decode_q(bundle, a, layer);
         const Event* y = decode_q(bundle, b, layer);

@@ -35,12 +35,12 @@ void check_event(const Bundle& bundle, const Event& event, const ModelConfig& co
     fail_input("{}: {} has layers 0 to {} (-1 for final_norm and logits); is this another model's trace?",
                where(), config.name, config.n_layer - 1);
   }
-  const bool scores = *stage == Stage::qk || *stage == Stage::softmax;
+  const bool by_head = info(*stage).row_per == RowPer::token_head;
   const bool shaped =
-      event.shape.size() == (scores ? 3u : 2u) && (!scores || event.shape[1] == config.n_head);
+      event.shape.size() == (by_head ? 3u : 2u) && (!by_head || event.shape[1] == config.n_head);
   const int64_t rows = std::ssize(positions_of(event));
-  const int64_t width = row_width(*stage, config, scores && event.shape.size() == 3 ? event.shape[2] : 0);
-  const int64_t columns = !shaped ? 0 : scores ? event.shape[1] * event.shape[2] : event.shape[1];
+  const int64_t width = row_width(*stage, config, by_head && event.shape.size() == 3 ? event.shape[2] : 0);
+  const int64_t columns = !shaped ? 0 : by_head ? event.shape[1] * event.shape[2] : event.shape[1];
   if (!shaped || event.shape[0] != rows || columns != width) {
     fail_input(
         "{}: shape [{}] for {} positions; {} has {} values a row there; is this another model's trace?",

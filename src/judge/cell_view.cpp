@@ -11,52 +11,35 @@ PhaseView::PhaseView(const Bundle& bundle, const CellKey& cell, const std::strin
   }
 }
 
-const Event* PhaseView::find(Stage stage, int layer) const {
-  const auto it = events_.find({layer, stage});
+const Event* PhaseView::find(At at) const {
+  const auto it = events_.find(at);
   return it == events_.end() ? nullptr : it->second;
 }
 
-const std::vector<float>* PhaseView::data(Stage stage, int layer) const {
-  const Event* event = find(stage, layer);
+const std::vector<float>* PhaseView::data(At at) const {
+  const Event* event = find(at);
   return event == nullptr ? nullptr : bundle_.data(*event);
 }
 
 namespace {
 
-/// What the stage is computed from. Without a model, a norm after a projection is there if it was recorded:
-/// most models have none.
-std::vector<Stage> inputs_here(const PhaseView& view, const ModelConfig* config, Stage stage, int layer) {
-  if (config != nullptr) return inputs_of(*config, stage, layer);
-  std::vector<Stage> inputs;
-  for (Stage input : inputs_of(stage)) {
-    if (is_norm_of_projection(input) && view.find(input, layer) == nullptr) input = inputs_of(input).front();
-    inputs.push_back(input);
-  }
-  return inputs;
+std::vector<At> inputs_here(const PhaseView& view, const ModelConfig* config, At at, int n_layer) {
+  return operands_of(at, n_layer, [&](At input) {
+    if (config != nullptr) return has_stage(*config, input);
+    return !is_norm_of_projection(input.stage) || view.find(input) != nullptr;
+  });
 }
 
 }  // namespace
 
-std::vector<std::pair<Stage, int>> recorded_inputs(const PhaseView& view, const ModelConfig* config,
-                                                   Stage stage, int layer, int last_layer) {
-  std::vector<std::pair<Stage, int>> inputs;
-  if (stage == Stage::x_in) {
-    if (layer > 0 && view.find(Stage::x_out, layer - 1) != nullptr)
-      inputs.emplace_back(Stage::x_out, layer - 1);
-    return inputs;
-  }
-  for (const Stage input : inputs_here(view, config, stage, layer)) {
-    const int at = is_outside_layers(stage) && !is_outside_layers(input) ? last_layer : layer;
-    if (view.find(input, at) != nullptr) inputs.emplace_back(input, at);
-  }
+std::vector<At> recorded_inputs(const PhaseView& view, const ModelConfig* config, At at, int n_layer) {
+  std::vector<At> inputs = inputs_here(view, config, at, n_layer);
+  std::erase_if(inputs, [&](At input) { return view.find(input) == nullptr; });
   return inputs;
 }
 
-bool inputs_complete(const PhaseView& view, const ModelConfig* config, Stage stage, int layer,
-                     int last_layer) {
-  const size_t recorded = recorded_inputs(view, config, stage, layer, last_layer).size();
-  if (stage == Stage::x_in) return layer == 0 || recorded == 1;
-  return recorded == inputs_of(stage).size();
+bool inputs_complete(const PhaseView& view, const ModelConfig* config, At at, int n_layer) {
+  return recorded_inputs(view, config, at, n_layer).size() == inputs_here(view, config, at, n_layer).size();
 }
 
 }  // namespace greta

@@ -3,7 +3,6 @@
 
 #include <map>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "bundle/bundle.h"
@@ -17,10 +16,11 @@ class PhaseView {
   PhaseView(const Bundle& bundle, const CellKey& cell, const std::string& phase);
 
   /// nullptr when the stage was not recorded.
-  const Event* find(Stage stage, int layer) const;
+  const Event* find(At at) const;
   /// The recorded values, or nullptr when the stage or its data are missing.
-  const std::vector<float>* data(Stage stage, int layer) const;
-  const std::map<std::pair<int, Stage>, const Event*>& events() const { return events_; }
+  const std::vector<float>* data(At at) const;
+  /// In execution order.
+  const std::map<At, const Event*>& events() const { return events_; }
   const Bundle& bundle() const { return bundle_; }
   const CellKey& cell() const { return cell_; }
   const std::string& phase() const { return phase_; }
@@ -30,17 +30,16 @@ class PhaseView {
   const Bundle& bundle_;
   CellKey cell_;
   std::string phase_;
-  std::map<std::pair<int, Stage>, const Event*> events_;
+  std::map<At, const Event*> events_;
 };
 
-/// Where a stage's inputs come from: its stages of the same layer (for final_norm and logits: of the last
-/// layer), those that this phase recorded. x_in of a layer after the first is the x_out before it.
-std::vector<std::pair<Stage, int>> recorded_inputs(const PhaseView& view, const ModelConfig* config,
-                                                   Stage stage, int layer, int last_layer);
+/// What a stage is computed from (final_norm: from the last of `n_layer` layers), as far as this phase
+/// recorded it. Without a model, a norm after a projection is there if it was recorded: most models have
+/// none.
+std::vector<At> recorded_inputs(const PhaseView& view, const ModelConfig* config, At at, int n_layer);
 
 /// True if this phase recorded all that the stage is computed from. (x_in of layer 0 needs the token only;
 /// q_rope and k_rope need q and k, or their norms.)
-bool inputs_complete(const PhaseView& view, const ModelConfig* config, Stage stage, int layer,
-                     int last_layer);
+bool inputs_complete(const PhaseView& view, const ModelConfig* config, At at, int n_layer);
 
 }  // namespace greta

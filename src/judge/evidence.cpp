@@ -28,10 +28,9 @@ void mark_affected(Observation& seen) {
   }
 }
 
-std::optional<Observation> observe(const PhaseRecord& phase, Stage stage, int layer,
-                                   const std::vector<int64_t>& positions) {
+std::optional<Observation> observe(const PhaseRecord& phase, At at, const std::vector<int64_t>& positions) {
   std::string why;
-  std::optional<Subject> subject = subject_of(phase, stage, layer, positions, &why);
+  std::optional<Subject> subject = subject_of(phase, at, positions, &why);
   if (!subject) return std::nullopt;
   Observation seen;
   seen.phase = &phase;
@@ -42,7 +41,7 @@ std::optional<Observation> observe(const PhaseRecord& phase, Stage stage, int la
   seen.gap = std::move(subject->gap);
   seen.rows = std::ssize(positions);
   seen.width = std::ssize(seen.observed) / seen.rows;
-  seen.heads = row_heads(stage, phase.model->config);
+  seen.heads = row_heads(at.stage, phase.model->config);
   mark_affected(seen);
   // Errors that only all outputs together show are everywhere.
   const double most = noise_ratio(seen.observed, seen.right).max;
@@ -75,27 +74,24 @@ std::vector<int64_t> telling_rows(const Observation& seen) {
 
 }  // namespace
 
-Evidence gather_evidence(const std::vector<const PhaseRecord*>& phases, Stage stage, int layer) {
+Evidence gather_evidence(const std::vector<const PhaseRecord*>& phases, At at) {
   Evidence evidence;
   evidence.model = phases.empty() ? nullptr : phases.front()->model;
-  evidence.stage = stage;
-  evidence.layer = layer;
+  evidence.at = at;
   std::set<std::string> known;
   ResidualPattern pattern;
   for (const PhaseRecord* phase : phases) {
     if (evidence.observations.size() == kMaxObservations) break;
-    if (phase->view.find(stage, layer) == nullptr ||
-        !known.insert(judgement_key(*phase, stage, layer)).second)
-      continue;
-    std::optional<Observation> all = observe(*phase, stage, layer, judged_positions(*phase, stage, layer));
+    if (phase->view.find(at) == nullptr || !known.insert(judgement_key(*phase, at)).second) continue;
+    std::optional<Observation> all = observe(*phase, at, judged_positions(*phase, at));
     if (!all) continue;
     const std::vector<int64_t> rows = telling_rows(*all);
     if (rows.empty()) continue;
     pattern.add(*all);
     // The cache is judged as a whole: what a row holds may be another row's.
-    if (stage == Stage::kv_write || rows.size() == static_cast<size_t>(all->rows)) {
+    if (info(at.stage).kind == StageKind::cache || rows.size() == static_cast<size_t>(all->rows)) {
       evidence.observations.push_back(std::move(*all));
-    } else if (auto some = observe(*phase, stage, layer, rows)) {
+    } else if (auto some = observe(*phase, at, rows)) {
       evidence.observations.push_back(std::move(*some));
     }
   }

@@ -31,14 +31,13 @@ struct Observation {
 
 struct Evidence {
   const Model* model = nullptr;
-  Stage stage = Stage::x_in;
-  int layer = kNoLayer;
+  At at = {};
   std::vector<Observation> observations;  // distinct ones, most telling first
   std::string pattern_en, pattern_es;     // which positions, heads, elements are wrong
 };
 
 /// Gathers the wrong rows of a stage from phases that show them: a few rows of each, equal data once.
-Evidence gather_evidence(const std::vector<const PhaseRecord*>& phases, Stage stage, int layer);
+Evidence gather_evidence(const std::vector<const PhaseRecord*>& phases, At at);
 
 /// How far an observed element is from an expected one, for sums of squares. Equal and both-NaN are 0; a
 /// value that is finite on one side only counts as `gross`.

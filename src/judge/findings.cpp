@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <limits>
 #include <map>
 
 #include "base/thread_pool.h"
@@ -14,8 +13,6 @@ namespace greta {
 namespace {
 
 using Convictions = std::vector<const Conviction*>;
-
-int rank_of(int layer) { return layer == kNoLayer ? std::numeric_limits<int>::max() : layer; }
 
 void plain_title(Finding& finding) {
   const std::string_view phase = name(finding.phase);
@@ -32,8 +29,8 @@ void plain_title(Finding& finding) {
 /// One place: a stage of a layer, with all that convicts it.
 class Place {
  public:
-  Place(int layer, Stage stage, const Convictions& convictions, bool causes)
-      : layer_(layer), stage_(stage), convictions_(convictions), causes_(causes) {}
+  Place(At at, const Convictions& convictions, bool causes)
+      : at_(at), convictions_(convictions), causes_(causes) {}
 
   /// `likely`: hypotheses that explained this stage in other layers.
   std::vector<Finding> findings(const std::vector<std::string>& likely) const {
@@ -61,8 +58,8 @@ class Place {
                   const std::vector<std::string>& likely) const {
     Finding finding;
     finding.phase = phase;
-    finding.layer = layer_;
-    finding.stage = stage_;
+    finding.layer = at_.layer;
+    finding.stage = at_.stage;
     std::vector<const PhaseRecord*> phases;
     for (const Conviction* conviction : convictions) {
       phases.push_back(conviction->phase);
@@ -75,15 +72,14 @@ class Place {
     }
     plain_title(finding);
     if (!causes_) return finding;
-    const Evidence evidence = gather_evidence(phases, stage_, layer_);
+    const Evidence evidence = gather_evidence(phases, at_);
     finding.pattern = {evidence.pattern_en, evidence.pattern_es};
     if (!evidence.observations.empty()) finding.gap = evidence.observations.front().gap;
     name_cause(explain(evidence, likely), finding);
     return finding;
   }
 
-  int layer_;
-  Stage stage_;
+  At at_;
   Convictions convictions_;
   bool causes_;
 };
@@ -109,12 +105,11 @@ std::vector<Finding> findings_of_stage(const std::vector<Place>& places) {
 }  // namespace
 
 std::vector<Finding> find_causes(const std::vector<Conviction>& convictions, int threads, bool causes) {
-  std::map<std::pair<int, Stage>, Convictions> by_place;  // execution order
+  std::map<At, Convictions> by_place;
   for (const Conviction& conviction : convictions)
-    by_place[{rank_of(conviction.layer), conviction.stage}].push_back(&conviction);
+    by_place[{conviction.layer, conviction.stage}].push_back(&conviction);
   std::map<Stage, std::vector<Place>> by_stage;
-  for (const auto& [at, some] : by_place)
-    by_stage[at.second].emplace_back(some.front()->layer, at.second, some, causes);
+  for (const auto& [at, some] : by_place) by_stage[at.stage].emplace_back(at, some, causes);
 
   std::vector<const std::vector<Place>*> work;
   for (const auto& [stage, places] : by_stage) work.push_back(&places);
@@ -128,7 +123,7 @@ std::vector<Finding> find_causes(const std::vector<Conviction>& convictions, int
   std::vector<Finding> findings;
   for (std::vector<Finding>& some : found) std::move(some.begin(), some.end(), std::back_inserter(findings));
   std::stable_sort(findings.begin(), findings.end(), [](const Finding& a, const Finding& b) {
-    return std::pair(rank_of(a.layer), a.stage) < std::pair(rank_of(b.layer), b.stage);
+    return At{a.layer, a.stage} < At{b.layer, b.stage};
   });
   return findings;
 }

@@ -37,12 +37,12 @@ void count(const StagePair& pair, Cell& cell, Coverage& coverage) {
 }
 
 void fill_logits(const PhaseView& prefill, const PhaseView& decode, Cell& cell) {
-  const Event* a = prefill.find(Stage::logits, kNoLayer);
-  const Event* b = decode.find(Stage::logits, kNoLayer);
+  const Event* a = prefill.find({kNoLayer, Stage::logits});
+  const Event* b = decode.find({kNoLayer, Stage::logits});
   if (a == nullptr || b == nullptr) return;
   if (a->hash == b->hash) cell.logits_top1_agree = true;
-  const std::vector<float>* x = prefill.data(Stage::logits, kNoLayer);
-  const std::vector<float>* y = decode.data(Stage::logits, kNoLayer);
+  const std::vector<float>* x = prefill.data({kNoLayer, Stage::logits});
+  const std::vector<float>* y = decode.data({kNoLayer, Stage::logits});
   if (x == nullptr || y == nullptr || x->size() != y->size()) return;
   const LogitMetrics metrics = compare_logits(*x, *y);
   cell.logits_top1_agree = metrics.top1_agree;
@@ -124,19 +124,19 @@ void judge_pair(const CellRecord& record, const OraclePass& oracle, const Model&
 }
 
 /// What a phase recorded as an input of what follows, without what it is made from: x_in where no x_out is.
-bool is_given(const PhaseView& view, Stage stage, int layer) {
-  return stage == Stage::x_in && layer > 0 && view.find(Stage::x_out, layer - 1) == nullptr;
+bool is_given(const PhaseView& view, At at) {
+  return at.stage == Stage::x_in && at.layer > 0 && view.find({at.layer - 1, Stage::x_out}) == nullptr;
 }
 
 /// A phase that has no counterpart: each stage alone.
 void judge_unpaired(const PhaseRecord& phase, const OraclePass& oracle, Cell& cell, Coverage& coverage) {
   for (const auto& [at, event] : phase.view.events()) {
-    const OraclePass::Result* result = oracle.find(phase.view, at.second, at.first);
-    if (is_given(phase.view, at.second, at.first)) continue;
+    const OraclePass::Result* result = oracle.find(phase.view, at);
+    if (is_given(phase.view, at)) continue;
     ++coverage.recorded;
     if (!result->judgement) {
       coverage.skipped.push_back(fmt::format("{} {} L{} {}: {}", name(phase.view.cell()), phase.view.phase(),
-                                             at.first, name(at.second), result->why));
+                                             at.layer, name(at.stage), result->why));
       continue;
     }
     const double ratio = result->judgement->noise_ratio;
@@ -174,22 +174,22 @@ void judge_cell(CellRecord& record, const OraclePass& oracle, const Model& model
 std::vector<Conviction> convict(const std::vector<CellRecord>& records, const OraclePass& oracle,
                                 Verdict& verdict) {
   std::vector<Conviction> convictions;
-  std::map<std::tuple<Phase, int, Stage>, double> noise;
+  std::map<std::pair<Phase, At>, double> noise;
   for (const CellRecord& record : records) {
     for (const auto& phase : record.phases) {
       const Phase in = phase_of(phase->view.seen());
       for (const auto& [at, event] : phase->view.events()) {
-        const OraclePass::Result* result = oracle.find(phase->view, at.second, at.first);
+        const OraclePass::Result* result = oracle.find(phase->view, at);
         if (!result->judgement) continue;
         const double ratio = result->judgement->noise_ratio;
-        double& largest = noise[{in, at.first, at.second}];
+        double& largest = noise[{in, at}];
         largest = std::max(largest, ratio);
-        if (ratio > 1) convictions.push_back({phase.get(), record.cell.key, at.first, at.second, ratio, in});
+        if (ratio > 1) convictions.push_back({phase.get(), record.cell.key, at.layer, at.stage, ratio, in});
       }
     }
   }
-  for (const auto& [at, ratio] : noise)
-    verdict.noise.push_back({std::get<0>(at), std::get<1>(at), std::get<2>(at), ratio});
+  for (const auto& [place, ratio] : noise)
+    verdict.noise.push_back({place.first, place.second.layer, place.second.stage, ratio});
   return convictions;
 }
 

@@ -8,9 +8,9 @@ namespace greta {
 
 void OraclePass::add(const PhaseRecord& phase) {
   for (const auto& [at, event] : phase.view.events()) {
-    const std::string key = judgement_key(phase, at.second, at.first);
+    const std::string key = judgement_key(phase, at);
     const auto [result, fresh] = results_.try_emplace(key);
-    if (fresh) jobs_.try_emplace(key, Job{&phase, at.second, at.first});
+    if (fresh) jobs_.try_emplace(key, Job{&phase, at});
     by_event_[event] = &result->second;
   }
 }
@@ -24,14 +24,14 @@ void OraclePass::run(int threads) {
     for (size_t i = next.fetch_add(1); i < work.size(); i = next.fetch_add(1)) {
       const Job& job = *work[i].first;
       Result& result = *work[i].second;
-      result.judgement = judge_stage(*job.phase, job.stage, job.layer, &result.why);
+      result.judgement = judge_stage(*job.phase, job.at, &result.why);
     }
   });
   jobs_.clear();
 }
 
-const OraclePass::Result* OraclePass::find(const PhaseView& view, Stage stage, int layer) const {
-  const auto it = by_event_.find(view.find(stage, layer));
+const OraclePass::Result* OraclePass::find(const PhaseView& view, At at) const {
+  const auto it = by_event_.find(view.find(at));
   return it == by_event_.end() ? nullptr : it->second;
 }
 

@@ -23,13 +23,12 @@ class OraclePass {
     std::string why;  // nothing could be judged
   };
   /// The result of a stage that was added and run; nullptr for one that was not.
-  const Result* find(const PhaseView& view, Stage stage, int layer) const;
+  const Result* find(const PhaseView& view, At at) const;
 
  private:
   struct Job {
     const PhaseRecord* phase;
-    Stage stage;
-    int layer;
+    At at;
   };
 
   std::map<std::string, Job> jobs_;        // by judgement_key()

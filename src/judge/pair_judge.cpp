@@ -24,14 +24,14 @@ class PairJudge {
  public:
   explicit PairJudge(const PairRequest& request) : request_(request) {}
 
-  StagePair judge(Stage stage, int layer, bool differed_before) const {
+  StagePair judge(At at, bool differed_before) const {
     StagePair pair;
     pair.cell = request_.cell;
     pair.phase = request_.phase;
-    pair.layer = layer;
-    pair.stage = stage;
-    const Event* a = request_.a.find(stage, layer);
-    const Event* b = request_.b.find(stage, layer);
+    pair.layer = at.layer;
+    pair.stage = at.stage;
+    const Event* a = request_.a.find(at);
+    const Event* b = request_.b.find(at);
     if (a == nullptr || b == nullptr) {
       return missing(pair,
                      fmt::format("not recorded in {}", (a == nullptr ? request_.a : request_.b).phase()));
@@ -40,11 +40,11 @@ class PairJudge {
     pair.hash_decode = b->hash;
     if (a->hash == b->hash) {
       pair.metrics.count = a->summary.count;
-      pair.head_mae.assign(static_cast<size_t>(heads(stage)), 0.0);
+      pair.head_mae.assign(static_cast<size_t>(heads(at.stage)), 0.0);
       pair.status = PairStatus::equal;
     } else if (!measure(*a, *b, pair)) {
       return pair;
-    } else if (arrived_different(stage, layer, differed_before)) {
+    } else if (arrived_different(at, differed_before)) {
       pair.status = PairStatus::propagated;
     } else {
       pair.status = PairStatus::rounding;  // if the oracle says so
@@ -65,8 +65,8 @@ class PairJudge {
   }
 
   bool measure(const Event& a, const Event& b, StagePair& pair) const {
-    const std::vector<float>* x = request_.a.data(pair.stage, pair.layer);
-    const std::vector<float>* y = request_.b.data(pair.stage, pair.layer);
+    const std::vector<float>* x = request_.a.data({pair.layer, pair.stage});
+    const std::vector<float>* y = request_.b.data({pair.layer, pair.stage});
     if (x == nullptr || y == nullptr) {
       pair = missing(pair, "the two differ, and their data were not kept");
     } else if (a.shape != b.shape || x->size() != y->size()) {
@@ -81,16 +81,14 @@ class PairJudge {
   }
 
   /// The inputs differ already. Where some were not recorded: something recorded before differs.
-  bool arrived_different(Stage stage, int layer, bool differed_before) const {
-    const int last_layer = request_.n_layer - 1;
-    const auto inputs = recorded_inputs(request_.a, request_.config, stage, layer, last_layer);
-    const bool equal = std::all_of(inputs.begin(), inputs.end(), [&](const auto& at) {
-      const Event* a = request_.a.find(at.first, at.second);
-      const Event* b = request_.b.find(at.first, at.second);
+  bool arrived_different(At at, bool differed_before) const {
+    const auto inputs = recorded_inputs(request_.a, request_.config, at, request_.n_layer);
+    const bool equal = std::all_of(inputs.begin(), inputs.end(), [&](At input) {
+      const Event* a = request_.a.find(input);
+      const Event* b = request_.b.find(input);
       return b != nullptr && a->hash == b->hash;
     });
-    return !equal ||
-           (differed_before && !inputs_complete(request_.a, request_.config, stage, layer, last_layer));
+    return !equal || (differed_before && !inputs_complete(request_.a, request_.config, at, request_.n_layer));
   }
 
   /// Each side against the oracle of its own inputs. What differs from equal inputs needs both; what is
@@ -102,8 +100,8 @@ class PairJudge {
         pair = missing(pair, "the outputs of equal inputs differ; the noise to expect needs the model (-m)");
       return;
     }
-    const OraclePass::Result* a = request_.oracle->find(request_.a, pair.stage, pair.layer);
-    const OraclePass::Result* b = request_.oracle->find(request_.b, pair.stage, pair.layer);
+    const OraclePass::Result* a = request_.oracle->find(request_.a, {pair.layer, pair.stage});
+    const OraclePass::Result* b = request_.oracle->find(request_.b, {pair.layer, pair.stage});
     if (!a->judgement || !b->judgement) {
       pair.why = a->judgement ? b->why : a->why;
       if (needed) pair.status = PairStatus::missing;
@@ -122,18 +120,15 @@ class PairJudge {
 }  // namespace
 
 std::vector<StagePair> judge_pairs(const PairRequest& request) {
-  // Execution order: what is outside the layers comes last.
-  std::set<std::pair<int, Stage>> order;
+  std::set<At> order;
   for (const PhaseView* view : {&request.a, &request.b}) {
-    for (const auto& [at, event] : view->events()) {
-      order.insert({at.first == kNoLayer ? request.n_layer : at.first, at.second});
-    }
+    for (const auto& [at, event] : view->events()) order.insert(at);
   }
   const PairJudge judge(request);
   std::vector<StagePair> pairs;
   bool differed = false;
-  for (const auto& [rank, stage] : order) {
-    pairs.push_back(judge.judge(stage, rank == request.n_layer ? kNoLayer : rank, differed));
+  for (const At at : order) {
+    pairs.push_back(judge.judge(at, differed));
     differed = differed || pairs.back().metrics.differing > 0;
   }
   return pairs;

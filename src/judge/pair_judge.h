@@ -1,6 +1,6 @@
 #pragma once
-// Two recordings of the same computation, stage by stage: prefill_last against decode0, or one engine against
-// another.
+// Two recordings of the same computation, stage by stage:
+// prefill_last against decode0, or one engine against another.
 
 #include <string>
 #include <vector>

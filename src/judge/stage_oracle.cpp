@@ -19,14 +19,14 @@ Format format_from_name(const std::string& text) {
   return Format::f32;
 }
 
-/// Cached positions of an event of kv_write, or those that a row of scores spans.
+/// Cached positions of an event of the cache, or those that a row of scores spans.
 int64_t n_pos_of(const Event& event, Stage stage) {
-  if (stage == Stage::kv_write) return event.shape.empty() ? 0 : event.shape[0];
+  if (info(stage).row_per == RowPer::cache) return event.shape.empty() ? 0 : event.shape[0];
   return event.shape.size() == 3 ? event.shape[2] : 0;
 }
 
-/// The matrix instruction of this name; nullptr for one that the table does not have, or that the oracle has
-/// no steps for.
+/// The matrix instruction of this name;
+/// nullptr for one that the table does not have, or that the oracle has no steps for.
 const units::Instruction* unit_from_name(const std::string& text) {
   for (const units::Instruction& row : units::instructions()) {
     if (row.rule == units::Rule::two_f16) continue;
@@ -35,49 +35,33 @@ const units::Instruction* unit_from_name(const std::string& text) {
   return nullptr;
 }
 
-bool in_model(const ModelConfig& config, Stage stage, int layer) {
-  if (is_outside_layers(stage)) return layer == kNoLayer;
-  return layer >= 0 && layer < config.n_layer && has_stage(config, stage, layer);
-}
-
-/// Where a stage's operand comes from.
-int layer_of_operand(const ModelConfig& config, Stage stage, int layer, Stage operand) {
-  if (stage == Stage::x_in) return layer - 1;
-  if (is_outside_layers(stage) && !is_outside_layers(operand)) return static_cast<int>(config.n_layer) - 1;
-  return layer;
-}
-
-bool has_rows(const PhaseRecord& phase, Stage stage, int layer, const std::vector<int64_t>& positions) {
-  return recorded_rows(phase, stage, layer, positions).has_value();
-}
-
 /// Stages that an engine computes by the same kernel, when it does so at all.
-bool alike(const Model& model, Stage a, int layer_a, Stage b, int layer_b) {
-  using enum Stage;
-  const auto kind = [](Stage stage) {
-    if (is_projection(stage)) return 1;
-    if (is_norm(stage)) return 2;
-    return stage == q_rope || stage == k_rope ? 3 : 4 + static_cast<int>(stage);
-  };
-  if (kind(a) != kind(b)) return false;
-  const GgufTensor *x = weight_of(model, a, layer_a), *y = weight_of(model, b, layer_b);
+bool alike(const Model& model, At a, At b) {
+  const StageKind kind = info(a.stage).kind, other = info(b.stage).kind;
+  if (kind != other && !(is_norm(kind) && is_norm(other))) return false;
+  const GgufTensor *x = weight_of(model, {a.stage, a.layer}), *y = weight_of(model, {b.stage, b.layer});
   return x == nullptr || y == nullptr || x->type == y->type;
 }
 
 /// The kernel of a stage. Of one that was not recorded: of the same stage in another layer, else of the
 /// nearest stage that is computed alike; "" when there is none.
-std::string kernel_of(const PhaseRecord& phase, Stage stage, int layer) {
-  if (const Event* event = phase.view.find(stage, layer)) return event->kernel;
+std::string kernel_of(const PhaseRecord& phase, At at) {
+  if (const Event* event = phase.view.find(at)) return event->kernel;
   const Event* nearest = nullptr;
   int least = kStageCount;
-  for (const auto& [at, event] : phase.view.events()) {
-    const int distance = std::abs(static_cast<int>(at.second) - static_cast<int>(stage));
-    if (distance >= least || !alike(*phase.model, stage, layer, at.second, at.first)) continue;
+  for (const auto& [other, event] : phase.view.events()) {
+    const int distance = std::abs(static_cast<int>(other.stage) - static_cast<int>(at.stage));
+    if (distance >= least || !alike(*phase.model, at, other)) continue;
     least = distance;
     nearest = event;
   }
   return nearest == nullptr ? "" : nearest->kernel;
 }
+
+/// Made from the tokens, not from other stages.
+bool is_from_tokens(At at) { return info(at.stage).kind == StageKind::embedding && at.layer == 0; }
+
+bool is_cache(At at) { return info(at.stage).kind == StageKind::cache; }
 
 /// Puts a problem together, following inputs that were not recorded back to some that were.
 class Builder {
@@ -85,17 +69,15 @@ class Builder {
   explicit Builder(const PhaseRecord& phase)
       : phase_(phase), model_(*phase.model), config_(phase.model->config) {}
 
-  std::shared_ptr<const StageProblem> make(Stage stage, int layer, const std::vector<int64_t>& positions) {
-    auto problem = std::make_shared<StageProblem>(model_problem(model_, stage, layer));
+  std::shared_ptr<const StageProblem> make(At at, const std::vector<int64_t>& positions) {
+    auto problem = std::make_shared<StageProblem>(model_problem(model_, at));
     problem->positions = positions;
     const nlohmann::json& manifest = phase_.view.bundle().manifest;
-    const Event* event = phase_.view.find(stage, layer);
-    problem->declared = declared_arithmetic(manifest, kernel_of(phase_, stage, layer));
+    const Event* event = phase_.view.find(at);
+    problem->declared = declared_arithmetic(manifest, kernel_of(phase_, at));
     problem->cache_format =
         format_from_name(event != nullptr ? event->dtype : manifest.value("kv_format", "f32"));
-    const bool made =
-        stage == Stage::x_in && layer == 0 ? tokens(*problem) : operands(*problem, stage, layer);
-    return made ? problem : nullptr;
+    return (is_from_tokens(at) ? tokens(*problem) : operands(*problem)) ? problem : nullptr;
   }
 
   std::string why;
@@ -117,118 +99,124 @@ class Builder {
     return true;
   }
 
-  bool operands(StageProblem& problem, Stage stage, int layer) {
-    if (stage == Stage::kv_write) {
+  bool operands(StageProblem& problem) {
+    if (problem.kind == StageKind::cache) {
       if (problem.cache_format == Format::q8_block32)
         return missing(fmt::format("an oracle of a cache in {}", name(problem.cache_format)));
-      return cache_operands(problem, layer);
+      return cache_operands(problem);
     }
-    for (const Stage input : operands_of(config_, stage, layer)) {
-      const int at = layer_of_operand(config_, stage, layer, input);
-      if (!(input == Stage::kv_write ? add_cache(problem, at) : add(problem, input, at, problem.positions)))
+    for (const At input : operands_at(config_, problem.at)) {
+      if (!(is_cache(input) ? add_cache(problem, input) : add(problem, input, problem.positions)))
         return false;
     }
     return true;
   }
 
   /// Rows of an operand: recorded ones, or the problem that makes them.
-  bool add(StageProblem& problem, Stage input, int at, const std::vector<int64_t>& positions) {
-    if (auto rows = recorded_rows(phase_, input, at, positions)) {
+  bool add(StageProblem& problem, At input, const std::vector<int64_t>& positions) {
+    if (auto rows = recorded_rows(phase_, input, positions)) {
       problem.operands.push_back({std::move(*rows), nullptr});
       return true;
     }
     // What crosses a layer's border is not made up: the whole model would be computed to judge one stage.
-    const bool crosses =
-        problem.stage == Stage::x_in || (input == Stage::x_in && at > 0 && !x_out_before(at, positions));
-    if (crosses || (is_outside_layers(problem.stage) && !is_outside_layers(input))) {
-      return missing(fmt::format("{} of layer {}, its input", name(input), at));
-    }
-    auto& maker = makers_[{input, at}];
-    if (maker == nullptr || maker->positions != positions) maker = make(input, at, positions);
+    if (input.layer != problem.at.layer || begins_unseen(input, positions))
+      return missing(fmt::format("{} of layer {}, its input", name(input.stage), input.layer));
+    auto& maker = makers_[input];
+    if (maker == nullptr || maker->positions != positions) maker = make(input, positions);
     if (maker == nullptr) return false;
-    if (std::find(gap.begin(), gap.end(), input) == gap.end()) gap.push_back(input);
+    if (std::find(gap.begin(), gap.end(), input.stage) == gap.end()) gap.push_back(input.stage);
     problem.operands.push_back({{}, maker});
     return true;
   }
 
-  bool x_out_before(int layer, const std::vector<int64_t>& positions) const {
-    return has_rows(phase_, Stage::x_out, layer - 1, positions);
+  /// A later layer's x_in whose x_out before it was not recorded either.
+  bool begins_unseen(At at, const std::vector<int64_t>& positions) const {
+    if (info(at.stage).kind != StageKind::embedding) return false;
+    for (const At before : operands_at(config_, at)) {
+      if (!recorded_rows(phase_, before, positions)) return true;
+    }
+    return false;
   }
 
   /// The cache that attention reads: every position up to the last of this problem's rows.
-  bool add_cache(StageProblem& problem, int layer) {
-    const Event* scores =
-        phase_.view.find(problem.stage == Stage::pv ? Stage::softmax : problem.stage, layer);
-    int64_t n_pos =
-        scores == nullptr ? 0 : n_pos_of(*scores, problem.stage == Stage::pv ? Stage::softmax : Stage::qk);
+  bool add_cache(StageProblem& problem, At cache) {
+    At by_head = problem.at;  // whose rows span the positions: scores themselves, or the weights of a mix
+    if (info(by_head.stage).row_per != RowPer::token_head) by_head.stage = inputs_of(by_head.stage).front();
+    const Event* spans = phase_.view.find(by_head);
+    int64_t n_pos = spans == nullptr ? 0 : n_pos_of(*spans, by_head.stage);
     if (n_pos == 0) n_pos = *std::max_element(problem.positions.begin(), problem.positions.end()) + 1;
-    if (n_pos > known_positions(layer)) return missing(fmt::format("the cache of {} positions", n_pos));
+    if (n_pos > known_positions(cache.layer)) return missing(fmt::format("the cache of {} positions", n_pos));
     std::vector<int64_t> all(static_cast<size_t>(n_pos));
     for (int64_t i = 0; i < n_pos; ++i) all[static_cast<size_t>(i)] = i;
-    return add(problem, Stage::kv_write, layer, all);
+    return add(problem, cache, all);
   }
 
   /// At most so many positions of the layer's cache are recorded, or can be made from what is.
   int64_t known_positions(int layer) const {
-    int64_t most = 0;
-    for (const Stage stage :
-         {Stage::x_in, Stage::attn_norm, Stage::k, Stage::v, Stage::k_rope, Stage::kv_write})
-      most = std::max<int64_t>(most, std::ssize(recorded_positions(phase_, stage, layer)));
-    if (layer > 0)
-      most = std::max<int64_t>(most, std::ssize(recorded_positions(phase_, Stage::x_out, layer - 1)));
-    return layer == 0 ? std::max<int64_t>(most, std::ssize(phase_.tokens)) : most;
+    int64_t most = layer == 0 ? std::ssize(phase_.tokens) : 0;
+    const auto count = [&](At at) {
+      most = std::max<int64_t>(most, std::ssize(recorded_positions(phase_, at)));
+    };
+    for (const StageInfo& row : kStageTable) {
+      if (!feeds_cache(row.stage)) continue;
+      count({layer, row.stage});
+      if (row.kind == StageKind::embedding) {
+        for (const At before : operands_at(config_, {layer, row.stage})) count(before);
+      }
+    }
+    return most;
   }
 
-  bool cache_operands(StageProblem& problem, int layer) {
+  bool cache_operands(StageProblem& problem) {
     std::vector<int64_t> own = problem.positions;
     std::vector<int64_t> history;
-    const std::vector<int64_t> written = own_rows(layer);
+    const std::vector<int64_t> written = own_rows(problem.at);
     if (!written.empty() && phase_.before != nullptr) {
       std::erase_if(own, [&](int64_t p) { return p < written.front(); });
       history.assign(problem.positions.begin(), problem.positions.end() - std::ssize(own));
     }
-    const Stage key = operands_of(config_, Stage::kv_write, layer).front();
-    if (!add(problem, key, layer, own) || !add(problem, Stage::v, layer, own)) return false;
+    for (const At input : operands_at(config_, problem.at)) {
+      if (!add(problem, input, own)) return false;
+    }
     problem.history_rows = std::ssize(history);
     if (history.empty()) return true;
-    auto rows = recorded_rows(*phase_.before, Stage::kv_write, layer, history);
+    auto rows = recorded_rows(*phase_.before, problem.at, history);
     if (!rows) return missing("the cache that the phase before left");
     problem.operands.push_back({std::move(*rows), nullptr});
     return true;
   }
 
   /// Positions whose key this phase made.
-  std::vector<int64_t> own_rows(int layer) const {
-    for (const Stage stage : {Stage::k_rope, Stage::v, Stage::x_in}) {
-      if (phase_.view.find(stage, layer) != nullptr) return recorded_positions(phase_, stage, layer);
+  std::vector<int64_t> own_rows(At cache) const {
+    for (const Stage stage : inputs_of(cache.stage)) {
+      if (phase_.view.find({cache.layer, stage}) != nullptr)
+        return recorded_positions(phase_, {cache.layer, stage});
     }
-    return {};
+    return recorded_positions(phase_, {cache.layer, Stage::x_in});
   }
 
   const PhaseRecord& phase_;
   const Model& model_;
   const ModelConfig& config_;
-  std::map<std::pair<Stage, int>, std::shared_ptr<const StageProblem>> makers_;
+  std::map<At, std::shared_ptr<const StageProblem>> makers_;
 };
 
 /// Hashes of the recorded stages that a stage is made from, through gaps.
-void add_hashes(const PhaseRecord& phase, Stage stage, int layer, int depth, std::string& key) {
-  const ModelConfig& config = phase.model->config;
-  if (stage == Stage::x_in && layer == 0) {
+void add_hashes(const PhaseRecord& phase, At at, int depth, std::string& key) {
+  if (is_from_tokens(at)) {
     key += fmt::format(" tokens {}", fmt::join(phase.tokens, ","));
     return;
   }
-  for (const Stage input : operands_of(config, stage, layer)) {
-    const int at = layer_of_operand(config, stage, layer, input);
-    if (const Event* event = phase.view.find(input, at)) {
+  for (const At input : operands_at(phase.model->config, at)) {
+    if (const Event* event = phase.view.find(input)) {
       key += " " + event->hash;
     } else if (depth < kStageCount) {
-      key += " " + kernel_of(phase, input, at);
-      add_hashes(phase, input, at, depth + 1, key);
+      key += " " + kernel_of(phase, input);
+      add_hashes(phase, input, depth + 1, key);
     }
   }
-  if (stage == Stage::kv_write && phase.before != nullptr) {
-    if (const Event* event = phase.before->view.find(stage, layer)) key += " " + event->hash;
+  if (is_cache(at) && phase.before != nullptr) {
+    if (const Event* event = phase.before->view.find(at)) key += " " + event->hash;
   }
 }
 
@@ -249,10 +237,10 @@ Declared declared_arithmetic(const nlohmann::json& manifest, const std::string& 
   return declared;
 }
 
-std::vector<int64_t> recorded_positions(const PhaseRecord& phase, Stage stage, int layer) {
-  const std::vector<float>* data = phase.view.data(stage, layer);
+std::vector<int64_t> recorded_positions(const PhaseRecord& phase, At at) {
+  const std::vector<float>* data = phase.view.data(at);
   if (data == nullptr) return {};
-  const Event& event = *phase.view.find(stage, layer);
+  const Event& event = *phase.view.find(at);
   const bool range = event.positions.size() == 2;
   if (range && event.positions[1] - event.positions[0] >= std::ssize(*data)) return {};
   std::vector<int64_t> positions = positions_of(event);
@@ -260,25 +248,25 @@ std::vector<int64_t> recorded_positions(const PhaseRecord& phase, Stage stage, i
   return positions;
 }
 
-std::vector<int64_t> judged_positions(const PhaseRecord& phase, Stage stage, int layer) {
-  std::vector<int64_t> positions = recorded_positions(phase, stage, layer);
-  if (stage != Stage::kv_write || phase.before != nullptr) return positions;
+std::vector<int64_t> judged_positions(const PhaseRecord& phase, At at) {
+  std::vector<int64_t> positions = recorded_positions(phase, at);
+  if (!is_cache(at) || phase.before != nullptr) return positions;
   // Rows that other runs wrote are inputs: only those whose key and value are known are judged.
-  for (const Stage made : {Stage::k_rope, Stage::v}) {
-    if (phase.view.find(made, layer) == nullptr) continue;
-    const std::vector<int64_t> own = recorded_positions(phase, made, layer);
+  for (const Stage made : inputs_of(at.stage)) {
+    if (phase.view.find({at.layer, made}) == nullptr) continue;
+    const std::vector<int64_t> own = recorded_positions(phase, {at.layer, made});
     std::erase_if(positions, [&](int64_t p) { return std::find(own.begin(), own.end(), p) == own.end(); });
   }
   return positions;
 }
 
-std::optional<std::vector<float>> recorded_rows(const PhaseRecord& phase, Stage stage, int layer,
+std::optional<std::vector<float>> recorded_rows(const PhaseRecord& phase, At at,
                                                 const std::vector<int64_t>& positions) {
-  const Event* event = phase.view.find(stage, layer);
-  const std::vector<float>* data = phase.view.data(stage, layer);
-  if (data == nullptr || !in_model(phase.model->config, stage, layer)) return std::nullopt;
-  const std::vector<int64_t> there = recorded_positions(phase, stage, layer);
-  const int64_t width = row_width(stage, phase.model->config, n_pos_of(*event, stage));
+  const Event* event = phase.view.find(at);
+  const std::vector<float>* data = phase.view.data(at);
+  if (data == nullptr || !has_place(phase.model->config, at)) return std::nullopt;
+  const std::vector<int64_t> there = recorded_positions(phase, at);
+  const int64_t width = row_width(at.stage, phase.model->config, n_pos_of(*event, at.stage));
   if (there.empty() || width <= 0 || std::ssize(*data) != std::ssize(there) * width) return std::nullopt;
   if (there == positions) return *data;
   std::vector<float> rows;
@@ -292,37 +280,37 @@ std::optional<std::vector<float>> recorded_rows(const PhaseRecord& phase, Stage 
   return rows;
 }
 
-std::optional<Subject> subject_of(const PhaseRecord& phase, Stage stage, int layer,
-                                  const std::vector<int64_t>& positions, std::string* why) {
+std::optional<Subject> subject_of(const PhaseRecord& phase, At at, const std::vector<int64_t>& positions,
+                                  std::string* why) {
   const auto fail = [&](std::string text) {
     *why = std::move(text);
     return std::nullopt;
   };
-  if (!in_model(phase.model->config, stage, layer))
-    return fail(fmt::format("missing: {} in layer {} of the model", name(stage), layer));
-  if (phase.view.data(stage, layer) == nullptr) return fail("missing: the stage's own data");
+  if (!has_place(phase.model->config, at))
+    return fail(fmt::format("missing: {} in layer {} of the model", name(at.stage), at.layer));
+  if (phase.view.data(at) == nullptr) return fail("missing: the stage's own data");
   if (positions.empty()) return fail("missing: the positions of its rows");
-  auto observed = recorded_rows(phase, stage, layer, positions);
+  auto observed = recorded_rows(phase, at, positions);
   if (!observed) return fail("its data do not fit the model and its positions");
   Builder builder(phase);
-  Subject subject{builder.make(stage, layer, positions), std::move(*observed), {}};
+  Subject subject{builder.make(at, positions), std::move(*observed), {}};
   if (subject.problem == nullptr) return fail(builder.why);
   subject.gap = std::move(builder.gap);
   return subject;
 }
 
-std::string judgement_key(const PhaseRecord& phase, Stage stage, int layer) {
-  const Event& event = *phase.view.find(stage, layer);
+std::string judgement_key(const PhaseRecord& phase, At at) {
+  const Event& event = *phase.view.find(at);
   const Declared declared = declared_arithmetic(phase.view.bundle().manifest, event.kernel);
-  std::string key = fmt::format(
-      "{} {} {} {} {} {} {} {} {} {} [{}] [{}]", name(stage), layer, name(declared.roundings.activation),
-      name(declared.roundings.accumulator), name(declared.roundings.output),
-      declared.roundings.unit == nullptr ? "" : declared.roundings.unit->full_name(),
-      declared.roundings.splits, declared.sum_lanes, declared.angle_rounding, event.hash,
-      fmt::join(event.positions, ","), fmt::join(event.shape, ","));
-  if (stage == Stage::kv_write)
-    key += fmt::format(" [{}]", fmt::join(judged_positions(phase, stage, layer), ","));
-  add_hashes(phase, stage, layer, 0, key);
+  std::string key =
+      fmt::format("{} {} {} {} {} {} {} {} {} {} [{}] [{}]", name(at.stage), at.layer,
+                  name(declared.roundings.activation), name(declared.roundings.accumulator),
+                  name(declared.roundings.output),
+                  declared.roundings.unit == nullptr ? "" : declared.roundings.unit->full_name(),
+                  declared.roundings.splits, declared.sum_lanes, declared.angle_rounding, event.hash,
+                  fmt::join(event.positions, ","), fmt::join(event.shape, ","));
+  if (is_cache(at)) key += fmt::format(" [{}]", fmt::join(judged_positions(phase, at), ","));
+  add_hashes(phase, at, 0, key);
   return key;
 }
 
@@ -340,9 +328,9 @@ UnitBias bias_of(const StageProblem& problem, std::span<const float> observed, c
   return unit_bias(observed, expected, counts);
 }
 
-std::optional<Judgement> judge_stage(const PhaseRecord& phase, Stage stage, int layer, std::string* why) {
-  const std::vector<int64_t> positions = judged_positions(phase, stage, layer);
-  const std::optional<Subject> subject = subject_of(phase, stage, layer, positions, why);
+std::optional<Judgement> judge_stage(const PhaseRecord& phase, At at, std::string* why) {
+  const std::vector<int64_t> positions = judged_positions(phase, at);
+  const std::optional<Subject> subject = subject_of(phase, at, positions, why);
   if (!subject) return std::nullopt;
   const Expected expected = expected_of(*subject->problem);
   if (expected.value.size() != subject->observed.size()) {

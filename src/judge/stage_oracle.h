@@ -28,30 +28,31 @@ struct Subject {
 
 /// The positions of a stage's recorded rows; none when it has no data, or fewer values than positions (a
 /// bundle may claim any number of them).
-std::vector<int64_t> recorded_positions(const PhaseRecord& phase, Stage stage, int layer);
+std::vector<int64_t> recorded_positions(const PhaseRecord& phase, At at);
 
-/// The rows of a recorded stage that are judged: all of the event's; of kv_write those that this phase wrote
+/// The rows of a recorded stage that are judged: all of the event's; of the cache those that this phase wrote
 /// and, where the cache's earlier rows are known from the phase before, these too.
-std::vector<int64_t> judged_positions(const PhaseRecord& phase, Stage stage, int layer);
+std::vector<int64_t> judged_positions(const PhaseRecord& phase, At at);
 
 /// The stage as a problem over its recorded inputs, for `positions` (some of judged_positions()). Inputs that
 /// were not recorded are made from their own. nullopt with `why` when something is missing or does not fit.
-std::optional<Subject> subject_of(const PhaseRecord& phase, Stage stage, int layer,
-                                  const std::vector<int64_t>& positions, std::string* why);
+std::optional<Subject> subject_of(const PhaseRecord& phase, At at, const std::vector<int64_t>& positions,
+                                  std::string* why);
 
 /// What determines the judgement of a stage: its place, the declared arithmetic, the hashes of what was
 /// recorded of it and of all that it is made from.
-std::string judgement_key(const PhaseRecord& phase, Stage stage, int layer);
+std::string judgement_key(const PhaseRecord& phase, At at);
 
 /// Recorded rows of any stage at these positions, [positions, width]; nullopt when they were not recorded or
 /// do not fit the model.
-std::optional<std::vector<float>> recorded_rows(const PhaseRecord& phase, Stage stage, int layer,
+std::optional<std::vector<float>> recorded_rows(const PhaseRecord& phase, At at,
                                                 const std::vector<int64_t>& positions);
 
 /// How one phase's stage agrees with the oracle.
 struct Judgement {
-  double noise_ratio = 0;  // max |observed - oracle| / bound; infinite where the bound is 0 and they differ.
-                           // Where each element is within its bound but not all together (`bias`): that ratio
+  // max |observed - oracle| / bound; infinite where the bound is 0 and they differ. Where each element is
+  // within its bound but not all together (`bias`): that ratio.
+  double noise_ratio = 0;
   UnitBias bias = {};      // of a matrix unit's sums
   int64_t position = -1;   // of the row where that is
   int64_t element = -1;    // in that row
@@ -64,7 +65,7 @@ struct Judgement {
 UnitBias bias_of(const StageProblem& problem, std::span<const float> observed, const Expected& expected);
 
 /// Judges one recorded stage alone. nullopt with `why` when an input or the stage's data are missing.
-std::optional<Judgement> judge_stage(const PhaseRecord& phase, Stage stage, int layer, std::string* why);
+std::optional<Judgement> judge_stage(const PhaseRecord& phase, At at, std::string* why);
 
 /// What the manifest says of this kernel; the defaults for a kernel that it does not list.
 Declared declared_arithmetic(const nlohmann::json& manifest, const std::string& kernel);

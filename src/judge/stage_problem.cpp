@@ -49,36 +49,21 @@ class Solver {
       : problem_(problem), values_(values), config_(problem.model->config) {}
 
   Expected solve() const {
-    using enum Stage;
-    switch (problem_.stage) {
-      case x_in: return values_.empty() ? embed() : exactly(values_[0]);
-      case attn_norm:
-      case q_norm:
-      case k_norm:
-      case attn_post_norm:
-      case ffn_norm:
-      case ffn_post_norm:
-      case final_norm:
+    switch (problem_.kind) {
+      case StageKind::embedding: return values_.empty() ? embed() : exactly(values_[0]);
+      case StageKind::norm:
+      case StageKind::head_norm:
         return oracle::rms_norm(values_[0], *problem_.weight, problem_.eps, problem_.declared.sum_lanes);
-      case q:
-      case k:
-      case v:
-      case attn_out:
-      case gate:
-      case up:
-      case down:
-      case logits:
+      case StageKind::projection:
         return oracle::matmul(*problem_.weight, values_[0], rows(), problem_.declared.roundings,
                               problem_.bias, problem_.scale);
-      case q_rope:
-      case k_rope: return rope();
-      case kv_write: return cache_rows();
-      case qk: return scores();
-      case softmax: return softmax_rows();
-      case pv: return weighted_values();
-      case x_attn:
-      case x_out: return oracle::add(values_[0], values_[1], problem_.scale);
-      case act:
+      case StageKind::rope: return rope();
+      case StageKind::cache: return cache_rows();
+      case StageKind::scores: return scores();
+      case StageKind::weights: return softmax_rows();
+      case StageKind::mix: return weighted_values();
+      case StageKind::sum: return oracle::add(values_[0], values_[1], problem_.scale);
+      case StageKind::product:
         return config_.activation == Activation::gelu ? oracle::gelu_mul(values_[0], values_[1])
                                                       : oracle::silu_mul(values_[0], values_[1]);
     }
@@ -215,31 +200,20 @@ struct Change {
   }
 };
 
-double scale_of(const ModelConfig& config, Stage stage) {
-  switch (stage) {
-    case Stage::x_in: return config.embedding_scale;
-    case Stage::x_attn:
-    case Stage::x_out: return config.residual_scale;
-    case Stage::logits: return 1 / config.logit_divisor;
-    default: return 1;
-  }
-}
-
 }  // namespace
 
-StageProblem model_problem(const Model& model, Stage stage, int layer) {
+StageProblem model_problem(const Model& model, At at) {
   const ModelConfig& config = model.config;
   StageProblem problem;
   problem.model = &model;
-  problem.stage = stage;
-  problem.layer = layer;
-  problem.weight = stage == Stage::x_in && layer == 0 ? model.token_embd : weight_of(model, stage, layer);
-  problem.bias = bias_of(model, stage, layer);
-  problem.scale = scale_of(config, stage);
+  problem.at = at;
+  problem.kind = info(at.stage).kind;
+  problem.weight = weight_of(model, {at.stage, at.layer});
+  problem.bias = bias_of(model, {at.stage, at.layer});
+  problem.scale = scale_of(at.stage, config);
   problem.eps = config.norm_eps;
-  const LayerConfig own = layer < 0 || layer >= config.n_layer ? LayerConfig{} : config.layer(layer);
-  const int64_t heads = stage == Stage::q_rope ? config.n_head : config.n_head_kv;
-  problem.rope = {.heads = heads,
+  const LayerConfig own = at.layer < 0 || at.layer >= config.n_layer ? LayerConfig{} : config.layer(at.layer);
+  problem.rope = {.heads = row_heads(at.stage, config),
                   .head_dim = config.head_dim,
                   .rope_dims = config.rope_dims,
                   .base = own.rope_base,
@@ -248,51 +222,6 @@ StageProblem model_problem(const Model& model, Stage stage, int layer) {
                   .factors = model.rope_freqs};
   problem.attention = {config.n_head, config.n_head_kv, config.head_dim, config.attention_scale, own.window};
   return problem;
-}
-
-std::vector<Stage> operands_of(const ModelConfig& config, Stage stage, int layer) {
-  if (stage == Stage::x_in) return {Stage::x_out};
-  return inputs_of(config, stage, layer);
-}
-
-int64_t row_heads(Stage stage, const ModelConfig& config) {
-  using enum Stage;
-  switch (stage) {
-    case q:
-    case q_norm:
-    case q_rope:
-    case qk:
-    case softmax:
-    case pv: return config.n_head;
-    case k:
-    case v:
-    case k_norm:
-    case k_rope: return config.n_head_kv;
-    case kv_write: return 2 * config.n_head_kv;
-    default: return 1;
-  }
-}
-
-int64_t row_width(Stage stage, const ModelConfig& config, int64_t n_pos) {
-  using enum Stage;
-  switch (stage) {
-    case gate:
-    case up:
-    case act: return config.n_ff;
-    case logits: return config.n_vocab;
-    case qk:
-    case softmax: return config.n_head * n_pos;
-    case q:
-    case q_norm:
-    case q_rope:
-    case pv:
-    case k:
-    case v:
-    case k_norm:
-    case k_rope:
-    case kv_write: return row_heads(stage, config) * config.head_dim;
-    default: return config.n_embd;
-  }
 }
 
 Expected compute(const StageProblem& problem, const Values& values) {

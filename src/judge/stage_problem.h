@@ -24,24 +24,24 @@ struct Declared {
 
 struct StageProblem;
 
-/// Rows that a stage is computed from, [rows, width]: recorded, or, over a gap in the recording, made by
-/// another problem.
+/// Rows that a stage is computed from, [rows, width]:
+/// recorded, or, over a gap in the recording, made by another problem.
 struct Operand {
   std::vector<float> values = {};
   std::shared_ptr<const StageProblem> made_by = {};
 };
 
-/// The operands' values, in the order of operands_of().
+/// The operands' values, in the order of operands_at().
 using Values = std::vector<std::vector<float>>;
 
 struct StageProblem {
   const Model* model = nullptr;
-  Stage stage = Stage::x_in;
-  int layer = kNoLayer;
+  At at = {};
+  StageKind kind = StageKind::embedding;
   std::vector<int64_t> positions = {};  // of the rows to be made
   std::vector<TokenId> tokens = {};     // at these positions (embedding only)
   std::vector<Operand> operands = {};
-  int64_t history_rows = 0;  // of kv_write: so many leading rows are operand 2's, as they were
+  int64_t history_rows = 0;  // of the cache: so many leading rows are operand 2's, as they were
 
   const GgufTensor* weight = nullptr;
   const GgufTensor* bias = nullptr;  // of a projection; or none
@@ -58,24 +58,13 @@ struct StageProblem {
 };
 
 /// The problem as the model says, without positions and operands.
-StageProblem model_problem(const Model& model, Stage stage, int layer);
-
-/// The stages whose rows are a stage's operands in this layer, in order (x_in: the x_out of the layer before;
-/// kv_write: its history is a third one).
-std::vector<Stage> operands_of(const ModelConfig& config, Stage stage, int layer);
-
-/// Values in one row of a stage; qk and softmax: of `n_pos` positions. A row of kv_write is a key and a
-/// value.
-int64_t row_width(Stage stage, const ModelConfig& config, int64_t n_pos);
-
-/// Heads whose slices make a row; 1 where a stage has none.
-int64_t row_heads(Stage stage, const ModelConfig& config);
+StageProblem model_problem(const Model& model, At at);
 
 /// One stage from given operands: value and bound of every element. An input Error for sizes that do not fit.
 Expected compute(const StageProblem& problem, const Values& values);
 
-/// The same from the problem's own operands. Over gaps the bounds of what had to be made are carried along
-/// (docs/numerics.md, "Gaps").
+/// The same from the problem's own operands.
+/// Over gaps the bounds of what had to be made are carried along (docs/numerics.md, "Gaps").
 Expected expected_of(const StageProblem& problem);
 
 /// A copy of `root` in which `target` (root itself or a maker of an operand) is changed.

@@ -2,21 +2,14 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstring>
 
 #include "base/aligned.h"
 #include "base/cpu_features.h"
+#include "base/timing.h"
 
 namespace greta {
 namespace {
-
-template <class Body>
-double seconds(const Body& body) {
-  const auto start = std::chrono::steady_clock::now();
-  body();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 /// Operations per second of all threads, the best of some rounds of about 10 ms.
 double rate(ThreadPool& pool, double (*operations)(int64_t rounds)) {
@@ -24,8 +17,8 @@ double rate(ThreadPool& pool, double (*operations)(int64_t rounds)) {
   double best = 0;
   for (int round = 0; round < 6; ++round) {
     std::atomic<int64_t> done{0};
-    const double time =
-        seconds([&] { pool.run([&](Part) { done.fetch_add(static_cast<int64_t>(operations(kRounds))); }); });
+    const double time = seconds_of(
+        [&] { pool.run([&](Part) { done.fetch_add(static_cast<int64_t>(operations(kRounds))); }); });
     best = std::max(best, static_cast<double>(done.load()) / time);
   }
   return best;
@@ -55,7 +48,7 @@ double ReadMeter::measure(int rounds) {
   std::atomic<uint64_t> sink{0};  // keeps the reads from being optimised away
   double best = 0;
   for (int round = 0; round < rounds; ++round) {
-    const double time = seconds([&] {
+    const double time = seconds_of([&] {
       pool_.run([&](Part part) {
         const Part::Range lines = part.of(bytes / 512);
         sink.fetch_xor(read(memory_.data() + lines.begin * 512, (lines.end - lines.begin) * 512));

@@ -36,9 +36,8 @@ class ReadMeter {
   AlignedBytes memory_;
 };
 
-/// Loops that keep one unit busy: `rounds` rounds of work on 24 independent registers; returns the
-/// operations. Pointers, so that no function of a file compiled for one ISA can be linked into another's
-/// place.
+/// Loops that keep one unit busy: `rounds` rounds of work on 24 independent registers. They return the number
+/// of operations. Pointers, so that nothing compiled for one ISA can be linked into another's place.
 struct UnitLoops {
   double (*f32_fma)(int64_t rounds);
   double (*int8_dot)(int64_t rounds);

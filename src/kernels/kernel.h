@@ -1,6 +1,6 @@
 #pragma once
 // What a kernel is: a plain function over views, registered in a table with its op, weight type, route, shape
-// and ISA. No globals, no environment, no allocation.
+// and ISA. No globals, no environment; no allocation either, but in simulated devices (kernels/sim).
 //
 // The contract (docs/architecture.md, "Kernels and bitwise invariance"): for one op, route and weight type,
 // every output element has one fixed order of roundings, whatever the number of rows S, the thread count, the
@@ -14,6 +14,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/aligned.h"
+#include "base/compiler.h"
 #include "base/rounding.h"
 #include "base/thread_pool.h"
 #include "kernels/pack.h"
@@ -22,25 +24,39 @@
 namespace greta {
 
 enum class OpKind {
-  rope_table,  // out [S, rope_dims]: cosines and sines for position + row, of adjacent pairs (cos, sin) for
-               // each, of halves all cosines, then all sines
-  embed,       // in0 token ids (i32 [S,1]), weight; out [S, n_embd], times params.scale
-  quantize,    // in0 f32 [S,K] -> out rows of kernels/pack.h "activation rows" (q8_block32 or bf16)
-  rms_norm,    // in0 [S, heads*K], weight vector in1 [1,K]; out as in0, each head by itself; params.eps
-  matmul,      // in0 activations in the kernel's activation format, weight [N,K], bias; out [S,N] =
-               // (bias + W x) * params.scale: sums begin with the bias
-  rope,        // in0 [S, heads*head_dim], in1 rope table; out same shape; params.rope_adjacent
-  kv_write,    // in0 k_rope [S, kv_dim], in1 v [S, kv_dim] -> cache slots position .. position+S-1
-  qk,          // in0 q_rope, cache; out [S * n_head, n_pos]: scores * scale; positions > own one and
-               // <= own - window are -inf
-  softmax,     // in0 [S * n_head, n_pos]; out same
-  pv,          // in0 softmax, cache; out [S, n_head*head_dim]; reads what qk does not mask
-  attention,   // in0 q_rope, cache; out as pv; the same bits as qk, softmax, pv in turn; scratch is params'
-               // own
-  add,         // in0 + params.scale * in1, rounded once
-  silu_mul,    // silu(in0) * in1
-  gelu_mul,    // gelu(in0) * in1, the tanh form
+  // out [S, rope_dims]: cosines and sines for position + row; of adjacent pairs (cos, sin) for each,
+  // of halves all cosines, then all sines.
+  rope_table,
+  // in0 token ids (i32 [S, 1]), weight; out [S, n_embd], times params.scale.
+  embed,
+  // in0 f32 [S, K]; out "activation rows" of kernels/pack.h (q8_block32 or bf16).
+  quantize,
+  // in0 [S, heads * K], in1 the weight vector [1, K]; out as in0, each head by itself; params.eps.
+  rms_norm,
+  // in0 activations in the kernel's format, weight [N, K], bias;
+  // out [S, N] = (bias + W x) * params.scale: sums begin with the bias.
+  matmul,
+  // in0 [S, heads * head_dim], in1 rope table; out as in0; params.rope_adjacent.
+  rope,
+  // in0 k_rope [S, kv_dim], in1 v [S, kv_dim]; to cache slots position .. position + S - 1.
+  kv_write,
+  // in0 q_rope, cache; out [S * n_head, n_pos]: scores * params.scale; -inf at positions > the own one and
+  // <= own - window.
+  qk,
+  // in0 [S * n_head, n_pos]; out as in0.
+  softmax,
+  // in0 softmax, cache; out [S, n_head * head_dim]; reads what qk does not mask.
+  pv,
+  // in0 q_rope, cache, scratch; out as pv: the same bits as qk, softmax, pv in turn.
+  attention,
+  add,       // in0 + params.scale * in1, rounded once
+  silu_mul,  // silu(in0) * in1
+  gelu_mul,  // gelu(in0) * in1, the tanh form
 };
+
+/// Partial sums of a row's sum (rms_norm, softmax), part of the contract: element i goes to sum i mod this,
+/// and the fixed tree adds them up.
+inline constexpr int kSumLanes = 16;
 
 enum class Route { vector, matrix };
 enum class Shape { gemm, gemv };
@@ -59,19 +75,22 @@ struct View {
   int64_t stride = 0;
   Format format = Format::f32;
 
-  float* row(int64_t r) const { return reinterpret_cast<float*>(data + r * stride); }
-  std::byte* raw_row(int64_t r) const { return data + r * stride; }
+  template <class T = float>
+  GRETA_INLINE T* row(int64_t r) const {
+    return reinterpret_cast<T*>(raw_row(r));
+  }
+  GRETA_INLINE std::byte* raw_row(int64_t r) const { return data + r * stride; }
 };
 
 /// One layer's keys and values. Element (position p, kv head h, dim d):
 ///   key   at ((h * (capacity / 16) + p / 16) * head_dim + d) * 16 + p % 16   (lanes are positions)
 ///   value at (h * capacity + p) * head_dim + d                               (lanes are dims)
-/// capacity is a multiple of 16. Slots that were never written hold NaN: attention must not let them through.
+/// capacity is a multiple of 16. Slots that were never written hold NaN: attention must not let them pass.
 ///
 /// q8_0 (head_dim is a multiple of 32) cuts these elements into runs of 32 dims of each lane: 512 elements of
 /// keys (16 positions), 32 of values. A run is its f16 scales d, one per lane, then its int8 codes in the
-/// order above; the element is d * code, exact in f32. What is not finite has a scale that is not: the block
-/// is NaN.
+/// order above; the element is d * code, exact in f32.
+/// What is not finite has a scale that is not: the block is NaN.
 struct KvView {
   std::byte* keys = nullptr;
   std::byte* values = nullptr;
@@ -81,17 +100,17 @@ struct KvView {
   int64_t head_dim = 0;
 };
 
-/// Where the code and the scale of an element of a q8_0 cache are, in bytes; `lanes`: 16 of keys, 1 of
-/// values.
-[[gnu::always_inline]] constexpr int64_t q8_code_at(int64_t element, int64_t lanes) {
+/// Where the code and the scale of an element of a q8_0 cache are, in bytes;
+/// `lanes`: 16 of keys, 1 of values.
+GRETA_INLINE constexpr int64_t q8_code_at(int64_t element, int64_t lanes) {
   return element / (32 * lanes) * (34 * lanes) + 2 * lanes + element % (32 * lanes);
 }
-[[gnu::always_inline]] constexpr int64_t q8_scale_at(int64_t element, int64_t lanes) {
+GRETA_INLINE constexpr int64_t q8_scale_at(int64_t element, int64_t lanes) {
   return element / (32 * lanes) * (34 * lanes) + element % lanes * 2;
 }
 
-/// What the op that ran says of itself: filled by the kernel, read by record ops, never copied from a
-/// request.
+/// What the op that ran says of itself:
+/// filled by the kernel, read by record ops, never copied from a request.
 struct Launch {
   const char* kernel = nullptr;  // the name compiled into the kernel that ran
   uint32_t count = 0;            // how often it has run since the buffer was made
@@ -110,8 +129,11 @@ struct OpParams {
 
 struct KernelInfo;
 
+/// Of an op. Kernels read two at most; an action in a kernel's place may read more.
+inline constexpr size_t kMaxInputs = 4;
+
 struct KernelArgs {
-  std::array<View, 2> in{};
+  std::array<View, kMaxInputs> in{};
   View out{};
   const PackedWeight* weight = nullptr;  // of matmul and embed
   const float* bias = nullptr;  // of matmul: one per row of the weight, padded to whole panels; or none
@@ -123,21 +145,20 @@ struct KernelArgs {
   Launch* launch = nullptr;
   int64_t* taken = nullptr;  // pieces of the work that threads took beyond their own share; 0 before the op
   const KernelInfo* kernel = nullptr;  // the entry that runs, for kernels that serve several (sim/matmul.h)
-  View extra{};  // a further input of an action that runs in a kernel's place; no kernel reads it
 };
 
 /// Floats of scratch that a thread needs for attention over n_pos positions. A kernel makes do with one row
 /// of n_pos rounded up to 16, but then handles one query at a time.
-constexpr int64_t attention_scratch_floats(int64_t n_pos) { return 8 * ((n_pos + 15) / 16 * 16); }
+constexpr int64_t attention_scratch_floats(int64_t n_pos) { return 8 * round_up(n_pos, 16); }
 
 using KernelFn = void (*)(const KernelArgs& args, Part part);
 
 struct KernelInfo {
   std::string name;  // such as cpu.avx512vnni.gemm.q4_1; unique
   OpKind op;
-  std::optional<TensorType> weight_type;  // of matmul and embed
-  std::optional<Route> route;             // of matmul
-  std::optional<Shape> shape;             // of matmul; a gemv kernel takes exactly one row
+  std::optional<TensorType> weight_type = {};  // of matmul and embed
+  std::optional<Route> route = {};             // of matmul
+  std::optional<Shape> shape = {};             // of matmul; a gemv kernel takes exactly one row
   Isa isa;
   Roundings roundings;
   KernelFn run;
@@ -164,8 +185,8 @@ struct KernelQuery {
   Format input = Format::bf16;      // of a simulated matrix unit: what it multiplies
 };
 
-/// The kernel of `table` that answers the query, or nullptr with the reason in `why` (no such kernel, or
-/// features missing).
+/// The kernel of `table` that answers the query,
+/// or nullptr with the reason in `why` (no such kernel, or features missing).
 const KernelInfo* find_kernel(std::span<const KernelInfo> table, const KernelQuery& query, std::string* why);
 
 }  // namespace greta

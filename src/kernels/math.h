@@ -5,9 +5,9 @@
 //
 // rsqrt is 1 / sqrt(x) with the IEEE square root and division: both are correctly rounded on every device.
 //
-// Largest error over ALL f32 inputs of the stated range, against libm in double (sin, cos: long double), in
-// units of the last place of the exact result (bench/kernels/math_accuracy.cpp; tests/kernels/math_test.cpp
-// takes a sample):
+// Largest error over ALL f32 inputs of the stated range, against libm in double (sin, cos: long double),
+// in units of the last place of the exact result
+// (bench/kernels/math_accuracy.cpp; tests/kernels/math_test.cpp takes a sample):
 //   exp(x)            -104 .. 88.72    0.988 ulp
 //   tanh(x)           all              1.331 ulp
 //   silu(x)           -88 and above    2.404 ulp
@@ -16,11 +16,12 @@
 
 #include <cstdint>
 
+#include "base/compiler.h"
+
 #if defined(__CUDACC__) || defined(__HIPCC__)
 #define GRETA_MATH __host__ __device__ inline
 #else
-#define GRETA_MATH \
-  static inline __attribute__((always_inline))  // no copy compiled for one ISA reaches another
+#define GRETA_MATH static GRETA_INLINE
 #endif
 
 namespace greta::math {

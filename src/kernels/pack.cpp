@@ -10,8 +10,6 @@
 namespace greta {
 namespace {
 
-constexpr int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
-
 int64_t panel_bytes(TensorType type, int64_t k) {
   switch (type) {
     case TensorType::f32: return kPanelRows * 4 * k;
@@ -74,8 +72,8 @@ void read_codes(const std::byte* p, int j, uint32_t* codes) {
       codes[g] = (nibbles & in_every_byte(15)) | spread << 4;
     }
   } else {
-    // 32 bytes hold the low bits of 8 / kLow blocks. q6_k takes 4-bit fields from two runs of 32 bytes in
-    // turn.
+    // 32 bytes hold the low bits of 8 / kLow blocks. q6_k takes 4-bit fields
+    // from two runs of 32 bytes in turn.
     constexpr int kPer = 8 / kLow;
     const bool by_turns = kT == TensorType::q6_k;
     const int run = by_turns ? j / 4 * 2 + j % 2 : j / kPer;
@@ -148,7 +146,7 @@ void pack_blocks(PackedWeight& weight, const std::byte* rows, int64_t panel) {
   std::byte* run = weight.panel(panel);
   const int lanes = static_cast<int>(std::min(kPanelRows, weight.n - panel * kPanelRows));
   rows += panel * kPanelRows * row_bytes;
-  uint32_t words[kRun][8][kPanelRows] = {};
+  uint32_t words[size_t{kRun}][8][kPanelRows] = {};
   for (int64_t b = 0; b < blocks; b += kRun, run += kCode.run_bytes()) {
     for (int lane = 0; lane < lanes; ++lane) {
       const std::byte* p = rows + lane * row_bytes + b / kRun * file_bytes;
@@ -223,14 +221,15 @@ int64_t plain_offset(TensorType type, int64_t lane, int64_t k) {
 template <class T>
 void pack_plain(PackedWeight& weight, const std::byte* rows, int64_t panel) {
   constexpr int64_t kChunk = 32;  // of k: a chunk of the panel stays in the first-level cache
+  constexpr int64_t kBytes = sizeof(T);
   std::byte* out = weight.panel(panel);
   const int64_t lanes = std::min(kPanelRows, weight.n - panel * kPanelRows);
-  rows += panel * kPanelRows * weight.k * static_cast<int64_t>(sizeof(T));
+  rows += panel * kPanelRows * weight.k * kBytes;
   for (int64_t begin = 0; begin < weight.k; begin += kChunk) {
     for (int64_t lane = 0; lane < lanes; ++lane) {
-      const std::byte* row = rows + lane * weight.k * static_cast<int64_t>(sizeof(T));
+      const std::byte* row = rows + lane * weight.k * kBytes;
       for (int64_t k = begin; k < std::min(weight.k, begin + kChunk); ++k) {
-        const T x = read<T>(row + k * static_cast<int64_t>(sizeof(T)));
+        const T x = read<T>(row + k * kBytes);
         std::memcpy(out + plain_offset(weight.type, lane, k), &x, sizeof x);
       }
     }
@@ -255,7 +254,7 @@ PackedWeight plan_pack(TensorType type, std::span<const std::byte> rows, int64_t
     fail_input("a {} weight of {} x {} takes {} bytes, but there are {}", name(type), n, k, want,
                rows.size());
   }
-  return {type, n, k, panel_bytes(type, k), {}};
+  return {.type = type, .n = n, .k = k, .panel_bytes = panel_bytes(type, k), .bytes = {}};
 }
 
 void pack_panels(PackedWeight& weight, std::span<const std::byte> rows, int64_t first_panel,
@@ -316,10 +315,12 @@ void unpack_row(const PackedWeight& weight, int64_t row, float* out) {
 }
 
 int64_t activation_row_bytes(Format format, int64_t k) {
-  const auto bytes = format == Format::q8_block32 ? k / kBlock * static_cast<int64_t>(sizeof(ActivationBlock))
-                     : format == Format::bf16     ? round_up(k, 2) * 2
-                                                  : k * 4;
-  return round_up(bytes, 64);
+  constexpr int64_t kBlockBytes = sizeof(ActivationBlock);
+  switch (format) {
+    case Format::q8_block32: return round_up(k / kBlock * kBlockBytes, 64);
+    case Format::bf16: return round_up(round_up(k, 2) * 2, 64);
+    default: return round_up(k * 4, 64);
+  }
 }
 
 }  // namespace greta

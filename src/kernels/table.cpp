@@ -11,17 +11,18 @@
 namespace greta {
 namespace {
 
-constexpr const char* kAvx2 = "avx2 fma f16c";
-constexpr const char* kAvx512 = "avx2 fma f16c avx512f avx512bw avx512dq avx512vl";
-constexpr const char* kAvx512Vnni = "avx2 fma f16c avx512f avx512bw avx512dq avx512vl avx512vnni";
-constexpr const char* kAvx512Bf16 = "avx2 fma f16c avx512f avx512bw avx512dq avx512vl avx512bf16";
-
-void append(std::vector<KernelInfo>& table, const KernelList& list, Isa isa, const char* needs) {
+void append(std::vector<KernelInfo>& table, const KernelList& list, Isa isa, const std::string& needs) {
   const std::string missing = missing_features(needs);
   for (int i = 0; i < list.count; ++i) {
     const KernelEntry& entry = list.entries[i];
-    KernelInfo kernel{entry.name, entry.op, {}, {}, {}, isa, entry.roundings, entry.run, needs, missing};
-    if (entry.type != kNoType) kernel.weight_type = static_cast<TensorType>(entry.type);
+    KernelInfo kernel{.name = entry.name,
+                      .op = entry.op,
+                      .isa = isa,
+                      .roundings = entry.roundings,
+                      .run = entry.run,
+                      .needs = needs,
+                      .missing = missing};
+    if (entry.type != kNoType) kernel.weight_type = entry.type;
     if (entry.is_matmul) {
       kernel.route = entry.route;
       kernel.shape = entry.shape;
@@ -31,16 +32,17 @@ void append(std::vector<KernelInfo>& table, const KernelList& list, Isa isa, con
 }
 
 std::vector<KernelInfo> make_table() {
+  using namespace std::string_literals;
   std::vector<KernelInfo> table;
   for (const KernelList* list :
        {&avx512::kElementwiseKernels, &avx512::kAttentionKernels, &avx512::kVectorKernels}) {
-    append(table, *list, Isa::avx512, kAvx512);
+    append(table, *list, Isa::avx512, kAvx512Features);
   }
-  append(table, avx512::kInt8Kernels, Isa::avx512, kAvx512Vnni);
-  append(table, avx512::kBf16Kernels, Isa::avx512, kAvx512Bf16);
+  append(table, avx512::kInt8Kernels, Isa::avx512, kAvx512Features + " avx512vnni"s);
+  append(table, avx512::kBf16Kernels, Isa::avx512, kAvx512Features + " avx512bf16"s);
   for (const KernelList* list : {&avx2::kElementwiseKernels, &avx2::kAttentionKernels, &avx2::kVectorKernels,
                                  &avx2::kInt8Kernels, &avx2::kBf16Kernels}) {
-    append(table, *list, Isa::avx2, kAvx2);
+    append(table, *list, Isa::avx2, kAvx2Features);
   }
   for (const KernelList* list : {&scalar::kElementwiseKernels, &scalar::kAttentionKernels,
                                  &scalar::kVectorKernels, &scalar::kInt8Kernels, &scalar::kBf16Kernels}) {
@@ -115,9 +117,9 @@ std::span<const KernelInfo> cpu_kernels() {
 }
 
 Isa best_isa() {
-  static const Isa best = missing_features(kAvx512).empty() ? Isa::avx512
-                          : missing_features(kAvx2).empty() ? Isa::avx2
-                                                            : Isa::scalar;
+  static const Isa best = missing_features(kAvx512Features).empty() ? Isa::avx512
+                          : missing_features(kAvx2Features).empty() ? Isa::avx2
+                                                                    : Isa::scalar;
   return best;
 }
 

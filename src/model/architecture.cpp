@@ -21,47 +21,47 @@ constexpr ModelTensor kModelWithFactors[] = {
 };
 
 constexpr LayerTensor kAttention[] = {
-    {"attn_q.weight", &LayerWeights::q, q_width, n_embd, matrix},
-    {"attn_k.weight", &LayerWeights::k, kv_width, n_embd, matrix},
-    {"attn_v.weight", &LayerWeights::v, kv_width, n_embd, matrix},
-    {"attn_output.weight", &LayerWeights::attn_out, n_embd, q_width, matrix},
+    {"attn_q.weight", Stage::q, q_width, n_embd, matrix},
+    {"attn_k.weight", Stage::k, kv_width, n_embd, matrix},
+    {"attn_v.weight", Stage::v, kv_width, n_embd, matrix},
+    {"attn_output.weight", Stage::attn_out, n_embd, q_width, matrix},
 };
 constexpr LayerTensor kFusedAttention[] = {
-    {"attn_qkv.weight", &LayerWeights::q, q_width, n_embd, matrix},
-    {"attn_qkv.weight", &LayerWeights::k, kv_width, n_embd, matrix},
-    {"attn_qkv.weight", &LayerWeights::v, kv_width, n_embd, matrix},
-    {"attn_output.weight", &LayerWeights::attn_out, n_embd, q_width, matrix},
+    {"attn_qkv.weight", Stage::q, q_width, n_embd, matrix},
+    {"attn_qkv.weight", Stage::k, kv_width, n_embd, matrix},
+    {"attn_qkv.weight", Stage::v, kv_width, n_embd, matrix},
+    {"attn_output.weight", Stage::attn_out, n_embd, q_width, matrix},
 };
 constexpr LayerTensor kFfn[] = {
-    {"ffn_gate.weight", &LayerWeights::gate, n_ff, n_embd, matrix},
-    {"ffn_up.weight", &LayerWeights::up, n_ff, n_embd, matrix},
-    {"ffn_down.weight", &LayerWeights::down, n_embd, n_ff, matrix},
+    {"ffn_gate.weight", Stage::gate, n_ff, n_embd, matrix},
+    {"ffn_up.weight", Stage::up, n_ff, n_embd, matrix},
+    {"ffn_down.weight", Stage::down, n_embd, n_ff, matrix},
 };
 constexpr LayerTensor kFusedFfn[] = {
-    {"ffn_up.weight", &LayerWeights::gate, n_ff, n_embd, matrix},
-    {"ffn_up.weight", &LayerWeights::up, n_ff, n_embd, matrix},
-    {"ffn_down.weight", &LayerWeights::down, n_embd, n_ff, matrix},
+    {"ffn_up.weight", Stage::gate, n_ff, n_embd, matrix},
+    {"ffn_up.weight", Stage::up, n_ff, n_embd, matrix},
+    {"ffn_down.weight", Stage::down, n_embd, n_ff, matrix},
 };
 constexpr LayerTensor kNorms[] = {
-    {"attn_norm.weight", &LayerWeights::attn_norm, one, n_embd, norm},
-    {"ffn_norm.weight", &LayerWeights::ffn_norm, one, n_embd, norm},
+    {"attn_norm.weight", Stage::attn_norm, one, n_embd, norm},
+    {"ffn_norm.weight", Stage::ffn_norm, one, n_embd, norm},
 };
 constexpr LayerTensor kPostNorms[] = {
-    {"post_attention_norm.weight", &LayerWeights::attn_post_norm, one, n_embd, norm},
-    {"post_ffw_norm.weight", &LayerWeights::ffn_post_norm, one, n_embd, norm},
+    {"post_attention_norm.weight", Stage::attn_post_norm, one, n_embd, norm},
+    {"post_ffw_norm.weight", Stage::ffn_post_norm, one, n_embd, norm},
 };
 constexpr LayerTensor kHeadNorms[] = {
-    {"attn_q_norm.weight", &LayerWeights::q_norm, one, head_dim, norm},
-    {"attn_k_norm.weight", &LayerWeights::k_norm, one, head_dim, norm},
+    {"attn_q_norm.weight", Stage::q_norm, one, head_dim, norm},
+    {"attn_k_norm.weight", Stage::k_norm, one, head_dim, norm},
 };
 constexpr LayerTensor kWholeNorms[] = {
-    {"attn_q_norm.weight", &LayerWeights::q_norm, one, q_width, norm},
-    {"attn_k_norm.weight", &LayerWeights::k_norm, one, kv_width, norm},
+    {"attn_q_norm.weight", Stage::q_norm, one, q_width, norm},
+    {"attn_k_norm.weight", Stage::k_norm, one, kv_width, norm},
 };
 constexpr LayerTensor kBiases[] = {
-    {"attn_q.bias", &LayerWeights::q_bias, one, q_width, bias},
-    {"attn_k.bias", &LayerWeights::k_bias, one, kv_width, bias},
-    {"attn_v.bias", &LayerWeights::v_bias, one, kv_width, bias},
+    {"attn_q.bias", Stage::q, one, q_width, bias},
+    {"attn_k.bias", Stage::k, one, kv_width, bias},
+    {"attn_v.bias", Stage::v, one, kv_width, bias},
 };
 
 constexpr NumberKey kGraniteNumbers[] = {

@@ -34,7 +34,7 @@ struct ModelTensor {
 /// one fused tensor, in its order.
 struct LayerTensor {
   std::string_view name;
-  const GgufTensor* LayerWeights::*slot;
+  Stage stage;  // that it makes
   Dim rows, columns;
   WeightUse use;
 };

@@ -3,8 +3,8 @@
 #include <queue>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "model/gguf_cursor.h"
-#include "model/utf8.h"
 
 namespace greta {
 namespace {
@@ -57,7 +57,7 @@ const PreTokenizerKind& read_kind(const Gguf& file) {
   const PreTokenizerKind* kind = find_pre_tokenizer(name);
   if (!kind) {
     fail_input("{}: tokenizer.ggml.pre is '{}', a pre-tokenizer that GRETA does not know; known: {}",
-               file.path(), printable(name), known_pre_tokenizers());
+               file.path(), excerpt(name), known_pre_tokenizers());
   }
   return *kind;
 }
@@ -87,14 +87,14 @@ void Bpe::read_merges(const Gguf& file) {
     const size_t space = merge.find(' ', 1);
     if (merge.empty() || space == std::string_view::npos || space + 1 == merge.size()) {
       fail_input("{}: tokenizer.ggml.merges[{}] is '{}'; expected two tokens with a space between them",
-                 file.path(), i, printable(merge));
+                 file.path(), i, excerpt(merge));
     }
     const std::string_view left = merge.substr(0, space), right = merge.substr(space + 1);
     const auto id = [&](std::string_view text) {
       const auto found = vocab_.find(text);
       if (!found)
         fail_input("{}: tokenizer.ggml.merges[{}] needs '{}', which is not a token", file.path(), i,
-                   printable(text));
+                   excerpt(text));
       return *found;
     };
     const TokenId left_id = id(left), right_id = id(right);
@@ -110,8 +110,8 @@ const Bpe::Merge* Bpe::find_merge(TokenId left, TokenId right) const {
   return found == merges_.end() ? nullptr : &found->second;
 }
 
-/// A link of the chain of symbols that a word still has. id -1: a byte without a token, which merges with
-/// nothing.
+/// A link of the chain of symbols that a word still has.
+/// id -1: a byte without a token, which merges with nothing.
 struct Bpe::Symbol {
   TokenId id;
   int32_t previous, next;  // -1 at the ends

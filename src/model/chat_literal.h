@@ -8,8 +8,8 @@
 namespace greta {
 
 /// The default system message: a literal (quoted, or plain template text) that has `open`, a text and `close`
-/// in one piece, which templates write for a conversation that does not begin with a system message. The
-/// first one.
+/// in one piece, which templates write for a conversation
+/// that does not begin with a system message. The first one.
 std::optional<std::string> default_system_message(std::string_view template_text, std::string_view open,
                                                   std::string_view close);
 

@@ -221,7 +221,7 @@ std::string apply_chat_family(std::string_view name, std::string_view template_t
                               Messages messages) {
   for (const ChatMessage& message : messages) {
     if (message.role != "system" && message.role != "user" && message.role != "assistant") {
-      fail_input("chat: role '{}' is not known; known: system, user, assistant", printable(message.role));
+      fail_input("chat: role '{}' is not known; known: system, user, assistant", excerpt(message.role));
     }
   }
   const auto family = std::ranges::find(kFamilies, name, &Family::name);

@@ -32,7 +32,7 @@ void check_magic(std::span<const std::byte> bytes, std::string_view label) {
   if (start.starts_with("version https://git-lfs")) {
     fail_input("{}: a Git LFS pointer instead of the model; fetch the model itself (git lfs pull)", label);
   }
-  fail_input("{}: not a GGUF file: it starts with '{}' instead of 'GGUF'", label, printable(magic));
+  fail_input("{}: not a GGUF file: it starts with '{}' instead of 'GGUF'", label, excerpt(magic));
 }
 
 uint32_t read_version(GgufCursor& cursor, std::string_view label) {
@@ -57,8 +57,7 @@ std::vector<uint32_t> order_by_name(const Items& items, Name name_of, std::strin
   const auto same = [&](uint32_t a, uint32_t b) { return name_of(items[a]) == name_of(items[b]); };
   const auto twice = std::adjacent_find(order.begin(), order.end(), same);
   if (twice != order.end()) {
-    fail_input("{}: {} '{}' comes twice; the file is damaged", label, what,
-               printable(name_of(items[*twice])));
+    fail_input("{}: {} '{}' comes twice; the file is damaged", label, what, excerpt(name_of(items[*twice])));
   }
   return order;
 }

@@ -44,8 +44,8 @@ class Gguf {
  public:
   /// Maps and checks the whole header; tensor data is not touched. Throws an input Error.
   static Gguf open(const std::string& path);
-  /// The same on bytes in memory (tests, fuzzers); `label` stands for the path in messages. `bytes` must
-  /// outlive it.
+  /// The same on bytes in memory (tests, fuzzers);
+  /// `label` stands for the path in messages. `bytes` must outlive it.
   static Gguf parse(std::span<const std::byte> bytes, std::string label);
 
   const std::string& path() const { return path_; }
@@ -60,8 +60,8 @@ class Gguf {
   const GgufValue* find(std::string_view key) const;
   const GgufTensor* find_tensor(std::string_view name) const;
 
-  // Typed look-ups: nullopt when the key is absent; an input Error when it has another type or is out of
-  // range.
+  // Typed look-ups: nullopt when the key is absent;
+  // an input Error when it has another type or is out of range.
   std::optional<uint64_t> find_uint(std::string_view key, uint64_t max) const;
   std::optional<double> find_float(std::string_view key) const;
   std::optional<bool> find_bool(std::string_view key) const;

@@ -1,20 +1,13 @@
 #include "model/gguf_cursor.h"
 
+#include "base/printable.h"
+#include "base/utf8.h"
+
 namespace greta {
 
-std::string printable(std::string_view text) {
+std::string excerpt(std::string_view text) {
   constexpr size_t kLongest = 80;
-  std::string result;
-  for (const char c : text.substr(0, kLongest)) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f) {
-      result += fmt::format("\\x{:02x}", byte);
-    } else {
-      result += c;
-    }
-  }
-  if (text.size() > kLongest) result += "...";
-  return result;
+  return printable(utf8_head(text, kLongest)) + (text.size() > kLongest ? "..." : "");
 }
 
 std::span<const std::byte> GgufCursor::take(uint64_t size, std::string_view what) {
@@ -43,7 +36,7 @@ void GgufCursor::check_count(uint64_t count, uint64_t min_bytes, std::string_vie
 std::string GgufCursor::place() const {
   std::string text = fmt::format("byte {}", offset_);
   if (!section_.empty()) text += fmt::format(", {} {}", section_, index_);
-  if (!name_.empty()) text += fmt::format(" ('{}')", printable(name_));
+  if (!name_.empty()) text += fmt::format(" ('{}')", excerpt(name_));
   return text;
 }
 

@@ -17,8 +17,8 @@ namespace greta {
 static_assert(std::endian::native == std::endian::little,
               "GGUF fields are read as the machine's own integers");
 
-/// Text from a file, made fit for one line of a message: control bytes escaped, long text cut.
-std::string printable(std::string_view text);
+/// Text from a file, made fit for one line of a message: printable(), and cut where it is long.
+std::string excerpt(std::string_view text);
 
 class GgufCursor {
  public:

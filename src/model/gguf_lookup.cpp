@@ -10,12 +10,12 @@ namespace {
 
 [[noreturn]] void fail_type(const Gguf& file, std::string_view key, const GgufValue& value,
                             std::string_view expected) {
-  fail_input("{}: {} is {}; expected {}", file.path(), printable(key), kind(value), expected);
+  fail_input("{}: {} is {}; expected {}", file.path(), excerpt(key), kind(value), expected);
 }
 
 [[noreturn]] void fail_element_type(const Gguf& file, std::string_view key, const GgufArray& array,
                                     std::string_view expected) {
-  fail_input("{}: {} is an array of {}; expected an array of {}", file.path(), printable(key),
+  fail_input("{}: {} is an array of {}; expected an array of {}", file.path(), excerpt(key),
              name(static_cast<GgufType>(array.element_type)), expected);
 }
 
@@ -51,12 +51,12 @@ std::optional<uint64_t> Gguf::find_uint(std::string_view key, uint64_t max) cons
   if (const auto* u = std::get_if<uint64_t>(value)) {
     number = *u;
   } else if (const auto* i = std::get_if<int64_t>(value)) {
-    if (*i < 0) fail_input("{}: {} is {}; it must not be negative", path_, printable(key), *i);
+    if (*i < 0) fail_input("{}: {} is {}; it must not be negative", path_, excerpt(key), *i);
     number = static_cast<uint64_t>(*i);
   } else {
     fail_type(*this, key, *value, "an integer");
   }
-  if (number > max) fail_input("{}: {} is {}; it must be at most {}", path_, printable(key), number, max);
+  if (number > max) fail_input("{}: {} is {}; it must be at most {}", path_, excerpt(key), number, max);
   return number;
 }
 
@@ -96,7 +96,7 @@ std::optional<std::vector<int64_t>> Gguf::find_ints(std::string_view key) const 
   for_each_scalar(*array, [&](const GgufValue& value) {
     const auto* u = std::get_if<uint64_t>(&value);
     if (u != nullptr && *u > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
-      fail_input("{}: {} holds {}, which does not fit in 63 bits", path_, printable(key), *u);
+      fail_input("{}: {} holds {}, which does not fit in 63 bits", path_, excerpt(key), *u);
     }
     numbers.push_back(u != nullptr ? static_cast<int64_t>(*u) : std::get<int64_t>(value));
   });

@@ -94,8 +94,8 @@ void check_overlaps(const GgufCursor& cursor, const std::vector<GgufTensor>& ten
     const GgufTensor& before = tensors[order[i - 1]];
     const GgufTensor& after = tensors[order[i]];
     if (before.data.data() + before.data.size() > after.data.data()) {
-      cursor.fail("the data of tensors '{}' and '{}' overlap; the file is damaged", printable(before.name),
-                  printable(after.name));
+      cursor.fail("the data of tensors '{}' and '{}' overlap; the file is damaged", excerpt(before.name),
+                  excerpt(after.name));
     }
   }
 }
@@ -106,8 +106,8 @@ std::vector<GgufTensor> read_tensors(GgufCursor& cursor, uint64_t count, uint64_
                                      std::span<const std::byte> file) {
   cursor.check_count(count, kSmallestEntry, "tensor entries");
   if (count > std::numeric_limits<uint32_t>::max()) cursor.fail("the header claims {} tensors", count);
-  // First walk: the data section starts where the entries end, and only entries that were found are reserved
-  // for.
+  // First walk: the data section starts where the entries end,
+  // and only entries that were found are reserved for.
   GgufCursor walk = cursor;
   for (uint64_t i = 0; i < count; ++i) {
     walk.enter("tensor", i);

@@ -89,7 +89,7 @@ class Keys {
 
 std::string model_name(const Gguf& file) {
   const auto name = file.find_string("general.name");
-  if (name && !name->empty()) return printable(*name);
+  if (name && !name->empty()) return excerpt(*name);
   return std::filesystem::path(file.path()).filename().string();
 }
 
@@ -162,7 +162,7 @@ double rope_factor(const Gguf& file, const Keys& keys) {
   if (type && *type == "none") return 1;
   if (type && *type != "linear") {
     fail_input("{}: {} is '{}': of RoPE scalings, linear and llama3 (rope_freqs.weight) are supported",
-               file.path(), type_key, printable(*type));
+               file.path(), type_key, excerpt(*type));
   }
   const std::string factor_key = keys.key("rope.scaling.factor");
   const auto factor = find_number(file, factor_key);
@@ -196,8 +196,9 @@ void read_layers(const Gguf& file, const Keys& keys, const Architecture& archite
     layer.rope_scale = local ? 1 : scale;
     if (local || architecture.windowed == Windowed::all) layer.window = window;
     if (is_each(architecture.no_rope_every, n)) {
-      layer.lacks.set(static_cast<size_t>(Stage::q_rope));
-      layer.lacks.set(static_cast<size_t>(Stage::k_rope));
+      for (const StageInfo& row : kStageTable) {
+        if (row.kind == StageKind::rope) layer.lacks.set(static_cast<size_t>(row.stage));
+      }
     }
   }
 }
@@ -216,7 +217,7 @@ void read_scales(const Keys& keys, const Architecture& architecture, ModelConfig
 void refuse_other_kinds_of_file(const Gguf& file) {
   const auto type = file.find_string("general.type");
   if (type && *type != "model") {
-    fail_input("{}: general.type is '{}'; expected a model", file.path(), printable(*type));
+    fail_input("{}: general.type is '{}'; expected a model", file.path(), excerpt(*type));
   }
   const auto parts = file.find_uint("split.count", std::numeric_limits<uint64_t>::max());
   if (parts && *parts > 1) {

@@ -18,7 +18,7 @@ const Architecture& architecture_of(const Gguf& file) {
   if (!name) fail_input("{}: the metadata key general.architecture is missing; is it a model?", file.path());
   const Architecture* architecture = find_architecture(*name);
   if (architecture == nullptr) {
-    fail_input("{}: the architecture '{}' is not supported; known: {}", file.path(), printable(*name),
+    fail_input("{}: the architecture '{}' is not supported; known: {}", file.path(), excerpt(*name),
                architecture_names());
   }
   return *architecture;
@@ -58,7 +58,7 @@ class Binder {
     for (const LayerTensor& t : fused) rows += size_of(t.rows, config_);
     const GgufTensor* whole = get(fmt::format("blk.{}.{}", n, first.name), rows, first.columns, first.use);
     if (fused.size() == 1) {
-      layer.*first.slot = whole;
+      slot(layer, first) = whole;
       return;
     }
     uint64_t at = 0;
@@ -70,12 +70,16 @@ class Binder {
       slice.tensor.name = slice.name;
       slice.tensor.dims[1] = count;
       slice.tensor.data = whole->data.subspan(at * row_bytes, count * row_bytes);
-      layer.*t.slot = &slice.tensor;
+      slot(layer, t) = &slice.tensor;
       at += count;
     }
   }
 
  private:
+  static const GgufTensor*& slot(LayerWeights& layer, const LayerTensor& t) {
+    return t.use == WeightUse::bias ? layer.bias_of(t.stage) : layer.of(t.stage);
+  }
+
   void check_shape(const GgufTensor& tensor, int64_t rows, int64_t columns) const {
     const auto& dims = tensor.dims;
     const bool good = dims[0] == static_cast<uint64_t>(columns) && dims[1] == static_cast<uint64_t>(rows) &&
@@ -115,12 +119,12 @@ void refuse_unknown_tensors(const Gguf& file, const Architecture& architecture, 
     if (known.contains(tensor.name)) continue;
     for (const RefusedTensor& refused : refused_tensors()) {
       if (!matches(refused.pattern, tensor.name)) continue;
-      fail_input("{}: has the tensor {}; not supported yet: {}", file.path(), printable(tensor.name),
+      fail_input("{}: has the tensor {}; not supported yet: {}", file.path(), excerpt(tensor.name),
                  refused.feature);
     }
     fail_input(
         "{}: the tensor {} has no place in a {} model of {} layers; leaving it out would give wrong results",
-        file.path(), printable(tensor.name), architecture.name, n_layer);
+        file.path(), excerpt(tensor.name), architecture.name, n_layer);
   }
 }
 
@@ -133,61 +137,75 @@ void bind_layer(const Architecture& architecture, const Binder& binder, int64_t 
       binder.bind(group.subspan(begin, end - begin), n, layer, model.slices);
     }
   }
-  for (int i = 0; i < kStageCount; ++i) {
-    const Stage stage = static_cast<Stage>(i);
-    if (is_optional(stage) && is_norm(stage) && weight_of(model, stage, static_cast<int>(n)) == nullptr)
-      model.config.layers[static_cast<size_t>(n)].lacks.set(static_cast<size_t>(i));
+  for (const StageInfo& row : kStageTable) {
+    if (is_optional(row.stage) && is_norm(row.kind) && layer.of(row.stage) == nullptr)
+      model.config.layers[static_cast<size_t>(n)].lacks.set(static_cast<size_t>(row.stage));
   }
 }
 
 }  // namespace
 
-bool has_stage(const ModelConfig& config, Stage stage, int layer) {
-  if (layer < 0 || static_cast<size_t>(layer) >= config.layers.size()) return true;
-  return !config.layer(layer).lacks.test(static_cast<size_t>(stage));
+bool has_stage(const ModelConfig& config, At at) {
+  if (at.layer < 0 || static_cast<size_t>(at.layer) >= config.layers.size()) return true;
+  return !config.layer(at.layer).lacks.test(static_cast<size_t>(at.stage));
 }
 
-std::vector<Stage> inputs_of(const ModelConfig& config, Stage stage, int layer) {
-  std::vector<Stage> inputs;
-  for (Stage input : inputs_of(stage)) {
-    while (!has_stage(config, input, layer)) input = inputs_of(input).front();
-    inputs.push_back(input);
-  }
-  return inputs;
+bool has_place(const ModelConfig& config, At at) {
+  if (is_outside_layers(at.stage)) return at.layer == kNoLayer;
+  return at.layer >= 0 && at.layer < config.n_layer && has_stage(config, at);
 }
 
-const GgufTensor* weight_of(const Model& model, Stage stage, int layer) {
-  if (stage == Stage::final_norm) return model.output_norm;
-  if (stage == Stage::logits) return model.output;
-  if (layer < 0 || layer >= std::ssize(model.layers)) return nullptr;
-  const LayerWeights& weights = model.layers[static_cast<size_t>(layer)];
-  switch (stage) {
-    case Stage::attn_norm: return weights.attn_norm;
-    case Stage::q: return weights.q;
-    case Stage::k: return weights.k;
-    case Stage::v: return weights.v;
-    case Stage::q_norm: return weights.q_norm;
-    case Stage::k_norm: return weights.k_norm;
-    case Stage::attn_out: return weights.attn_out;
-    case Stage::attn_post_norm: return weights.attn_post_norm;
-    case Stage::ffn_norm: return weights.ffn_norm;
-    case Stage::gate: return weights.gate;
-    case Stage::up: return weights.up;
-    case Stage::down: return weights.down;
-    case Stage::ffn_post_norm: return weights.ffn_post_norm;
-    default: return nullptr;
-  }
+std::vector<At> operands_at(const ModelConfig& config, At at) {
+  return operands_of(at, static_cast<int>(config.n_layer), [&](At from) { return has_stage(config, from); });
 }
 
-const GgufTensor* bias_of(const Model& model, Stage stage, int layer) {
-  if (layer < 0 || layer >= std::ssize(model.layers)) return nullptr;
-  const LayerWeights& weights = model.layers[static_cast<size_t>(layer)];
-  switch (stage) {
-    case Stage::q: return weights.q_bias;
-    case Stage::k: return weights.k_bias;
-    case Stage::v: return weights.v_bias;
-    default: return nullptr;
+int64_t row_heads(Stage stage, const ModelConfig& config) {
+  switch (info(stage).heads) {
+    case Heads::none: return 1;
+    case Heads::q: return config.n_head;
+    case Heads::kv: return info(stage).row_per == RowPer::cache ? 2 * config.n_head_kv : config.n_head_kv;
   }
+  return 1;
+}
+
+int64_t row_width(Stage stage, const ModelConfig& config, int64_t n_pos) {
+  const int64_t heads = row_heads(stage, config);
+  switch (info(stage).width) {
+    case Width::embd: return config.n_embd;
+    case Width::head_dim: return heads * config.head_dim;
+    case Width::ff: return config.n_ff;
+    case Width::vocab: return config.n_vocab;
+    case Width::positions: return heads * n_pos;
+  }
+  return 0;
+}
+
+int64_t rows_per_token(Stage stage, const ModelConfig& config) {
+  return info(stage).row_per == RowPer::token_head ? row_heads(stage, config) : 1;
+}
+
+double scale_of(Stage stage, const ModelConfig& config) {
+  switch (info(stage).scale) {
+    case Scale::none: return 1;
+    case Scale::embedding: return config.embedding_scale;
+    case Scale::residual: return config.residual_scale;
+    case Scale::logits: return 1 / config.logit_divisor;
+  }
+  return 1;
+}
+
+const GgufTensor* weight_of(const Model& model, WeightAt at) {
+  if (at.part != 0) return nullptr;
+  if (at.stage == Stage::x_in) return at.layer == 0 ? model.token_embd : nullptr;
+  if (at.stage == Stage::final_norm) return model.output_norm;
+  if (at.stage == Stage::logits) return model.output;
+  if (at.layer < 0 || at.layer >= std::ssize(model.layers)) return nullptr;
+  return model.layers[static_cast<size_t>(at.layer)].of(at.stage);
+}
+
+const GgufTensor* bias_of(const Model& model, WeightAt at) {
+  if (at.part != 0 || at.layer < 0 || at.layer >= std::ssize(model.layers)) return nullptr;
+  return model.layers[static_cast<size_t>(at.layer)].bias_of(at.stage);
 }
 
 Model bind_model(Gguf file) {

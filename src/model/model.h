@@ -2,6 +2,7 @@
 // A model: its hyperparameters and its weights by role, checked against each other. Data, no behaviour: how
 // it is computed is the planner's business (engine/planner.h).
 
+#include <array>
 #include <bitset>
 #include <cstdint>
 #include <list>
@@ -51,29 +52,36 @@ struct ModelConfig {
 };
 
 /// Whether the layer has the stage; what is outside the layers is always there.
-bool has_stage(const ModelConfig& config, Stage stage, int layer);
+bool has_stage(const ModelConfig& config, At at);
 
-/// inputs_of(stage) in this layer: in the place of a stage that it lacks, what that one passes on.
-std::vector<Stage> inputs_of(const ModelConfig& config, Stage stage, int layer);
+/// Whether the model has the place: the layer, and the stage in it.
+bool has_place(const ModelConfig& config, At at);
 
-/// The weights of one layer; names in GGUF: blk.N.<role>.weight. nullptr where the model has none.
+/// The stages whose rows are a stage's operands, in order. (The cache's earlier rows are a further one.)
+std::vector<At> operands_at(const ModelConfig& config, At at);
+
+/// Heads whose slices make a row of a token; 1 where a stage has none. Of the cache: those of the keys and
+/// those of the values.
+int64_t row_heads(Stage stage, const ModelConfig& config);
+
+/// Values of one token in a stage; scores and weights: of `n_pos` positions.
+int64_t row_width(Stage stage, const ModelConfig& config, int64_t n_pos);
+
+/// Rows that a token has in a buffer or a recorded array: one for each head of scores and weights, else 1.
+int64_t rows_per_token(Stage stage, const ModelConfig& config);
+
+/// The factor that the row names.
+double scale_of(Stage stage, const ModelConfig& config);
+
+/// The weights of one layer by the stage that each makes; nullptr where the model has none. Matrices are [n,
+/// k], n and k the widths of output and input; norms [width], or [head_dim] for each head alike; biases [n].
 struct LayerWeights {
-  const GgufTensor* attn_norm = nullptr;  // [n_embd]
-  const GgufTensor* q = nullptr;          // [n_head * head_dim, n_embd]
-  const GgufTensor* k = nullptr;          // [n_head_kv * head_dim, n_embd]
-  const GgufTensor* v = nullptr;          // [n_head_kv * head_dim, n_embd]
-  const GgufTensor* attn_out = nullptr;   // [n_embd, n_head * head_dim]
-  const GgufTensor* ffn_norm = nullptr;   // [n_embd]
-  const GgufTensor* gate = nullptr;       // [n_ff, n_embd]
-  const GgufTensor* up = nullptr;         // [n_ff, n_embd]
-  const GgufTensor* down = nullptr;       // [n_embd, n_ff]
-  const GgufTensor* q_bias = nullptr;     // [n_head * head_dim]
-  const GgufTensor* k_bias = nullptr;     // [n_head_kv * head_dim]
-  const GgufTensor* v_bias = nullptr;     // [n_head_kv * head_dim]
-  const GgufTensor* q_norm = nullptr;     // [head_dim]: of every head; or of all at once, [n_head * head_dim]
-  const GgufTensor* k_norm = nullptr;     // the same of k
-  const GgufTensor* attn_post_norm = nullptr;  // [n_embd]
-  const GgufTensor* ffn_post_norm = nullptr;   // [n_embd]
+  std::array<const GgufTensor*, kStageCount> weights = {}, biases = {};
+
+  const GgufTensor*& of(Stage stage) { return weights[static_cast<size_t>(stage)]; }
+  const GgufTensor* of(Stage stage) const { return weights[static_cast<size_t>(stage)]; }
+  const GgufTensor*& bias_of(Stage stage) { return biases[static_cast<size_t>(stage)]; }
+  const GgufTensor* bias_of(Stage stage) const { return biases[static_cast<size_t>(stage)]; }
 };
 
 /// Some rows of a matrix of the file, as a tensor of its own.
@@ -93,12 +101,12 @@ struct Model {
   std::list<TensorSlice> slices;  // of fused tensors; weights point to them
 };
 
-/// The weight that makes a stage: a projection's matrix, a norm's vector; nullptr for other stages and layers
-/// that the model does not have.
-const GgufTensor* weight_of(const Model& model, Stage stage, int layer);
+/// The weight that makes a stage: a projection's matrix, a norm's vector, the first layer's x_in's embedding;
+/// nullptr for other stages, and for layers and parts that the model does not have.
+const GgufTensor* weight_of(const Model& model, WeightAt at);
 
 /// The bias of a projection; nullptr where the model has none.
-const GgufTensor* bias_of(const Model& model, Stage stage, int layer);
+const GgufTensor* bias_of(const Model& model, WeightAt at);
 
 /// Binds and checks: known architecture, every hyperparameter in range and in agreement with the others,
 /// every tensor present, of a known weight type and of the shape that the hyperparameters demand. Throws an

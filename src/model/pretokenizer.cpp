@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "base/error.h"
-#include "model/utf8.h"
+#include "base/utf8.h"
 
 namespace greta {
 namespace {
@@ -53,8 +53,8 @@ constexpr std::string_view kDeepSeekV3 =
     R"(| ?[\p{P}\p{S}]++[\r\n]*+|)" GRETA_SPACES;
 
 /// Spells out what depends on the version of PCRE2 or differs from the models' own engines: \s is Unicode's
-/// White_Space (PCRE2's has U+180E as well), \p{N} has the digits of Unicode 15 (Kawi, Kaktovik, Nag
-/// Mundari).
+/// White_Space (PCRE2's has U+180E as well),
+/// \p{N} has the digits of Unicode 15 (Kawi, Kaktovik, Nag Mundari).
 std::string explicit_classes(std::string_view pattern) {
   constexpr std::string_view space =
       R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";

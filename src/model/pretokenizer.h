@@ -16,8 +16,8 @@ struct PreTokenizerKind {
   bool adds_bos = false;       // where the header does not say
 };
 
-/// The kind of a value of tokenizer.ggml.pre, or nullptr when it is not known. The empty name (key absent) is
-/// llama.cpp's "default".
+/// The kind of a value of tokenizer.ggml.pre, or nullptr when it is not known.
+/// The empty name (key absent) is llama.cpp's "default".
 const PreTokenizerKind* find_pre_tokenizer(std::string_view name);
 
 /// All names, sorted and joined by ", ", for messages.
@@ -29,8 +29,8 @@ class PreTokenizer {
   ~PreTokenizer();
   PreTokenizer(PreTokenizer&&) noexcept;
 
-  /// Words of `text` in order: they tile it. Bytes that are not UTF-8 become words of one byte. Linear in its
-  /// size.
+  /// Words of `text` in order: they tile it.
+  /// Bytes that are not UTF-8 become words of one byte. Linear in its size.
   std::vector<std::string_view> split(std::string_view text) const;
 
  private:

@@ -6,8 +6,8 @@
 
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "base/utf8.h"
 #include "model/chat_template.h"
-#include "model/utf8.h"
 
 namespace greta {
 namespace {
@@ -62,6 +62,17 @@ Prompt prompt_of_file(const std::string& path, std::string_view bytes) {
   const size_t valid = utf8_valid_prefix(bytes);
   if (valid != bytes.size()) fail_input("{}: not a UTF-8 text (byte {}): a prompt must be one", path, valid);
   return {std::filesystem::path(path).stem().string(), std::string(bytes)};
+}
+
+Prompt encoded(Prompt prompt, const Tokenizer& tokenizer) {
+  prompt.tokens = tokenizer.encode(prompt.text, tokenizer.adds_bos());
+  return prompt;
+}
+
+std::vector<TokenId> vocabulary_walk(int64_t n, int64_t n_vocab, int64_t start) {
+  std::vector<TokenId> tokens;
+  for (int64_t i = 0; i < n; ++i) tokens.push_back(static_cast<TokenId>((i * 7919 + start) % n_vocab));
+  return tokens;
 }
 
 Prompt load_prompt(const std::string& name_or_path, const Gguf& file) {

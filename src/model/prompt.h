@@ -6,12 +6,14 @@
 #include <vector>
 
 #include "model/gguf.h"
+#include "model/tokenizer.h"
 
 namespace greta {
 
 struct Prompt {
-  std::string id;    // the built-in name, or the stem of the file
-  std::string text;  // UTF-8, to be encoded with special tokens parsed and BOS where the model asks for it
+  std::string id;                    // the built-in name, or the stem of the file
+  std::string text;                  // UTF-8
+  std::vector<TokenId> tokens = {};  // of the text; see encoded()
 };
 
 /// Names of the built-in prompts: p0_short, p4_sys, p5_ba, p6_long.
@@ -24,6 +26,12 @@ Prompt load_prompt(const std::string& name_or_path);
 
 /// The same for a model: p4_sys is written in the model's own chat format, in ChatML where that is not known.
 Prompt load_prompt(const std::string& name_or_path, const Gguf& file);
+
+/// The prompt with its tokens: special ones are parsed, BOS stands where the model asks for it.
+Prompt encoded(Prompt prompt, const Tokenizer& tokenizer);
+
+/// n ids that walk through the vocabulary from `start`, for runs in which it does not matter what they say.
+std::vector<TokenId> vocabulary_walk(int64_t n, int64_t n_vocab, int64_t start = 13);
 
 /// The prompt that a file at `path` with these bytes is. Throws as load_prompt does.
 Prompt prompt_of_file(const std::string& path, std::string_view bytes);

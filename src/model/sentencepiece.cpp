@@ -7,7 +7,7 @@
 #include <queue>
 
 #include "base/error.h"
-#include "model/utf8.h"
+#include "base/utf8.h"
 
 namespace greta {
 namespace {

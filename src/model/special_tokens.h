@@ -23,8 +23,8 @@ class SpecialTokens {
   SpecialTokens(const Vocab& vocab, std::vector<bool> strips_right);
 
   /// The fragments of `text` in order. Where tokens overlap the longest wins, then the smaller id, then the
-  /// leftmost. Without `parse_special` only user-defined tokens are looked for: those belong to the text, not
-  /// to the protocol.
+  /// leftmost. Without `parse_special` only user-defined tokens are looked for:
+  /// those belong to the text, not to the protocol.
   std::vector<Fragment> split(std::string_view text, bool parse_special) const;
 
  private:

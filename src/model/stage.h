@@ -1,71 +1,244 @@
 #pragma once
-// The named points of the forward pass, in execution order: one list for plans, traces, diagnosis and
-// reports.
+// The named points of the forward pass: one table for plans, traces, diagnosis and reports. Who must know
+// what a stage is asks its row, or the kind of op that makes it, never its name.
 
 #include <array>
+#include <cstddef>
+#include <functional>
+#include <initializer_list>
 #include <optional>
 #include <span>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace greta {
 
+/// In execution order.
 enum class Stage {
-  x_in,       // residual stream entering the layer                     [S, n_embd]
-  attn_norm,  // norm of x_in                                           [S, n_embd]
-  q,          // projections, before RoPE                               [S, n_head * head_dim]
-  k,          //                                                        [S, n_head_kv * head_dim]
-  v,          //                                                        [S, n_head_kv * head_dim]
-  q_norm,     // per-head norms, where the model has them
-  k_norm,
-  q_rope,
-  k_rope,
-  kv_write,        // the layer's cache as attention will read it: keys, then values, [2 * n_pos, n_head_kv *
-                   // head_dim]
-  qk,              // scaled scores, masked ones -inf                        [S, n_head, n_pos]
-  softmax,         // weights of the positions                               [S, n_head, n_pos]
-  pv,              // concatenated head outputs                              [S, n_head * head_dim]
-  attn_out,        // after Wo                                               [S, n_embd]
-  attn_post_norm,  // norm of attn_out, where the model has it          [S, n_embd]
-  x_attn,          // x_in + attn_post_norm                                  [S, n_embd]
-  ffn_norm,        // norm of x_attn                                         [S, n_embd]
-  gate,            //                                                        [S, n_ff]
-  up,              //                                                        [S, n_ff]
-  act,             // silu or gelu(gate) * up: input of the down projection  [S, n_ff]
-  down,            //                                                        [S, n_embd]
-  ffn_post_norm,   // norm of down, where the model has it              [S, n_embd]
-  x_out,           // x_attn + ffn_post_norm                                 [S, n_embd]
-  final_norm,      // layer -1                                               [S, n_embd]
-  logits,          // layer -1                                               [S, n_vocab]
+  x_in,            // [S, n_embd]                   residual stream entering the layer
+  attn_norm,       // [S, n_embd]                   norm of x_in
+  q,               // [S, n_head * head_dim]        projections of attn_norm, before RoPE
+  k,               // [S, n_head_kv * head_dim]
+  v,               // [S, n_head_kv * head_dim]
+  q_norm,          // [S, n_head * head_dim]        per-head norms, where the model has them
+  k_norm,          // [S, n_head_kv * head_dim]
+  q_rope,          // [S, n_head * head_dim]        q_norm and k_norm, rotated
+  k_rope,          // [S, n_head_kv * head_dim]
+  kv_write,        // [n_pos, 2 * n_head_kv * head_dim]: the layer's cache as attention will read it
+  qk,              // [S, n_head, n_pos]            scaled scores, masked ones -inf
+  softmax,         // [S, n_head, n_pos]            weights of the positions
+  pv,              // [S, n_head * head_dim]        concatenated head outputs
+  attn_out,        // [S, n_embd]                   after Wo
+  attn_post_norm,  // [S, n_embd]                   norm of attn_out, where the model has it
+  x_attn,          // [S, n_embd]                   x_in + attn_post_norm
+  ffn_norm,        // [S, n_embd]                   norm of x_attn
+  gate,            // [S, n_ff]
+  up,              // [S, n_ff]
+  act,             // [S, n_ff]                     silu or gelu(gate) * up: input of the down projection
+  down,            // [S, n_embd]
+  ffn_post_norm,   // [S, n_embd]                   norm of down, where the model has it
+  x_out,           // [S, n_embd]                   x_attn + ffn_post_norm
+  final_norm,      // [S, n_embd]                   layer -1
+  logits,          // [S, n_vocab]                  layer -1
 };
 
 inline constexpr int kStageCount = static_cast<int>(Stage::logits) + 1;
 
-/// `layer` of stages outside the layers (final_norm, logits).
-inline constexpr int kNoLayer = -1;
+/// What an op computes. Oracles, hypotheses and advice ask for this: ops without a stage have it, too.
+enum class StageKind {
+  embedding,   // rows of a table, by token; of a later layer's x_in: the x_out before it, as it is
+  norm,        // of a whole row
+  head_norm,   // of the heads that a projection made
+  projection,  // a weight matrix times a row: what --route can steer
+  rope,
+  cache,    // a row is a key and a value
+  scores,   // q times the cached keys
+  weights,  // softmax of scores
+  mix,      // weights times the cached values
+  product,  // activation of the first input, times the second
+  sum,      // residual plus branch
+};
 
-/// The name used in JSON, options and reports.
-std::string_view name(Stage stage);
+/// Values in a row of each head, or in a row that has no heads.
+enum class Width { embd, head_dim, ff, vocab, positions };
+
+/// Whose heads make up a row.
+enum class Heads { none, q, kv };
+
+/// What there is a row for.
+enum class RowPer { token, token_head, cache };
+
+/// Which of the model's factors multiplies the output (of a sum: the branch).
+enum class Scale { none, embedding, residual, logits };
+
+/// A few stages, in order.
+class StageList {
+ public:
+  constexpr StageList(std::initializer_list<Stage> stages) : size_(stages.size()) {
+    size_t at = 0;
+    for (const Stage stage : stages) stages_[at++] = stage;
+  }
+  constexpr std::span<const Stage> span() const { return {stages_.data(), size_}; }
+
+ private:
+  std::array<Stage, 3> stages_ = {};
+  size_t size_ = 0;
+};
+
+struct StageInfo {
+  Stage stage;
+  std::string_view name;  // in JSON, options and reports
+  StageKind kind;
+  StageList inputs;  // in a layer that has all stages; those of x_in: see operands_of()
+  Width width;
+  Heads heads = Heads::none;
+  RowPer row_per = RowPer::token;
+  Scale scale = Scale::none;
+  std::string_view weight = {};  // what people call its weight; empty: by the stage's name
+  StageList siblings = {};       // whose weights are easily taken for its own
+};
+
+/// The table. A new stage is a row here, an op of the plan and, for a new kind, an oracle.
+inline constexpr std::array<StageInfo, kStageCount> kStageTable = [] {
+  using enum Stage;
+  using enum StageKind;
+  using enum Width;
+  constexpr Heads none = Heads::none, n_q = Heads::q, n_kv = Heads::kv;
+  constexpr RowPer token = RowPer::token, by_head = RowPer::token_head;
+  constexpr Scale one = Scale::none;
+  // clang-format off
+  return std::array<StageInfo, kStageCount>{{
+      {x_in, "x_in", embedding, {}, embd, none, token, Scale::embedding, "the embedding"},
+      {attn_norm, "attn_norm", norm, {x_in}, embd, none, token, one, "", {ffn_norm, attn_post_norm}},
+      {q, "q", projection, {attn_norm}, head_dim, n_q, token, one, "Wq", {k, v, attn_out}},
+      {k, "k", projection, {attn_norm}, head_dim, n_kv, token, one, "Wk", {q, v}},
+      {v, "v", projection, {attn_norm}, head_dim, n_kv, token, one, "Wv", {q, k}},
+      {q_norm, "q_norm", head_norm, {q}, head_dim, n_q, token, one, "", {k_norm}},
+      {k_norm, "k_norm", head_norm, {k}, head_dim, n_kv, token, one, "", {q_norm}},
+      {q_rope, "q_rope", rope, {q_norm}, head_dim, n_q},
+      {k_rope, "k_rope", rope, {k_norm}, head_dim, n_kv},
+      {kv_write, "kv_write", cache, {k_rope, v}, head_dim, n_kv, RowPer::cache},
+      {qk, "qk", scores, {q_rope, kv_write}, positions, n_q, by_head},
+      {softmax, "softmax", weights, {qk}, positions, n_q, by_head},
+      {pv, "pv", mix, {softmax, kv_write}, head_dim, n_q},
+      {attn_out, "attn_out", projection, {pv}, embd, none, token, one, "Wo", {q}},
+      {attn_post_norm, "attn_post_norm", norm, {attn_out}, embd, none, token, one, "",
+       {attn_norm, ffn_post_norm}},
+      {x_attn, "x_attn", sum, {x_in, attn_post_norm}, embd, none, token, Scale::residual},
+      {ffn_norm, "ffn_norm", norm, {x_attn}, embd, none, token, one, "", {attn_norm, ffn_post_norm}},
+      {gate, "gate", projection, {ffn_norm}, ff, none, token, one, "Wgate", {up}},
+      {up, "up", projection, {ffn_norm}, ff, none, token, one, "Wup", {gate}},
+      {act, "act", product, {gate, up}, ff},
+      {down, "down", projection, {act}, embd, none, token, one, "Wdown"},
+      {ffn_post_norm, "ffn_post_norm", norm, {down}, embd, none, token, one, "", {ffn_norm, attn_post_norm}},
+      {x_out, "x_out", sum, {x_attn, ffn_post_norm}, embd, none, token, Scale::residual},
+      {final_norm, "final_norm", norm, {x_out}, embd, none, token, one, "", {ffn_norm, attn_norm}},
+      {logits, "logits", projection, {final_norm}, vocab, none, token, Scale::logits, "Woutput", {x_in}},
+  }};
+  // clang-format on
+}();
+
+static_assert(
+    [] {
+      for (size_t i = 0; i < kStageTable.size(); ++i) {
+        if (static_cast<size_t>(kStageTable[i].stage) != i) return false;
+        for (const Stage input : kStageTable[i].inputs.span()) {
+          if (input >= kStageTable[i].stage) return false;
+        }
+      }
+      return true;
+    }(),
+    "kStageTable stands in execution order, as Stage does, and a stage comes after its inputs");
+
+constexpr const StageInfo& info(Stage stage) { return kStageTable[static_cast<size_t>(stage)]; }
+
+constexpr std::string_view name(Stage stage) { return info(stage).name; }
 
 std::optional<Stage> stage_from_name(std::string_view name);
 
-/// The stages whose outputs this stage computes from, within one layer that has all stages. x_in has none
-/// here: it is the previous layer's x_out, or the embedding. A stage that a model lacks passes its first
-/// input on (model/model.h resolves that).
-std::span<const Stage> inputs_of(Stage stage);
-
-/// True for stages that not every layer of every model has: norms and RoPE.
-bool is_optional(Stage stage);
-
-/// True for norms of what a projection made: few models have them.
-bool is_norm_of_projection(Stage stage);
-
-/// True for norms, the per-head ones and the final one included.
-bool is_norm(Stage stage);
+/// The stages whose outputs this stage computes from, within one layer that has all stages.
+constexpr std::span<const Stage> inputs_of(Stage stage) { return info(stage).inputs.span(); }
 
 /// True for stages that belong to no layer.
 constexpr bool is_outside_layers(Stage stage) { return stage >= Stage::final_norm; }
 
-/// True for projections: a weight matrix times activations, the stages that --route can steer.
-bool is_projection(Stage stage);
+constexpr bool is_projection(Stage stage) { return info(stage).kind == StageKind::projection; }
+
+/// True for norms, the per-head ones and the final one included.
+constexpr bool is_norm(StageKind kind) { return kind == StageKind::norm || kind == StageKind::head_norm; }
+constexpr bool is_norm(Stage stage) { return is_norm(info(stage).kind); }
+
+/// True for norms of what a projection made: few models have them.
+constexpr bool is_norm_of_projection(Stage stage) {
+  return is_norm(stage) && is_projection(inputs_of(stage).front());
+}
+
+/// True for stages that not every layer of every model has: norms and RoPE.
+constexpr bool is_optional(Stage stage) {
+  return info(stage).kind == StageKind::rope || (is_norm(stage) && !is_outside_layers(stage));
+}
+
+/// True for a stage and for all that it is made from within its layer.
+constexpr bool is_made_from(Stage stage, Stage source) {
+  if (stage == source) return true;
+  for (const Stage input : inputs_of(stage)) {
+    if (is_made_from(input, source)) return true;
+  }
+  return false;
+}
+
+/// True if later tokens see a row of it through its layer's cache.
+constexpr bool feeds_cache(Stage stage) { return is_made_from(Stage::kv_write, stage); }
+
+/// True within the feed-forward branch, after its norm and before its sum.
+constexpr bool is_inside_ffn(Stage stage) {
+  if (info(stage).width == Width::ff) return true;
+  if (info(stage).kind == StageKind::sum) return false;
+  for (const Stage input : inputs_of(stage)) {
+    if (is_inside_ffn(input)) return true;
+  }
+  return false;
+}
+
+/// True from the scores to the head outputs: one op, unless somebody looks.
+constexpr bool is_inside_attention(Stage stage) {
+  const StageKind kind = info(stage).kind;
+  return kind == StageKind::scores || kind == StageKind::weights || kind == StageKind::mix;
+}
+
+/// `layer` of stages outside the layers (final_norm, logits).
+inline constexpr int kNoLayer = -1;
+
+/// A stage of a layer.
+struct At {
+  int layer = kNoLayer;
+  Stage stage = Stage::x_in;
+
+  bool operator==(const At&) const = default;
+  /// Execution order: what is outside the layers comes last (as unsigned, kNoLayer is above all others).
+  friend constexpr auto operator<=>(const At& a, const At& b) {
+    return std::pair(static_cast<unsigned>(a.layer), a.stage) <=>
+           std::pair(static_cast<unsigned>(b.layer), b.stage);
+  }
+};
+
+/// Where the op of `at` finds a stage: in its own layer; after the layers, in the last of them.
+constexpr At beside(At at, Stage stage, int n_layer) {
+  const bool last = is_outside_layers(at.stage) && !is_outside_layers(stage);
+  return {last ? n_layer - 1 : at.layer, stage};
+}
+
+/// What a stage is computed from, in a model of `n_layer` layers: of x_in the layer before's x_out, of
+/// final_norm the last layer's; else stages of its own layer. One that `has` denies passes its first input
+/// on. The first layer's x_in has no operand: it is made from the tokens.
+std::vector<At> operands_of(At at, int n_layer, const std::function<bool(At)>& has);
+
+/// Which weight: of the op that makes `stage`. `part` counts the weights of one op (a dense model has one).
+struct WeightAt {
+  Stage stage;
+  int layer = kNoLayer;
+  int part = 0;
+};
 
 }  // namespace greta

@@ -22,7 +22,7 @@ std::variant<Bpe, SentencePiece> read_method(const Gguf& file, const Vocab& voca
   if (*model == "llama")
     return std::variant<Bpe, SentencePiece>(std::in_place_type<SentencePiece>, file, vocab);
   fail_input("{}: tokenizer.ggml.model is '{}', a kind that GRETA does not know; known: gpt2, llama",
-             file.path(), printable(*model));
+             file.path(), excerpt(*model));
 }
 
 // Phi-3's special tokens swallow the white space that follows. The header can't say so: llama.cpp knows the

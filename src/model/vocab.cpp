@@ -5,8 +5,8 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "model/gguf_cursor.h"
-#include "model/utf8.h"
 
 namespace greta {
 namespace {
@@ -76,7 +76,7 @@ void Vocab::read_texts(const Gguf& file) {
                                           static_cast<TokenId>(i));
     if (!fresh) {
       fail_input("{}: tokenizer.ggml.tokens[{}] repeats token {}'s text '{}'", file.path(), i, at->second,
-                 printable(at->first));
+                 excerpt(at->first));
     }
   }
   starts_.push_back(texts_->size());
@@ -103,8 +103,8 @@ void Vocab::read_kinds(const Gguf& file) {
 }
 
 // Converters forget to mark some special tokens, so llama.cpp knows them by their texts: written in a prompt
-// they are the token. Whether such a one ends the generation is another matter: Gemma's and Qwen's "</s>" is
-// an HTML tag.
+// they are the token. Whether such a one ends the generation is another matter:
+// Gemma's and Qwen's "</s>" is an HTML tag.
 void Vocab::mark_protocol() {
   protocol_.resize(kinds_.size());
   for (size_t i = 0; i < kinds_.size(); ++i) {

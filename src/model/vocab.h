@@ -30,8 +30,8 @@ inline constexpr size_t kMaxTokenBytes = 4096;
 class Vocab {
  public:
   /// Reads tokenizer.ggml.{tokens, token_type, *_token_id}; an input Error for missing or wrong ones: a count
-  /// that differs from the tokens', a kind or id out of range, texts that are not UTF-8, too long or given
-  /// twice.
+  /// that differs from the tokens', a kind or id out of range,
+  /// texts that are not UTF-8, too long or given twice.
   static Vocab from(const Gguf& file);
 
   int32_t size() const { return static_cast<int32_t>(kinds_.size()); }

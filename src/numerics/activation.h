@@ -11,8 +11,8 @@ namespace greta {
 
 inline constexpr int64_t kActivationBlock = 32;
 
-/// An element whose quotient x / d lies so close to a rounding tie that a correct kernel may pick either
-/// neighbour.
+/// An element whose quotient x / d lies so close to a rounding tie
+/// that a correct kernel may pick either neighbour.
 struct NearTie {
   int64_t index;  // in the row
   double step;    // what the other choice would change: the block's scale

@@ -123,8 +123,8 @@ void decode_q2_k(const uint8_t* block, double* scaled, double* offset) {
 void decode_q3_k(const uint8_t* block, double* scaled, double*) {
   const uint8_t* high = block;  // bit set: nothing is subtracted
   const uint8_t* q = block + 32;
-  const uint8_t* packed =
-      block + 96;  // 16 scales of 6 bits: 4 low bits in bytes 0-7, 2 high bits in bytes 8-11
+  // 16 scales of 6 bits: 4 low bits in bytes 0-7, 2 high bits in bytes 8-11.
+  const uint8_t* packed = block + 96;
   const double d = half(block + 108);
   for (int i = 0; i < 256; ++i) {
     const int g = i / 16;

@@ -14,8 +14,8 @@ inline constexpr int64_t kOffsetGroup = 16;  // no format has a finer offset
 
 struct BlockCodec {
   TensorType type;
-  /// Decodes consecutive blocks: scaled[elements], offset[elements / 16]; offset may be null unless
-  /// has_offset.
+  /// Decodes consecutive blocks: scaled[elements], offset[elements / 16];
+  /// offset may be null unless has_offset.
   void (*decode)(const uint8_t* bytes, int64_t blocks, double* scaled, double* offset);
   bool has_offset;      // the format has minima, so a weight takes one rounding to become an f32
   int64_t scale_group;  // elements that share one scale (16 or 32); 0 for plain floats

@@ -52,8 +52,8 @@ constexpr double unit_roundoff(Format format) {
 constexpr double underflow(Format format) { return format == Format::f16 ? 0x1p-25 : kTiny; }
 
 /// Error of `count` roundings whose magnitudes' squares sum to `energy` (for a running sum: its partial
-/// sums): min(lambda, sqrt(count)) * u * sqrt(energy), and the growth by roundings of already wrong partial
-/// sums.
+/// sums): min(lambda, sqrt(count)) * u * sqrt(energy),
+/// and the growth by roundings of already wrong partial sums.
 inline double accumulated(double energy, double count, double u) {
   const double factor = std::min(kLambda, std::sqrt(count)) * u;
   const double first_order = factor * std::sqrt(energy);
@@ -62,8 +62,8 @@ inline double accumulated(double energy, double count, double u) {
   return std::sqrt(2.0) * first_order * std::exp(growth * growth);
 }
 
-/// Energy of the partial sums of `count` terms in the mean over all orders, from their sum and sum of
-/// squares.
+/// Energy of the partial sums of `count` terms in the mean over all orders,
+/// from their sum and sum of squares.
 inline double any_order_energy(double sum, double squares, double count) {
   return count * (sum * sum / 3 + squares / 6);
 }

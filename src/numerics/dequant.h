@@ -9,8 +9,8 @@
 namespace greta {
 
 /// Row `row` of a weight matrix (dims[0] = row length) decoded exactly: out.size() == dims[0].
-/// "Exactly" is the format's definition in real arithmetic (d * q + m without rounding), which f64 holds for
-/// all types.
+/// "Exactly" is the format's definition in real arithmetic
+/// (d * q + m without rounding), which f64 holds for all types.
 void decode_row(const GgufTensor& tensor, int64_t row, std::span<double> out);
 
 /// Rows of a tensor: the product of dims[1..].

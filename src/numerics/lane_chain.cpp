@@ -3,8 +3,8 @@
 #include <cstring>
 
 // The same source for three instruction sets. No result depends on the choice: lanes are never mixed and
-// nothing is contracted. Sanitizers run before the resolver's tables are ready, so their builds take the
-// baseline.
+// nothing is contracted. Sanitizers run before the resolver's tables are ready,
+// so their builds take the baseline.
 #if defined(__x86_64__) && !defined(GRETA_SANITIZED)
 #define GRETA_CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
 #else

@@ -1,7 +1,7 @@
 #pragma once
 // Running sums of products in eight lanes, in f64, with what their error bounds need. Lanes are output
-// elements, so every lane adds in the order of its terms and the result is the same on every instruction set.
-// Internal.
+// elements, so every lane adds in the order of its terms
+// and the result is the same on every instruction set. Internal.
 
 #include <cstdint>
 #include <span>
@@ -20,9 +20,10 @@ struct LaneSums {
 /// out[j], lane l: over i of w[i][l] * xs[j][i], for n terms. w is [n][8].
 void chain_products(const double* w, std::span<const double* const> xs, int64_t n, LaneSums* out);
 
-/// The chain of block products: per group g of `group` terms (n is a multiple of it) A = sum of scaled[i][l]
-/// * x[i], and with offsets B = offset[g][l] * group_sums[g]; A and B are the terms of the sum, in either
-/// order. scaled is [n][8], offset [n / group][8] or null.
+/// The chain of block products. Its terms, in either order, per group g of `group` i (n is a multiple of it):
+///   A = sum of scaled[i][l] * x[i]
+///   B = offset[g][l] * group_sums[g]      with offsets
+/// scaled is [n][8], offset [n / group][8] or null.
 struct BlockTerms {
   const double* scaled;
   const double* offset;

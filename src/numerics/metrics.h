@@ -16,8 +16,8 @@ struct Summary {
 Summary summarize(std::span<const float> values);
 
 /// `a` is the reference side (prefill_last), `b` the other (decode0). Sums are in f64. Elements of equal bits
-/// count as equal (NaN and infinity included); where one side is not finite and the bits differ, mae and
-/// max_abs are infinite.
+/// count as equal (NaN and infinity included);
+/// where one side is not finite and the bits differ, mae and max_abs are infinite.
 struct PairMetrics {
   int64_t count = 0;
   bool bit_equal = true;

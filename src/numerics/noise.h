@@ -9,15 +9,15 @@
 namespace greta {
 
 struct NoiseRatio {
-  double max =
-      0;  // largest |observed - value| / bound; infinite where a bound of 0 is not met, or NaN differs
+  // Largest |observed - value| / bound; infinite where a bound of 0 is not met, or NaN differs.
+  double max = 0;
   int64_t at = -1;     // where it is; -1 when nothing differs at all
   int64_t beyond = 0;  // elements with a ratio above 1
   int64_t first_beyond = -1;
 };
 
-/// Elements where observed and value agree exactly (also -inf, and NaN with NaN) have ratio 0. Requires
-/// observed.size() == expected.value.size().
+/// Elements where observed and value agree exactly (also -inf, and NaN with NaN) have ratio 0.
+/// Requires observed.size() == expected.value.size().
 NoiseRatio noise_ratio(std::span<const float> observed, const Expected& expected);
 
 }  // namespace greta

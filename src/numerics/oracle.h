@@ -27,8 +27,8 @@ struct Expected {
 
 namespace oracle {
 
-/// y = scale (W x + bias) for each of the `rows` rows of x [rows, k]; W is [n, k] as stored in the file, the
-/// bias [n] optional.
+/// y = scale (W x + bias) for each of the `rows` rows of x [rows, k];
+/// W is [n, k] as stored in the file, the bias [n] optional.
 Expected matmul(const GgufTensor& weight, std::span<const float> x, int64_t rows, const Roundings& roundings,
                 const GgufTensor* bias = nullptr, double scale = 1);
 
@@ -38,14 +38,15 @@ Expected rms_norm(std::span<const float> x, const GgufTensor& weight, double eps
                   int sum_lanes = bounds::kRowSumLanes);
 
 /// Rotates pairs of the first rope_dims of every head; row r is at `position + r`. Pair i turns by
-/// position * scale * base^(-2i / rope_dims) / factor_i. `adjacent`: pairs (2i, 2i+1), else halves (i, i +
-/// rope_dims/2).
+///   position * scale * base^(-2i / rope_dims) / factor_i
+/// `adjacent`: pairs (2i, 2i + 1), else halves (i, i + rope_dims / 2).
 struct RopeShape {
   int64_t heads = 1, head_dim = 1, rope_dims = 1;
   double base = 10000;
   bool adjacent = true;
-  double angle_rounding = 0;  // relative error of the angle: 0 for ours (high + low part, in turns), about 3
-                              // * 2^-24 for an engine that multiplies position and frequency in f32
+  // Relative error of the angle: 0 for ours (high + low part, in turns), about 3 * 2^-24 for an engine that
+  // multiplies position and frequency in f32.
+  double angle_rounding = 0;
   double scale = 1;
   const GgufTensor* factors = nullptr;  // f32, one per pair; or none
 };
@@ -65,8 +66,8 @@ Expected qk(std::span<const float> q, std::span<const float> keys, const Attenti
             int64_t position);
 /// By rows of `n_pos`; -inf scores give 0. `sum_lanes` as in rms_norm.
 Expected softmax(std::span<const float> scores, int64_t n_pos, int sum_lanes = bounds::kRowSumLanes);
-/// [rows, n_head * head_dim]; later positions than the row's own are not
-/// read, nor earlier ones without weight before the window.
+/// [rows, n_head * head_dim]; later positions than the row's own are not read, nor earlier ones without
+/// weight before the window.
 Expected pv(std::span<const float> weights, std::span<const float> values, const AttentionShape& shape,
             int64_t position);
 
@@ -80,8 +81,8 @@ Expected add(std::span<const float> a, std::span<const float> b, double scale = 
 Expected silu_mul(std::span<const float> gate, std::span<const float> up);
 /// gelu(gate) * up, GELU in its tanh form.
 Expected gelu_mul(std::span<const float> gate, std::span<const float> up);
-/// The embedding row of each token id, as f32 (one rounding at most), times `scale`; without one the bound is
-/// 0.
+/// The embedding row of each token id, as f32 (one rounding at most), times `scale`;
+/// without one the bound is 0.
 Expected embed(const GgufTensor& table, std::span<const int32_t> ids, double scale = 1);
 
 }  // namespace oracle

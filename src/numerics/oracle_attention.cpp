@@ -41,8 +41,8 @@ int64_t first_visible(const AttentionShape& shape, int64_t own) {
 
 int64_t tiles_of(int64_t count) { return (count + kLanes - 1) / kLanes; }
 
-/// One head's keys as tiles of eight positions, [tile][head_dim][8]; lanes beyond the last position hold
-/// zeros.
+/// One head's keys as tiles of eight positions, [tile][head_dim][8];
+/// lanes beyond the last position hold zeros.
 std::vector<double> key_tiles(std::span<const float> keys, const AttentionShape& shape, int64_t head,
                               int64_t n_pos) {
   std::vector<double> tiles(static_cast<size_t>(tiles_of(n_pos) * shape.head_dim * kLanes));
@@ -54,8 +54,8 @@ std::vector<double> key_tiles(std::span<const float> keys, const AttentionShape&
   return tiles;
 }
 
-/// One head's values as tiles of eight dimensions, [tile][n_pos][8]; lanes beyond the last dimension hold
-/// zeros.
+/// One head's values as tiles of eight dimensions, [tile][n_pos][8];
+/// lanes beyond the last dimension hold zeros.
 std::vector<double> value_tiles(std::span<const float> values, const AttentionShape& shape, int64_t head,
                                 int64_t n_pos) {
   std::vector<double> tiles(static_cast<size_t>(tiles_of(shape.head_dim) * n_pos * kLanes));
@@ -76,8 +76,8 @@ double dot_bound(const LaneSums& sums, int64_t lane, int64_t n) {
   return bounds::accumulated(energy + sums.squares[lane], 2 * count, bounds::kU) + count * bounds::kTiny;
 }
 
-/// The first of [0, begin) with a weight in any of the heads, or `begin`: scores that ignore the window are
-/// not pv's fault.
+/// The first of [0, begin) with a weight in any of the heads, or `begin`:
+/// scores that ignore the window are not pv's fault.
 int64_t first_weight(const double* weights, int64_t heads, int64_t n_pos, int64_t begin) {
   for (int64_t p = 0; p < begin; ++p) {
     for (int64_t h = 0; h < heads; ++h) {

@@ -84,8 +84,8 @@ Expected embed(const GgufTensor& table, std::span<const int32_t> ids, double sca
     }
     rows.decode(ids[r], expected.value.data() + r * width);
   }
-  // d * q and the minimum are f32 numbers in every format: at most their sum is rounded, so the bits are
-  // determined.
+  // d * q and the minimum are f32 numbers in every format:
+  // at most their sum is rounded, so the bits are determined.
   for (double& value : expected.value) value = static_cast<float>(value);
   if (scale == 1) return expected;
   for (size_t i = 0; i < expected.value.size(); ++i) {

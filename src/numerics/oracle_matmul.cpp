@@ -27,8 +27,8 @@ void flush(std::vector<double>& values, double smallest) {
   }
 }
 
-/// Eight weight rows, decoded and transposed: lanes are output elements. Lanes beyond the last row hold
-/// zeros.
+/// Eight weight rows, decoded and transposed: lanes are output elements.
+/// Lanes beyond the last row hold zeros.
 class WeightTile {
  public:
   WeightTile(const WeightRows& weight, bool in_parts, const Roundings& roundings)

@@ -23,8 +23,8 @@ Expected rms_norm(std::span<const float> x, const GgufTensor& weight, double eps
     const RowSum sum = sum_positive(squares, sum_lanes);
     const double mean = sum.value / static_cast<double>(n);
     const double inverse = 1 / std::sqrt(mean + eps);
-    // The square, then the division by n; then eps as f32 and its addition. Half of it survives the square
-    // root.
+    // The square, then the division by n; then eps as f32 and its addition.
+    // Half of it survives the square root.
     const double inside = (sum.relative_error + 2 * bounds::kU) * mean / (mean + eps) + 2 * bounds::kU;
     const double relative = inside / 2 + bounds::kRsqrt + 2 * bounds::kU;
     for (size_t i = 0; i < n; ++i) {

@@ -1,6 +1,5 @@
 #pragma once
-// The sum of a row of non-negative numbers, with the relative error that an f32 sum of them may have.
-// Internal.
+// The sum of a row of non-negative numbers, with the relative error that an f32 sum may have. Internal.
 
 #include <cmath>
 #include <span>
@@ -15,8 +14,8 @@ struct RowSum {
   double relative_error = 0;  // of the additions alone, not of the terms
 };
 
-/// Term i goes to partial sum i % lanes; a binary tree then adds the partial sums up. lanes == 1 is plain
-/// summation in order.
+/// Term i goes to partial sum i % lanes;
+/// a binary tree then adds the partial sums up. lanes == 1 is plain summation in order.
 inline RowSum sum_positive(std::span<const double> terms, int lanes) {
   std::vector<double> partial(static_cast<size_t>(lanes));
   double energy = 0;

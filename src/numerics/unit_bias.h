@@ -13,8 +13,8 @@ namespace greta {
 struct UnitBias {
   double gain = 1;    // of the observed mean error on the expected one: 1 is right, 0 has no bias
   double spread = 1;  // mean squared error about the expected one, in its variances
-  double ratio =
-      0;  // how far the worse of the two is off, in units of what is allowed; above 1: another rule
+  // How far the worse of the two is off, in units of what is allowed; above 1: another rule.
+  double ratio = 0;
 };
 
 /// The mean square of one output's error about `expected.value`, which must be of a unit.

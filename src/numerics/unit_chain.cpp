@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 
+#include "base/compiler.h"
 #include "numerics/bounds.h"
 
 // As in lane_chain.cpp: no result depends on the instruction set.
@@ -14,7 +15,6 @@
 #else
 #define GRETA_CLONES
 #endif
-#define GRETA_INLINE static inline __attribute__((always_inline))
 
 namespace greta {
 namespace {

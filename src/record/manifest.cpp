@@ -36,16 +36,18 @@ nlohmann::json kernels_of(Isa isa, const std::string& device) {
   return kernels;
 }
 
-}  // namespace
-
+/// Now, as in 2026-02-03T12:34:56Z.
 std::string utc_now() { return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr))); }
 
-nlohmann::json make_manifest(const Engine& engine, const ManifestInfo& info) {
+}  // namespace
+
+nlohmann::json make_manifest(const Engine& engine, const MatrixRequest& request, const Origin& origin) {
   const Model& model = engine.model();
   nlohmann::json prompts = nlohmann::json::array();
-  for (const ManifestPrompt& prompt : info.prompts) {
+  for (const Prompt& prompt : request.prompts)
     prompts.push_back({{"id", prompt.id}, {"text", prompt.text}, {"tokens", prompt.tokens}});
-  }
+  nlohmann::json experiments = nlohmann::json::array();
+  for (const Experiment& experiment : request.experiments) experiments.push_back(to_json(experiment));
   return {{"schema", kBundleSchema},
           {"engine", "greta"},
           {"version", GRETA_VERSION},
@@ -66,14 +68,14 @@ nlohmann::json make_manifest(const Engine& engine, const ManifestInfo& info) {
           {"isa", name(engine.options().isa)},
           {"threads", engine.options().threads},
           {"kv_format", name(engine.options().kv_format)},
-          {"options", {{"route", info.routes}, {"inject", info.injected}}},
-          {"environment", info.environment},
+          {"options", {{"route", origin.routes}, {"inject", origin.injected}}},
+          {"environment", origin.environment},
           {"prompts", prompts},
-          {"experiments", info.experiments},
+          {"experiments", experiments},
           {"kernels", kernels_of(engine.options().isa, engine.options().device)},
           {"time", utc_now()},
-          {"command_line", info.command_line},
-          {"aligned", info.aligned},
+          {"command_line", origin.command_line},
+          {"aligned", request.aligned},
           {"shared_cache", true},
           {"complete", false}};
 }

@@ -6,30 +6,19 @@
 #include <string>
 #include <vector>
 
-#include "engine/session.h"
+#include "record/matrix_request.h"
 
 namespace greta {
 
-struct ManifestPrompt {
-  std::string id;
-  std::string text;
-  std::vector<int32_t> tokens;
-};
-
-struct ManifestInfo {
-  std::string command_line;
-  std::map<std::string, std::string> environment;  // the GRETA_* variables that were set
-  std::vector<ManifestPrompt> prompts;
-  nlohmann::json experiments = nlohmann::json::array();  // {"name", "force_route", "force_gemm"}
-  std::vector<std::string> routes;                       // --route rules
-  std::vector<std::string> injected;                     // --inject faults
-  bool aligned = true;
+/// What a run was started with, as the user wrote it.
+struct Origin {
+  std::string command_line = {};
+  std::map<std::string, std::string> environment = {};  // the GRETA_* variables that were set
+  std::vector<std::string> routes = {};                 // --route rules
+  std::vector<std::string> injected = {};               // --inject faults
 };
 
 /// "complete" is false: set it when the run has ended well.
-nlohmann::json make_manifest(const Engine& engine, const ManifestInfo& info);
-
-/// Now, as in 2026-02-03T12:34:56Z.
-std::string utc_now();
+nlohmann::json make_manifest(const Engine& engine, const MatrixRequest& request, const Origin& origin);
 
 }  // namespace greta

@@ -4,7 +4,6 @@
 
 #include "engine/kernel_table.h"
 #include "engine/kv_cache.h"
-#include "engine/transform.h"
 
 namespace greta {
 namespace {
@@ -17,22 +16,22 @@ std::string route_of(std::string_view kernel) {
 
 class RecordAction final : public Action {
  public:
-  RecordAction(Recorder& recorder, Stage stage, int layer, const RecordScope& scope)
-      : recorder_(recorder), stage_(stage), layer_(layer), rows_(scope.rows) {}
+  RecordAction(Recorder& recorder, At at, const RecordScope& scope)
+      : recorder_(recorder), at_(at), rows_(scope.rows) {}
 
   std::string label() const override { return "record"; }
 
   void run(const KernelArgs& args, Part part) override {
     if (part.index != 0) return;
     Event event;
-    event.layer = layer_;
-    event.stage = name(stage_);
+    event.layer = at_.layer;
+    event.stage = name(at_.stage);
     if (args.launch->kernel != nullptr) event.kernel = args.launch->kernel;
     event.route = route_of(event.kernel);
     event.launches = args.launch->count;
-    const std::vector<float> values =
-        stage_ == Stage::kv_write ? cache_rows(args, event) : wanted_rows(args, event);
-    if (!event.positions.empty()) recorder_.write(std::move(event), values);
+    std::vector<float> values =
+        info(at_.stage).kind == StageKind::cache ? cache_rows(args, event) : wanted_rows(args, event);
+    if (!event.positions.empty()) recorder_.write(std::move(event), std::move(values));
   }
 
  private:
@@ -46,12 +45,12 @@ class RecordAction final : public Action {
 
   std::vector<float> wanted_rows(const KernelArgs& args, Event& event) const {
     const View& view = args.in[0];
-    const bool scores = stage_ == Stage::qk || stage_ == Stage::softmax;
-    const int64_t heads = scores ? args.params.n_head : 1;
+    const bool by_head = info(at_.stage).row_per == RowPer::token_head;
+    const int64_t heads = by_head ? args.params.n_head : 1;
     const int64_t n_pos = args.position + args.block_rows;
     // A view may hold the block's last row only.
     const int64_t first = n_pos - view.rows / heads;
-    std::vector<int64_t> positions = rows_(stage_, n_pos);
+    std::vector<int64_t> positions = rows_(at_.stage, n_pos);
     std::erase_if(positions, [&](int64_t p) { return p < first || p >= n_pos; });
     std::vector<float> values;
     values.reserve(positions.size() * static_cast<size_t>(heads * view.cols));
@@ -61,71 +60,38 @@ class RecordAction final : public Action {
     }
     const int64_t rows = std::ssize(positions);
     event.shape =
-        scores ? std::vector<int64_t>{rows, heads, view.cols} : std::vector<int64_t>{rows, view.cols};
+        by_head ? std::vector<int64_t>{rows, heads, view.cols} : std::vector<int64_t>{rows, view.cols};
     event.positions = packed_positions(positions);
     return values;
   }
 
   Recorder& recorder_;
-  Stage stage_;
-  int layer_;
+  At at_;
   std::function<std::vector<int64_t>(Stage, int64_t)> rows_;
 };
 
-/// A record op for what `producer` made (or, for x_in, for what it left in `buffer`).
-Op record_op(const Op& producer, BufferId buffer, Stage stage, int layer, Recorder& recorder,
-             const RecordScope& scope) {
-  Op op;
-  op.kind = OpKind::add;  // of no meaning: the action runs
-  op.layer = layer;
-  op.stage = stage;
-  op.action = std::make_shared<RecordAction>(recorder, stage, layer, scope);
-  op.in = {buffer, kNoBuffer};
-  op.uses_cache = producer.uses_cache;
-  op.params = producer.params;
-  op.launch_of = producer.id;
-  return op;
-}
-
 }  // namespace
 
-void Recorder::begin(std::string experiment, std::string prompt_id, std::string phase) {
-  experiment_ = std::move(experiment);
-  prompt_id_ = std::move(prompt_id);
-  phase_ = std::move(phase);
-}
-
-void Recorder::write(Event event, std::span<const float> values) {
-  event.experiment = experiment_;
-  event.prompt_id = prompt_id_;
-  event.cell = experiment_ + "/" + prompt_id_;
+void Recorder::write(Event event, std::vector<float> values) const {
   event.phase = phase_;
-  sink_(std::move(event), values);
+  sink_(std::move(event), std::move(values));
 }
 
-void insert_records(Plan& plan, Isa isa, Recorder& recorder, const RecordScope& scope) {
-  unfuse(plan);
-  unfuse_attention(plan, isa, scope.layers);
-  std::vector<Op> ops;
-  const auto record = [&](const Op& producer, BufferId buffer, Stage stage, int layer) {
-    if (!scope.layers(layer) || !scope.stages(stage)) return;
-    ops.push_back(record_op(producer, buffer, stage, layer, recorder, scope));
-    ops.back().id = plan.next_id++;
-  };
+void insert_records(PlanEdit& edit, Recorder& recorder, const RecordScope& scope) {
+  edit.unfuse([&](At made) { return scope.layers(made.layer); });
+  const auto wanted = [&](At at) { return scope.layers(at.layer) && scope.stages(at.stage); };
+  const auto record = [&](At at) { return std::make_shared<RecordAction>(recorder, at, scope); };
   const Op* x_out = nullptr;  // of the layer before
-  for (const Op& op : plan.ops) {
-    const bool makes_stage = op.stage && op.launch_of == op.id;  // not what another recorder put in
+  for (const Op& op : edit.ops()) {
     // A layer's x_in is the x_out of the one before, as it stands in the buffer when the layer begins.
     if (x_out != nullptr && op.layer == x_out->layer + 1) {
-      record(*x_out, x_out->out, Stage::x_in, op.layer);
+      const At x_in{op.layer, Stage::x_in};
+      if (wanted(x_in)) edit.before(op, onlooker(*x_out, record(x_in))).layer = op.layer;
       x_out = nullptr;
     }
-    ops.push_back(op);
-    if (makes_stage && op.stage == Stage::x_out) x_out = &op;
-    if (makes_stage) record(op, op.out, *op.stage, op.layer);
+    if (op.makes == Stage::x_out) x_out = &op;
+    if (op.makes && wanted(*op.made())) edit.watch(op, record(*op.made()));
   }
-  plan.ops = std::move(ops);
-  set_barriers(plan);
 }
 
 }  // namespace greta

@@ -129,9 +129,9 @@ AttnPipe attn_pipe_from(std::span<const Event> events, const Bundle& bundle, con
     pipe.attn_norm_in = layer.last_row(Stage::x_in);
     pipe.attn_norm_out = layer.last_row(Stage::attn_norm);
   }
-  pipe.q.route = layer.route(Stage::q);
-  pipe.k.route = layer.route(Stage::k);
-  pipe.v.route = layer.route(Stage::v);
+  pipe.q_route = layer.route(Stage::q);
+  pipe.k_route = layer.route(Stage::k);
+  pipe.v_route = layer.route(Stage::v);
   read_force(bundle, q->experiment, pipe);
   pipe.pos_id = q->positions.back();
   pipe.seq_len_used = pipe.qk.empty() ? pipe.pos_id + 1 : static_cast<int64_t>(pipe.qk.size());
@@ -158,9 +158,9 @@ std::string attn_pipe_line(const AttnPipe& pipe) {
   add_list("softmax", pipe.softmax);
   add_list("pv", pipe.pv);
   add_list("attn_out", pipe.attn_out);
-  add_text("q_route_used", b3_31_route_used(pipe.q.route));
-  add_text("k_route_used", b3_31_route_used(pipe.k.route));
-  add_text("v_route_used", b3_31_route_used(pipe.v.route));
+  add_text("q_route_used", b3_31_route_used(pipe.q_route));
+  add_text("k_route_used", b3_31_route_used(pipe.k_route));
+  add_text("v_route_used", b3_31_route_used(pipe.v_route));
   add_text("qkv_force_route", b3_31_route_forced(pipe.force_route));
   fmt::format_to(std::back_inserter(line), ",\"qkv_force_gemm\":{},\"pos_id\":{},\"seq_len_used\":{}}}",
                  pipe.force_gemm, pipe.pos_id, pipe.seq_len_used);

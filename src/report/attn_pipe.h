@@ -1,6 +1,6 @@
 #pragma once
-// The JSONL of B3.31: layer 0's attention pipeline at head 0, one line per cell and phase, made from a
-// bundle's events.
+// The JSONL of B3.31: layer 0's attention pipeline at head 0,
+// one line per cell and phase, made from a bundle's events.
 
 #include <cstdint>
 #include <span>
@@ -38,8 +38,8 @@ AttnPipe attn_pipe_from(std::span<const Event> events, const Bundle& bundle, con
 /// One line of JSON without its end. NaN and infinities are null.
 std::string attn_pipe_line(const AttnPipe& pipe);
 
-/// B3.31's words: "MFMA", "VALU" for what ran, "mfma", "valu" for what was asked for; other words stay as
-/// they are.
+/// B3.31's words: "MFMA", "VALU" for what ran, "mfma", "valu" for what was asked for;
+/// other words stay as they are.
 std::string_view b3_31_route_used(std::string_view route);
 std::string_view b3_31_route_forced(std::string_view route);
 

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include "report/b3_32.h"
+#include "report/printable_verdict.h"
 #include "report/report.h"
 #include "report/sentences.h"
 
@@ -11,14 +12,16 @@ std::string b3_31_table(const Verdict& verdict) {
       "| exp | prompt | Q MAE | K MAE | V MAE | Q/K/V route | force_route | force_gemm |\n"
       "|---|---|---:|---:|---:|---|---|---|\n";
   for (const Cell& cell : verdict.cells) {
-    table += fmt::format("| {} | {} | {} | {} | {} | {} | {} | {} |\n", cell.key.experiment, cell.key.prompt,
-                         mae_text(cell, cell.q.mae), mae_text(cell, cell.k.mae), mae_text(cell, cell.v.mae),
-                         routes_used(cell), route_forced(cell), cell.force_gemm);
+    table += fmt::format("| {} | {} | {} | {} | {} | {} | {} | {} |\n", table_cell(cell.key.experiment),
+                         table_cell(cell.key.prompt), mae_text(cell, cell.q.mae), mae_text(cell, cell.k.mae),
+                         mae_text(cell, cell.v.mae), table_cell(routes_used(cell)),
+                         table_cell(route_forced(cell)), cell.force_gemm);
   }
   return table;
 }
 
-std::string b3_31_analysis(const Verdict& verdict) {
+std::string b3_31_analysis(const Verdict& recorded) {
+  const Verdict verdict = printable_verdict(recorded);
   const Facts facts = facts_of(verdict);
   const Writer writer{verdict, facts, Language::english};
   const int layer = verdict.layers.empty() ? 0 : verdict.layers.front();

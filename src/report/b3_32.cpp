@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "report/printable_verdict.h"
+
 namespace greta::report {
 namespace {
 
@@ -24,10 +26,12 @@ std::string b3_32_table(const Verdict& verdict, Language language) {
   std::string table = fmt::format("| {} |\n|---|---|---:|---|---|---|\n", say(language, Phrase::head_norm));
   for (const Cell& cell : verdict.cells) {
     const bool equal = cell.attn_norm_hash_prefill == cell.attn_norm_hash_decode;
-    table += fmt::format("| {} | {} | {} | {} | {} | {} |\n", cell.key.experiment, cell.key.prompt,
-                         has_norms(cell) ? mae_text(cell, cell.attn_norm_mae) : "-",
-                         short_hash(cell.attn_norm_hash_prefill), short_hash(cell.attn_norm_hash_decode),
-                         has_norms(cell) ? say(language, equal ? Phrase::yes : Phrase::no) : "-");
+    table +=
+        fmt::format("| {} | {} | {} | {} | {} | {} |\n", table_cell(cell.key.experiment),
+                    table_cell(cell.key.prompt), has_norms(cell) ? mae_text(cell, cell.attn_norm_mae) : "-",
+                    table_cell(short_hash(cell.attn_norm_hash_prefill)),
+                    table_cell(short_hash(cell.attn_norm_hash_decode)),
+                    has_norms(cell) ? say(language, equal ? Phrase::yes : Phrase::no) : "-");
   }
   return table;
 }

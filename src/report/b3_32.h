@@ -1,6 +1,6 @@
 #pragma once
-// B3.32, the step after B3.31: is the projections' input the same in both phases, and if a norm is at fault,
-// what of it?
+// B3.32, the step after B3.31:
+// is the projections' input the same in both phases, and if a norm is at fault, what of it?
 
 #include <string>
 #include <vector>

@@ -141,8 +141,8 @@ std::optional<Effect> measure(const std::vector<Sample>& samples, bool has_mae, 
   return effect;
 }
 
-/// The route's effect within each prompt that shows the fault, signed by which route makes it larger: how far
-/// these lie apart.
+/// The route's effect within each prompt that shows the fault,
+/// signed by which route makes it larger: how far these lie apart.
 std::optional<double> interaction_of(const std::vector<Sample>& samples, bool has_mae) {
   std::map<std::string, double> effects;  // by prompt
   for (const Sample& a : samples) {

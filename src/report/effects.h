@@ -1,7 +1,7 @@
 #pragma once
 // Which factors of the experiment matrix the first fault depends on: main effects of route, shape and prompt,
-// and whether route and prompt interact. Measured only on pairs of attested cells that differ in the factor
-// alone.
+// and whether route and prompt interact.
+// Measured only on pairs of attested cells that differ in the factor alone.
 
 #include <optional>
 #include <string>

@@ -23,9 +23,10 @@ struct FindingGroup {
 };
 
 struct Facts {
-  std::vector<std::string> experiments, prompts;         // in order of appearance
-  std::map<RunStatus, std::vector<std::string>> groups;  // experiments by the worst verdict of their cells
-  std::vector<FindingGroup> findings;                    // in execution order of their first layer
+  std::vector<std::string> experiments, prompts;  // in order of appearance
+  // Experiments by the worst verdict of their cells.
+  std::map<RunStatus, std::vector<std::string>> groups;
+  std::vector<FindingGroup> findings;  // in execution order of their first layer
   Effects effects;
   bool any_pair = false;  // a cell with both prefill_last and decode0
   bool mae_all_zero = true;

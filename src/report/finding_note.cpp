@@ -18,17 +18,11 @@ struct Before {
   bool clean = true;
 };
 
-bool is_earlier(int layer, Stage stage, const Finding& finding) {
-  const auto order = [](int l, Stage s) {
-    return std::pair(is_outside_layers(s) ? 1 : 0, std::pair(l, static_cast<int>(s)));
-  };
-  return order(layer, stage) < order(finding.layer, finding.stage);
-}
-
 Before before(const Verdict& verdict, const Finding& finding) {
   Before result;
   for (const StageNoise& noise : verdict.noise) {
-    if (!concerns(finding.phase, noise.phase) || !is_earlier(noise.layer, noise.stage, finding)) continue;
+    const bool earlier = At{noise.layer, noise.stage} < At{finding.layer, finding.stage};
+    if (!concerns(finding.phase, noise.phase) || !earlier) continue;
     ++result.judged;
     result.clean &= noise.ratio <= 1;
   }
@@ -36,11 +30,11 @@ Before before(const Verdict& verdict, const Finding& finding) {
 }
 
 /// The larger of the phases that the finding is about.
-std::optional<double> noise_of(const Verdict& verdict, const Finding& finding, int layer, Stage stage) {
+std::optional<double> noise_of(const Verdict& verdict, const Finding& finding, At at) {
   std::optional<double> worst;
   for (const Phase phase : {Phase::prefill, Phase::decode}) {
     if (!concerns(finding.phase, phase)) continue;
-    const std::optional<double> ratio = noise_at(verdict, phase, layer, stage);
+    const std::optional<double> ratio = noise_at(verdict, phase, at.layer, at.stage);
     if (ratio) worst = std::max(worst.value_or(0), *ratio);
   }
   return worst;
@@ -53,22 +47,21 @@ struct Input {
 
 /// What the stage is computed from; empty when part of it was not judged.
 std::vector<Input> inputs_of(const Verdict& verdict, const Finding& finding) {
+  if (info(finding.stage).kind == StageKind::embedding) return {};
+  const int n_layer = verdict.layers.empty() ? 0 : verdict.layers.back() + 1;
+  const auto judged = [&](At at) { return noise_of(verdict, finding, at).has_value(); };
   std::vector<Input> inputs;
-  for (Stage stage : greta::inputs_of(finding.stage)) {
-    int layer = finding.layer;
-    if (stage == Stage::x_out && !verdict.layers.empty()) layer = verdict.layers.back();  // of final_norm
-    std::optional<double> ratio = noise_of(verdict, finding, layer, stage);
-    if (!ratio && is_norm_of_projection(stage)) {  // few models have them
-      stage = greta::inputs_of(stage).front();
-      ratio = noise_of(verdict, finding, layer, stage);
+  for (At at : operands_of({finding.layer, finding.stage}, n_layer, [&](At input) {
+         return judged(input) || !is_norm_of_projection(input.stage);  // few models have them
+       })) {
+    std::string word(name(at.stage));
+    if (!judged(at)) {  // perhaps it is another one as it is: x_in
+      const std::vector<At> same = operands_of(at, n_layer, [](At) { return true; });
+      if (info(at.stage).kind != StageKind::embedding || same.empty() || !judged(same.front())) return {};
+      at = same.front();
+      word = fmt::format("L{} {}", at.layer, name(at.stage));
     }
-    std::string word(name(stage));
-    if (!ratio && stage == Stage::x_in && layer > 0) {
-      ratio = noise_of(verdict, finding, layer - 1, Stage::x_out);
-      word = fmt::format("L{} {}", layer - 1, name(Stage::x_out));
-    }
-    if (!ratio) return {};
-    inputs.push_back({word, *ratio});
+    inputs.push_back({word, *noise_of(verdict, finding, at)});
   }
   return inputs;
 }

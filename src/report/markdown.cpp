@@ -5,19 +5,12 @@
 
 #include "report/b3_32.h"
 #include "report/noise_map.h"
+#include "report/printable_verdict.h"
 #include "report/report.h"
 #include "report/sentences.h"
 
 namespace greta::report {
 namespace {
-
-/// A cell of a Markdown table holds no bar and no line break.
-std::string escape(std::string text) {
-  for (char& c : text) {
-    if (c == '|' || c == '\n' || c == '`') c = ' ';
-  }
-  return text;
-}
 
 class Markdown {
  public:
@@ -55,7 +48,7 @@ class Markdown {
 
   void row(std::initializer_list<std::string> cells) {
     text_ += "|";
-    for (const std::string& cell : cells) text_ += fmt::format(" {} |", escape(cell));
+    for (const std::string& cell : cells) text_ += fmt::format(" {} |", table_cell(cell));
     text_ += "\n";
   }
 
@@ -197,8 +190,9 @@ class Markdown {
 }  // namespace
 
 std::string markdown(const Verdict& verdict, Language language) {
-  const Facts facts = facts_of(verdict);
-  return Markdown(Writer{verdict, facts, language}).text();
+  const Verdict shown = printable_verdict(verdict);
+  const Facts facts = facts_of(shown);
+  return Markdown(Writer{shown, facts, language}).text();
 }
 
 }  // namespace greta::report

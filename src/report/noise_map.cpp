@@ -46,7 +46,7 @@ char noise_mark(double ratio) {
 }
 
 std::string noise_map(const Verdict& verdict, Phase phase) {
-  std::map<std::pair<int, Stage>, char> marks;
+  std::map<At, char> marks;
   std::set<Stage> stages, outside;
   std::set<int> layers;
   for (const StageNoise& noise : verdict.noise) {

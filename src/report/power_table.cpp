@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "verdict/power_score.h"
 
 namespace greta::report {
@@ -81,7 +82,7 @@ std::string stacked_sentence(const PowerResult& result) {
 }
 
 std::string machine_sentence(const PowerResult& result) {
-  return fmt::format("{}, {}, {} threads, {:.0f} s.", result.model, result.isa, result.threads,
+  return fmt::format("{}, {}, {} threads, {:.0f} s.", printable(result.model), result.isa, result.threads,
                      result.seconds);
 }
 

@@ -14,8 +14,8 @@ std::string power_terminal(const PowerResult& result);
 /// The same as Markdown tables, for docs/detection-power.md.
 std::string power_markdown(const PowerResult& result);
 
-/// "greta.selftest/1": summary (counts per result), totals, classes, faults (one entry each), stacked, clean,
-/// weakest.
+/// "greta.selftest/1":
+/// summary (counts per result), totals, classes, faults (one entry each), stacked, clean, weakest.
 nlohmann::json power_json(const PowerResult& result);
 
 /// `document` with `measured` between its lines kPowerBegin and kPowerEnd. Throws an input Error naming

@@ -20,20 +20,20 @@ Phrase verdict_phrase(RunStatus status) {
 }
 
 Phrase advice_for(Stage stage) {
-  if (is_projection(stage)) return Phrase::next_projection;
-  if (is_norm(stage)) return Phrase::next_norm;
-  switch (stage) {
-    case Stage::q_rope:
-    case Stage::k_rope: return Phrase::next_rope;
-    case Stage::kv_write: return Phrase::next_cache;
-    case Stage::qk:
-    case Stage::softmax:
-    case Stage::pv: return Phrase::next_attention;
-    case Stage::x_attn:
-    case Stage::act:
-    case Stage::x_out: return Phrase::next_elementwise;
-    default: return Phrase::next_other;
+  switch (info(stage).kind) {
+    case StageKind::projection: return Phrase::next_projection;
+    case StageKind::norm:
+    case StageKind::head_norm: return Phrase::next_norm;
+    case StageKind::rope: return Phrase::next_rope;
+    case StageKind::cache: return Phrase::next_cache;
+    case StageKind::scores:
+    case StageKind::weights:
+    case StageKind::mix: return Phrase::next_attention;
+    case StageKind::sum:
+    case StageKind::product: return Phrase::next_elementwise;
+    case StageKind::embedding: return Phrase::next_other;
   }
+  return Phrase::next_other;
 }
 
 /// "E0, E1 x p4_sys, p5_ba" when the cells are all pairs of some experiments and prompts; else "".

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "report/printable_verdict.h"
 #include "report/report.h"
 #include "report/sentences.h"
 
@@ -155,8 +156,9 @@ class Terminal {
 }  // namespace
 
 std::string terminal(const Verdict& verdict, bool colour) {
-  const Facts facts = facts_of(verdict);
-  return Terminal(Writer{verdict, facts, Language::english}, colour).text();
+  const Verdict shown = printable_verdict(verdict);
+  const Facts facts = facts_of(shown);
+  return Terminal(Writer{shown, facts, Language::english}, colour).text();
 }
 
 }  // namespace greta::report

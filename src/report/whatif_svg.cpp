@@ -4,6 +4,8 @@
 #include <array>
 #include <cmath>
 
+#include "base/printable.h"
+#include "base/utf8.h"
 #include "report/whatif.h"
 
 namespace greta::report {
@@ -18,13 +20,13 @@ constexpr double kWidth = 720, kHeight = 400, kLeft = 70, kRight = 540, kTop = 4
 
 std::string escaped(std::string_view text) {
   std::string result;
-  for (const char c : text) {
+  for (const char c : printable(text)) {  // XML has no control characters
     switch (c) {
       case '<': result += "&lt;"; break;
       case '>': result += "&gt;"; break;
       case '&': result += "&amp;"; break;
       case '"': result += "&quot;"; break;
-      default: result += static_cast<unsigned char>(c) < 0x20 ? '?' : c;  // XML has no control characters
+      default: result += c;
     }
   }
   return result;
@@ -152,8 +154,8 @@ std::string whatif_svg(const WhatIf& result) {
       "font-family=\"sans-serif\" font-size=\"12\" fill=\"#222\">\n"
       "<title>Drift over layers</title>\n<rect width=\"{0}\" height=\"{1}\" fill=\"#fff\"/>\n",
       kWidth, kHeight);
-  std::string model = result.model_name;
-  if (model.size() > 60) model = model.substr(0, 60) + "...";
+  std::string model(utf8_head(result.model_name, 60));
+  if (model.size() < result.model_name.size()) model += "...";
   svg += text(kLeft, 18, "start",
               "Drift: relative L2 of x_out, mean over positions, against " + std::string(kReferenceName));
   svg += text(kLeft, 35, "start", model);

@@ -5,6 +5,8 @@
 #include <map>
 #include <set>
 
+#include "base/printable.h"
+#include "base/utf8.h"
 #include "report/whatif.h"
 
 namespace greta::report {
@@ -34,11 +36,9 @@ std::string header(const WhatIf& result) {
     prompts += (prompts.empty() ? "" : ", ") + id;
     tokens += count;
   }
-  const auto cut = [](std::string text, size_t columns) {
-    if (text.size() <= columns) return text;
-    text.resize(columns - 1);
-    while (!text.empty() && (static_cast<unsigned char>(text.back()) & 0xc0) == 0x80) text.pop_back();
-    return text + "~";
+  const auto cut = [](const std::string& text, size_t columns) {
+    const std::string shown = printable(text);
+    return shown.size() <= columns ? shown : std::string(utf8_head(shown, columns - 1)) + "~";
   };
   std::string text =
       fmt::format("{}, {} layers traced, {:.1f} s\n{} ({} tokens)\n", cut(result.model_name, 48),

@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "base/error.h"
-#include "engine/transform.h"
+#include "model/prompt.h"
 #include "selftest/metamorphic_run.h"
 #include "selftest/metamorphic_token0.h"
 
@@ -23,20 +23,13 @@ constexpr std::array kThreads{1, 2, 3};
 constexpr int64_t kPrompt = 94, kSteps = 4;
 constexpr float kCanary = 6e4f;  // large, and finite in f16 too
 
-/// Ids that walk through the vocabulary.
-std::vector<int32_t> some_tokens(int64_t n, int64_t n_vocab, int64_t seed) {
-  std::vector<int32_t> tokens;
-  for (int64_t i = 0; i < n; ++i) tokens.push_back(static_cast<int32_t>((i * 7919 + seed) % n_vocab));
-  return tokens;
-}
-
 class Checks {
  public:
   Checks(Engine& engine, const MetamorphicRequest& request)
       : engine_(engine),
         request_(request),
         n_ctx_(engine.model().config.n_ctx),
-        tokens_(some_tokens(std::min(kLongest, n_ctx_), engine.model().config.n_vocab, 13)),
+        tokens_(vocabulary_walk(std::min(kLongest, n_ctx_), engine.model().config.n_vocab)),
         prompt_(std::clamp<int64_t>(n_ctx_ - kSteps, 1, kPrompt)),
         steps_(std::min(kSteps, n_ctx_ - prompt_)),
         pool_(request.threads),
@@ -65,10 +58,7 @@ class Checks {
 
  private:
   Plan plan(Phase phase, int64_t rows) const {
-    Plan result = engine_.plan(phase, rows, effective_routes(request_.routes, request_.faults, phase));
-    apply_faults(result, engine_, request_.faults);
-    if (request_.transform) request_.transform(result);
-    return result;
+    return changed_plan(engine_, phase, rows, request_.routes, request_.change);
   }
 
   std::span<const int32_t> tokens(int64_t n) const {
@@ -127,14 +117,14 @@ class Checks {
 
   /// Why prefill and decode need not agree bit for bit: a projection on different routes.
   std::string different_routes() const {
-    for (const Op& op : block_.ops) {
-      if (op.kind != OpKind::matmul || !op.stage || op.kernel == nullptr) continue;
-      const int i = step_.find(*op.stage, op.layer);
-      if (i < 0 || step_.ops[static_cast<size_t>(i)].kernel == nullptr) continue;
-      const Op& other = step_.ops[static_cast<size_t>(i)];
-      if (op.kernel->route == other.kernel->route) continue;
-      return fmt::format("{} runs on the {} route in prefill, on {} in decode", name(*op.stage),
-                         name(*op.kernel->route), name(*other.kernel->route));
+    for (const Op& op : block_.ops()) {
+      const Op* other = is_kind(op, OpKind::matmul) ? step_.find(*op.made()) : nullptr;
+      if (other == nullptr) continue;
+      const Route in_prefill = *kernel_call(op)->kernel->route,
+                  in_decode = *kernel_call(*other)->kernel->route;
+      if (in_prefill == in_decode) continue;
+      return fmt::format("{} runs on the {} route in prefill, on {} in decode", name(*op.makes),
+                         name(in_prefill), name(in_decode));
     }
     return {};
   }
@@ -204,7 +194,8 @@ class Checks {
     MetamorphicCheck check{"recycled_cache", "another prompt before it changes nothing"};
     Runner used = runner(pool_);
     const int64_t longer = std::min(prompt_ + kSpareSlots, std::ssize(tokens_));
-    used.forward(longer == 1 ? single_ : block_, some_tokens(longer, engine_.model().config.n_vocab, 4711));
+    used.forward(longer == 1 ? single_ : block_,
+                 vocabulary_walk(longer, engine_.model().config.n_vocab, 4711));
     used.recycle();
     check.cases.push_back({"longer prompt", first_deviation(plain(), scenario(used, block_, step_))});
     return check;
@@ -235,9 +226,8 @@ class Checks {
   MetamorphicCheck fusion_makes_no_difference() {
     MetamorphicCheck check{"fused_attention", "fused = qk, softmax and pv in turn"};
     Plan block = block_, step = step_;
-    for (Plan* fused : {&block, &step})
-      unfuse_attention(*fused, engine_.options().isa, [](int) { return true; });
-    if (block.ops.size() == block_.ops.size() && step.ops.size() == step_.ops.size()) {
+    for (Plan* fused : {&block, &step}) PlanEdit(*fused).unfuse_all();
+    if (block.ops().size() == block_.ops().size() && step.ops().size() == step_.ops().size()) {
       check.why_not = "these plans have no fused attention";
       return check;
     }

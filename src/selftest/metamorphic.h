@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "fault/fault.h"
+#include "engine/plan_change.h"
 
 namespace greta {
 
@@ -51,9 +51,8 @@ struct MetamorphicCheck {
 
 struct MetamorphicRequest {
   RouteTable routes = {};
-  std::vector<FaultSpec> faults = {};
-  int threads = 1;                                 // of all runs but those that vary it
-  std::function<void(Plan& plan)> transform = {};  // of every plan, after the faults
+  PlanChange change = {};  // of every plan: faults
+  int threads = 1;         // of all runs but those that vary it
   std::function<void(int done, int total, const std::string& what)> step = {};  // may throw to stop
 };
 

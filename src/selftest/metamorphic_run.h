@@ -1,6 +1,6 @@
 #pragma once
-// Runs for the checks without a reference, and what they leave: the whole KV cache and logits. Internal to
-// this room.
+// Runs for the checks without a reference, and what they leave:
+// the whole KV cache and logits. Internal to this room.
 
 #include <optional>
 #include <span>

@@ -2,7 +2,7 @@
 
 #include "base/error.h"
 #include "engine/kv_cache.h"
-#include "engine/transform.h"
+#include "engine/plan_edit.h"
 
 namespace greta {
 namespace {
@@ -78,31 +78,22 @@ class AttentionOfToken0 final : public Token0Action {
 
 std::vector<CheckCase> check_token0(const Engine& engine, ThreadPool& pool, Plan plan,
                                     std::span<const int32_t> tokens) {
-  unfuse_attention(plan, engine.options().isa, [](int) { return true; });
   CheckCase softmax{fmt::format("{} softmax", name(plan.phase))};
   CheckCase pv{fmt::format("{} pv", name(plan.phase))};
   bool softmax_seen = false;
-  const auto look = [&plan](size_t index, std::shared_ptr<Action> action, BufferId second) {
-    Op op;
-    const Op& producer = plan.ops[index];
-    op.layer = producer.layer;
-    op.action = std::move(action);
-    op.in = {producer.out, second};
-    op.uses_cache = true;
-    op.params = producer.params;
-    insert_after(plan, index, std::move(op));
-  };
+  PlanEdit edit(plan);
+  edit.unfuse_all();
   for (int layer = 0; layer < engine.model().config.n_layer; ++layer) {
-    if (const int i = plan.find(Stage::softmax, layer); i >= 0) {
+    if (const Op* op = edit.find({layer, Stage::softmax})) {
       softmax_seen = true;
-      look(static_cast<size_t>(i), std::make_shared<SoftmaxOfToken0>(layer, "softmax", softmax.deviation),
-           kNoBuffer);
+      edit.watch(*op, std::make_shared<SoftmaxOfToken0>(layer, "softmax", softmax.deviation));
     }
-    const int v = plan.find(Stage::v, layer), i = plan.find(Stage::pv, layer);
-    if (v < 0 || i < 0) fail_machine("the plan has no v or pv of layer {}", layer);
-    look(static_cast<size_t>(i), std::make_shared<AttentionOfToken0>(layer, "pv", pv.deviation),
-         plan.ops[static_cast<size_t>(v)].out);
+    const Op *v = edit.find({layer, Stage::v}), *op = edit.find({layer, Stage::pv});
+    if (v == nullptr || op == nullptr) fail_machine("the plan has no v or pv of layer {}", layer);
+    edit.watch(*op, std::make_shared<AttentionOfToken0>(layer, "pv", pv.deviation))
+        .reads.push_back(v->writes);
   }
+  edit.commit();
   Runner(engine, pool, std::ssize(tokens)).forward(plan, tokens);
   for (CheckCase* one : {&softmax, &pv}) {
     if (!one->deviation) continue;

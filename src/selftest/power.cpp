@@ -1,26 +1,16 @@
 #include "selftest/power.h"
 
 #include <algorithm>
-#include <chrono>
 #include <map>
 #include <tuple>
 
+#include "base/timing.h"
 #include "experiment/confirm.h"
 #include "judge/judge.h"
-#include "record/record.h"
+#include "record/matrix.h"
 
 namespace greta {
 namespace {
-
-class Clock {
- public:
-  double seconds() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  }
-
- private:
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 bool is_in_phase(Phases phase, const FaultSpec& spec) {
   return phase == (spec.phase ? only(*spec.phase) : Phases::both);
@@ -102,7 +92,7 @@ Detection held_against(const FaultSpec& spec, const Verdict& verdict) {
   return detection;
 }
 
-PowerTest::PowerTest(Engine& engine, std::vector<MatrixPrompt> prompts, RouteTable routes)
+PowerTest::PowerTest(Engine& engine, std::vector<Prompt> prompts, RouteTable routes)
     : engine_(engine),
       prompts_(std::move(prompts)),
       routes_(std::move(routes)),
@@ -117,7 +107,7 @@ MatrixRequest PowerTest::request(const std::vector<FaultSpec>& specs, const std:
 }
 
 Detection PowerTest::single(const FaultSpec& spec) const {
-  const Clock clock;
+  const Stopwatch clock;
   const Bundle bundle = record_matrix(engine_, request({spec}, "E0"));
   Detection detection = held_against(spec, judge(bundle, engine_.model(), engine_.options().threads));
   detection.seconds = clock.seconds();
@@ -126,7 +116,7 @@ Detection PowerTest::single(const FaultSpec& spec) const {
 }
 
 Detection PowerTest::ignored_routes(const FaultSpec& spec) const {
-  const Clock clock;
+  const Stopwatch clock;
   const Bundle bundle = record_matrix(engine_, request({spec}, "E1,E2"));
   const Verdict verdict = judge(bundle, engine_.model(), engine_.options().threads);
   Detection detection;
@@ -147,7 +137,7 @@ Detection PowerTest::ignored_routes(const FaultSpec& spec) const {
 }
 
 StackedDetection PowerTest::stacked(const std::vector<FaultSpec>& specs) const {
-  const Clock clock;
+  const Stopwatch clock;
   const MatrixRequest wanted = request(specs, "E0");
   Verdict verdict = judge(record_matrix(engine_, wanted), engine_.model(), engine_.options().threads);
   StackedDetection run = listed(specs, verdict);
@@ -160,9 +150,8 @@ StackedDetection PowerTest::stacked(const std::vector<FaultSpec>& specs) const {
   return run;
 }
 
-CleanRun clean_run(Engine& engine, const MatrixPrompt& prompt, const std::string& route,
-                   const RouteTable& routes) {
-  const Clock clock;
+CleanRun clean_run(Engine& engine, const Prompt& prompt, const std::string& route, const RouteTable& routes) {
+  const Stopwatch clock;
   const EngineOptions& options = engine.options();
   const Bundle bundle = record_matrix(engine, {.experiments = parse_experiments("E0"),
                                                .prompts = {prompt},

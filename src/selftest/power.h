@@ -22,7 +22,7 @@ class PowerTest {
  public:
   /// All runs use `prompts`, `routes` and E0, and judge with the engine's number of threads. Runs once,
   /// clean.
-  PowerTest(Engine& engine, std::vector<MatrixPrompt> prompts, RouteTable routes = {});
+  PowerTest(Engine& engine, std::vector<Prompt> prompts, RouteTable routes = {});
 
   /// Throws an input Error where the model can't have the fault at its layer.
   Detection single(const FaultSpec& spec) const;
@@ -35,13 +35,13 @@ class PowerTest {
   MatrixRequest request(const std::vector<FaultSpec>& specs, const std::string& experiments) const;
 
   Engine& engine_;
-  std::vector<MatrixPrompt> prompts_;
+  std::vector<Prompt> prompts_;
   RouteTable routes_;
   Bundle clean_;
 };
 
 /// No fault, E0, one prompt. `route` is a label for `routes`.
-CleanRun clean_run(Engine& engine, const MatrixPrompt& prompt, const std::string& route,
+CleanRun clean_run(Engine& engine, const Prompt& prompt, const std::string& route,
                    const RouteTable& routes);
 
 }  // namespace greta

@@ -6,7 +6,7 @@
 #include <set>
 
 #include "judge/judge.h"
-#include "record/record.h"
+#include "record/matrix.h"
 #include "selftest/power.h"
 
 namespace greta {
@@ -14,7 +14,7 @@ namespace {
 
 constexpr double kLargest = 1e6, kSmallest = 1e-9, kResolution = 1.1;
 
-bool is_flagged(Engine& engine, const std::vector<MatrixPrompt>& prompts, const DetectionLimit& limit,
+bool is_flagged(Engine& engine, const std::vector<Prompt>& prompts, const DetectionLimit& limit,
                 double size) {
   const std::string text =
       fmt::format("{}@{}:{},by={:.6g}", limit.fault, name(limit.phase), limit.layer, size);
@@ -48,7 +48,7 @@ std::vector<DetectionLimit> planned_limits(int n_layer, const std::string& only)
   return limits;
 }
 
-void find_limit(Engine& engine, const std::vector<MatrixPrompt>& prompts, DetectionLimit& limit) {
+void find_limit(Engine& engine, const std::vector<Prompt>& prompts, DetectionLimit& limit) {
   double flagged = 1;
   while (!is_flagged(engine, prompts, limit, flagged)) {
     flagged *= 10;

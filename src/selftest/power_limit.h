@@ -16,6 +16,6 @@ namespace greta {
 std::vector<DetectionLimit> planned_limits(int n_layer, const std::string& only);
 
 /// Fills `limit.size`. Flagged is: a finding at the fault's place and phase. Names are not asked for.
-void find_limit(Engine& engine, const std::vector<MatrixPrompt>& prompts, DetectionLimit& limit);
+void find_limit(Engine& engine, const std::vector<Prompt>& prompts, DetectionLimit& limit);
 
 }  // namespace greta

@@ -70,15 +70,9 @@ std::vector<PlannedFault> one_of_each_class(const std::vector<PlannedFault>& all
   return some;
 }
 
-MatrixPrompt encoded(const Tokenizer& tokenizer, const Prompt& prompt) {
-  return {prompt.id, prompt.text, tokenizer.encode(prompt.text, tokenizer.adds_bos())};
-}
-
-using Place = std::pair<int, Stage>;
-
-std::vector<Place> places_of(const FaultSpec& spec) {
-  std::vector<Place> places{{spec.layer.value_or(kNoLayer), spec.fault->stage}};
-  if (spec.fault->also_stage) places.emplace_back(spec.layer.value_or(kNoLayer), *spec.fault->also_stage);
+std::vector<At> places_of(const FaultSpec& spec) {
+  std::vector<At> places{{spec.layer.value_or(kNoLayer), spec.fault->stage}};
+  if (spec.fault->also_stage) places.push_back({spec.layer.value_or(kNoLayer), *spec.fault->also_stage});
   return places;
 }
 
@@ -115,14 +109,13 @@ std::vector<std::vector<FaultSpec>> stacked_faults(int n_layer, const std::strin
   for (int tries = 100 * runs; std::ssize(stacks) < runs && tries > 0; --tries) {
     const size_t size = std::ssize(stacks) < pairs ? 2 : 3;
     std::vector<FaultSpec> specs;
-    std::set<Place> taken;
+    std::set<At> taken;
     for (int draws = 0; specs.size() < size && draws < 20; ++draws) {
       PlannedFault planned = all[random() % all.size()];
       planned.layer = static_cast<int>(random() % static_cast<unsigned>(n_layer));
       FaultSpec spec = parse_fault(planned.text(n_layer), n_layer);
-      const std::vector<Place> places = places_of(spec);
-      if (std::any_of(places.begin(), places.end(), [&](const Place& p) { return taken.contains(p); }))
-        continue;
+      const std::vector<At> places = places_of(spec);
+      if (std::any_of(places.begin(), places.end(), [&](At p) { return taken.contains(p); })) continue;
       if (!can_have(spec)) continue;
       taken.insert(places.begin(), places.end());
       specs.push_back(std::move(spec));
@@ -132,23 +125,23 @@ std::vector<std::vector<FaultSpec>> stacked_faults(int n_layer, const std::strin
   return stacks;
 }
 
-std::vector<MatrixPrompt> power_prompts(const Model& model) {
+std::vector<Prompt> power_prompts(const Model& model) {
   const Tokenizer tokenizer = Tokenizer::from(model.file);
-  std::vector<MatrixPrompt> prompts;
+  std::vector<Prompt> prompts;
   for (const char* name : {"p0_short", "p4_sys", "p5_ba"})
-    prompts.push_back(encoded(tokenizer, load_prompt(name, model.file)));
+    prompts.push_back(encoded(load_prompt(name, model.file), tokenizer));
   return prompts;
 }
 
-std::vector<MatrixPrompt> clean_prompts(const Model& model, bool quick) {
+std::vector<Prompt> clean_prompts(const Model& model, bool quick) {
   const Tokenizer tokenizer = Tokenizer::from(model.file);
-  std::vector<MatrixPrompt> prompts;
+  std::vector<Prompt> prompts;
   for (const std::string_view name : built_in_prompts())
-    prompts.push_back(encoded(tokenizer, load_prompt(std::string(name), model.file)));
+    prompts.push_back(encoded(load_prompt(std::string(name), model.file), tokenizer));
   if (quick) prompts.resize(1);
   for (const CleanText& text : kCleanTexts) {
     if (quick && text.tokens != 16 && text.tokens != 33) continue;
-    MatrixPrompt prompt = encoded(tokenizer, {text.id, text.text});
+    Prompt prompt = encoded({text.id, text.text}, tokenizer);
     prompt.tokens.resize(std::min(prompt.tokens.size(), text.tokens));
     prompts.push_back(std::move(prompt));
   }

@@ -33,10 +33,10 @@ std::vector<std::vector<FaultSpec>> stacked_faults(int n_layer, const std::strin
                                                    const Model* model = nullptr);
 
 /// p0_short, p4_sys and p5_ba: what faults are put into.
-std::vector<MatrixPrompt> power_prompts(const Model& model);
+std::vector<Prompt> power_prompts(const Model& model);
 
 /// The four built-in prompts and eight of 2 to 65 tokens, around the edges of tiles: other languages, code,
 /// digits, repetition. `quick`: three of them.
-std::vector<MatrixPrompt> clean_prompts(const Model& model, bool quick);
+std::vector<Prompt> clean_prompts(const Model& model, bool quick);
 
 }  // namespace greta

@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 
 #include "base/error.h"
+#include "base/timing.h"
 #include "selftest/power_plan.h"
 
 namespace greta {
@@ -56,7 +56,7 @@ class Measurement {
   }
 
   PowerResult run() {
-    const auto start = std::chrono::steady_clock::now();
+    const Stopwatch clock;
     result_.model = engine_.model().config.name;
     result_.isa = name(engine_.options().isa);
     result_.threads = engine_.options().threads;
@@ -64,13 +64,13 @@ class Measurement {
     run_singles(power);
     run_stacks(power);
     for (const CleanSetting& setting : settings_) run_clean(setting);
-    const std::vector<MatrixPrompt> prompts = power_prompts(engine_.model());
+    const std::vector<Prompt> prompts = power_prompts(engine_.model());
     for (DetectionLimit& limit : limits_) {
       step(fmt::format("weakest {}@{}:{}", limit.fault, name(limit.phase), limit.layer));
       find_limit(engine_, prompts, limit);
     }
     result_.limits = std::move(limits_);
-    result_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    result_.seconds = clock.seconds();
     return std::move(result_);
   }
 
@@ -106,8 +106,8 @@ class Measurement {
   void run_stacks(const PowerTest& power) {
     const auto can_have = [&](const FaultSpec& spec) {
       try {
-        Plan plan = engine_.plan(*spec.phase, *spec.phase == Phase::prefill ? 2 : 1, request_.routes);
-        apply_faults(plan, engine_, std::span(&spec, 1));
+        changed_plan(engine_, *spec.phase, *spec.phase == Phase::prefill ? 2 : 1, request_.routes,
+                     fault_change(engine_, {spec}));
       } catch (const Error& error) {
         if (error.kind() != ErrorKind::input) throw;
         return false;
@@ -132,7 +132,7 @@ class Measurement {
     for (const std::string& route : setting.routes) {
       RouteTable routes = request_.routes;
       if (route != "default") routes.add(parse_route_rule("all=" + route));
-      for (const MatrixPrompt& prompt : clean_) {
+      for (const Prompt& prompt : clean_) {
         step(fmt::format("clean {} {} {}", prompt.id, route, name(setting.isa)));
         result_.clean.push_back(clean_run(engine, prompt, route, routes));
       }
@@ -144,7 +144,7 @@ class Measurement {
   std::vector<PlannedFault> planned_;
   const Fault* routes_ = nullptr;
   int pairs_ = 0;
-  std::vector<MatrixPrompt> clean_;
+  std::vector<Prompt> clean_;
   std::vector<CleanSetting> settings_;
   std::vector<DetectionLimit> limits_;
   int done_ = 0, total_ = 0;

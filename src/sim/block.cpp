@@ -66,8 +66,8 @@ std::string_view name(Form form) {
 
 Form best_form() {
   static const Form best = [] {
-    if (!missing_features("avx2 fma f16c").empty()) return Form::scalar;
-    return missing_features("avx512f avx512bw avx512dq avx512vl").empty() ? Form::avx512 : Form::avx2;
+    if (!missing_features(kAvx2Features).empty()) return Form::scalar;
+    return missing_features(kAvx512Features).empty() ? Form::avx512 : Form::avx2;
   }();
   return best;
 }

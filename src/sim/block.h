@@ -30,8 +30,8 @@ class Operand {
 
  private:
   std::vector<float> value_;
-  std::vector<int32_t>
-      significand_;  // 14 fractional bits, signed, in the low 16 bits; empty for chains and trees
+  // 14 fractional bits, signed, in the low 16 bits; empty for chains and trees.
+  std::vector<int32_t> significand_;
   std::vector<int32_t> exponent_;
 };
 

@@ -187,8 +187,8 @@ GRETA_LANE void for_groups_of_row(const Product& p, int64_t row, const Step& ste
   store(acc, sum);
 }
 
-/// Two rows at once: a group's sum waits for that of the group before, and the other row's work fills the
-/// time.
+/// Two rows at once: a group's sum waits for that of the group before,
+/// and the other row's work fills the time.
 template <class Step>
 GRETA_LANE void for_groups(const Product& p, const Step& step) {
   int64_t row = 0;

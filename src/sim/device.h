@@ -1,6 +1,6 @@
 #pragma once
-// Simulated devices: a GPU's matrix unit, bit for bit (block.h), and its vector lanes, as
-// kernels.
+// Simulated devices, as kernels:
+// a GPU's matrix unit, bit for bit (block.h), and its vector lanes.
 
 #include <span>
 #include <string_view>

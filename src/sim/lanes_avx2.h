@@ -1,25 +1,27 @@
 #pragma once
-// 16 lanes on AVX2 + FMA + F16C, as two halves of 8, for block_lanes.h. Same names and results as
-// lanes_avx512.h.
+// 16 lanes on AVX2 + FMA + F16C, as two halves of 8, for block_lanes.h.
+// Same names and results as lanes_avx512.h.
 
 #include <immintrin.h>
 
 #include <cstdint>
 
-#define GRETA_LANE static inline __attribute__((always_inline))
+#include "base/compiler.h"
+
+#define GRETA_LANE static GRETA_INLINE
 
 namespace greta::sim::avx2 {
 
 struct i32x16 {
   __m256i lo, hi;
-  __attribute__((always_inline)) i32x16(__m256i x, __m256i y) : lo(x), hi(y) {}
-  __attribute__((always_inline)) explicit i32x16(int32_t x) : lo(_mm256_set1_epi32(x)), hi(lo) {}
+  GRETA_INLINE i32x16(__m256i x, __m256i y) : lo(x), hi(y) {}
+  GRETA_INLINE explicit i32x16(int32_t x) : lo(_mm256_set1_epi32(x)), hi(lo) {}
 };
 
 struct f32x16 {
   __m256 lo, hi;
-  __attribute__((always_inline)) f32x16(__m256 x, __m256 y) : lo(x), hi(y) {}
-  __attribute__((always_inline)) explicit f32x16(float x) : lo(_mm256_set1_ps(x)), hi(lo) {}
+  GRETA_INLINE f32x16(__m256 x, __m256 y) : lo(x), hi(y) {}
+  GRETA_INLINE explicit f32x16(float x) : lo(_mm256_set1_ps(x)), hi(lo) {}
 };
 
 struct f64x16 {

@@ -5,20 +5,22 @@
 
 #include <cstdint>
 
-#define GRETA_LANE static inline __attribute__((always_inline))
+#include "base/compiler.h"
+
+#define GRETA_LANE static GRETA_INLINE
 
 namespace greta::sim::avx512 {
 
 struct i32x16 {
   __m512i v;
-  __attribute__((always_inline)) i32x16(__m512i x) : v(x) {}
-  __attribute__((always_inline)) explicit i32x16(int32_t x) : v(_mm512_set1_epi32(x)) {}
+  GRETA_INLINE i32x16(__m512i x) : v(x) {}
+  GRETA_INLINE explicit i32x16(int32_t x) : v(_mm512_set1_epi32(x)) {}
 };
 
 struct f32x16 {
   __m512 v;
-  __attribute__((always_inline)) f32x16(__m512 x) : v(x) {}
-  __attribute__((always_inline)) explicit f32x16(float x) : v(_mm512_set1_ps(x)) {}
+  GRETA_INLINE f32x16(__m512 x) : v(x) {}
+  GRETA_INLINE explicit f32x16(float x) : v(_mm512_set1_ps(x)) {}
 };
 
 struct f64x16 {

@@ -76,8 +76,8 @@ class Panel {
 
 uint16_t bits_of(float x, Format format) { return format == Format::f16 ? f32_to_f16(x) : f32_to_bf16(x); }
 
-/// A run of K that one chain of instructions sums: [begin, end) of the weight's K, padded to whole
-/// instructions.
+/// A run of K that one chain of instructions sums:
+/// [begin, end) of the weight's K, padded to whole instructions.
 struct Slice {
   int64_t begin, end, padded;
 };
@@ -120,11 +120,11 @@ class UnitSlice {
     b_.assign(unit(), unit().b, panel_.data(), std::ssize(panel_), form_);
     acc.clear();
     for (int64_t row = 0; row < rows_; ++row) acc.insert(acc.end(), first.begin(), first.end());
-    multiply(unit(), form_, a_, b_, rows_, slice_.padded, acc.data(), kLanes);
+    sim::multiply(unit(), form_, a_, b_, rows_, slice_.padded, acc.data(), kLanes);
   }
 
  private:
-  const Instruction& unit() const { return *roundings_.unit; }
+  const units::Instruction& unit() const { return *roundings_.unit; }
 
   const Roundings& roundings_;
   Slice slice_;
@@ -174,7 +174,7 @@ void fma_into(Sums& sums, float x, const float* w) {
 template <int kWave>
 void run_wave(const KernelArgs& args, Part part) {
   run_vector(args, part, [](const float* x, const float* w, int64_t k, Sums& sums) {
-    std::array<Sums, kWave> lanes{};
+    std::array<Sums, size_t{kWave}> lanes{};
     lanes[0] = sums;
     for (int64_t i = 0; i < k; ++i) fma_into(lanes[static_cast<size_t>(i % kWave)], x[i], w + i * kLanes);
     for (size_t half = kWave / 2; half > 0; half /= 2) {

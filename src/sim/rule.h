@@ -1,6 +1,6 @@
 #pragma once
-// The arithmetic of matrix units, one output at a time: the form that reads like the rule. block.h has the
-// fast one.
+// The arithmetic of matrix units, one output at a time:
+// the form that reads like the rule. block.h has the fast one.
 
 #include <cstdint>
 

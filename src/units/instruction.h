@@ -1,8 +1,8 @@
 #pragma once
 // The matrix units of GPUs as a table: each instruction's shape, formats and the parameters of the one rule
 // family that describes its rounding. Facts: Xie et al., "MMA-Sim: Bit-accurate reference model of tensor
-// cores and matrix cores", arXiv 2511.10909 (https://github.com/microsoft/MMA-Sim). docs/numerics.md has the
-// rules in words.
+// cores and matrix cores", arXiv 2511.10909 (https://github.com/microsoft/MMA-Sim).
+// docs/numerics.md has the rules in words.
 
 #include <cstdint>
 #include <span>

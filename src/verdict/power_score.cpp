@@ -5,15 +5,10 @@
 #include <algorithm>
 #include <map>
 
+#include "base/timing.h"
+
 namespace greta {
 namespace {
-
-double median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  const auto middle = values.begin() + std::ssize(values) / 2;
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
 
 void add(const Detection& d, ClassScore& score) {
   ++score.runs;

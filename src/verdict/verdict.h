@@ -58,10 +58,10 @@ struct RuledOut {
 /// The oracle's output in the place of the faulty one, in a live run.
 struct Intervention {
   bool mismatch_removed = false;
-  double mismatch_before = 0, mismatch_after = 0;  // relative L2 of the stage, prefill_last against decode0;
-                                                   // of a fault in both phases: noise ratio
-  double logits_before = 0, logits_after = 0;      // relative L2 of the logits likewise
-  std::string prompt;                              // that it was run on
+  // Relative L2 of the stage, prefill_last against decode0; of a fault in both phases: noise ratio.
+  double mismatch_before = 0, mismatch_after = 0;
+  double logits_before = 0, logits_after = 0;  // relative L2 of the logits likewise
+  std::string prompt;                          // that it was run on
 };
 
 /// What a named cause is about, and so where to look for it.

@@ -33,8 +33,8 @@ struct AccumulationBias {
   Mean outward = {};  // the same times the result's sign: below 0, they are rounded towards zero (truncation)
 };
 
-/// One stage of one layer against the reference's, over the recorded rows of all prompts (judged_rows() and
-/// the last one).
+/// One stage of one layer against the reference's,
+/// over the recorded rows of all prompts (judged_rows() and the last one).
 struct StageDifference {
   Phase phase = Phase::prefill;  // decode: decode0
   int layer = kNoLayer;
@@ -77,8 +77,8 @@ struct WhatIf {
   double seconds = 0;
 };
 
-/// 1 if any unit, the reference included, has a stage outside its bound; else 4 if one can't be vouched for;
-/// else 0.
+/// 1 if any unit, the reference included, has a stage outside its bound;
+/// else 4 if one can't be vouched for; else 0.
 int exit_code_of(const WhatIf& result);
 
 }  // namespace greta

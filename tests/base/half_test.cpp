@@ -34,13 +34,13 @@ TEST(Half, EveryF16DecodesExactlyAndComesBack) {
   }
 }
 
-// Between each two neighbours: the middle goes to the even one, one f32 step to either side to the nearer
-// one.
+// Between each two neighbours:
+// the middle goes to the even one, one f32 step to either side to the nearer one.
 TEST(Half, RoundsToNearestEvenBetweenAllNeighbours) {
   for (uint32_t h = 0; h < 0x7c00; ++h) {
     const double low = f16_value(h);
-    const double high =
-        h + 1 == 0x7c00 ? 65536.0 : f16_value(h + 1);  // beyond the largest: what would come next
+    // Beyond the largest: what would come next.
+    const double high = h + 1 == 0x7c00 ? 65536.0 : f16_value(h + 1);
     const auto middle = static_cast<float>((low + high) / 2);
     ASSERT_EQ(f32_to_f16(middle), h % 2 == 0 ? h : h + 1);
     ASSERT_EQ(f32_to_f16(std::nextafterf(middle, 0.0f)), h);

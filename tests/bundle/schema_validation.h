@@ -17,8 +17,8 @@ inline int run(const std::string& command) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-/// Exit code 0 when every line of events.jsonl and the manifest validate; 77 when Python or jsonschema is
-/// absent.
+/// Exit code 0 when every line of events.jsonl and the manifest validate;
+/// 77 when Python or jsonschema is absent.
 inline int validate(const std::string& directory) {
   const std::string script = directory + ".py";
   write_file(script, R"(

@@ -98,7 +98,8 @@ class Architectures : public testing::TestWithParam<std::tuple<const char*, Rout
     routes.add(parse_route_rule("all=" + std::string(name(route()))));
     const int64_t n_tokens = std::ssize(golden_.tokens), block = phase == Phase::prefill ? n_tokens : 1;
     Plan plan = engine.plan(phase, block, routes);
-    insert_records(plan, best_isa(), recorder,
+    PlanEdit edit(plan);
+    insert_records(edit, recorder,
                    {[](int) { return true; },
                     [](Stage stage) {
                       return stage != Stage::kv_write && stage != Stage::qk && stage != Stage::softmax;
@@ -106,7 +107,8 @@ class Architectures : public testing::TestWithParam<std::tuple<const char*, Rout
                     [&](Stage stage, int64_t n_pos) {
                       return stage == Stage::logits ? std::vector{n_pos - 1} : golden_.rows;
                     }});
-    if (seed) test::add_rounding_noise(plan, *seed);
+    if (seed) test::add_rounding_noise(edit, *seed);
+    edit.commit();
     Session session(engine, n_tokens);
     for (int64_t at = 0; at < n_tokens; at += block) {
       session.forward(plan,
@@ -197,7 +199,7 @@ TEST_P(Architectures, TakenApartAttentionGivesTheSameLogits) {
   Engine engine = open({2, best_isa(), Format::f32});
   const auto logits = [&](bool apart) {
     Plan plan = engine.plan(Phase::prefill, std::ssize(golden_.tokens), {});
-    if (apart) unfuse_attention(plan, best_isa(), [](int) { return true; });
+    if (apart) PlanEdit(plan).unfuse_all();
     Session session(engine, std::ssize(golden_.tokens));
     const std::span<const float> row = session.forward(plan, golden_.tokens);
     return std::vector<float>(row.begin(), row.end());

@@ -49,8 +49,8 @@ nlohmann::json read_json(const std::string& path) {
   return nlohmann::json::parse(stream);
 }
 
-/// transformers rotates halves, this GGUF holds adjacent pairs: within a head, dim (i, half) is at 2 i +
-/// half.
+/// transformers rotates halves, this GGUF holds adjacent pairs:
+/// within a head, dim (i, half) is at 2 i + half.
 std::vector<float> as_halves(const std::vector<float>& pairs, size_t head_dim) {
   std::vector<float> halves(pairs.size());
   for (size_t i = 0; i < pairs.size(); ++i) {
@@ -99,9 +99,11 @@ class RealModelReference : public testing::TestWithParam<Case> {
     Plan plan = engine_->plan(Phase::prefill, std::ssize(tokens), routes_);
     const std::vector<FaultSpec> faults =
         fault.empty() ? std::vector<FaultSpec>{} : std::vector{parse_fault(fault, 30)};
-    apply_faults(plan, *engine_, faults);
-    insert_records(plan, best_isa(), recorder, {.layers = [](int) { return true; }});
-    if (seed) test::add_rounding_noise(plan, *seed);
+    PlanEdit edit(plan);
+    apply_faults(edit, *engine_, faults);
+    insert_records(edit, recorder, {.layers = [](int) { return true; }});
+    if (seed) test::add_rounding_noise(edit, *seed);
+    edit.commit();
     Session session(*engine_, std::ssize(tokens));
     const std::span<const float> logits = session.forward(plan, tokens);
     result.logits.assign(logits.begin(), logits.end());
@@ -192,8 +194,7 @@ TEST_P(SmolLM2Reference, AFaultExceedsTheBound) {
 }
 
 /// Token by token along numpy's f64 text: where the choice differs, f64's own margin must be below what
-/// rounding does to logits. (transformers' greedy tokens are the same but for p4_sys: see
-/// tests/goldens/README.md.)
+/// rounding does to logits. (tests/goldens/README.md: transformers chooses the same but for p4_sys.)
 TEST_P(SmolLM2Reference, GreedyTokensAreThoseOfF64) {
   const nlohmann::json greedy = read_json(golden("smollm2_greedy.json"));
   for (const std::string prompt : spec().prompts) {

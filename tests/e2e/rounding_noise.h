@@ -3,13 +3,13 @@
 //
 // A forward pass is run clean and with noise; how far the two part at a stage is how far two correct
 // implementations with such rounding errors can part there. This replaces a worst-case analysis through 30
-// layers, which would bound nothing (compare TTrace, arXiv 2506.09280, section 4: thresholds from
-// perturbation).
+// layers, which would bound nothing
+// (compare TTrace, arXiv 2506.09280, section 4: thresholds from perturbation).
 
 #include <cmath>
 
+#include "engine/plan_edit.h"
 #include "engine/tiny_model.h"
-#include "engine/transform.h"
 
 namespace greta::test {
 
@@ -65,33 +65,29 @@ class NoiseAction final : public Action {
 };
 
 /// Noise after every op that makes a stage, and before everything that the plan rounds for matrix units.
-/// (Where that is the residual stream itself the residual gets this noise too.)
-inline void add_rounding_noise(Plan& plan, uint64_t seed) {
-  std::vector<Op> ops;
-  const auto insert = [&](const Op& op, BufferId buffer, NoiseAction::Kind kind, int64_t k) {
-    Op noise;
-    noise.id = noise.launch_of = plan.next_id++;
-    noise.layer = op.layer;
-    noise.in = {buffer, kNoBuffer};
-    noise.out = buffer;  // so that readers wait for it
-    noise.action = std::make_shared<NoiseAction>(kind, k, seed * 1000003 + static_cast<uint64_t>(noise.id));
-    ops.push_back(noise);
+/// Attention is apart. (Where that is the residual stream itself the residual gets this noise too.)
+inline void add_rounding_noise(PlanEdit& edit, uint64_t seed) {
+  uint64_t draw = seed * 1000003;
+  const auto noise = [&](const Op& op, BufferId buffer, NoiseAction::Kind kind, int64_t k) {
+    return Op{.layer = op.layer,
+              .call = ActionCall{std::make_shared<NoiseAction>(kind, k, draw++)},
+              .reads = {buffer},
+              .writes = buffer};  // so that readers wait for it
   };
-  for (const Op& op : plan.ops) {
-    if (op.kind == OpKind::quantize && !op.action) {
-      const bool int8 = op.kernel->roundings.output == Format::q8_block32;
-      insert(op, op.in[0], int8 ? NoiseAction::Kind::int8 : NoiseAction::Kind::bf16, 1);
+  for (const Op& op : edit.ops()) {
+    const auto* call = std::get_if<KernelCall>(&op.call);
+    if (call == nullptr) continue;
+    if (is_kind(op, OpKind::quantize)) {
+      const bool int8 = call->kernel->roundings.output == Format::q8_block32;
+      edit.before(op, noise(op, op.reads[0], int8 ? NoiseAction::Kind::int8 : NoiseAction::Kind::bf16, 1));
     }
-    ops.push_back(op);
-    if (op.action || !op.stage || op.out == kNoBuffer || op.kind == OpKind::embed) continue;
-    const bool matmul = op.kind == OpKind::matmul;
-    const bool sum = matmul || op.kind == OpKind::qk || op.kind == OpKind::pv || op.kind == OpKind::attention;
-    if (op.stage == Stage::qk || op.stage == Stage::softmax) continue;  // -inf has no noise; pv has it
-    insert(op, op.out, sum ? NoiseAction::Kind::sum : NoiseAction::Kind::relative,
-           matmul ? op.weight->k : op.params.head_dim);
+    if (!op.makes || op.writes == kNoBuffer || is_kind(op, OpKind::embed)) continue;
+    const bool matmul = is_kind(op, OpKind::matmul);
+    const bool sum = matmul || is_kind(op, OpKind::qk) || is_kind(op, OpKind::pv);
+    if (op.makes == Stage::qk || op.makes == Stage::softmax) continue;  // -inf has no noise; pv has it
+    edit.after(op, noise(op, op.writes, sum ? NoiseAction::Kind::sum : NoiseAction::Kind::relative,
+                         matmul ? call->weight->k : call->params.head_dim));
   }
-  plan.ops = std::move(ops);
-  set_barriers(plan);
 }
 
 }  // namespace greta::test

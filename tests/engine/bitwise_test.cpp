@@ -51,8 +51,8 @@ std::vector<Case> cases() {
 
 INSTANTIATE_TEST_SUITE_P(Types, Bitwise, testing::ValuesIn(cases()), case_name);
 
-/// f32 and 16-bit models have a q8_0 embedding here, so the logits of a matrix-route case have a matrix
-/// kernel.
+/// f32 and 16-bit models have a q8_0 embedding here,
+/// so the logits of a matrix-route case have a matrix kernel.
 TEST_P(Bitwise, PrefillEqualsDecodeForEveryS) {
   TinyEngine tiny(GetParam().type, {2, best_isa(), Format::f32});
   const RouteTable routes = routes_for(GetParam().route);
@@ -161,7 +161,7 @@ TEST(BitwiseKv, RecycledSlotsChangeNothing) {
   const std::vector<int32_t> tokens = test::random_tokens(40);
   StageHashes hashes;
   Plan plan = tiny.engine.plan(Phase::prefill, 64);
-  test::hash_stages(plan, tiny.engine.options().isa, hashes);
+  test::hash_stages(plan, hashes);
   Session session(tiny.engine, 64);
   session.forward(plan, tokens);
   const StageHashes first = hashes;
@@ -177,7 +177,7 @@ TEST(BitwiseFusion, TakenApartAttentionGivesTheSameLogits) {
   const std::vector<int32_t> tokens = test::random_tokens(50);
   const auto logits = [&](bool apart) {
     Plan plan = tiny.engine.plan(Phase::prefill, 50);
-    if (apart) unfuse_attention(plan, tiny.engine.options().isa, [](int) { return true; });
+    if (apart) PlanEdit(plan).unfuse_all();
     Session session(tiny.engine, 50);
     const std::span<const float> row = session.forward(plan, tokens);
     return std::vector<float>(row.begin(), row.end());

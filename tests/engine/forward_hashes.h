@@ -1,6 +1,6 @@
 #pragma once
-// The hashes of all stages of a decode step, or of the last row of a prefill: what the contract says are
-// equal.
+// The hashes of all stages of a decode step, or of the last row of a prefill:
+// what the contract says are equal.
 
 #include <vector>
 
@@ -13,7 +13,7 @@ inline std::vector<StageHashes> decode_all(Engine& engine, std::span<const int32
                                            const RouteTable& routes) {
   StageHashes hashes;
   Plan step = engine.plan(Phase::decode, 1, routes);
-  hash_stages(step, engine.options().isa, hashes);
+  hash_stages(step, hashes);
   Session session(engine, std::ssize(tokens));
   std::vector<StageHashes> steps;
   for (const int32_t& token : tokens) {
@@ -27,11 +27,10 @@ inline std::vector<StageHashes> decode_all(Engine& engine, std::span<const int32
 inline StageHashes prefill(Engine& engine, std::span<const int32_t> tokens, int64_t block,
                            const RouteTable& routes) {
   StageHashes hashes;
-  Plan last = engine.plan(Phase::prefill, block, routes);
-  const Plan inner = engine.plan(Phase::prefill, block, routes, false);
-  hash_stages(last, engine.options().isa, hashes);
-  Session session(engine, std::ssize(tokens));
-  session.prefill(inner, last, tokens);
+  SessionPlans plans = make_session_plans(engine, {.block = block, .routes = routes});
+  hash_stages(plans.last, hashes);
+  Session session(engine, std::ssize(tokens), std::move(plans));
+  session.prefill(tokens);
   return hashes;
 }
 

@@ -60,7 +60,7 @@ TEST(ForcedRoute, ChoosesTheKernel) {
   RouteTable routes;
   routes.add(parse_route_rule("decode:q=vector/gemm"));
   const Plan plan = tiny.engine.plan(Phase::decode, 1, routes);
-  const auto kernel = [&](Stage stage) { return plan.ops[static_cast<size_t>(plan.find(stage, 0))].kernel; };
+  const auto kernel = [&](Stage stage) { return kernel_call(*plan.find({0, stage}))->kernel; };
   EXPECT_EQ(kernel(Stage::q)->route, Route::vector);
   EXPECT_EQ(kernel(Stage::q)->shape, Shape::gemm);
   EXPECT_EQ(kernel(Stage::k)->route, Route::matrix) << "auto takes the matrix route where it exists";

@@ -8,7 +8,7 @@
 #include "engine/tiny_model.h"
 #include "fault/fault.h"
 #include "judge/judge.h"
-#include "record/record.h"
+#include "record/matrix.h"
 
 namespace greta {
 namespace {
@@ -44,7 +44,7 @@ class Confirm : public testing::Test {
     finding.stage = stage;
     finding.layer = layer;
     finding.phase = phase == "both" ? Phases::both : phase == "decode" ? Phases::decode : Phases::prefill;
-    finding.cells = {"E0/many"};
+    finding.cells = {{"E0", "many"}};
     finding.cause = Cause::named;
     finding.best = "output_scaled";
     return finding;
@@ -70,7 +70,7 @@ TEST_F(Confirm, TheSeedsFaultsAreAllRemoved) {
     EXPECT_GT(found.intervention->mismatch_before, 0) << at;
     EXPECT_EQ(found.intervention->prompt, "many") << at;
   }
-  EXPECT_EQ(find(ffn_norm, 1, "decode")->hypothesis, "norm_eps");
+  EXPECT_EQ(find(ffn_norm, 1, "decode")->hypothesis(), "norm_eps");
   // The last one leaves the phases as close as a clean engine's, which are equal bit for bit.
   EXPECT_LE(find(ffn_norm, 1, "decode")->intervention->logits_after, 1e-3);
   EXPECT_GT(find(q, 0, "prefill")->intervention->logits_before, 1e-2);
@@ -109,7 +109,7 @@ TEST_F(Confirm, WhatNaNHidesIsFoundBehindIt) {
   confirm_all();
   const Finding* hidden = find(ffn_norm, 1, "both");
   ASSERT_NE(hidden, nullptr);
-  EXPECT_EQ(hidden->hypothesis, "norm_eps");
+  EXPECT_EQ(hidden->hypothesis(), "norm_eps");
   ASSERT_TRUE(hidden->intervention);
   EXPECT_TRUE(hidden->intervention->mismatch_removed);
   EXPECT_TRUE(find(down, 0, "both")->intervention->mismatch_removed);

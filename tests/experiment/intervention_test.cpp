@@ -11,7 +11,7 @@
 #include "engine/tiny_model.h"
 #include "fault/fault.h"
 #include "judge/judge.h"
-#include "record/record.h"
+#include "record/matrix.h"
 
 namespace greta {
 namespace {
@@ -73,10 +73,6 @@ double apart(const std::vector<float>& a, const std::vector<float>& b) {
   return std::sqrt(difference / size);
 }
 
-std::function<void(Plan&)> at_sites(const Engine& engine, std::vector<InterventionSite> sites) {
-  return [&engine, sites = std::move(sites)](Plan& plan) { insert_interventions(plan, engine, sites); };
-}
-
 TEST(Intervention, OnACleanEngineChangesNothingButRoundings) {
   for (const Setting& setting :
        {Setting{TensorType::f32}, Setting{TensorType::q4_1, Format::f16},
@@ -85,15 +81,15 @@ TEST(Intervention, OnACleanEngineChangesNothingButRoundings) {
     MatrixRequest request = request_of(setting);
     const Bundle clean = record_matrix(tiny.engine, request);
     for (const InterventionSite& site : all_sites()) {
-      request.overwrite = at_sites(tiny.engine, {site});
+      request.change = interventions(tiny.engine, {site});
       const Bundle bundle = record_matrix(tiny.engine, request);
       const Verdict verdict = judge_places(bundle, tiny.engine.model());
       const std::string at = fmt::format("{} of {} in L{}, {}", name(site.stage), name(site.phase),
                                          site.layer, name(setting.type));
       EXPECT_TRUE(verdict.findings.empty())
           << at << ": " << (verdict.findings.empty() ? "" : verdict.findings[0].title.en);
-      // One rounding of the exact value: all that a residual's addition may have, less than half of the
-      // others'.
+      // One rounding of the exact value:
+      // all that a residual's addition may have, less than half of the others'.
       EXPECT_LE(noise_at(verdict, site), site.stage == x_attn || site.stage == x_out ? 1 : 0.5) << at;
       if (setting.type != TensorType::f32) continue;  // int8 activations may turn at a tie
       for (const char* phase : {kPrefillLast, kDecode0}) {
@@ -107,12 +103,13 @@ TEST(Intervention, OnACleanEngineChangesNothingButRoundings) {
 
 /// Puts the oracle in the place of all that is found, and of what NaN hid behind it. True if anything was.
 bool mend(test::TinyEngine& tiny, MatrixRequest request, const std::string& fault) {
+  const PlanChange faulty = request.change;
   Verdict verdict;
   std::vector<InterventionSite> sites;
   for (int round = 0; round < 3; ++round) {
     verdict = judge_places(record_matrix(tiny.engine, request), tiny.engine.model());
     for (const Finding& found : verdict.findings) sites.push_back({found.phase, found.layer, found.stage});
-    request.overwrite = at_sites(tiny.engine, sites);
+    request.change = then(faulty, interventions(tiny.engine, sites));
     if (verdict.findings.empty()) break;
   }
   for (const Finding& found : verdict.findings)
@@ -143,11 +140,11 @@ TEST(Intervention, TakesEveryFaultAway) {
 TEST(Intervention, OfAnotherPhaseOrLayerLeavesTheFault) {
   test::TinyEngine tiny(TensorType::q4_1);
   MatrixRequest request = request_of({});
-  request.change = fault_change(tiny.engine, {parse_fault("wk_column_major@prefill:0", 2)});
+  const PlanChange fault = fault_change(tiny.engine, {parse_fault("wk_column_major@prefill:0", 2)});
   for (const InterventionSite& site :
        {InterventionSite{Phases::decode, 0, k}, InterventionSite{Phases::prefill, 1, k},
         InterventionSite{Phases::prefill, 0, q}}) {
-    request.overwrite = at_sites(tiny.engine, {site});
+    request.change = then(fault, interventions(tiny.engine, {site}));
     const Verdict verdict = judge_places(record_matrix(tiny.engine, request), tiny.engine.model());
     ASSERT_EQ(verdict.findings.size(), 1u);
     EXPECT_EQ(verdict.findings[0].stage, k);

@@ -6,7 +6,7 @@
 #include "engine/tiny_model.h"
 #include "fault/fault.h"
 #include "judge/judge.h"
-#include "record/record.h"
+#include "record/matrix.h"
 
 namespace greta {
 namespace {

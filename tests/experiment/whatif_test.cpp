@@ -10,7 +10,7 @@
 #include "engine/tiny_model.h"
 #include "fault/fault.h"
 #include "judge/stage_oracle.h"
-#include "record/record.h"
+#include "record/matrix.h"
 
 namespace greta {
 namespace {
@@ -40,7 +40,7 @@ test::Bytes with_heavy_last_group() {
   test::Bytes bytes = test::random_llama(TensorType::q4_1);
   const Model model = bind_model(Gguf::parse(std::as_bytes(std::span(bytes)), "random.gguf"));
   for (const LayerWeights& layer : model.layers) {
-    for (const GgufTensor* norm : {layer.attn_norm, layer.ffn_norm}) {
+    for (const GgufTensor* norm : {layer.of(Stage::attn_norm), layer.of(Stage::ffn_norm)}) {
       const auto at = reinterpret_cast<const char*>(norm->data.data()) - bytes.data();
       std::vector<float> weights(64);
       std::memcpy(weights.data(), bytes.data() + at, 64 * sizeof(float));
@@ -73,14 +73,14 @@ Bundle rounded(test::TinyEngine& tiny, const std::function<double(double)>& roun
     const PhaseRecord phase{&tiny.engine.model(), PhaseView(recorded, event.key(), event.phase), {}, nullptr};
     std::string why;
     const auto subject =
-        subject_of(phase, stage, event.layer, recorded_positions(phase, stage, event.layer), &why);
+        subject_of(phase, {event.layer, stage}, recorded_positions(phase, {event.layer, stage}), &why);
     std::vector<float> values;
     for (const double value : expected_of(*subject->problem).value) {
       const double ulp = std::ldexp(1.0, std::ilogb(value) - 23);
       values.push_back(static_cast<float>(round(value / ulp) * ulp));
     }
     event.hash = "rounded " + std::to_string(&event - bundle.events.data());
-    bundle.tensors[event.hash] = std::move(values);
+    bundle.store(event.hash, std::move(values));
   }
   return bundle;
 }
@@ -143,9 +143,9 @@ TEST(WhatIf, AllPositionsEndWithTheRecordedOne) {
   ASSERT_EQ(unit.logits.size(), 2 * 21 * vocab);
   ASSERT_EQ(unit.x_out.at(1).size(), 2 * 21 * width);
   for (size_t prompt = 0; prompt < 2; ++prompt) {
-    const PhaseView last(unit.bundle, "E0/p" + std::to_string(prompt), kPrefillLast);
+    const PhaseView last(unit.bundle, {"E0", "p" + std::to_string(prompt)}, kPrefillLast);
     const auto end = unit.logits.begin() + static_cast<std::ptrdiff_t>((prompt + 1) * 21 * vocab);
-    EXPECT_TRUE(std::equal(end - vocab, end, last.data(Stage::logits, kNoLayer)->begin()));
+    EXPECT_TRUE(std::equal(end - vocab, end, last.data({kNoLayer, Stage::logits})->begin()));
   }
 }
 

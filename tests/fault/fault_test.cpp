@@ -9,9 +9,7 @@
 
 #include "base/error.h"
 #include "engine/tiny_model.h"
-#include "engine/transform.h"
 #include "model/model_files.h"
-#include "record/experiment.h"
 
 namespace greta {
 namespace {
@@ -136,11 +134,11 @@ class Runner {
     std::vector<FaultSpec> specs;
     for (const std::string& option : options) specs.push_back(parse_fault(option, kLayers));
     std::vector<Observed> all;
-    Plan prefill = plan(Phase::prefill, block, specs, all), decode = plan(Phase::decode, 1, specs, all);
+    const Plan prefill = plan(Phase::prefill, block, specs, all);
     const std::vector<int32_t> tokens = test::random_tokens(kTokens + 1);
-    Session session(engine_, kTokens + 1);
-    session.prefill(prefill, prefill, std::span(tokens).first(kTokens));
-    session.forward(decode, std::span(tokens).last(1));
+    Session session(engine_, kTokens + 1, {prefill, prefill, {plan(Phase::decode, 1, specs, all)}});
+    session.prefill(std::span(tokens).first(kTokens));
+    session.step(tokens.back());
     EXPECT_EQ(launches_, 1u) << "a twin is one launch, like its kernel";
     return all;
   }
@@ -148,22 +146,16 @@ class Runner {
  private:
   Plan plan(Phase phase, int64_t rows, const std::vector<FaultSpec>& specs, std::vector<Observed>& all) {
     Plan plan = engine_.plan(phase, rows, routes_);
-    std::erase_if(plan.ops, [](const Op& op) { return op.layer >= kLayers; });
-    apply_faults(plan, engine_, specs);
-    unfuse_attention(plan, best_isa(), [](int) { return true; });
-    for (size_t i = 0; i < plan.ops.size(); ++i) {
-      const Op op = plan.ops[i];
-      if (!op.stage || op.launch_of != op.id) continue;
-      Op look;
-      look.layer = op.layer;
-      look.action =
-          std::make_shared<Observe>(all, fmt::format("{} L{}.{}", name(phase), op.layer, name(*op.stage)),
-                                    op.stage == Stage::kv_write, launches_);
-      look.in = {op.out, kNoBuffer};
-      look.uses_cache = op.uses_cache;
-      look.launch_of = op.id;
-      insert_after(plan, i, look);
+    PlanEdit edit(plan);
+    edit.keep_only([](const Op& op) { return op.layer == kNoLayer || op.layer < kLayers; });
+    apply_faults(edit, engine_, specs);
+    edit.unfuse_all();
+    for (const Op& op : edit.ops()) {
+      if (!op.makes) continue;
+      const std::string at = fmt::format("{} L{}.{}", name(phase), op.layer, name(*op.makes));
+      edit.watch(op, std::make_shared<Observe>(all, at, op.makes == Stage::kv_write, launches_));
     }
+    edit.commit();
     return plan;
   }
 
@@ -370,23 +362,12 @@ TEST_F(FaultRun, SaysWhatTheModelCannotHave) {
   test::TinyEngine other(TensorType::q8_0);
   Plan plan = other.engine.plan(Phase::decode, 1);
   const std::vector<FaultSpec> specs{parse_fault("wq_nibbles:0", 2)};
-  EXPECT_THAT([&] { apply_faults(plan, other.engine, specs); }, message("blk.0.attn_q.weight is q8_0"));
-}
-
-TEST(Experiments, AreThoseOfB331) {
-  std::string table;
-  for (const Experiment& e : experiments()) {
-    table += e.name + " " + e.route_name() + (e.force_gemm ? " gemm\n" : "\n");
-  }
-  EXPECT_EQ(table, "E0 auto\nE1 vector\nE2 matrix\nE3 matrix gemm\nE4 vector gemm\n");
-  EXPECT_THAT([] { parse_experiments("E0,E9"); }, message("unknown experiment \"E9\""));
-}
-
-TEST(Experiments, ForceDecodeOnly) {
-  const RouteTable routes = experiments()[3].routes({});
-  EXPECT_EQ(routes.choice(Stage::q, Phase::decode).shape, Shape::gemm);
-  EXPECT_EQ(routes.choice(Stage::q, Phase::prefill).route, std::nullopt);
-  EXPECT_EQ(routes.choice(Stage::attn_out, Phase::decode).route, std::nullopt);
+  EXPECT_THAT(
+      [&] {
+        PlanEdit edit(plan);
+        apply_faults(edit, other.engine, specs);
+      },
+      message("blk.0.attn_q.weight is q8_0"));
 }
 
 }  // namespace

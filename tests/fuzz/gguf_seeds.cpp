@@ -1,5 +1,5 @@
-// Writes the seeds of gguf_fuzz into a folder: small valid files that between them have every field of the
-// format.
+// Writes the seeds of gguf_fuzz into a folder:
+// small valid files that between them have every field of the format.
 
 #include <cstdio>
 #include <filesystem>

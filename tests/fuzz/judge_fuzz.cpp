@@ -34,7 +34,7 @@ void change_data(Bundle& bundle, Event& event, uint8_t how, uint8_t amount) {
   if (how % 3 == 1) data.assign(data.size(), value(amount));
   if (how % 3 == 2) data.resize(data.size() * (amount % 8) / 4, value(how / 3));
   event.hash = std::to_string(bundle.tensors.size());
-  bundle.tensors[event.hash] = std::move(data);
+  bundle.store(event.hash, std::move(data));
 }
 
 void change(Bundle& bundle, uint8_t which, uint8_t what, uint8_t how, uint8_t amount) {

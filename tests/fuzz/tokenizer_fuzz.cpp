@@ -1,6 +1,6 @@
 // Any header is a tokenizer or an input Error, and any bytes are text: never a crash, a hang or a loss.
-// The first byte chooses: even, the rest is a GGUF file; odd, the rest is text for one of three small
-// vocabularies.
+// The first byte chooses: even, the rest is a GGUF file;
+// odd, the rest is text for one of three small vocabularies.
 
 #include <cstddef>
 #include <cstdint>

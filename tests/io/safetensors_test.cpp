@@ -37,12 +37,14 @@ TEST(Safetensors, WrittenFilesReadBackBitForBit) {
   std::mt19937 random(1);
   std::vector<NamedTensor> tensors{
       {"E0/p/decode0/L0.q", {2, 3}, {}}, {"scalar", {}, {}}, {"none", {0, 5}, {}}};
+  std::vector<std::vector<float>> values;
   for (NamedTensor& tensor : tensors) {
-    tensor.data.resize(static_cast<size_t>(*element_count(tensor.shape)));
-    for (float& value : tensor.data) {
+    std::vector<float>& data = values.emplace_back(static_cast<size_t>(*element_count(tensor.shape)));
+    for (float& value : data) {
       const auto bits = static_cast<uint32_t>(random());  // any bits: NaN payloads must survive as well
       std::memcpy(&value, &bits, 4);
     }
+    tensor.data = data;
   }
   testing::TempDirectory directory;
   OutputFile file(directory / "t.safetensors");

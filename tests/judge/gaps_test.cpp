@@ -2,7 +2,7 @@
 // fault in a gap is found at the gap's end.
 
 #include "judge/hypotheses/named.h"
-#include "record/record.h"
+#include "record/matrix.h"
 
 namespace greta {
 namespace {
@@ -213,7 +213,8 @@ TEST(Gaps, OnePhaseAloneIsJudged) {
 
 /// Rows of an event at `wanted` positions only.
 Bundle with_rows(const Bundle& bundle, const std::function<bool(Stage, int64_t)>& wanted) {
-  Recording recording(bundle.manifest, nullptr, Keep::none, 0);
+  Bundle some;
+  some.manifest = bundle.manifest;
   for (Event event : bundle.events) {
     const std::vector<int64_t> all = positions_of(event);
     const std::vector<float>& data = *bundle.data(event);
@@ -231,9 +232,9 @@ Bundle with_rows(const Bundle& bundle, const std::function<bool(Stage, int64_t)>
     if (positions.size() == 2 && event.positions[1] - event.positions[0] != 1)
       continue;  // two read as a range
     event.shape[0] = std::ssize(positions);
-    recording.write(std::move(event), rows);
+    some.add(std::move(event), rows);
   }
-  return recording.take();
+  return some;
 }
 
 TEST(Gaps, PositionsMayBeMissing) {

@@ -32,7 +32,7 @@ Event* event_at(Bundle& bundle, Stage stage, const std::string& phase) {
 /// Puts other data into an event.
 void put(Bundle& bundle, Event& event, std::vector<float> values) {
   event.hash = fmt::format("{:032x}", bundle.tensors.size() + 1);
-  bundle.tensors[event.hash] = std::move(values);
+  bundle.store(event.hash, std::move(values));
 }
 
 /// judge() on what no engine writes: a verdict or an input Error, in bounded time and memory.

@@ -6,9 +6,7 @@
 #include "engine/tiny_model.h"
 #include "fault/fault.h"
 #include "judge/compare_bundles.h"
-#include "record/manifest.h"
 #include "record/matrix.h"
-#include "record/recording.h"
 
 namespace greta {
 namespace {
@@ -43,18 +41,9 @@ Result run_matrix(test::TinyEngine& tiny, const Setting& setting = {}) {
   request.aligned = setting.aligned;
   request.prefill_block = setting.block;
   request.change = fault_change(tiny.engine, parse_faults(setting.faults, 2));
-  ManifestInfo info;
-  info.aligned = setting.aligned;
-  for (const MatrixPrompt& prompt : request.prompts)
-    info.prompts.push_back({prompt.id, prompt.text, prompt.tokens});
-  for (const Experiment& experiment : request.experiments) info.experiments.push_back(to_json(experiment));
-  Recording recording(make_manifest(tiny.engine, info), nullptr, Keep::none, 0);
-  Matrix(tiny.engine, request)
-      .run({.event = [&](Event event,
-                         std::span<const float> values) { recording.write(std::move(event), values); },
-            .end_run = [] {},
-            .step = [](int, int, const std::string&) {}});
-  return {recording.bundle(), judge(recording.bundle(), tiny.engine.model())};
+  Bundle bundle = record_matrix(tiny.engine, request);
+  Verdict verdict = judge(bundle, tiny.engine.model());
+  return {std::move(bundle), std::move(verdict)};
 }
 
 const Cell& cell(const Verdict& verdict, const std::string& experiment, const std::string& prompt) {
@@ -189,8 +178,8 @@ TEST(Judge, IgnoredRoutesAreInertNotEqual) {
   const Verdict verdict = run_matrix(tiny, {.faults = {"qkv_route_ignored"}}).verdict;
   EXPECT_EQ(verdict.status, RunStatus::inert_factor);
   EXPECT_EQ(exit_code(verdict.status), 4);
-  EXPECT_THAT(verdict.flags,
-              Contains(AllOf(Field(&Flag::flag, "INERT_FACTOR"), Field(&Flag::cell, "E1/many"))));
+  EXPECT_THAT(verdict.flags, Contains(AllOf(Field(&Flag::kind, FlagKind::inert_factor),
+                                            Field(&Flag::cell, CellKey{"E1", "many"}))));
   EXPECT_FALSE(cell(verdict, "E1", "many").attested);
   EXPECT_TRUE(cell(verdict, "E2", "many").attested) << "the engine's own choice is the matrix route";
 }
@@ -230,7 +219,8 @@ TEST(Judge, ABundleThatDoesNotFitTheModelIsNoCrash) {
       if (std::string(what) == "positions") event.positions.clear();
     }
     if (std::string(what) == "data") {
-      for (auto& [hash, values] : bundle.tensors) values.resize(3);
+      for (auto& [hash, values] : bundle.tensors)
+        values = std::make_shared<const std::vector<float>>(values->begin(), values->begin() + 3);
     }
     EXPECT_NE(exit_code(judge(bundle, tiny.engine.model()).status), 0) << what;
   }

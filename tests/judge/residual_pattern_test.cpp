@@ -88,7 +88,7 @@ struct Conditional {
   Mistake mistake;
   const char* hypothesis;
   const char* pattern;
-  const char* pattern.es;
+  const char* pattern_es;
 };
 
 TEST(Conditions, OfAFaultAreInItsPattern) {
@@ -129,7 +129,7 @@ TEST(Conditions, OfAFaultAreInItsPattern) {
     EXPECT_EQ(found.hypothesis(), c.hypothesis) << c.label << ": " << test::text_of(found);
     EXPECT_EQ(name(found.phase), c.mistake.phase) << c.label;
     EXPECT_THAT(found.pattern.en, HasSubstr(c.pattern)) << c.label;
-    EXPECT_THAT(found.pattern.es, HasSubstr(c.pattern.es)) << c.label;
+    EXPECT_THAT(found.pattern.es, HasSubstr(c.pattern_es)) << c.label;
   }
 }
 

@@ -17,7 +17,7 @@ using testing::HasSubstr;
 using enum Stage;
 
 StageProblem problem_of(Stage stage, int layer, std::vector<int64_t> positions) {
-  StageProblem problem = model_problem(test::plain_llama().model(), stage, layer);
+  StageProblem problem = model_problem(test::plain_llama().model(), {layer, stage});
   problem.positions = std::move(positions);
   return problem;
 }
@@ -58,8 +58,8 @@ TEST(StageProblem, OverAGapEqualsLongDouble) {
   outer.operands = {{{}, inner}};
   const Expected expected = expected_of(outer);
   const LayerWeights& weights = model.layers[1];
-  const auto exact = product(test::plain_matrix(*weights.gate),
-                             norm({x.begin(), x.end()}, test::plain_matrix(*weights.ffn_norm), 1e-5f));
+  const auto exact = product(test::plain_matrix(*weights.of(gate)),
+                             norm({x.begin(), x.end()}, test::plain_matrix(*weights.of(ffn_norm)), 1e-5f));
   ASSERT_EQ(expected.value.size(), exact.size());
   const std::vector<double> made = expected_of(*inner).value;
   const Expected without_gap = compute(outer, {{made.begin(), made.end()}});
@@ -74,8 +74,8 @@ TEST(StageProblem, OverAGapEqualsLongDouble) {
 TEST(StageProblem, BoundsHoldF32ArithmeticAndFlagAFewOfThem) {
   // Both directions over a gap, on many inputs: f32 in ascending order stays inside, four bounds do not.
   const Model& model = test::plain_llama().model();
-  const test::PlainMatrix w = test::plain_matrix(*model.layers[0].up);
-  const test::PlainMatrix scale = test::plain_matrix(*model.layers[0].ffn_norm);
+  const test::PlainMatrix w = test::plain_matrix(*model.layers[0].of(up));
+  const test::PlainMatrix scale = test::plain_matrix(*model.layers[0].of(ffn_norm));
   for (uint64_t seed = 0; seed < 50; ++seed) {
     const std::vector<float> x = noise(64, seed, std::exp2(static_cast<float>(seed % 9) - 4));
     auto inner = std::make_shared<StageProblem>(problem_of(ffn_norm, 0, {0}));
@@ -114,7 +114,7 @@ TEST(StageProblem, OperandsThatDoNotFitAreInputErrors) {
   for (const Stage stage : {attn_norm, q, attn_out, down, logits, q_rope, qk, pv, x_attn, act}) {
     StageProblem problem = problem_of(stage, is_outside_layers(stage) ? kNoLayer : 0, {3});
     Values values;
-    for (size_t i = 0; i < operands_of(problem.model->config, stage, problem.layer).size(); ++i)
+    for (size_t i = 0; i < operands_at(problem.model->config, problem.at).size(); ++i)
       values.push_back(noise(7 + i, 5));
     try {
       compute(problem, values);

@@ -268,8 +268,8 @@ TEST_P(Attention, KvWriteInQ8RoundsBlocksOf32Dims) {
   }
 }
 
-// d * q is exact in f32: attention on a q8_0 cache has the bits of one on an f32 cache that holds those
-// numbers.
+// d * q is exact in f32: attention on a q8_0 cache has the bits
+// of one on an f32 cache that holds those numbers.
 TEST_P(Attention, Q8IsReadExactly) {
   Scene coarse({6, 2, 96}, 20, 30, Format::q8_0);
   coarse.write(GetParam(), 0, 50);
@@ -294,8 +294,8 @@ TEST_P(Attention, Q8IsReadExactly) {
 
 // Tolerances: a score is a chain of head_dim FMAs and one product: gamma_(head_dim + 1) * scale * sum |q k|.
 // A weight is exp (1 ulp) of a difference of scores (half an ulp of at most 2 * the largest score, absolute),
-// divided by a sum of n terms: relative (2 s + n / 16 + 8) u with s the largest score. An output is a chain
-// of n FMAs.
+// divided by a sum of n terms: relative (2 s + n / 16 + 8) u with s the largest score.
+// An output is a chain of n FMAs.
 TEST_P(Attention, IsWithinTheRoundingBoundOfTheExactResult) {
   const Heads heads{4, 2, 64};
   const int64_t position = 60, rows = 3, n = position + rows;

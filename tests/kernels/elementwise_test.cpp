@@ -239,8 +239,8 @@ TEST_P(Elementwise, RopeTurnsHalvesWithTheBitsOfAdjacentPairs) {
   }
 }
 
-// Tolerance: GELU's formula in double; e^w errs by 2 ulp and w by 4 roundings (docs/numerics.md), 4 more
-// after it.
+// Tolerance: GELU's formula in double;
+// e^w errs by 2 ulp and w by 4 roundings (docs/numerics.md), 4 more after it.
 TEST_P(Elementwise, GeluIsItsFormulaFarIntoTheNegative) {
   Matrix x(1, 4001), ones(1, 4001);
   for (int64_t i = 0; i < 4001; ++i) {

@@ -11,8 +11,8 @@ namespace {
 
 // The values that the Python package `gguf` makes of random blocks (tests/goldens/make_dequant.py). It
 // decodes in f32 with one rounding per value, as the kernels do: no tolerance. A golden's blocks, as rows of
-// different lengths, fill every lane and place of a panel; the vector route multiplies by them, one k at a
-// time.
+// different lengths, fill every lane and place of a panel;
+// the vector route multiplies by them, one k at a time.
 class PackGolden : public testing::TestWithParam<TensorType> {
  protected:
   GoldenFile goldens_{"dequant.safetensors"};

@@ -324,8 +324,7 @@ TEST_P(HostileGguf, IsRefusedWithOneClearErrorAndLittleMemory) {
   const int64_t peak = peak_of([&] { message = parse_error(file); });
   EXPECT_THAT(message, HasSubstr(GetParam().message));
   // 4x: the widest expansion is a string view of 16 bytes for a string of 8, and entries of 72 bytes for
-  // tensors of
-  // 33. The constant is for the message and the exception.
+  // tensors of 33. The constant is for the message and the exception.
   EXPECT_LE(peak, static_cast<int64_t>(4 * file.size() + 16384));
 }
 

@@ -53,16 +53,16 @@ TEST(BindModel, EveryRoleIsItsOwnTensor) {
   EXPECT_EQ(model.output_norm->name, "output_norm.weight");
   EXPECT_EQ(model.output->name, "output.weight");
   ASSERT_EQ(model.layers.size(), 2u);
-  EXPECT_EQ(model.layers[0].attn_norm->name, "blk.0.attn_norm.weight");
-  EXPECT_EQ(model.layers[0].q->name, "blk.0.attn_q.weight");
-  EXPECT_EQ(model.layers[0].k->name, "blk.0.attn_k.weight");
-  EXPECT_EQ(model.layers[0].v->name, "blk.0.attn_v.weight");
-  EXPECT_EQ(model.layers[0].attn_out->name, "blk.0.attn_output.weight");
-  EXPECT_EQ(model.layers[0].ffn_norm->name, "blk.0.ffn_norm.weight");
-  EXPECT_EQ(model.layers[0].gate->name, "blk.0.ffn_gate.weight");
-  EXPECT_EQ(model.layers[1].up->name, "blk.1.ffn_up.weight");
-  EXPECT_EQ(model.layers[1].down->name, "blk.1.ffn_down.weight");
-  EXPECT_EQ(model.layers[1].down, model.file.find_tensor("blk.1.ffn_down.weight"));
+  EXPECT_EQ(model.layers[0].of(Stage::attn_norm)->name, "blk.0.attn_norm.weight");
+  EXPECT_EQ(model.layers[0].of(Stage::q)->name, "blk.0.attn_q.weight");
+  EXPECT_EQ(model.layers[0].of(Stage::k)->name, "blk.0.attn_k.weight");
+  EXPECT_EQ(model.layers[0].of(Stage::v)->name, "blk.0.attn_v.weight");
+  EXPECT_EQ(model.layers[0].of(Stage::attn_out)->name, "blk.0.attn_output.weight");
+  EXPECT_EQ(model.layers[0].of(Stage::ffn_norm)->name, "blk.0.ffn_norm.weight");
+  EXPECT_EQ(model.layers[0].of(Stage::gate)->name, "blk.0.ffn_gate.weight");
+  EXPECT_EQ(model.layers[1].of(Stage::up)->name, "blk.1.ffn_up.weight");
+  EXPECT_EQ(model.layers[1].of(Stage::down)->name, "blk.1.ffn_down.weight");
+  EXPECT_EQ(model.layers[1].of(Stage::down), model.file.find_tensor("blk.1.ffn_down.weight"));
 }
 
 TEST(BindModel, FillsInTheDefaultsOfTheFamily) {
@@ -361,7 +361,7 @@ TEST(BindModel, ReadsSmolLm2) {
   EXPECT_EQ(model.output, model.token_embd);
   EXPECT_EQ(model.token_embd->type, TensorType::q8_0);
   ASSERT_EQ(model.layers.size(), 30u);
-  for (const LayerWeights& layer : model.layers) EXPECT_EQ(layer.down->type, TensorType::q4_1);
+  for (const LayerWeights& layer : model.layers) EXPECT_EQ(layer.of(Stage::down)->type, TensorType::q4_1);
 }
 
 }  // namespace

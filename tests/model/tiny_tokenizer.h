@@ -14,8 +14,8 @@
 
 namespace greta::test {
 
-/// GPT-2's printable character for a byte, from its definition: 188 bytes stand for themselves, the others
-/// follow.
+/// GPT-2's printable character for a byte, from its definition:
+/// 188 bytes stand for themselves, the others follow.
 inline std::string byte_letter(int byte) {
   const auto visible = [](int b) { return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174; };
   int code_point = byte;

@@ -130,8 +130,8 @@ RC_GTEST_PROP(Bpe, DecodeUndoesEncodeForAnyBytes, (const std::string& bytes, boo
   RC_ASSERT(t.decode(t.encode(bytes, false, parse_special)) == bytes);
 }
 
-/// Text out of the pieces that the tokenizers treat specially. (Not U+2581: SentencePiece gives it back as a
-/// space.)
+/// Text out of the pieces that the tokenizers treat specially.
+/// (Not U+2581: SentencePiece gives it back as a space.)
 std::string awkward_text() {
   std::string text;
   for (const auto& part :

@@ -130,8 +130,8 @@ TEST(Bounds, MatmulOfOneSign) {
 }
 
 TEST(Bounds, MatmulInAnotherOrder) {
-  // What an engine of unknown order may do: 16 partial sums, products rounded before they are added, a tree
-  // at the end.
+  // What an engine of unknown order may do:
+  // 16 partial sums, products rounded before they are added, a tree at the end.
   check_bound("matmul f32, 16 partial sums", [](Random& random, Ratios& ratios) {
     const int64_t k = 16 * (4 + random.below(100));
     const test::Weight weight = random.float_weight(TensorType::f32, k, 8);
@@ -236,8 +236,8 @@ float half_at(const std::byte* p) {
   return f16_to_f32(bits);
 }
 
-/// Exact integer dot per block, then one FMA for the scale and one for the minimum (q4_1) or none (q4_0,
-/// q8_0).
+/// Exact integer dot per block, then one FMA for the scale
+/// and one for the minimum (q4_1) or none (q4_0, q8_0).
 Floats integer_dots(const GgufTensor& weight, const Floats& x) {
   const size_t k = weight.dims[0], block_bytes = info(weight.type).bytes;
   std::vector<Q8Block> blocks;
@@ -360,8 +360,8 @@ TEST(Bounds, RmsNormShowsAnEpsErrorThatLooksLikeNoise) {
   EXPECT_GT(noise_ratio(norm_f32(x, w, 1e-6f), oracle::rms_norm(x, weight.tensor, 1e-5, 1)).max, 2);
 }
 
-/// The angle as kernels reduce it: position times a frequency in turns of two f32 parts, whole turns dropped
-/// exactly.
+/// The angle as kernels reduce it:
+/// position times a frequency in turns of two f32 parts, whole turns dropped exactly.
 Floats rope_f32(const Floats& x, const oracle::RopeShape& shape, int64_t position) {
   Floats y = x;
   for (int64_t i = 0; i < shape.rope_dims / 2; ++i) {

@@ -50,8 +50,8 @@ class Random {
   }
   int64_t below(int64_t limit) { return static_cast<int64_t>(uniform() * static_cast<double>(limit)); }
 
-  /// Random blocks of a format whose f16 scales stand at the given byte offsets; scales as real models have
-  /// them.
+  /// Random blocks of a format whose f16 scales stand at the given byte offsets;
+  /// scales as real models have them.
   Weight weight(TensorType type, int64_t k, int64_t n, std::vector<size_t> halves) {
     const TensorTypeInfo& layout = info(type);
     std::vector<std::byte> bytes(static_cast<size_t>(k * n / layout.block * layout.bytes));

@@ -43,7 +43,7 @@ class AttnPipeTest : public ::testing::Test {
     event.route = std::move(route);
     event.hash = hash_floats(data).hex();
     event.summary.count = static_cast<int64_t>(data.size());
-    bundle_.tensors[event.hash] = std::move(data);
+    bundle_.store(event.hash, std::move(data));
     bundle_.events.push_back(event);
   }
 

@@ -22,7 +22,8 @@ Verdict fault_of_the_matrix_route() {
   Verdict verdict = fault_verdict();
   for (Finding& finding : verdict.findings) {
     finding.phase = Phases::decode;
-    finding.cells = {"E0/p0_short", "E0/p4_sys", "E2/p0_short", "E2/p4_sys", "E3/p0_short", "E3/p4_sys"};
+    finding.cells = {{"E0", "p0_short"}, {"E0", "p4_sys"},   {"E2", "p0_short"},
+                     {"E2", "p4_sys"},   {"E3", "p0_short"}, {"E3", "p4_sys"}};
     std::swap(finding.noise_ratio_prefill, finding.noise_ratio_decode);
   }
   for (Cell& cell : verdict.cells) cell.q.mae = cell.q.route == "matrix" ? 0.5 : 0.002;
@@ -58,7 +59,7 @@ TEST(Effects, OfOneRouteNameIt) {
 TEST(Effects, InteractWhereTheRouteMattersWithOnePromptOnly) {
   Verdict verdict = fault_of_the_matrix_route();
   for (Finding& finding : verdict.findings)
-    finding.cells.insert(finding.cells.end(), {"E1/p4_sys", "E4/p4_sys"});
+    finding.cells.insert(finding.cells.end(), {{"E1", "p4_sys"}, {"E4", "p4_sys"}});
   for (Cell& cell : verdict.cells) {
     if (cell.key.prompt == "p4_sys") cell.q.mae = 0.5;
   }
@@ -138,7 +139,7 @@ TEST(Effects, SayWhenTheOtherPhaseWasNotJudged) {
   Verdict verdict = fault_verdict();
   for (Finding& finding : verdict.findings) finding.noise_ratio_decode = 0;
   EXPECT_THAT(b3_31_analysis(verdict), HasSubstr("decode was not judged at this stage"));
-  verdict.noise.push_back({false, 0, Stage::q, 40});
+  verdict.noise.push_back({Phase::decode, 0, Stage::q, 40});
   EXPECT_THAT(b3_31_analysis(verdict), HasSubstr("each in its own way"));
 }
 

@@ -25,12 +25,12 @@ TEST(NoiseMap, MarksGrowWithTheRatio) {
 
 TEST(NoiseMap, HasARowPerLayerAndAColumnPerStage) {
   Verdict verdict;
-  verdict.noise = {{true, 0, Stage::x_in, 0.1},
-                   {true, 0, Stage::q, 2e4},
-                   {true, 11, Stage::x_in, 0.9},
-                   {false, 0, Stage::q, 0.3},
-                   {true, kNoLayer, Stage::logits, 3}};
-  EXPECT_EQ(noise_map(verdict, true),
+  verdict.noise = {{Phase::prefill, 0, Stage::x_in, 0.1},
+                   {Phase::prefill, 0, Stage::q, 2e4},
+                   {Phase::prefill, 11, Stage::x_in, 0.9},
+                   {Phase::decode, 0, Stage::q, 0.3},
+                   {Phase::prefill, kNoLayer, Stage::logits, 3}};
+  EXPECT_EQ(noise_map(verdict, Phase::prefill),
             "      x\n"
             "      _\n"
             "      i\n"
@@ -38,18 +38,18 @@ TEST(NoiseMap, HasARowPerLayerAndAColumnPerStage) {
             "    0 . 5\n"
             "   11 : -\n"
             "      logits 1\n");
-  EXPECT_EQ(noise_map(verdict, false), "      q\n    0 .\n");
+  EXPECT_EQ(noise_map(verdict, Phase::decode), "      q\n    0 .\n");
   verdict.noise.clear();
-  EXPECT_EQ(noise_map(verdict, true), "");
+  EXPECT_EQ(noise_map(verdict, Phase::prefill), "");
 }
 
 TEST(NoiseMap, OfAllStagesFitsEightyColumns) {
   Verdict verdict;
   for (int i = 0; i < kStageCount; ++i) {
     const Stage stage = static_cast<Stage>(i);
-    verdict.noise.push_back({true, is_outside_layers(stage) ? kNoLayer : 1234, stage, 0.1});
+    verdict.noise.push_back({Phase::prefill, is_outside_layers(stage) ? kNoLayer : 1234, stage, 0.1});
   }
-  std::istringstream lines(noise_map(verdict, true));
+  std::istringstream lines(noise_map(verdict, Phase::prefill));
   for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80u) << line;
 }
 
@@ -57,8 +57,8 @@ TEST(NoiseMap, IsInTheMarkdownOfBothLanguages) {
   const Verdict verdict = diagnosed_verdict();
   for (const Language language : {Language::english, Language::spanish}) {
     const std::string text = markdown(verdict, language);
-    EXPECT_THAT(text, HasSubstr("```\n" + noise_map(verdict, true) + "```\n"));
-    EXPECT_THAT(text, HasSubstr("```\n" + noise_map(verdict, false) + "```\n"));
+    EXPECT_THAT(text, HasSubstr("```\n" + noise_map(verdict, Phase::prefill) + "```\n"));
+    EXPECT_THAT(text, HasSubstr("```\n" + noise_map(verdict, Phase::decode) + "```\n"));
     EXPECT_THAT(markdown(clean_verdict(), language), Not(HasSubstr("```")));
   }
   EXPECT_THAT(markdown(verdict, Language::english), HasSubstr("Map of noise ratios"));

@@ -8,8 +8,9 @@
 #include <limits>
 
 #include "base/error.h"
+#include "engine/plan_edit.h"
 #include "engine/tiny_model.h"
-#include "engine/transform.h"
+#include "fault/fault.h"
 #include "selftest/metamorphic_run.h"
 #include "selftest/metamorphic_token0.h"
 
@@ -27,12 +28,11 @@ using testing::Throws;
 using Checks = std::vector<MetamorphicCheck>;
 
 Checks run(TensorType type, const std::vector<std::string>& faults = {}, const std::string& route = "",
-           Format kv = Format::f32, std::function<void(Plan&)> transform = {}) {
+           Format kv = Format::f32, std::function<void(PlanEdit&)> edit = {}) {
   test::TinyEngine tiny(type, {engine_threads_for_metamorphic(2), best_isa(), kv});
   MetamorphicRequest request;
   request.threads = 2;
-  request.transform = std::move(transform);
-  for (const std::string& fault : faults) request.faults.push_back(parse_fault(fault, 2));
+  request.change = then(fault_change(tiny.engine, parse_faults(faults, 2)), {.edit = std::move(edit)});
   if (!route.empty()) request.routes.add(parse_route_rule(route));
   return run_metamorphic(tiny.engine, request);
 }
@@ -160,13 +160,18 @@ class Spoiled : public Action {
   Spoil spoil_;
 };
 
+void spoil(PlanEdit& edit, Stage stage, Spoiled::Spoil how) {
+  Op& op = *edit.find({is_outside_layers(stage) ? kNoLayer : 1, stage});
+  edit.replace(op, std::make_shared<Spoiled>(*kernel_call(op)->kernel, std::move(how)));
+}
+
 void spoil(Plan& plan, Stage stage, Spoiled::Spoil how) {
-  const size_t i = static_cast<size_t>(plan.find(stage, is_outside_layers(stage) ? kNoLayer : 1));
-  replace_kernel(plan, i, std::make_shared<Spoiled>(*plan.ops[i].kernel, std::move(how)));
+  PlanEdit edit(plan);
+  spoil(edit, stage, std::move(how));
 }
 
 std::vector<std::string> failed_with(Stage stage, Spoiled::Spoil how) {
-  return failed(run(TensorType::q4_1, {}, "", Format::f32, [&](Plan& plan) { spoil(plan, stage, how); }));
+  return failed(run(TensorType::q4_1, {}, "", Format::f32, [&](PlanEdit& edit) { spoil(edit, stage, how); }));
 }
 
 TEST(Metamorphic, EveryCheckCanFail) {
@@ -211,9 +216,9 @@ class LazyThird final : public Action {
 };
 
 TEST(Metamorphic, NamesTheThreadCount) {
-  const Checks checks = run(TensorType::q4_1, {}, "", Format::f32, [](Plan& plan) {
-    const size_t i = static_cast<size_t>(plan.find(Stage::ffn_norm, 0));
-    replace_kernel(plan, i, std::make_shared<LazyThird>(*plan.ops[i].kernel));
+  const Checks checks = run(TensorType::q4_1, {}, "", Format::f32, [](PlanEdit& edit) {
+    Op& op = *edit.find({0, Stage::ffn_norm});
+    edit.replace(op, std::make_shared<LazyThird>(*kernel_call(op)->kernel));
   });
   EXPECT_THAT(failed(checks), ElementsAre("thread_counts"));
   EXPECT_THAT(failed_cases(find(checks, "thread_counts")), ElementsAre("3"));
@@ -221,14 +226,14 @@ TEST(Metamorphic, NamesTheThreadCount) {
 
 TEST(Metamorphic, FusedAttentionIsHeldAgainstItsParts) {
   static KernelInfo wrong;
-  const Checks checks = run(TensorType::q4_1, {}, "", Format::f32, [](Plan& plan) {
-    Op& op = plan.ops[static_cast<size_t>(plan.find(Stage::pv, 1))];
-    wrong = *op.kernel;
+  const Checks checks = run(TensorType::q4_1, {}, "", Format::f32, [](PlanEdit& edit) {
+    KernelCall& attention = *kernel_call(*edit.find({1, Stage::pv}));
+    wrong = *attention.kernel;
     wrong.run = [](const KernelArgs& args, Part part) {
       for (int64_t r = 0; part.index == 0 && r < args.out.rows; ++r)
         std::fill_n(args.out.row(r), args.out.cols, 0.5f);
     };
-    op.kernel = &wrong;
+    attention.kernel = &wrong;
   });
   EXPECT_THAT(failed(checks), ElementsAre("fused_attention"));
 }
@@ -238,7 +243,7 @@ TEST(Token0, SeesAWrongWeightAndAWrongHead) {
   const std::vector<int32_t> tokens = test::random_tokens(17);
   const auto check = [&](Stage stage, Spoiled::Spoil how) {
     Plan plan = tiny.engine.plan(Phase::prefill, 17);
-    unfuse_attention(plan, best_isa(), [](int) { return true; });
+    PlanEdit(plan).unfuse_all();
     if (how) spoil(plan, stage, std::move(how));
     return check_token0(tiny.engine, tiny.engine.pool(), plan, tokens);
   };
@@ -297,7 +302,10 @@ TEST(Runner, PoisonShowsAnOutputThatNobodyWrote) {
     std::string label() const override { return "nothing"; }
     void run(const KernelArgs&, Part) override {}
   };
-  replace_kernel(plan, static_cast<size_t>(plan.find(Stage::act, 0)), std::make_shared<Nothing>());
+  {
+    PlanEdit edit(plan);
+    edit.replace(*edit.find({0, Stage::act}), std::make_shared<Nothing>());
+  }
   const std::optional<Deviation> found = first_deviation(poisoned(tiny, plan, 0), poisoned(tiny, plan, 1));
   ASSERT_TRUE(found);
   EXPECT_EQ(found->layer, 1);

@@ -25,7 +25,7 @@ using testing::IsEmpty;
 using testing::Property;
 using testing::SizeIs;
 
-std::vector<MatrixPrompt> tiny_prompts() {
+std::vector<Prompt> tiny_prompts() {
   return {{"one", "", {5}}, {"some", "", test::random_tokens(12)}, {"many", "", test::random_tokens(29)}};
 }
 
@@ -70,10 +70,10 @@ TEST(HeldAgainst, AnotherPlaceIsAMissAndAFalseAlarm) {
 }
 
 TEST(HeldAgainst, AnotherPhaseIsAMissAndAFalseAlarm) {
-  for (const char* phase : {"decode", "both", "unknown"}) {
+  for (const Phases phase : {Phases::decode, Phases::both}) {
     const Detection d = held({finding(phase, 1, Stage::q, "weight_column_major")});
     EXPECT_TRUE(d.right_place);
-    EXPECT_FALSE(d.right_phase) << phase;
+    EXPECT_FALSE(d.right_phase) << name(phase);
     EXPECT_EQ(d.others, 1);
   }
   const Detection split = held({finding(Phases::decode, 1, Stage::q, "unexplained"),
@@ -272,9 +272,9 @@ TEST(CleanRun, IsGoodOnEveryRoute) {
   for (const char* rule : {"", "all=vector", "all=matrix"}) {
     RouteTable routes;
     if (*rule != 0) routes.add(parse_route_rule(rule));
-    for (const MatrixPrompt& prompt : tiny_prompts()) {
+    for (const Prompt& prompt : tiny_prompts()) {
       const CleanRun run = clean_run(tiny.engine, prompt, rule, routes);
-      EXPECT_TRUE(run.good()) << rule << " " << prompt.id << ": " << run.status;
+      EXPECT_TRUE(run.good()) << rule << " " << prompt.id << ": " << name(run.status);
       EXPECT_EQ(run.coverage, 100);
       EXPECT_GT(run.noise_ratio, 0);
     }
@@ -302,7 +302,7 @@ TEST(CleanPrompts, HaveTheirLengthsSmolLM2) {
   GRETA_SKIP_WITHOUT("smollm2");
   const Model model = open_model(test::model_path("smollm2"));
   std::vector<int64_t> lengths;
-  for (const MatrixPrompt& prompt : clean_prompts(model, false)) lengths.push_back(std::ssize(prompt.tokens));
+  for (const Prompt& prompt : clean_prompts(model, false)) lengths.push_back(std::ssize(prompt.tokens));
   ASSERT_THAT(lengths, SizeIs(12));
   EXPECT_EQ(lengths.front(), 1);
   EXPECT_EQ(std::vector(lengths.begin() + 4, lengths.end()),

@@ -104,8 +104,8 @@ TEST_P(UnitBounds, ARightUnitIsWithinThem) {
       other.nearest = change == 0;
       const Ratios wrong = ratios_of(problem.outputs(other, GetParam().splits), expected);
       std::printf(" %.1f, %.1f |", wrong.most, wrong.bias.ratio);
-      // With these 1536 outputs. One bit of CDNA3's, Hopper's or a split K does not always show:
-      // docs/numerics.md.
+      // With these 1536 outputs.
+      // One bit of CDNA3's, Hopper's or a split K does not always show: docs/numerics.md.
       const bool nearest_shows = change == 0 && unit.rule == units::Rule::fused;
       const bool one_shows =
           change == 1 && unit.rule == units::Rule::fused && unit.fraction_bits < 25 && GetParam().splits == 1;

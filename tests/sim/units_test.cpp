@@ -276,8 +276,8 @@ TEST(MatrixCoreRule, SpecialValues) {
   EXPECT_EQ(dot_of(kHopper, {0x1p127f}, {0x1p127f}, 0), inf);
   EXPECT_EQ(bits(dot_of(kHopper, {0x1p127f, -0x1p127f}, {0x1p127f, 0x1p127f}, 0)), 0u);
   EXPECT_EQ(bits(dot_of(kHopper, {-0.0f}, {1}, -0.0f)), 0u);
-  EXPECT_TRUE(
-      std::isnan(dot_of(kCdna3, {0x1p127f, -0x1p127f}, {0x1p127f, 0x1p127f}, 0)));  // infinities of its own
+  // Infinities of its own.
+  EXPECT_TRUE(std::isnan(dot_of(kCdna3, {0x1p127f, -0x1p127f}, {0x1p127f, 0x1p127f}, 0)));
   EXPECT_EQ(dot_of(kCdna3, {0x1p64f}, {-0x1p64f}, 1), -inf);
   EXPECT_EQ(bits(dot_of("cdna3.mfma.f32_16x16x4_f32", {-0.0f, -0.0f, -0.0f, -0.0f}, {1, 1, 1, 1}, -0.0f)),
             1u << 31);

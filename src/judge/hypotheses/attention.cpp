@@ -111,14 +111,14 @@ Expected weighted(const StageProblem& p, const Values& values, const Reading& re
 Candidate reading(Reading how, std::string en, std::string es, int fitted = 0) {
   return {[how](const Observation&, StageProblem& problem) {
             problem.how = [how](const StageProblem& p, const Values& values) {
-              return p.stage == Stage::qk ? scores(p, values, how) : weighted(p, values, how);
+              return p.kind == StageKind::scores ? scores(p, values, how) : weighted(p, values, how);
             };
             return true;
           },
           std::move(en), std::move(es), fitted};
 }
 
-bool reads_cache(const Suspect& s) { return s.stage == Stage::qk || s.stage == Stage::pv; }
+bool reads_cache(const Suspect& s) { return s.kind() == StageKind::scores || s.kind() == StageKind::mix; }
 
 std::vector<Candidate> head_map(const Suspect& s) {
   if (!reads_cache(s)) return {};
@@ -150,13 +150,14 @@ std::vector<Candidate> wrong_layer_cache(const Suspect& s) {
   if (!reads_cache(s)) return {};
   std::vector<Candidate> candidates;
   for (int other = 0; other < s.config().n_layer; ++other) {
-    if (other == s.layer) continue;
+    if (other == s.at.layer) continue;
     candidates.push_back({[other](const Observation& seen, StageProblem& problem) {
+                            const Stage cache = inputs_of(problem.at.stage)[1];
                             const size_t width =
-                                static_cast<size_t>(row_width(Stage::kv_write, problem.model->config, 0));
+                                static_cast<size_t>(row_width(cache, problem.model->config, 0));
                             std::vector<int64_t> all(problem.operands[1].values.size() / width);
                             for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int64_t>(i);
-                            auto rows = recorded_rows(*seen.phase, Stage::kv_write, other, all);
+                            auto rows = recorded_rows(*seen.phase, {other, cache}, all);
                             if (!rows || all.empty()) return false;
                             problem.operands[1] = {std::move(*rows), nullptr};
                             return true;
@@ -179,7 +180,7 @@ std::vector<Candidate> kv_length(const Suspect& s) {
 }
 
 std::vector<Candidate> mask_absent(const Suspect& s) {
-  if (s.stage != Stage::qk) return {};
+  if (s.kind() != StageKind::scores) return {};
   Reading all;
   all.visible = [](int64_t, int64_t, int64_t) { return true; };
   return {reading(all, "there is no causal mask: rows see later positions",
@@ -187,7 +188,7 @@ std::vector<Candidate> mask_absent(const Suspect& s) {
 }
 
 std::vector<Candidate> mask_offset(const Suspect& s) {
-  if (s.stage != Stage::qk) return {};
+  if (s.kind() != StageKind::scores) return {};
   Reading hides, shows;
   hides.visible = [](int64_t own, int64_t p, int64_t) { return p < own; };
   shows.visible = [](int64_t own, int64_t p, int64_t) { return p <= own + 1; };
@@ -198,7 +199,7 @@ std::vector<Candidate> mask_offset(const Suspect& s) {
 }
 
 std::vector<Candidate> history_hidden(const Suspect& s) {
-  if (s.stage != Stage::qk) return {};
+  if (s.kind() != StageKind::scores) return {};
   Reading self;
   self.visible = [](int64_t own, int64_t p, int64_t) { return p == own; };
   return {reading(self, "the history is hidden: a row sees nothing but itself",
@@ -225,8 +226,8 @@ std::optional<int64_t> window_seen(const Evidence& evidence) {
 }
 
 std::vector<Candidate> window(const Suspect& s) {
-  if (s.stage != Stage::qk) return {};
-  const int64_t own = s.config().layer(s.layer).window;
+  if (s.kind() != StageKind::scores) return {};
+  const int64_t own = s.config().layer(s.at.layer).window;
   std::vector<Candidate> candidates;
   const auto add = [&](int64_t size, std::string en, std::string es, int fitted) {
     Reading other;
@@ -303,7 +304,7 @@ std::optional<double> temperature_seen(const Evidence& evidence) {
 std::vector<Candidate> softmax_scale(const Suspect& s) {
   std::vector<Candidate> candidates;
   const double d = static_cast<double>(s.config().head_dim), own = s.config().attention_scale;
-  if (s.stage == Stage::qk) {
+  if (s.kind() == StageKind::scores) {
     for (const double scale : {1.0, 1 / d, 1 / std::sqrt(d)}) {
       if (std::abs(scale - own) > 1e-6 * own) candidates.push_back(score_scale(scale, own, 0));
     }
@@ -318,7 +319,7 @@ std::vector<Candidate> softmax_scale(const Suspect& s) {
       }
     }
     if (std::isfinite(both / square)) candidates.push_back(score_scale(own * both / square, own, 1));
-  } else if (s.stage == Stage::softmax && s.direct) {
+  } else if (s.kind() == StageKind::weights && s.direct) {
     if (const auto c = temperature_seen(s.evidence)) {
       candidates.push_back(tempered(*c, fmt::format("scores are multiplied by {:.6g} before the softmax", *c),
                                     fmt::format("los scores se multiplican por {:.6g} antes del softmax", *c),
@@ -329,7 +330,7 @@ std::vector<Candidate> softmax_scale(const Suspect& s) {
 }
 
 std::vector<Candidate> softcap(const Suspect& s) {
-  if (s.stage != Stage::qk) return {};
+  if (s.kind() != StageKind::scores) return {};
   std::vector<Candidate> candidates;
   const auto add = [&](double cap, int fitted) {
     Reading capped;
@@ -343,7 +344,7 @@ std::vector<Candidate> softcap(const Suspect& s) {
 }
 
 std::vector<Candidate> softmax_base2(const Suspect& s) {
-  if (s.stage != Stage::softmax) return {};
+  if (s.kind() != StageKind::weights) return {};
   return {tempered(std::log(2.0), "the softmax takes powers of 2, not of e: log2(e) is missing",
                    "el softmax usa potencias de 2, no de e: falta log2(e)", 0),
           tempered(1 / std::log(2.0), "log2(e) is applied twice in the softmax",
@@ -379,7 +380,7 @@ Candidate denominator(std::function<double(double sum, double max)> wrong, std::
 }
 
 std::vector<Candidate> softmax_sink(const Suspect& s) {
-  if (s.stage != Stage::softmax) return {};
+  if (s.kind() != StageKind::weights) return {};
   return {denominator([](double sum, double) { return sum + 1; },
                       "1 is added to the softmax's denominator, after the maximum is taken off",
                       "se suma 1 al denominador del softmax, tras restar el máximo"),
@@ -389,13 +390,13 @@ std::vector<Candidate> softmax_sink(const Suspect& s) {
 }
 
 std::vector<Candidate> not_normalised(const Suspect& s) {
-  if (s.stage != Stage::softmax) return {};
+  if (s.kind() != StageKind::weights) return {};
   return {denominator([](double, double) { return 1.0; }, "the softmax is not divided by its sum",
                       "el softmax no se divide por su suma")};
 }
 
 std::vector<Candidate> head_order(const Suspect& s) {
-  if (s.stage != Stage::pv) return {};
+  if (s.kind() != StageKind::mix) return {};
   return {{[](const Observation&, StageProblem& problem) {
              problem.how = [](const StageProblem& p, const Values& values) {
                StageProblem plain = p;

@@ -54,7 +54,7 @@ Candidate other_rows(size_t operand, Stage from, std::string en, std::string es)
   return {[operand, from](const Observation& seen, StageProblem& problem) {
             std::vector<int64_t> own(problem.positions.begin() + problem.history_rows,
                                      problem.positions.end());
-            auto rows = recorded_rows(*seen.phase, from, problem.layer, own);
+            auto rows = recorded_rows(*seen.phase, {problem.at.layer, from}, own);
             if (!rows) return false;
             problem.operands[operand] = {std::move(*rows), nullptr};
             return true;
@@ -80,7 +80,7 @@ Candidate slots_shifted(int by, double empty) {
 }
 
 std::vector<Candidate> kv_slot(const Suspect& s) {
-  if (s.stage != Stage::kv_write) return {};
+  if (s.kind() != StageKind::cache) return {};
   std::vector<Candidate> candidates;
   for (const int by : {1, -1}) {
     for (const double empty : {kNever, 0.0}) candidates.push_back(slots_shifted(by, empty));
@@ -89,7 +89,7 @@ std::vector<Candidate> kv_slot(const Suspect& s) {
 }
 
 std::vector<Candidate> kv_not_written(const Suspect& s) {
-  if (s.stage != Stage::kv_write) return {};
+  if (s.kind() != StageKind::cache) return {};
   const auto left = [](double value, const char* en, const char* es) {
     return Candidate{[value](const Observation&, StageProblem& problem) {
                        problem.how = [value](const StageProblem& p, const Values& values) {
@@ -112,7 +112,7 @@ std::vector<Candidate> kv_not_written(const Suspect& s) {
 }
 
 std::vector<Candidate> kv_history(const Suspect& s) {
-  if (s.stage != Stage::kv_write) return {};
+  if (s.kind() != StageKind::cache) return {};
   const auto clobber = [](bool last) {
     return [last](CacheRows& cache, const std::vector<double>& right, size_t own) {
       if (cache.count() < 2) return;
@@ -126,7 +126,7 @@ std::vector<Candidate> kv_history(const Suspect& s) {
 }
 
 std::vector<Candidate> kv_swapped(const Suspect& s) {
-  if (s.stage != Stage::kv_write) return {};
+  if (s.kind() != StageKind::cache) return {};
   return {{[](const Observation&, StageProblem& problem) {
              std::swap(problem.operands[0], problem.operands[1]);
              return true;
@@ -136,17 +136,20 @@ std::vector<Candidate> kv_swapped(const Suspect& s) {
 }
 
 std::vector<Candidate> kv_unrotated(const Suspect& s) {
-  if (s.stage != Stage::kv_write) return {};
-  return {other_rows(0, Stage::k, "keys are cached before RoPE", "las claves se guardan antes de RoPE"),
-          other_rows(1, Stage::k_rope, "the key is cached in the value's place",
+  if (s.kind() != StageKind::cache) return {};
+  const Stage key = inputs_of(s.at.stage)[0], value = inputs_of(s.at.stage)[1];
+  Stage unrotated = key;
+  while (!is_projection(unrotated)) unrotated = inputs_of(unrotated).front();
+  return {other_rows(0, unrotated, "keys are cached before RoPE", "las claves se guardan antes de RoPE"),
+          other_rows(1, key, "the key is cached in the value's place",
                      "la clave se guarda en el lugar del valor"),
-          other_rows(0, Stage::v, "the value is cached in the key's place",
+          other_rows(0, value, "the value is cached in the key's place",
                      "el valor se guarda en el lugar de la clave")};
 }
 
 /// Rows of a block all take one row's key and value.
 std::vector<Candidate> kv_duplicated(const Suspect& s) {
-  if (s.stage != Stage::kv_write) return {};
+  if (s.kind() != StageKind::cache) return {};
   const auto all_from = [](bool last) {
     return [last](CacheRows& cache, const std::vector<double>& right, size_t own) {
       const size_t first = cache.count() - own;

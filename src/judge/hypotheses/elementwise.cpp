@@ -33,7 +33,7 @@ Candidate elementwise(std::function<double(double a, double b)> value, std::stri
           std::move(en), std::move(es), fitted};
 }
 
-bool is_residual(const Suspect& s) { return s.stage == Stage::x_attn || s.stage == Stage::x_out; }
+bool is_residual(const Suspect& s) { return s.kind() == StageKind::sum; }
 
 std::vector<Candidate> residual_omitted(const Suspect& s) {
   if (!is_residual(s)) return {};
@@ -83,17 +83,26 @@ std::vector<Candidate> residual_scaled(const Suspect& s) {
   return candidates;
 }
 
+/// The norm that reads the stage.
+std::optional<Stage> norm_of(Stage stage) {
+  for (const StageInfo& row : kStageTable) {
+    if (row.kind == StageKind::norm && row.inputs.span().front() == stage) return row.stage;
+  }
+  return std::nullopt;
+}
+
 std::vector<Candidate> residual_after_norm(const Suspect& s) {
   if (!is_residual(s)) return {};
-  const Stage norm = s.stage == Stage::x_attn ? Stage::attn_norm : Stage::ffn_norm;
-  return {{[norm](const Observation& seen, StageProblem& problem) {
-             auto rows = recorded_rows(*seen.phase, norm, problem.layer, problem.positions);
+  const std::optional<Stage> after = norm_of(inputs_of(s.at.stage).front());
+  if (!after) return {};
+  return {{[norm = *after](const Observation& seen, StageProblem& problem) {
+             auto rows = recorded_rows(*seen.phase, {problem.at.layer, norm}, problem.positions);
              if (!rows) return false;
              problem.operands[0] = {std::move(*rows), nullptr};
              return true;
            },
-           fmt::format("the residual is taken after the norm: from {}", name(norm)),
-           fmt::format("el residuo se toma después de la norma: de {}", name(norm))}};
+           fmt::format("the residual is taken after the norm: from {}", name(*after)),
+           fmt::format("el residuo se toma después de la norma: de {}", name(*after))}};
 }
 
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
@@ -118,7 +127,7 @@ Own own_activation(const Suspect& s) {
 }
 
 std::vector<Candidate> gate_up_swapped(const Suspect& s) {
-  if (s.stage != Stage::act) return {};
+  if (s.kind() != StageKind::product) return {};
   const Own own = own_activation(s);
   return {elementwise([f = own.f](double g, double u) { return f(u) * g; },
                       fmt::format("gate and up are swapped: {} is applied to up", own.in_formulas),
@@ -126,7 +135,7 @@ std::vector<Candidate> gate_up_swapped(const Suspect& s) {
 }
 
 std::vector<Candidate> wrong_activation(const Suspect& s) {
-  if (s.stage != Stage::act) return {};
+  if (s.kind() != StageKind::product) return {};
   const Own own = own_activation(s);
   const auto of = [&](double (*f)(double), const char* what) {
     return elementwise([f](double g, double u) { return f(g) * u; },

@@ -18,7 +18,7 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 const StageProblem* find_maker(const StageProblem& problem, Stage stage) {
   for (const Operand& operand : problem.operands) {
     if (operand.made_by == nullptr) continue;
-    if (operand.made_by->stage == stage) return operand.made_by.get();
+    if (operand.made_by->at.stage == stage) return operand.made_by.get();
     if (const StageProblem* deeper = find_maker(*operand.made_by, stage)) return deeper;
   }
   return nullptr;
@@ -34,8 +34,8 @@ struct Score {
 
 bool is_prefill(const Observation& seen) { return phase_of(seen.phase->view.seen()) == Phase::prefill; }
 
-/// How far the errors about `value`, in their expected size, are from what chance makes of them: their mean
-/// square is 1.
+/// How far the errors about `value`, in their expected size,
+/// are from what chance makes of them: their mean square is 1.
 double excess(const Observation& seen, const Expected& value, int64_t begin) {
   const Expected& rule = value.spread.empty() ? seen.right : value;
   double sum = 0;
@@ -77,7 +77,8 @@ bool would_change(const Observation& seen, const Expected& value, int64_t begin,
 
 /// Adds what the changed problem makes of one observation, unless that lacks what the candidate takes.
 void add_score(const Candidate& candidate, const Suspect& suspect, const Observation& seen, Score& score) {
-  const StageProblem* target = suspect.direct ? seen.problem.get() : find_maker(*seen.problem, suspect.stage);
+  const StageProblem* target =
+      suspect.direct ? seen.problem.get() : find_maker(*seen.problem, suspect.at.stage);
   if (target == nullptr) return;
   bool applies = true;
   const auto wrong =
@@ -135,9 +136,9 @@ bool better(const Explanation& a, const Explanation& b) {
 }
 
 std::vector<Suspect> suspects_of(const Evidence& evidence) {
-  std::vector<Suspect> suspects{{evidence, evidence.stage, evidence.layer, true}};
+  std::vector<Suspect> suspects{{evidence, evidence.at, true}};
   for (const Stage stage : evidence.observations.front().gap)
-    suspects.push_back({evidence, stage, evidence.layer, false});
+    suspects.push_back({evidence, {evidence.at.layer, stage}, false});
   return suspects;
 }
 

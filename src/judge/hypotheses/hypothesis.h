@@ -2,8 +2,8 @@
 // Hypotheses: wrong computations that people really make, executed in f64 on the recorded inputs. One that
 // reproduces the observed output, where the right computation does not, names the cause.
 //
-// They share nothing with the faults (fault.h): a fault acts in the engine's kernels, a hypothesis in the
-// oracle.
+// They share nothing with the faults (fault.h):
+// a fault acts in the engine's kernels, a hypothesis in the oracle.
 
 #include <functional>
 #include <span>
@@ -19,12 +19,14 @@ namespace greta {
 /// Where a hypothesis is tried: the stage itself, or one that a gap in the recording hides before it.
 struct Suspect {
   const Evidence& evidence;
-  Stage stage;
-  int layer;
+  At at;
   /// The stage itself: then the evidence's observations are of its output, and parameters can be estimated.
   bool direct;
 
+  StageKind kind() const { return info(at.stage).kind; }
+  std::string_view name() const { return greta::name(at.stage); }
   const Model& model() const { return *evidence.model; }
+  const GgufTensor* weight() const { return weight_of(model(), {at.stage, at.layer}); }
   const ModelConfig& config() const { return evidence.model->config; }
 };
 
@@ -63,8 +65,8 @@ const std::vector<const Hypothesis*>& hypotheses();
 struct Explanation {
   const Hypothesis* hypothesis = nullptr;
   std::string title_en, title_es;
-  double explained_residual =
-      0;                   // 1 - |observed - hypothesis| / |observed - oracle|, over affected rows, heads
+  // 1 - |observed - hypothesis| / |observed - oracle|, over affected rows, heads.
+  double explained_residual = 0;
   double noise_ratio = 0;  // |observed - hypothesis| / bound: 1 or less reproduces it within rounding
   int fitted = 0;
   bool overreaches = false;  // it would have changed rows or heads that are right

@@ -12,9 +12,9 @@ namespace {
 
 using Rows = std::optional<std::vector<float>>;
 
-bool is_cache(Stage stage) { return stage == Stage::kv_write; }
+bool is_cache(Stage stage) { return info(stage).kind == StageKind::cache; }
 
-bool is_residual(Stage stage) { return stage == Stage::x_attn || stage == Stage::x_out; }
+bool is_from_tokens(const Suspect& s) { return s.kind() == StageKind::embedding && s.at.layer == 0; }
 
 /// The candidate puts other rows in the place of operand `at`.
 Candidate other_operand(size_t at, std::function<Rows(const Observation&, const StageProblem&)> rows,
@@ -28,57 +28,51 @@ Candidate other_operand(size_t at, std::function<Rows(const Observation&, const 
           std::move(en), std::move(es)};
 }
 
+/// Named by a hypothesis of its own: gate_up_swapped; kv_swapped and kv_unrotated, but for what q's
+/// projection made.
+bool has_own_name(StageKind kind, Stage other) {
+  const bool query = is_projection(other) && info(other).heads == Heads::q;
+  return kind == StageKind::product || (kind == StageKind::cache && !query);
+}
+
 std::vector<Candidate> wrong_input(const Suspect& s) {
   std::vector<Candidate> candidates;
-  if (s.stage == Stage::x_in || s.stage == Stage::softmax) return {};
-  const std::vector<Stage> operands = operands_of(s.config(), s.stage, s.layer);
+  if (s.kind() == StageKind::embedding || s.kind() == StageKind::weights) return {};
+  const std::vector<At> operands = operands_at(s.config(), s.at);
   for (size_t at = 0; at < operands.size(); ++at) {
-    const Stage own = operands[at];
-    if (is_cache(own) || (is_residual(s.stage) && at == 0)) continue;
-    for (int i = 0; i < kStageCount; ++i) {
-      const Stage other = static_cast<Stage>(i);
-      const bool scores = other == Stage::qk || other == Stage::softmax || is_cache(other);
-      if (scores || other == own || other == s.stage) continue;
+    const Stage own = operands[at].stage;
+    if (is_cache(own) || (s.kind() == StageKind::sum && at == 0)) continue;
+    for (const StageInfo& row : kStageTable) {
+      const Stage other = row.stage;
+      if (row.row_per != RowPer::token || other == own || other == s.at.stage) continue;
       if (row_width(other, s.config(), 0) != row_width(own, s.config(), 0)) continue;
-      // What is named by a hypothesis of its own.
-      if (s.stage == Stage::act || (s.stage == Stage::kv_write && other != Stage::q)) continue;
-      const int layer = is_outside_layers(s.stage) && !is_outside_layers(other)
-                            ? static_cast<int>(s.config().n_layer) - 1
-                            : s.layer;
+      if (has_own_name(s.kind(), other)) continue;
       candidates.push_back(other_operand(
           at,
-          [=](const Observation& seen, const StageProblem& problem) {
-            return recorded_rows(*seen.phase, other, layer, problem.positions);
+          [from = beside(s.at, other, static_cast<int>(s.config().n_layer))](const Observation& seen,
+                                                                             const StageProblem& problem) {
+            return recorded_rows(*seen.phase, from, problem.positions);
           },
-          fmt::format("{} is computed from {}, not from {}", name(s.stage), name(other), name(own)),
-          fmt::format("{} se calcula a partir de {}, no de {}", name(s.stage), name(other), name(own))));
+          fmt::format("{} is computed from {}, not from {}", s.name(), name(other), name(own)),
+          fmt::format("{} se calcula a partir de {}, no de {}", s.name(), name(other), name(own))));
     }
   }
   return candidates;
 }
 
-/// Where the problem's operand comes from.
-int layer_of(const StageProblem& problem, Stage operand) {
-  if (problem.stage == Stage::x_in) return problem.layer - 1;
-  const bool last = is_outside_layers(problem.stage) && !is_outside_layers(operand);
-  return last ? static_cast<int>(problem.model->config.n_layer) - 1 : problem.layer;
-}
-
 /// The first and the last position of the block, as far as the stage's input shows: of the stage itself fewer
 /// rows may be recorded.
 std::pair<int64_t, int64_t> limits(const Observation& seen, const StageProblem& problem) {
-  const Stage input = operands_of(problem.model->config, problem.stage, problem.layer).front();
+  const At input = operands_at(problem.model->config, problem.at).front();
   std::vector<int64_t> all = problem.positions;
-  for (const int64_t position : recorded_positions(*seen.phase, input, layer_of(problem, input)))
-    all.push_back(position);
+  for (const int64_t position : recorded_positions(*seen.phase, input)) all.push_back(position);
   const auto [lowest, highest] = std::minmax_element(all.begin(), all.end());
   return {*lowest, *highest};
 }
 
 /// Row r from the rows of another position.
 std::vector<Candidate> wrong_row(const Suspect& s) {
-  if ((s.stage == Stage::x_in && s.layer == 0) || s.stage == Stage::kv_write)
-    return {};  // token_shift, kv_slot
+  if (is_from_tokens(s) || s.kind() == StageKind::cache) return {};  // token_shift, kv_slot
   struct Which {
     int64_t shift;
     bool first;
@@ -89,31 +83,28 @@ std::vector<Candidate> wrong_row(const Suspect& s) {
                                                {0, true, "the first row's", "de la primera fila"}}};
   std::vector<Candidate> candidates;
   for (const Which& kind : kinds) {
-    const Stage stage = s.stage;
-    const auto change = [stage, kind](const Observation& seen, StageProblem& problem) {
+    const auto change = [kind](const Observation& seen, StageProblem& problem) {
       std::vector<int64_t> from;
       const auto [lowest, highest] = limits(seen, problem);
       for (const int64_t position : problem.positions)
         from.push_back(kind.first ? lowest : std::clamp(position + kind.shift, lowest, highest));
-      const std::vector<Stage> operands = operands_of(problem.model->config, stage, problem.layer);
+      const std::vector<At> operands = operands_at(problem.model->config, problem.at);
       for (size_t at = 0; at < operands.size(); ++at) {
-        if (is_cache(operands[at])) continue;
-        const int layer = layer_of(problem, operands[at]);
-        auto rows = recorded_rows(*seen.phase, operands[at], layer, from);
+        if (is_cache(operands[at].stage)) continue;
+        auto rows = recorded_rows(*seen.phase, operands[at], from);
         if (!rows) return false;
         problem.operands[at] = {std::move(*rows), nullptr};
       }
       return from != problem.positions;
     };
-    candidates.push_back(
-        {change, fmt::format("a row of {} is computed from {} input", name(s.stage), kind.en),
-         fmt::format("una fila de {} se calcula con la entrada {}", name(s.stage), kind.es)});
+    candidates.push_back({change, fmt::format("a row of {} is computed from {} input", s.name(), kind.en),
+                          fmt::format("una fila de {} se calcula con la entrada {}", s.name(), kind.es)});
   }
   return candidates;
 }
 
 std::vector<Candidate> token_shift(const Suspect& s) {
-  if (s.stage != Stage::x_in || s.layer != 0) return {};
+  if (!is_from_tokens(s)) return {};
   std::vector<Candidate> candidates;
   for (const int shift : {1, -1}) {
     candidates.push_back({[shift](const Observation&, StageProblem& problem) {

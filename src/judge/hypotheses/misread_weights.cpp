@@ -65,37 +65,8 @@ WeightBlock read_block(const uint8_t* bytes, const BlockLayout& layout) {
 }  // namespace
 
 std::string weight_label(Stage stage) {
-  switch (stage) {
-    case Stage::x_in: return "the embedding";
-    case Stage::q: return "Wq";
-    case Stage::k: return "Wk";
-    case Stage::v: return "Wv";
-    case Stage::attn_out: return "Wo";
-    case Stage::gate: return "Wgate";
-    case Stage::up: return "Wup";
-    case Stage::down: return "Wdown";
-    case Stage::logits: return "Woutput";
-    default: return fmt::format("{}.weight", name(stage));
-  }
-}
-
-std::vector<Stage> siblings_of(Stage stage) {
-  using enum Stage;
-  switch (stage) {
-    case q: return {k, v, attn_out};
-    case k: return {q, v};
-    case v: return {q, k};
-    case attn_out: return {q};
-    case gate: return {up};
-    case up: return {gate};
-    case attn_norm: return {ffn_norm, attn_post_norm};
-    case ffn_norm: return {attn_norm, ffn_post_norm};
-    case q_norm: return {k_norm};
-    case k_norm: return {q_norm};
-    case attn_post_norm: return {attn_norm, ffn_post_norm};
-    case ffn_post_norm: return {ffn_norm, attn_post_norm};
-    default: return {};
-  }
+  const std::string_view own = info(stage).weight;
+  return own.empty() ? fmt::format("{}.weight", name(stage)) : std::string(own);
 }
 
 std::shared_ptr<OwnedMatrix> decoded(const GgufTensor& weight) {

@@ -14,9 +14,6 @@ namespace greta {
 /// Wq, Wk, ... as people write them; a norm's by the stage that it makes.
 std::string weight_label(Stage stage);
 
-/// Stages whose weights are easily taken for this one's.
-std::vector<Stage> siblings_of(Stage stage);
-
 /// A matrix [n, k] with its own data.
 struct OwnedMatrix {
   std::vector<float> data;

@@ -11,7 +11,7 @@
 namespace greta {
 namespace {
 
-bool is_norm(const Suspect& s) { return greta::is_norm(s.stage); }
+bool is_norm(const Suspect& s) { return greta::is_norm(s.kind()); }
 
 /// What a formula sees of one row.
 struct Row {
@@ -65,13 +65,13 @@ Candidate formula(Formula f, std::string en, std::string es, int fitted = 0) {
           std::move(en), std::move(es), fitted};
 }
 
-Candidate with_eps(double eps, double model_eps, Stage stage, int fitted) {
+Candidate with_eps(double eps, double model_eps, std::string_view stage, int fitted) {
   return {[eps](const Observation&, StageProblem& problem) {
             problem.eps = eps;
             return true;
           },
-          fmt::format("the eps of {} is {:.3g}, not {:.3g}", name(stage), eps, model_eps),
-          fmt::format("el eps de {} es {:.3g} en lugar de {:.3g}", name(stage), eps, model_eps), fitted};
+          fmt::format("the eps of {} is {:.3g}, not {:.3g}", stage, eps, model_eps),
+          fmt::format("el eps de {} es {:.3g} en lugar de {:.3g}", stage, eps, model_eps), fitted};
 }
 
 /// With y = x w r, r = 1 / sqrt(mean(x^2) + eps): the r of each row gives the eps that was used; rows count
@@ -104,10 +104,10 @@ std::vector<Candidate> norm_eps(const Suspect& s) {
   std::vector<Candidate> candidates;
   const double own = s.config().norm_eps;
   for (const double eps : {0.0, 1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2}) {
-    if (std::abs(eps - own) > 1e-3 * own) candidates.push_back(with_eps(eps, own, s.stage, 0));
+    if (std::abs(eps - own) > 1e-3 * own) candidates.push_back(with_eps(eps, own, s.name(), 0));
   }
   if (!s.direct) return candidates;
-  if (const auto eps = estimated_eps(s)) candidates.push_back(with_eps(*eps, own, s.stage, 1));
+  if (const auto eps = estimated_eps(s)) candidates.push_back(with_eps(*eps, own, s.name(), 1));
   return candidates;
 }
 

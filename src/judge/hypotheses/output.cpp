@@ -57,7 +57,7 @@ void each_affected(const Evidence& evidence, const Visit& visit) {
 
 std::vector<Candidate> scaled(const Suspect& s) {
   // A wrong scale of the scores is softmax_scale's.
-  if (!s.direct || s.stage == Stage::qk || s.stage == Stage::softmax) return {};
+  if (!s.direct || s.kind() == StageKind::scores || s.kind() == StageKind::weights) return {};
   double both = 0, square = 0;
   each_affected(s.evidence, [&](double observed, double right, double) {
     both += observed * right;
@@ -73,8 +73,8 @@ std::vector<Candidate> scaled(const Suspect& s) {
         for (size_t i = 0; i < expected.value.size(); ++i)
           expected.bound[i] += 4 * bounds::kU * std::abs(expected.value[i]);
       },
-      fmt::format("{} is multiplied by {:.6g}", name(s.stage), c),
-      fmt::format("{} se multiplica por {:.6g}", name(s.stage), c), 1)};
+      fmt::format("{} is multiplied by {:.6g}", s.name(), c),
+      fmt::format("{} se multiplica por {:.6g}", s.name(), c), 1)};
 }
 
 std::vector<Candidate> saturated(const Suspect& s) {
@@ -92,15 +92,14 @@ std::vector<Candidate> saturated(const Suspect& s) {
       [limit](const Observation&, Expected& expected) {
         for (double& value : expected.value) value = std::clamp(value, -limit, limit);
       },
-      fmt::format("{} is clipped at +-{:.6g}", name(s.stage), limit),
-      fmt::format("{} se recorta en +-{:.6g}", name(s.stage), limit), 1)};
+      fmt::format("{} is clipped at +-{:.6g}", s.name(), limit),
+      fmt::format("{} se recorta en +-{:.6g}", s.name(), limit), 1)};
 }
 
 /// The same vector is added to every row: a bias that does not belong there, or one that is missing.
 std::vector<Candidate> constant_offset(const Suspect& s) {
   const auto& all = s.evidence.observations;
-  const bool scores = s.stage == Stage::qk || s.stage == Stage::softmax || s.stage == Stage::kv_write;
-  if (!s.direct || scores) return {};
+  if (!s.direct || info(s.at.stage).row_per != RowPer::token) return {};
   const size_t width = static_cast<size_t>(all.front().width);
   std::vector<double> sum(width);
   int64_t rows = 0;
@@ -122,38 +121,36 @@ std::vector<Candidate> constant_offset(const Suspect& s) {
         }
       },
       fmt::format("the same vector is added to every row of {}: a bias that is not in the file, or not used",
-                  name(s.stage)),
+                  s.name()),
       fmt::format("a cada fila de {} se suma el mismo vector: un bias que no está en el fichero, o sin usar",
-                  name(s.stage)),
+                  s.name()),
       2)};
 }
 
 /// A mistake that both runs make at the same place leaves equal values too.
-bool was_right(const PhaseRecord& phase, Stage stage, int layer) {
+bool was_right(const PhaseRecord& phase, At at) {
   std::string why;
-  const std::optional<Judgement> judgement = judge_stage(phase, stage, layer, &why);
+  const std::optional<Judgement> judgement = judge_stage(phase, at, &why);
   return judgement && judgement->noise_ratio <= 1;
 }
 
 std::vector<Candidate> stale(const Suspect& s) {
-  if (!s.direct || s.stage == Stage::kv_write) return {};
+  if (!s.direct || s.kind() == StageKind::cache) return {};
   std::vector<Candidate> candidates;
-  const Stage stage = s.stage;
-  if (s.layer > 0) {
-    const int before = s.layer - 1;
+  const Stage stage = s.at.stage;
+  if (s.at.layer > 0) {
+    const At before{s.at.layer - 1, stage};
     candidates.push_back(instead(
-        [=](const Observation& seen) {
-          return recorded_rows(*seen.phase, stage, before, seen.problem->positions);
-        },
-        fmt::format("{} is not written: it holds what layer {} left", name(stage), before),
-        fmt::format("{} no se escribe: contiene lo que dejó la capa {}", name(stage), before)));
+        [=](const Observation& seen) { return recorded_rows(*seen.phase, before, seen.problem->positions); },
+        fmt::format("{} is not written: it holds what layer {} left", name(stage), before.layer),
+        fmt::format("{} no se escribe: contiene lo que dejó la capa {}", name(stage), before.layer)));
   }
-  const int last = is_outside_layers(stage) ? kNoLayer : static_cast<int>(s.config().n_layer) - 1;
+  const At last{is_outside_layers(stage) ? kNoLayer : static_cast<int>(s.config().n_layer) - 1, stage};
   candidates.push_back(instead(
-      [=, own = s.layer](const Observation& seen) -> std::optional<std::vector<float>> {
+      [=, own = s.at](const Observation& seen) -> std::optional<std::vector<float>> {
         const PhaseRecord* before = seen.phase->before;
-        if (before == nullptr || (own == last && !was_right(*before, stage, last))) return std::nullopt;
-        return recorded_rows(*before, stage, last, seen.problem->positions);
+        if (before == nullptr || (own == last && !was_right(*before, last))) return std::nullopt;
+        return recorded_rows(*before, last, seen.problem->positions);
       },
       fmt::format("{} is not written: it holds what the run before left", name(stage)),
       fmt::format("{} no se escribe: contiene lo que dejó la ejecución anterior", name(stage))));
@@ -161,10 +158,10 @@ std::vector<Candidate> stale(const Suspect& s) {
 }
 
 std::vector<Candidate> zero(const Suspect& s) {
-  if (!s.direct || s.stage == Stage::kv_write) return {};  // kv_not_written's
+  if (!s.direct || s.kind() == StageKind::cache) return {};  // kv_not_written's
   return {instead([](const Observation& seen) { return std::vector<float>(seen.observed.size(), 0.0f); },
-                  fmt::format("{} is zero: never written", name(s.stage)),
-                  fmt::format("{} es cero: no se escribe nunca", name(s.stage)))};
+                  fmt::format("{} is zero: never written", s.name()),
+                  fmt::format("{} es cero: no se escribe nunca", s.name()))};
 }
 
 bool is_wrong(const Observation& seen, size_t i) {
@@ -192,7 +189,8 @@ Candidate damaged(std::function<bool(const Observation&, size_t)> wrong, std::st
 }
 
 std::vector<Candidate> not_finite(const Suspect& s) {
-  if (!s.direct || s.stage == Stage::qk || s.stage == Stage::kv_write) return {};  // masks, unwritten slots
+  if (!s.direct || s.kind() == StageKind::scores || s.kind() == StageKind::cache)
+    return {};  // masks, unwritten slots
   const auto bad = [](const Observation& seen, size_t i) {
     return !std::isfinite(seen.observed[i]) && std::isfinite(seen.right.value[i]);
   };
@@ -207,10 +205,10 @@ std::vector<Candidate> not_finite(const Suspect& s) {
   if (count == 0) return {};
   return {damaged(
       bad,
-      fmt::format("{} has NaN or infinity from finite inputs, first at position {}, element {}",
-                  name(s.stage), position, element),
+      fmt::format("{} has NaN or infinity from finite inputs, first at position {}, element {}", s.name(),
+                  position, element),
       fmt::format("{} tiene NaN o infinito con entradas finitas, primero en la posición {}, elemento {}",
-                  name(s.stage), position, element),
+                  s.name(), position, element),
       1)};
 }
 
@@ -228,7 +226,7 @@ std::vector<Candidate> corrupted(const Suspect& s) {
   }
   if (elements.empty() || std::ssize(elements) * 8 > width) return {};
   const auto text = [&](const char* form, bool spanish) {
-    return fmt::format(fmt::runtime(form), elements.size(), width, name(s.stage),
+    return fmt::format(fmt::runtime(form), elements.size(), width, s.name(),
                        index_pattern(elements, spanish));
   };
   return {damaged([](const Observation& seen, size_t i) { return is_wrong(seen, i); },

@@ -13,12 +13,12 @@
 namespace greta {
 namespace {
 
-bool is_rope(const Suspect& s) { return s.stage == Stage::q_rope || s.stage == Stage::k_rope; }
+bool is_rope(const Suspect& s) { return s.kind() == StageKind::rope; }
 
 /// A rotation: what may be wrong about it.
 struct Rotation {
-  std::function<double(double position, double first)>
-      position;  // the one used, from the right one and the block's first
+  // The one used, from the right one and the block's first.
+  std::function<double(double position, double first)> position;
   std::function<double(int64_t pair, const oracle::RopeShape&)> frequency;
   int64_t dims = 0;  // rotated dims of a head; 0: the model's
   bool other_style = false;
@@ -32,7 +32,7 @@ int64_t in_other_order(int64_t i, int64_t dims, bool adjacent) {
 }
 
 /// The model's own RoPE in the suspect's layer.
-oracle::RopeShape own_rope(const Suspect& s) { return model_problem(s.model(), s.stage, s.layer).rope; }
+oracle::RopeShape own_rope(const Suspect& s) { return model_problem(s.model(), s.at).rope; }
 
 /// One head, in place of `value`, `bound`.
 void rotate_head(const oracle::RopeShape& shape, const Rotation& rotation, double position,
@@ -60,7 +60,7 @@ void rotate_head(const oracle::RopeShape& shape, const Rotation& rotation, doubl
 Candidate rotated(Rotation rotation, std::string en, std::string es, int fitted = 0) {
   return {
       [rotation](const Observation& seen, StageProblem& problem) {
-        const std::vector<int64_t> block = recorded_positions(*seen.phase, problem.stage, problem.layer);
+        const std::vector<int64_t> block = recorded_positions(*seen.phase, problem.at);
         const double first = static_cast<double>(block.empty() ? problem.positions.front() : block.front());
         problem.how = [rotation, first](const StageProblem& p, const Values& values) {
           Expected expected{{values[0].begin(), values[0].end()}, std::vector<double>(values[0].size(), 0.0)};

@@ -135,7 +135,7 @@ void add_partition(const Suspect& s, const Partition& partition, std::vector<Can
 }
 
 std::vector<Candidate> truncated(const Suspect& s) {
-  if (!s.direct || !is_projection(s.stage)) return {};
+  if (!s.direct || s.kind() != StageKind::projection) return {};
   const int64_t k = static_cast<int64_t>(s.evidence.observations.front().problem->weight->dims[0]);
   std::vector<Candidate> candidates;
   if (k % 16 == 0 && k > 16) {
@@ -151,7 +151,7 @@ std::vector<Candidate> truncated(const Suspect& s) {
 
 /// One element of the weight is wrong: output i is off by delta x[j] in every row. j and delta are estimated.
 std::vector<Candidate> weight_element(const Suspect& s) {
-  if (!s.direct || !is_projection(s.stage)) return {};
+  if (!s.direct || s.kind() != StageKind::projection) return {};
   struct Row {
     std::vector<double> x;
     double error;
@@ -193,7 +193,7 @@ std::vector<Candidate> weight_element(const Suspect& s) {
   auto matrix = decoded(*s.evidence.observations.front().problem->weight);
   const size_t i = static_cast<size_t>(*outputs.begin());
   matrix->data[i * rows.front().x.size() + best] += static_cast<float>(best_delta);
-  const std::string w = weight_label(s.stage);
+  const std::string w = weight_label(s.at.stage);
   return {{[matrix](const Observation&, StageProblem& problem) {
              problem.weight = &matrix->tensor;
              problem.keeps = matrix;
@@ -262,15 +262,15 @@ Candidate more_bias(double factor, std::string en, std::string es) {
 }
 
 std::vector<Candidate> wrong_bias(const Suspect& s) {
-  if (bias_of(s.model(), s.stage, s.layer) == nullptr) return {};
-  return {more_bias(-1, fmt::format("the bias of {} is not added", name(s.stage)),
-                    fmt::format("no se suma el bias de {}", name(s.stage))),
-          more_bias(1, fmt::format("the bias of {} is added twice", name(s.stage)),
-                    fmt::format("el bias de {} se suma dos veces", name(s.stage)))};
+  if (bias_of(s.model(), {s.at.stage, s.at.layer}) == nullptr) return {};
+  return {more_bias(-1, fmt::format("the bias of {} is not added", s.name()),
+                    fmt::format("no se suma el bias de {}", s.name())),
+          more_bias(1, fmt::format("the bias of {} is added twice", s.name()),
+                    fmt::format("el bias de {} se suma dos veces", s.name()))};
 }
 
 std::vector<Candidate> narrow_accumulator(const Suspect& s) {
-  if (!is_projection(s.stage)) return {};
+  if (s.kind() != StageKind::projection) return {};
   std::vector<Candidate> candidates;
   for (const Format format : {Format::f16, Format::bf16}) {
     candidates.push_back({[format](const Observation&, StageProblem& problem) {
@@ -311,7 +311,7 @@ Candidate output_in(Format format) {
 std::vector<Candidate> undeclared_rounding(const Suspect& s) {
   std::vector<Candidate> candidates;
   for (const Format format : {Format::f16, Format::bf16}) candidates.push_back(output_in(format));
-  if (!is_projection(s.stage)) return candidates;
+  if (s.kind() != StageKind::projection) return candidates;
   for (const Format format : {Format::f32, Format::f16, Format::bf16, Format::q8_block32}) {
     candidates.push_back(
         {[format](const Observation&, StageProblem& problem) {

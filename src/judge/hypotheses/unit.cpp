@@ -24,7 +24,7 @@ bool change_unit(StageProblem& problem, const Change& change) {
 }
 
 std::vector<Candidate> fewer_bits(const Suspect& s) {
-  if (!is_projection(s.stage)) return {};
+  if (s.kind() != StageKind::projection) return {};
   std::vector<Candidate> candidates;
   for (const int fewer : {1, 2, 3, 4}) {
     const char* plural = fewer == 1 ? "" : "s";
@@ -44,7 +44,7 @@ std::vector<Candidate> fewer_bits(const Suspect& s) {
 }
 
 std::vector<Candidate> to_nearest(const Suspect& s) {
-  if (!is_projection(s.stage)) return {};
+  if (s.kind() != StageKind::projection) return {};
   return {{[](const Observation&, StageProblem& problem) {
              return change_unit(problem, [](units::Instruction& unit) { unit.nearest = true; });
            },

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 #include "judge/hypotheses/hypothesis.h"
@@ -14,12 +15,8 @@ namespace {
 using Blocks = std::vector<WeightBlock>;
 
 bool is_matrix(const Suspect& s) {
-  return is_projection(s.stage) || (s.stage == Stage::x_in && s.layer == 0);
-}
-
-const GgufTensor* own_weight(const Suspect& s) {
-  if (s.stage == Stage::x_in) return s.layer == 0 ? s.model().token_embd : nullptr;
-  return weight_of(s.model(), s.stage, s.layer);
+  const bool matrix = s.kind() == StageKind::projection || s.kind() == StageKind::embedding;
+  return matrix && s.weight() != nullptr;
 }
 
 Candidate other_matrix(std::shared_ptr<OwnedMatrix> matrix, std::string en, std::string es) {
@@ -40,21 +37,30 @@ Candidate other_tensor(const GgufTensor* tensor, std::string en, std::string es)
 }
 
 std::vector<Candidate> column_major(const Suspect& s) {
-  const GgufTensor* weight = own_weight(s);
+  const GgufTensor* weight = s.weight();
   if (weight == nullptr || !is_matrix(s)) return {};
-  const std::string w = weight_label(s.stage);
+  const std::string w = weight_label(s.at.stage);
   return {other_matrix(read_column_major(*weight), w + " is read column-major", w + " se lee por columnas")};
 }
 
+/// RoPE turns what the stage makes, or a norm of it.
+bool is_rotated(Stage stage) {
+  return std::any_of(kStageTable.begin(), kStageTable.end(), [&](const StageInfo& row) {
+    const std::span<const Stage> inputs = row.inputs.span();
+    if (std::find(inputs.begin(), inputs.end(), stage) == inputs.end()) return false;
+    return row.kind == StageKind::rope || (row.kind == StageKind::head_norm && is_rotated(row.stage));
+  });
+}
+
 std::vector<Candidate> rope_row_order(const Suspect& s) {
-  if (s.stage != Stage::q && s.stage != Stage::k) return {};
-  const std::string w = weight_label(s.stage);
+  if (s.kind() != StageKind::projection || !is_rotated(s.at.stage)) return {};
+  const std::string w = weight_label(s.at.stage);
   std::vector<Candidate> candidates;
   for (const bool to_pairs : {true, false}) {
     const char* en =
         to_pairs ? "rotate-half rows into adjacent pairs" : "adjacent pairs into rotate-half rows";
     const char* es = to_pairs ? "de mitades a pares adyacentes" : "de pares adyacentes a mitades";
-    candidates.push_back(other_matrix(reorder_rope_rows(*own_weight(s), s.config().head_dim, to_pairs),
+    candidates.push_back(other_matrix(reorder_rope_rows(*s.weight(), s.config().head_dim, to_pairs),
                                       fmt::format("the rows of {} are permuted once too often: {}", w, en),
                                       fmt::format("las filas de {} se permutan una vez de más: {}", w, es)));
   }
@@ -62,51 +68,53 @@ std::vector<Candidate> rope_row_order(const Suspect& s) {
 }
 
 std::vector<Candidate> wrong_layer(const Suspect& s) {
-  const GgufTensor* own = weight_of(s.model(), s.stage, s.layer);
-  if (own == nullptr || is_outside_layers(s.stage)) return {};
-  const std::string w = weight_label(s.stage);
+  const GgufTensor* own = s.weight();
+  if (own == nullptr || is_outside_layers(s.at.stage)) return {};
+  const std::string w = weight_label(s.at.stage);
   std::vector<Candidate> candidates;
   for (int other = 0; other < s.config().n_layer; ++other) {
-    const GgufTensor* weight = weight_of(s.model(), s.stage, other);
-    if (other == s.layer || weight == nullptr || weight->dims != own->dims) continue;
+    const GgufTensor* weight = weight_of(s.model(), {s.at.stage, other});
+    if (other == s.at.layer || weight == nullptr || weight->dims != own->dims) continue;
     candidates.push_back(
-        other_tensor(weight, fmt::format("{} of layer {} is used in layer {}", w, other, s.layer),
-                     fmt::format("en la capa {1} se usa {2} de la capa {0}", other, s.layer, w)));
+        other_tensor(weight, fmt::format("{} of layer {} is used in layer {}", w, other, s.at.layer),
+                     fmt::format("en la capa {1} se usa {2} de la capa {0}", other, s.at.layer, w)));
   }
   return candidates;
 }
 
 std::vector<Candidate> swapped(const Suspect& s) {
-  const GgufTensor* own = own_weight(s);
+  const GgufTensor* own = s.weight();
   if (own == nullptr) return {};
   std::vector<Candidate> candidates;
   const auto add = [&](const GgufTensor* weight, const std::string& other) {
     if (weight == nullptr || weight == own || weight->dims != own->dims) return;
-    const std::string w = weight_label(s.stage);
+    const std::string w = weight_label(s.at.stage);
     candidates.push_back(other_tensor(weight, fmt::format("{} is used in the place of {}", other, w),
                                       fmt::format("se usa {} en lugar de {}", other, w)));
   };
-  for (const Stage other : siblings_of(s.stage))
-    add(weight_of(s.model(), other, s.layer), weight_label(other));
-  if (s.stage == Stage::final_norm) {
-    add(s.model().layers.back().ffn_norm, "the last ffn_norm.weight");
-    add(s.model().layers.back().attn_norm, "the last attn_norm.weight");
+  const int last = static_cast<int>(s.config().n_layer) - 1;
+  for (const Stage other : info(s.at.stage).siblings.span()) {
+    const bool embedding = info(other).kind == StageKind::embedding;
+    const bool of_last = is_outside_layers(s.at.stage) && !embedding;
+    add(weight_of(s.model(), {other, embedding ? 0
+                                     : of_last ? last
+                                               : s.at.layer}),
+        of_last ? "the last " + weight_label(other) : weight_label(other));
   }
-  if (s.stage == Stage::logits) add(s.model().token_embd, "the embedding");
   return candidates;
 }
 
 /// A reader of blocks that takes another code or scale for element i.
 std::vector<Candidate> misread(const Suspect& s, const char* en, const char* es,
                                double (*value)(const Blocks& blocks, size_t block, size_t i)) {
-  const GgufTensor* weight = own_weight(s);
+  const GgufTensor* weight = s.weight();
   if (weight == nullptr || !is_matrix(s) || !has_blocks(weight->type)) return {};
   auto matrix = read_blocks(*weight, [&](const Blocks& blocks, float* row) {
     for (size_t b = 0; b < blocks.size(); ++b) {
       for (size_t i = 0; i < 32; ++i) row[b * 32 + i] = static_cast<float>(value(blocks, b, i));
     }
   });
-  const std::string w = weight_label(s.stage);
+  const std::string w = weight_label(s.at.stage);
   return {
       other_matrix(std::move(matrix), fmt::format(fmt::runtime(en), w), fmt::format(fmt::runtime(es), w))};
 }
@@ -118,7 +126,7 @@ void join(std::vector<Candidate>& all, std::vector<Candidate> more) {
 }
 
 bool has_nibbles(const Suspect& s) {
-  const GgufTensor* weight = own_weight(s);
+  const GgufTensor* weight = s.weight();
   return weight != nullptr && weight->type != TensorType::q8_0;
 }
 
@@ -138,7 +146,7 @@ std::vector<Candidate> nibble_order(const Suspect& s) {
 }
 
 std::vector<Candidate> zero_point(const Suspect& s) {
-  const GgufTensor* weight = own_weight(s);
+  const GgufTensor* weight = s.weight();
   if (weight == nullptr || weight->type == TensorType::q8_0) return {};
   const char* en = "the minimum of {}'s blocks is replaced by a fixed zero point: d * (code - half range)";
   const char* es =
@@ -158,7 +166,7 @@ std::vector<Candidate> zero_point(const Suspect& s) {
 }
 
 std::vector<Candidate> mins_dropped(const Suspect& s) {
-  const GgufTensor* weight = own_weight(s);
+  const GgufTensor* weight = s.weight();
   if (weight == nullptr || (weight->type != TensorType::q4_1 && weight->type != TensorType::q5_1)) return {};
   return misread(s, "the minima of {}'s blocks are dropped", "se omiten los mínimos de los bloques de {}",
                  [](const Blocks& blocks, size_t b, size_t i) { return blocks[b].d * blocks[b].code[i]; });

@@ -22,10 +22,10 @@ uint64_t read_all(const std::byte* bytes, int64_t size) {
   __m512i sum[8] = {};
   int64_t i = 0;
   for (; i + 512 <= size; i += 512) {
-#pragma GCC unroll 8
+    GRETA_UNROLL(8)
     for (int j = 0; j < 8; ++j) sum[j] = _mm512_xor_si512(sum[j], _mm512_loadu_si512(bytes + i + 64 * j));
   }
-#pragma GCC unroll 8
+  GRETA_UNROLL(8)
   for (int j = 1; j < 8; ++j) sum[0] = _mm512_xor_si512(sum[0], sum[j]);
   uint64_t words[8];
   _mm512_storeu_si512(words, sum[0]);

@@ -11,8 +11,7 @@ namespace {
 
 #define GRETA_NAME(rest) "cpu." GRETA_UNIT "." rest
 
-/// gemm_TYPE and gemv_TYPE of the including file's templates gemm<Weight> and gemv<Weight>, with their
-/// stamps.
+/// gemm_TYPE and gemv_TYPE of the including file's templates gemm<Weight> and gemv<Weight>, stamped.
 #define GRETA_MATMUL_KERNELS(type, Weight)              \
   void gemm_##type(const KernelArgs& args, Part part) { \
     stamp(args, part, GRETA_NAME("gemm." #type));       \
@@ -24,30 +23,37 @@ namespace {
   }
 
 /// An entry of the table for a matmul kernel <shape>_<type>.
-#define GRETA_MATMUL_ENTRY(type, shape, route, roundings)                                          \
-  KernelEntry {                                                                                    \
-    GRETA_NAME(#shape "." #type), OpKind::matmul, static_cast<int>(TensorType::type), true, route, \
-        Shape::shape, roundings, shape##_##type                                                    \
-  }
+#define GRETA_MATMUL_ENTRY(type, shape, route, roundings) \
+  matmul_entry(GRETA_NAME(#shape "." #type), TensorType::type, route, Shape::shape, roundings, shape##_##type)
 
-inline __attribute__((always_inline)) void stamp(const KernelArgs& args, Part part, const char* name) {
+constexpr KernelEntry matmul_entry(const char* name, TensorType type, Route route, Shape shape,
+                                   Roundings roundings, KernelFn run) {
+  return {.name = name,
+          .op = OpKind::matmul,
+          .type = type,
+          .is_matmul = true,
+          .route = route,
+          .shape = shape,
+          .roundings = roundings,
+          .run = run};
+}
+
+GRETA_INLINE void stamp(const KernelArgs& args, Part part, const char* name) {
   if (part.index != 0 || args.launch == nullptr) return;
   args.launch->kernel = name;
   ++args.launch->count;
 }
 
-inline __attribute__((always_inline)) int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-inline __attribute__((always_inline)) int64_t larger(int64_t a, int64_t b) { return a < b ? b : a; }
+GRETA_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+GRETA_INLINE int64_t larger(int64_t a, int64_t b) { return a < b ? b : a; }
 
 /// Lanes left of `total` from `at`, at most 16.
-inline __attribute__((always_inline)) int lanes_left(int64_t total, int64_t at) {
-  return static_cast<int>(smaller(16, total - at));
-}
+GRETA_INLINE int lanes_left(int64_t total, int64_t at) { return smaller(16, total - at); }
 
-inline __attribute__((always_inline)) f32x16 load_upto(const float* p, int n, float fill = 0) {
+GRETA_INLINE f32x16 load_upto(const float* p, int n, float fill = 0) {
   return n == 16 ? load(p) : load_n(p, n, fill);
 }
-inline __attribute__((always_inline)) void store_upto(float* p, f32x16 x, int n) {
+GRETA_INLINE void store_upto(float* p, f32x16 x, int n) {
   if (n == 16) {
     store(p, x);
   } else {
@@ -58,18 +64,18 @@ inline __attribute__((always_inline)) void store_upto(float* p, f32x16 x, int n)
 // How every matmul kernel begins and ends a sum.
 
 /// The bias of a panel of 16 outputs; nullptr without.
-inline __attribute__((always_inline)) const float* bias_of(const KernelArgs& args, int64_t panel) {
+GRETA_INLINE const float* bias_of(const KernelArgs& args, int64_t panel) {
   return args.bias == nullptr ? nullptr : args.bias + panel * 16;
 }
 
 /// What the sums of panel p after that one begin with.
-inline __attribute__((always_inline)) f32x16 first_sum(const float* bias, int p = 0) {
+GRETA_INLINE f32x16 first_sum(const float* bias, int p = 0) {
   return bias == nullptr ? f32x16(0.0f) : load(bias + p * 16);
 }
 
 /// Multiplies the outputs that a thread has made (a Share) by params.scale.
 template <class Share>
-inline __attribute__((always_inline)) void scale_sums(const KernelArgs& args, const Share& mine) {
+GRETA_INLINE void scale_sums(const KernelArgs& args, const Share& mine) {
   if (args.params.scale == 1) return;
   const f32x16 scale(args.params.scale);
   const int64_t end = smaller(args.weight->n, mine.panel_end * 16);

@@ -1,5 +1,5 @@
-// Row-wise ops: rope_table, embed, quantize, rms_norm, rope, kv_write, add, silu_mul, gelu_mul. Threads share
-// the rows.
+// Row-wise ops: rope_table, embed, quantize, rms_norm, rope, kv_write, add, silu_mul, gelu_mul.
+// Threads share the rows.
 
 #include "kernels/cpu/common.h"
 #include "kernels/math.h"
@@ -16,7 +16,7 @@ void rope_table(const KernelArgs& args, Part part) {
   const int64_t dims = args.params.rope_dims;
   for (int64_t r = rows.begin; r < rows.end; ++r) {
     float* out = args.out.row(r);
-    const f32x16 position(static_cast<float>(args.position + r));
+    const f32x16 position(args.position + r);
     for (int64_t i = 0; i < dims; i += 16) {
       const int n = lanes_left(dims, i);
       const f32x16 turns = load_upto(args.params.rope_turns + i, n);
@@ -39,7 +39,7 @@ void rope_table(const KernelArgs& args, Part part) {
 }
 
 /// Rows of the weight by token id. A gather of single bytes: the same code in every build (unpack_row).
-inline __attribute__((always_inline)) void gather_rows(const KernelArgs& args, Part part) {
+GRETA_INLINE void gather_rows(const KernelArgs& args, Part part) {
   const Part::Range rows = part.of(args.out.rows);
   for (int64_t r = rows.begin; r < rows.end; ++r) {
     int32_t id;
@@ -63,7 +63,7 @@ GRETA_BLOCK_TYPES(GRETA_EMBED)
 #undef GRETA_EMBED
 
 /// Integers nearest to x / d within +-127; 0 where the quotient is no number.
-inline __attribute__((always_inline)) i32x16 quantized(f32x16 x, f32x16 d) {
+GRETA_INLINE i32x16 quantized(f32x16 x, f32x16 d) {
   f32x16 q = x / d;
   q = select(is_number(q), q, f32x16(0.0f));
   q = select(less(q, f32x16(-127.0f)), f32x16(-127.0f), q);
@@ -71,32 +71,32 @@ inline __attribute__((always_inline)) i32x16 quantized(f32x16 x, f32x16 d) {
   return round_to_i32(q);
 }
 
-/// The largest magnitude of 32 values. As integers, magnitudes are ordered like the floats, and NaN is above
-/// all.
-inline __attribute__((always_inline)) float largest(f32x16 low, f32x16 high) {
+/// The largest magnitude of 32 values.
+/// As integers, magnitudes are ordered like the floats, and NaN is above all.
+GRETA_INLINE float largest(f32x16 low, f32x16 high) {
   const i32x16 magnitude = set_i32(0x7fffffff);
   return __builtin_bit_cast(float, max_lane(max(bits(low) & magnitude, bits(high) & magnitude)));
 }
 
 /// 32 values to a block (kernels/pack.h).
-inline __attribute__((always_inline)) void quantize_block(f32x16 low, f32x16 high, ActivationBlock& out) {
+GRETA_INLINE void quantize_block(f32x16 low, f32x16 high, ActivationBlock& out) {
   const float d = largest(low, high) / 127.0f;
   const i32x16 q_low = quantized(low, f32x16(d)), q_high = quantized(high, f32x16(d));
   store_low8(out.q, q_low);
   store_low8(out.q + 16, q_high);
   const int32_t sum_low = sum_lanes(q_low), sum = sum_low + sum_lanes(q_high);
   out.d = d;
-  out.s = d * static_cast<float>(sum);
+  out.s = d * sum;
   out.sum = sum;
   out.sum_low = sum_low;
 }
 
 /// Every block of every row of `out`, from values(row, k): 16 f32 from k on.
 template <class Values>
-inline __attribute__((always_inline)) void quantize_rows(const KernelArgs& args, Part part, Values values) {
+GRETA_INLINE void quantize_rows(const KernelArgs& args, Part part, Values values) {
   const Part::Range rows = part.of(args.out.rows);
   for (int64_t r = rows.begin; r < rows.end; ++r) {
-    ActivationBlock* out = reinterpret_cast<ActivationBlock*>(args.out.raw_row(r));
+    ActivationBlock* out = args.out.row<ActivationBlock>(r);
     const auto row = values(r);
     for (int64_t k = 0; k < args.in[0].cols; k += kBlock)
       quantize_block(row(k), row(k + 16), out[k / kBlock]);
@@ -113,7 +113,7 @@ void quantize_q8(const KernelArgs& args, Part part) {
 }
 
 /// bf16 bits in the low half of each lane: nearest even, NaN quiet.
-inline __attribute__((always_inline)) i32x16 to_bf16(f32x16 x) {
+GRETA_INLINE i32x16 to_bf16(f32x16 x) {
   const i32x16 wide = bits(x);
   const i32x16 odd = shr<16>(wide) & set_i32(1);
   const i32x16 rounded = shr<16>(wide + set_i32(0x7fff) + odd);
@@ -126,7 +126,7 @@ void quantize_bf16(const KernelArgs& args, Part part) {
   const int64_t k = args.in[0].cols;
   for (int64_t r = rows.begin; r < rows.end; ++r) {
     const float* x = args.in[0].row(r);
-    uint16_t* out = reinterpret_cast<uint16_t*>(args.out.raw_row(r));
+    uint16_t* out = args.out.row<uint16_t>(r);
     int64_t i = 0;
     for (; i + 16 <= k; i += 16) store_low16(out + i, to_bf16(load(x + i)));
     if (i == k) continue;
@@ -138,18 +138,17 @@ void quantize_bf16(const KernelArgs& args, Part part) {
 
 /// (x * r) * w with r = 1 / sqrt(sum(x^2) / K + eps), for every K elements of a row. The sum runs in 16 lanes
 /// (element k in lane k mod 16, FMAs in order), then by the fixed tree.
-inline __attribute__((always_inline)) f32x16 norm_scale(const float* x, int64_t k, float eps) {
+GRETA_INLINE f32x16 norm_scale(const float* x, int64_t k, float eps) {
   f32x16 squares(0.0f);
   for (int64_t i = 0; i < k; i += 16) {
     const f32x16 v = load_upto(x + i, lanes_left(k, i));
     squares = fma(v, v, squares);
   }
-  const float mean = sum_tree(squares) / static_cast<float>(k);
+  const float mean = sum_tree(squares) / k;
   return f32x16(1.0f / __builtin_sqrtf(mean + eps));
 }
 
-inline __attribute__((always_inline)) void norm_row(const float* x, const float* w, int64_t k, float eps,
-                                                    float* out) {
+GRETA_INLINE void norm_row(const float* x, const float* w, int64_t k, float eps, float* out) {
   const f32x16 scale = norm_scale(x, k, eps);
   for (int64_t i = 0; i < k; i += 16) {
     const int n = lanes_left(k, i);
@@ -181,10 +180,9 @@ void rms_norm_q8(const KernelArgs& args, Part part) {
       });
 }
 
-/// One head, pairs (2i, 2i + 1) by (cos, sin): (x cos - y sin, y cos + x sin), each as one product, then one
-/// FMA.
-inline __attribute__((always_inline)) void turn_adjacent(const float* x, const float* table, int64_t dims,
-                                                         float* out) {
+/// One head, pairs (2i, 2i + 1) by (cos, sin):
+/// (x cos - y sin, y cos + x sin), each as one product, then one FMA.
+GRETA_INLINE void turn_adjacent(const float* x, const float* table, int64_t dims, float* out) {
   const i32x16 even_sign = bits(even_odd(f32x16(-0.0f), f32x16(0.0f)));
   for (int64_t i = 0; i < dims; i += 16) {
     const int n = lanes_left(dims, i);
@@ -195,8 +193,7 @@ inline __attribute__((always_inline)) void turn_adjacent(const float* x, const f
 }
 
 /// The same of pairs (i, i + dims / 2).
-inline __attribute__((always_inline)) void turn_halves(const float* x, const float* table, int64_t dims,
-                                                       float* out) {
+GRETA_INLINE void turn_halves(const float* x, const float* table, int64_t dims, float* out) {
   const int64_t half = dims / 2;
   const i32x16 sign = bits(f32x16(-0.0f));
   for (int64_t i = 0; i < half; i += 16) {
@@ -233,25 +230,25 @@ struct CacheSlot {
   int64_t first, lanes;
 };
 
-inline __attribute__((always_inline)) void put_q8(const float* x, int64_t head_dim, CacheSlot slot) {
+GRETA_INLINE void put_q8(const float* x, int64_t head_dim, CacheSlot slot) {
   for (int64_t d = 0; d < head_dim; d += kBlock) {
     const f32x16 low = load(x + d), high = load(x + d + 16);
     uint16_t half[16];
     store_f16(half, f32x16(largest(low, high) / 127.0f));
     const f32x16 scale = load_f16(half), zero(0.0f);
     const mask16 some = less(zero, scale);
-    uint8_t codes[kBlock];
+    std::byte codes[kBlock];
     store_low8(codes, select(some, quantized(low, scale), set_i32(0)));
     store_low8(codes + 16, select(some, quantized(high, scale), set_i32(0)));
     const int64_t element = slot.first + d * slot.lanes;
     __builtin_memcpy(slot.base + q8_scale_at(element, slot.lanes), half, 2);
     std::byte* out = slot.base + q8_code_at(element, slot.lanes);
-    for (int64_t i = 0; i < kBlock; ++i) out[i * slot.lanes] = static_cast<std::byte>(codes[i]);
+    for (int64_t i = 0; i < kBlock; ++i) out[i * slot.lanes] = codes[i];
   }
 }
 
 /// A key or a value of a head into the cache, in the cache's format.
-inline __attribute__((always_inline)) void put(const float* x, const KvView& kv, CacheSlot slot) {
+GRETA_INLINE void put(const float* x, const KvView& kv, CacheSlot slot) {
   if (kv.format == Format::q8_0) return put_q8(x, kv.head_dim, slot);
   for (int64_t d = 0; d < kv.head_dim; ++d) {
     const int64_t element = slot.first + d * slot.lanes;
@@ -279,7 +276,7 @@ void kv_write(const KernelArgs& args, Part part) {
 
 /// out = f(in0, in1), lane by lane.
 template <class F>
-inline __attribute__((always_inline)) void each_pair(const KernelArgs& args, Part part, F f) {
+GRETA_INLINE void each_pair(const KernelArgs& args, Part part, F f) {
   const Part::Range rows = part.of(args.out.rows);
   for (int64_t r = rows.begin; r < rows.end; ++r) {
     for (int64_t i = 0; i < args.out.cols; i += 16) {
@@ -299,7 +296,7 @@ void add(const KernelArgs& args, Part part) {
 
 /// The same, quantised as quantize_q8 would.
 template <class F>
-inline __attribute__((always_inline)) void each_pair_q8(const KernelArgs& args, Part part, F f) {
+GRETA_INLINE void each_pair_q8(const KernelArgs& args, Part part, F f) {
   quantize_rows(
       args, part, [&](int64_t r) __attribute__((always_inline)) {
         const float *a = args.in[0].row(r), *b = args.in[1].row(r);
@@ -308,14 +305,10 @@ inline __attribute__((always_inline)) void each_pair_q8(const KernelArgs& args, 
 }
 
 struct SiluMul {
-  inline __attribute__((always_inline)) f32x16 operator()(f32x16 gate, f32x16 up) const {
-    return math::silu(gate) * up;
-  }
+  GRETA_INLINE f32x16 operator()(f32x16 gate, f32x16 up) const { return math::silu(gate) * up; }
 };
 struct GeluMul {
-  inline __attribute__((always_inline)) f32x16 operator()(f32x16 gate, f32x16 up) const {
-    return math::gelu(gate) * up;
-  }
+  GRETA_INLINE f32x16 operator()(f32x16 gate, f32x16 up) const { return math::gelu(gate) * up; }
 };
 
 void silu_mul(const KernelArgs& args, Part part) {
@@ -338,25 +331,21 @@ void gelu_mul_q8(const KernelArgs& args, Part part) {
   each_pair_q8(args, part, GeluMul{});
 }
 
-constexpr Roundings kToBlocks{Format::f32, Format::f32, Format::q8_block32};
+constexpr Roundings kToBlocks{.output = Format::q8_block32};
 
 constexpr KernelEntry row_op(const char* name, OpKind op, KernelFn run, Roundings roundings = {}) {
-  return {name, op, kNoType, false, Route::vector, Shape::gemm, roundings, run};
+  return {.name = name, .op = op, .roundings = roundings, .run = run};
 }
-#define GRETA_EMBED_ENTRY(type)                                                                          \
-  KernelEntry {                                                                                          \
-    GRETA_NAME("embed." #type), OpKind::embed, static_cast<int>(TensorType::type), false, Route::vector, \
-        Shape::gemm, Roundings{}, embed_##type                                                           \
-  }
-
+constexpr KernelEntry embed(const char* name, TensorType type, KernelFn run) {
+  return {.name = name, .op = OpKind::embed, .type = type, .run = run};
+}
+#define GRETA_EMBED_ENTRY(type) embed(GRETA_NAME("embed." #type), TensorType::type, embed_##type)
 #define GRETA_BLOCK_EMBED(type) GRETA_EMBED_ENTRY(type),
 
 constexpr KernelEntry kEntries[] = {
     row_op(GRETA_NAME("rope_table"), OpKind::rope_table, rope_table),
-    row_op(GRETA_NAME("quantize.q8_block32"), OpKind::quantize, quantize_q8,
-           {Format::f32, Format::f32, Format::q8_block32}),
-    row_op(GRETA_NAME("quantize.bf16"), OpKind::quantize, quantize_bf16,
-           {Format::f32, Format::f32, Format::bf16}),
+    row_op(GRETA_NAME("quantize.q8_block32"), OpKind::quantize, quantize_q8, kToBlocks),
+    row_op(GRETA_NAME("quantize.bf16"), OpKind::quantize, quantize_bf16, {.output = Format::bf16}),
     row_op(GRETA_NAME("rms_norm"), OpKind::rms_norm, rms_norm),
     row_op(GRETA_NAME("rms_norm.q8_block32"), OpKind::rms_norm, rms_norm_q8, kToBlocks),
     row_op(GRETA_NAME("rope"), OpKind::rope, rope),

@@ -6,17 +6,17 @@
 
 namespace greta {
 
-inline constexpr int kNoType = -1;
+inline constexpr TensorType kNoType{0xffffffff};
 
 struct KernelEntry {
   const char* name;
   OpKind op;
-  int type;  // TensorType, or kNoType
-  bool is_matmul;
-  Route route;
-  Shape shape;
-  Roundings roundings;
-  KernelFn run;
+  TensorType type = kNoType;  // of matmul and embed
+  bool is_matmul = false;     // then it has a route and a shape
+  Route route = Route::vector;
+  Shape shape = Shape::gemm;
+  Roundings roundings = {};
+  KernelFn run = nullptr;
 };
 
 struct KernelList {

@@ -6,7 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 
-#define GRETA_LANE static inline __attribute__((always_inline))
+#include "base/compiler.h"
+
+#define GRETA_LANE static GRETA_INLINE
 
 namespace greta::avx2 {
 
@@ -17,8 +19,8 @@ struct i32x16 {
 struct f32x16 {
   __m256 lo, hi;
   f32x16() = default;
-  __attribute__((always_inline)) f32x16(__m256 a, __m256 b) : lo(a), hi(b) {}
-  __attribute__((always_inline)) explicit f32x16(float x) : lo(_mm256_set1_ps(x)), hi(_mm256_set1_ps(x)) {}
+  GRETA_INLINE f32x16(__m256 a, __m256 b) : lo(a), hi(b) {}
+  GRETA_INLINE explicit f32x16(float x) : lo(_mm256_set1_ps(x)), hi(_mm256_set1_ps(x)) {}
 };
 
 struct mask16 {
@@ -53,9 +55,15 @@ GRETA_LANE void store_n(float* p, f32x16 x, int n) {
   _mm256_maskstore_ps(p, _mm256_castps_si256(m.lo), x.lo);
   if (n > 8) _mm256_maskstore_ps(p + 8, _mm256_castps_si256(m.hi), x.hi);
 }
+GRETA_LANE __m128i load_16_bytes(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
 GRETA_LANE i32x16 load_raw(const void* p) {
   const __m256i* q = static_cast<const __m256i*>(p);
   return {_mm256_loadu_si256(q), _mm256_loadu_si256(q + 1)};
+}
+GRETA_LANE void store_raw(void* p, i32x16 x) {
+  __m256i* q = static_cast<__m256i*>(p);
+  _mm256_storeu_si256(q, x.lo);
+  _mm256_storeu_si256(q + 1, x.hi);
 }
 GRETA_LANE i32x16 broadcast_i32(const void* p) {
   int32_t x;
@@ -84,38 +92,31 @@ GRETA_LANE void store_f16(void* p, f32x16 x) {
 }
 GRETA_LANE void store_low8(void* p, i32x16 x) {
   alignas(64) int32_t wide[16];
-  _mm256_store_si256(reinterpret_cast<__m256i*>(wide), x.lo);
-  _mm256_store_si256(reinterpret_cast<__m256i*>(wide + 8), x.hi);
+  store_raw(wide, x);
   uint8_t* out = static_cast<uint8_t*>(p);
-  for (int i = 0; i < 16; ++i) out[i] = static_cast<uint8_t>(wide[i]);
+  for (int i = 0; i < 16; ++i) out[i] = wide[i];
 }
 GRETA_LANE void store_low16(void* p, i32x16 x) {
   alignas(64) int32_t wide[16];
-  _mm256_store_si256(reinterpret_cast<__m256i*>(wide), x.lo);
-  _mm256_store_si256(reinterpret_cast<__m256i*>(wide + 8), x.hi);
+  store_raw(wide, x);
   uint16_t* out = static_cast<uint16_t*>(p);
-  for (int i = 0; i < 16; ++i) out[i] = static_cast<uint16_t>(wide[i]);
-}
-GRETA_LANE void store_raw(void* p, i32x16 x) {
-  _mm256_storeu_si256(static_cast<__m256i*>(p), x.lo);
-  _mm256_storeu_si256(static_cast<__m256i*>(p) + 1, x.hi);
+  for (int i = 0; i < 16; ++i) out[i] = wide[i];
 }
 /// 16 bytes as 16 lanes.
 GRETA_LANE i32x16 load_u8(const void* p) {
-  const __m128i bytes = _mm_loadu_si128(static_cast<const __m128i*>(p));
+  const __m128i bytes = load_16_bytes(p);
   return {_mm256_cvtepu8_epi32(bytes), _mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8))};
 }
 GRETA_LANE i32x16 load_i8(const void* p) {
-  const __m128i bytes = _mm_loadu_si128(static_cast<const __m128i*>(p));
+  const __m128i bytes = load_16_bytes(p);
   return {_mm256_cvtepi8_epi32(bytes), _mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8))};
 }
 /// Per byte of `index` (0 .. 15): the byte there in a table of 16.
 GRETA_LANE i32x16 look_up(const uint8_t* table, i32x16 index) {
-  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
-  const __m256i both = _mm256_broadcastsi128_si256(bytes);
+  const __m256i both = _mm256_broadcastsi128_si256(load_16_bytes(table));
   return {_mm256_shuffle_epi8(both, index.lo), _mm256_shuffle_epi8(both, index.hi)};
 }
-GRETA_LANE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+GRETA_LANE void prefetch(const void* p) { _mm_prefetch(p, _MM_HINT_T0); }
 
 // Floats.
 GRETA_LANE f32x16 operator+(f32x16 a, f32x16 b) {
@@ -213,8 +214,8 @@ GRETA_LANE int32_t sum_lanes(i32x16 a) {
   return _mm_cvtsi128_si32(_mm_add_epi32(n, _mm_shuffle_epi32(n, 0xb1)));
 }
 
-// vpmaddubsw saturates at 16 bits, so the unsigned byte's top bit goes alone: 2 * 127 * 127 and 2 * 128 * 127
-// fit.
+// vpmaddubsw saturates at 16 bits, so the unsigned byte's top bit goes alone:
+// 2 * 127 * 127 and 2 * 128 * 127 fit.
 GRETA_LANE __m256i dot4_half(__m256i acc, __m256i u, __m256i s) {
   const __m256i top = _mm256_and_si256(u, _mm256_set1_epi8(-128));
   const __m256i rest = _mm256_and_si256(u, _mm256_set1_epi8(127));
@@ -222,8 +223,8 @@ GRETA_LANE __m256i dot4_half(__m256i acc, __m256i u, __m256i s) {
   acc = _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(rest, s), ones));
   return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(top, s), ones));
 }
-/// Per lane: acc + the dot product of 4 unsigned bytes with 4 signed bytes, exact. Signed bytes are in
-/// -127..127.
+/// Per lane: acc + the dot product of 4 unsigned bytes with 4 signed bytes, exact.
+/// Signed bytes are in -127..127.
 GRETA_LANE i32x16 dot4(i32x16 acc, i32x16 u, i32x16 s) {
   return {dot4_half(acc.lo, u.lo, s.lo), dot4_half(acc.hi, u.hi, s.hi)};
 }
@@ -239,7 +240,7 @@ static __attribute__((noinline)) __m256 flush_edge(__m256 r, __m256 a, __m256 b,
   alignas(32) float rs[8], as[8], bs[8], cs[8];
   _mm256_store_ps(rs, r), _mm256_store_ps(as, a), _mm256_store_ps(bs, b), _mm256_store_ps(cs, c);
   for (int i = 0; i < 8; ++i) {
-    const double exact = static_cast<double>(as[i]) * bs[i] + cs[i];
+    const double wide = as[i], exact = wide * bs[i] + cs[i];
     if (__builtin_fabsf(rs[i]) == 0x1p-126f && __builtin_fabs(exact) < 0x1p-126 - 0x1p-151) rs[i] *= 0.0f;
   }
   return _mm256_load_ps(rs);
@@ -251,7 +252,7 @@ GRETA_LANE __m256 fma_flush(__m256 a, __m256 b, __m256 c) {
   return flush(r);
 }
 GRETA_LANE __m256 dot2_half(__m256 acc, __m256i a, __m256i b) {
-  const __m256i high = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
+  const __m256i high = _mm256_set1_epi32(~0xffff);
   acc = fma_flush(flush(_mm256_castsi256_ps(_mm256_and_si256(a, high))),
                   flush(_mm256_castsi256_ps(_mm256_and_si256(b, high))), flush(acc));
   return fma_flush(flush(_mm256_castsi256_ps(_mm256_slli_epi32(a, 16))),

@@ -2,14 +2,16 @@
 // 16 lanes on AVX-512 (F, BW, DQ, VL). dot4 needs VNNI and dot2_bf16 needs BF16: only the files compiled with
 // those flags use them. lanes_avx2.h and lanes_scalar.h have the same names with the same bits.
 //
-// Everything is always inlined, so that no symbol with wide instructions leaves a file compiled for one ISA.
+// Everything is inlined, so that no symbol with wide instructions leaves a file compiled for one ISA.
 
 #include <immintrin.h>
 
 #include <cstddef>
 #include <cstdint>
 
-#define GRETA_LANE static inline __attribute__((always_inline))
+#include "base/compiler.h"
+
+#define GRETA_LANE static GRETA_INLINE
 
 namespace greta::avx512 {
 
@@ -20,15 +22,15 @@ struct i32x16 {
 struct f32x16 {
   __m512 v;
   f32x16() = default;
-  __attribute__((always_inline)) f32x16(__m512 x) : v(x) {}
-  __attribute__((always_inline)) explicit f32x16(float x) : v(_mm512_set1_ps(x)) {}
+  GRETA_INLINE f32x16(__m512 x) : v(x) {}
+  GRETA_INLINE explicit f32x16(float x) : v(_mm512_set1_ps(x)) {}
 };
 
 struct mask16 {
   __mmask16 v;
 };
 
-GRETA_LANE __mmask16 first(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
+GRETA_LANE __mmask16 first(int n) { return (1u << n) - 1u; }
 
 // Memory. The _n forms touch the first n lanes only (1 <= n <= 16).
 GRETA_LANE f32x16 load(const float* p) { return _mm512_loadu_ps(p); }
@@ -44,37 +46,27 @@ GRETA_LANE i32x16 broadcast_i32(const void* p) {
   return {_mm512_set1_epi32(x)};
 }
 GRETA_LANE f32x16 broadcast(const float* p) { return _mm512_set1_ps(*p); }
-GRETA_LANE f32x16 load_f16(const void* p) {
-  return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
-}
+GRETA_LANE f32x16 load_f16(const void* p) { return _mm512_cvtph_ps(_mm256_loadu_epi16(p)); }
 GRETA_LANE f32x16 broadcast_f16(const void* p) {
   int16_t h;
   __builtin_memcpy(&h, p, 2);
   return _mm512_cvtph_ps(_mm256_set1_epi16(h));
 }
 GRETA_LANE void store_f16(void* p, f32x16 x) {
-  _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT));
+  _mm256_storeu_epi16(p, _mm512_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT));
 }
-GRETA_LANE void store_low8(void* p, i32x16 x) {
-  _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_cvtepi32_epi8(x.v));
-}
-GRETA_LANE void store_low16(void* p, i32x16 x) {
-  _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtepi32_epi16(x.v));
-}
+GRETA_LANE void store_low8(void* p, i32x16 x) { _mm_storeu_epi8(p, _mm512_cvtepi32_epi8(x.v)); }
+GRETA_LANE void store_low16(void* p, i32x16 x) { _mm256_storeu_epi16(p, _mm512_cvtepi32_epi16(x.v)); }
 GRETA_LANE void store_raw(void* p, i32x16 x) { _mm512_storeu_si512(p, x.v); }
 /// 16 bytes as 16 lanes.
-GRETA_LANE i32x16 load_u8(const void* p) {
-  return {_mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)))};
-}
-GRETA_LANE i32x16 load_i8(const void* p) {
-  return {_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)))};
-}
+GRETA_LANE i32x16 load_u8(const void* p) { return {_mm512_cvtepu8_epi32(_mm_loadu_epi8(p))}; }
+GRETA_LANE i32x16 load_i8(const void* p) { return {_mm512_cvtepi8_epi32(_mm_loadu_epi8(p))}; }
 /// Per byte of `index` (0 .. 15): the byte there in a table of 16.
 GRETA_LANE i32x16 look_up(const uint8_t* table, i32x16 index) {
-  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+  const __m128i bytes = _mm_loadu_epi8(table);
   return {_mm512_shuffle_epi8(_mm512_broadcast_i32x4(bytes), index.v)};
 }
-GRETA_LANE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+GRETA_LANE void prefetch(const void* p) { _mm_prefetch(p, _MM_HINT_T0); }
 
 // Floats.
 GRETA_LANE f32x16 operator+(f32x16 a, f32x16 b) { return _mm512_add_ps(a.v, b.v); }
@@ -137,8 +129,8 @@ GRETA_LANE int32_t max_lane(i32x16 a) { return _mm512_reduce_max_epi32(a.v); }
 GRETA_LANE int32_t sum_lanes(i32x16 a) { return _mm512_reduce_add_epi32(a.v); }
 
 #ifdef __AVX512VNNI__
-/// Per lane: acc + the dot product of 4 unsigned bytes with 4 signed bytes, exact. Signed bytes are in
-/// -127..127.
+/// Per lane: acc + the dot product of 4 unsigned bytes with 4 signed bytes, exact.
+/// Signed bytes are in -127..127.
 GRETA_LANE i32x16 dot4(i32x16 acc, i32x16 u, i32x16 s) { return {_mm512_dpbusd_epi32(acc.v, u.v, s.v)}; }
 #endif
 

@@ -1,6 +1,6 @@
 #pragma once
-// 16 lanes as plain arrays: the reference that AVX-512 and AVX2 must equal bit for bit. Same names as
-// lanes_avx512.h.
+// 16 lanes as plain arrays: the reference that AVX-512 and AVX2 must equal bit for bit.
+// Same names as lanes_avx512.h.
 
 #include <cstddef>
 #include <cstdint>
@@ -79,11 +79,11 @@ GRETA_LANE void store_f16(void* p, const f32x16& x) {
 }
 GRETA_LANE void store_low8(void* p, const i32x16& x) {
   uint8_t* out = static_cast<uint8_t*>(p);
-  for (int i = 0; i < 16; ++i) out[i] = static_cast<uint8_t>(x.v[i]);
+  for (int i = 0; i < 16; ++i) out[i] = x.v[i];
 }
 GRETA_LANE void store_low16(void* p, const i32x16& x) {
   uint16_t* out = static_cast<uint16_t*>(p);
-  for (int i = 0; i < 16; ++i) out[i] = static_cast<uint16_t>(x.v[i]);
+  for (int i = 0; i < 16; ++i) out[i] = x.v[i];
 }
 GRETA_LANE void store_raw(void* p, const i32x16& x) { __builtin_memcpy(p, x.v, 64); }
 /// 16 bytes as 16 lanes.
@@ -138,15 +138,20 @@ GRETA_LANE f32x16 select(const mask16& m, const f32x16& yes, const f32x16& no) {
   return each<f32x16>([&](int i) { return m.v[i] ? yes.v[i] : no.v[i]; });
 }
 
-// Integers; additions wrap as the vector instructions do.
-GRETA_LANE int32_t wrap(uint32_t x) { return static_cast<int32_t>(x); }
+// Integers.
+/// f(a, b) of each lane as unsigned numbers: they wrap as the vector instructions do.
+template <class F>
+GRETA_LANE i32x16 wrapping(const i32x16& a, const i32x16& b, F f) {
+  return each<i32x16>([&](int i) {
+    const uint32_t x = a.v[i], y = b.v[i];
+    return f(x, y);
+  });
+}
 GRETA_LANE i32x16 operator+(const i32x16& a, const i32x16& b) {
-  return each<i32x16>(
-      [&](int i) { return wrap(static_cast<uint32_t>(a.v[i]) + static_cast<uint32_t>(b.v[i])); });
+  return wrapping(a, b, [](uint32_t x, uint32_t y) { return x + y; });
 }
 GRETA_LANE i32x16 operator-(const i32x16& a, const i32x16& b) {
-  return each<i32x16>(
-      [&](int i) { return wrap(static_cast<uint32_t>(a.v[i]) - static_cast<uint32_t>(b.v[i])); });
+  return wrapping(a, b, [](uint32_t x, uint32_t y) { return x - y; });
 }
 GRETA_LANE i32x16 operator&(const i32x16& a, const i32x16& b) {
   return each<i32x16>([&](int i) { return a.v[i] & b.v[i]; });
@@ -162,11 +167,11 @@ GRETA_LANE i32x16 max(const i32x16& a, const i32x16& b) {
 }
 template <int kBits>
 GRETA_LANE i32x16 shl(const i32x16& a) {
-  return each<i32x16>([&](int i) { return wrap(static_cast<uint32_t>(a.v[i]) << kBits); });
+  return wrapping(a, a, [](uint32_t x, uint32_t) { return x << kBits; });
 }
 template <int kBits>
 GRETA_LANE i32x16 shr(const i32x16& a) {  // zeros come in
-  return each<i32x16>([&](int i) { return wrap(static_cast<uint32_t>(a.v[i]) >> kBits); });
+  return wrapping(a, a, [](uint32_t x, uint32_t) { return x >> kBits; });
 }
 template <int kBits>
 GRETA_LANE i32x16 sar(const i32x16& a) {  // the sign comes in
@@ -182,10 +187,10 @@ GRETA_LANE f32x16 from_bits(const i32x16& a) {
   return each<f32x16>([&](int i) { return __builtin_bit_cast(float, a.v[i]); });
 }
 GRETA_LANE f32x16 to_f32(const i32x16& a) {
-  return each<f32x16>([&](int i) { return static_cast<float>(a.v[i]); });
+  return each<f32x16>([&](int i) { return a.v[i]; });
 }
 GRETA_LANE i32x16 round_to_i32(const f32x16& a) {  // |a| < 2^22: callers clamp
-  return each<i32x16>([&](int i) { return static_cast<int32_t>((a.v[i] + 0x1.8p23f) - 0x1.8p23f); });
+  return each<i32x16>([&](int i) { return (a.v[i] + 0x1.8p23f) - 0x1.8p23f; });
 }
 
 // Across lanes.
@@ -220,8 +225,8 @@ GRETA_LANE int32_t sum_lanes(const i32x16& a) {
   return sum;
 }
 
-/// Per lane: acc + the dot product of 4 unsigned bytes with 4 signed bytes, exact. Signed bytes are in
-/// -127..127.
+/// Per lane: acc + the dot product of 4 unsigned bytes with 4 signed bytes, exact.
+/// Signed bytes are in -127..127.
 GRETA_LANE i32x16 dot4(i32x16 acc, const i32x16& u, const i32x16& s) {
   uint8_t us[64];
   int8_t ss[64];
@@ -236,8 +241,8 @@ GRETA_LANE float flush(float x) { return __builtin_fabsf(x) < 0x1p-126f ? __buil
 // in double near that edge.
 GRETA_LANE float fma_flush(float a, float b, float c) {
   const float r = __builtin_fmaf(a, b, c);
-  if (__builtin_fabsf(r) == 0x1p-126f &&
-      __builtin_fabs(static_cast<double>(a) * b + c) < 0x1p-126 - 0x1p-151) {
+  const double wide = a, exact = wide * b + c;
+  if (__builtin_fabsf(r) == 0x1p-126f && __builtin_fabs(exact) < 0x1p-126 - 0x1p-151) {
     return __builtin_copysignf(0.0f, r);
   }
   return flush(r);
@@ -246,7 +251,7 @@ GRETA_LANE float fma_flush(float a, float b, float c) {
 /// halves, subnormal inputs taken as 0 and subnormal results (after rounding) made 0.
 GRETA_LANE f32x16 dot2_bf16(const f32x16& acc, const i32x16& a, const i32x16& b) {
   return each<f32x16>([&](int i) {
-    const uint32_t x = static_cast<uint32_t>(a.v[i]), y = static_cast<uint32_t>(b.v[i]);
+    const uint32_t x = a.v[i], y = b.v[i];
     const auto high = [](uint32_t w) { return flush(__builtin_bit_cast(float, w & 0xffff0000u)); };
     const float first = fma_flush(high(x), high(y), flush(acc.v[i]));
     return fma_flush(high(x << 16), high(y << 16), first);

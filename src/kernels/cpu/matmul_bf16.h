@@ -2,8 +2,8 @@
 // Per output, in ascending pairs of k from acc = the bias or 0, with dot2 as vdpbf16ps computes it (measured
 // on Zen 5; lanes_avx512.h says how):
 //   bf16 weights: acc = dot2(acc, w, x)
-//   f16 weights:  w = high + low exactly, high = w cut to bf16;  acc = dot2(acc, high, x);  acc = dot2(acc,
-//   low, x)
+//   f16 weights:  acc = dot2(acc, high, x)      w = high + low exactly, high = w cut to bf16
+//                 acc = dot2(acc, low, x)
 // The builds without the unit (avx2bf16, scalarbf16) compute the same bits with FMAs.
 
 #include "kernels/cpu/weight_formats.h"
@@ -11,20 +11,18 @@
 namespace greta::GRETA_ISA {
 namespace {
 
-constexpr Roundings kRoundings{Format::bf16, Format::f32, Format::f32};
+constexpr Roundings kRoundings{.activation = Format::bf16};
 
 /// The bf16 parts of a pair of k: kParts vectors, each to be multiplied by the same activations.
 struct Bf16Pairs {
   static constexpr int kParts = 1;
-  static inline __attribute__((always_inline)) void load(const std::byte* p, i32x16 (&w)[1]) {
-    w[0] = load_raw(p);
-  }
+  static GRETA_INLINE void load(const std::byte* p, i32x16 (&w)[1]) { w[0] = load_raw(p); }
 };
 
 struct F16Pairs {
   static constexpr int kParts = 2;
-  static inline __attribute__((always_inline)) void load(const std::byte* p, i32x16 (&w)[2]) {
-    const i32x16 top = set_i32(static_cast<int32_t>(0xffff0000u));
+  static GRETA_INLINE void load(const std::byte* p, i32x16 (&w)[2]) {
+    const i32x16 top = set_i32(~0xffff);
     const f32x16 even = load_f16(p), odd = load_f16(p + 32);
     const i32x16 even_high = bits(even) & top, odd_high = bits(odd) & top;
     const f32x16 even_low = even - from_bits(even_high), odd_low = odd - from_bits(odd_high);
@@ -34,41 +32,40 @@ struct F16Pairs {
 };
 
 template <class W, int kPanels, int kTokens>
-inline __attribute__((always_inline)) void run_tile(const std::byte* const (&panels)[kPanels], int64_t pairs,
-                                                    const std::byte* x, int64_t x_stride, float* out,
-                                                    int64_t out_stride, int last_lanes, const float* bias) {
+GRETA_INLINE void run_tile(const std::byte* const (&panels)[kPanels], int64_t pairs, const std::byte* x,
+                           int64_t x_stride, float* out, int64_t out_stride, int last_lanes,
+                           const float* bias) {
   f32x16 acc[kPanels][kTokens];
-#pragma GCC unroll 16
+  GRETA_UNROLL(16)
   for (int p = 0; p < kPanels; ++p) {
-#pragma GCC unroll 16
+    GRETA_UNROLL(16)
     for (int t = 0; t < kTokens; ++t) acc[p][t] = first_sum(bias, p);
   }
   for (int64_t i = 0; i < pairs; ++i) {
     i32x16 w[kPanels][W::kParts];
-#pragma GCC unroll 16
+    GRETA_UNROLL(16)
     for (int p = 0; p < kPanels; ++p) W::load(panels[p] + i * 64, w[p]);
-#pragma GCC unroll 16
+    GRETA_UNROLL(16)
     for (int t = 0; t < kTokens; ++t) {
       const i32x16 xi = broadcast_i32(x + t * x_stride + i * 4);
-#pragma GCC unroll 16
+      GRETA_UNROLL(16)
       for (int p = 0; p < kPanels; ++p) {
-#pragma GCC unroll 2
+        GRETA_UNROLL(2)
         for (int part = 0; part < W::kParts; ++part) acc[p][t] = dot2_bf16(acc[p][t], w[p][part], xi);
       }
     }
   }
-#pragma GCC unroll 16
+  GRETA_UNROLL(16)
   for (int p = 0; p < kPanels; ++p) {
     const int lanes = p + 1 == kPanels ? last_lanes : 16;
-#pragma GCC unroll 16
+    GRETA_UNROLL(16)
     for (int t = 0; t < kTokens; ++t) store_upto(out + t * out_stride + p * 16, acc[p][t], lanes);
   }
 }
 
 template <class W, int kPanels, int kTokens>
-inline __attribute__((always_inline)) void run_rows(const KernelArgs& args,
-                                                    const std::byte* const (&panels)[kPanels], int64_t panel,
-                                                    int64_t& row, int64_t end) {
+GRETA_INLINE void run_rows(const KernelArgs& args, const std::byte* const (&panels)[kPanels], int64_t panel,
+                           int64_t& row, int64_t end) {
   const PackedWeight& weight = *args.weight;
   for (; row + kTokens <= end; row += kTokens) {
     run_tile<W, kPanels, kTokens>(panels, (weight.k + 1) / 2, args.in[0].raw_row(row), args.in[0].stride,

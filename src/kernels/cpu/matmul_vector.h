@@ -23,40 +23,39 @@ struct Tile {
 };
 
 template <int kPanels, int kTokens>
-inline __attribute__((always_inline)) void run_tile(const float* const (&w)[kPanels], int64_t length,
-                                                    const Tile& tile) {
+GRETA_INLINE void run_tile(const float* const (&w)[kPanels], int64_t length, const Tile& tile) {
   f32x16 acc[kPanels][kTokens];
-#pragma GCC unroll 16
+  GRETA_UNROLL(16)
   for (int p = 0; p < kPanels; ++p) {
     const int lanes = p + 1 == kPanels ? tile.last_lanes : 16;
-#pragma GCC unroll 16
+    GRETA_UNROLL(16)
     for (int t = 0; t < kTokens; ++t) {
       acc[p][t] =
           tile.first ? first_sum(tile.bias, p) : load_upto(tile.out + t * tile.out_stride + p * 16, lanes);
     }
   }
-#pragma GCC unroll 2
+  GRETA_UNROLL(2)
   for (int64_t k = 0; k < length; ++k) {
     f32x16 wk[kPanels];
-#pragma GCC unroll 16
+    GRETA_UNROLL(16)
     for (int p = 0; p < kPanels; ++p) wk[p] = load(w[p] + k * 16);
-#pragma GCC unroll 16
+    GRETA_UNROLL(16)
     for (int t = 0; t < kTokens; ++t) {
       const f32x16 xk = broadcast(tile.x + t * tile.x_stride + k);
-#pragma GCC unroll 16
+      GRETA_UNROLL(16)
       for (int p = 0; p < kPanels; ++p) acc[p][t] = fma(wk[p], xk, acc[p][t]);
     }
   }
-#pragma GCC unroll 16
+  GRETA_UNROLL(16)
   for (int p = 0; p < kPanels; ++p) {
     const int lanes = p + 1 == kPanels ? tile.last_lanes : 16;
-#pragma GCC unroll 16
+    GRETA_UNROLL(16)
     for (int t = 0; t < kTokens; ++t) store_upto(tile.out + t * tile.out_stride + p * 16, acc[p][t], lanes);
   }
 }
 
-/// All rows [row_begin, row_end) against kPanels dequantised panels: full tiles, then halves of the rest. The
-/// same code for every type: not inlined.
+/// `rows` rows against kPanels dequantised panels: full tiles, then smaller ones. The same code for every
+/// type: not inlined.
 template <int kPanels, int kTokens>
 void run_rows(const float* const (&w)[kPanels], int64_t length, Tile& tile, int64_t& rows) {
   for (; rows >= kTokens; rows -= kTokens) {
@@ -84,13 +83,13 @@ void run_panels(const KernelArgs& args, const Share& mine, int64_t panel) {
     for (int p = 0; p < kPanels; ++p) {
       w[p] = W::dequantise(weight.bytes.data() + (panel + p) * weight.panel_bytes, k0, k1, buffer[p]);
     }
-    Tile tile{x.row(mine.row_begin) + k0,
-              x.stride / 4,
-              out.row(mine.row_begin) + panel * 16,
-              out.stride / 4,
-              bias_of(args, panel),
-              lanes_left(weight.n, (panel + kPanels - 1) * 16),
-              k0 == 0};
+    Tile tile{.x = x.row(mine.row_begin) + k0,
+              .x_stride = x.stride / 4,
+              .out = out.row(mine.row_begin) + panel * 16,
+              .out_stride = out.stride / 4,
+              .bias = bias_of(args, panel),
+              .last_lanes = lanes_left(weight.n, (panel + kPanels - 1) * 16),
+              .first = k0 == 0};
     int64_t rows = mine.row_end - mine.row_begin;
     run_rows<kPanels, kTokens>(w, k1 - k0, tile, rows);
   }

@@ -6,7 +6,7 @@ namespace greta::GRETA_ISA {
 namespace {
 
 template <int kBits>
-inline __attribute__((always_inline)) i32x16 shr_by(i32x16 x) {
+GRETA_INLINE i32x16 shr_by(i32x16 x) {
   if constexpr (kBits < 0) return shl<-kBits>(x);
   if constexpr (kBits > 0) return shr<kBits>(x);
   return x;
@@ -14,15 +14,15 @@ inline __attribute__((always_inline)) i32x16 shr_by(i32x16 x) {
 
 /// Group kGroup of a plane of kWidth bits, at bit kAt of each byte.
 template <int kWidth, int kAt, int kGroup>
-inline __attribute__((always_inline)) i32x16 plane_group(const std::byte* plane) {
+GRETA_INLINE i32x16 plane_group(const std::byte* plane) {
   const i32x16 row = load_raw(plane + 64 * (kGroup % kWidth));
   if constexpr (kWidth == 8) return row;
-  constexpr uint32_t kField = ((1u << kWidth) - 1) << kAt;
-  return shr_by<kGroup / kWidth * kWidth - kAt>(row) & set_i32(static_cast<int32_t>(kField * 0x01010101u));
+  constexpr int32_t kField = (((1u << kWidth) - 1) << kAt) * 0x01010101u;  // of every byte
+  return shr_by<kGroup / kWidth * kWidth - kAt>(row) & set_i32(kField);
 }
 
 template <int kBits, int kGroup>
-inline __attribute__((always_inline)) i32x16 code_group(const std::byte* codes) {
+GRETA_INLINE i32x16 code_group(const std::byte* codes) {
   constexpr int kLow = kBits == 8 ? 8 : kBits >= 4 ? 4 : 2;
   const i32x16 low = plane_group<kLow, 0, kGroup>(codes);
   if constexpr (kBits == kLow) return low;
@@ -41,16 +41,15 @@ struct BlockWeight {
                            kSmallBytes = kCode.small_bytes();
 
   /// Where the run of block b of a panel begins, and the codes of b.
-  static inline __attribute__((always_inline)) const std::byte* run_at(const std::byte* panel, int64_t b) {
+  static GRETA_INLINE const std::byte* run_at(const std::byte* panel, int64_t b) {
     return panel + b / kRun * kRunBytes;
   }
-  static inline __attribute__((always_inline)) const std::byte* codes_at(const std::byte* panel, int64_t b) {
+  static GRETA_INLINE const std::byte* codes_at(const std::byte* panel, int64_t b) {
     return run_at(panel, b) + kScaleBytes + b % kRun * kBytes;
   }
 
   /// Codes of a block as 8 vectors: vector g has, per lane, the codes of k = 4 g .. 4 g + 3 as bytes.
-  static inline __attribute__((always_inline)) void load_codes(const std::byte* panel, int64_t b,
-                                                               i32x16 (&w)[8]) {
+  static GRETA_INLINE void load_codes(const std::byte* panel, int64_t b, i32x16 (&w)[8]) {
     const std::byte* p = codes_at(panel, b);
     w[0] = group<0>(p), w[1] = group<1>(p), w[2] = group<2>(p), w[3] = group<3>(p);
     w[4] = group<4>(p), w[5] = group<5>(p), w[6] = group<6>(p), w[7] = group<7>(p);
@@ -60,8 +59,7 @@ struct BlockWeight {
   struct Scales {
     f32x16 d[kGroups], m[kGroups];
   };
-  static inline __attribute__((always_inline)) void load_scales(const std::byte* panel, int64_t b,
-                                                                Scales& to) {
+  static GRETA_INLINE void load_scales(const std::byte* panel, int64_t b, Scales& to) {
     const std::byte* run = run_at(panel, b);
     const std::byte* small = run + kHeadBytes + b % kRun * kSmallBytes;
     if constexpr (kCode.form == ScaleForm::exponent) {
@@ -92,15 +90,14 @@ struct BlockWeight {
   }
 
   /// Chunk [k0, k1) of a panel as f32, [k][16]; both are multiples of 32.
-  static inline __attribute__((always_inline)) const float* dequantise(const std::byte* panel, int64_t k0,
-                                                                       int64_t k1, float* out) {
+  static GRETA_INLINE const float* dequantise(const std::byte* panel, int64_t k0, int64_t k1, float* out) {
     float* to = out;
     for (int64_t b = k0 / kBlock; b < k1 / kBlock; ++b, to += kBlock * 16) {
       i32x16 w[8];
       load_codes(panel, b, w);
       Scales of;
       load_scales(panel, b, of);
-#pragma GCC unroll 8
+      GRETA_UNROLL(8)
       for (int g = 0; g < 8; ++g) {
         const int half = g * kGroups / 8;
         store(to + 64 * g, value(w[g] & set_i32(255), of, half));
@@ -114,30 +111,28 @@ struct BlockWeight {
 
  private:
   template <int kGroup>
-  static inline __attribute__((always_inline)) i32x16 group(const std::byte* codes) {
+  static GRETA_INLINE i32x16 group(const std::byte* codes) {
     const i32x16 w = code_group<kCode.bits, kGroup>(codes);
     if constexpr (kCode.levels != Levels::none) return look_up(table_of(kCode.levels), w);
     return w;
   }
   // d * u has at most 24 bits: exact, so that the FMA rounds as d * u + m does.
-  static inline __attribute__((always_inline)) f32x16 value(i32x16 u, const Scales& of, int g) {
+  static GRETA_INLINE f32x16 value(i32x16 u, const Scales& of, int g) {
     if constexpr (kCode.has_min) return fma(to_f32(u), of.d[g], of.m[g]);
-    return (to_f32(u) - f32x16(static_cast<float>(kOffset))) * of.d[g];
+    return (to_f32(u) - f32x16(kOffset)) * of.d[g];
   }
 };
 
 struct F32Weight {
   static constexpr TensorType kType = TensorType::f32;
-  static inline __attribute__((always_inline)) const float* dequantise(const std::byte* panel, int64_t k0,
-                                                                       int64_t, float*) {
+  static GRETA_INLINE const float* dequantise(const std::byte* panel, int64_t k0, int64_t, float*) {
     return reinterpret_cast<const float*>(panel) + k0 * 16;
   }
 };
 
 struct F16Weight {
   static constexpr TensorType kType = TensorType::f16;
-  static inline __attribute__((always_inline)) const float* dequantise(const std::byte* panel, int64_t k0,
-                                                                       int64_t k1, float* out) {
+  static GRETA_INLINE const float* dequantise(const std::byte* panel, int64_t k0, int64_t k1, float* out) {
     for (int64_t k = k0; k < k1; ++k) store(out + (k - k0) * 16, load_f16(panel + k * 32));
     return out;
   }
@@ -145,12 +140,11 @@ struct F16Weight {
 
 struct Bf16Weight {
   static constexpr TensorType kType = TensorType::bf16;
-  static inline __attribute__((always_inline)) const float* dequantise(const std::byte* panel, int64_t k0,
-                                                                       int64_t k1, float* out) {
+  static GRETA_INLINE const float* dequantise(const std::byte* panel, int64_t k0, int64_t k1, float* out) {
     for (int64_t k = k0; k < k1; k += 2) {  // k0 is even; `out` has room for an even count
       const i32x16 pair = load_raw(panel + k * 32);
       store(out + (k - k0) * 16, from_bits(shl<16>(pair)));
-      store(out + (k - k0) * 16 + 16, from_bits(pair & set_i32(static_cast<int32_t>(0xffff0000u))));
+      store(out + (k - k0) * 16 + 16, from_bits(pair & set_i32(~0xffff)));
     }
     return out;
   }
@@ -166,7 +160,7 @@ struct Share {
 /// too few panels to share, tiles of rows are, evenly.
 class Work {
  public:
-  inline __attribute__((always_inline))
+  GRETA_INLINE
   Work(const KernelArgs& args, Part part, int64_t rows, int64_t tile, int64_t run)
       : part_(part), panels_(args.weight->panels()), rows_(rows), tile_(tile), run_(run), taken_(args.taken) {
     const int64_t tiles = (rows + tile - 1) / tile;
@@ -175,7 +169,7 @@ class Work {
     if (taken_ != nullptr && part.count > 1 && !by_rows_) common_ = panels_ / part.count / 4 / run;
   }
 
-  inline __attribute__((always_inline)) bool next(Share& share) {
+  GRETA_INLINE bool next(Share& share) {
     if (fresh_) {
       fresh_ = false;
       if (by_rows_) {

@@ -9,9 +9,7 @@
 
 #include "engine/tiny_model.h"
 #include "judge/judge.h"
-#include "record/manifest.h"
 #include "record/matrix.h"
-#include "record/recording.h"
 
 namespace greta {
 namespace {
@@ -26,16 +24,8 @@ Verdict judge_other_model(const test::Bytes& wrong, const test::Bytes& right) {
   request.experiments = parse_experiments("E0");
   request.prompts = {{"many", "", test::random_tokens(21)}};
   request.layers = {0, 1};
-  ManifestInfo info;
-  info.prompts = {{"many", "", request.prompts[0].tokens}};
-  info.experiments = {to_json(request.experiments[0])};
-  Recording recording(make_manifest(engine, info), nullptr, Keep::none, 0);
-  Matrix(engine, request)
-      .run({.event = [&](Event event,
-                         std::span<const float> values) { recording.write(std::move(event), values); },
-            .end_run = [] {},
-            .step = [](int, int, const std::string&) {}});
-  return judge(recording.bundle(), bind_model(Gguf::parse(std::as_bytes(std::span(right)), "right.gguf")));
+  return judge(record_matrix(engine, request),
+               bind_model(Gguf::parse(std::as_bytes(std::span(right)), "right.gguf")));
 }
 
 /// The bytes of a tensor inside a GGUF file.

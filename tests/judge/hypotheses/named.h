@@ -64,8 +64,8 @@ inline void expect_named(const NamedCase& c) {
   EXPECT_EQ(exit_code(verdict.status), 1);
 }
 
-/// Every hypothesis of the group has a case. wrong_bias has none here, where models have no biases:
-/// tests/e2e/architectures_isolate_test.cpp.
+/// Every hypothesis of the group has a case.
+/// wrong_bias has its own in tests/e2e/architectures_isolate_test.cpp: models have no biases here.
 inline void expect_complete(std::span<const Hypothesis> group, const std::vector<NamedCase>& cases) {
   for (const Hypothesis& hypothesis : group) {
     if (hypothesis.name == "wrong_bias") continue;

@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "bundle/bundle.h"
 #include "engine/tiny_model.h"
 #include "record/matrix.h"
-#include "record/recording.h"
 
 namespace greta::test {
 
@@ -162,12 +162,7 @@ struct PlainSite {
     if (of == Stage::x_in) return *m.token_embd;
     if (of == Stage::final_norm) return *m.output_norm;
     if (of == Stage::logits) return *m.output;
-    const LayerWeights& w = m.layers[static_cast<size_t>(of_layer)];
-    const std::map<Stage, const GgufTensor*> all = {
-        {Stage::attn_norm, w.attn_norm}, {Stage::q, w.q},       {Stage::k, w.k},   {Stage::v, w.v},
-        {Stage::attn_out, w.attn_out},   {Stage::gate, w.gate}, {Stage::up, w.up}, {Stage::down, w.down},
-        {Stage::ffn_norm, w.ffn_norm}};
-    return *all.at(of);
+    return *m.layers[static_cast<size_t>(of_layer)].of(of);
   }
   PlainMatrix weight() const { return plain_matrix(tensor(stage, layer)); }
   Row times_input(const PlainMatrix& matrix) const { return times(matrix, in(inputs_of(stage)[0])); }
@@ -323,22 +318,23 @@ class PlainLlama {
     manifest["experiments"] = {{{"name", "E0"}, {"force_route", "auto"}, {"force_gemm", false}}};
     for (size_t i = 0; i < prompts.size(); ++i)
       manifest["prompts"].push_back({{"id", "p" + std::to_string(i)}, {"text", ""}, {"tokens", prompts[i]}});
-    Recording recording(manifest, nullptr, Keep::none, 0);
+    Bundle bundle;
+    bundle.manifest = manifest;
     for (size_t i = 0; i < prompts.size(); ++i) {
       const std::string id = "p" + std::to_string(i);
       PlainRun prefill{&model_, prompts[i], true, 0};
       forward(prefill, mistakes);
-      write(recording, id, kPrefill, prefill, scope.rows);
+      write(bundle, id, kPrefill, prefill, scope.rows);
       const int64_t last = prefill.n_pos() - 1;
       const auto last_only = [last](Stage, int64_t position) { return position == last; };
-      write(recording, id, kPrefillLast, prefill, last_only);
+      write(bundle, id, kPrefillLast, prefill, last_only);
       PlainRun decode{&model_, prompts[i], false, last};
       decode.before = &prefill;
       decode.cache = prefill.cache;
       forward(decode, mistakes);
-      write(recording, id, kDecode0, decode, last_only);
+      write(bundle, id, kDecode0, decode, last_only);
     }
-    return recording.take();
+    return bundle;
   }
 
  private:
@@ -383,8 +379,8 @@ class PlainLlama {
     make(run, Stage::logits, kNoLayer, mistakes);
   }
 
-  static void write(Recording& recording, const std::string& prompt, const std::string& phase,
-                    const PlainRun& run, const std::function<bool(Stage, int64_t)>& wanted) {
+  static void write(Bundle& bundle, const std::string& prompt, const std::string& phase, const PlainRun& run,
+                    const std::function<bool(Stage, int64_t)>& wanted) {
     for (const auto& [at, rows] : run.rows) {
       Event event;
       event.cell = "E0/" + prompt;
@@ -411,7 +407,7 @@ class PlainLlama {
       event.positions = packed_positions(positions);
       event.shape = scores ? std::vector<int64_t>{n, heads, std::ssize(data) / n / heads}
                            : std::vector<int64_t>{n, std::ssize(data) / n};
-      recording.write(std::move(event), data);
+      bundle.add(std::move(event), data);
     }
   }
 

@@ -6,8 +6,8 @@
 
 namespace greta {
 
-/// Bytes of the well-formed character that starts at text[at] (1 to 4), or 0 when none does. `at` <
-/// text.size().
+/// Bytes of the well-formed character that starts at text[at] (1 to 4),
+/// or 0 when none does. `at` < text.size().
 inline size_t utf8_length(std::string_view text, size_t at) {
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[at + i]); };
   const size_t left = text.size() - at;
@@ -33,6 +33,16 @@ inline size_t utf8_valid_prefix(std::string_view text, size_t from = 0) {
     from += length;
   }
   return from;
+}
+
+/// The longest start of `text` of at most `size` bytes that does not end within a character.
+inline std::string_view utf8_head(std::string_view text, size_t size) {
+  if (text.size() <= size) return text;
+  for (size_t at = size; at > 0 && size - at < 4; --at) {  // the last character that starts in the head
+    const size_t length = utf8_length(text, at - 1);
+    if (length > 0) return text.substr(0, at - 1 + length > size ? at - 1 : size);
+  }
+  return text.substr(0, size);  // no UTF-8 there
 }
 
 }  // namespace greta

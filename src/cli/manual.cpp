@@ -1,0 +1,155 @@
+// `greta manual`: the manual page in troff. Commands and options are printed as they are declared, so that
+// the page cannot differ from them; only what no option can say is written here.
+
+#include <fmt/format.h>
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cli/commands.h"
+#include "cli/environment.h"
+
+namespace greta::cli {
+namespace {
+
+constexpr std::string_view kBegin = R"(.TH GRETA 1 "" "greta {version}" "User Commands"
+.SH NAME
+greta \- find out why an LLM's decode disagrees with its prefill
+.SH SYNOPSIS
+.B greta
+.I COMMAND
+.RI [ options ]
+.SH DESCRIPTION
+An LLM engine computes the same function twice:
+.I prefill
+runs many tokens at once,
+.I decode
+one token against a KV cache, often on other hardware units. GRETA runs a model both ways, forces each route
+in turn, compares every stage of every layer, and says where the two part.
+.PP
+With
+.BR \-\-json ,
+standard output carries exactly one JSON document and everything else goes to standard error.
+.SS Routes
+.B \-\-route
+takes
+.BR [prefill:|decode:]STAGES=ROUTE[/SHAPE] :
+the route
+.RB ( vector ", " matrix " or " auto )
+and the shape
+.RB ( gemm ", " gemv )
+of projections, such as
+.B q,k,v=matrix/gemm
+or
+.BR all=vector .
+A route that cannot run is an error, never a silent fallback. Repeatable, as
+.B \-\-inject
+is.
+.SS Experiments
+What is forced on decode's q, k and v: E0 nothing; E1 vector; E2 matrix; E3 matrix and GEMM; E4 vector and
+GEMM.
+.SS Results
+A directory of results that exists is refused unless
+.B \-\-force
+is given. Hashes and statistics of every recorded stage are kept always, its values as
+.B \-\-tensors
+says.
+)";
+
+constexpr std::string_view kExitStatus = R"(.SH EXIT STATUS
+.TP
+.B 0
+equal, or rounding only
+.TP
+.B 1
+a fault
+.TP
+.B 2
+bad usage or bad input
+.TP
+.B 3
+a failure of the machine or of GRETA
+.TP
+.B 4
+nothing wrong found, but it cannot vouch
+)";
+
+/// As text, whatever troff would make of it.
+std::string plain(std::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const bool starts_line = i == 0 || text[i - 1] == '\n';
+    if (starts_line && (text[i] == '.' || text[i] == '\'')) out += "\\&";
+    if (text[i] == '-' || text[i] == '\\') out += text[i] == '-' ? "\\" : "\\e";
+    if (text[i] == '"') out += "\\(dq";
+    if (text[i] != '\\' && text[i] != '"') out += text[i];
+  }
+  return out;
+}
+
+/// The entry of one option: names, what it takes, what it does.
+std::string entry(const CLI::Option& option) {
+  const bool positional = option.get_positional();
+  std::string names;
+  for (const char c : option.get_name(positional, !positional)) names += c == ',' ? ", " : std::string(1, c);
+  return fmt::format(".TP\n.BI \"{}\" \"{}\"\n{}\n", plain(names),
+                     plain(CLI::Formatter().make_option_opts(&option)), plain(option.get_description()));
+}
+
+std::vector<const CLI::App*> commands_of(const CLI::App& program) {
+  return program.get_subcommands([](const CLI::App* command) { return !command->get_group().empty(); });
+}
+
+/// Entries that so many commands have are printed once.
+constexpr int kShared = 3;
+
+/// How many commands have an entry.
+std::map<std::string, int> uses_of_entries(const std::vector<const CLI::App*>& commands) {
+  std::map<std::string, int> uses;
+  for (const CLI::App* command : commands) {
+    for (const CLI::Option* option : command->get_options()) ++uses[entry(*option)];
+  }
+  return uses;
+}
+
+void print_command(const CLI::App& command, const std::map<std::string, int>& uses) {
+  std::string shared;
+  fmt::print(".SS greta {}\n{}.\n", plain(command.get_name()), plain(command.get_description()));
+  for (const CLI::Option* option : command.get_options()) {
+    const std::string text = entry(*option);
+    if (uses.at(text) < kShared) {
+      fmt::print("{}", text);
+    } else {
+      shared += (shared.empty() ? "" : ", ") + plain(option->get_name());
+    }
+  }
+  fmt::print(".PP\nShared options: {}.\n.PP\n.nf\n{}\n.fi\n", shared, plain(command.get_footer()));
+}
+
+void print_manual(const CLI::App& program) {
+  const std::vector<const CLI::App*> commands = commands_of(program);
+  const std::map<std::string, int> uses = uses_of_entries(commands);
+  fmt::print(fmt::runtime(kBegin), fmt::arg("version", GRETA_VERSION));
+  fmt::print(".SH COMMANDS\n");
+  for (const CLI::App* command : commands) print_command(*command, uses);
+  fmt::print(".SH SHARED OPTIONS\nOf the commands that list them.\n");
+  for (const auto& [text, count] : uses) {
+    if (count >= kShared) fmt::print("{}", text);
+  }
+  fmt::print("{}.SH ENVIRONMENT\nAn option for the same wins over these.\n", kExitStatus);
+  for (const Variable& variable : environment_variables()) {
+    fmt::print(".TP\n.BI {}= {}\n{}\n", variable.name, plain(variable.values), plain(variable.help));
+  }
+}
+
+}  // namespace
+
+void add_manual(CLI::App& program) {
+  CLI::App* command = program.add_subcommand("manual", "the manual page, in troff");
+  command->group("");  // for those who package GRETA: in no help
+  command->callback([&program] { print_manual(program); });
+}
+
+}  // namespace greta::cli

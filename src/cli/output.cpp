@@ -1,0 +1,11 @@
+#include "cli/output.h"
+
+#include "io/json_fields.h"
+
+namespace greta::cli {
+
+void say_report(std::string_view report) { fmt::print("{}", report); }
+
+void say_json(const nlohmann::json& json, int indent) { fmt::print("{}\n", dump_json(json, indent)); }
+
+}  // namespace greta::cli

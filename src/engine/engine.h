@@ -1,0 +1,43 @@
+#pragma once
+// An engine is a loaded model with packed weights and threads. It makes plans; sessions run them
+// (engine/session.h).
+
+#include <string>
+
+#include "base/thread_pool.h"
+#include "engine/planner.h"
+
+namespace greta {
+
+struct EngineOptions {
+  int threads = 1;
+  Isa isa = Isa::scalar;
+  Format kv_format = Format::f32;  // or f16, q8_0
+  // Of the projections; all other ops run on the CPU's kernels whatever the device.
+  std::string device = "cpu";  // or "sim:mi300x", ...
+  Format sim_input = Format::bf16;
+  bool invariant = false;
+};
+
+class Engine {
+ public:
+  Engine(Model model, const EngineOptions& options);
+
+  const Model& model() const { return model_; }
+  const Weights& weights() const { return weights_; }
+  const EngineOptions& options() const { return options_; }
+  ThreadPool& pool() { return pool_; }
+
+  Plan plan(Phase phase, int64_t max_rows, const RouteTable& routes = {}, bool logits = true) const;
+
+  /// The same, fused where that is faster (PlanEdit::fuse_quantize): for runs that nobody looks into.
+  Plan fast_plan(Phase phase, int64_t max_rows, const RouteTable& routes = {}, bool logits = true) const;
+
+ private:
+  EngineOptions options_;
+  Model model_;
+  ThreadPool pool_;
+  Weights weights_;
+};
+
+}  // namespace greta

@@ -1,0 +1,55 @@
+#include "model/stage.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+namespace greta {
+namespace {
+
+using enum Stage;
+
+std::vector<Stage> stages_that(bool (*predicate)(Stage)) {
+  std::vector<Stage> stages;
+  for (const StageInfo& row : kStageTable) {
+    if (predicate(row.stage)) stages.push_back(row.stage);
+  }
+  return stages;
+}
+
+TEST(Stage, WhatTheTableSaysOfGroups) {
+  EXPECT_EQ(stages_that(is_projection), (std::vector{q, k, v, attn_out, gate, up, down, logits}));
+  EXPECT_EQ(stages_that(feeds_cache), (std::vector{x_in, attn_norm, k, v, k_norm, k_rope, kv_write}));
+  EXPECT_EQ(stages_that(is_inside_ffn), (std::vector{gate, up, act, down, ffn_post_norm}));
+  EXPECT_EQ(stages_that(is_inside_attention), (std::vector{qk, softmax, pv}));
+  EXPECT_EQ(stages_that(is_norm_of_projection), (std::vector{q_norm, k_norm, attn_post_norm, ffn_post_norm}));
+}
+
+TEST(Stage, NamesAreFoundAgain) {
+  for (const StageInfo& row : kStageTable) EXPECT_EQ(stage_from_name(name(row.stage)), row.stage);
+  EXPECT_EQ(stage_from_name("wq"), std::nullopt);
+}
+
+TEST(Stage, PlacesAreInExecutionOrder) {
+  const std::vector<At> order = {{0, x_in},         {0, x_out}, {1, x_in}, {1, q}, {kNoLayer, final_norm},
+                                 {kNoLayer, logits}};
+  EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
+  EXPECT_TRUE((At{kNoLayer, final_norm} > At{1000, x_out}));
+}
+
+TEST(Stage, OperandsCrossLayersWhereTheStreamDoes) {
+  const auto all = [](At) { return true; };
+  EXPECT_EQ(operands_of({0, x_in}, 3, all), std::vector<At>{});
+  EXPECT_EQ(operands_of({2, x_in}, 3, all), (std::vector<At>{{1, x_out}}));
+  EXPECT_EQ(operands_of({2, x_attn}, 3, all), (std::vector<At>{{2, x_in}, {2, attn_post_norm}}));
+  EXPECT_EQ(operands_of({kNoLayer, final_norm}, 3, all), (std::vector<At>{{2, x_out}}));
+  EXPECT_EQ(operands_of({kNoLayer, logits}, 3, all), (std::vector<At>{{kNoLayer, final_norm}}));
+}
+
+TEST(Stage, AStageThatALayerLacksPassesItsFirstInputOn) {
+  const auto without_k = [](At at) { return at.stage != k_norm && at.stage != k_rope; };
+  EXPECT_EQ(operands_of({1, kv_write}, 3, without_k), (std::vector<At>{{1, k}, {1, v}}));
+}
+
+}  // namespace
+}  // namespace greta
