@@ -84,6 +84,12 @@ struct NoiseMap {
 using Block = std::variant<Heading, Paragraph, List, Table, Preformatted, NoiseMap>;
 using Document = std::vector<Block>;
 
+List plain_list(const std::vector<std::string>& sentences);
+
+/// Every text made printable (base/printable.h): what a document says comes from bundles and model files,
+/// which may hold anything. Each printer does this first.
+Document printable(Document document);
+
 /// Blocks with a blank line between each two. A bar or a line break in a cell stays within it.
 std::string to_markdown(const Document& document);
 

@@ -8,12 +8,13 @@
 namespace greta::report {
 namespace {
 
-/// A bar would end the cell, a line break the table; a lone ` would open code that runs on into the next cell.
+/// A bar would end the cell, a lone ` would open code that runs on into the next one. (A line break is no
+/// longer there: printable().)
 std::string in_cell(std::string_view text) {
   std::string cell;
   for (const char c : text) {
     if (c == '|' || c == '`') cell += '\\';
-    cell += c == '\n' || c == '\r' ? ' ' : c;
+    cell += c;
   }
   return cell;
 }
@@ -83,7 +84,7 @@ struct PlainText {
 
 std::string to_markdown(const Document& document) {
   std::string text;
-  for (const Block& block : document) {
+  for (const Block& block : printable(document)) {
     const std::string lines = std::visit(Markdown{}, block);
     if (lines.empty()) continue;  // a list of nothing
     if (!text.empty()) text += '\n';
@@ -94,7 +95,7 @@ std::string to_markdown(const Document& document) {
 
 std::string to_text(const Document& document) {
   std::string text;
-  for (const Block& block : document) text += std::visit(PlainText{}, block);
+  for (const Block& block : printable(document)) text += std::visit(PlainText{}, block);
   return text.starts_with('\n') ? text.substr(1) : text;
 }
 

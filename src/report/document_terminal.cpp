@@ -101,7 +101,7 @@ class Terminal {
 
 std::string to_terminal(const Document& document, size_t columns, bool colour) {
   std::string text;
-  for (const Block& block : document) text += std::visit(Terminal(columns, colour), block);
+  for (const Block& block : printable(document)) text += std::visit(Terminal(columns, colour), block);
   return text;
 }
 
