@@ -7,6 +7,8 @@
 #include <set>
 
 #include "base/error.h"
+#include "engine/executor.h"
+#include "engine/kv_cache.h"
 #include "io/json_number.h"
 #include "judge/stage_problem.h"
 #include "numerics/dequant.h"

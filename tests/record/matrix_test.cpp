@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <set>
 
@@ -14,6 +15,7 @@ namespace greta {
 namespace {
 
 using ::testing::Contains;
+using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -125,6 +127,26 @@ TEST(Matrix, AChangeReachesEveryPlan) {
   record_matrix(tiny.engine, request);
   EXPECT_THAT(plans, ElementsAre("decode with logits", "prefill", "prefill", "prefill with logits",
                                  "prefill with logits"));  // a block of 1, a block of 21
+}
+
+class FillWithOne final : public Action {
+  std::string label() const override { return "fill with 1"; }
+  void run(const KernelArgs& args, Part part) override {
+    for (int64_t r = 0; part.index == 0 && r < args.out.rows; ++r)
+      std::fill_n(args.out.row(r), args.out.cols, 1.0f);
+  }
+};
+
+TEST(Matrix, RecordsSeeWhatAChangeOverwrites) {
+  test::TinyEngine tiny(TensorType::q4_1);
+  MatrixRequest request = request_of("E0");
+  request.change.edit = [](PlanEdit& edit) {
+    const Op& up = *edit.find({1, Stage::up});
+    edit.after(up, {.layer = 1, .call = ActionCall{std::make_shared<FillWithOne>()}, .writes = up.writes});
+  };
+  const Bundle bundle = record_matrix(tiny.engine, request);
+  for (const auto phase : {kPrefillLast, kPrefill, kDecode0})
+    EXPECT_THAT(*bundle.data(find(bundle, "E0/many", phase, Stage::up, 1)), Each(1.0f));
 }
 
 TEST(Matrix, TheBundleOnDiskIsTheOneInMemory) {
