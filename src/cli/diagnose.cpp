@@ -30,11 +30,12 @@ void run(const Options& options, Context& context) {
   Verdict judged = judge(bundle, model, {.threads = chosen_threads(options.common)});
   const Verdict verdict =
       completed(std::move(judged), {.directory = options.out, .seconds = clock.seconds()});
-  if (!options.out.empty()) report::write_files(verdict, options.out);
+  const report::Report report(verdict);
+  if (!options.out.empty()) report::write_files(report, options.out);
   if (options.common.json) {
     say_json(report::to_json(verdict), 2);
   } else {
-    say_report(report::terminal(verdict, isatty(STDOUT_FILENO) != 0));
+    say_report(report::terminal(report, isatty(STDOUT_FILENO) != 0));
   }
   context.exit_code = exit_code(verdict.status);
 }

@@ -61,11 +61,12 @@ void run(Options& options, Context& context) {
   write_attn_pipe(bundle, context.environment);
   std::vector<WeightProbe> probes;
   if (context.environment.trace_qkv_w_verify) probes = verify_weights(matrix);
-  report::write_files(verdict, matrix.directory);
+  const report::Report report(verdict);
+  report::write_files(report, matrix.directory);
   if (options.matrix.common.json) {
     say_json(report::to_json(verdict), 2);
   } else {
-    say_report(report::terminal(verdict, isatty(STDOUT_FILENO) != 0));
+    say_report(report::terminal(report, isatty(STDOUT_FILENO) != 0));
     if (!probes.empty()) say_report(weight_table(probes));
   }
   context.exit_code = exit_code(verdict.status);
