@@ -184,7 +184,7 @@ void judge_unpaired(const PhaseRecord& phase, const OraclePass& oracle, Cell& ce
 }
 
 JudgedCell judge_cell(const CellRecord& record, const OraclePass& oracle, const Model& model, bool aligned,
-                      std::optional<int> first_layer) {
+                      const std::vector<int>& layers) {
   JudgedCell judged{record.cell};
   Cell& cell = judged.cell;
   cell.paired = record.is_pair();
@@ -196,7 +196,7 @@ JudgedCell judge_cell(const CellRecord& record, const OraclePass& oracle, const 
     if (!done) judge_unpaired(*phase, oracle, cell, judged.coverage);
   }
   cell.verdict = cell_status(cell, std::ssize(judged.coverage.skipped));
-  if (first_layer) fill_tables(judged.pairs, *first_layer, cell);
+  if (!layers.empty()) fill_tables(judged.pairs, layers.front(), cell);
   return judged;
 }
 
@@ -354,10 +354,9 @@ Verdict judge(const Bundle& bundle, const Model& model, const JudgeOptions& opti
 
   const bool aligned = is_aligned(bundle);
   const std::vector<int> layers = traced_layers(bundle);
-  const auto first_layer = layers.empty() ? std::nullopt : std::optional(layers.front());
   std::vector<JudgedCell> cells;
   for (const CellRecord& record : records)
-    cells.push_back(judge_cell(record, oracle, model, aligned, first_layer));
+    cells.push_back(judge_cell(record, oracle, model, aligned, layers));
   Convicted convicted = convict(records, oracle);
   std::vector<Finding> findings = findings_of(convicted.convictions, options.threads, options.causes);
   return assemble(bundle, model, std::move(cells), std::move(convicted.noise), std::move(findings));
