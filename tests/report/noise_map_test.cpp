@@ -6,6 +6,7 @@
 #include <limits>
 #include <sstream>
 
+#include "report/report.h"
 #include "report/sample_verdict.h"
 
 namespace greta::report {
