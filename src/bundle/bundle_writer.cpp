@@ -74,7 +74,7 @@ std::string with_schema(nlohmann::json manifest) {
 
 bool is_own_file(std::string name) {
   if (name.ends_with(".tmp")) name.resize(name.size() - 4);
-  if (std::find(std::begin(kOwnFiles), std::end(kOwnFiles), name) != std::end(kOwnFiles)) return true;
+  if (is_listed_file(name)) return true;
   constexpr std::string_view kPrefix = "tensors-", kSuffix = ".safetensors";
   if (!name.starts_with(kPrefix) || !name.ends_with(kSuffix) ||
       name.size() <= kPrefix.size() + kSuffix.size()) {

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "io/json_number.h"
 #include "judge/bundle_check.h"
 #include "judge/compare_bundles.h"
 
@@ -36,13 +37,13 @@ nlohmann::json pair_json(const StagePair& pair) {
                          {"layer", pair.layer},
                          {"stage", name(pair.stage)},
                          {"status", name(pair.status)},
-                         {"mae", pair.metrics.mae},
-                         {"max_abs", pair.metrics.max_abs},
-                         {"rel_l2", pair.metrics.rel_l2},
-                         {"cosine", pair.metrics.cosine},
+                         {"mae", json_number(pair.metrics.mae)},
+                         {"max_abs", json_number(pair.metrics.max_abs)},
+                         {"rel_l2", json_number(pair.metrics.rel_l2)},
+                         {"cosine", json_number(pair.metrics.cosine)},
                          {"max_ulp", pair.metrics.max_ulp},
-                         {"noise_ratio_a", pair.noise_ratio_prefill},
-                         {"noise_ratio_b", pair.noise_ratio_decode}};
+                         {"noise_ratio_a", json_number(pair.noise_ratio_prefill)},
+                         {"noise_ratio_b", json_number(pair.noise_ratio_decode)}};
   if (!pair.why.empty()) json["why"] = pair.why;
   return json;
 }

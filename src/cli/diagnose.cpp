@@ -27,14 +27,15 @@ void run(const Options& options, Context& context) {
   const Model model = open_model(options.common.model);
   check_bundle(bundle, model, options.force);
   if (!options.out.empty()) make_directory(options.out, options.force);
-  Verdict verdict = judge(bundle, model, chosen_threads(options.common));
-  verdict.seconds = clock.seconds();
-  verdict.directory = options.out;
-  if (!options.out.empty()) report::write_files(verdict, options.out);
+  Verdict judged = judge(bundle, model, {.threads = chosen_threads(options.common)});
+  const Verdict verdict =
+      completed(std::move(judged), {.directory = options.out, .seconds = clock.seconds()});
+  const report::Report report(verdict);
+  if (!options.out.empty()) report::write_files(report, options.out);
   if (options.common.json) {
     say_json(report::to_json(verdict), 2);
   } else {
-    say_report(report::terminal(verdict, isatty(STDOUT_FILENO) != 0));
+    say_report(report::terminal(report, isatty(STDOUT_FILENO) != 0));
   }
   context.exit_code = exit_code(verdict.status);
 }

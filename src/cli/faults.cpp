@@ -74,11 +74,11 @@ void add_hypotheses(CLI::App& program, Context&) {
     for (const Hypothesis* hypothesis : hypotheses()) {
       if (options->json) {
         list.push_back({{"name", hypothesis->name},
-                        {"what", hypothesis->what},
-                        {"what_es", hypothesis->what_es},
+                        {"what", hypothesis->what.en},
+                        {"what_es", hypothesis->what.es},
                         {"source", hypothesis->source}});
       } else {
-        say("{}\n    {}\n    after {}\n", hypothesis->name, hypothesis->what, hypothesis->source);
+        say("{}\n    {}\n    after {}\n", hypothesis->name, hypothesis->what.en, hypothesis->source);
       }
     }
     if (options->json) say_json(list, 2);

@@ -29,10 +29,11 @@ std::string default_directory() {
   return fmt::format("greta-isolate-{:%Y%m%d-%H%M%S}", fmt::localtime(std::time(nullptr)));
 }
 
-void confirm(const MatrixRun& matrix, Verdict& verdict) {
+std::vector<Finding> confirmed(const MatrixRun& matrix, std::vector<Finding> findings,
+                               KnownJudgements& known) {
   Progress progress;
   int done = 0;
-  confirm(*matrix.engine, matrix.request, verdict, [&](const std::string& label) {
+  return confirm(*matrix.engine, matrix.request, std::move(findings), &known, [&](const std::string& label) {
     throw_if_interrupted("interrupted while confirming; the bundle in " + matrix.directory + " is complete");
     progress.show(done, done + 1, label);
     ++done;
@@ -48,19 +49,24 @@ void run(Options& options, Context& context) {
   const MatrixRun matrix = run_matrix(options.matrix, context, parse_experiments(options.experiments),
                                       route_rules(options.matrix.common));
   const Bundle& bundle = matrix.bundle;
-  Verdict verdict = judge(bundle, matrix.engine->model(), matrix.engine->options().threads);
-  if (verdict.aligned && !options.no_interventions) confirm(matrix, verdict);
-  verdict.directory = options.matrix.out;
-  verdict.seconds = clock.seconds();
+  KnownJudgements known;
+  Verdict judged =
+      judge(bundle, matrix.engine->model(), {.threads = matrix.engine->options().threads, .known = &known});
+  Completion completion{.directory = options.matrix.out};
+  if (judged.aligned && !options.no_interventions)
+    completion.confirmed = confirmed(matrix, judged.findings, known);
+  completion.seconds = clock.seconds();
+  const Verdict verdict = completed(std::move(judged), std::move(completion));
 
   write_attn_pipe(bundle, context.environment);
   std::vector<WeightProbe> probes;
   if (context.environment.trace_qkv_w_verify) probes = verify_weights(matrix);
-  report::write_files(verdict, matrix.directory);
+  const report::Report report(verdict);
+  report::write_files(report, matrix.directory);
   if (options.matrix.common.json) {
     say_json(report::to_json(verdict), 2);
   } else {
-    say_report(report::terminal(verdict, isatty(STDOUT_FILENO) != 0));
+    say_report(report::terminal(report, isatty(STDOUT_FILENO) != 0));
     if (!probes.empty()) say_report(weight_table(probes));
   }
   context.exit_code = exit_code(verdict.status);

@@ -7,6 +7,7 @@
 
 #include "io/json_fields.h"
 #include "io/output_file.h"
+#include "report/facts.h"
 
 namespace greta::cli {
 namespace {
@@ -36,17 +37,9 @@ std::vector<Group> group(const std::vector<WeightProbe>& probes) {
   return groups;
 }
 
-/// "0-3,7", cut where it would be too long for its column.
+/// "0-3,7", or how many where that would be too long for its column.
 std::string ranges(const std::vector<int>& layers) {
-  std::string text;
-  for (size_t i = 0; i < layers.size();) {
-    size_t end = i + 1;
-    while (end < layers.size() && layers[end] == layers[end - 1] + 1) ++end;
-    text += text.empty() ? "" : ",";
-    text += fmt::format("{}", layers[i]);
-    if (end - i > 1) text += fmt::format("-{}", layers[end - 1]);
-    i = end;
-  }
+  const std::string text = report::layer_ranges(layers);
   return text.size() <= 16 ? text : fmt::format("{} layers", layers.size());
 }
 

@@ -17,7 +17,7 @@ constexpr double kRemoved = 0.01;  // of the mismatch may stay: rounding
 
 /// Findings alike but for their layer are neutralised together.
 struct Group {
-  std::vector<size_t> findings;  // in the verdict
+  std::vector<size_t> findings;  // by index
   std::string prompt;            // the shortest that shows them
   std::string experiment;
 };
@@ -44,15 +44,15 @@ double apart(const Verdict& run, Stage stage, int layer) {
   return 0;
 }
 
-Mismatch mismatch_of(const Verdict& verdict, const Verdict& run, const Group& group) {
-  const Finding& first = verdict.findings[group.findings.front()];
+Mismatch mismatch_of(const std::vector<Finding>& findings, const Verdict& run, const Group& group) {
+  const Finding& first = findings[group.findings.front()];
   Mismatch mismatch{apart(run, first.stage, first.layer), apart(run, Stage::logits, kNoLayer), 0, false};
   for (const StagePair& pair : run.pairs) {
     const bool here = pair.stage == first.stage && pair.layer == first.layer;
     mismatch.convicted = mismatch.convicted || (here && pair.status == PairStatus::fault);
   }
   for (const size_t i : group.findings) {
-    const Finding& finding = verdict.findings[i];
+    const Finding& finding = findings[i];
     for (const StageNoise& noise : run.noise) {
       if (concerns(finding.phase, noise.phase) && noise.stage == finding.stage &&
           noise.layer == finding.layer)
@@ -64,19 +64,25 @@ Mismatch mismatch_of(const Verdict& verdict, const Verdict& run, const Group& gr
 
 class Confirmation {
  public:
-  Confirmation(Engine& engine, const MatrixRequest& request, Verdict& verdict,
-               const std::function<void(const std::string&)>& step)
-      : engine_(engine), request_(request), verdict_(verdict), step_(step) {}
+  Confirmation(Engine& engine, const MatrixRequest& request, std::vector<Finding> findings,
+               KnownJudgements* known, const std::function<void(const std::string&)>& step)
+      : engine_(engine),
+        request_(request),
+        findings_(std::move(findings)),
+        known_(known != nullptr ? *known : own_known_),
+        step_(step) {}
 
-  void run() {
+  std::vector<Finding> run() {
     size_t done = 0;
-    for (int round = 0; round < kRounds && done < verdict_.findings.size(); ++round) {
-      const size_t end = verdict_.findings.size();
+    for (int round = 0; round < kRounds && done < findings_.size(); ++round) {
+      const size_t end = findings_.size();
       for (const Group& group : groups(done, end)) neutralise(group);
       done = end;
       step_("looking for faults behind faults");
-      add_hidden(judge(record_matrix(engine_, with_interventions(request_)), engine_.model(), threads()));
+      add_hidden(judge(record_matrix(engine_, with_interventions(request_)), engine_.model(),
+                       {.threads = threads(), .known = &known_}));
     }
+    return std::move(findings_);
   }
 
  private:
@@ -90,10 +96,9 @@ class Confirmation {
   std::vector<Group> groups(size_t begin, size_t end) const {
     std::vector<Group> groups;
     for (size_t i = begin; i < end; ++i) {
-      const Finding& finding = verdict_.findings[i];
-      auto it = std::find_if(groups.begin(), groups.end(), [&](const Group& g) {
-        return alike(verdict_.findings[g.findings.front()], finding);
-      });
+      const Finding& finding = findings_[i];
+      auto it = std::find_if(groups.begin(), groups.end(),
+                             [&](const Group& g) { return alike(findings_[g.findings.front()], finding); });
       if (it == groups.end()) it = groups.insert(groups.end(), Group{{}, shortest_prompt(finding), ""});
       it->findings.push_back(i);
     }
@@ -118,7 +123,7 @@ class Confirmation {
   MatrixRequest small_request(const Group& group) const {
     MatrixRequest request = request_;
     std::erase_if(request.prompts, [&](const Prompt& p) { return p.id != group.prompt; });
-    const std::vector<CellKey>& cells = verdict_.findings[group.findings.front()].cells;
+    const std::vector<CellKey>& cells = findings_[group.findings.front()].cells;
     const auto shows = [&](const Experiment& e) {
       return std::find(cells.begin(), cells.end(), CellKey{e.name, group.prompt}) != cells.end();
     };
@@ -128,16 +133,19 @@ class Confirmation {
   }
 
   void neutralise(const Group& group) {
-    const Finding& first = verdict_.findings[group.findings.front()];
+    const Finding& first = findings_[group.findings.front()];
     step_(fmt::format("the oracle's {} in {}", name(first.stage), name(first.phase)));
     const MatrixRequest request = small_request(group);
+    std::set<At> looked_at;
+    for (const size_t i : group.findings) looked_at.insert({findings_[i].layer, findings_[i].stage});
     const auto measure = [&] {
       const Verdict run =
-          judge_places(record_matrix(engine_, with_interventions(request)), engine_.model(), threads());
-      return mismatch_of(verdict_, run, group);
+          judge(record_matrix(engine_, with_interventions(request)), engine_.model(),
+                {.threads = threads(), .causes = false, .only = &looked_at, .known = &known_});
+      return mismatch_of(findings_, run, group);
     };
     const Mismatch before = measure();
-    for (const size_t i : group.findings) sites_.push_back(site_of(verdict_.findings[i]));
+    for (const size_t i : group.findings) sites_.push_back(site_of(findings_[i]));
     const Mismatch after = measure();
     Intervention result;
     result.prompt = group.prompt;
@@ -150,30 +158,32 @@ class Confirmation {
     // Where nothing was wrong, nothing was removed. Phases on different routes stay apart by their rounding.
     const bool gone = result.mismatch_after <= kRemoved * result.mismatch_before;
     result.mismatch_removed = before.noise > 1 && after.noise <= 1 && (!pair || gone || !after.convicted);
-    for (const size_t i : group.findings) verdict_.findings[i].intervention = result;
+    for (const size_t i : group.findings) findings_[i].intervention = result;
   }
 
   /// What is found with all that is known neutralised was hidden by it.
   void add_hidden(const Verdict& rest) {
     for (const Finding& finding : rest.findings) {
       if (std::find(sites_.begin(), sites_.end(), site_of(finding)) == sites_.end())
-        verdict_.findings.push_back(finding);
+        findings_.push_back(finding);
     }
   }
 
   Engine& engine_;
   const MatrixRequest& request_;
-  Verdict& verdict_;
+  std::vector<Finding> findings_;
+  KnownJudgements own_known_;
+  KnownJudgements& known_;
   const std::function<void(const std::string&)>& step_;
   std::vector<InterventionSite> sites_;  // neutralised so far
 };
 
 }  // namespace
 
-void confirm(Engine& engine, const MatrixRequest& request, Verdict& verdict,
-             const std::function<void(const std::string& label)>& step) {
-  if (verdict.findings.empty()) return;
-  Confirmation(engine, request, verdict, step).run();
+std::vector<Finding> confirm(Engine& engine, const MatrixRequest& request, std::vector<Finding> findings,
+                             KnownJudgements* known,
+                             const std::function<void(const std::string& label)>& step) {
+  return Confirmation(engine, request, std::move(findings), known, step).run();
 }
 
 }  // namespace greta

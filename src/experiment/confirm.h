@@ -4,14 +4,17 @@
 
 #include <functional>
 
+#include "judge/judge.h"
 #include "record/matrix.h"
 #include "verdict/verdict.h"
 
 namespace greta {
 
-/// Fills Finding::intervention of every finding, and adds findings that show only when those before them are
-/// neutralised. `request` is what was judged; `step` hears what is going on and may throw to stop.
-void confirm(Engine& engine, const MatrixRequest& request, Verdict& verdict,
-             const std::function<void(const std::string& label)>& step);
+/// The findings with Finding::intervention of every one, and after them those that show only when those
+/// before them are neutralised. `request` is what was judged; `known`, if there is one, was used to judge it
+/// and spares what is equal; `step` hears what is going on and may throw to stop.
+std::vector<Finding> confirm(Engine& engine, const MatrixRequest& request, std::vector<Finding> findings,
+                             KnownJudgements* known,
+                             const std::function<void(const std::string& label)>& step);
 
 }  // namespace greta

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "engine/executor.h"
 #include "engine/kv_cache.h"
+#include "io/json_number.h"
 #include "judge/stage_problem.h"
 #include "numerics/dequant.h"
 
@@ -197,7 +198,6 @@ std::vector<WeightProbe> probe_weights(Engine& engine, const WeightProbeRequest&
 }
 
 nlohmann::json to_json(const std::vector<WeightProbe>& probes) {
-  const auto number = [](double x) { return std::isfinite(x) ? nlohmann::json(x) : nlohmann::json("inf"); };
   const auto count = [&](const char* layout) {
     return std::count_if(probes.begin(), probes.end(),
                          [=](const WeightProbe& p) { return p.layout == layout; });
@@ -208,8 +208,8 @@ nlohmann::json to_json(const std::vector<WeightProbe>& probes) {
                     {"layer", probe.layer},
                     {"stage", name(probe.stage)},
                     {"layout", probe.layout},
-                    {"error_row", number(probe.error_row)},
-                    {"error_column", number(probe.error_column)},
+                    {"error_row", json_number(probe.error_row)},
+                    {"error_column", json_number(probe.error_column)},
                     {"kernel", probe.kernel},
                     {"columns", probe.columns}});
   }

@@ -1,14 +1,13 @@
 #include "judge/accumulation_bias.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <map>
 #include <memory>
 #include <set>
 #include <tuple>
 
-#include "base/thread_pool.h"
+#include "base/parallel.h"
 #include "judge/attest.h"
 #include "judge/stage_oracle.h"
 #include "numerics/activation.h"
@@ -120,20 +119,15 @@ using Input = std::tuple<CellKey, int, Stage, int64_t>;  // cell, layer, its sta
 std::vector<AccumulationBias> accumulation_bias(const Bundle& bundle, const Model& model, int threads) {
   std::vector<std::unique_ptr<PhaseRecord>> phases;
   std::vector<Job> jobs;
-  for (const Cell& cell : cells_of(bundle)) {
-    for (const char* phase : {kPrefill, kPrefillLast, kDecode0}) {
-      phases.push_back(std::make_unique<PhaseRecord>(PhaseRecord{
-          &model, PhaseView(bundle, cell.key, phase), prompt_tokens(bundle, cell.key.prompt), nullptr}));
-      for (const auto& [at, event] : phases.back()->view.events()) {
-        if (is_projection(at.stage)) jobs.push_back({phases.back().get(), at});
-      }
+  for (PhaseView& view : PhaseView::all_of(bundle)) {
+    if (view.seen() == Seen::other) continue;
+    const std::vector<TokenId> tokens = prompt_tokens(bundle, view.cell().prompt);
+    phases.push_back(std::make_unique<PhaseRecord>(PhaseRecord{&model, std::move(view), tokens, nullptr}));
+    for (const auto& [at, event] : phases.back()->view.events()) {
+      if (is_projection(at.stage)) jobs.push_back({phases.back().get(), at});
     }
   }
-  std::atomic<size_t> next{0};
-  ThreadPool pool(threads);
-  pool.run([&](Part) {
-    for (size_t i = next.fetch_add(1); i < jobs.size(); i = next.fetch_add(1)) measure(jobs[i]);
-  });
+  parallel_for(threads, jobs.size(), [&](size_t i) { measure(jobs[i]); });
 
   std::map<Group, std::map<Input, Sums>> groups;
   std::map<Group, std::set<std::string>> kernels;

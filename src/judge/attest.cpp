@@ -104,10 +104,12 @@ void attest(const Bundle& bundle, const PhaseView& prefill, const PhaseView& dec
   if (!why.empty()) flags.push_back({FlagKind::inert_factor, cell.key, why});
 }
 
-void flag_inert_factors(const Bundle& bundle, Verdict& verdict) {
-  if (verdict.layers.empty()) return;
-  for (const Cell& a : verdict.cells) {
-    for (const Cell& b : verdict.cells) {
+std::vector<Flag> inert_factors(const Bundle& bundle, const std::vector<Cell>& cells,
+                                const std::vector<int>& layers) {
+  std::vector<Flag> flags;
+  if (layers.empty()) return flags;
+  for (const Cell& a : cells) {
+    for (const Cell& b : cells) {
       if (a.key.prompt != b.key.prompt || a.key.experiment >= b.key.experiment) continue;
       const bool routes_differ =
           a.force_route != "auto" && b.force_route != "auto" && a.force_route != b.force_route;
@@ -115,14 +117,14 @@ void flag_inert_factors(const Bundle& bundle, Verdict& verdict) {
       if (!routes_differ && !shapes_differ) continue;
       const std::string pair = fmt::format("{} and {}", a.key.experiment, b.key.experiment);
       if (a.q.kernel == b.q.kernel) {
-        verdict.flags.push_back(
+        flags.push_back(
             {FlagKind::inert_factor, b.key,
              fmt::format("{} are forced differently and ran the same kernel for q: {}", pair, a.q.kernel)});
         continue;
       }
       // One layer may have an input that both roundings keep:
       // the embedding, in a model without a norm before q.
-      const bool same_values = std::all_of(verdict.layers.begin(), verdict.layers.end(), [&](int layer) {
+      const bool same_values = std::all_of(layers.begin(), layers.end(), [&](int layer) {
         const Event* x = decode_q(bundle, a, layer);
         const Event* y = decode_q(bundle, b, layer);
         return x != nullptr && y != nullptr && x->hash == y->hash;
@@ -130,24 +132,25 @@ void flag_inert_factors(const Bundle& bundle, Verdict& verdict) {
       const bool same_rounding = declared_arithmetic(bundle.manifest, a.q.kernel).roundings.activation ==
                                  declared_arithmetic(bundle.manifest, b.q.kernel).roundings.activation;
       if (same_values && !same_rounding) {
-        verdict.flags.push_back(
+        flags.push_back(
             {FlagKind::inert_factor, b.key,
              fmt::format("{} round activations differently and yet q has the same hash in both", pair)});
       }
     }
   }
+  return flags;
 }
 
-void flag_vacuous(const Bundle& bundle, Verdict& verdict) {
+std::optional<Flag> vacuous_projection(const Bundle& bundle) {
   for (const Event& event : bundle.events) {
     const std::optional<Stage> stage = stage_from_name(event.stage);
     if (!stage || !is_projection(*stage) || event.summary.min != event.summary.max) continue;
     if (event.summary.nan + event.summary.inf > 0) continue;
-    verdict.flags.push_back({FlagKind::vacuous, event.key(),
-                             fmt::format("{} L{} {} is constant ({}): comparing it proves nothing",
-                                         event.phase, event.layer, event.stage, event.summary.min)});
-    return;  // one is enough to doubt the run
+    return Flag{FlagKind::vacuous, event.key(),
+                fmt::format("{} L{} {} is constant ({}): comparing it proves nothing", event.phase,
+                            event.layer, event.stage, event.summary.min)};
   }
+  return std::nullopt;
 }
 
 }  // namespace greta

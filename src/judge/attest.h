@@ -1,6 +1,8 @@
 #pragma once
 // Attestation: what was asked for against what ran, as the ops themselves recorded it.
 
+#include <optional>
+
 #include "judge/cell_view.h"
 #include "model/tokenizer.h"
 #include "verdict/verdict.h"
@@ -18,11 +20,13 @@ std::vector<TokenId> prompt_tokens(const Bundle& bundle, const std::string& prom
 void attest(const Bundle& bundle, const PhaseView& prefill, const PhaseView& decode, Cell& cell,
             std::vector<Flag>& flags);
 
-/// Flags INERT_FACTOR for pairs of cells of one prompt that were forced differently and ran the same kernel,
-/// or whose kernels round activations differently and yet gave equal outputs.
-void flag_inert_factors(const Bundle& bundle, Verdict& verdict);
+/// INERT_FACTOR for pairs of cells of one prompt that were forced differently and ran the same
+/// kernel, or whose kernels round activations differently and yet gave equal outputs in all traced `layers`.
+std::vector<Flag> inert_factors(const Bundle& bundle, const std::vector<Cell>& cells,
+                                const std::vector<int>& layers);
 
-/// Flags VACUOUS where a projection's values are constant: comparing them proves nothing.
-void flag_vacuous(const Bundle& bundle, Verdict& verdict);
+/// VACUOUS where a projection's values are constant: comparing them proves nothing. One is enough to doubt
+/// the run.
+std::optional<Flag> vacuous_projection(const Bundle& bundle);
 
 }  // namespace greta

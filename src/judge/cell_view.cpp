@@ -1,25 +1,10 @@
 #include "judge/cell_view.h"
 
+#include <optional>
+#include <string_view>
+#include <tuple>
+
 namespace greta {
-
-PhaseView::PhaseView(const Bundle& bundle, const CellKey& cell, const std::string& phase)
-    : bundle_(bundle), cell_(cell), phase_(phase) {
-  for (const Event& event : bundle.events) {
-    if (event.phase != phase || event.key() != cell) continue;
-    const std::optional<Stage> stage = stage_from_name(event.stage);
-    if (stage) events_[{event.layer, *stage}] = &event;
-  }
-}
-
-const Event* PhaseView::find(At at) const {
-  const auto it = events_.find(at);
-  return it == events_.end() ? nullptr : it->second;
-}
-
-const std::vector<float>* PhaseView::data(At at) const {
-  const Event* event = find(at);
-  return event == nullptr ? nullptr : bundle_.data(*event);
-}
 
 namespace {
 
@@ -31,6 +16,41 @@ std::vector<At> inputs_here(const PhaseView& view, const ModelConfig* config, At
 }
 
 }  // namespace
+
+PhaseView::PhaseView(const Bundle& bundle, const CellKey& cell, const std::string& phase)
+    : bundle_(bundle), cell_(cell), phase_(phase) {
+  for (const Event& event : bundle.events) {
+    if (event.phase == phase && event.prompt_id == cell.prompt && event.experiment == cell.experiment)
+      add(event);
+  }
+}
+
+std::vector<PhaseView> PhaseView::all_of(const Bundle& bundle) {
+  std::vector<PhaseView> views;
+  std::map<std::tuple<std::string_view, std::string_view, std::string_view>, size_t> places;
+  for (const Event& event : bundle.events) {
+    const auto [place, fresh] =
+        places.try_emplace({event.experiment, event.prompt_id, event.phase}, views.size());
+    if (fresh) views.push_back(PhaseView(bundle, event, Empty{}));
+    views[place->second].add(event);
+  }
+  return views;
+}
+
+void PhaseView::add(const Event& event) {
+  if (const std::optional<Stage> stage = stage_from_name(event.stage))
+    events_[{event.layer, *stage}] = &event;
+}
+
+const Event* PhaseView::find(At at) const {
+  const auto it = events_.find(at);
+  return it == events_.end() ? nullptr : it->second;
+}
+
+const std::vector<float>* PhaseView::data(At at) const {
+  const Event* event = find(at);
+  return event == nullptr ? nullptr : bundle_.data(*event);
+}
 
 std::vector<At> recorded_inputs(const PhaseView& view, const ModelConfig* config, At at, int n_layer) {
   std::vector<At> inputs = inputs_here(view, config, at, n_layer);

@@ -15,6 +15,9 @@ class PhaseView {
  public:
   PhaseView(const Bundle& bundle, const CellKey& cell, const std::string& phase);
 
+  /// All phases of all cells, in order of their first event, from one walk over the events.
+  static std::vector<PhaseView> all_of(const Bundle& bundle);
+
   /// nullptr when the stage was not recorded.
   const Event* find(At at) const;
   /// The recorded values, or nullptr when the stage or its data are missing.
@@ -27,6 +30,11 @@ class PhaseView {
   Seen seen() const { return seen_from_name(phase_); }
 
  private:
+  struct Empty {};
+  PhaseView(const Bundle& bundle, const Event& first, Empty)
+      : bundle_(bundle), cell_(first.key()), phase_(first.phase) {}
+  void add(const Event& event);
+
   const Bundle& bundle_;
   CellKey cell_;
   std::string phase_;

@@ -74,10 +74,10 @@ BundleComparison compare_bundles(const Bundle& a, const Bundle& b, const Model* 
     rest.erase(match);
     std::optional<OraclePass> oracle;
     if (model != nullptr) {
-      oracle.emplace();
+      oracle.emplace(OraclePass::Options{.threads = threads});
       oracle->add(left);
       oracle->add(right);
-      oracle->run(threads);
+      oracle->run();
     }
     for (StagePair& pair :
          judge_pairs({left.view, right.view, oracle ? &*oracle : nullptr, model ? &model->config : nullptr,

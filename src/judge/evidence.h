@@ -2,48 +2,38 @@
 // What a finding rests on: the wrong rows of one stage, from every phase and prompt that shows them, each
 // with what the oracle makes of it. More rows tell rival hypotheses apart.
 
-#include <span>
-#include <string>
+#include <optional>
 #include <vector>
 
-#include "judge/stage_oracle.h"
+#include "base/text.h"
+#include "judge/observation.h"
+#include "judge/residual_pattern.h"
 
 namespace greta {
 
-/// Wrong rows of one recording of the stage.
-struct Observation {
-  const PhaseRecord* phase = nullptr;
-  std::shared_ptr<const StageProblem> problem;
-  std::vector<float> observed;  // [rows, width]
-  Expected right;               // the problem's solution
-  int64_t rows = 0, width = 0;
-  int64_t heads = 1;           // slices of a row
-  std::vector<char> affected;  // [rows, heads]: some element is beyond its bound
-  std::vector<Stage> gap;
-  // Errors of a matrix unit's own size: how they are spread tells hypotheses apart, not what each is.
-  bool of_unit_size = false;
+/// What is kept of a recording that the oracle convicts.
+struct Sighting {
+  ResidualPattern pattern;  // of all judged rows
+  Observation telling;      // a few of them, some right; of the cache all: what a row holds may be another's
+};
 
-  int64_t head_width() const { return width / heads; }
-  bool is_affected(int64_t row, int64_t head) const {
-    return affected[static_cast<size_t>(row * heads + head)] != 0;
-  }
+/// nullopt when no single row is wrong.
+std::optional<Sighting> sighting_of(const PhaseRecord& phase, At at, Trial trial);
+
+/// A recording that was convicted. Those of equal data share what is kept.
+struct Witness {
+  const PhaseRecord* phase = nullptr;
+  const Sighting* sighting = nullptr;  // or none
 };
 
 struct Evidence {
   const Model* model = nullptr;
   At at = {};
   std::vector<Observation> observations;  // distinct ones, most telling first
-  std::string pattern_en, pattern_es;     // which positions, heads, elements are wrong
+  Text pattern;                           // which positions, heads, elements are wrong
 };
 
-/// Gathers the wrong rows of a stage from phases that show them: a few rows of each, equal data once.
-Evidence gather_evidence(const std::vector<const PhaseRecord*>& phases, At at);
-
-/// How far an observed element is from an expected one, for sums of squares. Equal and both-NaN are 0; a
-/// value that is finite on one side only counts as `gross`.
-double element_error(float observed, double value, double gross);
-
-/// A size that no finite error of this observation exceeds by much: what a NaN or an infinity counts as.
-double gross_error(const Observation& observation);
+/// Gathers the wrong rows of a stage from those who show them, equal data once.
+Evidence gather_evidence(const std::vector<Witness>& witnesses, At at);
 
 }  // namespace greta

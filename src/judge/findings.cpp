@@ -3,10 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
 #include <map>
 
-#include "base/thread_pool.h"
+#include "base/parallel.h"
 #include "judge/hypotheses/hypothesis.h"
 
 namespace greta {
@@ -27,20 +26,22 @@ void plain_title(Finding& finding) {
 }
 
 /// One place: a stage of a layer, with all that convicts it.
-class Place {
+class ConvictedStage {
  public:
-  Place(At at, const Convictions& convictions, bool causes)
+  ConvictedStage(At at, const Convictions& convictions, bool causes)
       : at_(at), convictions_(convictions), causes_(causes) {}
 
   /// `likely`: hypotheses that explained this stage in other layers.
-  std::vector<Finding> findings(const std::vector<std::string>& likely) const {
+  std::vector<Finding> findings(const std::vector<std::string>& likely, int threads) const {
     const Convictions prefill = of_phase(Phase::prefill), decode = of_phase(Phase::decode);
-    if (decode.empty()) return {finding(Phases::prefill, prefill, likely)};
-    if (prefill.empty()) return {finding(Phases::decode, decode, likely)};
-    Finding both = finding(Phases::both, convictions_, likely);
+    const auto of = [&](Phases phases, const Convictions& some) {
+      return finding(phases, some, likely, threads);
+    };
+    if (decode.empty()) return {of(Phases::prefill, prefill)};
+    if (prefill.empty()) return {of(Phases::decode, decode)};
+    Finding both = of(Phases::both, convictions_);
     if (both.cause != Cause::unexplained || !causes_) return {std::move(both)};
-    Finding in_prefill = finding(Phases::prefill, prefill, likely),
-            in_decode = finding(Phases::decode, decode, likely);
+    Finding in_prefill = of(Phases::prefill, prefill), in_decode = of(Phases::decode, decode);
     if (in_prefill.cause != Cause::named && in_decode.cause != Cause::named) return {std::move(both)};
     return {std::move(in_prefill), std::move(in_decode)};
   }
@@ -54,15 +55,15 @@ class Place {
     return some;
   }
 
-  Finding finding(Phases phase, const Convictions& convictions,
-                  const std::vector<std::string>& likely) const {
+  Finding finding(Phases phases, const Convictions& convictions, const std::vector<std::string>& likely,
+                  int threads) const {
     Finding finding;
-    finding.phase = phase;
+    finding.phase = phases;
     finding.layer = at_.layer;
     finding.stage = at_.stage;
-    std::vector<const PhaseRecord*> phases;
+    std::vector<Witness> witnesses;
     for (const Conviction* conviction : convictions) {
-      phases.push_back(conviction->phase);
+      witnesses.push_back({conviction->phase, conviction->sighting});
       if (std::find(finding.cells.begin(), finding.cells.end(), conviction->cell) == finding.cells.end())
         finding.cells.push_back(conviction->cell);
       double& side =
@@ -72,10 +73,10 @@ class Place {
     }
     plain_title(finding);
     if (!causes_) return finding;
-    const Evidence evidence = gather_evidence(phases, at_);
-    finding.pattern = {evidence.pattern_en, evidence.pattern_es};
+    const Evidence evidence = gather_evidence(witnesses, at_);
+    finding.pattern = evidence.pattern;
     if (!evidence.observations.empty()) finding.gap = evidence.observations.front().gap;
-    name_cause(explain(evidence, likely), finding);
+    name_cause(explain(evidence, likely, threads), finding);
     return finding;
   }
 
@@ -84,44 +85,83 @@ class Place {
   bool causes_;
 };
 
-/// The stage in all layers, one after the other: what explained it once is tried first in the next.
-std::vector<Finding> findings_of_stage(const std::vector<Place>& places) {
-  std::vector<Finding> findings;
-  std::vector<std::string> likely;
-  for (const Place& place : places) {
-    for (Finding& finding : place.findings(likely)) {
-      if (finding.cause == Cause::named) {
-        for (const std::string& name : {finding.best, finding.runner_up}) {
-          if (!name.empty() && std::find(likely.begin(), likely.end(), name) == likely.end())
-            likely.push_back(name);
+/// A stage in all its layers: what explained it in one is tried first in the later ones.
+class StageInLayers {
+ public:
+  void add(ConvictedStage stage) { layers_.push_back(std::move(stage)); }
+
+  /// The layers to be looked at now: the first; once that is done all others, as if none of them added to
+  /// what is likely.
+  size_t due() const { return done_ == 0 ? 1 : layers_.size() - done_; }
+
+  std::vector<Finding> look(size_t due, int threads) const {
+    return layers_[done_ + due].findings(likely_, threads);
+  }
+
+  /// Takes what was found in the layers that were due, up to one that adds to what is likely: those after it
+  /// are due again.
+  void take(std::vector<std::vector<Finding>> found) {
+    const size_t known = likely_.size();
+    for (std::vector<Finding>& some : found) {
+      for (Finding& finding : some) {
+        if (finding.cause == Cause::named) {
+          add_likely(finding.best);
+          add_likely(finding.runner_up);
         }
+        findings_.push_back(std::move(finding));
       }
-      findings.push_back(std::move(finding));
+      ++done_;
+      if (likely_.size() != known) return;
     }
   }
-  return findings;
+
+  std::vector<Finding>& findings() { return findings_; }
+
+ private:
+  void add_likely(const std::string& hypothesis) {
+    if (!hypothesis.empty() && std::find(likely_.begin(), likely_.end(), hypothesis) == likely_.end())
+      likely_.push_back(hypothesis);
+  }
+
+  std::vector<ConvictedStage> layers_;
+  size_t done_ = 0;
+  std::vector<std::string> likely_;
+  std::vector<Finding> findings_;
+};
+
+/// One look at all that is due; false when nothing was.
+bool look_once(std::map<Stage, StageInLayers>& stages, int threads) {
+  struct Task {
+    StageInLayers* stage;
+    size_t due;
+    std::vector<Finding> found = {};
+  };
+  std::vector<Task> tasks;
+  for (auto& [stage, layers] : stages) {
+    for (size_t due = 0; due < layers.due(); ++due) tasks.push_back({&layers, due});
+  }
+  const int each = std::max(1, threads / static_cast<int>(std::max<size_t>(1, tasks.size())));
+  parallel_for(threads, tasks.size(),
+               [&](size_t i) { tasks[i].found = tasks[i].stage->look(tasks[i].due, each); });
+  std::map<StageInLayers*, std::vector<std::vector<Finding>>> found;
+  for (Task& task : tasks) found[task.stage].push_back(std::move(task.found));
+  for (auto& [stage, some] : found) stage->take(std::move(some));
+  return !tasks.empty();
 }
 
 }  // namespace
 
-std::vector<Finding> find_causes(const std::vector<Conviction>& convictions, int threads, bool causes) {
+std::vector<Finding> findings_of(const std::vector<Conviction>& convictions, int threads, bool causes) {
   std::map<At, Convictions> by_place;
-  for (const Conviction& conviction : convictions)
-    by_place[{conviction.layer, conviction.stage}].push_back(&conviction);
-  std::map<Stage, std::vector<Place>> by_stage;
-  for (const auto& [at, some] : by_place) by_stage[at.stage].emplace_back(at, some, causes);
-
-  std::vector<const std::vector<Place>*> work;
-  for (const auto& [stage, places] : by_stage) work.push_back(&places);
-  std::vector<std::vector<Finding>> found(work.size());
-  std::atomic<size_t> next{0};
-  ThreadPool pool(threads);
-  pool.run([&](Part) {
-    for (size_t i = next.fetch_add(1); i < work.size(); i = next.fetch_add(1))
-      found[i] = findings_of_stage(*work[i]);
-  });
+  for (const Conviction& conviction : convictions) by_place[conviction.at].push_back(&conviction);
+  std::map<Stage, StageInLayers> stages;
+  for (const auto& [at, some] : by_place) stages[at.stage].add({at, some, causes});
+  while (look_once(stages, threads)) {
+  }
   std::vector<Finding> findings;
-  for (std::vector<Finding>& some : found) std::move(some.begin(), some.end(), std::back_inserter(findings));
+  for (auto& [stage, layers] : stages) {
+    std::move(layers.findings().begin(), layers.findings().end(), std::back_inserter(findings));
+  }
   std::stable_sort(findings.begin(), findings.end(), [](const Finding& a, const Finding& b) {
     return At{a.layer, a.stage} < At{b.layer, b.stage};
   });

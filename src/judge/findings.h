@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "judge/stage_oracle.h"
+#include "judge/evidence.h"
 #include "verdict/verdict.h"
 
 namespace greta {
@@ -13,15 +13,15 @@ namespace greta {
 struct Conviction {
   const PhaseRecord* phase = nullptr;
   CellKey cell;
-  int layer = kNoLayer;
-  Stage stage = Stage::x_in;
+  At at = {};
   double noise_ratio = 0;
   Phase in = Phase::prefill;
+  const Sighting* sighting = nullptr;  // without one no cause is looked for
 };
 
 /// One finding for each layer, stage and phase, in execution order. A stage that is wrong in both phases for
 /// the same reason is one finding, "both". `threads` share the work.
 /// Without `causes` nothing is tried: findings say where and in which phase.
-std::vector<Finding> find_causes(const std::vector<Conviction>& convictions, int threads, bool causes = true);
+std::vector<Finding> findings_of(const std::vector<Conviction>& convictions, int threads, bool causes);
 
 }  // namespace greta

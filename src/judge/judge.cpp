@@ -50,23 +50,28 @@ void fill_logits(const PhaseView& prefill, const PhaseView& decode, Cell& cell) 
   cell.logits_margin = metrics.margin;
 }
 
-double head0_mae(const Verdict& verdict, const CellKey& cell, int layer, Stage stage) {
-  for (const StagePair& pair : verdict.pairs) {
-    if (pair.cell == cell && pair.layer == layer && pair.stage == stage && !pair.head_mae.empty()) {
-      return pair.head_mae.front();
-    }
-  }
-  return 0;
+const StagePair* pair_at(const std::vector<StagePair>& pairs, At at) {
+  const auto it = std::find_if(pairs.begin(), pairs.end(), [&](const StagePair& pair) {
+    return At{pair.layer, pair.stage} == at;
+  });
+  return it == pairs.end() ? nullptr : &*it;
 }
 
-/// B3.32's question: is the projections' input the same in both phases?
-void fill_attn_norm(const Verdict& verdict, int layer, Cell& cell) {
-  for (const StagePair& pair : verdict.pairs) {
-    if (pair.cell != cell.key || pair.layer != layer || pair.stage != Stage::attn_norm) continue;
-    cell.attn_norm_mae = pair.metrics.mae;
-    cell.attn_norm_hash_prefill = pair.hash_prefill;
-    cell.attn_norm_hash_decode = pair.hash_decode;
-  }
+double head0_mae(const std::vector<StagePair>& pairs, At at) {
+  const StagePair* pair = pair_at(pairs, at);
+  return pair == nullptr || pair->head_mae.empty() ? 0 : pair->head_mae.front();
+}
+
+/// What B3.31's and B3.32's tables say of a cell, in the first traced layer: projections, and their input.
+void fill_tables(const std::vector<StagePair>& pairs, int layer, Cell& cell) {
+  cell.q.mae = head0_mae(pairs, {layer, Stage::q});
+  cell.k.mae = head0_mae(pairs, {layer, Stage::k});
+  cell.v.mae = head0_mae(pairs, {layer, Stage::v});
+  const StagePair* input = pair_at(pairs, {layer, Stage::attn_norm});
+  if (input == nullptr) return;
+  cell.attn_norm_mae = input->metrics.mae;
+  cell.attn_norm_hash_prefill = input->hash_prefill;
+  cell.attn_norm_hash_decode = input->hash_decode;
 }
 
 RunStatus cell_status(const Cell& cell, int64_t missing) {
@@ -77,50 +82,79 @@ RunStatus cell_status(const Cell& cell, int64_t missing) {
 }
 
 /// A cell and what was recorded of it.
-struct CellRecord {
-  CellRecord(const Bundle& bundle, const Model& model, Cell its_cell) : cell(std::move(its_cell)) {
+class CellRecord {
+ public:
+  CellRecord(const Bundle& bundle, const Model& model, Cell its_cell, std::vector<PhaseView> views)
+      : cell(std::move(its_cell)) {
     const std::vector<TokenId> tokens = prompt_tokens(bundle, cell.key.prompt);
     cell.prompt_tokens = std::ssize(tokens);
-    for (const Event& event : bundle.events) {
-      if (event.key() != cell.key || has(event.phase)) continue;
-      phases.push_back(std::make_unique<PhaseRecord>(
-          PhaseRecord{&model, PhaseView(bundle, cell.key, event.phase), tokens, nullptr}));
-    }
+    for (PhaseView& view : views)
+      phases_.push_back(std::make_unique<PhaseRecord>(PhaseRecord{&model, std::move(view), tokens, nullptr}));
     if (!bundle.manifest.value("shared_cache", false)) return;
-    const PhaseRecord* filled =
-        find(Seen::prefill_last) != nullptr ? find(Seen::prefill_last) : find(Seen::prefill);
-    if (PhaseRecord* decode = find(Seen::decode0); decode != nullptr) decode->before = filled;
+    const PhaseRecord* filled = find(Seen::prefill_last);
+    if (filled == nullptr) filled = find(Seen::prefill);
+    for (const auto& phase : phases_) {
+      if (phase.get() == find(Seen::decode0)) phase->before = filled;
+    }
   }
 
-  bool has(const std::string& phase) const {
-    return std::any_of(phases.begin(), phases.end(),
-                       [&](const auto& record) { return record->view.phase() == phase; });
-  }
-  PhaseRecord* find(Seen seen) const {
-    for (const auto& record : phases) {
+  const PhaseRecord* find(Seen seen) const {
+    for (const auto& record : phases_) {
       if (record->view.seen() == seen) return record.get();
     }
     return nullptr;
   }
   bool is_pair() const { return find(Seen::prefill_last) != nullptr && find(Seen::decode0) != nullptr; }
+  /// In order of their first event.
+  std::vector<const PhaseRecord*> phases() const {
+    std::vector<const PhaseRecord*> all;
+    for (const auto& phase : phases_) all.push_back(phase.get());
+    return all;
+  }
 
   Cell cell;
-  std::vector<std::unique_ptr<PhaseRecord>> phases;
+
+ private:
+  std::vector<std::unique_ptr<PhaseRecord>> phases_;  // at addresses that stay
+};
+
+std::vector<CellRecord> records_of(const Bundle& bundle, const Model& model) {
+  std::map<CellKey, std::vector<PhaseView>> views;
+  for (PhaseView& view : PhaseView::all_of(bundle)) {
+    const CellKey key = view.cell();
+    views[key].push_back(std::move(view));
+  }
+  std::vector<CellRecord> records;
+  for (Cell& cell : cells_of(bundle)) {
+    std::vector<PhaseView> own = std::move(views[cell.key]);
+    records.emplace_back(bundle, model, std::move(cell), std::move(own));
+  }
+  return records;
+}
+
+/// What became of one cell.
+struct JudgedCell {
+  Cell cell;
+  std::vector<StagePair> pairs = {};
+  Coverage coverage = {};
+  std::vector<Flag> flags = {};
 };
 
 /// prefill_last against decode0.
-void judge_pair(const CellRecord& record, const OraclePass& oracle, const Model& model, Cell& cell,
-                Verdict& verdict) {
+void judge_pair(const CellRecord& record, const OraclePass& oracle, const Model& model, bool aligned,
+                JudgedCell& judged) {
   const PhaseView& prefill = record.find(Seen::prefill_last)->view;
   const PhaseView& decode = record.find(Seen::decode0)->view;
-  for (StagePair& pair : judge_pairs({prefill, decode, &oracle, &model.config,
-                                      static_cast<int>(model.config.n_layer), record.cell.key, "",
-                                      verdict.aligned ? "" : "decode0 is the next token: not comparable"})) {
-    count(pair, cell, verdict.coverage);
-    verdict.pairs.push_back(std::move(pair));
-  }
-  fill_logits(prefill, decode, cell);
-  attest(prefill.bundle(), prefill, decode, cell, verdict.flags);
+  judged.pairs = judge_pairs({.a = prefill,
+                              .b = decode,
+                              .oracle = &oracle,
+                              .config = &model.config,
+                              .n_layer = static_cast<int>(model.config.n_layer),
+                              .cell = record.cell.key,
+                              .not_comparable = aligned ? "" : "decode0 is the next token: not comparable"});
+  for (const StagePair& pair : judged.pairs) count(pair, judged.cell, judged.coverage);
+  fill_logits(prefill, decode, judged.cell);
+  attest(prefill.bundle(), prefill, decode, judged.cell, judged.flags);
 }
 
 /// What a phase recorded as an input of what follows, without what it is made from: x_in where no x_out is.
@@ -131,7 +165,7 @@ bool is_given(const PhaseView& view, At at) {
 /// A phase that has no counterpart: each stage alone.
 void judge_unpaired(const PhaseRecord& phase, const OraclePass& oracle, Cell& cell, Coverage& coverage) {
   for (const auto& [at, event] : phase.view.events()) {
-    const OraclePass::Result* result = oracle.find(phase.view, at);
+    const JudgedStage* result = oracle.find(phase.view, at);
     if (is_given(phase.view, at)) continue;
     ++coverage.recorded;
     if (!result->judgement) {
@@ -149,48 +183,49 @@ void judge_unpaired(const PhaseRecord& phase, const OraclePass& oracle, Cell& ce
   }
 }
 
-void judge_cell(CellRecord& record, const OraclePass& oracle, const Model& model, Verdict& verdict) {
-  Cell& cell = record.cell;
-  const int64_t skipped = std::ssize(verdict.coverage.skipped);
+JudgedCell judge_cell(const CellRecord& record, const OraclePass& oracle, const Model& model, bool aligned,
+                      const std::vector<int>& layers) {
+  JudgedCell judged{record.cell};
+  Cell& cell = judged.cell;
   cell.paired = record.is_pair();
   cell.attested = cell.force_route == "auto" && !cell.force_gemm;
-  if (cell.paired) judge_pair(record, oracle, model, cell, verdict);
-  for (const auto& phase : record.phases) {
+  if (cell.paired) judge_pair(record, oracle, model, aligned, judged);
+  for (const PhaseRecord* phase : record.phases()) {
     const Seen seen = phase->view.seen();
     const bool done = cell.paired && (seen == Seen::prefill_last || seen == Seen::decode0);
-    if (!done) judge_unpaired(*phase, oracle, cell, verdict.coverage);
+    if (!done) judge_unpaired(*phase, oracle, cell, judged.coverage);
   }
-  cell.verdict = cell_status(cell, std::ssize(verdict.coverage.skipped) - skipped);
-  if (!verdict.layers.empty()) {
-    cell.q.mae = head0_mae(verdict, cell.key, verdict.layers.front(), Stage::q);
-    cell.k.mae = head0_mae(verdict, cell.key, verdict.layers.front(), Stage::k);
-    cell.v.mae = head0_mae(verdict, cell.key, verdict.layers.front(), Stage::v);
-    fill_attn_norm(verdict, verdict.layers.front(), cell);
-  }
-  verdict.cells.push_back(cell);
+  cell.verdict = cell_status(cell, std::ssize(judged.coverage.skipped));
+  if (!layers.empty()) fill_tables(judged.pairs, layers.front(), cell);
+  return judged;
 }
 
 /// Every stage of every phase that the oracle convicts; and the largest noise ratio of each, for the map.
-std::vector<Conviction> convict(const std::vector<CellRecord>& records, const OraclePass& oracle,
-                                Verdict& verdict) {
+struct Convicted {
   std::vector<Conviction> convictions;
+  std::vector<StageNoise> noise;
+};
+
+Convicted convict(const std::vector<CellRecord>& records, const OraclePass& oracle) {
+  Convicted result;
   std::map<std::pair<Phase, At>, double> noise;
   for (const CellRecord& record : records) {
-    for (const auto& phase : record.phases) {
+    for (const PhaseRecord* phase : record.phases()) {
       const Phase in = phase_of(phase->view.seen());
       for (const auto& [at, event] : phase->view.events()) {
-        const OraclePass::Result* result = oracle.find(phase->view, at);
-        if (!result->judgement) continue;
-        const double ratio = result->judgement->noise_ratio;
+        const JudgedStage& judged = *oracle.find(phase->view, at);
+        if (!judged.judgement) continue;
+        const double ratio = judged.judgement->noise_ratio;
         double& largest = noise[{in, at}];
         largest = std::max(largest, ratio);
-        if (ratio > 1) convictions.push_back({phase.get(), record.cell.key, at.layer, at.stage, ratio, in});
+        if (judged.is_convicted())
+          result.convictions.push_back({phase, record.cell.key, at, ratio, in, judged.sighting.get()});
       }
     }
   }
   for (const auto& [place, ratio] : noise)
-    verdict.noise.push_back({place.first, place.second.layer, place.second.stage, ratio});
-  return convictions;
+    result.noise.push_back({place.first, place.second.layer, place.second.stage, ratio});
+  return result;
 }
 
 /// MAE of a finding, from the pairs of its cells.
@@ -234,12 +269,15 @@ RunStatus status_of(const Verdict& verdict) {
   return some_cell(RunStatus::rounding) ? RunStatus::rounding : RunStatus::equal;
 }
 
+/// decode0 is the last prompt token at its own position.
+bool is_aligned(const Bundle& bundle) { return bundle.manifest.value("aligned", true); }
+
 /// Who recorded what, by the manifest.
 void describe(const Bundle& bundle, const Model& model, Verdict& verdict) {
   const nlohmann::json& manifest = bundle.manifest;
   const nlohmann::json file = manifest.value("model", nlohmann::json::object());
   const nlohmann::json options = manifest.value("options", nlohmann::json::object());
-  verdict.aligned = manifest.value("aligned", true);
+  verdict.aligned = is_aligned(bundle);
   verdict.engine = manifest.value("engine", "");
   verdict.engine_version = manifest.value("version", "");
   verdict.model_name = file.value("name", model.config.name);
@@ -258,28 +296,44 @@ void describe(const Bundle& bundle, const Model& model, Verdict& verdict) {
   }
 }
 
-Verdict judge_bundle(const Bundle& bundle, const Model& model, int threads, bool causes) {
-  Verdict verdict;
-  describe(bundle, model, verdict);
+std::vector<int> traced_layers(const Bundle& bundle) {
   std::set<int> layers;
   for (const Event& event : bundle.events) {
     if (event.layer != kNoLayer) layers.insert(event.layer);
   }
-  verdict.layers.assign(layers.begin(), layers.end());
+  return {layers.begin(), layers.end()};
+}
 
-  std::vector<CellRecord> records;
-  for (Cell& cell : cells_of(bundle)) records.emplace_back(bundle, model, std::move(cell));
-  OraclePass oracle;
-  for (const CellRecord& record : records) {
-    for (const auto& phase : record.phases) oracle.add(*phase);
+template <class T>
+void append(std::vector<T>& to, std::vector<T> more) {
+  std::move(more.begin(), more.end(), std::back_inserter(to));
+}
+
+void add_coverage(Coverage& to, Coverage more) {
+  to.recorded += more.recorded;
+  to.judged += more.judged;
+  to.propagated += more.propagated;
+  to.alone += more.alone;
+  append(to.skipped, std::move(more.skipped));
+}
+
+/// The one place where a verdict is put together.
+Verdict assemble(const Bundle& bundle, const Model& model, std::vector<JudgedCell> cells,
+                 std::vector<StageNoise> noise, std::vector<Finding> findings) {
+  Verdict verdict;
+  describe(bundle, model, verdict);
+  verdict.layers = traced_layers(bundle);
+  for (JudgedCell& judged : cells) {
+    verdict.cells.push_back(std::move(judged.cell));
+    append(verdict.pairs, std::move(judged.pairs));
+    append(verdict.flags, std::move(judged.flags));
+    add_coverage(verdict.coverage, std::move(judged.coverage));
   }
-  oracle.run(threads);
-  for (CellRecord& record : records) judge_cell(record, oracle, model, verdict);
-  verdict.findings = find_causes(convict(records, oracle, verdict), threads, causes);
-
+  verdict.noise = std::move(noise);
+  verdict.findings = std::move(findings);
   add_mae(verdict);
-  flag_inert_factors(bundle, verdict);
-  flag_vacuous(bundle, verdict);
+  append(verdict.flags, inert_factors(bundle, verdict.cells, verdict.layers));
+  if (auto flag = vacuous_projection(bundle)) verdict.flags.push_back(std::move(*flag));
   note_blind_prompts(verdict);
   verdict.status = status_of(verdict);
   return verdict;
@@ -287,12 +341,25 @@ Verdict judge_bundle(const Bundle& bundle, const Model& model, int threads, bool
 
 }  // namespace
 
-Verdict judge(const Bundle& bundle, const Model& model, int threads) {
-  return judge_bundle(bundle, model, threads, true);
-}
+Verdict judge(const Bundle& bundle, const Model& model, const JudgeOptions& options) {
+  const std::vector<CellRecord> records = records_of(bundle, model);
+  OraclePass oracle({.threads = options.threads,
+                     .sightings = options.causes,
+                     .only = options.only,
+                     .known = options.known});
+  for (const CellRecord& record : records) {
+    for (const PhaseRecord* phase : record.phases()) oracle.add(*phase);
+  }
+  oracle.run();
 
-Verdict judge_places(const Bundle& bundle, const Model& model, int threads) {
-  return judge_bundle(bundle, model, threads, false);
+  const bool aligned = is_aligned(bundle);
+  const std::vector<int> layers = traced_layers(bundle);
+  std::vector<JudgedCell> cells;
+  for (const CellRecord& record : records)
+    cells.push_back(judge_cell(record, oracle, model, aligned, layers));
+  Convicted convicted = convict(records, oracle);
+  std::vector<Finding> findings = findings_of(convicted.convictions, options.threads, options.causes);
+  return assemble(bundle, model, std::move(cells), std::move(convicted.noise), std::move(findings));
 }
 
 }  // namespace greta

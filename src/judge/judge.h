@@ -2,21 +2,28 @@
 // From a bundle and the model file to a verdict.
 // Nothing else is seen: any engine that writes bundles gets the same.
 
+#include <set>
+
 #include "bundle/bundle.h"
+#include "judge/oracle_pass.h"
 #include "model/model.h"
 #include "verdict/verdict.h"
 
 namespace greta {
+
+struct JudgeOptions {
+  int threads = 1;
+  bool causes = true;                  // else findings say where and in which phase only: much faster
+  const std::set<At>* only = nullptr;  // the stages held against the oracle; none: all
+  KnownJudgements* known = nullptr;    // of earlier calls: equal data are judged once
+};
 
 /// Compares prefill_last with decode0 in every cell, stage and layer of `bundle`, and holds each side against
 /// the oracle of its own recorded inputs. FAULT: a side is outside its bound (the finding names the phase).
 /// Else EQUAL: the same bits; PROPAGATED: the inputs already differ; ROUNDING: equal inputs, different
 /// outputs. All other recorded phases and rows are held against the oracle alone, and every stage outside its
 /// bound is tried against the hypotheses.
-/// Fills cells, pairs, findings, flags, coverage, status and exit code.
-Verdict judge(const Bundle& bundle, const Model& model, int threads = 1);
-
-/// The same without causes: findings say where and in which phase only. Much faster.
-Verdict judge_places(const Bundle& bundle, const Model& model, int threads = 1);
+/// Fills cells, pairs, findings, flags, coverage and status.
+Verdict judge(const Bundle& bundle, const Model& model, const JudgeOptions& options = {});
 
 }  // namespace greta

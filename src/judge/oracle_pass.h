@@ -3,27 +3,49 @@
 // tells which phase is wrong, also when both agree with each other. Equal inputs and outputs are judged once.
 
 #include <map>
+#include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
+#include "judge/evidence.h"
 #include "judge/stage_oracle.h"
 
 namespace greta {
 
+struct JudgedStage {
+  std::optional<Judgement> judgement;
+  std::string why;  // nothing could be judged
+  /// Of a conviction, when asked for.
+  std::shared_ptr<const Sighting> sighting = {};
+
+  bool is_convicted() const { return judgement && judgement->noise_ratio > 1; }
+};
+
+/// What earlier passes over recordings of one engine and model made of equal data: by judgement_key(),
+/// without sightings.
+using KnownJudgements = std::map<std::string, JudgedStage>;
+
 class OraclePass {
  public:
-  /// Queues all stages of a phase. `phase` must live until run() has returned.
+  struct Options {
+    int threads = 1;
+    bool sightings = false;              // keep what convicts a stage
+    const std::set<At>* only = nullptr;  // those to judge; none: all
+    KnownJudgements* known = nullptr;    // is used and added to; or none
+  };
+
+  explicit OraclePass(Options options) : options_(options) {}
+
+  /// Queues the stages of a phase. `phase` must outlive this.
   void add(const PhaseRecord& phase);
 
-  /// Judges what is queued, on `threads` threads.
-  void run(int threads);
+  /// Judges what is queued.
+  void run();
 
-  struct Result {
-    std::optional<Judgement> judgement;
-    std::string why;  // nothing could be judged
-  };
   /// The result of a stage that was added and run; nullptr for one that was not.
-  const Result* find(const PhaseView& view, At at) const;
+  const JudgedStage* find(const PhaseView& view, At at) const;
 
  private:
   struct Job {
@@ -31,9 +53,13 @@ class OraclePass {
     At at;
   };
 
-  std::map<std::string, Job> jobs_;        // by judgement_key()
-  std::map<std::string, Result> results_;  // likewise
-  std::map<const Event*, const Result*> by_event_;
+  const JudgedStage* known_result(const std::string& key) const;
+  JudgedStage judged(const Job& job) const;
+
+  Options options_;
+  std::map<std::string, Job> jobs_;             // by judgement_key()
+  std::map<std::string, JudgedStage> results_;  // likewise
+  std::map<const Event*, const JudgedStage*> by_event_;
 };
 
 }  // namespace greta

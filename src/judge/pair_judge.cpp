@@ -24,7 +24,7 @@ class PairJudge {
  public:
   explicit PairJudge(const PairRequest& request) : request_(request) {}
 
-  StagePair judge(At at, bool differed_before) const {
+  StagePair pair_at(At at, bool differed_before) const {
     StagePair pair;
     pair.cell = request_.cell;
     pair.phase = request_.phase;
@@ -100,8 +100,8 @@ class PairJudge {
         pair = missing(pair, "the outputs of equal inputs differ; the noise to expect needs the model (-m)");
       return;
     }
-    const OraclePass::Result* a = request_.oracle->find(request_.a, {pair.layer, pair.stage});
-    const OraclePass::Result* b = request_.oracle->find(request_.b, {pair.layer, pair.stage});
+    const JudgedStage* a = request_.oracle->find(request_.a, {pair.layer, pair.stage});
+    const JudgedStage* b = request_.oracle->find(request_.b, {pair.layer, pair.stage});
     if (!a->judgement || !b->judgement) {
       pair.why = a->judgement ? b->why : a->why;
       if (needed) pair.status = PairStatus::missing;
@@ -124,11 +124,11 @@ std::vector<StagePair> judge_pairs(const PairRequest& request) {
   for (const PhaseView* view : {&request.a, &request.b}) {
     for (const auto& [at, event] : view->events()) order.insert(at);
   }
-  const PairJudge judge(request);
+  const PairJudge side_by_side(request);
   std::vector<StagePair> pairs;
   bool differed = false;
   for (const At at : order) {
-    pairs.push_back(judge.judge(at, differed));
+    pairs.push_back(side_by_side.pair_at(at, differed));
     differed = differed || pairs.back().metrics.differing > 0;
   }
   return pairs;

@@ -7,18 +7,13 @@
 namespace greta {
 namespace {
 
-bool is_wrong(const Observation& seen, size_t i) {
-  const double value = seen.right.value[i], observed = static_cast<double>(seen.observed[i]);
-  if (observed == value || (std::isnan(observed) && std::isnan(value))) return false;
-  return !(std::abs(observed - value) <= seen.right.bound[i]);
-}
-
 /// Nearly all: small errors of some elements drown in their rounding.
 bool nearly_all(size_t some, int64_t all) { return 4 * static_cast<int64_t>(some) >= 3 * all; }
 
 }  // namespace
 
-std::string index_pattern(const std::set<int64_t>& indices, bool spanish) {
+std::string index_pattern(const std::set<int64_t>& indices, Language language) {
+  const bool spanish = language == Language::spanish;
   const std::vector<int64_t> list(indices.begin(), indices.end());
   if (list.empty()) return "-";
   if (list.size() == 1) return fmt::format("{}", list[0]);
@@ -44,7 +39,7 @@ void ResidualPattern::add(const Observation& seen) {
     bool wrong = false;
     for (int64_t at = 0; at < seen.width; ++at) {
       const size_t i = static_cast<size_t>(row * seen.width + at);
-      if (!is_wrong(seen, i)) continue;
+      if (!seen.is_wrong(i)) continue;
       wrong = true;
       wrong_heads_.insert(at / seen.head_width());
       wrong_elements_.insert(at);
@@ -60,25 +55,43 @@ void ResidualPattern::add(const Observation& seen) {
   }
 }
 
-std::string ResidualPattern::text(bool spanish) const {
+void ResidualPattern::add(const ResidualPattern& more) {
+  if (more.rows_ == 0) return;
+  same_width_ &= more.same_width_ && (width_ == 0 || width_ == more.width_);
+  width_ = more.width_;
+  heads_ = more.heads_;
+  rows_ += more.rows_;
+  wrong_rows_ += more.wrong_rows_;
+  positions_.insert(more.positions_.begin(), more.positions_.end());
+  wrong_positions_.insert(more.wrong_positions_.begin(), more.wrong_positions_.end());
+  wrong_heads_.insert(more.wrong_heads_.begin(), more.wrong_heads_.end());
+  wrong_elements_.insert(more.wrong_elements_.begin(), more.wrong_elements_.end());
+  if (not_finite_ == 0) {
+    first_position_ = more.first_position_;
+    first_element_ = more.first_element_;
+  }
+  not_finite_ += more.not_finite_;
+}
+
+std::string ResidualPattern::text(Language language) const {
   std::vector<std::string> parts;
   const auto add_part = [&](const char* en, const char* es, const auto&... args) {
-    parts.push_back(fmt::format(fmt::runtime(spanish ? es : en), args...));
+    parts.push_back(fmt::format(fmt::runtime(language == Language::spanish ? es : en), args...));
   };
   if (wrong_rows_ < rows_) {
     add_part("{} of {} rows, at positions {}", "{} de {} filas, en las posiciones {}", wrong_rows_, rows_,
-             index_pattern(wrong_positions_, spanish));
+             index_pattern(wrong_positions_, language));
   }
   if (positions_.contains(0) && !wrong_positions_.contains(0) && wrong_positions_.size() > 1) {
     add_part("position 0 is right, which no RoPE, mask or history can spoil",
              "la posición 0 es correcta, la que ni RoPE, ni máscara, ni historial estropean");
   }
   if (heads_ > 1 && std::ssize(wrong_heads_) < heads_) {
-    add_part("heads {} of {}", "cabezas {} de {}", index_pattern(wrong_heads_, spanish), heads_);
+    add_part("heads {} of {}", "cabezas {} de {}", index_pattern(wrong_heads_, language), heads_);
   }
   if (same_width_ && !nearly_all(wrong_elements_.size(), width_)) {
     add_part("{} of {} elements of a row: {}", "{} de {} elementos de una fila: {}", wrong_elements_.size(),
-             width_, index_pattern(wrong_elements_, spanish));
+             width_, index_pattern(wrong_elements_, language));
   }
   if (not_finite_ > 0) {
     add_part("{} values are NaN or infinite, the first at position {}, element {}",

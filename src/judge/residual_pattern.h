@@ -6,7 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "judge/evidence.h"
+#include "base/text.h"
+#include "judge/observation.h"
 
 namespace greta {
 
@@ -14,10 +15,12 @@ class ResidualPattern {
  public:
   /// All judged rows of one recording.
   void add(const Observation& seen);
+  /// What another has seen, of the same stage.
+  void add(const ResidualPattern& more);
 
   /// "only positions 16-23 of 24; heads 4-8 of 9; 12 of 576 elements, every 48th from 3". Empty when every
   /// row is wrong all over.
-  std::string text(bool spanish) const;
+  std::string text(Language language) const;
 
  private:
   int64_t rows_ = 0, wrong_rows_ = 0, width_ = 0, heads_ = 1;
@@ -29,6 +32,6 @@ class ResidualPattern {
 };
 
 /// "3", "0-7", "every 48th from 3", or the first few and a count.
-std::string index_pattern(const std::set<int64_t>& indices, bool spanish);
+std::string index_pattern(const std::set<int64_t>& indices, Language language);
 
 }  // namespace greta

@@ -260,15 +260,15 @@ std::vector<int64_t> judged_positions(const PhaseRecord& phase, At at) {
   return positions;
 }
 
-std::optional<std::vector<float>> recorded_rows(const PhaseRecord& phase, At at,
-                                                const std::vector<int64_t>& positions) {
+std::optional<SharedRows> recorded_rows(const PhaseRecord& phase, At at,
+                                        const std::vector<int64_t>& positions) {
   const Event* event = phase.view.find(at);
   const std::vector<float>* data = phase.view.data(at);
   if (data == nullptr || !has_place(phase.model->config, at)) return std::nullopt;
   const std::vector<int64_t> there = recorded_positions(phase, at);
   const int64_t width = row_width(at.stage, phase.model->config, n_pos_of(*event, at.stage));
   if (there.empty() || width <= 0 || std::ssize(*data) != std::ssize(there) * width) return std::nullopt;
-  if (there == positions) return *data;
+  if (there == positions) return SharedRows::of(*data);
   std::vector<float> rows;
   rows.reserve(positions.size() * static_cast<size_t>(width));
   for (const int64_t position : positions) {
@@ -328,31 +328,41 @@ UnitBias bias_of(const StageProblem& problem, std::span<const float> observed, c
   return unit_bias(observed, expected, counts);
 }
 
-std::optional<Judgement> judge_stage(const PhaseRecord& phase, At at, std::string* why) {
-  const std::vector<int64_t> positions = judged_positions(phase, at);
-  const std::optional<Subject> subject = subject_of(phase, at, positions, why);
+std::optional<Trial> try_stage(const PhaseRecord& phase, At at, std::string* why) {
+  std::optional<Subject> subject = subject_of(phase, at, judged_positions(phase, at), why);
   if (!subject) return std::nullopt;
-  const Expected expected = expected_of(*subject->problem);
-  if (expected.value.size() != subject->observed.size()) {
-    *why = fmt::format("{} values where the model makes {}", subject->observed.size(), expected.value.size());
+  Expected right = expected_of(*subject->problem);
+  if (right.value.size() != subject->observed.size()) {
+    *why = fmt::format("{} values where the model makes {}", subject->observed.size(), right.value.size());
     return std::nullopt;
   }
-  const NoiseRatio ratio = noise_ratio(subject->observed, expected);
+  return Trial{std::move(*subject), std::move(right)};
+}
+
+Judgement judgement_of(const Trial& trial) {
+  const auto& [subject, expected] = trial;
+  const std::vector<int64_t>& positions = subject.problem->positions;
+  const NoiseRatio ratio = noise_ratio(subject.observed, expected);
   Judgement judgement;
   judgement.noise_ratio = ratio.max;
-  judgement.bias = bias_of(*subject->problem, subject->observed, expected);
+  judgement.bias = bias_of(*subject.problem, subject.observed, expected);
   if (judgement.noise_ratio <= 1 && judgement.bias.ratio > 1) judgement.noise_ratio = judgement.bias.ratio;
   judgement.rows = std::ssize(positions);
-  judgement.over_gap = !subject->gap.empty();
+  judgement.over_gap = !subject.gap.empty();
   if (ratio.at >= 0) {
-    const int64_t width = std::ssize(subject->observed) / judgement.rows;
+    const int64_t width = std::ssize(subject.observed) / judgement.rows;
     judgement.position = positions[static_cast<size_t>(ratio.at / width)];
     judgement.element = ratio.at % width;
   }
   for (size_t i = 0; i < expected.value.size(); ++i) {
-    judgement.not_finite += !std::isfinite(subject->observed[i]) && std::isfinite(expected.value[i]);
+    judgement.not_finite += !std::isfinite(subject.observed[i]) && std::isfinite(expected.value[i]);
   }
   return judgement;
+}
+
+std::optional<Judgement> judge_stage(const PhaseRecord& phase, At at, std::string* why) {
+  const std::optional<Trial> trial = try_stage(phase, at, why);
+  return trial ? std::optional(judgement_of(*trial)) : std::nullopt;
 }
 
 }  // namespace greta

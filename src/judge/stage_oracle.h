@@ -22,7 +22,7 @@ struct PhaseRecord {
 /// A recorded stage: its problem, and what was observed in the problem's rows.
 struct Subject {
   std::shared_ptr<const StageProblem> problem;
-  std::vector<float> observed;
+  SharedRows observed;
   std::vector<Stage> gap;  // stages that were not recorded and had to be made on the way
 };
 
@@ -44,9 +44,9 @@ std::optional<Subject> subject_of(const PhaseRecord& phase, At at, const std::ve
 std::string judgement_key(const PhaseRecord& phase, At at);
 
 /// Recorded rows of any stage at these positions, [positions, width]; nullopt when they were not recorded or
-/// do not fit the model.
-std::optional<std::vector<float>> recorded_rows(const PhaseRecord& phase, At at,
-                                                const std::vector<int64_t>& positions);
+/// do not fit the model. The bundle must outlive them.
+std::optional<SharedRows> recorded_rows(const PhaseRecord& phase, At at,
+                                        const std::vector<int64_t>& positions);
 
 /// How one phase's stage agrees with the oracle.
 struct Judgement {
@@ -63,6 +63,17 @@ struct Judgement {
 
 /// How all outputs of a projection err together; its ratio is 0 for other stages, and over gaps.
 UnitBias bias_of(const StageProblem& problem, std::span<const float> observed, const Expected& expected);
+
+/// A recorded stage and what the oracle makes of it.
+struct Trial {
+  Subject subject;
+  Expected right;
+};
+
+/// All judged rows. nullopt with `why` when an input or the stage's data are missing.
+std::optional<Trial> try_stage(const PhaseRecord& phase, At at, std::string* why);
+
+Judgement judgement_of(const Trial& trial);
 
 /// Judges one recorded stage alone. nullopt with `why` when an input or the stage's data are missing.
 std::optional<Judgement> judge_stage(const PhaseRecord& phase, At at, std::string* why);

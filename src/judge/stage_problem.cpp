@@ -33,7 +33,7 @@ Expected exactly(std::span<const float> values) {
 }
 
 /// Keys or values of cache rows [n_pos, 2 * kv_dim] -> [n_pos, kv_dim].
-std::vector<float> half_of(const std::vector<float>& cache, int64_t kv_dim, bool keys) {
+std::vector<float> half_of(std::span<const float> cache, int64_t kv_dim, bool keys) {
   std::vector<float> half;
   const size_t row = static_cast<size_t>(2 * kv_dim), skip = keys ? 0 : static_cast<size_t>(kv_dim);
   for (size_t at = 0; at + row <= cache.size(); at += row) {
@@ -141,11 +141,13 @@ void carry_bounds(const StageProblem& problem, const Values& values,
     Values moved = values;
     for (size_t i = 0; i < makers.size(); ++i) {
       if (makers[i] == nullptr) continue;
-      for (size_t j = 0; j < moved[i].size(); ++j) {
+      std::vector<float> rows(values[i].begin(), values[i].end());
+      for (size_t j = 0; j < rows.size(); ++j) {
         state = state * 6364136223846793005u + 1442695040888963407u;
         const double sign = (state >> 63) != 0 ? 1 : -1;
-        moved[i][j] = static_cast<float>(moved[i][j] + sign * makers[i]->bound[j]);
+        rows[j] = static_cast<float>(rows[j] + sign * makers[i]->bound[j]);
       }
+      moved[i] = std::move(rows);
     }
     const Expected other = compute(problem, moved);
     for (size_t j = 0; j < squares.size(); ++j) {
@@ -168,7 +170,7 @@ const Expected& solve(const StageProblem& problem, Memo& memo) {
     if (makers.back() == nullptr) {
       values.push_back(operand.values);
     } else {
-      values.emplace_back(makers.back()->value.begin(), makers.back()->value.end());
+      values.push_back(std::vector<float>(makers.back()->value.begin(), makers.back()->value.end()));
       gap = true;
     }
   }
@@ -224,8 +226,12 @@ StageProblem model_problem(const Model& model, At at) {
   return problem;
 }
 
+Expected right_of(const StageProblem& problem, const Values& values) {
+  return Solver(problem, values).solve();
+}
+
 Expected compute(const StageProblem& problem, const Values& values) {
-  return problem.how ? problem.how(problem, values) : Solver(problem, values).solve();
+  return problem.how ? problem.how(problem, values) : right_of(problem, values);
 }
 
 Expected expected_of(const StageProblem& problem) {

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "judge/shared_rows.h"
 #include "model/model.h"
 #include "model/stage.h"
 #include "model/tokenizer.h"
@@ -27,12 +28,15 @@ struct StageProblem;
 /// Rows that a stage is computed from, [rows, width]:
 /// recorded, or, over a gap in the recording, made by another problem.
 struct Operand {
-  std::vector<float> values = {};
+  SharedRows values = {};
   std::shared_ptr<const StageProblem> made_by = {};
 };
 
 /// The operands' values, in the order of operands_at().
-using Values = std::vector<std::vector<float>>;
+using Values = std::vector<SharedRows>;
+
+/// A computation of a stage from its operands' values.
+using How = std::function<Expected(const StageProblem& problem, const Values& values)>;
 
 struct StageProblem {
   const Model* model = nullptr;
@@ -53,14 +57,18 @@ struct StageProblem {
   Format cache_format = Format::f32;
 
   /// Another computation than the stage's own: of a hypothesis.
-  std::function<Expected(const StageProblem& problem, const Values& values)> how = {};
+  How how = {};
   std::shared_ptr<const void> keeps = {};  // what `weight` points into, when it is not the model's
 };
 
 /// The problem as the model says, without positions and operands.
 StageProblem model_problem(const Model& model, At at);
 
-/// One stage from given operands: value and bound of every element. An input Error for sizes that do not fit.
+/// The stage's own computation from given operands, whatever `how` is: value and bound of every element. An
+/// input Error for sizes that do not fit.
+Expected right_of(const StageProblem& problem, const Values& values);
+
+/// One stage from given operands: by its `how`, if it has one, else right_of().
 Expected compute(const StageProblem& problem, const Values& values);
 
 /// The same from the problem's own operands.

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "report/printable_verdict.h"
-
 namespace greta::report {
 namespace {
 
@@ -16,46 +14,60 @@ std::string short_hash(const std::string& hash) {
   return hash.empty() ? "-" : hash.substr(hash.find(':') + 1).substr(0, 8);
 }
 
-}  // namespace
-
 bool has_norm_pairs(const Verdict& verdict) {
   return std::any_of(verdict.cells.begin(), verdict.cells.end(), has_norms);
 }
 
-std::string b3_32_table(const Verdict& verdict, Language language) {
-  std::string table = fmt::format("| {} |\n|---|---|---:|---|---|---|\n", say(language, Phrase::head_norm));
-  for (const Cell& cell : verdict.cells) {
+Table norm_table(const Writer& writer) {
+  Table table{{{writer.say(Phrase::column_experiment)},
+               {writer.say(Phrase::column_prompt)},
+               {writer.say(Phrase::column_norm_mae), Align::right},
+               {writer.say(Phrase::column_hash, kPrefillLast)},
+               {writer.say(Phrase::column_hash, kDecode0)},
+               {writer.say(Phrase::column_equal)}},
+              {}};
+  for (const Cell& cell : writer.verdict.cells) {
     const bool equal = cell.attn_norm_hash_prefill == cell.attn_norm_hash_decode;
-    table +=
-        fmt::format("| {} | {} | {} | {} | {} | {} |\n", table_cell(cell.key.experiment),
-                    table_cell(cell.key.prompt), has_norms(cell) ? mae_text(cell, cell.attn_norm_mae) : "-",
-                    table_cell(short_hash(cell.attn_norm_hash_prefill)),
-                    table_cell(short_hash(cell.attn_norm_hash_decode)),
-                    has_norms(cell) ? say(language, equal ? Phrase::yes : Phrase::no) : "-");
+    table.rows.push_back({cell.key.experiment, cell.key.prompt,
+                          has_norms(cell) ? mae_text(cell, cell.attn_norm_mae) : "-",
+                          short_hash(cell.attn_norm_hash_prefill), short_hash(cell.attn_norm_hash_decode),
+                          has_norms(cell) ? writer.yes_no(equal) : "-"});
   }
   return table;
 }
 
-std::vector<NormAudit> norm_audits(const Writer& writer) {
-  std::vector<NormAudit> audits;
-  for (const FindingGroup& group : writer.facts.findings) {
-    const Finding& finding = group.first;
-    if (!is_norm(finding.stage)) continue;
-    NormAudit audit{writer.say(Phrase::heading_audit, writer.place(group)), {}};
-    const auto add = [&](Phrase which, const std::string& hypothesis, double explained) {
-      audit.lines.push_back(writer.say(which, hypothesis, residual(explained)));
-    };
-    if (!finding.best.empty()) {
-      const Phrase which = finding.cause == Cause::named ? Phrase::audit_winner : Phrase::audit_line;
-      add(which, finding.best, finding.explained_residual);
-    }
-    for (const RuledOut& other : finding.ruled_out) {
-      if (other.hypothesis.starts_with("norm_"))
-        add(Phrase::audit_line, other.hypothesis, other.explained_residual);
-    }
-    audits.push_back(std::move(audit));
+List audit(const Writer& writer, const Finding& finding) {
+  List list;
+  const auto add = [&](Phrase which, const std::string& hypothesis, double explained) {
+    list.items.push_back({writer.say(which, hypothesis, residual(explained))});
+  };
+  if (!finding.best.empty()) {
+    const Phrase which = finding.cause == Cause::named ? Phrase::audit_winner : Phrase::audit_line;
+    add(which, finding.best, finding.explained_residual);
   }
-  return audits;
+  for (const RuledOut& other : finding.ruled_out) {
+    if (other.hypothesis.starts_with("norm_"))
+      add(Phrase::audit_line, other.hypothesis, other.explained_residual);
+  }
+  return list;
+}
+
+}  // namespace
+
+void add_first_layer(const Writer& writer, Document& document) {
+  const Verdict& verdict = writer.verdict;
+  document.push_back(Heading{3, writer.table_heading()});
+  document.push_back(b3_31_table(verdict));
+  if (has_norm_pairs(verdict)) {
+    const int layer = verdict.layers.empty() ? 0 : verdict.layers.front();
+    document.push_back(Heading{3, writer.say(Phrase::heading_norm, layer)});
+    document.push_back(norm_table(writer));
+  }
+  for (const FindingGroup& group : writer.facts.findings) {
+    if (!is_norm(group.first.stage)) continue;
+    document.push_back(Heading{3, writer.say(Phrase::heading_audit, writer.place(group))});
+    document.push_back(audit(writer, group.first));
+  }
 }
 
 }  // namespace greta::report

@@ -1,6 +1,6 @@
 #include <cctype>
 
-#include "report/sentences.h"
+#include "report/writer.h"
 
 namespace greta::report {
 namespace {

@@ -104,10 +104,6 @@ bool differ_in_prompt(const Sample& a, const Sample& b) {
   return a.experiment == b.experiment && a.prompt != b.prompt;
 }
 
-void add_unique(std::vector<std::string>& words, const std::string& word) {
-  if (std::find(words.begin(), words.end(), word) == words.end()) words.push_back(word);
-}
-
 /// Values of the factor that tell the cells with the fault from those without; empty when they do not.
 void split(const std::vector<std::pair<std::string, bool>>& seen, Effect& effect) {
   for (const auto& [value, shows] : seen) add_unique(shows ? effect.shows_with : effect.not_with, value);

@@ -3,6 +3,7 @@
 // and whether route and prompt interact.
 // Measured only on pairs of attested cells that differ in the factor alone.
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <vector>
@@ -34,5 +35,11 @@ struct Effects {
 };
 
 Effects effects_of(const Verdict& verdict);
+
+/// Appends what is not there yet.
+template <class T>
+void add_unique(std::vector<T>& words, const T& word) {
+  if (std::find(words.begin(), words.end(), word) == words.end()) words.push_back(word);
+}
 
 }  // namespace greta::report

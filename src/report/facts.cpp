@@ -9,11 +9,6 @@
 namespace greta::report {
 namespace {
 
-template <class T>
-void add_unique(std::vector<T>& words, const T& word) {
-  if (std::find(words.begin(), words.end(), word) == words.end()) words.push_back(word);
-}
-
 /// Which verdict of an experiment's cells stands for the experiment.
 int severity(RunStatus status) {
   if (status == RunStatus::fault) return 3;

@@ -3,18 +3,15 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "bundle/bundle_files.h"
 #include "io/archive.h"
 #include "io/json_fields.h"
 #include "io/output_file.h"
-#include "report/report.h"
+#include "report/artifacts.h"
 
 namespace greta::report {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr const char* kArchive = "artifacts.tgz";
 
 /// The bundle's and the reports' files, sorted, inside one directory of the bundle's name.
 std::vector<ArchiveMember> members_of(const fs::path& directory) {
@@ -33,15 +30,12 @@ std::vector<ArchiveMember> members_of(const fs::path& directory) {
 
 }  // namespace
 
-void write_files(const Verdict& verdict, const std::string& directory) {
+std::string verdict_file(const Report& report) { return dump_json(to_json(report.verdict), 2) + "\n"; }
+
+void write_files(const Report& report, const std::string& directory) {
   const fs::path root = directory;
-  const auto write = [&root](const char* name, const std::string& text) {
-    replace_file((root / name).string(), text);
-  };
-  write("verdict.json", dump_json(to_json(verdict), 2) + "\n");
-  write("b3_31_analysis.txt", b3_31_analysis(verdict));
-  write("report.en.md", markdown(verdict, Language::english));
-  write("report.es.md", markdown(verdict, Language::spanish));
+  for (const Artifact& artifact : kArtifacts)
+    replace_file((root / artifact.name).string(), artifact.make(report));
   try {
     write_archive((root / kArchive).string(), members_of(root));
   } catch (const fs::filesystem_error& error) {

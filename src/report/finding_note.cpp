@@ -5,7 +5,7 @@
 #include <cmath>
 #include <span>
 
-#include "report/sentences.h"
+#include "report/writer.h"
 
 namespace greta::report {
 namespace {

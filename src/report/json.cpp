@@ -1,9 +1,8 @@
 #include <fmt/format.h>
 
-#include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "report/facts.h"
+#include "io/json_number.h"
 #include "report/report.h"
 
 namespace greta::report {
@@ -11,22 +10,16 @@ namespace {
 
 constexpr size_t kMaxSkipped = 100;
 
-/// JSON has no infinity: a string keeps it visible, where null would read as "no data".
-nlohmann::json number(double value) {
-  if (std::isfinite(value)) return value;
-  return std::isnan(value) ? "nan" : (value > 0 ? "inf" : "-inf");
-}
-
 nlohmann::json runner_up(const Finding& finding) {
   if (finding.runner_up.empty()) return nullptr;
-  return {{"hypothesis", finding.runner_up}, {"explained_residual", number(finding.runner_up_residual)}};
+  return {{"hypothesis", finding.runner_up}, {"explained_residual", json_number(finding.runner_up_residual)}};
 }
 
 nlohmann::json ruled_out(const Finding& finding) {
   nlohmann::json list = nlohmann::json::array();
   for (const RuledOut& other : finding.ruled_out) {
     list.push_back(
-        {{"hypothesis", other.hypothesis}, {"explained_residual", number(other.explained_residual)}});
+        {{"hypothesis", other.hypothesis}, {"explained_residual", json_number(other.explained_residual)}});
   }
   return list;
 }
@@ -37,10 +30,10 @@ nlohmann::json intervention(const Finding& finding) {
   const std::string_view phase = finding.phase == Phases::both ? "both phases" : name(finding.phase);
   return {{"what", fmt::format("oracle's {} in {}", name(finding.stage), phase)},
           {"mismatch_removed", done.mismatch_removed},
-          {"mismatch_before", number(done.mismatch_before)},
-          {"mismatch_after", number(done.mismatch_after)},
-          {"logits_before", number(done.logits_before)},
-          {"logits_after", number(done.logits_after)},
+          {"mismatch_before", json_number(done.mismatch_before)},
+          {"mismatch_after", json_number(done.mismatch_after)},
+          {"logits_before", json_number(done.logits_before)},
+          {"logits_after", json_number(done.logits_after)},
           {"prompt", done.prompt}};
 }
 
@@ -60,19 +53,19 @@ nlohmann::json to_json(const Finding& finding) {
           {"hypothesis", finding.hypothesis()},
           {"title", finding.title.en},
           {"title.es", finding.title.es},
-          {"explained_residual", number(finding.explained_residual)},
+          {"explained_residual", json_number(finding.explained_residual)},
           {"runner_up", runner_up(finding)},
           {"best_hypothesis", finding.best},
-          {"hypothesis_noise_ratio", number(finding.hypothesis_noise_ratio)},
+          {"hypothesis_noise_ratio", json_number(finding.hypothesis_noise_ratio)},
           {"ruled_out", ruled_out(finding)},
           {"pattern", finding.pattern.en},
           {"pattern.es", finding.pattern.es},
           {"gap", names(finding.gap)},
           {"intervention", intervention(finding)},
-          {"noise_ratio", number(finding.noise_ratio)},
-          {"noise_ratio_prefill", number(finding.noise_ratio_prefill)},
-          {"noise_ratio_decode", number(finding.noise_ratio_decode)},
-          {"mae", number(finding.mae)}};
+          {"noise_ratio", json_number(finding.noise_ratio)},
+          {"noise_ratio_prefill", json_number(finding.noise_ratio_prefill)},
+          {"noise_ratio_decode", json_number(finding.noise_ratio_decode)},
+          {"mae", json_number(finding.mae)}};
 }
 
 nlohmann::json to_json(const Cell& cell) {
@@ -80,11 +73,11 @@ nlohmann::json to_json(const Cell& cell) {
                       {"prompt", cell.key.prompt},
                       {"prompt_tokens", cell.prompt_tokens},
                       {"verdict", name(cell.verdict)},
-                      {"q_mae", number(cell.q.mae)},
-                      {"k_mae", number(cell.k.mae)},
-                      {"v_mae", number(cell.v.mae)},
+                      {"q_mae", json_number(cell.q.mae)},
+                      {"k_mae", json_number(cell.k.mae)},
+                      {"v_mae", json_number(cell.v.mae)},
                       {"paired", cell.paired},
-                      {"attn_norm_mae", number(cell.attn_norm_mae)},
+                      {"attn_norm_mae", json_number(cell.attn_norm_mae)},
                       {"attn_norm_hash_prefill", cell.attn_norm_hash_prefill},
                       {"attn_norm_hash_decode", cell.attn_norm_hash_decode},
                       {"q_route", cell.q.route},
@@ -98,7 +91,7 @@ nlohmann::json to_json(const Cell& cell) {
                       {"force_gemm", cell.force_gemm},
                       {"attested", cell.attested},
                       {"logits_top1_agree", nullptr},
-                      {"max_noise_ratio", number(cell.max_noise_ratio)},
+                      {"max_noise_ratio", json_number(cell.max_noise_ratio)},
                       {"pairs",
                        {{"EQUAL", cell.pairs_equal},
                         {"ROUNDING", cell.pairs_rounding},
@@ -107,8 +100,8 @@ nlohmann::json to_json(const Cell& cell) {
                       {"first_difference", nullptr}};
   if (cell.logits_top1_agree) {
     json["logits_top1_agree"] = *cell.logits_top1_agree;
-    json["logits_kl"] = number(cell.logits_kl);
-    json["logits_margin"] = number(cell.logits_margin);
+    json["logits_kl"] = json_number(cell.logits_kl);
+    json["logits_margin"] = json_number(cell.logits_margin);
   }
   if (cell.has_first_difference) {
     json["first_difference"] = {{"layer", cell.first_layer}, {"stage", name(cell.first_stage)}};
@@ -125,13 +118,13 @@ nlohmann::json to_json(const StagePair& pair) {
           {"count", metrics.count},
           {"differing", metrics.differing},
           {"first_differing", metrics.first_differing},
-          {"mae", number(metrics.mae)},
-          {"max_abs", number(metrics.max_abs)},
-          {"rel_l2", number(metrics.rel_l2)},
-          {"cosine", number(metrics.cosine)},
-          {"norm_ratio", number(metrics.norm_ratio)},
+          {"mae", json_number(metrics.mae)},
+          {"max_abs", json_number(metrics.max_abs)},
+          {"rel_l2", json_number(metrics.rel_l2)},
+          {"cosine", json_number(metrics.cosine)},
+          {"norm_ratio", json_number(metrics.norm_ratio)},
           {"max_ulp", metrics.max_ulp},
-          {"noise_ratio", number(pair.noise_ratio)},
+          {"noise_ratio", json_number(pair.noise_ratio)},
           {"hash_prefill", pair.hash_prefill},
           {"hash_decode", pair.hash_decode},
           {"why", pair.why}};
@@ -204,7 +197,7 @@ nlohmann::json to_json(const Verdict& verdict) {
       {"threads", verdict.threads},
       {"command_line", verdict.command_line},
       {"date", verdict.date},
-      {"seconds", number(verdict.seconds)},
+      {"seconds", json_number(verdict.seconds)},
       {"injected", verdict.injected},
       {"layers", verdict.layers},
       {"prompts", prompts_of(verdict.cells)},

@@ -18,7 +18,7 @@ std::string trimmed(std::string line) {
 }
 
 /// The names written downwards, ending above their columns.
-std::string heading(const std::set<Stage>& stages) {
+std::string heading(const std::vector<Stage>& stages) {
   size_t height = 0;
   for (const Stage stage : stages) height = std::max(height, name(stage).size());
   std::string text;
@@ -45,27 +45,40 @@ char noise_mark(double ratio) {
   return static_cast<char>('A' + std::min(power - 10, 25));
 }
 
-std::string noise_map(const Verdict& verdict, Phase phase) {
-  std::map<At, char> marks;
+NoiseMap noise_map(const Verdict& verdict, Phase phase) {
+  std::map<std::pair<int, Stage>, double> ratios;
   std::set<Stage> stages, outside;
   std::set<int> layers;
   for (const StageNoise& noise : verdict.noise) {
     if (noise.phase != phase) continue;
-    marks[{noise.layer, noise.stage}] = noise_mark(noise.ratio);
+    ratios[{noise.layer, noise.stage}] = noise.ratio;
     (noise.layer == kNoLayer ? outside : stages).insert(noise.stage);
     if (noise.layer != kNoLayer) layers.insert(noise.layer);
   }
-  std::string text = layers.empty() ? "" : heading(stages);
+  NoiseMap map{.phase = phase, .layers = {layers.begin(), layers.end()}};
+  map.stages.assign(stages.begin(), stages.end());
   for (const int layer : layers) {
-    std::string line = fmt::format("{:>{}}", layer, kMargin);
+    std::vector<std::optional<double>>& row = map.ratios.emplace_back();
     for (const Stage stage : stages) {
-      const auto mark = marks.find({layer, stage});
-      line += fmt::format(" {}", mark == marks.end() ? '-' : mark->second);
+      const auto found = ratios.find({layer, stage});
+      row.push_back(found == ratios.end() ? std::nullopt : std::optional(found->second));
     }
-    text += line + "\n";
+  }
+  for (const Stage stage : outside) map.outside.emplace_back(stage, ratios[{kNoLayer, stage}]);
+  return map;
+}
+
+std::string drawn(const NoiseMap& map) {
+  std::string text = map.layers.empty() ? "" : heading(map.stages);
+  for (size_t i = 0; i < map.layers.size(); ++i) {
+    text += fmt::format("{:>{}}", map.layers[i], kMargin);
+    for (const std::optional<double>& ratio : map.ratios[i])
+      text += fmt::format(" {}", ratio ? noise_mark(*ratio) : '-');
+    text += "\n";
   }
   std::string last;
-  for (const Stage stage : outside) last += fmt::format("  {} {}", name(stage), marks[{kNoLayer, stage}]);
+  for (const auto& [stage, ratio] : map.outside)
+    last += fmt::format("  {} {}", name(stage), noise_mark(ratio));
   return last.empty() ? text : text + trimmed(std::string(kMargin - 1, ' ') + last);
 }
 

@@ -413,19 +413,24 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "Run it again with decode0 aligned (`GRETA_TRACE_STAGE_DEBUG_INPUT=1`, the default).",
      "Volver a ejecutarlo con decode0 alineado (`GRETA_TRACE_STAGE_DEBUG_INPUT=1`, el valor por defecto)."},
 
-    {Phrase::head_cells,
-     "exp | prompt | tokens | verdict | equal | rounding | fault | propagated | first difference | max noise "
-     "ratio | top-1",
-     "exp | prompt | tokens | veredicto | iguales | redondeo | fallo | propagadas | primera diferencia | "
-     "razón de ruido "
-     "máx. | top-1"},
-    {Phrase::head_stages,
-     "stage | EQUAL | ROUNDING | FAULT | PROPAGATED | MISSING | max MAE | max noise ratio",
-     "etapa | EQUAL | ROUNDING | FAULT | PROPAGATED | MISSING | MAE máx. | razón de ruido máx."},
-    {Phrase::head_attestation, "cell | q in prefill | q in decode0 | k in decode0 | v in decode0 | attested",
-     "celda | q en prefill | q en decode0 | k en decode0 | v en decode0 | constatado"},
-    {Phrase::head_norm, "exp | prompt | attn_norm MAE | hash prefill_last | hash decode0 | equal",
-     "exp | prompt | MAE de attn_norm | hash de prefill_last | hash de decode0 | iguales"},
+    {Phrase::column_experiment, "exp", "exp"},
+    {Phrase::column_prompt, "prompt", "prompt"},
+    {Phrase::column_tokens, "tokens", "tokens"},
+    {Phrase::column_verdict, "verdict", "veredicto"},
+    {Phrase::column_equal, "equal", "iguales"},
+    {Phrase::column_rounding, "rounding", "redondeo"},
+    {Phrase::column_fault, "fault", "fallo"},
+    {Phrase::column_propagated, "propagated", "propagadas"},
+    {Phrase::column_first_difference, "first difference", "primera diferencia"},
+    {Phrase::column_noise_ratio, "max noise ratio", "razón de ruido máx."},
+    {Phrase::column_top1, "top-1", "top-1"},
+    {Phrase::column_stage, "stage", "etapa"},
+    {Phrase::column_mae, "max MAE", "MAE máx."},
+    {Phrase::column_cell, "cell", "celda"},
+    {Phrase::column_in_phase, "{0} in {1}", "{0} en {1}"},
+    {Phrase::column_attested, "attested", "constatado"},
+    {Phrase::column_norm_mae, "attn_norm MAE", "MAE de attn_norm"},
+    {Phrase::column_hash, "hash {0}", "hash de {0}"},
 }};
 
 constexpr bool in_order() {

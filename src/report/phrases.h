@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "report/report.h"
+#include "base/text.h"
 
 namespace greta::report {
 
@@ -163,15 +163,29 @@ enum class Phrase {
   next_missing,
   next_ambiguous,
   next_align,
-  // table heads
-  head_cells,
-  head_stages,
-  head_attestation,
-  head_norm,
+  // heads of columns
+  column_experiment,
+  column_prompt,
+  column_tokens,
+  column_verdict,
+  column_equal,
+  column_rounding,
+  column_fault,
+  column_propagated,
+  column_first_difference,
+  column_noise_ratio,
+  column_top1,
+  column_stage,
+  column_mae,
+  column_cell,
+  column_in_phase,
+  column_attested,
+  column_norm_mae,
+  column_hash,
   count_
 };
 
-/// The template, with fmt's numbered fields.
+/// The template, with fmt's numbered fields. No mark-up but `code` (document.h).
 std::string_view phrase(Phrase phrase, Language language);
 
 template <class... Args>

@@ -5,16 +5,15 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "base/error.h"
 #include "base/printable.h"
+#include "io/json_number.h"
+#include "report/layout.h"
 #include "verdict/power_score.h"
 
 namespace greta::report {
 namespace {
-
-constexpr size_t kColumns = 80;
 
 std::string explained(const ClassScore& score) {
   // Cut, not rounded: 0.999998 is not 1.
@@ -41,21 +40,6 @@ std::string among_sentence(const PowerResult& result) {
   if (among == 0) return "";
   return fmt::format("{} more {} \"ambiguous\", with the right name among the rivals: not counted as right.",
                      among, among == 1 ? "is" : "are");
-}
-
-/// Words on lines of at most kColumns, all but the first indented by 4.
-std::string wrapped(const std::string& text) {
-  std::istringstream words(text);
-  std::string lines, line;
-  for (std::string word; words >> word;) {
-    if (!line.empty() && line.size() + 1 + word.size() > kColumns) {
-      lines += line + "\n";
-      line = "    " + word;
-    } else {
-      line += (line.empty() ? "" : " ") + word;
-    }
-  }
-  return lines + line + "\n";
 }
 
 std::string clean_sentence(const PowerResult& result) {
@@ -144,8 +128,8 @@ nlohmann::json to_json(const Detection& d) {
           {"named", d.named},
           {"title", d.title},
           {"findings_elsewhere", d.others},
-          {"explained_residual", d.explained_residual},
-          {"noise_ratio", std::isfinite(d.noise_ratio) ? nlohmann::json(d.noise_ratio) : nlohmann::json()},
+          {"explained_residual", json_number(d.explained_residual)},
+          {"noise_ratio", json_number(d.noise_ratio)},
           {"seconds", d.seconds}};
 }
 
@@ -164,10 +148,11 @@ nlohmann::json to_json(const StackedDetection& stack) {
 }
 
 nlohmann::json to_json(const CleanRun& run) {
-  return {{"prompt", run.prompt},     {"tokens", run.tokens},     {"route", run.route},
-          {"isa", run.isa},           {"threads", run.threads},   {"status", name(run.status)},
-          {"findings", run.findings}, {"coverage", run.coverage}, {"noise_ratio", run.noise_ratio},
-          {"noisiest", run.noisiest}};
+  return {
+      {"prompt", run.prompt},     {"tokens", run.tokens},     {"route", run.route},
+      {"isa", run.isa},           {"threads", run.threads},   {"status", name(run.status)},
+      {"findings", run.findings}, {"coverage", run.coverage}, {"noise_ratio", json_number(run.noise_ratio)},
+      {"noisiest", run.noisiest}};
 }
 
 nlohmann::json to_json(const DetectionLimit& limit) {
@@ -242,12 +227,12 @@ std::string power_terminal(const PowerResult& result) {
   }
   for (const std::string& sentence :
        {among_sentence(result), stacked_sentence(result), clean_sentence(result)}) {
-    if (!sentence.empty()) text += wrapped(sentence);
+    if (!sentence.empty()) text += wrap("", sentence, 4);
   }
   const std::vector<std::string> misses = misses_of(result);
   if (!misses.empty()) text += "\nnot as it should be:\n";
-  for (const std::string& miss : misses) text += wrapped("- " + miss);
-  return text + terminal_limits(result.limits) + "\n" + wrapped(machine_sentence(result));
+  for (const std::string& miss : misses) text += wrap("", "- " + miss, 4);
+  return text + terminal_limits(result.limits) + "\n" + wrap("", machine_sentence(result), 4);
 }
 
 std::string power_markdown(const PowerResult& result) {

@@ -1,6 +1,6 @@
-#include "report/sentences.h"
-
 #include <algorithm>
+
+#include "report/writer.h"
 
 namespace greta::report {
 namespace {
@@ -39,12 +39,9 @@ Phrase advice_for(Stage stage) {
 /// "E0, E1 x p4_sys, p5_ba" when the cells are all pairs of some experiments and prompts; else "".
 std::string as_product(const std::vector<CellKey>& cells) {
   std::vector<std::string> experiments, prompts;
-  const auto add = [](std::vector<std::string>& words, const std::string& word) {
-    if (std::find(words.begin(), words.end(), word) == words.end()) words.push_back(word);
-  };
   for (const CellKey& cell : cells) {
-    add(experiments, cell.experiment);
-    add(prompts, cell.prompt);
+    add_unique(experiments, cell.experiment);
+    add_unique(prompts, cell.prompt);
   }
   if (experiments.size() * prompts.size() != cells.size()) return "";
   return join(experiments) + " x " + join(prompts);
@@ -105,6 +102,10 @@ std::string Writer::attestation() const {
   if (facts.unattested.empty()) return say(Phrase::attested_all, total);
   return say(Phrase::attested_not, total - facts.unattested.size(), total,
              cell_list(facts.unattested, language));
+}
+
+std::string Writer::table_heading() const {
+  return say(Phrase::heading_table, verdict.layers.empty() ? 0 : verdict.layers.front());
 }
 
 std::string Writer::method() const {

@@ -1,6 +1,6 @@
-#include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "io/json_number.h"
 #include "report/whatif.h"
 
 namespace greta::report {
@@ -11,13 +11,10 @@ std::string_view step(Phase phase) { return phase == Phase::prefill ? kPrefill :
 
 using nlohmann::json;
 
-/// JSON has no infinity: null, as everywhere in our documents.
-json number(double value) { return std::isfinite(value) ? json(value) : json(nullptr); }
-
 json mean_json(const Mean& mean) {
-  return {{"mean", number(mean.value)},
-          {"standard_error", number(mean.standard_error)},
-          {"expected", mean.expected ? number(*mean.expected) : json(nullptr)}};
+  return {{"mean", json_number(mean.value)},
+          {"standard_error", json_number(mean.standard_error)},
+          {"expected", mean.expected ? json_number(*mean.expected) : json(nullptr)}};
 }
 
 json bias_json(const std::vector<AccumulationBias>& all) {
@@ -37,7 +34,7 @@ json bias_json(const std::vector<AccumulationBias>& all) {
 json judged_json(const UnitResult& unit) {
   return {{"device", unit.device},
           {"status", name(unit.status)},
-          {"max_noise_ratio", number(unit.max_noise_ratio)},
+          {"max_noise_ratio", json_number(unit.max_noise_ratio)},
           {"first_fault", unit.first_fault.empty() ? json(nullptr) : json(unit.first_fault)},
           {"bias", bias_json(unit.bias)}};
 }
@@ -45,20 +42,20 @@ json judged_json(const UnitResult& unit) {
 json unit_json(const UnitResult& unit) {
   json result = judged_json(unit);
   const LogitDifference& logits = unit.logits;
-  result["logits"] = {{"positions", logits.positions},     {"top1_agree", logits.top1_agree},
-                      {"kl_mean", number(logits.kl_mean)}, {"kl_max", number(logits.kl_max)},
-                      {"max_abs", number(logits.max_abs)}, {"mean_abs", number(logits.mean_abs)}};
+  result["logits"] = {{"positions", logits.positions},          {"top1_agree", logits.top1_agree},
+                      {"kl_mean", json_number(logits.kl_mean)}, {"kl_max", json_number(logits.kl_max)},
+                      {"max_abs", json_number(logits.max_abs)}, {"mean_abs", json_number(logits.mean_abs)}};
   result["drift"] = json::array();
   for (const Drift& drift : unit.drift)
-    result["drift"].push_back({{"layer", drift.layer}, {"rel_l2", number(drift.rel_l2)}});
+    result["drift"].push_back({{"layer", drift.layer}, {"rel_l2", json_number(drift.rel_l2)}});
   result["stages"] = json::array();
   for (const StageDifference& stage : unit.stages) {
     result["stages"].push_back({{"phase", step(stage.phase)},
                                 {"layer", stage.layer == kNoLayer ? json(nullptr) : json(stage.layer)},
                                 {"stage", name(stage.stage)},
-                                {"max_abs", number(stage.max_abs)},
-                                {"mean_abs", number(stage.mean_abs)},
-                                {"noise_ratio", number(stage.noise_ratio)}});
+                                {"max_abs", json_number(stage.max_abs)},
+                                {"mean_abs", json_number(stage.mean_abs)},
+                                {"noise_ratio", json_number(stage.noise_ratio)}});
   }
   return result;
 }

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "io/json_number.h"
 #include "model/prompt.h"
 #include "selftest/metamorphic_run.h"
 #include "selftest/metamorphic_token0.h"
@@ -247,17 +248,14 @@ class Checks {
 };
 
 nlohmann::json to_json(const Deviation& deviation) {
-  const auto number = [](float x) {
-    return std::isfinite(x) ? nlohmann::json(x) : nlohmann::json(fmt::format("{}", x));
-  };
   return {{"phase", deviation.phase},
           {"length", deviation.length},
           {"layer", deviation.layer},
           {"position", deviation.position},
           {"what", deviation.what},
           {"element", deviation.element},
-          {"expected", number(deviation.expected)},
-          {"observed", number(deviation.observed)},
+          {"expected", json_number(deviation.expected)},
+          {"observed", json_number(deviation.observed)},
           {"text", place(deviation) + ": " + values(deviation)}};
 }
 

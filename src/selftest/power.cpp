@@ -109,7 +109,8 @@ MatrixRequest PowerTest::request(const std::vector<FaultSpec>& specs, const std:
 Detection PowerTest::single(const FaultSpec& spec) const {
   const Stopwatch clock;
   const Bundle bundle = record_matrix(engine_, request({spec}, "E0"));
-  Detection detection = held_against(spec, judge(bundle, engine_.model(), engine_.options().threads));
+  Detection detection =
+      held_against(spec, judge(bundle, engine_.model(), {.threads = engine_.options().threads}));
   detection.seconds = clock.seconds();
   detection.acts = differs(clean_, bundle);
   return detection;
@@ -118,7 +119,7 @@ Detection PowerTest::single(const FaultSpec& spec) const {
 Detection PowerTest::ignored_routes(const FaultSpec& spec) const {
   const Stopwatch clock;
   const Bundle bundle = record_matrix(engine_, request({spec}, "E1,E2"));
-  const Verdict verdict = judge(bundle, engine_.model(), engine_.options().threads);
+  const Verdict verdict = judge(bundle, engine_.model(), {.threads = engine_.options().threads});
   Detection detection;
   detection.seconds = clock.seconds();
   detection.fault = spec.text;
@@ -139,10 +140,13 @@ Detection PowerTest::ignored_routes(const FaultSpec& spec) const {
 StackedDetection PowerTest::stacked(const std::vector<FaultSpec>& specs) const {
   const Stopwatch clock;
   const MatrixRequest wanted = request(specs, "E0");
-  Verdict verdict = judge(record_matrix(engine_, wanted), engine_.model(), engine_.options().threads);
+  KnownJudgements known;
+  Verdict verdict = judge(record_matrix(engine_, wanted), engine_.model(),
+                          {.threads = engine_.options().threads, .known = &known});
   StackedDetection run = listed(specs, verdict);
   if (!all_listed(run)) {
-    confirm(engine_, wanted, verdict, [](const std::string&) {});
+    verdict.findings =
+        confirm(engine_, wanted, std::move(verdict.findings), &known, [](const std::string&) {});
     run = listed(specs, verdict);
     run.confirmed = true;
   }
@@ -157,7 +161,7 @@ CleanRun clean_run(Engine& engine, const Prompt& prompt, const std::string& rout
                                                .prompts = {prompt},
                                                .layers = all_layers(engine),
                                                .routes = routes});
-  const Verdict verdict = judge(bundle, engine.model(), options.threads);
+  const Verdict verdict = judge(bundle, engine.model(), {.threads = options.threads});
   CleanRun run{.prompt = prompt.id,
                .route = route,
                .isa = std::string(name(options.isa)),

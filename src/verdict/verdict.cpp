@@ -38,4 +38,11 @@ std::string_view Finding::hypothesis() const {
   return "?";
 }
 
+Verdict completed(Verdict judged, Completion completion) {
+  if (completion.confirmed) judged.findings = std::move(*completion.confirmed);
+  judged.directory = std::move(completion.directory);
+  judged.seconds = completion.seconds;
+  return judged;
+}
+
 }  // namespace greta

@@ -191,4 +191,14 @@ struct Verdict {
   std::string directory;  // where the bundle and the reports are; empty: nowhere
 };
 
+/// What is known of a run when all is done.
+struct Completion {
+  std::optional<std::vector<Finding>> confirmed = {};  // the findings after live runs, where there were any
+  std::string directory = {};
+  double seconds = 0;
+};
+
+/// The verdict as it is reported.
+Verdict completed(Verdict judged, Completion completion);
+
 }  // namespace greta

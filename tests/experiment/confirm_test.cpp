@@ -28,7 +28,8 @@ class Confirm : public testing::Test {
   }
 
   void confirm_all() {
-    confirm(tiny_.engine, request_, verdict_, [this](const std::string& label) { steps_.push_back(label); });
+    verdict_.findings = confirm(tiny_.engine, request_, verdict_.findings, nullptr,
+                                [this](const std::string& label) { steps_.push_back(label); });
   }
 
   const Finding* find(Stage stage, int layer, const std::string& phase) const {
@@ -93,7 +94,7 @@ TEST_F(Confirm, AMadeUpFindingIsNotConfirmed) {
                                made_up(logits, kNoLayer, "decode")}) {
     Verdict verdict = verdict_;
     verdict.findings.insert(verdict.findings.begin(), wrong);
-    confirm(tiny_.engine, request_, verdict, [](const std::string&) {});
+    verdict.findings = confirm(tiny_.engine, request_, verdict.findings, nullptr, [](const std::string&) {});
     ASSERT_THAT(verdict.findings, SizeIs(2)) << name(wrong.stage);
     ASSERT_TRUE(verdict.findings[0].intervention) << name(wrong.stage);
     EXPECT_FALSE(verdict.findings[0].intervention->mismatch_removed) << name(wrong.stage);
@@ -124,9 +125,9 @@ TEST_F(Confirm, WithoutFindingsNothingIsRun) {
 
 TEST_F(Confirm, AStepMayStopIt) {
   inject({"wq_column_major@prefill"});
-  EXPECT_THROW(
-      confirm(tiny_.engine, request_, verdict_, [](const std::string&) { throw std::runtime_error("stop"); }),
-      std::runtime_error);
+  EXPECT_THROW(confirm(tiny_.engine, request_, verdict_.findings, nullptr,
+                       [](const std::string&) { throw std::runtime_error("stop"); }),
+               std::runtime_error);
 }
 
 }  // namespace

@@ -83,7 +83,7 @@ TEST(Intervention, OnACleanEngineChangesNothingButRoundings) {
     for (const InterventionSite& site : all_sites()) {
       request.change = interventions(tiny.engine, {site});
       const Bundle bundle = record_matrix(tiny.engine, request);
-      const Verdict verdict = judge_places(bundle, tiny.engine.model());
+      const Verdict verdict = judge(bundle, tiny.engine.model(), {.causes = false});
       const std::string at = fmt::format("{} of {} in L{}, {}", name(site.stage), name(site.phase),
                                          site.layer, name(setting.type));
       EXPECT_TRUE(verdict.findings.empty())
@@ -107,7 +107,7 @@ bool mend(test::TinyEngine& tiny, MatrixRequest request, const std::string& faul
   Verdict verdict;
   std::vector<InterventionSite> sites;
   for (int round = 0; round < 3; ++round) {
-    verdict = judge_places(record_matrix(tiny.engine, request), tiny.engine.model());
+    verdict = judge(record_matrix(tiny.engine, request), tiny.engine.model(), {.causes = false});
     for (const Finding& found : verdict.findings) sites.push_back({found.phase, found.layer, found.stage});
     request.change = then(faulty, interventions(tiny.engine, sites));
     if (verdict.findings.empty()) break;
@@ -145,7 +145,8 @@ TEST(Intervention, OfAnotherPhaseOrLayerLeavesTheFault) {
        {InterventionSite{Phases::decode, 0, k}, InterventionSite{Phases::prefill, 1, k},
         InterventionSite{Phases::prefill, 0, q}}) {
     request.change = then(fault, interventions(tiny.engine, {site}));
-    const Verdict verdict = judge_places(record_matrix(tiny.engine, request), tiny.engine.model());
+    const Verdict verdict =
+        judge(record_matrix(tiny.engine, request), tiny.engine.model(), {.causes = false});
     ASSERT_EQ(verdict.findings.size(), 1u);
     EXPECT_EQ(verdict.findings[0].stage, k);
   }

@@ -23,22 +23,22 @@ std::set<int64_t> every(int64_t step, int64_t from, int64_t end) {
 }
 
 TEST(IndexPattern, SaysRunsStridesAndLists) {
-  EXPECT_EQ(index_pattern({}, false), "-");
-  EXPECT_EQ(index_pattern({7}, false), "7");
-  EXPECT_EQ(index_pattern({4, 5}, false), "4-5");
-  EXPECT_EQ(index_pattern(every(1, 16, 32), false), "16-31");
-  EXPECT_EQ(index_pattern({3, 9}, false), "3, 9");
-  EXPECT_EQ(index_pattern(every(16, 3, 64), false), "one in 16 from 3");
-  EXPECT_EQ(index_pattern(every(16, 3, 64), true), "uno de cada 16 desde 3");
-  EXPECT_EQ(index_pattern({1, 2, 4, 8, 16, 32}, false), "1, 2, 4, 8, 16, 32");
-  EXPECT_EQ(index_pattern({1, 2, 4, 8, 16, 32, 64}, true), "1, 2, 4, 8, 16, 32, ...");
+  EXPECT_EQ(index_pattern({}, Language::english), "-");
+  EXPECT_EQ(index_pattern({7}, Language::english), "7");
+  EXPECT_EQ(index_pattern({4, 5}, Language::english), "4-5");
+  EXPECT_EQ(index_pattern(every(1, 16, 32), Language::english), "16-31");
+  EXPECT_EQ(index_pattern({3, 9}, Language::english), "3, 9");
+  EXPECT_EQ(index_pattern(every(16, 3, 64), Language::english), "one in 16 from 3");
+  EXPECT_EQ(index_pattern(every(16, 3, 64), Language::spanish), "uno de cada 16 desde 3");
+  EXPECT_EQ(index_pattern({1, 2, 4, 8, 16, 32}, Language::english), "1, 2, 4, 8, 16, 32");
+  EXPECT_EQ(index_pattern({1, 2, 4, 8, 16, 32, 64}, Language::spanish), "1, 2, 4, 8, 16, 32, ...");
 }
 
 RC_GTEST_PROP(IndexPattern, BeginsWithTheFirstIndexOrNamesIt, (const std::set<uint16_t>& some)) {
   RC_PRE(!some.empty());
   const std::string first = std::to_string(*some.begin());
-  for (const bool spanish : {false, true}) {
-    const std::string text = index_pattern({some.begin(), some.end()}, spanish);
+  for (const Language language : {Language::english, Language::spanish}) {
+    const std::string text = index_pattern({some.begin(), some.end()}, language);
     RC_ASSERT(text.starts_with(first) || text.ends_with(" " + first));
     RC_ASSERT(text.size() < 60u);
   }

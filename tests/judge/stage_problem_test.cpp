@@ -62,7 +62,7 @@ TEST(StageProblem, OverAGapEqualsLongDouble) {
                              norm({x.begin(), x.end()}, test::plain_matrix(*weights.of(ffn_norm)), 1e-5f));
   ASSERT_EQ(expected.value.size(), exact.size());
   const std::vector<double> made = expected_of(*inner).value;
-  const Expected without_gap = compute(outer, {{made.begin(), made.end()}});
+  const Expected without_gap = compute(outer, {std::vector<float>(made.begin(), made.end())});
   for (size_t i = 0; i < exact.size(); ++i) {
     // The operand is rounded to f32 on the way: 64 products of that size.
     EXPECT_NEAR(expected.value[i], static_cast<double>(exact[i]), 64 * 0x1p-24) << i;

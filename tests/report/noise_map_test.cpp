@@ -6,6 +6,7 @@
 #include <limits>
 #include <sstream>
 
+#include "report/report.h"
 #include "report/sample_verdict.h"
 
 namespace greta::report {
@@ -30,7 +31,7 @@ TEST(NoiseMap, HasARowPerLayerAndAColumnPerStage) {
                    {Phase::prefill, 11, Stage::x_in, 0.9},
                    {Phase::decode, 0, Stage::q, 0.3},
                    {Phase::prefill, kNoLayer, Stage::logits, 3}};
-  EXPECT_EQ(noise_map(verdict, Phase::prefill),
+  EXPECT_EQ(drawn(noise_map(verdict, Phase::prefill)),
             "      x\n"
             "      _\n"
             "      i\n"
@@ -38,9 +39,9 @@ TEST(NoiseMap, HasARowPerLayerAndAColumnPerStage) {
             "    0 . 5\n"
             "   11 : -\n"
             "      logits 1\n");
-  EXPECT_EQ(noise_map(verdict, Phase::decode), "      q\n    0 .\n");
+  EXPECT_EQ(drawn(noise_map(verdict, Phase::decode)), "      q\n    0 .\n");
   verdict.noise.clear();
-  EXPECT_EQ(noise_map(verdict, Phase::prefill), "");
+  EXPECT_EQ(drawn(noise_map(verdict, Phase::prefill)), "");
 }
 
 TEST(NoiseMap, OfAllStagesFitsEightyColumns) {
@@ -49,7 +50,7 @@ TEST(NoiseMap, OfAllStagesFitsEightyColumns) {
     const Stage stage = static_cast<Stage>(i);
     verdict.noise.push_back({Phase::prefill, is_outside_layers(stage) ? kNoLayer : 1234, stage, 0.1});
   }
-  std::istringstream lines(noise_map(verdict, Phase::prefill));
+  std::istringstream lines(drawn(noise_map(verdict, Phase::prefill)));
   for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80u) << line;
 }
 
@@ -57,8 +58,8 @@ TEST(NoiseMap, IsInTheMarkdownOfBothLanguages) {
   const Verdict verdict = diagnosed_verdict();
   for (const Language language : {Language::english, Language::spanish}) {
     const std::string text = markdown(verdict, language);
-    EXPECT_THAT(text, HasSubstr("```\n" + noise_map(verdict, Phase::prefill) + "```\n"));
-    EXPECT_THAT(text, HasSubstr("```\n" + noise_map(verdict, Phase::decode) + "```\n"));
+    EXPECT_THAT(text, HasSubstr("```\n" + drawn(noise_map(verdict, Phase::prefill)) + "```\n"));
+    EXPECT_THAT(text, HasSubstr("```\n" + drawn(noise_map(verdict, Phase::decode)) + "```\n"));
     EXPECT_THAT(markdown(clean_verdict(), language), Not(HasSubstr("```")));
   }
   EXPECT_THAT(markdown(verdict, Language::english), HasSubstr("Map of noise ratios"));

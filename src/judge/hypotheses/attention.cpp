@@ -38,7 +38,7 @@ int64_t kv_head_of(const Reading& reading, int64_t head, const oracle::Attention
 }
 
 /// A key (or value) of a cache [n_pos, 2 * kv_dim].
-const float* cached(const std::vector<float>& cache, const oracle::AttentionShape& shape, int64_t slot,
+const float* cached(std::span<const float> cache, const oracle::AttentionShape& shape, int64_t slot,
                     int64_t head, bool key) {
   const int64_t kv_dim = shape.n_head_kv * shape.head_dim;
   return cache.data() + slot * 2 * kv_dim + (key ? 0 : kv_dim) + head * shape.head_dim;
@@ -108,14 +108,12 @@ Expected weighted(const StageProblem& p, const Values& values, const Reading& re
   return expected;
 }
 
-Candidate reading(Reading how, std::string en, std::string es, int fitted = 0) {
-  return {[how](const Observation&, StageProblem& problem) {
-            problem.how = [how](const StageProblem& p, const Values& values) {
-              return p.kind == StageKind::scores ? scores(p, values, how) : weighted(p, values, how);
-            };
-            return true;
-          },
-          std::move(en), std::move(es), fitted};
+Candidate reading(Reading how, Text title, int fitted = 0) {
+  return computed_by(
+      [how = std::move(how)](const StageProblem& p, const Values& values) {
+        return p.kind == StageKind::scores ? scores(p, values, how) : weighted(p, values, how);
+      },
+      std::move(title), fitted);
 }
 
 bool reads_cache(const Suspect& s) { return s.kind() == StageKind::scores || s.kind() == StageKind::mix; }
@@ -128,10 +126,10 @@ std::vector<Candidate> head_map(const Suspect& s) {
   shifted.kv_head = [](int64_t h, const oracle::AttentionShape& a) {
     return (h / (a.n_head / a.n_head_kv) + 1) % a.n_head_kv;
   };
-  return {reading(mod, "head h reads KV head h mod n_kv, not h / group",
-                  "la cabeza h lee la cabeza KV h mod n_kv, no h / grupo"),
-          reading(first, "every head reads KV head 0", "cada cabeza lee la cabeza KV 0"),
-          reading(shifted, "every head reads the next KV head", "cada cabeza lee la siguiente cabeza KV")};
+  return {reading(mod, {"head h reads KV head h mod n_kv, not h / group",
+                        "la cabeza h lee la cabeza KV h mod n_kv, no h / grupo"}),
+          reading(first, {"every head reads KV head 0", "cada cabeza lee la cabeza KV 0"}),
+          reading(shifted, {"every head reads the next KV head", "cada cabeza lee la siguiente cabeza KV"})};
 }
 
 std::vector<Candidate> attention_slot(const Suspect& s) {
@@ -140,8 +138,8 @@ std::vector<Candidate> attention_slot(const Suspect& s) {
   for (const int shift : {1, -1}) {
     Reading off;
     off.slot_shift = shift;
-    candidates.push_back(reading(off, fmt::format("position p reads slot p {:+d}", shift),
-                                 fmt::format("la posición p lee el lugar p {:+d}", shift)));
+    candidates.push_back(reading(off, {fmt::format("position p reads slot p {:+d}", shift),
+                                       fmt::format("la posición p lee el lugar p {:+d}", shift)}));
   }
   return candidates;
 }
@@ -151,19 +149,18 @@ std::vector<Candidate> wrong_layer_cache(const Suspect& s) {
   std::vector<Candidate> candidates;
   for (int other = 0; other < s.config().n_layer; ++other) {
     if (other == s.at.layer) continue;
-    candidates.push_back({[other](const Observation& seen, StageProblem& problem) {
-                            const Stage cache = inputs_of(problem.at.stage)[1];
-                            const size_t width =
-                                static_cast<size_t>(row_width(cache, problem.model->config, 0));
-                            std::vector<int64_t> all(problem.operands[1].values.size() / width);
-                            for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int64_t>(i);
-                            auto rows = recorded_rows(*seen.phase, {other, cache}, all);
-                            if (!rows || all.empty()) return false;
-                            problem.operands[1] = {std::move(*rows), nullptr};
-                            return true;
-                          },
-                          fmt::format("layer {}'s cache is read", other),
-                          fmt::format("se lee la caché de la capa {}", other)});
+    candidates.push_back(
+        from_rows(1,
+                  [other](const Observation& seen, const StageProblem& problem) -> std::optional<SharedRows> {
+                    const Stage cache = inputs_of(problem.at.stage)[1];
+                    const size_t width = static_cast<size_t>(row_width(cache, problem.model->config, 0));
+                    std::vector<int64_t> all(problem.operands[1].values.size() / width);
+                    for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int64_t>(i);
+                    if (all.empty()) return std::nullopt;
+                    return recorded_rows(*seen.phase, {other, cache}, all);
+                  },
+                  {fmt::format("layer {}'s cache is read", other),
+                   fmt::format("se lee la caché de la capa {}", other)}));
   }
   return candidates;
 }
@@ -174,17 +171,17 @@ std::vector<Candidate> kv_length(const Suspect& s) {
   shorter.visible = [](int64_t own, int64_t p, int64_t n_pos) { return p <= own && p < n_pos - 1; };
   page.visible = [](int64_t own, int64_t p, int64_t n_pos) { return p <= own && p < n_pos / 16 * 16; };
   return {
-      reading(shorter, "the cache is read one position short", "la caché se lee con una posición de menos"),
-      reading(page, "the last page of 16 positions is not read",
-              "no se lee la última página de 16 posiciones")};
+      reading(shorter, {"the cache is read one position short", "la caché se lee con una posición de menos"}),
+      reading(page,
+              {"the last page of 16 positions is not read", "no se lee la última página de 16 posiciones"})};
 }
 
 std::vector<Candidate> mask_absent(const Suspect& s) {
   if (s.kind() != StageKind::scores) return {};
   Reading all;
   all.visible = [](int64_t, int64_t, int64_t) { return true; };
-  return {reading(all, "there is no causal mask: rows see later positions",
-                  "no hay máscara causal: las filas ven posiciones posteriores")};
+  return {reading(all, {"there is no causal mask: rows see later positions",
+                        "no hay máscara causal: las filas ven posiciones posteriores"})};
 }
 
 std::vector<Candidate> mask_offset(const Suspect& s) {
@@ -192,18 +189,18 @@ std::vector<Candidate> mask_offset(const Suspect& s) {
   Reading hides, shows;
   hides.visible = [](int64_t own, int64_t p, int64_t) { return p < own; };
   shows.visible = [](int64_t own, int64_t p, int64_t) { return p <= own + 1; };
-  return {reading(hides, "the mask is off by one: a row does not see itself",
-                  "la máscara está desplazada en uno: una fila no se ve a sí misma"),
-          reading(shows, "the mask is off by one: a row sees the next position",
-                  "la máscara está desplazada en uno: una fila ve la posición siguiente")};
+  return {reading(hides, {"the mask is off by one: a row does not see itself",
+                          "la máscara está desplazada en uno: una fila no se ve a sí misma"}),
+          reading(shows, {"the mask is off by one: a row sees the next position",
+                          "la máscara está desplazada en uno: una fila ve la posición siguiente"})};
 }
 
 std::vector<Candidate> history_hidden(const Suspect& s) {
   if (s.kind() != StageKind::scores) return {};
   Reading self;
   self.visible = [](int64_t own, int64_t p, int64_t) { return p == own; };
-  return {reading(self, "the history is hidden: a row sees nothing but itself",
-                  "el historial está oculto: una fila solo se ve a sí misma")};
+  return {reading(self, {"the history is hidden: a row sees nothing but itself",
+                         "el historial está oculto: una fila solo se ve a sí misma"})};
 }
 
 /// The first visible position of rows, when every row sees a run that ends at itself.
@@ -229,64 +226,67 @@ std::vector<Candidate> window(const Suspect& s) {
   if (s.kind() != StageKind::scores) return {};
   const int64_t own = s.config().layer(s.at.layer).window;
   std::vector<Candidate> candidates;
-  const auto add = [&](int64_t size, std::string en, std::string es, int fitted) {
+  const auto add = [&](int64_t size, Text title, int fitted) {
     Reading other;
     other.window = size;
-    candidates.push_back(reading(other, std::move(en), std::move(es), fitted));
+    candidates.push_back(reading(other, std::move(title), fitted));
   };
   if (own > 0) {
-    add(0, fmt::format("the model's window of {} positions is ignored", own),
-        fmt::format("se ignora la ventana de {} posiciones del modelo", own), 0);
+    add(0,
+        {fmt::format("the model's window of {} positions is ignored", own),
+         fmt::format("se ignora la ventana de {} posiciones del modelo", own)},
+        0);
   }
   const auto size = s.direct ? window_seen(s.evidence) : std::nullopt;
   if (!size || *size == 1 || *size == own) return candidates;
   const std::string model_en = own > 0 ? fmt::format("the model's has {}", own) : "the model has none";
   const std::string model_es =
       own > 0 ? fmt::format("la del modelo tiene {}", own) : "el modelo no tiene ninguna";
-  add(*size, fmt::format("only a window of {} positions is seen; {}", *size, model_en),
-      fmt::format("solo se ve una ventana de {} posiciones; {}", *size, model_es), 1);
+  add(*size,
+      {fmt::format("only a window of {} positions is seen; {}", *size, model_en),
+       fmt::format("solo se ve una ventana de {} posiciones; {}", *size, model_es)},
+      1);
   return candidates;
 }
 
 Candidate score_scale(double scale, double own, int fitted) {
   Reading other;
   other.scale = scale;
-  return reading(other, fmt::format("scores are scaled by {:.6g}, not by {:.6g}", scale, own),
-                 fmt::format("los scores se multiplican por {:.6g} en lugar de {:.6g}", scale, own), fitted);
+  return reading(other,
+                 {fmt::format("scores are scaled by {:.6g}, not by {:.6g}", scale, own),
+                  fmt::format("los scores se multiplican por {:.6g} en lugar de {:.6g}", scale, own)},
+                 fitted);
 }
 
-Candidate tempered(double factor, std::string en, std::string es, int fitted) {
-  return {[factor](const Observation&, StageProblem& problem) {
-            problem.how = [factor](const StageProblem& p, const Values& values) {
-              StageProblem plain = p;
-              plain.how = nullptr;
-              Values scaled = values;
-              for (float& score : scaled[0]) score = static_cast<float>(static_cast<double>(score) * factor);
-              Expected expected = compute(plain, scaled);
-              for (size_t i = 0; i < expected.value.size(); ++i) {
-                const double score = static_cast<double>(scaled[0][i]);
-                if (std::isfinite(score))
-                  expected.bound[i] += 4 * bounds::kU * (1 + std::abs(score)) * expected.value[i];
-              }
-              return expected;
-            };
-            return true;
-          },
-          std::move(en), std::move(es), fitted};
+Candidate tempered(double factor, Text title, int fitted) {
+  return computed_by(
+      [factor](const StageProblem& p, const Values& values) {
+        std::vector<float> scaled(values[0].begin(), values[0].end());
+        for (float& score : scaled) score = static_cast<float>(static_cast<double>(score) * factor);
+        Values with_scaled = values;
+        with_scaled[0] = scaled;
+        Expected expected = right_of(p, with_scaled);
+        for (size_t i = 0; i < expected.value.size(); ++i) {
+          const double score = static_cast<double>(scaled[i]);
+          if (std::isfinite(score))
+            expected.bound[i] += 4 * bounds::kU * (1 + std::abs(score)) * expected.value[i];
+        }
+        return expected;
+      },
+      std::move(title), fitted);
 }
 
 /// Of softmax(c s): log of the ratio of two weights is c times the scores' difference.
 std::optional<double> temperature_seen(const Evidence& evidence) {
   double both = 0, square = 0;
   for (const Observation& seen : evidence.observations) {
-    const std::vector<float>& score = seen.problem->operands[0].values;
+    const SharedRows& score = seen.problem->operands[0].values;
     if (score.size() != seen.observed.size()) return std::nullopt;
     const size_t n = static_cast<size_t>(seen.head_width());
     for (size_t begin = 0; begin < score.size(); begin += n) {
-      const size_t top =
-          static_cast<size_t>(std::max_element(score.begin() + static_cast<std::ptrdiff_t>(begin),
-                                               score.begin() + static_cast<std::ptrdiff_t>(begin + n)) -
-                              score.begin());
+      const size_t top = static_cast<size_t>(
+          std::max_element(score.begin() + begin, score.begin() + static_cast<std::ptrdiff_t>(begin + n)) -
+          score.begin());
       for (size_t i = begin; i < begin + n; ++i) {
         const double difference = static_cast<double>(score[i]) - static_cast<double>(score[top]);
         const double ratio = static_cast<double>(seen.observed[i]) / static_cast<double>(seen.observed[top]);
@@ -321,9 +321,11 @@ std::vector<Candidate> softmax_scale(const Suspect& s) {
     if (std::isfinite(both / square)) candidates.push_back(score_scale(own * both / square, own, 1));
   } else if (s.kind() == StageKind::weights && s.direct) {
     if (const auto c = temperature_seen(s.evidence)) {
-      candidates.push_back(tempered(*c, fmt::format("scores are multiplied by {:.6g} before the softmax", *c),
-                                    fmt::format("los scores se multiplican por {:.6g} antes del softmax", *c),
-                                    1));
+      candidates.push_back(
+          tempered(*c,
+                   {fmt::format("scores are multiplied by {:.6g} before the softmax", *c),
+                    fmt::format("los scores se multiplican por {:.6g} antes del softmax", *c)},
+                   1));
     }
   }
   return candidates;
@@ -335,8 +337,9 @@ std::vector<Candidate> softcap(const Suspect& s) {
   const auto add = [&](double cap, int fitted) {
     Reading capped;
     capped.after = [cap](double score) { return cap * std::tanh(score / cap); };
-    candidates.push_back(reading(capped, fmt::format("scores are capped: {0:.4g} tanh(s / {0:.4g})", cap),
-                                 fmt::format("los scores se limitan: {0:.4g} tanh(s / {0:.4g})", cap),
+    candidates.push_back(reading(capped,
+                                 {fmt::format("scores are capped: {0:.4g} tanh(s / {0:.4g})", cap),
+                                  fmt::format("los scores se limitan: {0:.4g} tanh(s / {0:.4g})", cap)},
                                  fitted));
   };
   for (const double cap : {1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 50.0, 100.0}) add(cap, 0);
@@ -345,112 +348,128 @@ std::vector<Candidate> softcap(const Suspect& s) {
 
 std::vector<Candidate> softmax_base2(const Suspect& s) {
   if (s.kind() != StageKind::weights) return {};
-  return {tempered(std::log(2.0), "the softmax takes powers of 2, not of e: log2(e) is missing",
-                   "el softmax usa potencias de 2, no de e: falta log2(e)", 0),
-          tempered(1 / std::log(2.0), "log2(e) is applied twice in the softmax",
-                   "log2(e) se aplica dos veces en el softmax", 0)};
+  return {
+      tempered(std::log(2.0),
+               {"the softmax takes powers of 2, not of e: log2(e) is missing",
+                "el softmax usa potencias de 2, no de e: falta log2(e)"},
+               0),
+      tempered(1 / std::log(2.0),
+               {"log2(e) is applied twice in the softmax", "log2(e) se aplica dos veces en el softmax"}, 0)};
 }
 
 /// exp(s - max) over a denominator that is wrong.
-Candidate denominator(std::function<double(double sum, double max)> wrong, std::string en, std::string es) {
-  return {[wrong](const Observation&, StageProblem& problem) {
-            problem.how = [wrong](const StageProblem& p, const Values& values) {
-              StageProblem plain = p;
-              plain.how = nullptr;
-              Expected expected = compute(plain, values);
-              const size_t n =
-                  values[0].size() / (p.positions.size() * static_cast<size_t>(p.attention.n_head));
-              for (size_t begin = 0; begin < values[0].size(); begin += n) {
-                const std::span<const float> row = std::span(values[0]).subspan(begin, n);
-                const double max = static_cast<double>(*std::max_element(row.begin(), row.end()));
-                double sum = 0;
-                for (const float score : row) sum += std::exp(static_cast<double>(score) - max);
-                const double factor = sum / wrong(sum, max);
-                for (size_t i = begin; i < begin + n; ++i) {
-                  expected.value[i] *= factor;
-                  expected.bound[i] = (expected.bound[i] + 4 * bounds::kU * std::abs(expected.value[i])) *
-                                      std::max(1.0, factor);
-                }
-              }
-              return expected;
-            };
-            return true;
-          },
-          std::move(en), std::move(es)};
+Candidate denominator(std::function<double(double sum, double max)> wrong, Text title) {
+  return changed_afterwards(
+      [wrong = std::move(wrong)](const StageProblem& p, const Values& values, Expected& expected) {
+        const size_t n = values[0].size() / (p.positions.size() * static_cast<size_t>(p.attention.n_head));
+        for (size_t begin = 0; begin < values[0].size(); begin += n) {
+          const std::span<const float> row = std::span(values[0]).subspan(begin, n);
+          const double max = static_cast<double>(*std::max_element(row.begin(), row.end()));
+          double sum = 0;
+          for (const float score : row) sum += std::exp(static_cast<double>(score) - max);
+          const double factor = sum / wrong(sum, max);
+          for (size_t i = begin; i < begin + n; ++i) {
+            expected.value[i] *= factor;
+            expected.bound[i] =
+                (expected.bound[i] + 4 * bounds::kU * std::abs(expected.value[i])) * std::max(1.0, factor);
+          }
+        }
+      },
+      std::move(title));
 }
 
 std::vector<Candidate> softmax_sink(const Suspect& s) {
   if (s.kind() != StageKind::weights) return {};
   return {denominator([](double sum, double) { return sum + 1; },
-                      "1 is added to the softmax's denominator, after the maximum is taken off",
-                      "se suma 1 al denominador del softmax, tras restar el máximo"),
+                      {"1 is added to the softmax's denominator, after the maximum is taken off",
+                       "se suma 1 al denominador del softmax, tras restar el máximo"}),
           denominator([](double sum, double max) { return sum + std::exp(-max); },
-                      "1 is added to the softmax's denominator (a sink)",
-                      "se suma 1 al denominador del softmax (un sumidero)")};
+                      {"1 is added to the softmax's denominator (a sink)",
+                       "se suma 1 al denominador del softmax (un sumidero)"})};
 }
 
 std::vector<Candidate> not_normalised(const Suspect& s) {
   if (s.kind() != StageKind::weights) return {};
-  return {denominator([](double, double) { return 1.0; }, "the softmax is not divided by its sum",
-                      "el softmax no se divide por su suma")};
+  return {denominator([](double, double) { return 1.0; },
+                      {"the softmax is not divided by its sum", "el softmax no se divide por su suma"})};
 }
 
 std::vector<Candidate> head_order(const Suspect& s) {
   if (s.kind() != StageKind::mix) return {};
-  return {{[](const Observation&, StageProblem& problem) {
-             problem.how = [](const StageProblem& p, const Values& values) {
-               StageProblem plain = p;
-               plain.how = nullptr;
-               const Expected right = compute(plain, values);
-               Expected wrong = right;
-               const size_t heads = static_cast<size_t>(p.attention.n_head);
-               const size_t d = static_cast<size_t>(p.attention.head_dim), row = heads * d;
-               for (size_t i = 0; i < right.value.size(); ++i) {
-                 const size_t begin = i / row * row, head = i % row / d, dim = i % d;
-                 wrong.value[begin + dim * heads + head] = right.value[i];
-                 wrong.bound[begin + dim * heads + head] = right.bound[i];
-               }
-               return wrong;
-             };
-             return true;
-           },
-           "heads and dims are exchanged in the output: [head_dim][n_head]",
-           "cabezas y dimensiones están intercambiadas en la salida: [head_dim][n_head]"}};
+  return {changed_afterwards(
+      [](const StageProblem& p, const Values&, Expected& expected) {
+        const Expected right = expected;
+        const size_t heads = static_cast<size_t>(p.attention.n_head);
+        const size_t d = static_cast<size_t>(p.attention.head_dim), row = heads * d;
+        for (size_t i = 0; i < right.value.size(); ++i) {
+          const size_t begin = i / row * row, head = i % row / d, dim = i % d;
+          expected.value[begin + dim * heads + head] = right.value[i];
+          expected.bound[begin + dim * heads + head] = right.bound[i];
+        }
+      },
+      {"heads and dims are exchanged in the output: [head_dim][n_head]",
+       "cabezas y dimensiones están intercambiadas en la salida: [head_dim][n_head]"})};
 }
 
 constexpr const char* kHeads = "B3.21 of the founding engine (n_kv against n_q heads)";
 constexpr const char* kScale = "https://github.com/mlc-ai/mlc-llm/pull/3426";
 
 const std::array<Hypothesis, 14> kTable{{
-    {"head_map", "query heads read the wrong KV heads", "las cabezas leen cabezas KV equivocadas", kHeads,
+    {"head_map",
+     {"query heads read the wrong KV heads", "las cabezas leen cabezas KV equivocadas"},
+     kHeads,
      head_map},
-    {"attention_slot", "positions read the neighbouring slot of the cache",
-     "las posiciones leen el lugar vecino de la caché",
-     "https://github.com/gittensor-ai-lab/sparkinfer/issues/289", attention_slot},
-    {"wrong_layer_cache", "another layer's cache is read", "se lee la caché de otra capa",
-     "B3.25 of the founding engine (per-layer slices)", wrong_layer_cache},
-    {"kv_length", "the cache is read with a wrong length", "la caché se lee con otra longitud",
-     "https://github.com/pegainfer-project/pegainfer/issues/291", kv_length},
-    {"mask_absent", "there is no causal mask", "no hay máscara causal",
-     "https://github.com/Mikyx-1/TinyLLM/pull/18", mask_absent},
-    {"mask_offset", "the causal mask is off by one", "la máscara causal está desplazada en uno",
-     "https://github.com/hyprstream/hyprstream/pull/1521", mask_offset},
-    {"history_hidden", "the history is masked out", "el historial queda oculto por la máscara",
-     "https://github.com/hyprstream/hyprstream/pull/1521", history_hidden},
-    {"window", "another window than the model's, or none, or one too many; it is estimated",
-     "otra ventana que la del modelo, o ninguna, o una de más; su tamaño se estima",
-     "https://github.com/vllm-project/vllm/issues/3385", window},
-    {"softmax_scale", "scores have another scale; it is estimated",
-     "los scores tienen otra escala, que se estima", kScale, softmax_scale},
-    {"softcap", "scores are capped by a tanh", "los scores se limitan con una tanh",
-     "https://github.com/vllm-project/vllm-metal/pull/666", softcap},
-    {"softmax_base2", "powers of 2 in the place of e, or log2(e) twice",
-     "potencias de 2 en lugar de e, o log2(e) dos veces", kScale, softmax_base2},
-    {"softmax_sink", "1 is added to the denominator", "se suma 1 al denominador", kScale, softmax_sink},
-    {"softmax_not_normalised", "the softmax is not divided by its sum", "el softmax no se divide por su suma",
-     kScale, not_normalised},
-    {"head_order", "heads and dims are exchanged in attention's output",
-     "cabezas y dimensiones están intercambiadas en la salida de la atención", kHeads, head_order},
+    {"attention_slot",
+     {"positions read the neighbouring slot of the cache", "las posiciones leen el lugar vecino de la caché"},
+     "https://github.com/gittensor-ai-lab/sparkinfer/issues/289",
+     attention_slot},
+    {"wrong_layer_cache",
+     {"another layer's cache is read", "se lee la caché de otra capa"},
+     "B3.25 of the founding engine (per-layer slices)",
+     wrong_layer_cache},
+    {"kv_length",
+     {"the cache is read with a wrong length", "la caché se lee con otra longitud"},
+     "https://github.com/pegainfer-project/pegainfer/issues/291",
+     kv_length},
+    {"mask_absent",
+     {"there is no causal mask", "no hay máscara causal"},
+     "https://github.com/Mikyx-1/TinyLLM/pull/18",
+     mask_absent},
+    {"mask_offset",
+     {"the causal mask is off by one", "la máscara causal está desplazada en uno"},
+     "https://github.com/hyprstream/hyprstream/pull/1521",
+     mask_offset},
+    {"history_hidden",
+     {"the history is masked out", "el historial queda oculto por la máscara"},
+     "https://github.com/hyprstream/hyprstream/pull/1521",
+     history_hidden},
+    {"window",
+     {"another window than the model's, or none, or one too many; it is estimated",
+      "otra ventana que la del modelo, o ninguna, o una de más; su tamaño se estima"},
+     "https://github.com/vllm-project/vllm/issues/3385",
+     window},
+    {"softmax_scale",
+     {"scores have another scale; it is estimated", "los scores tienen otra escala, que se estima"},
+     kScale,
+     softmax_scale},
+    {"softcap",
+     {"scores are capped by a tanh", "los scores se limitan con una tanh"},
+     "https://github.com/vllm-project/vllm-metal/pull/666",
+     softcap},
+    {"softmax_base2",
+     {"powers of 2 in the place of e, or log2(e) twice", "potencias de 2 en lugar de e, o log2(e) dos veces"},
+     kScale,
+     softmax_base2},
+    {"softmax_sink", {"1 is added to the denominator", "se suma 1 al denominador"}, kScale, softmax_sink},
+    {"softmax_not_normalised",
+     {"the softmax is not divided by its sum", "el softmax no se divide por su suma"},
+     kScale,
+     not_normalised},
+    {"head_order",
+     {"heads and dims are exchanged in attention's output",
+      "cabezas y dimensiones están intercambiadas en la salida de la atención"},
+     kHeads,
+     head_order},
 }};
 
 }  // namespace

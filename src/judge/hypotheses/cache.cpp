@@ -31,35 +31,32 @@ struct CacheRows {
 /// `own`: how many of the last rows this phase wrote.
 using Move = std::function<void(CacheRows& cache, const std::vector<double>& right, size_t own)>;
 
-Candidate moved(Move move, std::string en, std::string es) {
-  return {[move](const Observation&, StageProblem& problem) {
-            if (problem.positions.size() < 2) return false;  // where the row went, or came from, is not seen
-            if (problem.history_rows == std::ssize(problem.positions)) return false;  // nothing was written
-            problem.how = [move](const StageProblem& p, const Values& values) {
-              StageProblem plain = p;
-              plain.how = nullptr;
-              Expected expected = compute(plain, values);
-              const std::vector<double> right = expected.value;
-              CacheRows cache{expected, expected.value.size() / p.positions.size()};
-              move(cache, right, p.positions.size() - static_cast<size_t>(p.history_rows));
-              return expected;
-            };
-            return true;
-          },
-          std::move(en), std::move(es)};
+Candidate moved(Move move, Text title) {
+  Candidate candidate = changed_afterwards(
+      [move = std::move(move)](const StageProblem& p, const Values&, Expected& expected) {
+        const std::vector<double> right = expected.value;
+        CacheRows cache{expected, expected.value.size() / p.positions.size()};
+        move(cache, right, p.positions.size() - static_cast<size_t>(p.history_rows));
+      },
+      std::move(title));
+  candidate.change = [change = candidate.change](const Observation& seen, StageProblem& problem) {
+    if (problem.positions.size() < 2) return false;  // where the row went, or came from, is not seen
+    if (problem.history_rows == std::ssize(problem.positions)) return false;  // nothing was written
+    return change(seen, problem);
+  };
+  return candidate;
 }
 
 /// Other rows in the place of the key's or the value's.
-Candidate other_rows(size_t operand, Stage from, std::string en, std::string es) {
-  return {[operand, from](const Observation& seen, StageProblem& problem) {
-            std::vector<int64_t> own(problem.positions.begin() + problem.history_rows,
-                                     problem.positions.end());
-            auto rows = recorded_rows(*seen.phase, {problem.at.layer, from}, own);
-            if (!rows) return false;
-            problem.operands[operand] = {std::move(*rows), nullptr};
-            return true;
-          },
-          std::move(en), std::move(es)};
+Candidate other_rows(size_t operand, Stage from, Text title) {
+  return from_rows(
+      operand,
+      [from](const Observation& seen, const StageProblem& problem) {
+        const std::vector<int64_t> own(problem.positions.begin() + problem.history_rows,
+                                       problem.positions.end());
+        return recorded_rows(*seen.phase, {problem.at.layer, from}, own);
+      },
+      std::move(title));
 }
 
 /// Position p in slot p + by; what is never written holds `empty`.
@@ -73,10 +70,10 @@ Candidate slots_shifted(int by, double empty) {
       if (slot < cache.count()) cache.copy(right, row, slot);
     }
   };
-  return by > 0 ? moved(move, "rows are written one slot too late: position p goes to slot p + 1",
-                        "las filas se escriben un lugar después: la posición p va al lugar p + 1")
-                : moved(move, "rows are written one slot too early: position p goes to slot p - 1",
-                        "las filas se escriben un lugar antes: la posición p va al lugar p - 1");
+  return by > 0 ? moved(move, {"rows are written one slot too late: position p goes to slot p + 1",
+                               "las filas se escriben un lugar después: la posición p va al lugar p + 1"})
+                : moved(move, {"rows are written one slot too early: position p goes to slot p - 1",
+                               "las filas se escriben un lugar antes: la posición p va al lugar p - 1"});
 }
 
 std::vector<Candidate> kv_slot(const Suspect& s) {
@@ -90,25 +87,18 @@ std::vector<Candidate> kv_slot(const Suspect& s) {
 
 std::vector<Candidate> kv_not_written(const Suspect& s) {
   if (s.kind() != StageKind::cache) return {};
-  const auto left = [](double value, const char* en, const char* es) {
-    return Candidate{[value](const Observation&, StageProblem& problem) {
-                       problem.how = [value](const StageProblem& p, const Values& values) {
-                         StageProblem plain = p;
-                         plain.how = nullptr;
-                         Expected expected = compute(plain, values);
-                         const size_t width = expected.value.size() / p.positions.size();
-                         std::fill(
-                             expected.value.begin() + p.history_rows * static_cast<std::ptrdiff_t>(width),
-                             expected.value.end(), value);
-                         return expected;
-                       };
-                       return true;
-                     },
-                     en, es};
+  const auto left = [](double value, Text title) {
+    return changed_afterwards(
+        [value](const StageProblem& p, const Values&, Expected& expected) {
+          const size_t width = expected.value.size() / p.positions.size();
+          const auto own = expected.value.begin() + p.history_rows * static_cast<std::ptrdiff_t>(width);
+          std::fill(own, expected.value.end(), value);
+        },
+        std::move(title));
   };
-  return {left(kNever, "the slot was never written: it holds what uninitialised memory held",
-               "el lugar no se escribió nunca: contiene memoria sin inicializar"),
-          left(0.0, "the slot was never written: it is zero", "el lugar no se escribió nunca: es cero")};
+  return {left(kNever, {"the slot was never written: it holds what uninitialised memory held",
+                        "el lugar no se escribió nunca: contiene memoria sin inicializar"}),
+          left(0.0, {"the slot was never written: it is zero", "el lugar no se escribió nunca: es cero"})};
 }
 
 std::vector<Candidate> kv_history(const Suspect& s) {
@@ -119,10 +109,10 @@ std::vector<Candidate> kv_history(const Suspect& s) {
       cache.copy(right, last ? cache.count() - 1 : cache.count() - own, 0);
     };
   };
-  return {moved(clobber(true), "writing the last row also overwrites position 0",
-                "al escribir la última fila se sobrescribe también la posición 0"),
-          moved(clobber(false), "writing a block also overwrites position 0",
-                "al escribir un bloque se sobrescribe también la posición 0")};
+  return {moved(clobber(true), {"writing the last row also overwrites position 0",
+                                "al escribir la última fila se sobrescribe también la posición 0"}),
+          moved(clobber(false), {"writing a block also overwrites position 0",
+                                 "al escribir un bloque se sobrescribe también la posición 0"})};
 }
 
 std::vector<Candidate> kv_swapped(const Suspect& s) {
@@ -140,11 +130,12 @@ std::vector<Candidate> kv_unrotated(const Suspect& s) {
   const Stage key = inputs_of(s.at.stage)[0], value = inputs_of(s.at.stage)[1];
   Stage unrotated = key;
   while (!is_projection(unrotated)) unrotated = inputs_of(unrotated).front();
-  return {other_rows(0, unrotated, "keys are cached before RoPE", "las claves se guardan antes de RoPE"),
-          other_rows(1, key, "the key is cached in the value's place",
-                     "la clave se guarda en el lugar del valor"),
-          other_rows(0, value, "the value is cached in the key's place",
-                     "el valor se guarda en el lugar de la clave")};
+  return {
+      other_rows(0, unrotated, {"keys are cached before RoPE", "las claves se guardan antes de RoPE"}),
+      other_rows(1, key,
+                 {"the key is cached in the value's place", "la clave se guarda en el lugar del valor"}),
+      other_rows(0, value,
+                 {"the value is cached in the key's place", "el valor se guarda en el lugar de la clave"})};
 }
 
 /// Rows of a block all take one row's key and value.
@@ -157,30 +148,41 @@ std::vector<Candidate> kv_duplicated(const Suspect& s) {
         cache.copy(right, last ? cache.count() - 1 : first, row);
     };
   };
-  return {moved(all_from(false), "every row of a block holds its first row's key and value",
-                "cada fila de un bloque contiene la clave y el valor de la primera"),
-          moved(all_from(true), "every row of a block holds its last row's key and value",
-                "cada fila de un bloque contiene la clave y el valor de la última")};
+  return {moved(all_from(false), {"every row of a block holds its first row's key and value",
+                                  "cada fila de un bloque contiene la clave y el valor de la primera"}),
+          moved(all_from(true), {"every row of a block holds its last row's key and value",
+                                 "cada fila de un bloque contiene la clave y el valor de la última"})};
 }
 
 constexpr const char* kSlots = "https://github.com/gittensor-ai-lab/sparkinfer/issues/146";
 
 const std::array<Hypothesis, 6> kTable{{
-    {"kv_slot", "rows are written to the neighbouring slot", "las filas se escriben en el lugar vecino",
-     kSlots, kv_slot},
-    {"kv_not_written", "a slot is not written", "un lugar no se escribe",
-     "https://github.com/vllm-project/vllm-ascend/pull/6558", kv_not_written},
-    {"kv_history_overwritten", "writing a row also overwrites an earlier one",
-     "al escribir una fila se sobrescribe otra anterior", "https://github.com/kekzl/imp/pull/1709",
+    {"kv_slot",
+     {"rows are written to the neighbouring slot", "las filas se escriben en el lugar vecino"},
+     kSlots,
+     kv_slot},
+    {"kv_not_written",
+     {"a slot is not written", "un lugar no se escribe"},
+     "https://github.com/vllm-project/vllm-ascend/pull/6558",
+     kv_not_written},
+    {"kv_history_overwritten",
+     {"writing a row also overwrites an earlier one", "al escribir una fila se sobrescribe otra anterior"},
+     "https://github.com/kekzl/imp/pull/1709",
      kv_history},
-    {"kv_swapped", "keys and values are exchanged", "claves y valores están intercambiados",
-     "https://github.com/paiml/realizar/issues/94", kv_swapped},
-    {"kv_unrotated", "keys are cached before RoPE, or one of the two in the other's place",
-     "las claves se guardan antes de RoPE, o una en lugar de la otra",
-     "https://github.com/paiml/realizar/issues/94", kv_unrotated},
-    {"kv_duplicated", "all rows of a block hold one row's key and value",
-     "todas las filas de un bloque contienen la clave y el valor de una",
-     "https://github.com/tenstorrent/tt-xla/issues/5940", kv_duplicated},
+    {"kv_swapped",
+     {"keys and values are exchanged", "claves y valores están intercambiados"},
+     "https://github.com/paiml/realizar/issues/94",
+     kv_swapped},
+    {"kv_unrotated",
+     {"keys are cached before RoPE, or one of the two in the other's place",
+      "las claves se guardan antes de RoPE, o una en lugar de la otra"},
+     "https://github.com/paiml/realizar/issues/94",
+     kv_unrotated},
+    {"kv_duplicated",
+     {"all rows of a block hold one row's key and value",
+      "todas las filas de un bloque contienen la clave y el valor de una"},
+     "https://github.com/tenstorrent/tt-xla/issues/5940",
+     kv_duplicated},
 }};
 
 }  // namespace

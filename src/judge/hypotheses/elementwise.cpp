@@ -13,24 +13,19 @@ namespace {
 
 /// A value per element from both operands' values, the second as the model scales it; a few f32 roundings of
 /// the parts are allowed.
-Candidate elementwise(std::function<double(double a, double b)> value, std::string en, std::string es,
-                      int fitted = 0) {
-  return {[value](const Observation&, StageProblem& problem) {
-            problem.how = [value](const StageProblem& p, const Values& values) {
-              Expected expected;
-              for (size_t i = 0; i < values[0].size(); ++i) {
-                const double a = static_cast<double>(values[0][i]),
-                             b = p.scale * static_cast<double>(values[1][i]);
-                expected.value.push_back(value(a, b));
-                expected.bound.push_back(8 * bounds::kU *
-                                             (std::abs(expected.value.back()) + std::abs(a) + std::abs(b)) +
-                                         bounds::kTiny);
-              }
-              return expected;
-            };
-            return true;
-          },
-          std::move(en), std::move(es), fitted};
+Candidate elementwise(std::function<double(double a, double b)> value, Text title, int fitted = 0) {
+  return computed_by(
+      [value = std::move(value)](const StageProblem& p, const Values& values) {
+        Expected expected;
+        for (size_t i = 0; i < values[0].size(); ++i) {
+          const double a = static_cast<double>(values[0][i]), b = p.scale * static_cast<double>(values[1][i]);
+          expected.value.push_back(value(a, b));
+          expected.bound.push_back(
+              8 * bounds::kU * (std::abs(expected.value.back()) + std::abs(a) + std::abs(b)) + bounds::kTiny);
+        }
+        return expected;
+      },
+      std::move(title), fitted);
 }
 
 bool is_residual(const Suspect& s) { return s.kind() == StageKind::sum; }
@@ -38,18 +33,18 @@ bool is_residual(const Suspect& s) { return s.kind() == StageKind::sum; }
 std::vector<Candidate> residual_omitted(const Suspect& s) {
   if (!is_residual(s)) return {};
   return {
-      elementwise([](double, double b) { return b; }, "the residual is not added: only the branch is there",
-                  "no se suma el residuo: solo queda la rama"),
-      elementwise([](double a, double) { return a; }, "the branch is not added: only the residual is there",
-                  "no se suma la rama: solo queda el residuo")};
+      elementwise([](double, double b) { return b; }, {"the residual is not added: only the branch is there",
+                                                       "no se suma el residuo: solo queda la rama"}),
+      elementwise([](double a, double) { return a; }, {"the branch is not added: only the residual is there",
+                                                       "no se suma la rama: solo queda el residuo"})};
 }
 
 std::vector<Candidate> residual_doubled(const Suspect& s) {
   if (!is_residual(s)) return {};
-  return {elementwise([](double a, double b) { return 2 * a + b; }, "the residual is added twice",
-                      "el residuo se suma dos veces"),
-          elementwise([](double a, double b) { return a + 2 * b; }, "the branch is added twice",
-                      "la rama se suma dos veces")};
+  return {elementwise([](double a, double b) { return 2 * a + b; },
+                      {"the residual is added twice", "el residuo se suma dos veces"}),
+          elementwise([](double a, double b) { return a + 2 * b; },
+                      {"the branch is added twice", "la rama se suma dos veces"})};
 }
 
 /// y = a + c b, or c a + b: the c that fits best.
@@ -77,8 +72,9 @@ std::vector<Candidate> residual_scaled(const Suspect& s) {
     const char* es = scaled == 1 ? "la rama" : "el residuo";
     candidates.push_back(elementwise(
         [c, scaled](double a, double b) { return scaled == 1 ? a + c * b : c * a + b; },
-        fmt::format("the {} is scaled by {:.6g} before it is added", en, scaled == 1 ? own * c : c),
-        fmt::format("{} se multiplica por {:.6g} antes de sumarse", es, scaled == 1 ? own * c : c), 1));
+        {fmt::format("the {} is scaled by {:.6g} before it is added", en, scaled == 1 ? own * c : c),
+         fmt::format("{} se multiplica por {:.6g} antes de sumarse", es, scaled == 1 ? own * c : c)},
+        1));
   }
   return candidates;
 }
@@ -95,14 +91,12 @@ std::vector<Candidate> residual_after_norm(const Suspect& s) {
   if (!is_residual(s)) return {};
   const std::optional<Stage> after = norm_of(inputs_of(s.at.stage).front());
   if (!after) return {};
-  return {{[norm = *after](const Observation& seen, StageProblem& problem) {
-             auto rows = recorded_rows(*seen.phase, {problem.at.layer, norm}, problem.positions);
-             if (!rows) return false;
-             problem.operands[0] = {std::move(*rows), nullptr};
-             return true;
-           },
-           fmt::format("the residual is taken after the norm: from {}", name(*after)),
-           fmt::format("el residuo se toma después de la norma: de {}", name(*after))}};
+  return {from_rows(0,
+                    [norm = *after](const Observation& seen, const StageProblem& problem) {
+                      return recorded_rows(*seen.phase, {problem.at.layer, norm}, problem.positions);
+                    },
+                    {fmt::format("the residual is taken after the norm: from {}", name(*after)),
+                     fmt::format("el residuo se toma después de la norma: de {}", name(*after))})};
 }
 
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
@@ -130,8 +124,8 @@ std::vector<Candidate> gate_up_swapped(const Suspect& s) {
   if (s.kind() != StageKind::product) return {};
   const Own own = own_activation(s);
   return {elementwise([f = own.f](double g, double u) { return f(u) * g; },
-                      fmt::format("gate and up are swapped: {} is applied to up", own.in_formulas),
-                      fmt::format("gate y up están intercambiados: {} de up", own.in_formulas))};
+                      {fmt::format("gate and up are swapped: {} is applied to up", own.in_formulas),
+                       fmt::format("gate y up están intercambiados: {} de up", own.in_formulas)})};
 }
 
 std::vector<Candidate> wrong_activation(const Suspect& s) {
@@ -139,8 +133,8 @@ std::vector<Candidate> wrong_activation(const Suspect& s) {
   const Own own = own_activation(s);
   const auto of = [&](double (*f)(double), const char* what) {
     return elementwise([f](double g, double u) { return f(g) * u; },
-                       fmt::format("the activation is {}, not {}", what, own.name),
-                       fmt::format("la activación es {}, no {}", what, own.name));
+                       {fmt::format("the activation is {}, not {}", what, own.name),
+                        fmt::format("la activación es {}, no {}", what, own.name)});
   };
   const bool gelu = own.f == gelu_tanh;
   std::vector<Candidate> candidates = {gelu ? of(silu, "SiLU") : of(gelu_tanh, "GELU (tanh)"),
@@ -152,30 +146,42 @@ std::vector<Candidate> wrong_activation(const Suspect& s) {
                                        of([](double x) { return x > 0 ? x * x : 0.0; }, "squared ReLU")};
   candidates.push_back(
       elementwise([f = own.f](double g, double) { return f(g); },
-                  fmt::format("up is not multiplied: only {}(gate) is there", own.in_formulas),
-                  fmt::format("no se multiplica por up: solo queda {}(gate)", own.in_formulas)));
+                  {fmt::format("up is not multiplied: only {}(gate) is there", own.in_formulas),
+                   fmt::format("no se multiplica por up: solo queda {}(gate)", own.in_formulas)}));
   candidates.push_back(elementwise([f = own.f](double g, double u) { return f(g) + u; },
-                                   fmt::format("up is added to {}(gate), not multiplied", own.in_formulas),
-                                   fmt::format("up se suma a {}(gate)", own.in_formulas)));
+                                   {fmt::format("up is added to {}(gate), not multiplied", own.in_formulas),
+                                    fmt::format("up se suma a {}(gate)", own.in_formulas)}));
   return candidates;
 }
 
 constexpr const char* kBranch = "https://github.com/chrishayuk/larql/pull/181";
 
 const std::array<Hypothesis, 6> kTable{{
-    {"residual_omitted", "the residual, or the branch, is not added", "no se suma el residuo, o la rama",
-     kBranch, residual_omitted},
-    {"residual_doubled", "the residual, or the branch, is added twice",
-     "el residuo, o la rama, se suma dos veces", kBranch, residual_doubled},
-    {"residual_scaled", "the branch or the residual is scaled; the factor is estimated",
-     "la rama o el residuo se multiplica por un factor, que se estima",
-     "https://github.com/sawfwair/mere-run/pull/136", residual_scaled},
-    {"residual_after_norm", "the residual is taken after the norm", "el residuo se toma después de la norma",
-     kBranch, residual_after_norm},
-    {"gate_up_swapped", "gate and up are swapped", "gate y up están intercambiados",
-     "https://github.com/chrishayuk/larql/pull/181", gate_up_swapped},
-    {"wrong_activation", "another activation function", "otra función de activación",
-     "https://github.com/ggml-org/llama.cpp/pull/13951", wrong_activation},
+    {"residual_omitted",
+     {"the residual, or the branch, is not added", "no se suma el residuo, o la rama"},
+     kBranch,
+     residual_omitted},
+    {"residual_doubled",
+     {"the residual, or the branch, is added twice", "el residuo, o la rama, se suma dos veces"},
+     kBranch,
+     residual_doubled},
+    {"residual_scaled",
+     {"the branch or the residual is scaled; the factor is estimated",
+      "la rama o el residuo se multiplica por un factor, que se estima"},
+     "https://github.com/sawfwair/mere-run/pull/136",
+     residual_scaled},
+    {"residual_after_norm",
+     {"the residual is taken after the norm", "el residuo se toma después de la norma"},
+     kBranch,
+     residual_after_norm},
+    {"gate_up_swapped",
+     {"gate and up are swapped", "gate y up están intercambiados"},
+     "https://github.com/chrishayuk/larql/pull/181",
+     gate_up_swapped},
+    {"wrong_activation",
+     {"another activation function", "otra función de activación"},
+     "https://github.com/ggml-org/llama.cpp/pull/13951",
+     wrong_activation},
 }};
 
 }  // namespace

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "base/error.h"
+#include "base/parallel.h"
 #include "numerics/unit_bias.h"
 
 namespace greta {
@@ -115,8 +115,12 @@ std::optional<Explanation> score(const Hypothesis& hypothesis, const Candidate& 
   // What could be tried in one of two wrong phases only explains neither.
   if (sum.wrong == 0 || (prefill && !sum.in_prefill) || (decode && !sum.in_decode && !hopeless(sum)))
     return std::nullopt;
-  return Explanation{&hypothesis,     candidate.title_en, candidate.title_es, sum.explained(),
-                     sum.noise_ratio, candidate.fitted,   sum.overreaches};
+  return Explanation{.hypothesis = &hypothesis,
+                     .title = candidate.title,
+                     .explained_residual = sum.explained(),
+                     .noise_ratio = sum.noise_ratio,
+                     .fitted = candidate.fitted,
+                     .overreaches = sum.overreaches};
 }
 
 /// Within rounding, and nearer than the right computation: a hypothesis that widens the bound (sums in bf16)
@@ -196,16 +200,62 @@ const std::vector<const Hypothesis*>& hypotheses() {
   return all;
 }
 
-std::vector<Explanation> explain(const Evidence& evidence, std::span<const std::string> first) {
+Candidate computed_by(How how, Text title, int fitted) {
+  return {.change =
+              [how = std::move(how)](const Observation&, StageProblem& problem) {
+                problem.how = how;
+                return true;
+              },
+          .title = std::move(title),
+          .fitted = fitted};
+}
+
+Candidate changed_afterwards(Afterwards change, Text title, int fitted) {
+  const How how = [change = std::move(change)](const StageProblem& problem, const Values& values) {
+    Expected expected = right_of(problem, values);
+    change(problem, values, expected);
+    return expected;
+  };
+  return computed_by(how, std::move(title), fitted);
+}
+
+Candidate from_rows(size_t operand, RowsFor rows, Text title) {
+  return {.change =
+              [operand, rows = std::move(rows)](const Observation& seen, StageProblem& problem) {
+                std::optional<SharedRows> other = rows(seen, problem);
+                if (!other || operand >= problem.operands.size()) return false;
+                problem.operands[operand] = {std::move(*other), nullptr};
+                return true;
+              },
+          .title = std::move(title)};
+}
+
+Candidate with_weight(const GgufTensor* weight, Text title, std::shared_ptr<const void> keeps, int fitted) {
+  return {.change =
+              [weight, keeps = std::move(keeps)](const Observation&, StageProblem& problem) {
+                problem.weight = weight;
+                problem.keeps = keeps;
+                return true;
+              },
+          .title = std::move(title),
+          .fitted = fitted};
+}
+
+std::vector<Explanation> explain(const Evidence& evidence, std::span<const std::string> first, int threads) {
   std::vector<Explanation> explanations;
   if (evidence.observations.empty()) return explanations;
   const auto is_first = [&](const Hypothesis* h) {
     return std::find(first.begin(), first.end(), h->name) != first.end();
   };
   const auto try_all = [&](bool wanted) {
+    std::vector<const Hypothesis*> some;
     for (const Hypothesis* hypothesis : hypotheses()) {
-      if (is_first(hypothesis) != wanted) continue;
-      if (auto best = best_of(*hypothesis, evidence)) explanations.push_back(std::move(*best));
+      if (is_first(hypothesis) == wanted) some.push_back(hypothesis);
+    }
+    std::vector<std::optional<Explanation>> best(some.size());
+    parallel_for(threads, some.size(), [&](size_t i) { best[i] = best_of(*some[i], evidence); });
+    for (std::optional<Explanation>& one : best) {
+      if (one) explanations.push_back(std::move(*one));
     }
     std::stable_sort(explanations.begin(), explanations.end(), better);
   };
@@ -234,8 +284,10 @@ void name_cause(std::span<const Explanation> explanations, Finding& finding) {
   const bool rival = explanations.size() > 1 && rivals(best, explanations[1]);
   finding.cause = rival ? Cause::ambiguous : Cause::named;
   if (!rival) finding.family = family_of(*best.hypothesis);
-  finding.title = {rival ? best.title_en + "; or: " + explanations[1].title_en : best.title_en,
-                   rival ? best.title_es + "; o bien: " + explanations[1].title_es : best.title_es};
+  finding.title = best.title;
+  if (!rival) return;
+  finding.title.en += "; or: " + explanations[1].title.en;
+  finding.title.es += "; o bien: " + explanations[1].title.es;
 }
 
 }  // namespace greta

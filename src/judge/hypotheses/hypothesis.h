@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/text.h"
 #include "judge/evidence.h"
 #include "verdict/verdict.h"
 
@@ -34,14 +35,29 @@ struct Suspect {
 struct Candidate {
   /// Makes the right problem the wrong one; false when the observation lacks what it takes.
   std::function<bool(const Observation& observation, StageProblem& problem)> change;
-  std::string title_en, title_es;
+  Text title;
   int fitted = 0;  // numbers estimated from the observed output itself; fewer is stronger evidence
 };
 
+/// The stage by another computation.
+Candidate computed_by(How how, Text title, int fitted = 0);
+
+/// The stage's right result, changed afterwards.
+using Afterwards = std::function<void(const StageProblem& problem, const Values& values, Expected& expected)>;
+Candidate changed_afterwards(Afterwards change, Text title, int fitted = 0);
+
+/// The stage from other rows in the place of operand `operand`; where `rows` has none it does not apply.
+using RowsFor =
+    std::function<std::optional<SharedRows>(const Observation& observation, const StageProblem& problem)>;
+Candidate from_rows(size_t operand, RowsFor rows, Text title);
+
+/// The stage with another weight, which `keeps` owns where the model does not.
+Candidate with_weight(const GgufTensor* weight, Text title, std::shared_ptr<const void> keeps = nullptr,
+                      int fitted = 0);
+
 struct Hypothesis {
   std::string_view name;
-  std::string_view what;  // one line for `greta hypotheses`
-  std::string_view what_es;
+  Text what;                // one line for `greta hypotheses`
   std::string_view source;  // a real bug of this kind
   /// What it claims of this stage; empty when it does not apply.
   std::vector<Candidate> (*candidates)(const Suspect& suspect);
@@ -64,7 +80,7 @@ const std::vector<const Hypothesis*>& hypotheses();
 
 struct Explanation {
   const Hypothesis* hypothesis = nullptr;
-  std::string title_en, title_es;
+  Text title;
   // 1 - |observed - hypothesis| / |observed - oracle|, over affected rows, heads.
   double explained_residual = 0;
   double noise_ratio = 0;  // |observed - hypothesis| / bound: 1 or less reproduces it within rounding
@@ -73,8 +89,9 @@ struct Explanation {
 };
 
 /// The best candidate of each hypothesis that applies, best first. `first`: names to try before all others;
-/// when one of them reproduces the output within rounding, the rest are left out.
-std::vector<Explanation> explain(const Evidence& evidence, std::span<const std::string> first = {});
+/// when one of them reproduces the output within rounding, the rest are left out. `threads` share the work.
+std::vector<Explanation> explain(const Evidence& evidence, std::span<const std::string> first = {},
+                                 int threads = 1);
 
 /// Below this a hypothesis does not explain; rivals closer than the margin are not told apart.
 inline constexpr double kExplains = 0.99;

@@ -10,23 +10,9 @@
 namespace greta {
 namespace {
 
-using Rows = std::optional<std::vector<float>>;
-
 bool is_cache(Stage stage) { return info(stage).kind == StageKind::cache; }
 
 bool is_from_tokens(const Suspect& s) { return s.kind() == StageKind::embedding && s.at.layer == 0; }
-
-/// The candidate puts other rows in the place of operand `at`.
-Candidate other_operand(size_t at, std::function<Rows(const Observation&, const StageProblem&)> rows,
-                        std::string en, std::string es) {
-  return {[=](const Observation& seen, StageProblem& problem) {
-            Rows other = rows(seen, problem);
-            if (!other || at >= problem.operands.size()) return false;
-            problem.operands[at] = {std::move(*other), nullptr};
-            return true;
-          },
-          std::move(en), std::move(es)};
-}
 
 /// Named by a hypothesis of its own: gate_up_swapped; kv_swapped and kv_unrotated, but for what q's
 /// projection made.
@@ -47,14 +33,14 @@ std::vector<Candidate> wrong_input(const Suspect& s) {
       if (row.row_per != RowPer::token || other == own || other == s.at.stage) continue;
       if (row_width(other, s.config(), 0) != row_width(own, s.config(), 0)) continue;
       if (has_own_name(s.kind(), other)) continue;
-      candidates.push_back(other_operand(
+      candidates.push_back(from_rows(
           at,
           [from = beside(s.at, other, static_cast<int>(s.config().n_layer))](const Observation& seen,
                                                                              const StageProblem& problem) {
             return recorded_rows(*seen.phase, from, problem.positions);
           },
-          fmt::format("{} is computed from {}, not from {}", s.name(), name(other), name(own)),
-          fmt::format("{} se calcula a partir de {}, no de {}", s.name(), name(other), name(own))));
+          {fmt::format("{} is computed from {}, not from {}", s.name(), name(other), name(own)),
+           fmt::format("{} se calcula a partir de {}, no de {}", s.name(), name(other), name(own))}));
     }
   }
   return candidates;
@@ -76,11 +62,12 @@ std::vector<Candidate> wrong_row(const Suspect& s) {
   struct Which {
     int64_t shift;
     bool first;
-    const char *en, *es;
+    Text whose;
   };
-  static constexpr std::array<Which, 3> kinds{{{-1, false, "the row before's", "de la fila anterior"},
-                                               {1, false, "the next row's", "de la fila siguiente"},
-                                               {0, true, "the first row's", "de la primera fila"}}};
+  static const std::array<Which, 3> kinds{
+      {{.shift = -1, .first = false, .whose = {"the row before's", "de la fila anterior"}},
+       {.shift = 1, .first = false, .whose = {"the next row's", "de la fila siguiente"}},
+       {.shift = 0, .first = true, .whose = {"the first row's", "de la primera fila"}}}};
   std::vector<Candidate> candidates;
   for (const Which& kind : kinds) {
     const auto change = [kind](const Observation& seen, StageProblem& problem) {
@@ -97,8 +84,10 @@ std::vector<Candidate> wrong_row(const Suspect& s) {
       }
       return from != problem.positions;
     };
-    candidates.push_back({change, fmt::format("a row of {} is computed from {} input", s.name(), kind.en),
-                          fmt::format("una fila de {} se calcula con la entrada {}", s.name(), kind.es)});
+    candidates.push_back(
+        {change,
+         {fmt::format("a row of {} is computed from {} input", s.name(), kind.whose.en),
+          fmt::format("una fila de {} se calcula con la entrada {}", s.name(), kind.whose.es)}});
   }
   return candidates;
 }
@@ -113,30 +102,36 @@ std::vector<Candidate> token_shift(const Suspect& s) {
                               id = static_cast<TokenId>(std::clamp<int64_t>(id + shift, 0, n - 1));
                             return true;
                           },
-                          fmt::format("the embedding of token id {:+d} is used", shift),
-                          fmt::format("se usa el embedding del id de token {:+d}", shift)});
+                          {fmt::format("the embedding of token id {:+d} is used", shift),
+                           fmt::format("se usa el embedding del id de token {:+d}", shift)}});
   }
-  candidates.push_back({[](const Observation& seen, StageProblem& problem) {
-                          for (size_t i = 0; i < problem.positions.size(); ++i) {
-                            const int64_t at = problem.positions[i] - 1;
-                            if (at < 0) return false;
-                            problem.tokens[i] = seen.phase->tokens[static_cast<size_t>(at)];
-                          }
-                          return true;
-                        },
-                        "the embedding of the token before is used",
-                        "se usa el embedding del token anterior"});
+  candidates.push_back(
+      {[](const Observation& seen, StageProblem& problem) {
+         for (size_t i = 0; i < problem.positions.size(); ++i) {
+           const int64_t at = problem.positions[i] - 1;
+           if (at < 0) return false;
+           problem.tokens[i] = seen.phase->tokens[static_cast<size_t>(at)];
+         }
+         return true;
+       },
+       {"the embedding of the token before is used", "se usa el embedding del token anterior"}});
   return candidates;
 }
 
 const std::array<Hypothesis, 3> kTable{{
-    {"wrong_input", "the stage is computed from another stage's output",
-     "la etapa se calcula a partir de la salida de otra", "B3.42 of the founding engine (RMSNorm's input)",
+    {"wrong_input",
+     {"the stage is computed from another stage's output",
+      "la etapa se calcula a partir de la salida de otra"},
+     "B3.42 of the founding engine (RMSNorm's input)",
      wrong_input},
-    {"wrong_row", "a row is computed from another row's input", "una fila se calcula con la entrada de otra",
-     "https://github.com/tenstorrent/tt-xla/issues/5940", wrong_row},
-    {"token_shift", "the embedding of another token is used", "se usa el embedding de otro token",
-     "https://github.com/paiml/realizar/issues/101", token_shift},
+    {"wrong_row",
+     {"a row is computed from another row's input", "una fila se calcula con la entrada de otra"},
+     "https://github.com/tenstorrent/tt-xla/issues/5940",
+     wrong_row},
+    {"token_shift",
+     {"the embedding of another token is used", "se usa el embedding de otro token"},
+     "https://github.com/paiml/realizar/issues/101",
+     token_shift},
 }};
 
 }  // namespace

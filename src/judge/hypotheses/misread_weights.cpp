@@ -69,6 +69,11 @@ std::string weight_label(Stage stage) {
   return own.empty() ? fmt::format("{}.weight", name(stage)) : std::string(own);
 }
 
+Candidate with_weight(std::shared_ptr<OwnedMatrix> matrix, Text title, int fitted) {
+  const GgufTensor* tensor = &matrix->tensor;
+  return with_weight(tensor, std::move(title), std::move(matrix), fitted);
+}
+
 std::shared_ptr<OwnedMatrix> decoded(const GgufTensor& weight) {
   const int64_t k = static_cast<int64_t>(weight.dims[0]), n = row_count(weight);
   std::vector<float> matrix(static_cast<size_t>(n * k));

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "judge/hypotheses/hypothesis.h"
 #include "model/model.h"
 #include "model/stage.h"
 
@@ -19,6 +20,9 @@ struct OwnedMatrix {
   std::vector<float> data;
   GgufTensor tensor;  // f32, over `data`
 };
+
+/// The stage with this matrix in the place of its weight.
+Candidate with_weight(std::shared_ptr<OwnedMatrix> matrix, Text title, int fitted = 0);
 
 /// The matrix as it is, row by row, rounded to f32 as engines dequantise it.
 std::shared_ptr<OwnedMatrix> decoded(const GgufTensor& weight);

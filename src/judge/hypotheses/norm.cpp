@@ -36,33 +36,28 @@ Row row_of(std::span<const float> x, double eps) {
 /// y_i = f(row, x_i, w_i). The bound is that of an f32 norm of unknown order, of twice the roundings.
 using Formula = std::function<double(const Row& row, double x, double w)>;
 
-Candidate formula(Formula f, std::string en, std::string es, int fitted = 0) {
-  return {[f](const Observation&, StageProblem& problem) {
-            problem.how = [f](const StageProblem& p, const Values& values) {
-              StageProblem plain = p;
-              plain.how = nullptr;
-              const Expected right = compute(plain, values);
-              const size_t n = static_cast<size_t>(p.weight->dims[0]);
-              std::vector<double> weight(n);
-              decode_row(*p.weight, 0, weight);
-              Expected wrong;
-              for (size_t begin = 0; begin < values[0].size(); begin += n) {
-                const Row row = row_of(std::span(values[0]).subspan(begin, n), p.eps);
-                for (size_t i = 0; i < n; ++i) {
-                  const double value = f(row, static_cast<double>(row.x[i]), weight[i]);
-                  const double relative = right.value[begin + i] == 0
-                                              ? 0
-                                              : right.bound[begin + i] / std::abs(right.value[begin + i]);
-                  wrong.value.push_back(value);
-                  wrong.bound.push_back((relative + 8 * bounds::kU) * std::abs(value) +
-                                        bounds::kU * std::abs(weight[i]) * row.max + bounds::kTiny);
-                }
-              }
-              return wrong;
-            };
-            return true;
-          },
-          std::move(en), std::move(es), fitted};
+Candidate formula(Formula f, Text title, int fitted = 0) {
+  return computed_by(
+      [f = std::move(f)](const StageProblem& p, const Values& values) {
+        const Expected right = right_of(p, values);
+        const size_t n = static_cast<size_t>(p.weight->dims[0]);
+        std::vector<double> weight(n);
+        decode_row(*p.weight, 0, weight);
+        Expected wrong;
+        for (size_t begin = 0; begin < values[0].size(); begin += n) {
+          const Row row = row_of(std::span(values[0]).subspan(begin, n), p.eps);
+          for (size_t i = 0; i < n; ++i) {
+            const double value = f(row, static_cast<double>(row.x[i]), weight[i]);
+            const double relative =
+                right.value[begin + i] == 0 ? 0 : right.bound[begin + i] / std::abs(right.value[begin + i]);
+            wrong.value.push_back(value);
+            wrong.bound.push_back((relative + 8 * bounds::kU) * std::abs(value) +
+                                  bounds::kU * std::abs(weight[i]) * row.max + bounds::kTiny);
+          }
+        }
+        return wrong;
+      },
+      std::move(title), fitted);
 }
 
 Candidate with_eps(double eps, double model_eps, std::string_view stage, int fitted) {
@@ -70,8 +65,9 @@ Candidate with_eps(double eps, double model_eps, std::string_view stage, int fit
             problem.eps = eps;
             return true;
           },
-          fmt::format("the eps of {} is {:.3g}, not {:.3g}", stage, eps, model_eps),
-          fmt::format("el eps de {} es {:.3g} en lugar de {:.3g}", stage, eps, model_eps), fitted};
+          {fmt::format("the eps of {} is {:.3g}, not {:.3g}", stage, eps, model_eps),
+           fmt::format("el eps de {} es {:.3g} en lugar de {:.3g}", stage, eps, model_eps)},
+          fitted};
 }
 
 /// With y = x w r, r = 1 / sqrt(mean(x^2) + eps): the r of each row gives the eps that was used; rows count
@@ -79,7 +75,7 @@ Candidate with_eps(double eps, double model_eps, std::string_view stage, int fit
 std::optional<double> estimated_eps(const Suspect& s) {
   double sum = 0, weights = 0;
   for (const Observation& seen : s.evidence.observations) {
-    const std::vector<float>& x = seen.problem->operands[0].values;
+    const SharedRows& x = seen.problem->operands[0].values;
     if (x.empty()) return std::nullopt;
     const size_t n = static_cast<size_t>(seen.problem->weight->dims[0]);
     for (size_t begin = 0; begin + n <= x.size(); begin += n) {
@@ -117,8 +113,8 @@ std::vector<Candidate> eps_outside(const Suspect& s) {
   for (const double eps : {s.config().norm_eps, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2}) {
     candidates.push_back(formula(
         [eps](const Row& row, double x, double w) { return x * w / (std::sqrt(row.square_mean) + eps); },
-        fmt::format("eps ({:.3g}) is added to the root, not under it", eps),
-        fmt::format("eps ({:.3g}) se suma a la raíz, no dentro de ella", eps)));
+        {fmt::format("eps ({:.3g}) is added to the root, not under it", eps),
+         fmt::format("eps ({:.3g}) se suma a la raíz, no dentro de ella", eps)}));
   }
   return candidates;
 }
@@ -127,8 +123,8 @@ std::vector<Candidate> eps_rescaled(const Suspect& s) {
   if (!is_norm(s)) return {};
   return {formula([](const Row& row, double x,
                      double w) { return x * w / std::sqrt(row.square_mean + row.eps * row.max * row.max); },
-                  "eps is added after rescaling by the maximum: it counts as eps * max^2",
-                  "eps se suma tras escalar por el máximo: cuenta como eps * max^2")};
+                  {"eps is added after rescaling by the maximum: it counts as eps * max^2",
+                   "eps se suma tras escalar por el máximo: cuenta como eps * max^2"})};
 }
 
 double root(const Row& row) { return std::sqrt(row.square_mean + row.eps); }
@@ -136,25 +132,25 @@ double root(const Row& row) { return std::sqrt(row.square_mean + row.eps); }
 std::vector<Candidate> plus_one(const Suspect& s) {
   if (!is_norm(s)) return {};
   return {formula([](const Row& row, double x, double w) { return x * (1 + w) / root(row); },
-                  "1 is added to the norm's weight (Gemma's convention)",
-                  "se suma 1 al peso de la norma (convención de Gemma)"),
+                  {"1 is added to the norm's weight (Gemma's convention)",
+                   "se suma 1 al peso de la norma (convención de Gemma)"}),
           formula([](const Row& row, double x, double w) { return x * (w - 1) / root(row); },
-                  "1 is taken from the norm's weight", "se resta 1 al peso de la norma")};
+                  {"1 is taken from the norm's weight", "se resta 1 al peso de la norma"})};
 }
 
 std::vector<Candidate> omitted(const Suspect& s) {
   if (!is_norm(s)) return {};
   return {
       formula([](const Row&, double x, double w) { return x * w; },
-              "the rows are not normalised: only the weight is applied",
-              "las filas no se normalizan: solo se aplica el peso"),
-      formula([](const Row&, double x, double) { return x; }, "the norm is skipped", "se omite la norma")};
+              {"the rows are not normalised: only the weight is applied",
+               "las filas no se normalizan: solo se aplica el peso"}),
+      formula([](const Row&, double x, double) { return x; }, {"the norm is skipped", "se omite la norma"})};
 }
 
 std::vector<Candidate> weight_omitted(const Suspect& s) {
   if (!is_norm(s)) return {};
   return {formula([](const Row& row, double x, double) { return x / root(row); },
-                  "the norm's weight is not applied", "no se aplica el peso de la norma")};
+                  {"the norm's weight is not applied", "no se aplica el peso de la norma"})};
 }
 
 std::vector<Candidate> mean_subtracted(const Suspect& s) {
@@ -163,8 +159,8 @@ std::vector<Candidate> mean_subtracted(const Suspect& s) {
       [](const Row& row, double x, double w) {
         return (x - row.mean) * w / std::sqrt(row.square_mean - row.mean * row.mean + row.eps);
       },
-      "the mean is subtracted: a LayerNorm in the place of an RMSNorm",
-      "se resta la media: LayerNorm en lugar de RMSNorm")};
+      {"the mean is subtracted: a LayerNorm in the place of an RMSNorm",
+       "se resta la media: LayerNorm en lugar de RMSNorm"})};
 }
 
 std::vector<Candidate> sum_for_mean(const Suspect& s) {
@@ -173,29 +169,43 @@ std::vector<Candidate> sum_for_mean(const Suspect& s) {
       [](const Row& row, double x, double w) {
         return x * w / std::sqrt(row.square_mean * static_cast<double>(row.x.size()) + row.eps);
       },
-      "the sum of squares is not divided by the length",
-      "la suma de cuadrados no se divide por la longitud")};
+      {"the sum of squares is not divided by the length",
+       "la suma de cuadrados no se divide por la longitud"})};
 }
 
 const std::array<Hypothesis, 8> kTable{{
-    {"norm_eps", "a norm uses another eps; common values, and an estimate",
-     "una norma usa otro eps; valores comunes y una estimación", "https://github.com/apache/tvm/pull/15856",
+    {"norm_eps",
+     {"a norm uses another eps; common values, and an estimate",
+      "una norma usa otro eps; valores comunes y una estimación"},
+     "https://github.com/apache/tvm/pull/15856",
      norm_eps},
-    {"norm_eps_outside_root", "eps is added outside the root", "eps se suma fuera de la raíz",
-     "https://github.com/NVIDIA/cutlass/pull/1112", eps_outside},
-    {"norm_eps_rescaled", "eps is added to values rescaled by their maximum",
-     "eps se suma a valores escalados por su máximo", "https://github.com/apple/coremltools/issues/2821",
+    {"norm_eps_outside_root",
+     {"eps is added outside the root", "eps se suma fuera de la raíz"},
+     "https://github.com/NVIDIA/cutlass/pull/1112",
+     eps_outside},
+    {"norm_eps_rescaled",
+     {"eps is added to values rescaled by their maximum", "eps se suma a valores escalados por su máximo"},
+     "https://github.com/apple/coremltools/issues/2821",
      eps_rescaled},
-    {"norm_plus_one", "the weight is taken as 1 + w, or the other way round",
-     "el peso se toma como 1 + w, o al revés", "https://github.com/ggml-org/llama.cpp/pull/13951", plus_one},
-    {"norm_omitted", "the rows are not normalised", "las filas no se normalizan",
-     "https://github.com/osaurus-ai/vmlx-swift/pull/381", omitted},
-    {"norm_weight_omitted", "the norm's weight is not applied", "no se aplica el peso de la norma",
-     "https://github.com/osaurus-ai/vmlx-swift/pull/381", weight_omitted},
-    {"norm_mean_subtracted", "the mean is subtracted (LayerNorm)", "se resta la media (LayerNorm)",
-     "https://github.com/NVIDIA/cutlass/pull/1112", mean_subtracted},
-    {"norm_sum_for_mean", "the sum of squares is not divided by the length",
-     "la suma de cuadrados no se divide por la longitud", "https://github.com/paiml/aprender/issues/3759",
+    {"norm_plus_one",
+     {"the weight is taken as 1 + w, or the other way round", "el peso se toma como 1 + w, o al revés"},
+     "https://github.com/ggml-org/llama.cpp/pull/13951",
+     plus_one},
+    {"norm_omitted",
+     {"the rows are not normalised", "las filas no se normalizan"},
+     "https://github.com/osaurus-ai/vmlx-swift/pull/381",
+     omitted},
+    {"norm_weight_omitted",
+     {"the norm's weight is not applied", "no se aplica el peso de la norma"},
+     "https://github.com/osaurus-ai/vmlx-swift/pull/381",
+     weight_omitted},
+    {"norm_mean_subtracted",
+     {"the mean is subtracted (LayerNorm)", "se resta la media (LayerNorm)"},
+     "https://github.com/NVIDIA/cutlass/pull/1112",
+     mean_subtracted},
+    {"norm_sum_for_mean",
+     {"the sum of squares is not divided by the length", "la suma de cuadrados no se divide por la longitud"},
+     "https://github.com/paiml/aprender/issues/3759",
      sum_for_mean},
 }};
 

@@ -13,33 +13,33 @@ namespace {
 
 using Change = std::function<void(const Observation& seen, Expected& expected)>;
 
-/// The stage as it ought to be, then `change`.
-Candidate afterwards(Change change, std::string en, std::string es, int fitted = 0) {
-  return {[change](const Observation& seen, StageProblem& problem) {
-            problem.how = [change, &seen](const StageProblem& p, const Values& values) {
-              StageProblem plain = p;
-              plain.how = nullptr;
-              Expected expected = compute(plain, values);
-              change(seen, expected);
-              return expected;
-            };
-            return true;
-          },
-          std::move(en), std::move(es), fitted};
+/// The stage as it ought to be, then `change`, which looks at what was observed.
+Candidate afterwards(Change change, Text title, int fitted = 0) {
+  return {.change =
+              [change = std::move(change)](const Observation& seen, StageProblem& problem) {
+                problem.how = [change, &seen](const StageProblem& p, const Values& values) {
+                  Expected expected = right_of(p, values);
+                  change(seen, expected);
+                  return expected;
+                };
+                return true;
+              },
+          .title = std::move(title),
+          .fitted = fitted};
 }
 
 /// The values are `rows`, whatever the stage's inputs are.
-Candidate instead(std::function<std::optional<std::vector<float>>(const Observation& seen)> rows,
-                  std::string en, std::string es) {
-  return {[rows](const Observation& seen, StageProblem& problem) {
-            auto values = rows(seen);
-            if (!values || values->size() != seen.observed.size()) return false;
-            problem.how = [kept = std::move(*values)](const StageProblem&, const Values&) {
-              return Expected{{kept.begin(), kept.end()}, std::vector<double>(kept.size(), 0.0)};
-            };
-            return true;
-          },
-          std::move(en), std::move(es)};
+Candidate instead(std::function<std::optional<SharedRows>(const Observation& seen)> rows, Text title) {
+  return {.change =
+              [rows = std::move(rows)](const Observation& seen, StageProblem& problem) {
+                auto values = rows(seen);
+                if (!values || values->size() != seen.observed.size()) return false;
+                problem.how = [kept = std::move(*values)](const StageProblem&, const Values&) {
+                  return Expected{{kept.begin(), kept.end()}, std::vector<double>(kept.size(), 0.0)};
+                };
+                return true;
+              },
+          .title = std::move(title)};
 }
 
 /// Visits the finite elements of affected rows and heads.
@@ -73,8 +73,9 @@ std::vector<Candidate> scaled(const Suspect& s) {
         for (size_t i = 0; i < expected.value.size(); ++i)
           expected.bound[i] += 4 * bounds::kU * std::abs(expected.value[i]);
       },
-      fmt::format("{} is multiplied by {:.6g}", s.name(), c),
-      fmt::format("{} se multiplica por {:.6g}", s.name(), c), 1)};
+      {fmt::format("{} is multiplied by {:.6g}", s.name(), c),
+       fmt::format("{} se multiplica por {:.6g}", s.name(), c)},
+      1)};
 }
 
 std::vector<Candidate> saturated(const Suspect& s) {
@@ -92,8 +93,9 @@ std::vector<Candidate> saturated(const Suspect& s) {
       [limit](const Observation&, Expected& expected) {
         for (double& value : expected.value) value = std::clamp(value, -limit, limit);
       },
-      fmt::format("{} is clipped at +-{:.6g}", s.name(), limit),
-      fmt::format("{} se recorta en +-{:.6g}", s.name(), limit), 1)};
+      {fmt::format("{} is clipped at +-{:.6g}", s.name(), limit),
+       fmt::format("{} se recorta en +-{:.6g}", s.name(), limit)},
+      1)};
 }
 
 /// The same vector is added to every row: a bias that does not belong there, or one that is missing.
@@ -120,10 +122,10 @@ std::vector<Candidate> constant_offset(const Suspect& s) {
           expected.bound[i] = 2 * expected.bound[i] + 2 * bounds::kU * std::abs(expected.value[i]);
         }
       },
-      fmt::format("the same vector is added to every row of {}: a bias that is not in the file, or not used",
-                  s.name()),
-      fmt::format("a cada fila de {} se suma el mismo vector: un bias que no está en el fichero, o sin usar",
-                  s.name()),
+      {fmt::format("the same vector is added to every row of {}: a bias that is not in the file, or not used",
+                   s.name()),
+       fmt::format("a cada fila de {} se suma el mismo vector: un bias que no está en el fichero, o sin usar",
+                   s.name())},
       2)};
 }
 
@@ -142,50 +144,38 @@ std::vector<Candidate> stale(const Suspect& s) {
     const At before{s.at.layer - 1, stage};
     candidates.push_back(instead(
         [=](const Observation& seen) { return recorded_rows(*seen.phase, before, seen.problem->positions); },
-        fmt::format("{} is not written: it holds what layer {} left", name(stage), before.layer),
-        fmt::format("{} no se escribe: contiene lo que dejó la capa {}", name(stage), before.layer)));
+        {fmt::format("{} is not written: it holds what layer {} left", name(stage), before.layer),
+         fmt::format("{} no se escribe: contiene lo que dejó la capa {}", name(stage), before.layer)}));
   }
   const At last{is_outside_layers(stage) ? kNoLayer : static_cast<int>(s.config().n_layer) - 1, stage};
   candidates.push_back(instead(
-      [=, own = s.at](const Observation& seen) -> std::optional<std::vector<float>> {
+      [=, own = s.at](const Observation& seen) -> std::optional<SharedRows> {
         const PhaseRecord* before = seen.phase->before;
         if (before == nullptr || (own == last && !was_right(*before, last))) return std::nullopt;
         return recorded_rows(*before, last, seen.problem->positions);
       },
-      fmt::format("{} is not written: it holds what the run before left", name(stage)),
-      fmt::format("{} no se escribe: contiene lo que dejó la ejecución anterior", name(stage))));
+      {fmt::format("{} is not written: it holds what the run before left", name(stage)),
+       fmt::format("{} no se escribe: contiene lo que dejó la ejecución anterior", name(stage))}));
   return candidates;
 }
 
 std::vector<Candidate> zero(const Suspect& s) {
   if (!s.direct || s.kind() == StageKind::cache) return {};  // kv_not_written's
-  return {instead([](const Observation& seen) { return std::vector<float>(seen.observed.size(), 0.0f); },
-                  fmt::format("{} is zero: never written", s.name()),
-                  fmt::format("{} es cero: no se escribe nunca", s.name()))};
-}
-
-bool is_wrong(const Observation& seen, size_t i) {
-  const double observed = static_cast<double>(seen.observed[i]);
-  return !(observed == seen.right.value[i] || (std::isnan(observed) && std::isnan(seen.right.value[i])) ||
-           std::abs(observed - seen.right.value[i]) <= seen.right.bound[i]);
+  return {instead(
+      [](const Observation& seen) { return SharedRows(std::vector<float>(seen.observed.size(), 0.0f)); },
+      {fmt::format("{} is zero: never written", s.name()),
+       fmt::format("{} es cero: no se escribe nunca", s.name())})};
 }
 
 /// Puts the observed value where `wrong` says so; the rest must be right.
-Candidate damaged(std::function<bool(const Observation&, size_t)> wrong, std::string en, std::string es,
-                  int fitted) {
-  return {[wrong](const Observation& seen, StageProblem& problem) {
-            problem.how = [wrong, &seen](const StageProblem& p, const Values& values) {
-              StageProblem plain = p;
-              plain.how = nullptr;
-              Expected expected = compute(plain, values);
-              for (size_t i = 0; i < expected.value.size() && i < seen.observed.size(); ++i) {
-                if (wrong(seen, i)) expected.value[i] = static_cast<double>(seen.observed[i]);
-              }
-              return expected;
-            };
-            return true;
-          },
-          std::move(en), std::move(es), fitted};
+Candidate damaged(std::function<bool(const Observation&, size_t)> wrong, Text title, int fitted) {
+  return afterwards(
+      [wrong = std::move(wrong)](const Observation& seen, Expected& expected) {
+        for (size_t i = 0; i < expected.value.size() && i < seen.observed.size(); ++i) {
+          if (wrong(seen, i)) expected.value[i] = static_cast<double>(seen.observed[i]);
+        }
+      },
+      std::move(title), fitted);
 }
 
 std::vector<Candidate> not_finite(const Suspect& s) {
@@ -205,10 +195,10 @@ std::vector<Candidate> not_finite(const Suspect& s) {
   if (count == 0) return {};
   return {damaged(
       bad,
-      fmt::format("{} has NaN or infinity from finite inputs, first at position {}, element {}", s.name(),
-                  position, element),
-      fmt::format("{} tiene NaN o infinito con entradas finitas, primero en la posición {}, elemento {}",
-                  s.name(), position, element),
+      {fmt::format("{} has NaN or infinity from finite inputs, first at position {}, element {}", s.name(),
+                   position, element),
+       fmt::format("{} tiene NaN o infinito con entradas finitas, primero en la posición {}, elemento {}",
+                   s.name(), position, element)},
       1)};
 }
 
@@ -221,39 +211,55 @@ std::vector<Candidate> corrupted(const Suspect& s) {
   for (const Observation& seen : s.evidence.observations) {
     if (seen.width != width) return {};
     for (size_t i = 0; i < seen.observed.size(); ++i) {
-      if (is_wrong(seen, i)) elements.insert(static_cast<int64_t>(i) % width);
+      if (seen.is_wrong(i)) elements.insert(static_cast<int64_t>(i) % width);
     }
   }
   if (elements.empty() || std::ssize(elements) * 8 > width) return {};
-  const auto text = [&](const char* form, bool spanish) {
+  const auto text = [&](const char* form, Language language) {
     return fmt::format(fmt::runtime(form), elements.size(), width, s.name(),
-                       index_pattern(elements, spanish));
+                       index_pattern(elements, language));
   };
-  return {damaged([](const Observation& seen, size_t i) { return is_wrong(seen, i); },
-                  text("{} of {} elements of {} are wrong and the rest right: {}", false),
-                  text("{} de {} elementos de {} son incorrectos y los demás correctos: {}", true), 9)};
+  return {
+      damaged([](const Observation& seen, size_t i) { return seen.is_wrong(i); },
+              {text("{} of {} elements of {} are wrong and the rest right: {}", Language::english),
+               text("{} de {} elementos de {} son incorrectos y los demás correctos: {}", Language::spanish)},
+              9)};
 }
 
 const std::array<Hypothesis, 7> kTable{{
-    {"output_scaled", "the output is multiplied by a constant, which is estimated",
-     "la salida se multiplica por una constante, que se estima",
-     "https://github.com/sawfwair/mere-run/pull/136", scaled},
-    {"saturation", "the output is clipped; the limit is estimated",
-     "la salida se recorta; el límite se estima", "https://github.com/ROCm/hip-ep/pull/134", saturated},
-    {"constant_offset", "one vector is added to every row (a bias lost or used twice)",
-     "a cada fila se suma un mismo vector (un bias perdido o usado dos veces)",
-     "https://github.com/paiml/aprender/issues/2769", constant_offset},
-    {"stale_output", "the output is not written: an older one is left in its buffer",
-     "la salida no se escribe: en su búfer queda otra anterior",
-     "https://github.com/vllm-project/vllm-ascend/pull/6558", stale},
-    {"output_zero", "the output is never written and zero", "la salida no se escribe y es cero",
-     "https://github.com/kekzl/imp/issues/1674", zero},
-    {"non_finite", "NaN or infinity from finite inputs; the first place is reported",
-     "NaN o infinito con entradas finitas; se indica el primer lugar",
-     "https://github.com/deepbeepmeep/Wan2GP/pull/1628", not_finite},
-    {"corrupted_elements", "a few elements are wrong, the rest right; their pattern is reported",
-     "unos pocos elementos son incorrectos; se indica su patrón",
-     "https://github.com/ml-explore/mlx/issues/3494", corrupted},
+    {"output_scaled",
+     {"the output is multiplied by a constant, which is estimated",
+      "la salida se multiplica por una constante, que se estima"},
+     "https://github.com/sawfwair/mere-run/pull/136",
+     scaled},
+    {"saturation",
+     {"the output is clipped; the limit is estimated", "la salida se recorta; el límite se estima"},
+     "https://github.com/ROCm/hip-ep/pull/134",
+     saturated},
+    {"constant_offset",
+     {"one vector is added to every row (a bias lost or used twice)",
+      "a cada fila se suma un mismo vector (un bias perdido o usado dos veces)"},
+     "https://github.com/paiml/aprender/issues/2769",
+     constant_offset},
+    {"stale_output",
+     {"the output is not written: an older one is left in its buffer",
+      "la salida no se escribe: en su búfer queda otra anterior"},
+     "https://github.com/vllm-project/vllm-ascend/pull/6558",
+     stale},
+    {"output_zero",
+     {"the output is never written and zero", "la salida no se escribe y es cero"},
+     "https://github.com/kekzl/imp/issues/1674",
+     zero},
+    {"non_finite",
+     {"NaN or infinity from finite inputs; the first place is reported",
+      "NaN o infinito con entradas finitas; se indica el primer lugar"},
+     "https://github.com/deepbeepmeep/Wan2GP/pull/1628",
+     not_finite},
+    {"corrupted_elements",
+     {"a few elements are wrong, the rest right; their pattern is reported",
+      "unos pocos elementos son incorrectos; se indica su patrón"},
+     "https://github.com/ml-explore/mlx/issues/3494",
+     corrupted},
 }};
 
 }  // namespace

@@ -17,9 +17,9 @@ bool is_rope(const Suspect& s) { return s.kind() == StageKind::rope; }
 
 /// A rotation: what may be wrong about it.
 struct Rotation {
-  // The one used, from the right one and the block's first.
-  std::function<double(double position, double first)> position;
-  std::function<double(int64_t pair, const oracle::RopeShape&)> frequency;
+  /// The one used, from the right one and the block's first.
+  std::function<double(double position, double first)> position = {};
+  std::function<double(int64_t pair, const oracle::RopeShape&)> frequency = {};
   int64_t dims = 0;  // rotated dims of a head; 0: the model's
   bool other_style = false;
   bool other_order = false;  // the head is in the other style's order, and yet rotated in the model's style
@@ -57,7 +57,7 @@ void rotate_head(const oracle::RopeShape& shape, const Rotation& rotation, doubl
   }
 }
 
-Candidate rotated(Rotation rotation, std::string en, std::string es, int fitted = 0) {
+Candidate rotated(Rotation rotation, Text title, int fitted = 0) {
   return {
       [rotation](const Observation& seen, StageProblem& problem) {
         const std::vector<int64_t> block = recorded_positions(*seen.phase, problem.at);
@@ -76,14 +76,7 @@ Candidate rotated(Rotation rotation, std::string en, std::string es, int fitted 
         };
         return true;
       },
-      std::move(en), std::move(es), fitted};
-}
-
-bool is_wrong_row(const Observation& seen, int64_t row) {
-  for (int64_t head = 0; head < seen.heads; ++head) {
-    if (seen.is_affected(row, head)) return true;
-  }
-  return false;
+      std::move(title), fitted};
 }
 
 /// |observed - rotated by `rotation`|^2 over the first observation's affected heads in rows [begin, end).
@@ -91,7 +84,7 @@ double misfit(const Suspect& s, const Rotation& rotation, int64_t begin = 0,
               int64_t end = std::numeric_limits<int64_t>::max()) {
   const Observation& seen = s.evidence.observations.front();
   const StageProblem& p = *seen.problem;
-  const std::vector<float>& x = p.operands[0].values;
+  const SharedRows& x = p.operands[0].values;
   const size_t head = static_cast<size_t>(p.rope.head_dim);
   std::vector<double> value(head), bound(head);
   double sum = 0;
@@ -99,7 +92,7 @@ double misfit(const Suspect& s, const Rotation& rotation, int64_t begin = 0,
     for (int64_t h = 0; h < seen.heads; ++h) {
       if (!seen.is_affected(row, h)) continue;
       const size_t at = static_cast<size_t>(row * seen.width) + static_cast<size_t>(h) * head;
-      std::copy_n(x.begin() + static_cast<std::ptrdiff_t>(at), head, value.begin());
+      std::copy_n(x.begin() + at, head, value.begin());
       const double right = static_cast<double>(p.positions[static_cast<size_t>(row)]);
       rotate_head(p.rope, rotation, rotation.position ? rotation.position(right, right) : right, 0, &x[at],
                   value.data(), bound.data());
@@ -132,29 +125,30 @@ double minimum(const std::vector<double>& points, const std::function<double(dou
 }
 
 Candidate shifted(double shift, int fitted) {
-  return rotated({[shift](double p, double) { return p + shift; }, nullptr, 0, false, false},
-                 fmt::format("the position of RoPE is off by {:+g}", shift),
-                 fmt::format("la posición de RoPE está desplazada en {:+g}", shift), fitted);
+  return rotated({.position = [shift](double p, double) { return p + shift; }},
+                 {fmt::format("the position of RoPE is off by {:+g}", shift),
+                  fmt::format("la posición de RoPE está desplazada en {:+g}", shift)},
+                 fitted);
 }
 
 Candidate constant(double position, int fitted) {
-  return rotated({[position](double, double) { return position; }, nullptr, 0, false, false},
-                 fmt::format("the position of RoPE is always {:g}", position),
-                 fmt::format("la posición de RoPE es siempre {:g}", position), fitted);
+  return rotated({.position = [position](double, double) { return position; }},
+                 {fmt::format("the position of RoPE is always {:g}", position),
+                  fmt::format("la posición de RoPE es siempre {:g}", position)},
+                 fitted);
 }
 
 /// The position that the first wrong row was rotated to; nothing when that is its own or 0 (rope_omitted's).
 std::optional<double> constant_seen(const Suspect& s) {
   const Observation& seen = s.evidence.observations.front();
   int64_t row = 0;
-  while (row + 1 < seen.rows && !is_wrong_row(seen, row)) ++row;
+  while (row + 1 < seen.rows && !seen.is_affected(row)) ++row;
   const int64_t own = seen.problem->positions[static_cast<size_t>(row)];
   int64_t best = 0;
   double least = std::numeric_limits<double>::infinity();
   for (int64_t position = 0; position <= own + 64; ++position) {
     const double used = static_cast<double>(position);
-    const double error =
-        misfit(s, {[used](double, double) { return used; }, nullptr, 0, false}, row, row + 1);
+    const double error = misfit(s, {.position = [used](double, double) { return used; }}, row, row + 1);
     if (error < least) {
       least = error;
       best = position;
@@ -167,13 +161,13 @@ std::optional<double> constant_seen(const Suspect& s) {
 std::vector<Candidate> rope_position(const Suspect& s) {
   if (!is_rope(s)) return {};
   std::vector<Candidate> candidates{shifted(1, 0), shifted(-1, 0)};
-  candidates.push_back(rotated({[](double, double first) { return first; }, nullptr, 0, false, false},
-                               "every row of a block has the position of its first row",
-                               "cada fila de un bloque tiene la posición de la primera"));
+  candidates.push_back(rotated({.position = [](double, double first) { return first; }},
+                               {"every row of a block has the position of its first row",
+                                "cada fila de un bloque tiene la posición de la primera"}));
   candidates.push_back(
-      rotated({[](double p, double first) { return p - first; }, nullptr, 0, false, false},
-              "positions start at 0 in every block: the cache's length is ignored",
-              "las posiciones empiezan en 0 en cada bloque: se ignora la longitud de la caché"));
+      rotated({.position = [](double p, double first) { return p - first; }},
+              {"positions start at 0 in every block: the cache's length is ignored",
+               "las posiciones empiezan en 0 en cada bloque: se ignora la longitud de la caché"}));
   // Of a block of one row this says no more than rope_omitted does.
   candidates.back().change = [start = candidates.back().change](const Observation& seen,
                                                                 StageProblem& problem) {
@@ -182,8 +176,7 @@ std::vector<Candidate> rope_position(const Suspect& s) {
   if (!can_fit(s)) return candidates;
   double best = 0, least = misfit(s, {});
   for (int shift = -64; shift <= 64; ++shift) {
-    const double error =
-        misfit(s, {[shift](double p, double) { return p + shift; }, nullptr, 0, false, false});
+    const double error = misfit(s, {.position = [shift](double p, double) { return p + shift; }});
     if (error < least) {
       least = error;
       best = shift;
@@ -196,9 +189,9 @@ std::vector<Candidate> rope_position(const Suspect& s) {
 
 std::vector<Candidate> rope_omitted(const Suspect& s) {
   if (!is_rope(s)) return {};
-  return {rotated({[](double, double) { return 0.0; }, nullptr, 0, false, false},
-                  "RoPE is not applied, or its position is always 0",
-                  "RoPE no se aplica, o su posición es siempre 0")};
+  return {rotated(
+      {.position = [](double, double) { return 0.0; }},
+      {"RoPE is not applied, or its position is always 0", "RoPE no se aplica, o su posición es siempre 0"})};
 }
 
 Candidate with_base(double base, double model_base, int fitted) {
@@ -206,8 +199,9 @@ Candidate with_base(double base, double model_base, int fitted) {
             problem.rope.base = base;
             return true;
           },
-          fmt::format("the base of RoPE is {:.6g}, not {:.6g}", base, model_base),
-          fmt::format("la base de RoPE es {:.6g} en lugar de {:.6g}", base, model_base), fitted};
+          {fmt::format("the base of RoPE is {:.6g}, not {:.6g}", base, model_base),
+           fmt::format("la base de RoPE es {:.6g} en lugar de {:.6g}", base, model_base)},
+          fitted};
 }
 
 std::vector<Candidate> rope_base(const Suspect& s) {
@@ -220,13 +214,11 @@ std::vector<Candidate> rope_base(const Suspect& s) {
   if (!can_fit(s)) return candidates;
   const auto error = [&](double log_base) {
     const double base = std::exp(log_base);
-    return misfit(s, {nullptr,
-                      [base](int64_t pair, const oracle::RopeShape& shape) {
-                        oracle::RopeShape other = shape;
-                        other.base = base;
-                        return oracle::rope_frequency(other, pair);
-                      },
-                      0, false, false});
+    return misfit(s, {.frequency = [base](int64_t pair, const oracle::RopeShape& shape) {
+                    oracle::RopeShape other = shape;
+                    other.base = base;
+                    return oracle::rope_frequency(other, pair);
+                  }});
   };
   std::vector<double> near, far;
   for (int i = -20; i <= 20; ++i) near.push_back(std::log(own) + 0.002 * i);
@@ -242,18 +234,18 @@ std::vector<Candidate> rope_style(const Suspect& s) {
   const char* pairs = "(2i, 2i+1)";
   const char* halves = "(i, i + d/2)";
   const char *own = adjacent ? pairs : halves, *other = adjacent ? halves : pairs;
-  return {rotated({nullptr, nullptr, 0, true, false},
-                  fmt::format("RoPE rotates {} in the place of {}", other, own),
-                  fmt::format("RoPE rota {} en lugar de {}", other, own)),
-          rotated({nullptr, nullptr, 0, false, true},
-                  fmt::format("RoPE rotates {} of a head whose rows are in the order for {}", own, other),
-                  fmt::format("RoPE rota {} de una cabeza cuyas filas están en el orden de {}", own, other))};
+  return {
+      rotated({.other_style = true}, {fmt::format("RoPE rotates {} in the place of {}", other, own),
+                                      fmt::format("RoPE rota {} en lugar de {}", other, own)}),
+      rotated({.other_order = true},
+              {fmt::format("RoPE rotates {} of a head whose rows are in the order for {}", own, other),
+               fmt::format("RoPE rota {} de una cabeza cuyas filas están en el orden de {}", own, other)})};
 }
 
 std::vector<Candidate> rope_twice(const Suspect& s) {
   if (!is_rope(s)) return {};
-  return {rotated({[](double p, double) { return 2 * p; }, nullptr, 0, false, false}, "RoPE is applied twice",
-                  "RoPE se aplica dos veces")};
+  return {rotated({.position = [](double p, double) { return 2 * p; }},
+                  {"RoPE is applied twice", "RoPE se aplica dos veces"})};
 }
 
 std::vector<Candidate> rope_dims(const Suspect& s) {
@@ -264,15 +256,16 @@ std::vector<Candidate> rope_dims(const Suspect& s) {
     if (dims <= 0) continue;
     for (const bool own_frequencies : {true, false}) {
       const int64_t of = own_frequencies ? own : dims;
-      candidates.push_back(rotated({nullptr,
-                                    [of](int64_t pair, const oracle::RopeShape& shape) {
-                                      oracle::RopeShape other = shape;
-                                      other.rope_dims = of;
-                                      return oracle::rope_frequency(other, pair);
-                                    },
-                                    dims, false, false},
-                                   fmt::format("only {} of {} dims of a head are rotated", dims, own),
-                                   fmt::format("solo se rotan {} de {} dimensiones por cabeza", dims, own)));
+      candidates.push_back(
+          rotated({.frequency =
+                       [of](int64_t pair, const oracle::RopeShape& shape) {
+                         oracle::RopeShape other = shape;
+                         other.rope_dims = of;
+                         return oracle::rope_frequency(other, pair);
+                       },
+                   .dims = dims},
+                  {fmt::format("only {} of {} dims of a head are rotated", dims, own),
+                   fmt::format("solo se rotan {} de {} dimensiones por cabeza", dims, own)}));
     }
   }
   return candidates;
@@ -280,10 +273,10 @@ std::vector<Candidate> rope_dims(const Suspect& s) {
 
 Candidate position_scaled(double factor, int fitted) {
   return rotated(
-      {[factor](double p, double) { return p * factor; }, nullptr, 0, false, false},
-      fmt::format("positions are multiplied by {:.6g}: a RoPE scaling that the model does not have", factor),
-      fmt::format("las posiciones se multiplican por {:.6g}: un escalado de RoPE que el modelo no tiene",
-                  factor),
+      {.position = [factor](double p, double) { return p * factor; }},
+      {fmt::format("positions are multiplied by {:.6g}: a RoPE scaling that the model does not have", factor),
+       fmt::format("las posiciones se multiplican por {:.6g}: un escalado de RoPE que el modelo no tiene",
+                   factor)},
       fitted);
 }
 
@@ -294,42 +287,57 @@ std::vector<Candidate> rope_scale(const Suspect& s) {
   if (!can_fit(s)) return candidates;
   std::vector<double> points;
   for (int i = 1; i <= 120; ++i) points.push_back(0.025 * i);
-  const double factor = minimum(points, [&](double f) {
-    return misfit(s, {[f](double p, double) { return p * f; }, nullptr, 0, false, false});
-  });
+  const double factor = minimum(
+      points, [&](double f) { return misfit(s, {.position = [f](double p, double) { return p * f; }}); });
   candidates.push_back(position_scaled(factor, 2));
   return candidates;
 }
 
 std::vector<Candidate> rope_inverse(const Suspect& s) {
   if (!is_rope(s)) return {};
-  return {rotated({[](double p, double) { return -p; }, nullptr, 0, false, false},
-                  "RoPE turns the other way: the sine's sign is wrong",
-                  "RoPE gira al revés: el signo del seno es erróneo")};
+  return {rotated({.position = [](double p, double) { return -p; }},
+                  {"RoPE turns the other way: the sine's sign is wrong",
+                   "RoPE gira al revés: el signo del seno es erróneo"})};
 }
 
 constexpr const char* kSetting = "https://github.com/Blaizzy/mlx-vlm/pull/1710";
 
 const std::array<Hypothesis, 8> kTable{{
-    {"rope_position", "RoPE at another position; the shift is estimated",
-     "RoPE en otra posición; el desplazamiento se estima", "https://github.com/Blaizzy/mlx-vlm/pull/1993",
+    {"rope_position",
+     {"RoPE at another position; the shift is estimated",
+      "RoPE en otra posición; el desplazamiento se estima"},
+     "https://github.com/Blaizzy/mlx-vlm/pull/1993",
      rope_position},
-    {"rope_omitted", "RoPE is not applied, or its position is always 0",
-     "RoPE no se aplica, o su posición es siempre 0",
-     "https://github.com/1bit-MONSTER/1bit-MONSTER/issues/2052", rope_omitted},
-    {"rope_base", "RoPE uses another base; common values, and an estimate",
-     "RoPE usa otra base; valores comunes y una estimación", kSetting, rope_base},
-    {"rope_style", "halves in the place of adjacent pairs, or the other way round",
-     "mitades en lugar de pares adyacentes, o al revés", "https://github.com/ggml-org/llama.cpp/pull/22611",
+    {"rope_omitted",
+     {"RoPE is not applied, or its position is always 0", "RoPE no se aplica, o su posición es siempre 0"},
+     "https://github.com/1bit-MONSTER/1bit-MONSTER/issues/2052",
+     rope_omitted},
+    {"rope_base",
+     {"RoPE uses another base; common values, and an estimate",
+      "RoPE usa otra base; valores comunes y una estimación"},
+     kSetting,
+     rope_base},
+    {"rope_style",
+     {"halves in the place of adjacent pairs, or the other way round",
+      "mitades en lugar de pares adyacentes, o al revés"},
+     "https://github.com/ggml-org/llama.cpp/pull/22611",
      rope_style},
-    {"rope_twice", "RoPE is applied twice", "RoPE se aplica dos veces",
-     "https://github.com/paiml/aprender/pull/3484", rope_twice},
-    {"rope_dims", "only a part of a head is rotated", "solo se rota una parte de la cabeza", kSetting,
+    {"rope_twice",
+     {"RoPE is applied twice", "RoPE se aplica dos veces"},
+     "https://github.com/paiml/aprender/pull/3484",
+     rope_twice},
+    {"rope_dims",
+     {"only a part of a head is rotated", "solo se rota una parte de la cabeza"},
+     kSetting,
      rope_dims},
-    {"rope_scale", "positions are scaled; the factor is estimated",
-     "las posiciones se escalan; el factor se estima", kSetting, rope_scale},
-    {"rope_inverse", "RoPE turns the other way", "RoPE gira al revés",
-     "https://github.com/ml-explore/mlx/issues/3494", rope_inverse},
+    {"rope_scale",
+     {"positions are scaled; the factor is estimated", "las posiciones se escalan; el factor se estima"},
+     kSetting,
+     rope_scale},
+    {"rope_inverse",
+     {"RoPE turns the other way", "RoPE gira al revés"},
+     "https://github.com/ml-explore/mlx/issues/3494",
+     rope_inverse},
 }};
 
 }  // namespace

@@ -50,7 +50,7 @@ std::vector<double> part_weights(const Suspect& s, const Partition& partition) {
   const Observation& seen = s.evidence.observations.front();
   const GgufTensor& weight = *seen.problem->weight;
   const int64_t k = static_cast<int64_t>(weight.dims[0]), n = row_count(weight);
-  const std::vector<float>& x = seen.problem->operands.front().values;
+  const SharedRows& x = seen.problem->operands.front().values;
   const size_t parts = static_cast<size_t>(partition.parts);
   if (x.empty() || n < partition.parts) return {};
   std::vector<double> square(parts * parts), both(parts), share(parts), row(static_cast<size_t>(k));
@@ -87,10 +87,11 @@ std::shared_ptr<OwnedMatrix> with_parts(const GgufTensor& weight, const Partitio
 }
 
 std::string parts_text(const Partition& partition, const std::set<int64_t>& missing, int64_t k,
-                       bool spanish) {
+                       Language language) {
+  const bool spanish = language == Language::spanish;
   if (partition.lanes) {
     const char* text = spanish ? "carril {} de {} en k" : "lane {} of {} in k";
-    return fmt::format(fmt::runtime(text), index_pattern(missing, spanish), partition.parts);
+    return fmt::format(fmt::runtime(text), index_pattern(missing, language), partition.parts);
   }
   std::set<int64_t> elements;
   for (const int64_t part : missing) {
@@ -98,7 +99,7 @@ std::string parts_text(const Partition& partition, const std::set<int64_t>& miss
       elements.insert(j);
   }
   const char* text = spanish ? "k = {} de {}" : "k = {} of {}";
-  return fmt::format(fmt::runtime(text), index_pattern(elements, spanish), k);
+  return fmt::format(fmt::runtime(text), index_pattern(elements, language), k);
 }
 
 void add_partition(const Suspect& s, const Partition& partition, std::vector<Candidate>& candidates) {
@@ -114,24 +115,18 @@ void add_partition(const Suspect& s, const Partition& partition, std::vector<Can
   if (all || (missing.empty() && doubled.empty())) return;
   const GgufTensor& weight = *s.evidence.observations.front().problem->weight;
   const int64_t k = static_cast<int64_t>(weight.dims[0]);
-  std::string en, es;
+  Text title;
   if (!missing.empty()) {
-    en = "the sum leaves out " + parts_text(partition, missing, k, false);
-    es = "la suma omite " + parts_text(partition, missing, k, true);
+    title.en = "the sum leaves out " + parts_text(partition, missing, k, Language::english);
+    title.es = "la suma omite " + parts_text(partition, missing, k, Language::spanish);
   }
   if (!doubled.empty()) {
-    en += (en.empty() ? "the sum counts twice " : " and counts twice ") +
-          parts_text(partition, doubled, k, false);
-    es += (es.empty() ? "la suma cuenta dos veces " : " y cuenta dos veces ") +
-          parts_text(partition, doubled, k, true);
+    title.en += (missing.empty() ? "the sum counts twice " : " and counts twice ") +
+                parts_text(partition, doubled, k, Language::english);
+    title.es += (missing.empty() ? "la suma cuenta dos veces " : " y cuenta dos veces ") +
+                parts_text(partition, doubled, k, Language::spanish);
   }
-  auto matrix = with_parts(weight, partition, factor);
-  candidates.push_back({[matrix](const Observation&, StageProblem& problem) {
-                          problem.weight = &matrix->tensor;
-                          problem.keeps = matrix;
-                          return true;
-                        },
-                        en, es});
+  candidates.push_back(with_weight(with_parts(weight, partition, factor), std::move(title)));
 }
 
 std::vector<Candidate> truncated(const Suspect& s) {
@@ -159,7 +154,7 @@ std::vector<Candidate> weight_element(const Suspect& s) {
   std::vector<Row> rows;
   std::set<int64_t> outputs;
   for (const Observation& seen : s.evidence.observations) {
-    const std::vector<float>& x = seen.problem->operands.front().values;
+    const SharedRows& x = seen.problem->operands.front().values;
     const size_t k = static_cast<size_t>(seen.problem->weight->dims[0]);
     for (size_t i = 0; i < seen.observed.size() && !x.empty(); ++i) {
       const double error = static_cast<double>(seen.observed[i]) - seen.right.value[i];
@@ -194,14 +189,11 @@ std::vector<Candidate> weight_element(const Suspect& s) {
   const size_t i = static_cast<size_t>(*outputs.begin());
   matrix->data[i * rows.front().x.size() + best] += static_cast<float>(best_delta);
   const std::string w = weight_label(s.at.stage);
-  return {{[matrix](const Observation&, StageProblem& problem) {
-             problem.weight = &matrix->tensor;
-             problem.keeps = matrix;
-             return true;
-           },
-           fmt::format("one element of {} is wrong: [{}][{}] is off by {:.3g}", w, i, best, best_delta),
-           fmt::format("un elemento de {} es incorrecto: [{}][{}] difiere en {:.3g}", w, i, best, best_delta),
-           2}};
+  return {with_weight(
+      matrix,
+      {fmt::format("one element of {} is wrong: [{}][{}] is off by {:.3g}", w, i, best, best_delta),
+       fmt::format("un elemento de {} es incorrecto: [{}][{}] difiere en {:.3g}", w, i, best, best_delta)},
+      2)};
 }
 
 double round_to(double value, Format format) {
@@ -241,71 +233,71 @@ Expected narrow_sum(const StageProblem& problem, const Values& values, Format fo
 }
 
 /// The right product and `factor` times the bias.
-Candidate more_bias(double factor, std::string en, std::string es) {
-  return {[factor](const Observation&, StageProblem& problem) {
-            problem.how = [factor](const StageProblem& p, const Values& values) {
-              StageProblem plain = p;
-              plain.how = nullptr;
-              Expected expected = compute(plain, values);
-              std::vector<double> bias(p.bias->dims[0]);
-              decode_row(*p.bias, 0, bias);
-              for (size_t i = 0; i < expected.value.size(); ++i) {
-                const double change = factor * bias[i % bias.size()];
-                expected.value[i] += change;
-                expected.bound[i] += 2 * bounds::kU * (std::abs(change) + std::abs(expected.value[i]));
-              }
-              return expected;
-            };
-            return true;
-          },
-          std::move(en), std::move(es)};
+Candidate more_bias(double factor, Text title) {
+  return changed_afterwards(
+      [factor](const StageProblem& p, const Values&, Expected& expected) {
+        std::vector<double> bias(p.bias->dims[0]);
+        decode_row(*p.bias, 0, bias);
+        for (size_t i = 0; i < expected.value.size(); ++i) {
+          const double change = factor * bias[i % bias.size()];
+          expected.value[i] += change;
+          expected.bound[i] += 2 * bounds::kU * (std::abs(change) + std::abs(expected.value[i]));
+        }
+      },
+      std::move(title));
 }
 
 std::vector<Candidate> wrong_bias(const Suspect& s) {
   if (bias_of(s.model(), {s.at.stage, s.at.layer}) == nullptr) return {};
-  return {more_bias(-1, fmt::format("the bias of {} is not added", s.name()),
-                    fmt::format("no se suma el bias de {}", s.name())),
-          more_bias(1, fmt::format("the bias of {} is added twice", s.name()),
-                    fmt::format("el bias de {} se suma dos veces", s.name()))};
+  return {more_bias(-1, {fmt::format("the bias of {} is not added", s.name()),
+                         fmt::format("no se suma el bias de {}", s.name())}),
+          more_bias(1, {fmt::format("the bias of {} is added twice", s.name()),
+                        fmt::format("el bias de {} se suma dos veces", s.name())})};
 }
 
 std::vector<Candidate> narrow_accumulator(const Suspect& s) {
   if (s.kind() != StageKind::projection) return {};
   std::vector<Candidate> candidates;
   for (const Format format : {Format::f16, Format::bf16}) {
-    candidates.push_back({[format](const Observation&, StageProblem& problem) {
-                            problem.how = [format](const StageProblem& p, const Values& values) {
-                              return narrow_sum(p, values, format);
-                            };
-                            return true;
-                          },
-                          fmt::format("the sum is accumulated in {}", name(format)),
-                          fmt::format("la suma se acumula en {}", name(format))});
+    candidates.push_back(computed_by(
+        [format](const StageProblem& p, const Values& values) { return narrow_sum(p, values, format); },
+        {fmt::format("the sum is accumulated in {}", name(format)),
+         fmt::format("la suma se acumula en {}", name(format))}));
   }
   return candidates;
 }
 
 /// Every value rounded once more; where the exact value lies on a border, either neighbour will do.
-Expected rounded_output(Expected expected, Format format) {
+void round_output(Expected& expected, Format format) {
   for (size_t i = 0; i < expected.value.size(); ++i) {
     const double value = expected.value[i], bound = expected.bound[i];
     expected.value[i] = round_to(value, format);
     expected.bound[i] += std::abs(round_to(value + bound, format) - round_to(value - bound, format));
   }
-  return expected;
 }
 
 Candidate output_in(Format format) {
-  return {[format](const Observation&, StageProblem& problem) {
-            problem.how = [format](const StageProblem& p, const Values& values) {
-              StageProblem plain = p;
-              plain.how = nullptr;
-              return rounded_output(compute(plain, values), format);
-            };
-            return true;
-          },
-          fmt::format("the output is rounded to {}, which the kernel does not declare", name(format)),
-          fmt::format("la salida se redondea a {}, lo que el kernel no declara", name(format))};
+  return changed_afterwards(
+      [format](const StageProblem&, const Values&, Expected& expected) { round_output(expected, format); },
+      {fmt::format("the output is rounded to {}, which the kernel does not declare", name(format)),
+       fmt::format("la salida se redondea a {}, lo que el kernel no declara", name(format))});
+}
+
+/// Rounded once more before what the kernel declares.
+Candidate input_in(Format format) {
+  return {.change =
+              [format](const Observation&, StageProblem& problem) {
+                problem.how = [format](const StageProblem& p, const Values& values) {
+                  std::vector<float> rounded(values[0].begin(), values[0].end());
+                  for (float& x : rounded) x = static_cast<float>(round_to(static_cast<double>(x), format));
+                  Values others = values;
+                  others[0] = std::move(rounded);
+                  return right_of(p, others);
+                };
+                return problem.declared.roundings.activation != Format::f32;
+              },
+          .title = {fmt::format("the input is rounded to {} before the kernel's own rounding", name(format)),
+                    fmt::format("la entrada se redondea a {} antes del redondeo del kernel", name(format))}};
 }
 
 std::vector<Candidate> undeclared_rounding(const Suspect& s) {
@@ -319,42 +311,38 @@ std::vector<Candidate> undeclared_rounding(const Suspect& s) {
            problem.declared.roundings.activation = format;
            return true;
          },
-         fmt::format("activations are in {}, not in what the kernel declares", name(format)),
-         fmt::format("las activaciones están en {}, no en lo que el kernel declara", name(format))});
+         {fmt::format("activations are in {}, not in what the kernel declares", name(format)),
+          fmt::format("las activaciones están en {}, no en lo que el kernel declara", name(format))}});
   }
-  for (const Format format : {Format::f16, Format::bf16}) {
-    candidates.push_back(
-        {[format](const Observation&, StageProblem& problem) {
-           problem.how = [format](const StageProblem& p, const Values& values) {
-             StageProblem plain = p;
-             plain.how = nullptr;
-             Values rounded = values;
-             for (float& x : rounded[0]) x = static_cast<float>(round_to(static_cast<double>(x), format));
-             return compute(plain, rounded);
-           };
-           return problem.declared.roundings.activation != Format::f32;
-         },
-         fmt::format("the input is rounded to {} before the kernel's own rounding", name(format)),
-         fmt::format("la entrada se redondea a {} antes del redondeo del kernel", name(format))});
-  }
+  for (const Format format : {Format::f16, Format::bf16}) candidates.push_back(input_in(format));
   return candidates;
 }
 
 const std::array<Hypothesis, 5> kTable{{
-    {"reduction_truncated", "the sum leaves parts of K out, or counts them twice; which ones is estimated",
-     "la suma omite partes de K o las cuenta dos veces; cuáles se estima",
-     "https://github.com/vllm-project/vllm/pull/40827", truncated},
-    {"weight_element", "one element of a weight is wrong; which, and by how much, is estimated",
-     "un elemento de un peso es incorrecto; cuál y en cuánto se estima",
-     "https://github.com/ROCm/ATOM/issues/702", weight_element},
-    {"wrong_bias", "a projection's bias is not added, or added twice",
-     "el bias de una proyección no se suma, o se suma dos veces",
-     "https://github.com/paiml/aprender/issues/2769", wrong_bias},
-    {"narrow_accumulator", "the sum is accumulated in f16 or bf16", "la suma se acumula en f16 o bf16",
-     "https://github.com/vllm-project/vllm/pull/38914", narrow_accumulator},
-    {"undeclared_rounding", "activations or the output are rounded to a format that nobody declared",
-     "las activaciones o la salida se redondean a un formato que nadie declara",
-     "https://github.com/vllm-project/vllm/issues/54035", undeclared_rounding},
+    {"reduction_truncated",
+     {"the sum leaves parts of K out, or counts them twice; which ones is estimated",
+      "la suma omite partes de K o las cuenta dos veces; cuáles se estima"},
+     "https://github.com/vllm-project/vllm/pull/40827",
+     truncated},
+    {"weight_element",
+     {"one element of a weight is wrong; which, and by how much, is estimated",
+      "un elemento de un peso es incorrecto; cuál y en cuánto se estima"},
+     "https://github.com/ROCm/ATOM/issues/702",
+     weight_element},
+    {"wrong_bias",
+     {"a projection's bias is not added, or added twice",
+      "el bias de una proyección no se suma, o se suma dos veces"},
+     "https://github.com/paiml/aprender/issues/2769",
+     wrong_bias},
+    {"narrow_accumulator",
+     {"the sum is accumulated in f16 or bf16", "la suma se acumula en f16 o bf16"},
+     "https://github.com/vllm-project/vllm/pull/38914",
+     narrow_accumulator},
+    {"undeclared_rounding",
+     {"activations or the output are rounded to a format that nobody declared",
+      "las activaciones o la salida se redondean a un formato que nadie declara"},
+     "https://github.com/vllm-project/vllm/issues/54035",
+     undeclared_rounding},
 }};
 
 }  // namespace

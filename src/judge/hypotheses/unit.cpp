@@ -32,12 +32,12 @@ std::vector<Candidate> fewer_bits(const Suspect& s) {
         {[fewer](const Observation&, StageProblem& problem) {
            return change_unit(problem, [&](units::Instruction& unit) { unit.fraction_bits -= fewer; });
          },
-         fmt::format("the matrix unit's aligned sum keeps {} fractional bit{} fewer than declared", fewer,
-                     plural),
-         fmt::format(
-             "la suma alineada de la unidad matricial conserva {0} bit{1} fraccionario{1} menos de lo "
-             "declarado",
-             fewer, plural),
+         {fmt::format("the matrix unit's aligned sum keeps {} fractional bit{} fewer than declared", fewer,
+                      plural),
+          fmt::format(
+              "la suma alineada de la unidad matricial conserva {0} bit{1} fraccionario{1} menos de lo "
+              "declarado",
+              fewer, plural)},
          1});
   }
   return candidates;
@@ -48,17 +48,21 @@ std::vector<Candidate> to_nearest(const Suspect& s) {
   return {{[](const Observation&, StageProblem& problem) {
              return change_unit(problem, [](units::Instruction& unit) { unit.nearest = true; });
            },
-           "the matrix unit rounds to nearest where its rule truncates or floors",
-           "la unidad matricial redondea al más cercano donde su regla trunca o redondea hacia abajo"}};
+           {"the matrix unit rounds to nearest where its rule truncates or floors",
+            "la unidad matricial redondea al más cercano donde su regla trunca o redondea hacia abajo"}}};
 }
 
 const std::array<Hypothesis, 2> kTable{{
-    {"accumulator_bits", "a matrix unit aligns its terms with fewer fractional bits than declared",
-     "una unidad matricial alinea sus términos con menos bits fraccionarios de lo declarado",
-     "made up: no public report in the catalogue", fewer_bits},
-    {"accumulator_rounding", "a matrix unit rounds to nearest instead of truncating or flooring",
-     "una unidad matricial redondea al más cercano en vez de truncar o redondear hacia abajo",
-     "made up: no public report in the catalogue", to_nearest},
+    {"accumulator_bits",
+     {"a matrix unit aligns its terms with fewer fractional bits than declared",
+      "una unidad matricial alinea sus términos con menos bits fraccionarios de lo declarado"},
+     "made up: no public report in the catalogue",
+     fewer_bits},
+    {"accumulator_rounding",
+     {"a matrix unit rounds to nearest instead of truncating or flooring",
+      "una unidad matricial redondea al más cercano en vez de truncar o redondear hacia abajo"},
+     "made up: no public report in the catalogue",
+     to_nearest},
 }};
 
 }  // namespace

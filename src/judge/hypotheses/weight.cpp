@@ -19,28 +19,11 @@ bool is_matrix(const Suspect& s) {
   return matrix && s.weight() != nullptr;
 }
 
-Candidate other_matrix(std::shared_ptr<OwnedMatrix> matrix, std::string en, std::string es) {
-  return {[matrix](const Observation&, StageProblem& problem) {
-            problem.weight = &matrix->tensor;
-            problem.keeps = matrix;
-            return true;
-          },
-          std::move(en), std::move(es)};
-}
-
-Candidate other_tensor(const GgufTensor* tensor, std::string en, std::string es) {
-  return {[tensor](const Observation&, StageProblem& problem) {
-            problem.weight = tensor;
-            return true;
-          },
-          std::move(en), std::move(es)};
-}
-
 std::vector<Candidate> column_major(const Suspect& s) {
   const GgufTensor* weight = s.weight();
   if (weight == nullptr || !is_matrix(s)) return {};
   const std::string w = weight_label(s.at.stage);
-  return {other_matrix(read_column_major(*weight), w + " is read column-major", w + " se lee por columnas")};
+  return {with_weight(read_column_major(*weight), {w + " is read column-major", w + " se lee por columnas"})};
 }
 
 /// RoPE turns what the stage makes, or a norm of it.
@@ -60,9 +43,9 @@ std::vector<Candidate> rope_row_order(const Suspect& s) {
     const char* en =
         to_pairs ? "rotate-half rows into adjacent pairs" : "adjacent pairs into rotate-half rows";
     const char* es = to_pairs ? "de mitades a pares adyacentes" : "de pares adyacentes a mitades";
-    candidates.push_back(other_matrix(reorder_rope_rows(*s.weight(), s.config().head_dim, to_pairs),
-                                      fmt::format("the rows of {} are permuted once too often: {}", w, en),
-                                      fmt::format("las filas de {} se permutan una vez de más: {}", w, es)));
+    candidates.push_back(with_weight(reorder_rope_rows(*s.weight(), s.config().head_dim, to_pairs),
+                                     {fmt::format("the rows of {} are permuted once too often: {}", w, en),
+                                      fmt::format("las filas de {} se permutan una vez de más: {}", w, es)}));
   }
   return candidates;
 }
@@ -76,8 +59,8 @@ std::vector<Candidate> wrong_layer(const Suspect& s) {
     const GgufTensor* weight = weight_of(s.model(), {s.at.stage, other});
     if (other == s.at.layer || weight == nullptr || weight->dims != own->dims) continue;
     candidates.push_back(
-        other_tensor(weight, fmt::format("{} of layer {} is used in layer {}", w, other, s.at.layer),
-                     fmt::format("en la capa {1} se usa {2} de la capa {0}", other, s.at.layer, w)));
+        with_weight(weight, {fmt::format("{} of layer {} is used in layer {}", w, other, s.at.layer),
+                             fmt::format("en la capa {1} se usa {2} de la capa {0}", other, s.at.layer, w)}));
   }
   return candidates;
 }
@@ -89,8 +72,8 @@ std::vector<Candidate> swapped(const Suspect& s) {
   const auto add = [&](const GgufTensor* weight, const std::string& other) {
     if (weight == nullptr || weight == own || weight->dims != own->dims) return;
     const std::string w = weight_label(s.at.stage);
-    candidates.push_back(other_tensor(weight, fmt::format("{} is used in the place of {}", other, w),
-                                      fmt::format("se usa {} en lugar de {}", other, w)));
+    candidates.push_back(with_weight(weight, {fmt::format("{} is used in the place of {}", other, w),
+                                              fmt::format("se usa {} en lugar de {}", other, w)}));
   };
   const int last = static_cast<int>(s.config().n_layer) - 1;
   for (const Stage other : info(s.at.stage).siblings.span()) {
@@ -116,7 +99,7 @@ std::vector<Candidate> misread(const Suspect& s, const char* en, const char* es,
   });
   const std::string w = weight_label(s.at.stage);
   return {
-      other_matrix(std::move(matrix), fmt::format(fmt::runtime(en), w), fmt::format(fmt::runtime(es), w))};
+      with_weight(std::move(matrix), {fmt::format(fmt::runtime(en), w), fmt::format(fmt::runtime(es), w)})};
 }
 
 double value_of(const WeightBlock& scale, int code) { return scale.d * (code - scale.offset) + scale.m; }
@@ -218,26 +201,47 @@ constexpr const char* kNibbles = "https://github.com/kekzl/imp/pull/722";
 constexpr const char* kGroups = "https://github.com/1bit-MONSTER/1bit-MONSTER/issues/153";
 
 const std::array<Hypothesis, 9> kTable{{
-    {"weight_column_major", "a weight's row-major buffer is read column-major",
-     "el búfer de un peso, guardado por filas, se lee por columnas", kB331, column_major},
-    {"rope_row_order", "the rows of Wq or Wk are in the other RoPE order",
-     "las filas de Wq o Wk están en el otro orden de RoPE",
-     "https://github.com/ggml-org/llama.cpp/pull/22611", rope_row_order},
-    {"wrong_layer_weight", "another layer's weight is used", "se usa el peso de otra capa",
-     "B3.25 of the founding engine (per-layer slices)", wrong_layer},
-    {"swapped_weight", "a sibling's weight of the same shape is used (k and v, gate and up, norms)",
-     "se usa un peso hermano de la misma forma (k y v, gate y up, las normas)",
-     "https://github.com/pegainfer-project/pegainfer/pull/544", swapped},
-    {"nibble_order", "4-bit codes are read in the wrong order within a block",
-     "los códigos de 4 bits se leen en otro orden dentro del bloque", kNibbles, nibble_order},
-    {"zero_point", "codes are read with another zero point", "los códigos se leen con otro punto cero",
-     kNibbles, zero_point},
-    {"mins_dropped", "the minima of blocks are left out", "se omiten los mínimos de los bloques", kGroups,
+    {"weight_column_major",
+     {"a weight's row-major buffer is read column-major",
+      "el búfer de un peso, guardado por filas, se lee por columnas"},
+     kB331,
+     column_major},
+    {"rope_row_order",
+     {"the rows of Wq or Wk are in the other RoPE order",
+      "las filas de Wq o Wk están en el otro orden de RoPE"},
+     "https://github.com/ggml-org/llama.cpp/pull/22611",
+     rope_row_order},
+    {"wrong_layer_weight",
+     {"another layer's weight is used", "se usa el peso de otra capa"},
+     "B3.25 of the founding engine (per-layer slices)",
+     wrong_layer},
+    {"swapped_weight",
+     {"a sibling's weight of the same shape is used (k and v, gate and up, norms)",
+      "se usa un peso hermano de la misma forma (k y v, gate y up, las normas)"},
+     "https://github.com/pegainfer-project/pegainfer/pull/544",
+     swapped},
+    {"nibble_order",
+     {"4-bit codes are read in the wrong order within a block",
+      "los códigos de 4 bits se leen en otro orden dentro del bloque"},
+     kNibbles,
+     nibble_order},
+    {"zero_point",
+     {"codes are read with another zero point", "los códigos se leen con otro punto cero"},
+     kNibbles,
+     zero_point},
+    {"mins_dropped",
+     {"the minima of blocks are left out", "se omiten los mínimos de los bloques"},
+     kGroups,
      mins_dropped},
-    {"neighbour_scale", "a block is scaled by its neighbour's scale", "un bloque usa la escala de su vecino",
-     kGroups, neighbour_scale},
-    {"group_stride", "a block takes another block's codes: a term of the index is missing",
-     "un bloque toma los códigos de otro: falta un término del índice", kGroups, group_stride},
+    {"neighbour_scale",
+     {"a block is scaled by its neighbour's scale", "un bloque usa la escala de su vecino"},
+     kGroups,
+     neighbour_scale},
+    {"group_stride",
+     {"a block takes another block's codes: a term of the index is missing",
+      "un bloque toma los códigos de otro: falta un término del índice"},
+     kGroups,
+     group_stride},
 }};
 
 }  // namespace

@@ -1,15 +1,19 @@
 #pragma once
-// A verdict's facts as sentences: what the analysis, the Markdown reports and the terminal have in common.
+// A verdict's facts as sentences: what the three documents have in common. Written in sentences.cpp (verdict,
+// conclusion, next steps), effect_sentences.cpp and finding_note.cpp.
 
 #include <string>
 #include <vector>
 
 #include "report/facts.h"
 #include "report/phrases.h"
+#include "report/report.h"
 
 namespace greta::report {
 
 struct Writer {
+  Writer(const Report& report, Language in) : verdict(report.verdict), facts(report.facts), language(in) {}
+
   const Verdict& verdict;
   const Facts& facts;
   Language language;
@@ -28,6 +32,8 @@ struct Writer {
   std::vector<std::string> coverage() const;
   std::string attestation() const;
   std::string logits() const;
+  std::string table_heading() const;  // of B3.31's table
+  std::string yes_no(bool value) const { return say(value ? Phrase::yes : Phrase::no); }
 
   template <class... Args>
   std::string say(Phrase which, const Args&... args) const {

@@ -1,0 +1,102 @@
+// Documents as Markdown, and as the plain text that shares its lists and tables.
+
+#include <fmt/format.h>
+
+#include "report/document.h"
+#include "report/noise_map.h"
+
+namespace greta::report {
+namespace {
+
+/// A bar would end the cell, a lone ` would open code that runs on into the next one. (A line break is no
+/// longer there: printable().)
+std::string in_cell(std::string_view text) {
+  std::string cell;
+  for (const char c : text) {
+    if (c == '|' || c == '`') cell += '\\';
+    cell += c;
+  }
+  return cell;
+}
+
+std::string lines_of(const Table& table) {
+  std::string text = "|", rule = "|";
+  for (const Column& column : table.columns) {
+    text += fmt::format(" {} |", in_cell(column.head));
+    rule += column.align == Align::right ? "---:|" : "---|";
+  }
+  text += "\n" + rule + "\n";
+  for (const std::vector<TableCell>& row : table.rows) {
+    text += "|";
+    for (const TableCell& cell : row) text += fmt::format(" {} |", in_cell(cell.text));
+    text += "\n";
+  }
+  return text;
+}
+
+/// `strong` stands around the text of items that have notes.
+std::string lines_of(const List& list, std::string_view strong) {
+  std::string text;
+  int number = 0;
+  for (const Item& item : list.items) {
+    const std::string mark = list.numbered ? fmt::format("{}.", ++number) : "-";
+    const std::string_view around = item.notes.empty() ? "" : strong;
+    text += fmt::format("{} {}{}{}\n", mark, around, item.text, around);
+    for (const std::string& note : item.notes)
+      text += fmt::format("{}- {}\n", std::string(mark.size() + 1, ' '), note);
+  }
+  return list.more.empty() ? text : text + fmt::format("- {}\n", list.more);
+}
+
+struct Markdown {
+  std::string operator()(const Heading& heading) const {
+    return fmt::format("{} {}\n", std::string(static_cast<size_t>(heading.level), '#'), heading.text);
+  }
+  std::string operator()(const Paragraph& paragraph) const {
+    if (paragraph.lead.empty()) return paragraph.text + "\n";
+    return fmt::format("**{}** - {}\n", paragraph.lead, paragraph.text);
+  }
+  std::string operator()(const List& list) const { return lines_of(list, "**"); }
+  std::string operator()(const Table& table) const { return lines_of(table); }
+  std::string operator()(const Preformatted& lines) const {
+    return fmt::format("```\n{}{}```\n", lines.text, lines.text.ends_with('\n') ? "" : "\n");
+  }
+  std::string operator()(const NoiseMap& map) const {
+    return fmt::format("{}\n\n{}", map.caption, (*this)(Preformatted{drawn(map)}));
+  }
+};
+
+struct PlainText {
+  std::string operator()(const Heading& heading) const { return "\n" + heading.text + "\n"; }
+  std::string operator()(const Paragraph& paragraph) const {
+    if (paragraph.lead.empty()) return paragraph.text + "\n";
+    return fmt::format("\n{}: {}\n", paragraph.lead, paragraph.text);
+  }
+  std::string operator()(const List& list) const { return lines_of(list, ""); }
+  std::string operator()(const Table& table) const { return "\n" + lines_of(table); }
+  std::string operator()(const Preformatted& lines) const { return "\n" + lines.text; }
+  std::string operator()(const NoiseMap& map) const {
+    return fmt::format("\n{}\n\n{}", map.caption, drawn(map));
+  }
+};
+
+}  // namespace
+
+std::string to_markdown(const Document& document) {
+  std::string text;
+  for (const Block& block : printable(document)) {
+    const std::string lines = std::visit(Markdown{}, block);
+    if (lines.empty()) continue;  // a list of nothing
+    if (!text.empty()) text += '\n';
+    text += lines;
+  }
+  return text;
+}
+
+std::string to_text(const Document& document) {
+  std::string text;
+  for (const Block& block : printable(document)) text += std::visit(PlainText{}, block);
+  return text.starts_with('\n') ? text.substr(1) : text;
+}
+
+}  // namespace greta::report

@@ -1,0 +1,86 @@
+#include "report/document.h"
+
+#include <gmock/gmock.h>
+
+#include <set>
+
+#include "report/artifacts.h"
+#include "report/sample_verdict.h"
+
+namespace greta::report {
+namespace {
+
+/// One block of each kind that has a look of its own.
+Document sample() {
+  Table table{{{"name", Align::left, 6}, {"size", Align::right, 5}, {"verdict"}}, {}};
+  table.rows.push_back({"a|b`", "1", {std::string("FAULT"), Tone::bad}});
+  table.rows.push_back({"too_long", "12345678", "EQUAL"});
+  return {Heading{2, "Title"}, Paragraph{"a sentence.", "FAULT", Tone::bad},
+          List{{{"first", {"note"}}, {"second"}}, true, "and 2 more"}, table, Preformatted{"x  y"}};
+}
+
+TEST(Document, AsMarkdown) {
+  EXPECT_EQ(to_markdown(sample()),
+            "## Title\n\n**FAULT** - a sentence.\n\n1. **first**\n   - note\n2. second\n- and 2 more\n\n"
+            "| name | size | verdict |\n|---|---:|---|\n| a\\|b\\` | 1 | FAULT |\n"
+            "| too_long | 12345678 | EQUAL |\n\n```\nx  y\n```\n");
+}
+
+TEST(Document, OnATerminal) {
+  EXPECT_EQ(to_terminal(sample(), 80, false),
+            "\nTitle\n\nFAULT: a sentence.\n1. first\n   note\n2. second\n   and 2 more\n"
+            "name    size verdict\na|b`       1 FAULT\ntoo_l~ 12345678 EQUAL\n  x  y\n");
+  const std::string coloured = to_terminal(sample(), 80, true);
+  EXPECT_THAT(coloured, ::testing::HasSubstr("\n\x1b[1;31mFAULT\x1b[0m: a sentence."));
+  EXPECT_THAT(to_terminal({Paragraph{"one two three"}}, 8, false), "one two\n  three\n");
+}
+
+TEST(Document, AsText) {
+  EXPECT_EQ(to_text({Heading{1, "Title"}, Paragraph{"a."}, List{{{"b", {"c"}}}}}), "Title\na.\n- b\n  - c\n");
+}
+
+TEST(Document, IsPrintedWithoutHiddenCharacters) {
+  const Document hostile{Paragraph{"a\x1b[2J"}, List{{{"b\n", {"\xff"}}}}};
+  for (const std::string& text : {to_markdown(hostile), to_text(hostile), to_terminal(hostile, 80, true)}) {
+    EXPECT_EQ(text.find('\x1b'), std::string::npos);
+    EXPECT_EQ(text.find('\xff'), std::string::npos);
+    EXPECT_THAT(text, ::testing::HasSubstr("b\\x0a"));
+  }
+}
+
+TEST(Document, HasTheSameBlocksInBothLanguages) {
+  for (const Verdict& verdict : {clean_verdict(), diagnosed_verdict(), unaligned_verdict()}) {
+    const Report report(verdict);
+    const Document english = full_report(report, Language::english),
+                   spanish = full_report(report, Language::spanish);
+    ASSERT_EQ(english.size(), spanish.size());
+    for (size_t i = 0; i < english.size(); ++i) {
+      ASSERT_EQ(english[i].index(), spanish[i].index()) << i;
+      if (const Table* table = std::get_if<Table>(&english[i])) {
+        EXPECT_EQ(table->columns.size(), std::get<Table>(spanish[i]).columns.size());
+        for (const auto& row : table->rows) EXPECT_EQ(row.size(), table->columns.size());
+      }
+    }
+  }
+}
+
+TEST(Document, HoldsTheMapAsData) {
+  const Verdict verdict = diagnosed_verdict();
+  std::vector<NoiseMap> maps;
+  for (const Block& block : full_report(verdict, Language::english)) {
+    if (const NoiseMap* map = std::get_if<NoiseMap>(&block)) maps.push_back(*map);
+  }
+  ASSERT_EQ(maps.size(), 2u);
+  EXPECT_THAT(maps[0].stages, ::testing::ElementsAre(Stage::x_in, Stage::attn_norm, Stage::q));
+  EXPECT_EQ(maps[0].ratios.at(1).at(2), 12345.6);
+  EXPECT_EQ(maps[1].ratios.at(1).at(2), 0.3);
+}
+
+TEST(Artifacts, HaveNamesOfTheirOwn) {
+  std::set<std::string> names{kArchive};
+  for (const Artifact& artifact : kArtifacts)
+    EXPECT_TRUE(names.insert(artifact.name).second) << artifact.name;
+}
+
+}  // namespace
+}  // namespace greta::report
