@@ -68,8 +68,8 @@ std::vector<FaultSpec> parse_faults(std::span<const std::string> texts, int64_t 
 
 /// Puts the twins of all `specs` that concern the plan's phase into it, in their order: where two meet at one
 /// op, the later one starts from the earlier one's result (or from its inputs, when it computes anew). Faults
-/// inside a fused op (attention) take it apart in their layers. Throws an input Error when a spec finds no op,
-/// or its op or weight can't have the fault.
+/// inside a fused op (attention) take it apart in their layers. Throws an input Error when a spec finds no
+/// op, or its op or weight can't have the fault.
 void apply_faults(PlanEdit& edit, const Engine& engine, std::span<const FaultSpec> specs);
 
 /// All that as a change of every plan of an engine, which must outlive it; a fault may also ignore the forced

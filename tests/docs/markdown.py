@@ -63,7 +63,7 @@ def flaws_of(document, text):
             continue  # a picture
         if block.language not in LANGUAGES:
             yield f"{block.place}: a block of '{block.language}'; known: {', '.join(sorted(LANGUAGES))}"
-        known = {"text": {"", "output"}, "json": {""}}.get(block.language, {"", "norun", "SmolLM2"})
+        known = {"text": {"", "output"}, "json": {""}}.get(block.language, {"", "norun", "SmolLM2", "tiny"})
         if block.kind not in known:
             yield f"{block.place}: '{block.kind}' says nothing about {block.language}"
         if block.kind == "norun" and not block.reason:
