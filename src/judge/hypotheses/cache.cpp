@@ -117,12 +117,12 @@ std::vector<Candidate> kv_history(const Suspect& s) {
 
 std::vector<Candidate> kv_swapped(const Suspect& s) {
   if (s.kind() != StageKind::cache) return {};
-  return {{[](const Observation&, StageProblem& problem) {
-             std::swap(problem.operands[0], problem.operands[1]);
-             return true;
-           },
-           "keys and values are exchanged in the cache",
-           "claves y valores están intercambiados en la caché"}};
+  return {
+      {[](const Observation&, StageProblem& problem) {
+         std::swap(problem.operands[0], problem.operands[1]);
+         return true;
+       },
+       {"keys and values are exchanged in the cache", "claves y valores están intercambiados en la caché"}}};
 }
 
 std::vector<Candidate> kv_unrotated(const Suspect& s) {
