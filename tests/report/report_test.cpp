@@ -242,7 +242,7 @@ TEST(VerdictJson, HasTheFieldsThatScriptsRelyOn) {
   const nlohmann::json& finding = json.at("findings").at(0);
   for (const char* field : {"phase", "layer", "stage", "cells", "hypothesis", "title", "explained_residual",
                             "runner_up", "noise_ratio", "intervention", "best_hypothesis",
-                            "hypothesis_noise_ratio", "ruled_out", "pattern", "pattern.es", "gap"}) {
+                            "hypothesis_noise_ratio", "ruled_out", "pattern", "pattern_es", "gap"}) {
     EXPECT_TRUE(finding.contains(field)) << field;
   }
   EXPECT_EQ(finding.at("stage"), "q");
@@ -271,7 +271,7 @@ TEST(VerdictJson, HoldsAllThatSpeaksForACause) {
   EXPECT_EQ(json.at("ruled_out").at(1),
             (nlohmann::json{{"hypothesis", "swapped_weight"}, {"explained_residual", 0.4}}));
   EXPECT_EQ(json.at("pattern"), "heads 2 of 9");
-  EXPECT_EQ(json.at("pattern.es"), "cabezas 2 de 9");
+  EXPECT_EQ(json.at("pattern_es"), "cabezas 2 de 9");
   EXPECT_EQ(json.at("gap"), nlohmann::json::array());
   EXPECT_EQ(to_json(fault_verdict()).at("findings").at(0).at("intervention"), nullptr);
   Verdict gap = diagnosed_verdict();
