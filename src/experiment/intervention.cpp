@@ -10,8 +10,6 @@
 namespace greta {
 namespace {
 
-constexpr int kSumLanes = 16;  // of our kernels' row sums
-
 class OracleAction final : public Action {
  public:
   OracleAction(const Engine& engine, Stage stage, int layer, const KernelInfo& kernel)

@@ -1,7 +1,7 @@
 #pragma once
 // Faulty twins: an action in the place of an op's kernel that, where its condition holds, lets the result of
 // a wrong computation stand instead of the kernel's.
-// Made by the faults (fault_bank.h), put in by apply_faults().
+// Made by the faults (bank.h), put in by apply_faults().
 
 #include <functional>
 #include <map>

@@ -12,8 +12,6 @@
 namespace greta {
 namespace {
 
-constexpr int kSumLanes = 16;  // of row sums, part of those kernels' contract
-
 nlohmann::json kernels_of(Isa isa, const std::string& device) {
   nlohmann::json kernels = nlohmann::json::object();
   for (const KernelInfo& kernel : kernel_table()) {

@@ -1,6 +1,6 @@
 #pragma once
 // Checks that need no reference: the engine against itself, under changes that must not change anything. A
-// fault that both phases share escapes most of them; the oracle (isolate/judge.h) is for those.
+// fault that both phases share escapes most of them; the oracle (judge/judge.h) is for those.
 
 #include <functional>
 #include <nlohmann/json.hpp>
