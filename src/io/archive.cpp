@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "io/gzip.h"
 #include "io/output_file.h"
 
 namespace greta {
@@ -62,9 +63,9 @@ void check(int result, archive* handle, const std::string& path) {
   if (result < ARCHIVE_WARN) fail_machine("cannot write {}: {}", path, reason(handle));
 }
 
-la_ssize_t write_block(archive* handle, void* file, const void* data, size_t size) {
+la_ssize_t write_block(archive* handle, void* gzip, const void* data, size_t size) {
   try {
-    static_cast<OutputFile*>(file)->write(std::span(static_cast<const std::byte*>(data), size));
+    static_cast<GzipWriter*>(gzip)->write(std::span(static_cast<const std::byte*>(data), size));
   } catch (const Error& error) {  // must not pass through C
     archive_set_error(handle, -1, "%s", error.what());
     return -1;
@@ -125,15 +126,12 @@ std::map<std::string, std::vector<std::byte>> read_archive(
 void write_archive(const std::string& path, std::span<const ArchiveMember> members) {
   replace_file(path, [&](OutputFile& file) {
     const Writer handle(archive_write_new(), archive_write_free);
-    check(archive_write_add_filter_gzip(handle.get()), handle.get(), path);
+    GzipWriter gzip(file);
     check(archive_write_set_format_pax_restricted(handle.get()), handle.get(), path);
-    check(archive_write_set_options(handle.get(), "gzip:compression-level=1,gzip:!timestamp"), handle.get(),
-          path);
-    check(archive_write_set_bytes_in_last_block(handle.get(), 1), handle.get(),
-          path);  // no padding after the gzip
-    check(archive_write_open(handle.get(), &file, nullptr, write_block, nullptr), handle.get(), path);
+    check(archive_write_open(handle.get(), &gzip, nullptr, write_block, nullptr), handle.get(), path);
     for (const ArchiveMember& member : members) add_member(handle.get(), member, path);
     check(archive_write_close(handle.get()), handle.get(), path);
+    gzip.finish();
   });
 }
 

@@ -3,6 +3,11 @@
 #include "base/parallel.h"
 
 namespace greta {
+namespace {
+
+constexpr int64_t kBatchRows = 64;  // decoding their weight is then little beside their sums
+
+}  // namespace
 
 void OraclePass::add(const PhaseRecord& phase) {
   static const JudgedStage not_asked{std::nullopt, "not asked for"};
@@ -19,7 +24,7 @@ void OraclePass::add(const PhaseRecord& phase) {
     if (known != nullptr && !(options_.sightings && known->is_convicted())) {
       result->second = *known;
     } else {
-      jobs_.try_emplace(key, Job{&phase, at});
+      jobs_.try_emplace(key, Job{&phase, at, &result->second});
     }
   }
 }
@@ -30,25 +35,61 @@ const JudgedStage* OraclePass::known_result(const std::string& key) const {
   return it == options_.known->end() ? nullptr : &it->second;
 }
 
-JudgedStage OraclePass::judged(const Job& job) const {
-  JudgedStage result;
-  std::optional<Trial> trial = try_stage(*job.phase, job.at, &result.why);
-  if (!trial) return result;
-  result.judgement = judgement_of(*trial);
-  if (!options_.sightings || !result.is_convicted()) return result;
-  if (auto sighting = sighting_of(*job.phase, job.at, std::move(*trial)))
-    result.sighting = std::make_shared<const Sighting>(std::move(*sighting));
-  return result;
+std::vector<OraclePass::Batch> OraclePass::batches() const {
+  std::vector<Batch> batches;
+  std::map<std::pair<At, std::string>, Batch> open;
+  std::map<const Batch*, int64_t> rows;
+  for (const auto& [key, job] : jobs_) {
+    if (info(job.at.stage).kind != StageKind::projection) {
+      batches.push_back({job});
+      continue;
+    }
+    Batch& batch = open[{job.at, job.phase->view.find(job.at)->kernel}];
+    batch.push_back(job);
+    rows[&batch] += std::ssize(recorded_positions(*job.phase, job.at));
+    if (rows[&batch] < kBatchRows) continue;
+    batches.push_back(std::exchange(batch, {}));
+    rows[&batch] = 0;
+  }
+  for (auto& [place, batch] : open) {
+    if (!batch.empty()) batches.push_back(std::move(batch));
+  }
+  return batches;
+}
+
+void OraclePass::judge_batch(const Batch& batch) const {
+  std::vector<std::optional<Subject>> subjects;
+  std::vector<const StageProblem*> together;
+  for (const Job& job : batch) {
+    subjects.push_back(judged_subject(*job.phase, job.at, &job.result->why));
+    if (subjects.back() && is_plain_projection(*subjects.back()->problem))
+      together.push_back(subjects.back()->problem.get());
+  }
+  std::vector<Expected> solved = solve_together(together);
+  auto next = solved.begin();
+  for (size_t i = 0; i < batch.size(); ++i) {
+    if (!subjects[i]) continue;
+    const StageProblem& problem = *subjects[i]->problem;
+    Expected right = is_plain_projection(problem) ? std::move(*next++) : expected_of(problem);
+    if (auto trial = trial_of(std::move(*subjects[i]), std::move(right), &batch[i].result->why))
+      keep(batch[i], std::move(*trial));
+  }
+}
+
+void OraclePass::keep(const Job& job, Trial trial) const {
+  job.result->judgement = judgement_of(trial);
+  if (!options_.sightings || !job.result->is_convicted()) return;
+  if (auto sighting = sighting_of(*job.phase, job.at, std::move(trial)))
+    job.result->sighting = std::make_shared<const Sighting>(std::move(*sighting));
 }
 
 void OraclePass::run() {
-  std::vector<std::pair<const Job*, JudgedStage*>> work;
-  for (const auto& [key, job] : jobs_) work.emplace_back(&job, &results_.at(key));
-  parallel_for(options_.threads, work.size(), [&](size_t i) { *work[i].second = judged(*work[i].first); });
+  const std::vector<Batch> work = batches();
+  parallel_for(options_.threads, work.size(), [&](size_t i) { judge_batch(work[i]); });
   for (const auto& [key, job] : jobs_) {
     if (options_.known == nullptr) break;
     JudgedStage& known = (*options_.known)[key];
-    known = results_.at(key);
+    known = *job.result;
     known.sighting = nullptr;
   }
   jobs_.clear();

@@ -51,10 +51,14 @@ class OraclePass {
   struct Job {
     const PhaseRecord* phase;
     At at;
+    JudgedStage* result;
   };
+  using Batch = std::vector<Job>;  // projections by one kernel with one weight; or any one stage
 
   const JudgedStage* known_result(const std::string& key) const;
-  JudgedStage judged(const Job& job) const;
+  std::vector<Batch> batches() const;
+  void judge_batch(const Batch& batch) const;
+  void keep(const Job& job, Trial trial) const;
 
   Options options_;
   std::map<std::string, Job> jobs_;             // by judgement_key()

@@ -328,15 +328,16 @@ UnitBias bias_of(const StageProblem& problem, std::span<const float> observed, c
   return unit_bias(observed, expected, counts);
 }
 
-std::optional<Trial> try_stage(const PhaseRecord& phase, At at, std::string* why) {
-  std::optional<Subject> subject = subject_of(phase, at, judged_positions(phase, at), why);
-  if (!subject) return std::nullopt;
-  Expected right = expected_of(*subject->problem);
-  if (right.value.size() != subject->observed.size()) {
-    *why = fmt::format("{} values where the model makes {}", subject->observed.size(), right.value.size());
+std::optional<Subject> judged_subject(const PhaseRecord& phase, At at, std::string* why) {
+  return subject_of(phase, at, judged_positions(phase, at), why);
+}
+
+std::optional<Trial> trial_of(Subject subject, Expected right, std::string* why) {
+  if (right.value.size() != subject.observed.size()) {
+    *why = fmt::format("{} values where the model makes {}", subject.observed.size(), right.value.size());
     return std::nullopt;
   }
-  return Trial{std::move(*subject), std::move(right)};
+  return Trial{std::move(subject), std::move(right)};
 }
 
 Judgement judgement_of(const Trial& trial) {
@@ -361,7 +362,10 @@ Judgement judgement_of(const Trial& trial) {
 }
 
 std::optional<Judgement> judge_stage(const PhaseRecord& phase, At at, std::string* why) {
-  const std::optional<Trial> trial = try_stage(phase, at, why);
+  std::optional<Subject> subject = judged_subject(phase, at, why);
+  if (!subject) return std::nullopt;
+  Expected right = expected_of(*subject->problem);
+  const std::optional<Trial> trial = trial_of(std::move(*subject), std::move(right), why);
   return trial ? std::optional(judgement_of(*trial)) : std::nullopt;
 }
 

@@ -70,8 +70,11 @@ struct Trial {
   Expected right;
 };
 
-/// All judged rows. nullopt with `why` when an input or the stage's data are missing.
-std::optional<Trial> try_stage(const PhaseRecord& phase, At at, std::string* why);
+/// The stage over all its judged rows. nullopt with `why` when an input or the stage's data are missing.
+std::optional<Subject> judged_subject(const PhaseRecord& phase, At at, std::string* why);
+
+/// nullopt with `why` when the model makes another number of values.
+std::optional<Trial> trial_of(Subject subject, Expected right, std::string* why);
 
 Judgement judgement_of(const Trial& trial);
 

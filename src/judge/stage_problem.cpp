@@ -28,6 +28,16 @@ void append(Expected& to, const Expected& more) {
   to.bound.insert(to.bound.end(), more.bound.begin(), more.bound.end());
 }
 
+/// `count` of the `total` rows of a result, from row `first`.
+Expected rows_of(const Expected& whole, size_t first, size_t count, size_t total) {
+  const auto part = [&](const std::vector<double>& values) {
+    const auto width = static_cast<std::ptrdiff_t>(values.size() / total);
+    const auto begin = values.begin() + static_cast<std::ptrdiff_t>(first) * width;
+    return std::vector<double>(begin, begin + static_cast<std::ptrdiff_t>(count) * width);
+  };
+  return {part(whole.value), part(whole.bound), part(whole.drift), part(whole.spread)};
+}
+
 Expected exactly(std::span<const float> values) {
   return {{values.begin(), values.end()}, std::vector<double>(values.size(), 0.0)};
 }
@@ -237,6 +247,31 @@ Expected compute(const StageProblem& problem, const Values& values) {
 Expected expected_of(const StageProblem& problem) {
   Memo memo;
   return solve(problem, memo);
+}
+
+bool is_plain_projection(const StageProblem& problem) {
+  return problem.kind == StageKind::projection && problem.how == nullptr && problem.operands.size() == 1 &&
+         problem.operands.front().made_by == nullptr;
+}
+
+std::vector<Expected> solve_together(std::span<const StageProblem* const> problems) {
+  if (problems.empty()) return {};
+  StageProblem all = *problems.front();
+  std::vector<float> rows;
+  all.positions.clear();
+  for (const StageProblem* problem : problems) {
+    const SharedRows& own = problem->operands.front().values;
+    rows.insert(rows.end(), own.begin(), own.end());
+    all.positions.insert(all.positions.end(), problem->positions.begin(), problem->positions.end());
+  }
+  const Expected whole = right_of(all, {SharedRows(std::move(rows))});
+  std::vector<Expected> each;
+  size_t row = 0;
+  for (const StageProblem* problem : problems) {
+    each.push_back(rows_of(whole, row, problem->positions.size(), all.positions.size()));
+    row += problem->positions.size();
+  }
+  return each;
 }
 
 std::shared_ptr<const StageProblem> with_change(const std::shared_ptr<const StageProblem>& root,

@@ -75,6 +75,13 @@ Expected compute(const StageProblem& problem, const Values& values);
 /// Over gaps the bounds of what had to be made are carried along (docs/numerics.md, "Gaps").
 Expected expected_of(const StageProblem& problem);
 
+/// Whether solve_together() takes it: a projection by its own computation, from recorded rows.
+bool is_plain_projection(const StageProblem& problem);
+
+/// Plain projections by one weight with one declared arithmetic, in one pass over the weight: each as
+/// expected_of() makes it, bit for bit. Decoding a weight is most of the work for one row.
+std::vector<Expected> solve_together(std::span<const StageProblem* const> problems);
+
 /// A copy of `root` in which `target` (root itself or a maker of an operand) is changed.
 std::shared_ptr<const StageProblem> with_change(const std::shared_ptr<const StageProblem>& root,
                                                 const StageProblem* target,

@@ -1,7 +1,7 @@
 #pragma once
 // Running sums of products in eight lanes, in f64, with what their error bounds need. Lanes are output
-// elements, so every lane adds in the order of its terms
-// and the result is the same on every instruction set. Internal.
+// elements and vectors never mix, so every sum adds in the order of its terms: the result is the same on
+// every instruction set and for every number of vectors. Internal.
 
 #include <cstdint>
 #include <span>
@@ -20,9 +20,9 @@ struct LaneSums {
 /// out[j], lane l: over i of w[i][l] * xs[j][i], for n terms. w is [n][8].
 void chain_products(const double* w, std::span<const double* const> xs, int64_t n, LaneSums* out);
 
-/// The chain of block products. Its terms, in either order, per group g of `group` i (n is a multiple of it):
-///   A = sum of scaled[i][l] * x[i]
-///   B = offset[g][l] * group_sums[g]      with offsets
+/// Block products. Their terms, in either order, per group g of `group` i (n is a multiple of it):
+///   A = sum of scaled[i][l] * xs[j][i]
+///   B = offset[g][l] * group_sums[j][g]   with offsets
 /// scaled is [n][8], offset [n / group][8] or null.
 struct BlockTerms {
   const double* scaled;
@@ -30,6 +30,9 @@ struct BlockTerms {
   int64_t n;
   int64_t group;
 };
-void chain_blocks(const BlockTerms& terms, const double* x, const double* group_sums, LaneSums& out);
+
+/// out[j]: the chain of the block products with xs[j]; group_sums may be empty where there are no offsets.
+void chain_blocks(const BlockTerms& terms, std::span<const double* const> xs,
+                  std::span<const double* const> group_sums, LaneSums* out);
 
 }  // namespace greta

@@ -106,7 +106,7 @@ class WeightTile {
 struct Input {
   std::vector<ActivationRow> rows;
   std::vector<std::vector<double>> group_sums;  // of quantised products with minima
-  std::vector<const double*> pointers;
+  std::vector<const double*> pointers, group_sum_pointers;
 };
 
 Input round_input(std::span<const float> x, int64_t k, const Roundings& roundings, int64_t sum_group) {
@@ -120,6 +120,7 @@ Input round_input(std::span<const float> x, int64_t k, const Roundings& rounding
     for (int64_t i = 0; i < k; ++i) sums[static_cast<size_t>(i / sum_group)] += value[static_cast<size_t>(i)];
   }
   for (const ActivationRow& row : input.rows) input.pointers.push_back(row.value.data());
+  for (const std::vector<double>& sums : input.group_sums) input.group_sum_pointers.push_back(sums.data());
   return input;
 }
 
@@ -180,10 +181,7 @@ void sum_tile(const Product& product, std::vector<LaneSums>& sums) {
     return;
   }
   const BlockTerms terms{tile.scaled(), tile.offset(), tile.length(), tile.group()};
-  for (size_t r = 0; r < sums.size(); ++r) {
-    const double* group_sums = input.group_sums.empty() ? nullptr : input.group_sums[r].data();
-    chain_blocks(terms, input.pointers[r], group_sums, sums[r]);
-  }
+  chain_blocks(terms, input.pointers, input.group_sum_pointers, sums.data());
 }
 
 void store_tile(const Product& product, int64_t first, const std::vector<LaneSums>& sums,

@@ -125,5 +125,44 @@ TEST(StageProblem, OperandsThatDoNotFitAreInputErrors) {
   }
 }
 
+TEST(StageProblem, SolvedTogetherIsEachAloneBitForBit) {
+  for (const Format activation : {Format::f32, Format::q8_block32, Format::bf16}) {
+    std::vector<StageProblem> problems;
+    for (const size_t rows : {1, 3, 1, 9, 2}) {
+      StageProblem problem = problem_of(gate, 1, std::vector<int64_t>(rows, 5));
+      problem.declared.roundings.activation = activation;
+      problem.operands = {{noise(64 * rows, 7 + problems.size()), nullptr}};
+      ASSERT_TRUE(is_plain_projection(problem));
+      problems.push_back(std::move(problem));
+    }
+    std::vector<const StageProblem*> pointers;
+    for (const StageProblem& problem : problems) pointers.push_back(&problem);
+    const std::vector<Expected> together = solve_together(pointers);
+    ASSERT_EQ(together.size(), problems.size());
+    for (size_t i = 0; i < problems.size(); ++i) {
+      const Expected alone = expected_of(problems[i]);
+      EXPECT_EQ(together[i].value, alone.value) << i;
+      EXPECT_EQ(together[i].bound, alone.bound) << i;
+    }
+  }
+  EXPECT_TRUE(solve_together({}).empty());
+}
+
+TEST(StageProblem, WhatIsNoPlainProjectionIsSaid) {
+  StageProblem problem = problem_of(gate, 1, {4});
+  EXPECT_FALSE(is_plain_projection(problem)) << "no operand";
+  problem.operands = {{noise(64, 1), nullptr}};
+  EXPECT_TRUE(is_plain_projection(problem));
+  StageProblem other = problem;
+  other.how = [](const StageProblem& p, const Values& v) { return right_of(p, v); };
+  EXPECT_FALSE(is_plain_projection(other)) << "a hypothesis's own computation";
+  other = problem;
+  other.operands.front().made_by = std::make_shared<StageProblem>(problem);
+  EXPECT_FALSE(is_plain_projection(other)) << "over a gap";
+  other = problem;
+  other.kind = StageKind::norm;
+  EXPECT_FALSE(is_plain_projection(other));
+}
+
 }  // namespace
 }  // namespace greta
