@@ -1,5 +1,5 @@
 // The chains, for vectors of GRETA_VECTOR_BYTES: the widest that one instruction of the including file's ISA
-// works on. Wider ones are split by the compiler before it has registers for them (gcc 12: five times slower).
+// works on. Wider ones the compiler splits before it has registers for them (gcc 12: several times slower).
 
 #include "base/compiler.h"
 #include "numerics/lane_chain_form.h"
