@@ -83,12 +83,14 @@ nlohmann::json parse_manifest(std::string_view text, const std::string& where,
     experiment.boolean_or("force_gemm", false);
   });
   check_children(manifest, "kernels", false, where, [](const Fields& kernel) {
-    for (const char* name : {"op", "route", "shape", "weight_type", "activation", "accumulator", "output"}) {
+    for (const char* name : {"op", "route", "shape", "weight_type", "activation", "accumulator", "output",
+                             "weight", "between", "unit", "angle"}) {
       kernel.text_or(name, "");
     }
     kernel.integer_or("sum_lanes", 1, std::numeric_limits<int32_t>::max(), 1);
     kernel.integer_or("splits", 1, 64, 1);
     kernel.number("angle_rounding");
+    kernel.boolean_or("fast_math", false);
   });
   if (!fields.boolean_or("complete", true)) notes.push_back("the run that wrote this bundle did not finish");
   return manifest;

@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "bundle/join.h"
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "io/json_number.h"
@@ -90,8 +91,8 @@ void print_text(const BundleComparison& result) {
 }
 
 void run(const Options& options, Context& context) {
-  const Bundle a = read_bundle(options.a);
-  const Bundle b = read_bundle(options.b);
+  const Bundle a = joined(read_bundle(options.a));
+  const Bundle b = joined(read_bundle(options.b));
   for (const Bundle* bundle : {&a, &b}) {
     for (const std::string& note : bundle->notes) say(stderr, "greta: note: {}: {}\n", bundle->path, note);
   }

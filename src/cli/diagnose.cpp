@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/timing.h"
+#include "bundle/join.h"
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "io/output_file.h"
@@ -22,7 +23,7 @@ struct Options {
 
 void run(const Options& options, Context& context) {
   const Stopwatch clock;
-  const Bundle bundle = read_bundle(options.bundle);
+  const Bundle bundle = joined(read_bundle(options.bundle));
   for (const std::string& note : bundle.notes) say(stderr, "greta: note: {}: {}\n", bundle.path, note);
   const Model model = open_model(options.common.model);
   check_bundle(bundle, model, options.force);

@@ -21,7 +21,8 @@ std::string shape_of(const nlohmann::json& manifest, const std::string& kernel) 
 /// Why a launched projection is not what was forced; empty when it is.
 std::string mismatch(const nlohmann::json& manifest, const Event& event, const Cell& cell) {
   const std::string at = fmt::format("L{} {}", event.layer, event.stage);
-  if (event.launches == 0) return at + " was never launched";
+  const bool forced = cell.force_route != "auto" || cell.force_gemm;
+  if (forced && event.launches == 0) return at + " was never launched";
   if (cell.force_route != "auto" && event.route != cell.force_route) {
     return fmt::format("{} was forced to {} but ran {} ({})", at, cell.force_route, event.route,
                        event.kernel);

@@ -1,5 +1,6 @@
 #include "judge/cell_view.h"
 
+#include <algorithm>
 #include <optional>
 #include <string_view>
 #include <tuple>
@@ -42,6 +43,14 @@ void PhaseView::add(const Event& event) {
     events_[{event.layer, *stage}] = &event;
 }
 
+Phase PhaseView::kind() const {
+  if (seen() != Seen::other) return phase_of(seen());
+  const bool rows = std::any_of(events_.begin(), events_.end(), [](const auto& place) {
+    return info(place.first.stage).row_per != RowPer::cache && positions_of(*place.second).size() > 1;
+  });
+  return rows ? Phase::prefill : Phase::decode;
+}
+
 const Event* PhaseView::find(At at) const {
   const auto it = events_.find(at);
   return it == events_.end() ? nullptr : it->second;
@@ -56,6 +65,10 @@ std::vector<At> recorded_inputs(const PhaseView& view, const ModelConfig* config
   std::vector<At> inputs = inputs_here(view, config, at, n_layer);
   std::erase_if(inputs, [&](At input) { return view.find(input) == nullptr; });
   return inputs;
+}
+
+bool is_given(const PhaseView& view, At at) {
+  return at.stage == Stage::x_in && at.layer > 0 && view.find({at.layer - 1, Stage::x_out}) == nullptr;
 }
 
 bool inputs_complete(const PhaseView& view, const ModelConfig* config, At at, int n_layer) {

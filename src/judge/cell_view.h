@@ -28,6 +28,8 @@ class PhaseView {
   const CellKey& cell() const { return cell_; }
   const std::string& phase() const { return phase_; }
   Seen seen() const { return seen_from_name(phase_); }
+  /// Of a phase with an engine's own name: prefill where some stage was recorded for several rows at once.
+  Phase kind() const;
 
  private:
   struct Empty {};
@@ -49,5 +51,8 @@ std::vector<At> recorded_inputs(const PhaseView& view, const ModelConfig* config
 /// True if this phase recorded all that the stage is computed from. (x_in of layer 0 needs the token only;
 /// q_rope and k_rope need q and k, or their norms.)
 bool inputs_complete(const PhaseView& view, const ModelConfig* config, At at, int n_layer);
+
+/// Recorded as an input of what follows, without what it is made from: x_in where no x_out is before it.
+bool is_given(const PhaseView& view, At at);
 
 }  // namespace greta

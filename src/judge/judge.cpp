@@ -9,7 +9,10 @@
 
 #include "judge/attest.h"
 #include "judge/findings.h"
+#include "judge/harness.h"
+#include "judge/inference.h"
 #include "judge/pair_judge.h"
+#include "judge/undeclared.h"
 
 namespace greta {
 namespace {
@@ -104,6 +107,9 @@ class CellRecord {
     }
     return nullptr;
   }
+  void judge_by(const InferredArithmetic& inferred) {
+    for (const auto& phase : phases_) phase->inferred = &inferred;
+  }
   bool is_pair() const { return find(Seen::prefill_last) != nullptr && find(Seen::decode0) != nullptr; }
   /// In order of their first event.
   std::vector<const PhaseRecord*> phases() const {
@@ -157,11 +163,6 @@ void judge_pair(const CellRecord& record, const OraclePass& oracle, const Model&
   attest(prefill.bundle(), prefill, decode, judged.cell, judged.flags);
 }
 
-/// What a phase recorded as an input of what follows, without what it is made from: x_in where no x_out is.
-bool is_given(const PhaseView& view, At at) {
-  return at.stage == Stage::x_in && at.layer > 0 && view.find({at.layer - 1, Stage::x_out}) == nullptr;
-}
-
 /// A phase that has no counterpart: each stage alone.
 void judge_unpaired(const PhaseRecord& phase, const OraclePass& oracle, Cell& cell, Coverage& coverage) {
   for (const auto& [at, event] : phase.view.events()) {
@@ -211,7 +212,7 @@ Convicted convict(const std::vector<CellRecord>& records, const OraclePass& orac
   std::map<std::pair<Phase, At>, double> noise;
   for (const CellRecord& record : records) {
     for (const PhaseRecord* phase : record.phases()) {
-      const Phase in = phase_of(phase->view.seen());
+      const Phase in = phase->view.kind();
       for (const auto& [at, event] : phase->view.events()) {
         const JudgedStage& judged = *oracle.find(phase->view, at);
         if (!judged.judgement) continue;
@@ -263,9 +264,11 @@ RunStatus status_of(const Verdict& verdict) {
                        [&](const Flag& flag) { return flag.kind == kind; });
   };
   if (!verdict.findings.empty()) return RunStatus::fault;
+  if (flagged(FlagKind::harness_suspect)) return RunStatus::harness_suspect;
+  if (flagged(FlagKind::undeclared_arithmetic)) return RunStatus::undeclared_arithmetic;
+  if (some_cell(RunStatus::inconclusive)) return RunStatus::inconclusive;
   if (flagged(FlagKind::inert_factor)) return RunStatus::inert_factor;
   if (flagged(FlagKind::vacuous) || verdict.coverage.recorded == 0) return RunStatus::vacuous;
-  if (some_cell(RunStatus::inconclusive)) return RunStatus::inconclusive;
   return some_cell(RunStatus::rounding) ? RunStatus::rounding : RunStatus::equal;
 }
 
@@ -319,8 +322,9 @@ void add_coverage(Coverage& to, Coverage more) {
 
 /// The one place where a verdict is put together.
 Verdict assemble(const Bundle& bundle, const Model& model, std::vector<JudgedCell> cells,
-                 std::vector<StageNoise> noise, std::vector<Finding> findings) {
+                 std::vector<StageNoise> noise, std::vector<Finding> findings, std::vector<Flag> flags) {
   Verdict verdict;
+  verdict.flags = std::move(flags);
   describe(bundle, model, verdict);
   verdict.layers = traced_layers(bundle);
   for (JudgedCell& judged : cells) {
@@ -342,24 +346,36 @@ Verdict assemble(const Bundle& bundle, const Model& model, std::vector<JudgedCel
 }  // namespace
 
 Verdict judge(const Bundle& bundle, const Model& model, const JudgeOptions& options) {
-  const std::vector<CellRecord> records = records_of(bundle, model);
-  OraclePass oracle({.threads = options.threads,
-                     .sightings = options.causes,
-                     .only = options.only,
-                     .known = options.known});
-  for (const CellRecord& record : records) {
-    for (const PhaseRecord* phase : record.phases()) oracle.add(*phase);
-  }
+  demand_known_declarations(bundle);
+  std::vector<CellRecord> records = records_of(bundle, model);
+  std::vector<const PhaseRecord*> phases;
+  for (const CellRecord& record : records) append(phases, record.phases());
+
+  KnownJudgements own_known;
+  const OraclePass::Options quick = {.threads = options.threads,
+                                     .only = options.only,
+                                     .known = options.known == nullptr ? &own_known : options.known};
+  const InferredArithmetic inferred = infer_arithmetic(phases, quick);
+  for (CellRecord& record : records) record.judge_by(inferred);
+  OraclePass::Options full = quick;
+  full.sightings = options.causes;
+  OraclePass oracle(full);
+  for (const PhaseRecord* phase : phases) oracle.add(*phase);
   oracle.run();
 
-  const bool aligned = is_aligned(bundle);
-  const std::vector<int> layers = traced_layers(bundle);
-  std::vector<JudgedCell> cells;
-  for (const CellRecord& record : records)
-    cells.push_back(judge_cell(record, oracle, model, aligned, layers));
+  std::vector<Flag> flags = withdraw_contradictions(phases, oracle);
   Convicted convicted = convict(records, oracle);
   std::vector<Finding> findings = findings_of(convicted.convictions, options.threads, options.causes);
-  return assemble(bundle, model, std::move(cells), std::move(convicted.noise), std::move(findings));
+  append(flags, withdraw_undeclared(phases, convicted.convictions, findings, oracle));
+
+  std::vector<JudgedCell> cells;
+  for (const CellRecord& record : records)
+    cells.push_back(judge_cell(record, oracle, model, is_aligned(bundle), traced_layers(bundle)));
+  Verdict verdict = assemble(bundle, model, std::move(cells), std::move(convicted.noise), std::move(findings),
+                             std::move(flags));
+  verdict.arithmetic = kernel_arithmetic(phases);
+  verdict.route_differences = route_differences(verdict.arithmetic, phases);
+  return verdict;
 }
 
 }  // namespace greta

@@ -10,7 +10,7 @@ constexpr int64_t kBatchRows = 64;  // decoding their weight is then little besi
 }  // namespace
 
 void OraclePass::add(const PhaseRecord& phase) {
-  static const JudgedStage not_asked{std::nullopt, "not asked for"};
+  static JudgedStage not_asked{std::nullopt, "not asked for"};
   for (const auto& [at, event] : phase.view.events()) {
     if (options_.only != nullptr && !options_.only->contains(at)) {
       by_event_[event] = &not_asked;
@@ -93,6 +93,11 @@ void OraclePass::run() {
     known.sighting = nullptr;
   }
   jobs_.clear();
+}
+
+void OraclePass::withdraw(const PhaseView& view, At at, const std::string& why) {
+  const auto it = by_event_.find(view.find(at));
+  if (it != by_event_.end()) *it->second = {std::nullopt, why};
 }
 
 const JudgedStage* OraclePass::find(const PhaseView& view, At at) const {

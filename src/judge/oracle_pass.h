@@ -47,6 +47,9 @@ class OraclePass {
   /// The result of a stage that was added and run; nullptr for one that was not.
   const JudgedStage* find(const PhaseView& view, At at) const;
 
+  /// Takes back what was judged of this stage, and of equal ones.
+  void withdraw(const PhaseView& view, At at, const std::string& why);
+
  private:
   struct Job {
     const PhaseRecord* phase;
@@ -63,7 +66,7 @@ class OraclePass {
   Options options_;
   std::map<std::string, Job> jobs_;             // by judgement_key()
   std::map<std::string, JudgedStage> results_;  // likewise
-  std::map<const Event*, const JudgedStage*> by_event_;
+  std::map<const Event*, JudgedStage*> by_event_;
 };
 
 }  // namespace greta

@@ -44,7 +44,7 @@ class PairJudge {
       pair.status = PairStatus::equal;
     } else if (!measure(*a, *b, pair)) {
       return pair;
-    } else if (arrived_different(at, differed_before)) {
+    } else if (is_given(request_.a, at) || arrived_different(at, differed_before)) {
       pair.status = PairStatus::propagated;
     } else {
       pair.status = PairStatus::rounding;  // if the oracle says so

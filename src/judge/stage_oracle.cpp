@@ -12,27 +12,10 @@
 namespace greta {
 namespace {
 
-Format format_from_name(const std::string& text) {
-  for (const Format format : {Format::f16, Format::bf16, Format::q8_block32, Format::q8_0}) {
-    if (text == name(format)) return format;
-  }
-  return Format::f32;
-}
-
 /// Cached positions of an event of the cache, or those that a row of scores spans.
 int64_t n_pos_of(const Event& event, Stage stage) {
   if (info(stage).row_per == RowPer::cache) return event.shape.empty() ? 0 : event.shape[0];
   return event.shape.size() == 3 ? event.shape[2] : 0;
-}
-
-/// The matrix instruction of this name;
-/// nullptr for one that the table does not have, or that the oracle has no steps for.
-const units::Instruction* unit_from_name(const std::string& text) {
-  for (const units::Instruction& row : units::instructions()) {
-    if (row.rule == units::Rule::two_f16) continue;
-    if (!text.empty() && row.full_name() == text) return &row;
-  }
-  return nullptr;
 }
 
 /// Stages that an engine computes by the same kernel, when it does so at all.
@@ -66,17 +49,18 @@ bool is_cache(At at) { return info(at.stage).kind == StageKind::cache; }
 /// Puts a problem together, following inputs that were not recorded back to some that were.
 class Builder {
  public:
-  explicit Builder(const PhaseRecord& phase)
-      : phase_(phase), model_(*phase.model), config_(phase.model->config) {}
+  Builder(const PhaseRecord& phase, std::optional<At> hidden)
+      : phase_(phase), model_(*phase.model), config_(phase.model->config), hidden_(hidden) {}
 
   std::shared_ptr<const StageProblem> make(At at, const std::vector<int64_t>& positions) {
     auto problem = std::make_shared<StageProblem>(model_problem(model_, at));
     problem->positions = positions;
     const nlohmann::json& manifest = phase_.view.bundle().manifest;
     const Event* event = phase_.view.find(at);
-    problem->declared = declared_arithmetic(manifest, kernel_of(phase_, at));
+    problem->declared = arithmetic_of(phase_, at);
     problem->cache_format =
-        format_from_name(event != nullptr ? event->dtype : manifest.value("kv_format", "f32"));
+        format_from_name(event != nullptr ? event->dtype : manifest.value("kv_format", "f32"))
+            .value_or(Format::f32);
     return (is_from_tokens(at) ? tokens(*problem) : operands(*problem)) ? problem : nullptr;
   }
 
@@ -114,7 +98,7 @@ class Builder {
 
   /// Rows of an operand: recorded ones, or the problem that makes them.
   bool add(StageProblem& problem, At input, const std::vector<int64_t>& positions) {
-    if (auto rows = recorded_rows(phase_, input, positions)) {
+    if (auto rows = recorded_rows(phase_, input, positions); rows && input != hidden_) {
       problem.operands.push_back({std::move(*rows), nullptr});
       return true;
     }
@@ -198,8 +182,17 @@ class Builder {
   const PhaseRecord& phase_;
   const Model& model_;
   const ModelConfig& config_;
+  std::optional<At> hidden_;
   std::map<At, std::shared_ptr<const StageProblem>> makers_;
 };
+
+std::string arithmetic_key(const Declared& declared) {
+  const Roundings& r = declared.roundings;
+  return fmt::format("{} {} {} {} {} {} {} {} {} {} {}", name(r.activation), name(r.accumulator),
+                     name(r.output), name(r.weight), name(r.between), r.fast_math,
+                     r.unit == nullptr ? "" : r.unit->full_name(), r.splits, declared.sum_lanes,
+                     declared.angle_rounding, declared.angle_growth);
+}
 
 /// Hashes of the recorded stages that a stage is made from, through gaps.
 void add_hashes(const PhaseRecord& phase, At at, int depth, std::string& key) {
@@ -211,7 +204,7 @@ void add_hashes(const PhaseRecord& phase, At at, int depth, std::string& key) {
     if (const Event* event = phase.view.find(input)) {
       key += " " + event->hash;
     } else if (depth < kStageCount) {
-      key += " " + kernel_of(phase, input);
+      key += " " + arithmetic_key(arithmetic_of(phase, input));
       add_hashes(phase, input, depth + 1, key);
     }
   }
@@ -222,19 +215,14 @@ void add_hashes(const PhaseRecord& phase, At at, int depth, std::string& key) {
 
 }  // namespace
 
-Declared declared_arithmetic(const nlohmann::json& manifest, const std::string& kernel) {
-  Declared declared;
-  if (!manifest.contains("kernels") || !manifest["kernels"].contains(kernel)) return declared;
-  const nlohmann::json& entry = manifest["kernels"][kernel];
-  declared.roundings.activation = format_from_name(entry.value("activation", "f32"));
-  declared.roundings.accumulator = format_from_name(entry.value("accumulator", "f32"));
-  declared.roundings.output = format_from_name(entry.value("output", "f32"));
-  declared.roundings.weight = format_from_name(entry.value("weight", "f32"));
-  declared.roundings.unit = unit_from_name(entry.value("unit", ""));
-  declared.roundings.splits = std::clamp(entry.value("splits", 1), 1, 64);
-  declared.sum_lanes = std::max(1, entry.value("sum_lanes", declared.sum_lanes));
-  declared.angle_rounding = std::max(0.0, entry.value("angle_rounding", declared.angle_rounding));
-  return declared;
+Declared arithmetic_of(const PhaseRecord& phase, At at) {
+  const nlohmann::json& manifest = phase.view.bundle().manifest;
+  const std::string kernel = kernel_of(phase, at);
+  Declared declared = declared_arithmetic(manifest, kernel);
+  const bool open = !is_declared(manifest, kernel) || may_be_stored(declared);
+  if (!open || phase.inferred == nullptr) return declared;
+  const auto it = phase.inferred->find(kernel_class(*phase.model, phase.view.kind(), at));
+  return it == phase.inferred->end() ? declared : it->second;
 }
 
 std::vector<int64_t> recorded_positions(const PhaseRecord& phase, At at) {
@@ -281,7 +269,7 @@ std::optional<SharedRows> recorded_rows(const PhaseRecord& phase, At at,
 }
 
 std::optional<Subject> subject_of(const PhaseRecord& phase, At at, const std::vector<int64_t>& positions,
-                                  std::string* why) {
+                                  std::string* why, std::optional<At> hidden) {
   const auto fail = [&](std::string text) {
     *why = std::move(text);
     return std::nullopt;
@@ -292,7 +280,7 @@ std::optional<Subject> subject_of(const PhaseRecord& phase, At at, const std::ve
   if (positions.empty()) return fail("missing: the positions of its rows");
   auto observed = recorded_rows(phase, at, positions);
   if (!observed) return fail("its data do not fit the model and its positions");
-  Builder builder(phase);
+  Builder builder(phase, hidden);
   Subject subject{builder.make(at, positions), std::move(*observed), {}};
   if (subject.problem == nullptr) return fail(builder.why);
   subject.gap = std::move(builder.gap);
@@ -301,14 +289,9 @@ std::optional<Subject> subject_of(const PhaseRecord& phase, At at, const std::ve
 
 std::string judgement_key(const PhaseRecord& phase, At at) {
   const Event& event = *phase.view.find(at);
-  const Declared declared = declared_arithmetic(phase.view.bundle().manifest, event.kernel);
   std::string key =
-      fmt::format("{} {} {} {} {} {} {} {} {} {} [{}] [{}]", name(at.stage), at.layer,
-                  name(declared.roundings.activation), name(declared.roundings.accumulator),
-                  name(declared.roundings.output),
-                  declared.roundings.unit == nullptr ? "" : declared.roundings.unit->full_name(),
-                  declared.roundings.splits, declared.sum_lanes, declared.angle_rounding, event.hash,
-                  fmt::join(event.positions, ","), fmt::join(event.shape, ","));
+      fmt::format("{} {} {} {} [{}] [{}]", name(at.stage), at.layer, arithmetic_key(arithmetic_of(phase, at)),
+                  event.hash, fmt::join(event.positions, ","), fmt::join(event.shape, ","));
   if (is_cache(at)) key += fmt::format(" [{}]", fmt::join(judged_positions(phase, at), ","));
   add_hashes(phase, at, 0, key);
   return key;

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "judge/arithmetic.h"
 #include "judge/cell_view.h"
 #include "judge/stage_problem.h"
 #include "numerics/unit_bias.h"
@@ -17,7 +18,12 @@ struct PhaseRecord {
   std::vector<TokenId> tokens = {};  // of the prompt
   /// The phase that filled the cache before this one ran on it; nullptr when that is not known.
   const PhaseRecord* before = nullptr;
+  const InferredArithmetic* inferred = nullptr;  // of kernels that declare nothing; or none
 };
+
+/// Of the kernel that ran: as declared, else as inferred, else by default. Of a stage that was not recorded:
+/// of the one nearest to it that is computed alike.
+Declared arithmetic_of(const PhaseRecord& phase, At at);
 
 /// A recorded stage: its problem, and what was observed in the problem's rows.
 struct Subject {
@@ -36,8 +42,9 @@ std::vector<int64_t> judged_positions(const PhaseRecord& phase, At at);
 
 /// The stage as a problem over its recorded inputs, for `positions` (some of judged_positions()). Inputs that
 /// were not recorded are made from their own. nullopt with `why` when something is missing or does not fit.
+/// `hidden`, if any, is treated as not recorded.
 std::optional<Subject> subject_of(const PhaseRecord& phase, At at, const std::vector<int64_t>& positions,
-                                  std::string* why);
+                                  std::string* why, std::optional<At> hidden = {});
 
 /// What determines the judgement of a stage: its place, the declared arithmetic, the hashes of what was
 /// recorded of it and of all that it is made from.
@@ -80,8 +87,5 @@ Judgement judgement_of(const Trial& trial);
 
 /// Judges one recorded stage alone. nullopt with `why` when an input or the stage's data are missing.
 std::optional<Judgement> judge_stage(const PhaseRecord& phase, At at, std::string* why);
-
-/// What the manifest says of this kernel; the defaults for a kernel that it does not list.
-Declared declared_arithmetic(const nlohmann::json& manifest, const std::string& kernel);
 
 }  // namespace greta

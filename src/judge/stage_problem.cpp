@@ -7,6 +7,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "numerics/activation.h"
 #include "numerics/metrics.h"
 
 namespace greta {
@@ -59,34 +60,71 @@ class Solver {
       : problem_(problem), values_(values), config_(problem.model->config) {}
 
   Expected solve() const {
+    Expected expected = in_f32();
+    if (problem_.kind == StageKind::projection || problem_.kind == StageKind::cache) return expected;
+    oracle::add_roundings(roundings(), parts(), expected);
+    return expected;
+  }
+
+ private:
+  const Roundings& roundings() const { return problem_.declared.roundings; }
+
+  /// The value as declared, with the bound of f32 arithmetic but for what add_roundings() knows of.
+  Expected in_f32() const {
     switch (problem_.kind) {
       case StageKind::embedding: return values_.empty() ? embed() : exactly(values_[0]);
       case StageKind::norm:
       case StageKind::head_norm:
-        return oracle::rms_norm(values_[0], *problem_.weight, problem_.eps, problem_.declared.sum_lanes);
+        return oracle::rms_norm(operand(0), *problem_.weight, problem_.eps, problem_.declared.sum_lanes);
       case StageKind::projection:
-        return oracle::matmul(*problem_.weight, values_[0], rows(), problem_.declared.roundings,
-                              problem_.bias, problem_.scale);
+        return oracle::matmul(*problem_.weight, values_[0], rows(), roundings(), problem_.bias,
+                              problem_.scale);
       case StageKind::rope: return rope();
       case StageKind::cache: return cache_rows();
       case StageKind::scores: return scores();
       case StageKind::weights: return softmax_rows();
       case StageKind::mix: return weighted_values();
-      case StageKind::sum: return oracle::add(values_[0], values_[1], problem_.scale);
-      case StageKind::product:
-        return config_.activation == Activation::gelu ? oracle::gelu_mul(values_[0], values_[1])
-                                                      : oracle::silu_mul(values_[0], values_[1]);
+      case StageKind::sum: return oracle::add(operand(0), operand(1), problem_.scale);
+      case StageKind::product: return gated();
     }
     return {};
   }
 
- private:
+  /// Results of about the output's size that an engine with coarse operands rounds before the last.
+  int parts() const {
+    switch (problem_.kind) {
+      case StageKind::norm:
+      case StageKind::head_norm:
+      case StageKind::product: return 1;
+      case StageKind::scores: return 2;  // before its scale, and before its mask
+      case StageKind::embedding:
+      case StageKind::sum: return problem_.scale == 1 ? 0 : 2;  // the scale itself, and its product
+      default: return 0;                                        // RoPE counts its own
+    }
+  }
+
+  /// As the kernel reads it.
+  SharedRows operand(size_t i) const {
+    const Format format = roundings().activation;
+    if (format == Format::f32 || is_block(format)) return values_[i];
+    const ActivationRow row = round_activations(values_[i], format);
+    return std::vector<float>(row.value.begin(), row.value.end());
+  }
+
+  Expected gated() const {
+    if (config_.activation != Activation::gelu) return oracle::silu_mul(operand(0), operand(1), roundings());
+    // f16 arguments and f32 results: a table.
+    const bool table = roundings().activation == Format::f16 && roundings().output == Format::f32;
+    return table ? oracle::gelu_table_mul(values_[0], values_[1])
+                 : oracle::gelu_mul(operand(0), operand(1), roundings());
+  }
+
   int64_t rows() const { return std::ssize(problem_.positions); }
   int64_t kv_dim() const { return config_.n_head_kv * config_.head_dim; }
 
-  std::span<const float> rows_of(size_t operand, size_t row, size_t count) const {
-    const size_t width = values_[operand].size() / problem_.positions.size();
-    return std::span(values_[operand]).subspan(row * width, count * width);
+  std::span<const float> rows_of(const SharedRows& all, size_t row, size_t count) const {
+    const size_t width = all.size() / problem_.positions.size();
+    return std::span(all).subspan(row * width, count * width);
   }
 
   Expected embed() const { return oracle::embed(*problem_.weight, problem_.tokens, problem_.scale); }
@@ -94,9 +132,13 @@ class Solver {
   Expected rope() const {
     oracle::RopeShape shape = problem_.rope;
     shape.angle_rounding = problem_.declared.angle_rounding;
+    shape.angle_growth = problem_.declared.angle_growth;
+    shape.between = roundings().between;
+    shape.fast_math = roundings().fast_math;
+    const SharedRows x = operand(0);
     Expected expected;
     each_run(problem_.positions, [&](size_t row, size_t count, int64_t position) {
-      append(expected, oracle::rope(rows_of(0, row, count), shape, position));
+      append(expected, oracle::rope(rows_of(x, row, count), shape, position));
     });
     return expected;
   }
@@ -116,21 +158,23 @@ class Solver {
     const std::vector<float> keys = half_of(values_[1], kv_dim(), true);
     Expected expected;
     each_run(problem_.positions, [&](size_t row, size_t count, int64_t position) {
-      append(expected, oracle::qk(rows_of(0, row, count), keys, problem_.attention, position));
+      append(expected,
+             oracle::qk(rows_of(values_[0], row, count), keys, problem_.attention, position, roundings()));
     });
     return expected;
   }
 
   Expected softmax_rows() const {
     const int64_t n_pos = std::ssize(values_[0]) / (rows() * config_.n_head);
-    return oracle::softmax(values_[0], n_pos, problem_.declared.sum_lanes);
+    return oracle::softmax(values_[0], n_pos, problem_.declared.sum_lanes, roundings().fast_math);
   }
 
   Expected weighted_values() const {
     const std::vector<float> cached = half_of(values_[1], kv_dim(), false);
     Expected expected;
     each_run(problem_.positions, [&](size_t row, size_t count, int64_t position) {
-      append(expected, oracle::pv(rows_of(0, row, count), cached, problem_.attention, position));
+      append(expected,
+             oracle::pv(rows_of(values_[0], row, count), cached, problem_.attention, position, roundings()));
     });
     return expected;
   }

@@ -21,6 +21,8 @@ struct Declared {
   Roundings roundings = {};
   int sum_lanes = 1;                       // interleaved partial sums of a row sum; 1: order unknown
   double angle_rounding = 3 * bounds::kU;  // of RoPE: f32 position times f32 frequency
+  double angle_growth = 0;  // more of it per pair, where each angle is made from the one before
+  bool operator==(const Declared&) const = default;
 };
 
 struct StageProblem;

@@ -22,11 +22,14 @@ struct NearTie {
 struct ActivationRow {
   std::vector<double> value;
   std::vector<NearTie> ties;
+  // Of q8_1 and q8_1_sum, per block of 32: what a weight's minimum is multiplied by, and how far a correct
+  // kernel may be from it. Else empty: the sum of the values.
+  std::vector<double> sums = {}, sum_errors = {};
 };
 
-/// f32: the values themselves; f16, bf16: rounded to nearest even; q8_block32: q * d per block of 32, with
-/// d = amax / 127 in f32 and q = round-to-nearest-even(x / d); q8_0: the same with d rounded to f16, q within
-/// +-127. A block that is not finite becomes NaN.
+/// f32, f64: the values themselves; f16, bf16: rounded to nearest even; blocks: q * d, as base/rounding.h
+/// describes each format (ggml's: quantize_row_q8_0, _q8_1, _q8_K of ggml-cpu/quants.c and ggml-quants.c,
+/// quantize_q8_1 of ggml-cuda/quantize.cu). A block that is not finite becomes NaN.
 ActivationRow round_activations(std::span<const float> x, Format format);
 
 }  // namespace greta

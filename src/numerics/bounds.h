@@ -21,6 +21,19 @@ inline constexpr double kLambda = 9.2;
 /// Relative error of our exp polynomial: 2 ulp, each at most 2u of the value.
 inline constexpr double kExp = 4 * kU;
 
+/// Of exp(x) by CUDA's __expf: 2 + floor(1.173 |x|) ulp (CUDA C++ Programming Guide 13, "Intrinsic
+/// functions"); else ours.
+inline double exp_error(double x, bool fast_math) {
+  return fast_math ? 2 * kU * (2 + 1.173 * std::abs(x)) : kExp;
+}
+
+/// Relative error of a division: a rounded one, or CUDA's __fdividef (2 ulp, same table).
+constexpr double division(bool fast_math) { return fast_math ? 4 * kU : kU; }
+
+/// Absolute error of CUDA's __sinf and __cosf within a half turn (same table: 2^-21.41, 2^-21.19); beyond it
+/// the argument is multiplied by 1 / 2 pi in f32 first.
+inline double fast_sin_cos(double angle) { return 0x1p-21 + 2 * kU * std::abs(angle); }
+
 /// Relative error of 1 / sqrt(x): a rounded square root and a rounded division, or a polynomial as good.
 inline constexpr double kRsqrt = 2 * kU;
 
@@ -42,6 +55,7 @@ inline constexpr double kBlockTermRoundings = 2;
 constexpr double unit_roundoff(Format format) {
   switch (format) {
     case Format::f32: return kU;
+    case Format::f64: return 0x1p-53;
     case Format::f16: return 0x1p-11;
     case Format::bf16: return 0x1p-8;
     default: return 0;
@@ -74,5 +88,8 @@ inline double store(double value, Format accumulator, Format output) {
   if (u <= unit_roundoff(accumulator)) return 0;
   return u * std::abs(value) + underflow(output);
 }
+
+/// One rounding of `value` to a format; 0 for f32, whose roundings every formula counts itself.
+inline double rounding(double value, Format format) { return store(value, Format::f32, format); }
 
 }  // namespace greta::bounds

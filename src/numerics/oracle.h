@@ -37,6 +37,10 @@ Expected matmul(const GgufTensor& weight, std::span<const float> x, int64_t rows
 Expected rms_norm(std::span<const float> x, const GgufTensor& weight, double eps,
                   int sum_lanes = bounds::kRowSumLanes);
 
+/// The roundings of an op that is no product, beside those of f32 arithmetic: `parts` results between its
+/// parts, of about the result's size (before a norm's weight, a score's scale), and the output.
+void add_roundings(const Roundings& roundings, int parts, Expected& expected);
+
 /// Rotates pairs of the first rope_dims of every head; row r is at `position + r`. Pair i turns by
 ///   position * scale * base^(-2i / rope_dims) / factor_i
 /// `adjacent`: pairs (2i, 2i + 1), else halves (i, i + rope_dims / 2).
@@ -49,6 +53,9 @@ struct RopeShape {
   double angle_rounding = 0;
   double scale = 1;
   const GgufTensor* factors = nullptr;  // f32, one per pair; or none
+  Format between = Format::f32;         // what cosine, sine and both products are rounded to
+  double angle_growth = 0;              // more of angle_rounding per pair: angles made from the one before
+  bool fast_math = false;               // sine and cosine by CUDA's intrinsics
 };
 /// What pair i turns by from one position to the next, in radians.
 double rope_frequency(const RopeShape& shape, int64_t pair);
@@ -61,26 +68,31 @@ struct AttentionShape {
   double scale = 1;
   int64_t window = 0;  // positions that a row sees, its own included; 0: all before it
 };
+/// Queries, and pv's weights, are rounded as declared; sums run in the accumulator's format.
 /// [rows * n_head, n_pos]; masked positions are -inf with bound 0.
 Expected qk(std::span<const float> q, std::span<const float> keys, const AttentionShape& shape,
-            int64_t position);
+            int64_t position, const Roundings& roundings = {});
 /// By rows of `n_pos`; -inf scores give 0. `sum_lanes` as in rms_norm.
-Expected softmax(std::span<const float> scores, int64_t n_pos, int sum_lanes = bounds::kRowSumLanes);
+Expected softmax(std::span<const float> scores, int64_t n_pos, int sum_lanes = bounds::kRowSumLanes,
+                 bool fast_math = false);
 /// [rows, n_head * head_dim]; later positions than the row's own are not read, nor earlier ones without
 /// weight before the window.
 Expected pv(std::span<const float> weights, std::span<const float> values, const AttentionShape& shape,
-            int64_t position);
+            int64_t position, const Roundings& roundings = {});
 
 /// What the cache must hold: k rows then v rows, rounded once to `cache`. The bound is 0; of q8_0, the scale
-/// where x / d lies at a tie.
+/// where x / d lies at a tie, and what q8_0_stored has otherwise: a cache may be either.
 Expected kv_write(std::span<const float> k_rope, std::span<const float> v, Format cache);
 
 /// a + scale * b
 Expected add(std::span<const float> a, std::span<const float> b, double scale = 1);
 /// silu(gate) * up
-Expected silu_mul(std::span<const float> gate, std::span<const float> up);
+Expected silu_mul(std::span<const float> gate, std::span<const float> up, const Roundings& roundings = {});
 /// gelu(gate) * up, GELU in its tanh form.
-Expected gelu_mul(std::span<const float> gate, std::span<const float> up);
+Expected gelu_mul(std::span<const float> gate, std::span<const float> up, const Roundings& roundings = {});
+/// GELU by a table of f16 results for f16 arguments, 0 up to -10 and the gate itself from 10 on, times up in
+/// f32 (ggml-cpu/vec.h, ggml_vec_geglu_f32). An entry is f16's nearest of a f32 computation.
+Expected gelu_table_mul(std::span<const float> gate, std::span<const float> up);
 /// The embedding row of each token id, as f32 (one rounding at most), times `scale`;
 /// without one the bound is 0.
 Expected embed(const GgufTensor& table, std::span<const int32_t> ids, double scale = 1);

@@ -69,11 +69,38 @@ std::vector<double> value_tiles(std::span<const float> values, const AttentionSh
 }
 
 /// Bound of an f32 dot product of n terms, whose products may be rounded before they are added.
-double dot_bound(const LaneSums& sums, int64_t lane, int64_t n) {
+double dot_bound(const LaneSums& sums, int64_t lane, int64_t n, Format accumulator) {
   const double count = static_cast<double>(n);
   const double energy =
       std::max(sums.energy[lane], bounds::any_order_energy(sums.sum[lane], sums.squares[lane], count));
-  return bounds::accumulated(energy + sums.squares[lane], 2 * count, bounds::kU) + count * bounds::kTiny;
+  const double u = bounds::unit_roundoff(accumulator);
+  return bounds::accumulated(energy + sums.squares[lane], 2 * count, u) +
+         count * bounds::underflow(accumulator);
+}
+
+/// Rows of `width` as the kernel multiplies them, and which elements may be their neighbours.
+struct Multiplied {
+  std::vector<double> value;
+  std::vector<std::vector<NearTie>> ties;  // by row
+};
+
+Multiplied multiplied(std::span<const float> x, int64_t width, Format format) {
+  Multiplied result;
+  for (size_t at = 0; at < x.size(); at += static_cast<size_t>(width)) {
+    ActivationRow row = round_activations(x.subspan(at, static_cast<size_t>(width)), format);
+    result.value.insert(result.value.end(), row.value.begin(), row.value.end());
+    result.ties.push_back(std::move(row.ties));
+  }
+  return result;
+}
+
+/// What the other choice at ties may add to the dot product with a tile's lane.
+double tie_bound(const std::vector<NearTie>& ties, const double* tile, int64_t begin, int64_t lane) {
+  double bound = 0;
+  for (const NearTie& tie : ties) {
+    if (tie.index >= begin) bound += std::abs(tile[(tie.index - begin) * kLanes + lane]) * tie.step;
+  }
+  return bound;
 }
 
 /// The first of [0, begin) with a weight in any of the heads, or `begin`:
@@ -90,21 +117,22 @@ int64_t first_weight(const double* weights, int64_t heads, int64_t n_pos, int64_
 }  // namespace
 
 Expected qk(std::span<const float> q, std::span<const float> keys, const AttentionShape& shape,
-            int64_t position) {
+            int64_t position, const Roundings& roundings) {
   const int64_t n_pos = cached_positions(keys, shape);
   const int64_t rows = query_rows(q, shape.n_head * shape.head_dim, "query");
   const int64_t group = shape.n_head / shape.n_head_kv;
   Expected expected;
   expected.value.assign(static_cast<size_t>(rows * shape.n_head * n_pos), -kInfinity);
   expected.bound.assign(expected.value.size(), 0);
-  const std::vector<double> queries(q.begin(), q.end());
+  const Multiplied queries = multiplied(q, shape.head_dim, roundings.activation);
   std::vector<LaneSums> sums(static_cast<size_t>(group));
   for (int64_t kv_head = 0; kv_head < shape.n_head_kv; ++kv_head) {
     const std::vector<double> tiles = key_tiles(keys, shape, kv_head, n_pos);
     for (int64_t r = 0; r < rows; ++r) {
       const int64_t first_head = r * shape.n_head + kv_head * group;
       std::vector<const double*> heads;
-      for (int64_t h = 0; h < group; ++h) heads.push_back(queries.data() + (first_head + h) * shape.head_dim);
+      for (int64_t h = 0; h < group; ++h)
+        heads.push_back(queries.value.data() + (first_head + h) * shape.head_dim);
       const int64_t visible = std::clamp<int64_t>(position + r + 1, 0, n_pos);
       const int64_t begin = first_visible(shape, position + r);
       for (int64_t p = begin; p < visible; ++p) {
@@ -117,8 +145,10 @@ Expected qk(std::span<const float> q, std::span<const float> keys, const Attenti
           const size_t at = static_cast<size_t>((first_head + h) * n_pos + p);
           expected.value[at] = head.sum[lane] * shape.scale;
           // The scale is an f32 and multiplies once: of the query or of the score.
-          expected.bound[at] = dot_bound(head, lane, shape.head_dim) * std::abs(shape.scale) +
-                               2 * bounds::kU * std::abs(expected.value[at]);
+          const double* tile = tiles.data() + (p - lane) * shape.head_dim;
+          const double off = dot_bound(head, lane, shape.head_dim, roundings.accumulator) +
+                             tie_bound(queries.ties[static_cast<size_t>(first_head + h)], tile, 0, lane);
+          expected.bound[at] = off * std::abs(shape.scale) + 2 * bounds::kU * std::abs(expected.value[at]);
         }
       }
     }
@@ -126,7 +156,7 @@ Expected qk(std::span<const float> q, std::span<const float> keys, const Attenti
   return expected;
 }
 
-Expected softmax(std::span<const float> scores, int64_t n_pos, int sum_lanes) {
+Expected softmax(std::span<const float> scores, int64_t n_pos, int sum_lanes, bool fast_math) {
   if (n_pos <= 0 || static_cast<int64_t>(scores.size()) % n_pos != 0) {
     fail_input("softmax: {} scores do not make rows of {}", scores.size(), n_pos);
   }
@@ -144,7 +174,9 @@ Expected softmax(std::span<const float> scores, int64_t n_pos, int sum_lanes) {
       terms[i] = std::exp(difference);
       // The difference is rounded to f32, unless it is one already (always, when within a factor of two).
       const bool exact = static_cast<double>(static_cast<float>(difference)) == difference;
-      errors[i] = std::isinf(difference) ? 0 : bounds::kExp + (exact ? 0 : bounds::kU * -difference);
+      errors[i] = std::isinf(difference)
+                      ? 0
+                      : bounds::exp_error(difference, fast_math) + (exact ? 0 : bounds::kU * -difference);
       error_of_sum += terms[i] * errors[i];
     }
     const RowSum sum = sum_positive(terms, sum_lanes);
@@ -152,7 +184,8 @@ Expected softmax(std::span<const float> scores, int64_t n_pos, int sum_lanes) {
       const double p = terms[i] / sum.value;
       // d(log p_i) = e_i - sum_j p_j e_j: the element's own error partly cancels.
       const double others = error_of_sum / sum.value - p * errors[i];
-      const double relative = errors[i] * (1 - p) + others + sum.relative_error + 2 * bounds::kU;
+      const double relative =
+          errors[i] * (1 - p) + others + sum.relative_error + bounds::kU + bounds::division(fast_math);
       expected.value.push_back(p);
       expected.bound.push_back(terms[i] > 0 ? relative * p + 2 * bounds::kTiny : 0);
     }
@@ -161,7 +194,7 @@ Expected softmax(std::span<const float> scores, int64_t n_pos, int sum_lanes) {
 }
 
 Expected pv(std::span<const float> weights, std::span<const float> values, const AttentionShape& shape,
-            int64_t position) {
+            int64_t position, const Roundings& roundings) {
   const int64_t n_pos = cached_positions(values, shape);
   const int64_t rows = query_rows(weights, shape.n_head * n_pos, "attention weight");
   const int64_t group = shape.n_head / shape.n_head_kv;
@@ -169,7 +202,8 @@ Expected pv(std::span<const float> weights, std::span<const float> values, const
   Expected expected;
   expected.value.resize(static_cast<size_t>(rows * shape.n_head * shape.head_dim));
   expected.bound.resize(expected.value.size());
-  const std::vector<double> weight(weights.begin(), weights.end());
+  const Multiplied rounded = multiplied(weights, n_pos, roundings.activation);
+  const std::vector<double>& weight = rounded.value;
   std::vector<LaneSums> sums(static_cast<size_t>(group));
   for (int64_t kv_head = 0; kv_head < shape.n_head_kv; ++kv_head) {
     const std::vector<double> tiles = value_tiles(values, shape, kv_head, n_pos);
@@ -188,7 +222,10 @@ Expected pv(std::span<const float> weights, std::span<const float> values, const
             const LaneSums& head = sums[static_cast<size_t>(h)];
             const size_t at = static_cast<size_t>((first_head + h) * shape.head_dim + t * kLanes + lane);
             expected.value[at] = head.sum[lane];
-            expected.bound[at] = dot_bound(head, lane, visible);
+            const double* tile = tiles.data() + (t * n_pos + begin) * kLanes;
+            const auto& ties = rounded.ties[static_cast<size_t>(first_head + h)];
+            expected.bound[at] =
+                dot_bound(head, lane, visible, roundings.accumulator) + tie_bound(ties, tile, begin, lane);
           }
         }
       }
@@ -206,6 +243,12 @@ Expected kv_write(std::span<const float> k_rope, std::span<const float> v, Forma
     // One rounding to nearest even: the bits are determined, but where a quotient lies at a tie.
     expected.bound.resize(expected.value.size(), 0);
     for (const NearTie& tie : row.ties) expected.bound[begin + static_cast<size_t>(tie.index)] = tie.step;
+    if (cache != Format::q8_0) continue;
+    const ActivationRow other = round_activations(part, Format::q8_0_stored);
+    for (size_t i = 0; i < part.size(); ++i) {
+      double& bound = expected.bound[begin + i];
+      bound = std::max(bound, std::abs(other.value[i] - row.value[i]));
+    }
   }
   return expected;
 }

@@ -2,6 +2,7 @@
 #include <numbers>
 
 #include "base/error.h"
+#include "base/half.h"
 #include "numerics/bounds.h"
 #include "numerics/oracle.h"
 #include "numerics/weight_rows.h"
@@ -30,7 +31,7 @@ Expected add(std::span<const float> a, std::span<const float> b, double scale) {
   return expected;
 }
 
-Expected silu_mul(std::span<const float> gate, std::span<const float> up) {
+Expected silu_mul(std::span<const float> gate, std::span<const float> up, const Roundings& roundings) {
   demand_equal_sizes("silu_mul", gate.size(), up.size());
   Expected expected;
   expected.value.reserve(gate.size());
@@ -41,7 +42,8 @@ Expected silu_mul(std::span<const float> gate, std::span<const float> up) {
     const double sigmoid = g >= 0 ? 1 / (1 + decay) : decay / (1 + decay);
     const double value = g * sigmoid * up[i];
     // exp(-g) is exp's share of 1 + exp(-g); then the addition, the division and two products.
-    const double relative = (1 - sigmoid) * bounds::kExp + 4 * bounds::kU;
+    const double relative = (1 - sigmoid) * bounds::exp_error(g, roundings.fast_math) + 3 * bounds::kU +
+                            bounds::division(roundings.fast_math);
     // Where exp(-g) nears the end of f32, kernels may clamp it: the sigmoid is then wrong by less than kTiny.
     const double clamped = 2 * bounds::kTiny * (1 + std::abs(g)) * (1 + std::abs(double{up[i]}));
     expected.value.push_back(value);
@@ -50,7 +52,7 @@ Expected silu_mul(std::span<const float> gate, std::span<const float> up) {
   return expected;
 }
 
-Expected gelu_mul(std::span<const float> gate, std::span<const float> up) {
+Expected gelu_mul(std::span<const float> gate, std::span<const float> up, const Roundings& roundings) {
   demand_equal_sizes("gelu_mul", gate.size(), up.size());
   Expected expected;
   expected.value.reserve(gate.size());
@@ -62,14 +64,56 @@ Expected gelu_mul(std::span<const float> gate, std::span<const float> up) {
     const double share = z >= 0 ? 1 / (1 + decay) : decay / (1 + decay);  // (1 + tanh(z / 2)) / 2
     const double value = g * share * up[i];
     // exp(-z) is exp's share of 1 + exp(-z), and z has four roundings; then as silu_mul.
-    const double of_exp = share == 1 ? 0 : (1 - share) * (bounds::kExp + 4 * bounds::kU * std::abs(z));
+    const double of_exp =
+        share == 1 ? 0
+                   : (1 - share) * (bounds::exp_error(z, roundings.fast_math) + 4 * bounds::kU * std::abs(z));
     // Where engines add 1 to a tanh (2 ulp), what is left of the sum has the tanh's absolute error.
     const double of_tanh = 3 * bounds::kU * std::abs(g * up[i]);
     const double clamped = 2 * bounds::kTiny * (1 + std::abs(g)) * (1 + std::abs(double{up[i]}));
     expected.value.push_back(value);
-    expected.bound.push_back((of_exp + 4 * bounds::kU) * std::abs(value) + of_tanh + clamped);
+    expected.bound.push_back((of_exp + 3 * bounds::kU + bounds::division(roundings.fast_math)) *
+                                 std::abs(value) +
+                             of_tanh + clamped);
   }
   return expected;
+}
+
+Expected gelu_table_mul(std::span<const float> gate, std::span<const float> up) {
+  demand_equal_sizes("gelu_table_mul", gate.size(), up.size());
+  const auto as_f16 = [](double x) { return double{f16_to_f32(f32_to_f16(static_cast<float>(x)))}; };
+  Expected expected;
+  for (size_t i = 0; i < gate.size(); ++i) {
+    double entry = gate[i], slack = 0;
+    if (gate[i] <= -10) {
+      entry = 0;
+    } else if (gate[i] < 10) {
+      const double g = as_f16(gate[i]);
+      const double z = std::sqrt(2 / std::numbers::pi) * (g + 0.044715 * g * g * g);
+      const double exact = 0.5 * g * (1 + std::tanh(z));
+      // The argument's four roundings and tanh's own (2 ulp), of 1 + tanh; two products.
+      const double error = 0.5 * std::abs(g) * 7 * bounds::kU + 2 * bounds::kU * std::abs(exact);
+      entry = as_f16(exact);
+      slack = as_f16(exact + error) - as_f16(exact - error);
+    }
+    const double value = entry * up[i];
+    expected.value.push_back(value);
+    expected.bound.push_back(slack * std::abs(double{up[i]}) + bounds::kU * std::abs(value) + bounds::kTiny);
+  }
+  return expected;
+}
+
+void add_roundings(const Roundings& roundings, int parts, Expected& expected) {
+  const double stored_from = bounds::unit_roundoff(Format::f32);
+  const bool coarse = bounds::unit_roundoff(roundings.output) > stored_from ||
+                      (parts > 0 && bounds::unit_roundoff(roundings.between) > stored_from);
+  if (!coarse) return;
+  for (size_t i = 0; i < expected.value.size(); ++i) {
+    const double value = expected.value[i];
+    if (!std::isfinite(value) || value == 0) continue;
+    expected.bound[i] += parts * bounds::rounding(value, roundings.between);
+    // What is rounded last is already off by the bound so far.
+    expected.bound[i] += bounds::rounding(std::abs(value) + expected.bound[i], roundings.output);
+  }
 }
 
 Expected embed(const GgufTensor& table, std::span<const int32_t> ids, double scale) {

@@ -75,9 +75,10 @@ class WeightTile {
   const double* scaled() const { return scaled_.data(); }
   const double* power() const { return power_.data(); }
   const double* offset() const { return offset_.empty() ? nullptr : offset_.data(); }
+  double scaled(int64_t i, int64_t lane) const { return scaled_[static_cast<size_t>(i * kLanes + lane)]; }
   double weight(int64_t i, int64_t lane) const {
-    const double scaled = scaled_[static_cast<size_t>(i * kLanes + lane)];
-    return offset_.empty() ? scaled : scaled + offset_[static_cast<size_t>(i / group_ * kLanes + lane)];
+    return offset_.empty() ? scaled(i, lane)
+                           : scaled(i, lane) + offset_[static_cast<size_t>(i / group_ * kLanes + lane)];
   }
 
  private:
@@ -117,7 +118,9 @@ Input round_input(std::span<const float> x, int64_t k, const Roundings& rounding
     const std::vector<double>& value = input.rows.back().value;
     if (sum_group == 0) continue;
     std::vector<double>& sums = input.group_sums.emplace_back(static_cast<size_t>(k / sum_group));
+    const std::vector<double>& own = input.rows.back().sums;
     for (int64_t i = 0; i < k; ++i) sums[static_cast<size_t>(i / sum_group)] += value[static_cast<size_t>(i)];
+    if (!own.empty() && sum_group == kActivationBlock) sums = own;
   }
   for (const ActivationRow& row : input.rows) input.pointers.push_back(row.value.data());
   for (const std::vector<double>& sums : input.group_sums) input.group_sum_pointers.push_back(sums.data());
@@ -158,7 +161,10 @@ double bound_of(const LaneSums& sums, int64_t lane, double bias, const ChainMode
   const double scale = u > 0 ? bounds::kU / u : 0;
   const double terms = model.term_roundings * scale * scale * sums.squares[lane];
   const double count = model.steps * (model.passes + model.term_roundings);
-  return bounds::accumulated(model.passes * partial + terms, count, u) +
+  const double scales = bounds::unit_roundoff(roundings.between);
+  const double of_scales =
+      scales > bounds::kU ? bounds::accumulated(2 * sums.squares[lane], 2 * model.steps, scales) : 0;
+  return bounds::accumulated(model.passes * partial + terms, count, u) + of_scales +
          model.passes * model.steps * bounds::underflow(roundings.accumulator);
 }
 
@@ -184,6 +190,19 @@ void sum_tile(const Product& product, std::vector<LaneSums>& sums) {
   chain_blocks(terms, input.pointers, input.group_sum_pointers, sums.data());
 }
 
+/// What a correct kernel may choose otherwise: codes at a tie, and the sums beside blocks.
+double choice_of(const ActivationRow& row, const WeightTile& tile, int64_t lane) {
+  const bool own_sums = tile.offset() != nullptr && !row.sums.empty();
+  double bound = 0;
+  for (const NearTie& tie : row.ties) {
+    const double weight = own_sums ? tile.scaled(tie.index, lane) : tile.weight(tie.index, lane);
+    bound += std::abs(weight) * tie.step;
+  }
+  for (size_t g = 0; own_sums && g < row.sums.size(); ++g)
+    bound += std::abs(tile.offset()[static_cast<int64_t>(g) * kLanes + lane]) * row.sum_errors[g];
+  return bound;
+}
+
 void store_tile(const Product& product, int64_t first, const std::vector<LaneSums>& sums,
                 Expected& expected) {
   const int64_t lanes = std::min(kLanes, product.n - first);
@@ -192,9 +211,7 @@ void store_tile(const Product& product, int64_t first, const std::vector<LaneSum
       double value = sums[r].sum[lane];
       const double bias = product.bias.empty() ? 0 : product.bias[static_cast<size_t>(first + lane)];
       double bound = bound_of(sums[r], lane, bias, product.model, product.roundings);
-      for (const NearTie& tie : product.input.rows[r].ties) {
-        bound += std::abs(product.tile.weight(tie.index, lane)) * tie.step;
-      }
+      bound += choice_of(product.input.rows[r], product.tile, lane);
       value += bias;
       if (bias != 0) bound += bounds::kU * std::abs(value);  // where it is added last
       if (product.scale != 1) {
@@ -222,8 +239,7 @@ void demand_shapes(const GgufTensor& weight, const WeightRows& rows, std::span<c
 
 /// Truncating and flooring units, whose roundings' intervals are known (docs/numerics.md, "Matrix units").
 bool has_known_cuts(const Roundings& roundings) {
-  return roundings.unit != nullptr && roundings.unit->fraction_bits > 0 &&
-         roundings.activation != Format::q8_block32;
+  return roundings.unit != nullptr && roundings.unit->fraction_bits > 0 && !is_block(roundings.activation);
 }
 
 /// The product on a matrix unit: the value is what its roundings make of the sum in the mean.
@@ -295,7 +311,10 @@ Expected matmul(const GgufTensor& weight, std::span<const float> x, int64_t rows
     decode_row(*bias, 0, bias_values);
   }
   // Integer dot products see a block's scaled integers and its minimum apart.
-  const bool in_blocks = roundings.activation == Format::q8_block32 && weight_rows.scale_group() != 0;
+  // Of another engine's kernels only the codes are known, not whether it multiplies integers or their values.
+  const Format format = roundings.activation;
+  const bool apart = format == Format::q8_block32 || format == Format::q8_1 || format == Format::q8_1_sum;
+  const bool in_blocks = apart && weight_rows.scale_group() != 0;
   WeightTile tile(weight_rows, in_blocks, roundings);
   const Input input = round_input(x, k, roundings, tile.offset() != nullptr ? tile.group() : 0);
   const ChainModel model = chain_model(weight, weight_rows, tile, roundings.activation);

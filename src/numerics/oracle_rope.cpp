@@ -17,20 +17,25 @@ struct Turn {
 /// The rotation of pair i at `position`, and how far an f32 cosine and sine may be from it.
 Turn turn_of(const RopeShape& shape, int64_t pair, int64_t position) {
   const double angle = static_cast<double>(position) * rope_frequency(shape, pair);
-  const double error = 2 * std::numbers::pi * bounds::kTurns + shape.angle_rounding * angle;
+  const double error = 2 * std::numbers::pi * bounds::kTurns +
+                       (shape.angle_rounding + shape.angle_growth * static_cast<double>(pair)) * angle;
+  const double function = shape.fast_math ? bounds::fast_sin_cos(angle) : bounds::kSinCos;
   Turn turn{std::cos(angle), std::sin(angle), 0, 0};
   // |cos(t + e) - cos(t)| <= |sin t| |e| + e^2 / 2; position 0 has no angle to be wrong about.
   const double e = position == 0 ? 0 : error;
-  turn.cos_error = std::abs(turn.sin) * e + e * e / 2 + bounds::kSinCos;
-  turn.sin_error = std::abs(turn.cos) * e + e * e / 2 + bounds::kSinCos;
+  turn.cos_error = std::abs(turn.sin) * e + e * e / 2 + function;
+  turn.sin_error = std::abs(turn.cos) * e + e * e / 2 + function;
   return turn;
 }
 
-void rotate(double a, double b, const Turn& turn, double* value, double* bound, int64_t ia, int64_t ib) {
+void rotate(double a, double b, const Turn& turn, Format between, double* value, double* bound, int64_t ia,
+            int64_t ib) {
   value[ia] = a * turn.cos - b * turn.sin;
   value[ib] = a * turn.sin + b * turn.cos;
-  const auto rounded = [](double p, double q, double result) {
-    return bounds::kU * (std::abs(p) + std::abs(q) + std::abs(result)) + bounds::kTiny;
+  const auto rounded = [&](double p, double q, double result) {
+    // Cosine or sine, then the product with it.
+    const double coarse = 2 * (bounds::rounding(p, between) + bounds::rounding(q, between));
+    return bounds::kU * (std::abs(p) + std::abs(q) + std::abs(result)) + bounds::kTiny + coarse;
   };
   bound[ia] = std::abs(a) * turn.cos_error + std::abs(b) * turn.sin_error +
               rounded(a * turn.cos, b * turn.sin, value[ia]);
@@ -74,7 +79,7 @@ Expected rope(std::span<const float> x, const RopeShape& shape, int64_t position
       for (int64_t h = 0; h < shape.heads; ++h) {
         const int64_t head = r * width + h * shape.head_dim;
         rotate(x[static_cast<size_t>(head + first)], x[static_cast<size_t>(head + second)], turn,
-               expected.value.data(), expected.bound.data(), head + first, head + second);
+               shape.between, expected.value.data(), expected.bound.data(), head + first, head + second);
       }
     }
   }

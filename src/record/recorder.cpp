@@ -39,7 +39,8 @@ class RecordAction final : public Action {
     const int64_t n_pos = args.position + args.block_rows;
     event.positions = {0, n_pos - 1};
     event.shape = {n_pos, 2 * args.cache.n_head_kv * args.cache.head_dim};
-    event.dtype = name(args.cache.format);
+    // Ours makes codes by the scale as it is stored (base/rounding.h).
+    event.dtype = name(args.cache.format == Format::q8_0 ? Format::q8_0_stored : args.cache.format);
     return read_cache(args.cache, n_pos);
   }
 

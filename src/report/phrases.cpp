@@ -82,6 +82,27 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "No fault was seen, but GRETA cannot vouch for it: part of the comparison is missing.",
      "No se observó ningún fallo, pero GRETA no puede dar fe de ello: falta parte de la comparación."},
 
+    {Phrase::verdict_harness,
+     "The recording contradicts itself: what it holds under one stage is not what the next was computed "
+     "from. "
+     "No fault of the engine was seen.",
+     "La grabación se contradice: lo que guarda en una etapa no es aquello con lo que se calculó la "
+     "siguiente. "
+     "No se observó ningún fallo del motor."},
+    {Phrase::verdict_undeclared,
+     "Some stages compute, alike everywhere, by an arithmetic that was neither declared nor could be "
+     "inferred: "
+     "not judged.",
+     "Algunas etapas calculan, igual en todas partes, con una aritmética que no se declaró ni se pudo "
+     "inferir: "
+     "no se juzgaron."},
+    {Phrase::arithmetic_inferred, "Inferred, since nothing was declared: {0}.",
+     "Inferido, pues no se declaró nada: {0}."},
+    {Phrase::arithmetic_of, "{0} in {1}: {2}", "{0} en {1}: {2}"},
+    {Phrase::route_difference,
+     "Route difference, no fault: {0} in prefill: {1}; in decode: {2}; apart by up to {3} in the mean.",
+     "Diferencia de ruta, no un fallo: {0} en prefill: {1}; en decode: {2}; difieren hasta {3} en promedio."},
+
     {Phrase::groups_equal, "Equal bit for bit: {0}.", "Idénticos bit a bit: {0}."},
     {Phrase::groups_rounding, "Within rounding: {0}.", "Dentro del redondeo: {0}."},
     {Phrase::groups_fault, "With a fault: {0}.", "Con fallo: {0}."},
@@ -405,6 +426,16 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "Record stages that carry information: a real prompt, all layers, weights that are not constant.",
      "Registrar etapas que aporten información: un prompt real, todas las capas, pesos que no sean "
      "constantes."},
+    {Phrase::next_harness,
+     "Mend the recording: each stage's values must be those that the next stage reads, at the time when it "
+     "reads "
+     "them.",
+     "Corregir la grabación: los valores de cada etapa deben ser los que lee la siguiente, en el momento en "
+     "que "
+     "los lee."},
+    {Phrase::next_undeclared,
+     "Declare what these kernels round (docs/trace-format.md, `kernels`), and judge again.",
+     "Declarar qué redondean estos kernels (docs/trace-format.md, `kernels`) y volver a juzgar."},
     {Phrase::next_missing, "Record what is missing (`--layers all --tensors all`) and judge again.",
      "Registrar lo que falta (`--layers all --tensors all`) y volver a juzgar."},
     {Phrase::next_ambiguous, "Add a prompt or a stage that separates the rival explanations.",

@@ -49,6 +49,12 @@ enum class Phrase {
   verdict_inert,
   verdict_vacuous,
   verdict_inconclusive,
+  verdict_harness,
+  verdict_undeclared,
+  // arithmetic
+  arithmetic_inferred,
+  arithmetic_of,
+  route_difference,
   // facts
   groups_equal,
   groups_rounding,
@@ -160,6 +166,8 @@ enum class Phrase {
   next_again,
   next_inert,
   next_vacuous,
+  next_harness,
+  next_undeclared,
   next_missing,
   next_ambiguous,
   next_align,

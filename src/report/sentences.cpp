@@ -1,3 +1,6 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 
 #include "report/writer.h"
@@ -13,6 +16,8 @@ Phrase verdict_phrase(RunStatus status) {
     case RunStatus::rounding: return Phrase::verdict_rounding;
     case RunStatus::fault: return Phrase::verdict_fault;
     case RunStatus::inert_factor: return Phrase::verdict_inert;
+    case RunStatus::harness_suspect: return Phrase::verdict_harness;
+    case RunStatus::undeclared_arithmetic: return Phrase::verdict_undeclared;
     case RunStatus::vacuous: return Phrase::verdict_vacuous;
     case RunStatus::inconclusive: return Phrase::verdict_inconclusive;
   }
@@ -180,6 +185,27 @@ std::vector<std::string> Writer::next_for(const FindingGroup& group) const {
   return steps;
 }
 
+std::vector<std::string> Writer::arithmetic() const {
+  const auto listed = [&](const std::vector<Stage>& stages, const std::string& weight_type) {
+    std::vector<std::string> names;
+    for (const Stage stage : stages) names.emplace_back(name(stage));
+    return weight_type.empty() ? join(names) : join(names) + " (" + weight_type + ")";
+  };
+  std::vector<std::string> inferred, sentences;
+  for (const KernelArithmetic& kernels : verdict.arithmetic) {
+    if (kernels.source != KernelArithmetic::Source::inferred) continue;
+    inferred.push_back(say(Phrase::arithmetic_of, listed(kernels.stages, kernels.weight_type),
+                           name(kernels.phase), kernels.what));
+  }
+  if (!inferred.empty())
+    sentences.push_back(say(Phrase::arithmetic_inferred, fmt::format("{}", fmt::join(inferred, "; "))));
+  for (const RouteDifference& difference : verdict.route_differences) {
+    sentences.push_back(say(Phrase::route_difference, listed(difference.stages, difference.weight_type),
+                            difference.prefill, difference.decode, fmt::format("{:.1e}", difference.mae)));
+  }
+  return sentences;
+}
+
 std::vector<std::string> Writer::next_steps() const {
   if (!verdict.aligned) return {say(Phrase::next_align)};
   std::vector<std::string> steps;
@@ -193,6 +219,8 @@ std::vector<std::string> Writer::next_steps() const {
   switch (verdict.status) {
     case RunStatus::equal:
     case RunStatus::rounding: steps.push_back(say(Phrase::next_clean)); break;
+    case RunStatus::harness_suspect: steps.push_back(say(Phrase::next_harness)); break;
+    case RunStatus::undeclared_arithmetic: steps.push_back(say(Phrase::next_undeclared)); break;
     case RunStatus::vacuous: steps.push_back(say(Phrase::next_vacuous)); break;
     case RunStatus::inconclusive: steps.push_back(say(Phrase::next_missing)); break;
     case RunStatus::fault:

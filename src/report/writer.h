@@ -22,6 +22,8 @@ struct Writer {
   /// What GRETA concludes, strongest first.
   std::vector<std::string> conclusion() const;
   std::vector<std::string> next_steps() const;
+  /// What was inferred of the arithmetic, and where prefill's is another than decode's. May be empty.
+  std::vector<std::string> arithmetic() const;
   /// "layer 0, stage q, phase prefill".
   std::string place(const FindingGroup& finding) const;
   /// The whole note: cause, evidence, rivals, origin, figures, where it was seen, where to look.

@@ -19,6 +19,8 @@ std::string_view name(RunStatus status) {
     case RunStatus::rounding: return "ROUNDING";
     case RunStatus::fault: return "FAULT";
     case RunStatus::inert_factor: return "INERT_FACTOR";
+    case RunStatus::harness_suspect: return "HARNESS_SUSPECT";
+    case RunStatus::undeclared_arithmetic: return "UNDECLARED_ARITHMETIC";
     case RunStatus::vacuous: return "VACUOUS";
     case RunStatus::inconclusive: return "INCONCLUSIVE";
   }
@@ -26,7 +28,22 @@ std::string_view name(RunStatus status) {
 }
 
 std::string_view name(FlagKind kind) {
-  return name(kind == FlagKind::inert_factor ? RunStatus::inert_factor : RunStatus::vacuous);
+  switch (kind) {
+    case FlagKind::inert_factor: return name(RunStatus::inert_factor);
+    case FlagKind::vacuous: return name(RunStatus::vacuous);
+    case FlagKind::harness_suspect: return name(RunStatus::harness_suspect);
+    case FlagKind::undeclared_arithmetic: return name(RunStatus::undeclared_arithmetic);
+  }
+  return "?";
+}
+
+std::string_view name(KernelArithmetic::Source source) {
+  switch (source) {
+    case KernelArithmetic::Source::by_default: return "default";
+    case KernelArithmetic::Source::declared: return "declared";
+    case KernelArithmetic::Source::inferred: return "inferred";
+  }
+  return "?";
 }
 
 std::string_view Finding::hypothesis() const {

@@ -20,7 +20,16 @@ enum class PairStatus { equal, rounding, fault, propagated, missing };
 std::string_view name(PairStatus status);  // "EQUAL", "ROUNDING", "FAULT", "PROPAGATED", "MISSING"
 
 /// A cell or a run: equal, rounding, fault, or why GRETA cannot vouch.
-enum class RunStatus { equal, rounding, fault, inert_factor, vacuous, inconclusive };
+enum class RunStatus {
+  equal,
+  rounding,
+  fault,
+  harness_suspect,        // the recording contradicts itself: it is to blame, not the engine
+  undeclared_arithmetic,  // wrong alike everywhere: not declared, and not inferred
+  inconclusive,
+  inert_factor,
+  vacuous
+};
 
 std::string_view name(RunStatus status);  // "EQUAL", ..., "INERT_FACTOR", "VACUOUS", "INCONCLUSIVE"
 
@@ -145,14 +154,34 @@ struct Cell {
 };
 
 /// Why a cell proves less than it seems to.
-enum class FlagKind { inert_factor, vacuous };
+enum class FlagKind { inert_factor, vacuous, harness_suspect, undeclared_arithmetic };
 
-std::string_view name(FlagKind kind);  // "INERT_FACTOR", "VACUOUS"
+std::string_view name(FlagKind kind);  // as the RunStatus of its name
 
 struct Flag {
   FlagKind kind = FlagKind::inert_factor;
   CellKey cell;
   std::string why;
+};
+
+/// By what the stages of a kernel, or of kernels that seem alike, were judged.
+struct KernelArithmetic {
+  enum class Source { by_default, declared, inferred };
+  Phase phase = Phase::prefill;
+  std::vector<Stage> stages = {};
+  std::string weight_type = {};  // of projections
+  std::string what = {};         // "operands q8_1"
+  Source source = Source::by_default;
+};
+
+std::string_view name(KernelArithmetic::Source source);  // "default", "declared", "inferred"
+
+/// Stages that prefill computes by another arithmetic than decode.
+struct RouteDifference {
+  std::vector<Stage> stages;
+  std::string weight_type;
+  std::string prefill, decode;  // KernelArithmetic::what
+  double mae = 0;               // of one against the other from equal inputs, the largest of some layers
 };
 
 /// The largest noise ratio of a stage over all cells: a place on the map.
@@ -186,6 +215,8 @@ struct Verdict {
   std::vector<StageNoise> noise;
   std::vector<Finding> findings;  // in execution order
   std::vector<Flag> flags;
+  std::vector<KernelArithmetic> arithmetic;
+  std::vector<RouteDifference> route_differences;
   Coverage coverage;
   double seconds = 0;
   std::string directory;  // where the bundle and the reports are; empty: nowhere

@@ -32,7 +32,7 @@ struct Score {
   double explained() const { return wrong > 0 ? 1 - std::sqrt(left / wrong) : 0; }
 };
 
-bool is_prefill(const Observation& seen) { return phase_of(seen.phase->view.seen()) == Phase::prefill; }
+bool is_prefill(const Observation& seen) { return seen.phase->view.kind() == Phase::prefill; }
 
 /// How far the errors about `value`, in their expected size,
 /// are from what chance makes of them: their mean square is 1.

@@ -315,6 +315,9 @@ class PlainLlama {
   Bundle record(const std::vector<Mistake>& mistakes, const std::vector<std::vector<int32_t>>& prompts,
                 const PlainScope& scope = {}) const {
     nlohmann::json manifest{{"schema", "greta.trace/1"}, {"shared_cache", true}, {"aligned", true}};
+    // It computes in doubles and says f32, so that what is wrong is a mistake and no arithmetic to be
+    // inferred.
+    manifest["kernels"] = {{"plain", {{"activation", "f32"}, {"accumulator", "f32"}, {"output", "f32"}}}};
     manifest["experiments"] = {{{"name", "E0"}, {"force_route", "auto"}, {"force_gemm", false}}};
     for (size_t i = 0; i < prompts.size(); ++i)
       manifest["prompts"].push_back({{"id", "p" + std::to_string(i)}, {"text", ""}, {"tokens", prompts[i]}});

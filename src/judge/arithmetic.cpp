@@ -1,0 +1,186 @@
+#include "judge/arithmetic.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <set>
+
+#include "base/error.h"
+#include "io/json_fields.h"
+#include "units/instruction.h"
+
+namespace greta {
+namespace {
+
+bool multiplies(StageKind kind) {
+  return kind == StageKind::projection || kind == StageKind::scores || kind == StageKind::mix;
+}
+bool all(StageKind) { return true; }
+bool is_projection_kind(StageKind kind) { return kind == StageKind::projection; }
+bool sums_rows(StageKind kind) { return is_norm(kind) || kind == StageKind::weights; }
+bool turns(StageKind kind) { return kind == StageKind::rope; }
+bool has_functions(StageKind kind) {
+  return turns(kind) || kind == StageKind::weights || kind == StageKind::product;
+}
+
+/// A field of a kernel's declaration, and the stages that heed it.
+struct Field {
+  std::string_view name;
+  bool (*is_read_by)(StageKind);
+  bool is_format = false;
+};
+constexpr std::array kFields = {
+    Field{"activation", all, true}, Field{"accumulator", all, true}, Field{"output", all, true},
+    Field{"between", all, true}, Field{"weight", is_projection_kind, true}, Field{"unit", is_projection_kind},
+    Field{"splits", is_projection_kind}, Field{"sum_lanes", sums_rows}, Field{"angle_rounding", turns},
+    Field{"angle", turns}, Field{"fast_math", has_functions},
+    // These describe; no rounding follows from them.
+    Field{"op", all}, Field{"route", all}, Field{"shape", all}, Field{"weight_type", all},
+    Field{"note", all}};
+
+constexpr std::array<std::string_view, 3> kAngles = {"f32", "iterated", "exact"};
+
+Format format_of(const nlohmann::json& entry, const char* field) {
+  const auto it = entry.find(field);
+  if (it == entry.end() || !it->is_string()) return Format::f32;
+  const Format format = format_from_name(it->get<std::string>()).value_or(Format::f32);
+  return format == Format::f64 ? Format::f32 : format;
+}
+
+/// The matrix instruction of this name;
+/// nullptr for one that the table does not have, or that the oracle has no steps for.
+const units::Instruction* unit_from_name(const std::string& text) {
+  for (const units::Instruction& row : units::instructions()) {
+    if (row.rule == units::Rule::two_f16) continue;
+    if (!text.empty() && row.full_name() == text) return &row;
+  }
+  return nullptr;
+}
+
+bool is_coarse(Format format) { return bounds::unit_roundoff(format) > bounds::kU; }
+
+/// RoPE's angle (docs/numerics.md, "RoPE").
+void declare_angle(const nlohmann::json& entry, Declared& declared) {
+  const std::string angle = entry.value("angle", "f32");
+  if (angle == "exact") declared.angle_rounding = 0;
+  if (angle == "iterated") {
+    declared.angle_rounding = 4 * bounds::kU;
+    declared.angle_growth = 2 * bounds::kU;
+  }
+  declared.angle_rounding = std::max(0.0, entry.value("angle_rounding", declared.angle_rounding));
+}
+
+[[noreturn]] void refuse(const Bundle& bundle, const std::string& kernel, const std::string& what) {
+  fail_input("{}: manifest.json, kernel {}: {}", bundle.path, kernel, what);
+}
+
+void demand_format(const Bundle& bundle, const std::string& kernel, const Field& field,
+                   const nlohmann::json& value) {
+  if (value.is_string() && format_from_name(value.get<std::string>())) return;
+  refuse(bundle, kernel,
+         fmt::format("{} is {}; known are {}", field.name, dump_json(value), fmt::join(kFormatNames, ", ")));
+}
+
+void demand_read(const Bundle& bundle, const std::string& kernel, const Field& field,
+                 const nlohmann::json& value, Stage stage) {
+  const StageKind kind = info(stage).kind;
+  const Format format = field.is_format ? *format_from_name(value.get<std::string>()) : Format::f32;
+  const bool sum = field.name == "accumulator" && is_coarse(format) && !multiplies(kind);
+  const bool blocks = field.name == "activation" && is_block(format) && !multiplies(kind);
+  if (field.is_read_by(kind) && !sum && !blocks) return;
+  std::vector<std::string_view> read;
+  for (const Field& other : kFields) {
+    if (other.is_read_by(kind)) read.push_back(other.name);
+  }
+  refuse(bundle, kernel,
+         fmt::format("{} ran it, whose judge does not read {} {}; it reads {}", name(stage), field.name,
+                     dump_json(value), fmt::join(read, ", ")));
+}
+
+}  // namespace
+
+KernelClass kernel_class(const Model& model, Phase phase, At at) {
+  const ModelConfig& config = model.config;
+  KernelClass kernels{phase, info(at.stage).kind, {}, false};
+  if (kernels.kind == StageKind::head_norm) kernels.kind = StageKind::norm;
+  if (kernels.kind != StageKind::projection) return kernels;
+  if (const GgufTensor* weight = weight_of(model, {at.stage, at.layer})) kernels.weight = weight->type;
+  const bool after_attention = at.stage > Stage::pv;
+  kernels.last_row = kernels.phase == Phase::prefill &&
+                     (at.layer == kNoLayer || (at.layer == config.n_layer - 1 && after_attention));
+  return kernels;
+}
+
+bool is_declared(const nlohmann::json& manifest, const std::string& kernel) {
+  return manifest.contains("kernels") && manifest["kernels"].contains(kernel);
+}
+
+bool may_be_stored(const Declared& declared) { return declared.roundings.activation == Format::q8_0; }
+
+Declared declared_arithmetic(const nlohmann::json& manifest, const std::string& kernel) {
+  Declared declared;
+  if (!is_declared(manifest, kernel)) return declared;
+  const nlohmann::json& entry = manifest["kernels"][kernel];
+  Roundings& roundings = declared.roundings;
+  roundings.activation = format_of(entry, "activation");
+  roundings.accumulator = format_of(entry, "accumulator");
+  roundings.output = format_of(entry, "output");
+  roundings.weight = format_of(entry, "weight");
+  // An engine that holds all in a coarse format rounds what each of its steps gives.
+  const bool held = is_coarse(roundings.activation) && is_coarse(roundings.output);
+  roundings.between = entry.contains("between") ? format_of(entry, "between")
+                      : held                    ? roundings.output
+                                                : Format::f32;
+  roundings.fast_math = entry.value("fast_math", false);
+  roundings.unit = unit_from_name(entry.value("unit", ""));
+  roundings.splits = std::clamp(entry.value("splits", 1), 1, 64);
+  declared.sum_lanes = std::max(1, entry.value("sum_lanes", declared.sum_lanes));
+  declare_angle(entry, declared);
+  return declared;
+}
+
+void demand_known_declarations(const Bundle& bundle) {
+  std::map<std::string, std::set<Stage>> ran;
+  for (const Event& event : bundle.events) {
+    if (const auto stage = stage_from_name(event.stage)) ran[event.kernel].insert(*stage);
+  }
+  const nlohmann::json kernels = bundle.manifest.value("kernels", nlohmann::json::object());
+  for (const auto& [kernel, entry] : kernels.items()) {
+    if (!entry.is_object()) refuse(bundle, kernel, "is no object");
+    for (const auto& [key, value] : entry.items()) {
+      const auto field =
+          std::find_if(kFields.begin(), kFields.end(), [&](const Field& f) { return f.name == key; });
+      if (field == kFields.end()) {
+        std::vector<std::string_view> names;
+        for (const Field& known : kFields) names.push_back(known.name);
+        refuse(bundle, kernel, fmt::format("{} is unknown; known are {}", key, fmt::join(names, ", ")));
+      }
+      if (field->is_format) demand_format(bundle, kernel, *field, value);
+      if (key == "angle" && std::find(kAngles.begin(), kAngles.end(), value) == kAngles.end())
+        refuse(bundle, kernel,
+               fmt::format("angle is {}; known are {}", dump_json(value), fmt::join(kAngles, ", ")));
+      for (const Stage stage : ran[kernel]) demand_read(bundle, kernel, *field, value, stage);
+    }
+  }
+}
+
+std::string describe(const Declared& declared) {
+  const Roundings& r = declared.roundings;
+  std::vector<std::string> parts;
+  const auto add = [&](std::string_view what, Format format) {
+    if (format != Format::f32) parts.push_back(fmt::format("{} {}", what, name(format)));
+  };
+  add("operands", r.activation);
+  add("weights", r.weight);
+  add("sums", r.accumulator);
+  add("output", r.output);
+  if (r.between != r.output) add("results between", r.between);
+  if (r.unit != nullptr) parts.push_back(r.unit->full_name());
+  if (declared.angle_growth > 0 && !r.fast_math) parts.push_back("angles made one from the other");
+  if (r.fast_math) parts.push_back("fast intrinsics");
+  return parts.empty() ? "f32" : fmt::format("{}", fmt::join(parts, ", "));
+}
+
+}  // namespace greta

@@ -1,0 +1,50 @@
+#pragma once
+// The arithmetic that a stage is judged by: as the bundle's manifest declares it of the kernel that ran
+// (docs/trace-format.md), or as it was inferred from the recordings (docs/diagnosis.md).
+
+#include <map>
+#include <optional>
+#include <string>
+
+#include "bundle/bundle.h"
+#include "judge/stage_problem.h"
+#include "model/phase.h"
+#include "model/tensor_type.h"
+
+namespace greta {
+
+/// Stages that an engine may be expected to compute by one kernel: of one phase and kind, and, of products,
+/// with one type of weight. In prefill, what follows attention in the last layer may run for the last row
+/// alone, hence by the kernels of one row.
+struct KernelClass {
+  Phase phase = Phase::prefill;
+  StageKind kind = StageKind::embedding;
+  std::optional<TensorType> weight = {};
+  bool last_row = false;
+  auto operator<=>(const KernelClass&) const = default;
+};
+
+KernelClass kernel_class(const Model& model, Phase phase, At at);
+
+/// What was inferred, by class. Classes by the default arithmetic are not in it, nor are those that nothing
+/// explains.
+using InferredArithmetic = std::map<KernelClass, Declared>;
+
+/// What the manifest says of this kernel; the defaults for a kernel that it does not list. Values are read as
+/// f32, so f64 is taken for f32.
+Declared declared_arithmetic(const nlohmann::json& manifest, const std::string& kernel);
+
+/// Whether the manifest lists this kernel.
+bool is_declared(const nlohmann::json& manifest, const std::string& kernel);
+
+/// Activations in "q8_0": by ggml's codes, or by those of the scale as it is stored. People mean either.
+bool may_be_stored(const Declared& declared);
+
+/// An input Error for a declaration that could not be heeded: a name that is no format, a field that is none,
+/// or one that the stages which the kernel computed do not read. It names the kernel, and what is known.
+void demand_known_declarations(const Bundle& bundle);
+
+/// In words, as "activations q8_1, output f16"; "f32" where nothing is coarser.
+std::string describe(const Declared& declared);
+
+}  // namespace greta

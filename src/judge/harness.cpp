@@ -1,0 +1,77 @@
+#include "judge/harness.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "judge/observation.h"
+#include "numerics/noise.h"
+
+namespace greta {
+namespace {
+
+bool is_convicted(const OraclePass& oracle, const PhaseRecord& phase, At at) {
+  const JudgedStage* judged = oracle.find(phase.view, at);
+  return judged != nullptr && judged->is_convicted();
+}
+
+/// Whether `to` follows from what `at` ought to be.
+bool follows_from_right(const PhaseRecord& phase, At at, At to) {
+  std::string why;
+  const auto subject = subject_of(phase, to, judged_positions(phase, to), &why, at);
+  if (!subject) return false;
+  const Expected expected = expected_of(*subject->problem);
+  return expected.value.size() == subject->observed.size() &&
+         noise_ratio(subject->observed, expected).max <= 1;
+}
+
+/// A recording that holds something else is wrong in all its rows; a kernel may be in some.
+bool is_wrong_everywhere(const PhaseRecord& phase, At at) {
+  std::string why;
+  auto subject = judged_subject(phase, at, &why);
+  if (!subject) return false;
+  Expected right = expected_of(*subject->problem);
+  auto trial = trial_of(std::move(*subject), std::move(right), &why);
+  if (!trial) return false;
+  const Observation seen = observe(phase, at, std::move(*trial));
+  for (int64_t row = 0; row < seen.rows; ++row) {
+    if (!seen.is_affected(row)) return false;
+  }
+  return true;
+}
+
+struct Contradiction {
+  At at, to;
+};
+
+std::vector<Contradiction> contradictions(const PhaseRecord& phase, const OraclePass& oracle) {
+  std::vector<Contradiction> found;
+  for (const auto& [to, event] : phase.view.events()) {
+    if (!has_place(phase.model->config, to) || !is_convicted(oracle, phase, to)) continue;
+    for (const At at : operands_at(phase.model->config, to)) {
+      const bool counts = info(at.stage).kind != StageKind::cache && at.layer == to.layer &&
+                          phase.view.find(at) != nullptr && is_convicted(oracle, phase, at);
+      if (counts && is_wrong_everywhere(phase, at) && follows_from_right(phase, at, to))
+        found.push_back({at, to});
+    }
+  }
+  return found;
+}
+
+}  // namespace
+
+std::vector<Flag> withdraw_contradictions(const std::vector<const PhaseRecord*>& phases, OraclePass& oracle) {
+  std::vector<Flag> flags;
+  for (const PhaseRecord* phase : phases) {
+    for (const auto& [at, to] : contradictions(*phase, oracle)) {
+      const std::string why = fmt::format("{} L{}: the {} recorded is not what {} was computed from",
+                                          phase->view.phase(), at.layer, name(at.stage), name(to.stage));
+      oracle.withdraw(phase->view, at, why);
+      oracle.withdraw(phase->view, to, why);
+      flags.push_back({FlagKind::harness_suspect, phase->view.cell(), why});
+    }
+  }
+  return flags;
+}
+
+}  // namespace greta

@@ -1,0 +1,17 @@
+#pragma once
+// Recordings that contradict themselves: the engine is not judged by them.
+
+#include <vector>
+
+#include "judge/oracle_pass.h"
+#include "verdict/verdict.h"
+
+namespace greta {
+
+/// A stage that is wrong in all rows, and whose convicted successor in the layer agrees with the oracle as
+/// soon as the stage is made and not read: the engine had the right value, the recording has another. The
+/// judgements of both are withdrawn from `oracle`, and each such place is a flag. A cache is left out: an
+/// engine may compute from what it did not write.
+std::vector<Flag> withdraw_contradictions(const std::vector<const PhaseRecord*>& phases, OraclePass& oracle);
+
+}  // namespace greta

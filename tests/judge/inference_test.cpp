@@ -1,0 +1,97 @@
+// Arithmetic that nobody declared: inferred where one of the vocabulary explains a kernel's recordings, and
+// no cloak for mistakes. The engine is the one in plain doubles; the tolerance is the judge's own bound.
+
+#include "judge/inference.h"
+
+#include "base/half.h"
+#include "judge/hypotheses/named.h"
+#include "judge/judge.h"
+
+namespace greta {
+namespace {
+
+using test::Mistake;
+using test::PlainSite;
+using test::Row;
+
+using enum Stage;
+
+float as_f16(float x) { return f16_to_f32(f32_to_f16(x)); }
+
+/// A stage, in every layer of some phase, by another computation of its inputs.
+std::vector<Mistake> everywhere(Stage stage, const std::string& phase,
+                                std::function<Row(const PlainSite&)> how) {
+  std::vector<Mistake> all;
+  const ModelConfig& config = test::plain_llama().model().config;
+  for (int layer = 0; layer < config.n_layer; ++layer) all.push_back({stage, layer, how, phase});
+  return all;
+}
+
+Verdict undeclared(const std::vector<Mistake>& mistakes) {
+  const test::PlainLlama& llama = test::plain_llama();
+  Bundle bundle = llama.record(mistakes, test::two_prompts());
+  bundle.manifest.erase("kernels");
+  return judge(bundle, llama.model());
+}
+
+const KernelArithmetic* of(const Verdict& verdict, Phase phase, Stage stage) {
+  for (const KernelArithmetic& kernels : verdict.arithmetic) {
+    const bool has = std::find(kernels.stages.begin(), kernels.stages.end(), stage) != kernels.stages.end();
+    if (kernels.phase == phase && has) return &kernels;
+  }
+  return nullptr;
+}
+
+TEST(Inference, AnF32EngineNeedsNone) {
+  const Verdict verdict = undeclared({});
+  EXPECT_TRUE(is_clean(verdict.status));
+  for (const KernelArithmetic& kernels : verdict.arithmetic)
+    EXPECT_NE(kernels.source, KernelArithmetic::Source::inferred) << name(kernels.stages.front());
+  EXPECT_TRUE(verdict.route_differences.empty());
+}
+
+Row added(const PlainSite& site) {
+  const Stage before = site.stage == x_attn ? x_in : x_attn, branch = site.stage == x_attn ? attn_out : down;
+  Row row = site.in(before);
+  for (size_t i = 0; i < row.size(); ++i) row[i] += site.in(branch)[i];
+  return row;
+}
+
+Row scaled(Row row) {
+  for (float& value : row) value *= 1.25f;
+  return row;
+}
+
+TEST(Inference, AMistakeInOneLayerIsFoundWithoutDeclarations) {
+  const std::pair<Stage, std::function<Row(const PlainSite&)>> mistakes[] = {
+      {q, [](const PlainSite& site) { return scaled(site.times_input(site.weight())); }},
+      {x_attn, [](const PlainSite& site) { return scaled(added(site)); }}};
+  for (const auto& [stage, how] : mistakes) {
+    const Verdict verdict = undeclared({{stage, 1, how, "decode"}});
+    EXPECT_EQ(verdict.status, RunStatus::fault) << name(stage);
+    ASSERT_FALSE(verdict.findings.empty()) << name(stage);
+    EXPECT_EQ(verdict.findings[0].stage, stage);
+    EXPECT_EQ(verdict.findings[0].layer, 1);
+    EXPECT_EQ(verdict.findings[0].phase, Phases::decode);
+  }
+}
+
+TEST(Inference, AnOutputInF16IsInferredAndARouteDifferenceWhereOnePhaseHasIt) {
+  const auto halved = [](const PlainSite& site) {
+    Row row = added(site);
+    for (float& value : row) value = as_f16(value);
+    return row;
+  };
+  std::vector<Mistake> all = everywhere(x_attn, "decode", halved);
+  for (Mistake& more : everywhere(x_out, "decode", halved)) all.push_back(std::move(more));
+  const Verdict verdict = undeclared(all);
+  EXPECT_TRUE(is_clean(verdict.status)) << name(verdict.status);
+  const KernelArithmetic* decode = of(verdict, Phase::decode, x_attn);
+  ASSERT_NE(decode, nullptr);
+  EXPECT_EQ(decode->source, KernelArithmetic::Source::inferred);
+  ASSERT_EQ(verdict.route_differences.size(), 1u);
+  EXPECT_EQ(verdict.route_differences[0].prefill, "f32");
+}
+
+}  // namespace
+}  // namespace greta
