@@ -58,11 +58,16 @@ std::vector<float> widened(std::span<const float> row, int64_t heads, int64_t n_
   return wide;
 }
 
+/// [rows, heads, n_pos], as the values have it: a shape may say anything where there are no rows.
+bool is_by_head(const Event& event, const Rows& rows) {
+  if (event.shape.size() != 3 || event.shape[1] <= 0 || event.shape[2] <= 0) return false;
+  const auto width = static_cast<int64_t>(rows.width());
+  return width % event.shape[1] == 0 && width / event.shape[1] == event.shape[2];
+}
+
 class Joined {
  public:
-  Joined(const Bundle& bundle, const Event& first) : bundle_(bundle), event_(first) {
-    if (first.shape.size() == 3) n_pos_ = first.shape[2];
-  }
+  Joined(const Bundle& bundle, const Event& first) : bundle_(bundle), event_(first) {}
 
   void count(const Event& event) {
     if (event.kernel != event_.kernel) {
@@ -72,7 +77,9 @@ class Joined {
     }
     if (event.shape.size() != event_.shape.size() || event.dtype != event_.dtype)
       refuse(bundle_, event, "shapes or types differ");
-    if (event.shape.size() == 3) n_pos_ = std::max(n_pos_, event.shape[2]);
+    const Rows rows = rows_of(bundle_, event);
+    if (!is_by_head(event, rows)) return;
+    n_pos_ = std::max(n_pos_, event.shape[2]);
   }
 
   void add(const Event& event) {
@@ -80,7 +87,7 @@ class Joined {
     const std::optional<float> filling = masked_value(event.stage);
     for (size_t i = 0; i < rows.positions.size(); ++i) {
       const auto own = rows.row(i);
-      const bool fits = filling && event.shape.size() == 3 && event.shape[1] > 0;
+      const bool fits = filling && is_by_head(event, rows);
       put(event, rows.positions[i],
           fits ? widened(own, event.shape[1], n_pos_, *filling) : std::vector<float>(own.begin(), own.end()));
     }
@@ -95,7 +102,7 @@ class Joined {
     }
     event_.positions = packed_positions(positions);
     if (!event_.shape.empty()) event_.shape[0] = std::ssize(positions);
-    if (event_.shape.size() == 3) event_.shape[2] = n_pos_;
+    if (n_pos_ > 0) event_.shape[2] = n_pos_;
     bundle.add(std::move(event_), std::move(values));
   }
 
