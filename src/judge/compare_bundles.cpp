@@ -6,6 +6,7 @@
 #include <set>
 
 #include "judge/attest.h"
+#include "judge/inference.h"
 
 namespace greta {
 namespace {
@@ -55,6 +56,8 @@ RunStatus status_of(const std::vector<StagePair>& pairs) {
 }  // namespace
 
 BundleComparison compare_bundles(const Bundle& a, const Bundle& b, const Model* model, int threads) {
+  demand_known_declarations(a);
+  demand_known_declarations(b);
   BundleComparison result;
   // One experiment against another: the prompt and the phase are what must match.
   const bool rename = experiments_of(a).size() == 1 && experiments_of(b).size() == 1;
@@ -69,12 +72,16 @@ BundleComparison compare_bundles(const Bundle& a, const Bundle& b, const Model* 
       continue;
     }
     const std::vector<TokenId> tokens = prompt_tokens(a, run.cell.prompt);
-    const PhaseRecord left{model, PhaseView(a, run.cell, run.phase), tokens, nullptr};
-    const PhaseRecord right{model, PhaseView(b, match->cell, match->phase), tokens, nullptr};
+    PhaseRecord left{model, PhaseView(a, run.cell, run.phase), tokens};
+    PhaseRecord right{model, PhaseView(b, match->cell, match->phase), tokens};
     rest.erase(match);
     std::optional<OraclePass> oracle;
+    InferredArithmetic of_left, of_right;  // two engines, or one before and after
     if (model != nullptr) {
-      oracle.emplace(OraclePass::Options{.threads = threads});
+      const OraclePass::Options options{.threads = threads};
+      of_left = infer_arithmetic({&left}, options), left.inferred = &of_left;
+      of_right = infer_arithmetic({&right}, options), right.inferred = &of_right;
+      oracle.emplace(options);
       oracle->add(left);
       oracle->add(right);
       oracle->run();
