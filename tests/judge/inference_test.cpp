@@ -3,6 +3,10 @@
 
 #include "judge/inference.h"
 
+#include <fmt/format.h>
+
+#include <cmath>
+
 #include "base/half.h"
 #include "judge/hypotheses/named.h"
 #include "judge/judge.h"
@@ -91,6 +95,48 @@ TEST(Inference, AnOutputInF16IsInferredAndARouteDifferenceWhereOnePhaseHasIt) {
   EXPECT_EQ(decode->source, KernelArithmetic::Source::inferred);
   ASSERT_EQ(verdict.route_differences.size(), 1u);
   EXPECT_EQ(verdict.route_differences[0].prefill, "f32");
+}
+
+/// A product of operands of six bits: no arithmetic of the vocabulary.
+Row of_six_bits(const PlainSite& site) {
+  Row x = site.in(inputs_of(site.stage)[0]);
+  for (float& value : x) {
+    int exponent = 0;
+    const float mantissa = std::frexp(value, &exponent);
+    value = std::ldexp(std::round(64 * mantissa) / 64, exponent);
+  }
+  return times(site.weight(), x);
+}
+
+std::vector<Mistake> in_all_products(const std::string& phase) {
+  std::vector<Mistake> all;
+  for (const Stage stage : {q, k, v, attn_out, gate, up, down}) {
+    for (Mistake& mistake : everywhere(stage, phase, of_six_bits)) all.push_back(std::move(mistake));
+  }
+  all.push_back({logits, kNoLayer, of_six_bits, phase});
+  return all;
+}
+
+TEST(Undeclared, WhatIsOffAlikeEverywhereByALittleIsNoFault) {
+  const Verdict verdict = undeclared(in_all_products("both"));
+  std::string found;
+  for (const Finding& finding : verdict.findings)
+    found += fmt::format("{} L{} {} {}; ", name(finding.stage), finding.layer, name(finding.phase),
+                         finding.hypothesis());
+  EXPECT_EQ(verdict.status, RunStatus::undeclared_arithmetic) << found;
+  EXPECT_TRUE(verdict.findings.empty());
+  ASSERT_FALSE(verdict.flags.empty());
+  EXPECT_EQ(verdict.flags[0].kind, FlagKind::undeclared_arithmetic);
+}
+
+TEST(Undeclared, InOnePhaseItIsAFault) {
+  EXPECT_EQ(undeclared(in_all_products("decode")).status, RunStatus::fault);
+}
+
+TEST(Undeclared, BesideADeclarationItIsAFault) {
+  const test::PlainLlama& llama = test::plain_llama();
+  EXPECT_EQ(judge(llama.record(in_all_products("both"), test::two_prompts()), llama.model()).status,
+            RunStatus::fault);
 }
 
 }  // namespace
