@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <new>
+#include <optional>
 
 #include "base/error.h"
 #include "base/mapped_file.h"
