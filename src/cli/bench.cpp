@@ -242,21 +242,21 @@ void run(const Options& options, const Context& context) {
 
 }  // namespace
 
-void add_bench(CLI::App& program, Context& context) {
+void add_bench(Program& program, Context& context) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = program.add_subcommand("bench", "tokens per second of prefill and decode");
-  add_model_option(*command, options->common);
-  add_json_option(*command, options->common);
-  add_engine_options(*command, options->common);
-  command->add_option("-p", options->prefill, "tokens of prefill")->check(CLI::Range(1, 1 << 20));
-  command->add_option("-n", options->decode, "tokens of decode")->check(CLI::Range(1, 1 << 20));
-  command->add_option("--depth", options->depths, "cached positions; default 0,1024,4096")
-      ->delimiter(',')
-      ->check(CLI::Range(0, 1 << 20));
-  command->add_option("-r", options->rounds, "rounds")->check(CLI::Range(1, 1000));
-  command->add_flag("--profile", options->profile, "time by stage, and how near to a ceiling");
-  command->footer("Example: greta bench -m model.gguf -p 200 -n 64 --depth 0,1024 -r 5");
-  command->callback([options, &context] { run(*options, context); });
+  Command command = program.command("bench", "tokens per second of prefill and decode");
+  add_model_option(command, options->common);
+  add_json_option(command, options->common);
+  add_engine_options(command, options->common);
+  command.option("-p", options->prefill, "tokens of prefill").range(1, 1 << 20);
+  command.option("-n", options->decode, "tokens of decode").range(1, 1 << 20);
+  command.option("--depth", options->depths, "cached positions; default 0,1024,4096")
+      .comma_separated()
+      .range(0, 1 << 20);
+  command.option("-r", options->rounds, "rounds").range(1, 1000);
+  command.flag("--profile", options->profile, "time by stage, and how near to a ceiling");
+  command.footer("Example: greta bench -m model.gguf -p 200 -n 64 --depth 0,1024 -r 5");
+  command.on_run([options, &context] { run(*options, context); });
 }
 
 }  // namespace greta::cli

@@ -1,5 +1,6 @@
 #include "cli/bench_profile.h"
 
+#include <nlohmann/json.hpp>
 #include <string_view>
 
 #include "cli/output.h"

@@ -1,7 +1,7 @@
 #pragma once
 // How `greta bench --profile` shows where the time goes.
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "engine/profile.h"

@@ -5,21 +5,21 @@
 
 namespace greta::cli {
 
-void add_bench(CLI::App& program, Context& context);
-void add_compare(CLI::App& program, Context& context);
-void add_diagnose(CLI::App& program, Context& context);
-void add_faults(CLI::App& program, Context& context);
-void add_hypotheses(CLI::App& program, Context& context);
-void add_info(CLI::App& program, Context& context);
-void add_isolate(CLI::App& program, Context& context);
-void add_manual(CLI::App& program);
-void add_mma(CLI::App& program, Context& context);
-void add_perplexity(CLI::App& program, Context& context);
-void add_plan(CLI::App& program, Context& context);
-void add_run(CLI::App& program, Context& context);
-void add_selftest(CLI::App& program, Context& context);
-void add_tokenize(CLI::App& program, Context& context);
-void add_trace(CLI::App& program, Context& context);
-void add_whatif(CLI::App& program, Context& context);
+void add_bench(Program& program, Context& context);
+void add_compare(Program& program, Context& context);
+void add_diagnose(Program& program, Context& context);
+void add_faults(Program& program, Context& context);
+void add_hypotheses(Program& program, Context& context);
+void add_info(Program& program, Context& context);
+void add_isolate(Program& program, Context& context);
+void add_manual(Program& program);
+void add_mma(Program& program, Context& context);
+void add_perplexity(Program& program, Context& context);
+void add_plan(Program& program, Context& context);
+void add_run(Program& program, Context& context);
+void add_selftest(Program& program, Context& context);
+void add_tokenize(Program& program, Context& context);
+void add_trace(Program& program, Context& context);
+void add_whatif(Program& program, Context& context);
 
 }  // namespace greta::cli

@@ -20,29 +20,27 @@ Format kv_format_of(std::string_view option) {
 
 }  // namespace
 
-void add_model_option(CLI::App& command, CommonOptions& options) {
-  command.add_option("-m,--model", options.model, "the model, a GGUF file")->required()->type_name("FILE");
+void add_model_option(Command& command, CommonOptions& options) {
+  command.option("-m,--model", options.model, "the model, a GGUF file").required().takes("FILE");
 }
 
-void add_json_option(CLI::App& command, CommonOptions& options) {
-  command.add_flag("--json", options.json, "one JSON document on stdout, the rest on stderr");
+void add_json_option(Command& command, CommonOptions& options) {
+  command.flag("--json", options.json, "one JSON document on stdout, the rest on stderr");
 }
 
-void add_engine_options(CLI::App& command, CommonOptions& options) {
-  command.add_option("--threads", options.threads, "default: physical cores in the CPU quota")
-      ->check(CLI::Range(1, 256))
-      ->type_name("N");
-  command.add_option("--device", options.device, "cpu, or sim:UNIT such as sim:mi300x")->type_name("DEVICE");
-  command.add_option("--sim-input", options.sim_input, "what a simulated matrix unit multiplies")
-      ->check(CLI::IsMember({"bf16", "f16"}));
-  command.add_flag("--invariant", options.invariant, "on sim devices: one order of sums in both phases");
-  command.add_option("--isa", options.isa, "scalar, avx2, avx512; default: GRETA_ISA or widest")
-      ->type_name("ISA");
-  command.add_option("--kv", options.kv, "format of the KV cache")
-      ->check(CLI::IsMember({"f32", "f16", "q8_0"}));
-  command.add_option("--route", options.routes, "STAGES=ROUTE[/SHAPE], such as q,k,v=matrix/gemm")
-      ->type_name("RULE")
-      ->allow_extra_args(false);
+void add_engine_options(Command& command, CommonOptions& options) {
+  command.option("--threads", options.threads, "default: physical cores in the CPU quota")
+      .range(1, 256)
+      .takes("N");
+  command.option("--device", options.device, "cpu, or sim:UNIT such as sim:mi300x").takes("DEVICE");
+  command.option("--sim-input", options.sim_input, "what a simulated matrix unit multiplies")
+      .one_of({"bf16", "f16"});
+  command.flag("--invariant", options.invariant, "on sim devices: one order of sums in both phases");
+  command.option("--isa", options.isa, "scalar, avx2, avx512; default: GRETA_ISA or widest").takes("ISA");
+  command.option("--kv", options.kv, "format of the KV cache").one_of({"f32", "f16", "q8_0"});
+  command.option("--route", options.routes, "STAGES=ROUTE[/SHAPE], such as q,k,v=matrix/gemm")
+      .takes("RULE")
+      .repeatable();
 }
 
 Isa parse_isa(const std::string& text, const std::string& where) {

@@ -1,12 +1,12 @@
 #pragma once
 // Options that commands share, and what they make of them.
 
-#include <CLI/CLI.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "cli/environment.h"
+#include "cli/options.h"
 #include "engine/session.h"
 #include "model/tokenizer.h"
 
@@ -31,10 +31,10 @@ struct Context {
   int exit_code = 0;
 };
 
-void add_model_option(CLI::App& command, CommonOptions& options);
-void add_json_option(CLI::App& command, CommonOptions& options);
+void add_model_option(Command& command, CommonOptions& options);
+void add_json_option(Command& command, CommonOptions& options);
 /// --threads, --device, --isa, --kv, --route
-void add_engine_options(CLI::App& command, CommonOptions& options);
+void add_engine_options(Command& command, CommonOptions& options);
 
 /// scalar, avx2 or avx512; an input Error beginning with `where` otherwise.
 Isa parse_isa(const std::string& text, const std::string& where);

@@ -1,4 +1,5 @@
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -116,17 +117,17 @@ void run(const Options& options, Context& context) {
 
 }  // namespace
 
-void add_compare(CLI::App& program, Context& context) {
+void add_compare(Program& program, Context& context) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = program.add_subcommand("compare", "two bundles stage by stage");
-  command->add_option("A", options->a, "a bundle: directory or .tgz")->required();
-  command->add_option("B", options->b, "another one")->required();
-  command->add_option("-m,--model", options->common.model, "to judge differences against rounding noise")
-      ->type_name("FILE");
-  add_json_option(*command, options->common);
-  command->add_flag("--force", options->force, "compare damaged bundles, or another model's");
-  command->footer("Example: greta compare trace-a trace-b -m model.gguf");
-  command->callback([options, &context] { run(*options, context); });
+  Command command = program.command("compare", "two bundles stage by stage");
+  command.option("A", options->a, "a bundle: directory or .tgz").required();
+  command.option("B", options->b, "another one").required();
+  command.option("-m,--model", options->common.model, "to judge differences against rounding noise")
+      .takes("FILE");
+  add_json_option(command, options->common);
+  command.flag("--force", options->force, "compare damaged bundles, or another model's");
+  command.footer("Example: greta compare trace-a trace-b -m model.gguf");
+  command.on_run([options, &context] { run(*options, context); });
 }
 
 }  // namespace greta::cli

@@ -43,20 +43,19 @@ void run(const Options& options, Context& context) {
 
 }  // namespace
 
-void add_diagnose(CLI::App& program, Context& context) {
+void add_diagnose(Program& program, Context& context) {
   auto options = std::make_shared<Options>();
-  CLI::App* command =
-      program.add_subcommand("diagnose", "judge a recorded trace: what is wrong, where and why");
-  command->add_option("BUNDLE", options->bundle, "a bundle: directory or .tgz, of any engine")->required();
-  add_model_option(*command, options->common);
-  add_json_option(*command, options->common);
-  command->add_option("--out", options->out, "directory for verdict.json and the reports")->type_name("DIR");
-  command->add_flag("--force", options->force, "take a damaged or other model's bundle, or --out");
-  command->add_option("--threads", options->common.threads, "default: the cores that this process may use")
-      ->check(CLI::Range(1, 256))
-      ->type_name("N");
-  command->footer("Example: greta diagnose trace-dir -m model.gguf --out result");
-  command->callback([options, &context] { run(*options, context); });
+  Command command = program.command("diagnose", "judge a recorded trace: what is wrong, where and why");
+  command.option("BUNDLE", options->bundle, "a bundle: directory or .tgz, of any engine").required();
+  add_model_option(command, options->common);
+  add_json_option(command, options->common);
+  command.option("--out", options->out, "directory for verdict.json and the reports").takes("DIR");
+  command.flag("--force", options->force, "take a damaged or other model's bundle, or --out");
+  command.option("--threads", options->common.threads, "default: the cores that this process may use")
+      .range(1, 256)
+      .takes("N");
+  command.footer("Example: greta diagnose trace-dir -m model.gguf --out result");
+  command.on_run([options, &context] { run(*options, context); });
 }
 
 }  // namespace greta::cli

@@ -47,15 +47,15 @@ void print_text() {
 
 }  // namespace
 
-void add_faults(CLI::App& program, Context&) {
+void add_faults(Program& program, Context&) {
   auto options = std::make_shared<CommonOptions>();
-  CLI::App* command = program.add_subcommand("faults", "the bugs that isolate --inject can put in");
-  add_json_option(*command, *options);
-  command->footer(
+  Command command = program.command("faults", "the bugs that isolate --inject can put in");
+  add_json_option(command, *options);
+  command.footer(
       "FAULT[@prefill|@decode][:LAYER][,COND...]\n"
       "COND: S>n, S=n, pos>=n, head>=n, K>n, every=n, by=X\n"
       "Example: greta isolate -m model.gguf --inject 'wq_column_major@prefill,S>1'");
-  command->callback([options] {
+  command.on_run([options] {
     if (options->json) {
       print_json();
     } else {
@@ -64,12 +64,12 @@ void add_faults(CLI::App& program, Context&) {
   });
 }
 
-void add_hypotheses(CLI::App& program, Context&) {
+void add_hypotheses(Program& program, Context&) {
   auto options = std::make_shared<CommonOptions>();
-  CLI::App* command = program.add_subcommand("hypotheses", "the causes that a fault is tried against");
-  add_json_option(*command, *options);
-  command->footer("Example: greta hypotheses --json");
-  command->callback([options] {
+  Command command = program.command("hypotheses", "the causes that a fault is tried against");
+  add_json_option(command, *options);
+  command.footer("Example: greta hypotheses --json");
+  command.on_run([options] {
     nlohmann::json list = nlohmann::json::array();
     for (const Hypothesis* hypothesis : hypotheses()) {
       if (options->json) {

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/utf8.h"
@@ -132,14 +133,14 @@ void run(const Options& options) {
 
 }  // namespace
 
-void add_info(CLI::App& program, Context&) {
+void add_info(Program& program, Context&) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = program.add_subcommand("info", "what can run here; with -m a model's header");
-  command->add_flag("--units", options->units, "matrix units: rules, and how each was checked");
-  command->add_option("-m,--model", options->common.model, "a GGUF file")->type_name("FILE");
-  add_json_option(*command, options->common);
-  command->footer("Example: greta info -m model.gguf");
-  command->callback([options] { run(*options); });
+  Command command = program.command("info", "what can run here; with -m a model's header");
+  command.flag("--units", options->units, "matrix units: rules, and how each was checked");
+  command.option("-m,--model", options->common.model, "a GGUF file").takes("FILE");
+  add_json_option(command, options->common);
+  command.footer("Example: greta info -m model.gguf");
+  command.on_run([options] { run(*options); });
 }
 
 }  // namespace greta::cli

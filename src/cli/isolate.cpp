@@ -74,24 +74,23 @@ void run(Options& options, Context& context) {
 
 }  // namespace
 
-void add_isolate(CLI::App& program, Context& context) {
+void add_isolate(Program& program, Context& context) {
   auto options = std::make_shared<Options>();
   options->matrix.prompts = {"p0_short", "p4_sys", "p5_ba", "p6_long"};
-  CLI::App* command = program.add_subcommand("isolate", "the experiment matrix E0-E4 and its verdict");
-  add_matrix_options(*command, options->matrix);
-  command->add_option("--experiments", options->experiments, "some of E0,E1,E2,E3,E4")
-      ->capture_default_str()
-      ->type_name("LIST");
-  command->add_option("--prompts", options->matrix.prompts, "built-in prompts or text files")
-      ->delimiter(',')
-      ->capture_default_str()
-      ->type_name("LIST");
-  command->add_flag("--no-interventions", options->no_interventions,
-                    "do not prove findings by replacing outputs");
-  command->add_option("--out", options->matrix.out, "directory to create; default: greta-isolate-<time>")
-      ->type_name("DIR");
-  command->footer("Example: greta isolate -m model.gguf --layers 0-3 --out result");
-  command->callback([options, &context] { run(*options, context); });
+  Command command = program.command("isolate", "the experiment matrix E0-E4 and its verdict");
+  add_matrix_options(command, options->matrix);
+  command.option("--experiments", options->experiments, "some of E0,E1,E2,E3,E4")
+      .shows_default()
+      .takes("LIST");
+  command.option("--prompts", options->matrix.prompts, "built-in prompts or text files")
+      .comma_separated()
+      .shows_default()
+      .takes("LIST");
+  command.flag("--no-interventions", options->no_interventions, "do not prove findings by replacing outputs");
+  command.option("--out", options->matrix.out, "directory to create; default: greta-isolate-<time>")
+      .takes("DIR");
+  command.footer("Example: greta isolate -m model.gguf --layers 0-3 --out result");
+  command.on_run([options, &context] { run(*options, context); });
 }
 
 }  // namespace greta::cli

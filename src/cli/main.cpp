@@ -1,9 +1,8 @@
-#include <unistd.h>
+#include <fmt/format.h>
 
 #include <cstdio>
-#include <iostream>
 #include <new>
-#include <sstream>
+#include <optional>
 
 #include "base/error.h"
 #include "base/mapped_file.h"
@@ -19,6 +18,12 @@ std::string join_arguments(int argc, char** argv) {
   return line;
 }
 
+int print(const greta::cli::Answer& answer) {
+  fmt::print("{}", answer.text);
+  fmt::print(stderr, "{}", greta::printable_lines(answer.complaint));
+  return answer.exit_code;
+}
+
 int report(const char* message, int exit_code) {
   fmt::print(stderr, "greta: {}\n", greta::printable(message));
   return exit_code;
@@ -28,10 +33,8 @@ int report(const char* message, int exit_code) {
 
 int main(int argc, char** argv) {
   using namespace greta;
-  CLI::App program("GRETA finds out why an LLM's decode disagrees with its prefill.", "greta");
-  program.require_subcommand(1);
-  program.get_formatter()->column_width(28);
-  program.set_version_flag("--version", std::string("greta ") + GRETA_VERSION);
+  cli::Program program("greta", "GRETA finds out why an LLM's decode disagrees with its prefill.",
+                       std::string("greta ") + GRETA_VERSION);
   program.footer(
       "Exit codes: 0 equal or rounding only; 1 a fault; 2 bad usage or input;\n"
       "3 a failure of the machine or of GRETA; 4 nothing wrong found,\nbut it cannot vouch.");
@@ -57,13 +60,8 @@ int main(int argc, char** argv) {
     install_sigbus_message();
     cli::install_interrupt_handler();
     context.environment = cli::read_environment();
-    program.parse(argc, argv);
-    return context.exit_code;
-  } catch (const CLI::ParseError& error) {
-    std::ostringstream complaint;  // repeats the arguments
-    const int code = program.exit(error, std::cout, complaint);
-    fmt::print(stderr, "{}", printable_lines(complaint.str()));
-    return code == 0 ? 0 : static_cast<int>(ErrorKind::input);
+    const std::optional<cli::Answer> answer = program.parse(argc, argv);
+    return answer ? print(*answer) : context.exit_code;
   } catch (const cli::Interrupted& interrupted) {
     return report(interrupted.what(), 130);  // 128 + SIGINT, as shells expect
   } catch (const Error& error) {

@@ -90,58 +90,43 @@ std::string plain(std::string_view text) {
   return out;
 }
 
-/// "-m, --model"
-std::string names_of(const CLI::Option& option) {
-  const bool positional = option.get_positional();
-  std::string names;
-  for (const char c : option.get_name(positional, !positional)) names += c == ',' ? ", " : std::string(1, c);
-  return plain(names);
-}
-
 /// The entry of one option: names, what it takes, what it does.
-std::string entry(const CLI::Option& option) {
-  return fmt::format(".TP\n.BI \"{}\" \"{}\"\n{}\n", names_of(option),
-                     plain(CLI::Formatter().make_option_opts(&option)), plain(option.get_description()));
-}
-
-std::vector<const CLI::App*> commands_of(const CLI::App& program) {
-  return program.get_subcommands([](const CLI::App* command) { return !command->get_group().empty(); });
+std::string entry(const OptionText& option) {
+  return fmt::format(".TP\n.BI \"{}\" \"{}\"\n{}\n", plain(option.names), plain(option.takes),
+                     plain(option.help));
 }
 
 /// Entries that so many commands have are printed once.
 constexpr int kShared = 3;
 
 /// How many commands have an entry.
-std::map<std::string, int> uses_of_entries(const std::vector<const CLI::App*>& commands) {
+std::map<std::string, int> uses_of_entries(const std::vector<CommandText>& commands) {
   std::map<std::string, int> uses;
-  for (const CLI::App* command : commands) {
-    for (const CLI::Option* option : command->get_options()) ++uses[entry(*option)];
+  for (const CommandText& command : commands) {
+    for (const OptionText& option : command.options) ++uses[entry(option)];
   }
   return uses;
 }
 
-std::string command_text(const CLI::App& command, const std::map<std::string, int>& uses) {
-  std::string text =
-      fmt::format(".SS greta {}\n{}.\n", plain(command.get_name()), plain(command.get_description()));
+std::string command_text(const CommandText& command, const std::map<std::string, int>& uses) {
+  std::string text = fmt::format(".SS greta {}\n{}.\n", plain(command.name), plain(command.help));
   std::string shared;
-  for (const CLI::Option* option : command.get_options()) {
-    const std::string own = entry(*option);
+  for (const OptionText& option : command.options) {
+    const std::string own = entry(option);
     if (uses.at(own) < kShared) {
       text += own;
     } else {
-      shared += (shared.empty() ? "" : "; ") + names_of(*option);
+      shared += (shared.empty() ? "" : "; ") + plain(option.names);
     }
   }
-  return text +
-         fmt::format(".PP\nShared options: {}.\n.PP\n.nf\n{}\n.fi\n", shared, plain(command.get_footer()));
+  return text + fmt::format(".PP\nShared options: {}.\n.PP\n.nf\n{}\n.fi\n", shared, plain(command.footer));
 }
 
-std::string manual(const CLI::App& program) {
-  const std::vector<const CLI::App*> commands = commands_of(program);
+std::string manual(const std::vector<CommandText>& commands) {
   const std::map<std::string, int> uses = uses_of_entries(commands);
   std::string text = fmt::format(fmt::runtime(kBegin), fmt::arg("version", GRETA_VERSION));
   text += ".SH COMMANDS\n";
-  for (const CLI::App* command : commands) text += command_text(*command, uses);
+  for (const CommandText& command : commands) text += command_text(command, uses);
   text += ".SH SHARED OPTIONS\nOf the commands that list them.\n";
   for (const auto& [own, count] : uses) {
     if (count >= kShared) text += own;
@@ -155,10 +140,10 @@ std::string manual(const CLI::App& program) {
 
 }  // namespace
 
-void add_manual(CLI::App& program) {
-  CLI::App* command = program.add_subcommand("manual", "the manual page, in troff");
-  command->group("");  // for those who package GRETA: in no help
-  command->callback([&program] { say_report(manual(program)); });
+void add_manual(Program& program) {
+  Command command = program.command("manual", "the manual page, in troff");
+  command.hide();  // for those who package GRETA
+  command.on_run([&program] { say_report(manual(program.commands())); });
 }
 
 }  // namespace greta::cli

@@ -29,20 +29,18 @@ Keep keep_of(const MatrixOptions& options) {
 
 }  // namespace
 
-void add_matrix_options(CLI::App& command, MatrixOptions& options) {
+void add_matrix_options(Command& command, MatrixOptions& options) {
   add_model_option(command, options.common);
   add_json_option(command, options.common);
-  command.add_option("--layers", options.layers, "all, 0, 0-3 or 0,5,29")
-      ->capture_default_str()
-      ->type_name("LIST");
-  command.add_option("--inject", options.inject, "a bug: FAULT[@PHASE][:LAYER][,S>n] (greta faults)")
-      ->type_name("FAULT")
-      ->allow_extra_args(false);
-  command.add_flag("--force", options.force, "overwrite a bundle in the directory");
-  command.add_option("--tensors", options.tensors, "data kept: none, of the first traced layer, all")
-      ->check(CLI::IsMember({"none", "first", "all"}))
-      ->capture_default_str();
-  command.add_flag("--no-align", options.no_align, "decode0 is the next token: not comparable");
+  command.option("--layers", options.layers, "all, 0, 0-3 or 0,5,29").shows_default().takes("LIST");
+  command.option("--inject", options.inject, "a bug: FAULT[@PHASE][:LAYER][,S>n] (greta faults)")
+      .takes("FAULT")
+      .repeatable();
+  command.flag("--force", options.force, "overwrite a bundle in the directory");
+  command.option("--tensors", options.tensors, "data kept: none, of the first traced layer, all")
+      .one_of({"none", "first", "all"})
+      .shows_default();
+  command.flag("--no-align", options.no_align, "decode0 is the next token: not comparable");
   add_engine_options(command, options.common);
 }
 

@@ -22,7 +22,7 @@ struct MatrixOptions {
 };
 
 /// --layers, --inject, --out, --force, --tensors, --no-align and the engine's options.
-void add_matrix_options(CLI::App& command, MatrixOptions& options);
+void add_matrix_options(Command& command, MatrixOptions& options);
 
 /// "all", "0", "0-3", "0,5,29". Throws an input Error for what is no list of layers of the model.
 std::vector<int> parse_layers(const std::string& text, int64_t n_layer);

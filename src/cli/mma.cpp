@@ -198,24 +198,21 @@ void run(const Options& options, Context& context) {
 
 }  // namespace
 
-void add_mma(CLI::App& program, Context& context) {
+void add_mma(Program& program, Context& context) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = program.add_subcommand("mma", "one instruction of a GPU's matrix unit, bit for bit");
-  command->add_option("INSTRUCTION", options->instruction, "UNIT.INSTRUCTION; greta info --units lists them")
-      ->required();
-  command->add_option("--in", options->in, "A [m, k], Bt [n, k], C [m, n]; or CASE/A, ...")
-      ->required()
-      ->type_name("FILE");
-  command->add_option("--out", options->out, "safetensors: D [m, n]; or CASE/D, ...")
-      ->required()
-      ->type_name("FILE");
-  command->add_option("--isa", options->common.isa, "scalar, avx2, avx512: all give the same bits")
-      ->type_name("ISA");
-  command->footer(
+  Command command = program.command("mma", "one instruction of a GPU's matrix unit, bit for bit");
+  command.option("INSTRUCTION", options->instruction, "UNIT.INSTRUCTION; greta info --units lists them")
+      .required();
+  command.option("--in", options->in, "A [m, k], Bt [n, k], C [m, n]; or CASE/A, ...")
+      .required()
+      .takes("FILE");
+  command.option("--out", options->out, "safetensors: D [m, n]; or CASE/D, ...").required().takes("FILE");
+  command.option("--isa", options->common.isa, "scalar, avx2, avx512: all give the same bits").takes("ISA");
+  command.footer(
       "Narrow formats as bits: I16, U8. A D (or D_...) in the input is compared:\n"
       "exit code 1 if a bit differs.\n"
       "Example:\n  greta mma cdna3.mfma.f32_16x16x16_bf16 --in in.safetensors --out d.safetensors");
-  command->callback([options, &context] { run(*options, context); });
+  command.on_run([options, &context] { run(*options, context); });
 }
 
 }  // namespace greta::cli

@@ -53,19 +53,19 @@ void run(const Options& options, const Context& context) {
 
 }  // namespace
 
-void add_perplexity(CLI::App& program, Context& context) {
+void add_perplexity(Program& program, Context& context) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = program.add_subcommand("perplexity", "how well the model foresees a text");
-  add_model_option(*command, options->common);
-  add_json_option(*command, options->common);
-  add_engine_options(*command, options->common);
-  command->add_option("-f,--file", options->file, "the text, UTF-8")->required()->type_name("FILE");
-  command->add_option("--chunk", options->chunk, "tokens that share a context; llama-perplexity's -c")
-      ->check(CLI::Range(2, 1 << 20));
-  command->footer(
+  Command command = program.command("perplexity", "how well the model foresees a text");
+  add_model_option(command, options->common);
+  add_json_option(command, options->common);
+  add_engine_options(command, options->common);
+  command.option("-f,--file", options->file, "the text, UTF-8").required().takes("FILE");
+  command.option("--chunk", options->chunk, "tokens that share a context; llama-perplexity's -c")
+      .range(2, 1 << 20);
+  command.footer(
       "As llama-perplexity counts: the same number for the same file and chunk.\n"
       "Example:\n  greta perplexity -m model.gguf -f bench/text/ecclesiastes_ruth_jonah.txt");
-  command->callback([options, &context] { run(*options, context); });
+  command.on_run([options, &context] { run(*options, context); });
 }
 
 }  // namespace greta::cli

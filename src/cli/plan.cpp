@@ -76,17 +76,16 @@ void run(const Options& options, const Context& context) {
 
 }  // namespace
 
-void add_plan(CLI::App& program, Context& context) {
+void add_plan(Program& program, Context& context) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = program.add_subcommand("plan", "print the plan: what the engine will run, op by op");
-  add_model_option(*command, options->common);
-  add_json_option(*command, options->common);
-  add_engine_options(*command, options->common);
-  command->add_option("--phase", options->phase, "prefill or decode")
-      ->check(CLI::IsMember({"prefill", "decode"}));
-  command->add_option("--rows", options->rows, "the largest block of prefill")->check(CLI::Range(1, 65536));
-  command->footer("Example: greta plan -m model.gguf --phase decode --route q,k,v=vector/gemm");
-  command->callback([options, &context] { run(*options, context); });
+  Command command = program.command("plan", "print the plan: what the engine will run, op by op");
+  add_model_option(command, options->common);
+  add_json_option(command, options->common);
+  add_engine_options(command, options->common);
+  command.option("--phase", options->phase, "prefill or decode").one_of({"prefill", "decode"});
+  command.option("--rows", options->rows, "the largest block of prefill").range(1, 65536);
+  command.footer("Example: greta plan -m model.gguf --phase decode --route q,k,v=vector/gemm");
+  command.on_run([options, &context] { run(*options, context); });
 }
 
 }  // namespace greta::cli

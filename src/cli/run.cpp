@@ -70,24 +70,22 @@ void run(const Options& options, const Context& context) {
 
 }  // namespace
 
-void add_run(CLI::App& program, Context& context) {
+void add_run(Program& program, Context& context) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = program.add_subcommand("run", "generate text");
-  add_model_option(*command, options->common);
-  add_json_option(*command, options->common);
-  add_engine_options(*command, options->common);
-  command->add_option("-p,--prompt", options->prompt, "the text to go on from")
-      ->required()
-      ->type_name("TEXT");
-  command->add_option("-n", options->n, "tokens to generate at most")->check(CLI::Range(1, 1 << 20));
-  command->add_option("--temp", options->temperature, "0: greedy")->check(CLI::Range(0.0, 100.0));
-  command->add_option("--seed", options->seed, "of the sampling");
-  command->add_flag("--chat", options->chat, "as a user's turn in the model's chat format");
-  command->footer(
+  Command command = program.command("run", "generate text");
+  add_model_option(command, options->common);
+  add_json_option(command, options->common);
+  add_engine_options(command, options->common);
+  command.option("-p,--prompt", options->prompt, "the text to go on from").required().takes("TEXT");
+  command.option("-n", options->n, "tokens to generate at most").range(1, 1 << 20);
+  command.option("--temp", options->temperature, "0: greedy").range(0.0, 100.0);
+  command.option("--seed", options->seed, "of the sampling");
+  command.flag("--chat", options->chat, "as a user's turn in the model's chat format");
+  command.footer(
       "Control characters in the text, other than line breaks and tabs, are printed\n"
       "as \\x1b, and so are bytes that are no UTF-8; --json has the characters.\n\n"
       "Example: greta run -m model.gguf --chat -p \"Why is the sky blue?\"");
-  command->callback([options, &context] { run(*options, context); });
+  command.on_run([options, &context] { run(*options, context); });
 }
 
 }  // namespace greta::cli

@@ -85,21 +85,21 @@ void run_metamorphic(const Options& chosen, Context& context) {
 
 }  // namespace
 
-void add_selftest(CLI::App& program, Context& context) {
+void add_selftest(Program& program, Context& context) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = program.add_subcommand("selftest", "the power of the diagnosis, measured with faults");
-  add_power_options(*command, options->power);
-  CLI::Option* metamorphic = command->add_flag("--metamorphic", options->metamorphic,
-                                               "the engine against itself instead, with no reference");
-  command->add_option("--inject", options->inject, "a bug: FAULT[@PHASE][:LAYER][,S>n] (greta faults)")
-      ->type_name("FAULT")
-      ->allow_extra_args(false)
-      ->needs(metamorphic);
-  command->footer(
+  Command command = program.command("selftest", "the power of the diagnosis, measured with faults");
+  add_power_options(command, options->power);
+  const Option metamorphic = command.flag("--metamorphic", options->metamorphic,
+                                          "the engine against itself instead, with no reference");
+  command.option("--inject", options->inject, "a bug: FAULT[@PHASE][:LAYER][,S>n] (greta faults)")
+      .takes("FAULT")
+      .repeatable()
+      .needs(metamorphic);
+  command.footer(
       "Exit code 0: every total holds; 1: one does not.\n"
       "Example: greta selftest -m model.gguf --quick\n"
       "Example: greta selftest --metamorphic -m model.gguf --inject wq_column_major");
-  command->callback([options, &context] {
+  command.on_run([options, &context] {
     options->metamorphic ? run_metamorphic(*options, context) : run_power(options->power, context);
   });
 }

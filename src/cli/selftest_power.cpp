@@ -61,17 +61,16 @@ PowerResult measure(const PowerOptions& options, const Context& context) {
 
 }  // namespace
 
-void add_power_options(CLI::App& command, PowerOptions& options) {
+void add_power_options(Command& command, PowerOptions& options) {
   add_model_option(command, options.common);
   add_json_option(command, options.common);
-  command.add_option("--only", options.only, "only faults whose name has this")->type_name("NAME-PART");
-  command.add_flag("--quick", options.quick, "a minute: one fault per class, few other runs");
-  command.add_option("--stacked", options.stacked, "pairs of faults, half as many triples; default: 20")
-      ->check(CLI::Range(0, 10000))
-      ->type_name("N");
-  command.add_flag("--weakest", options.weakest, "also the weakest faults that are flagged");
-  command.add_option("--out", options.out, "also Markdown; between the marks of a file that is")
-      ->type_name("FILE.md");
+  command.option("--only", options.only, "only faults whose name has this").takes("NAME-PART");
+  command.flag("--quick", options.quick, "a minute: one fault per class, few other runs");
+  command.option("--stacked", options.stacked, "pairs of faults, half as many triples; default: 20")
+      .range(0, 10000)
+      .takes("N");
+  command.flag("--weakest", options.weakest, "also the weakest faults that are flagged");
+  command.option("--out", options.out, "also Markdown; between the marks of a file that is").takes("FILE.md");
   add_engine_options(command, options.common);
 }
 

@@ -18,7 +18,7 @@ struct PowerOptions {
 };
 
 /// --only, --quick, --stacked, --weakest, --out, the model, --json and the engine's options.
-void add_power_options(CLI::App& command, PowerOptions& options);
+void add_power_options(Command& command, PowerOptions& options);
 
 void run_power(const PowerOptions& options, Context& context);
 

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <nlohmann/json.hpp>
 
@@ -59,16 +60,16 @@ void run(const Options& options) {
 
 }  // namespace
 
-void add_tokenize(CLI::App& program, Context&) {
+void add_tokenize(Program& program, Context&) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = program.add_subcommand("tokenize", "text to token ids and back");
-  add_model_option(*command, options->common);
-  add_json_option(*command, options->common);
-  command->add_flag("--no-bos", options->no_bos, "no BOS, even if the model's header asks for one");
-  command->add_flag("--decode", options->decode, "ids to text (control characters as \\x1b)");
-  command->add_option("text", options->text, "text (--decode: ids); -- before a leading -");
-  command->footer("Example: greta tokenize -m model.gguf --no-bos -- \"Hello world\"");
-  command->callback([options] { run(*options); });
+  Command command = program.command("tokenize", "text to token ids and back");
+  add_model_option(command, options->common);
+  add_json_option(command, options->common);
+  command.flag("--no-bos", options->no_bos, "no BOS, even if the model's header asks for one");
+  command.flag("--decode", options->decode, "ids to text (control characters as \\x1b)");
+  command.option("text", options->text, "text (--decode: ids); -- before a leading -");
+  command.footer("Example: greta tokenize -m model.gguf --no-bos -- \"Hello world\"");
+  command.on_run([options] { run(*options); });
 }
 
 }  // namespace greta::cli

@@ -23,17 +23,17 @@ void run(const MatrixOptions& options, const Context& context) {
 
 }  // namespace
 
-void add_trace(CLI::App& program, Context& context) {
+void add_trace(Program& program, Context& context) {
   auto options = std::make_shared<MatrixOptions>();
-  CLI::App* command = program.add_subcommand("trace", "record a prompt's prefill and decode as a bundle");
-  add_matrix_options(*command, *options);
-  command->add_option("-p,--prompt", options->prompts, "a built-in prompt or a text file")
-      ->required()
-      ->expected(1)
-      ->type_name("PROMPT");
-  command->add_option("--out", options->out, "directory to create")->required()->type_name("DIR");
-  command->footer("Example: greta trace -m model.gguf -p p4_sys --route all=vector --out trace");
-  command->callback([options, &context] { run(*options, context); });
+  Command command = program.command("trace", "record a prompt's prefill and decode as a bundle");
+  add_matrix_options(command, *options);
+  command.option("-p,--prompt", options->prompts, "a built-in prompt or a text file")
+      .required()
+      .single()
+      .takes("PROMPT");
+  command.option("--out", options->out, "directory to create").required().takes("DIR");
+  command.footer("Example: greta trace -m model.gguf -p p4_sys --route all=vector --out trace");
+  command.on_run([options, &context] { run(*options, context); });
 }
 
 }  // namespace greta::cli

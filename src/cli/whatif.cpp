@@ -116,37 +116,34 @@ void run(const Options& options, Context& context) {
 
 }  // namespace
 
-void add_whatif(CLI::App& program, Context& context) {
+void add_whatif(Program& program, Context& context) {
   auto options = std::make_shared<Options>();
   MatrixOptions& matrix = options->matrix;
   matrix.prompts = {"p4_sys"};
-  CLI::App* command = program.add_subcommand("whatif", "the same prompt as other units compute it");
-  add_model_option(*command, matrix.common);
-  add_json_option(*command, matrix.common);
-  command->add_option("--devices", options->devices, "cpu (the planner's routes), sim:mi300x, ...")
-      ->delimiter(',')
-      ->capture_default_str()
-      ->type_name("LIST");
-  command->add_option("--prompts", matrix.prompts, "built-in prompts or text files")
-      ->delimiter(',')
-      ->capture_default_str()
-      ->type_name("LIST");
-  command->add_option("--layers", matrix.layers, "all, 0, 0-3 or 0,5,29")
-      ->capture_default_str()
-      ->type_name("LIST");
-  command->add_option("--inject", matrix.inject, "a bug in all but the reference (greta faults)")
-      ->type_name("FAULT")
-      ->allow_extra_args(false);
-  command->add_option("--out", matrix.out, "directory to create, for whatif.json and drift.svg")
-      ->type_name("DIR");
-  command->add_flag("--force", matrix.force, "write into a directory that exists");
-  add_engine_options(*command, matrix.common);
-  command->remove_option(command->get_option("--device"));  // --devices lists them
-  command->footer(
+  Command command = program.command("whatif", "the same prompt as other units compute it");
+  add_model_option(command, matrix.common);
+  add_json_option(command, matrix.common);
+  command.option("--devices", options->devices, "cpu (the planner's routes), sim:mi300x, ...")
+      .comma_separated()
+      .shows_default()
+      .takes("LIST");
+  command.option("--prompts", matrix.prompts, "built-in prompts or text files")
+      .comma_separated()
+      .shows_default()
+      .takes("LIST");
+  command.option("--layers", matrix.layers, "all, 0, 0-3 or 0,5,29").shows_default().takes("LIST");
+  command.option("--inject", matrix.inject, "a bug in all but the reference (greta faults)")
+      .takes("FAULT")
+      .repeatable();
+  command.option("--out", matrix.out, "directory to create, for whatif.json and drift.svg").takes("DIR");
+  command.flag("--force", matrix.force, "write into a directory that exists");
+  add_engine_options(command, matrix.common);
+  command.remove("--device");  // --devices lists them
+  command.footer(
       "Always run besides: the reference, the cpu's vector route (f32 FMA).\n"
       "Exit code 0: every stage is within its unit's bound; 1: one is not.\n"
       "Example:\n  greta whatif -m model.gguf --devices sim:mi300x,sim:h100,cpu --out result");
-  command->callback([options, &context] { run(*options, context); });
+  command.on_run([options, &context] { run(*options, context); });
 }
 
 }  // namespace greta::cli

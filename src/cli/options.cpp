@@ -1,0 +1,154 @@
+#include "cli/options.h"
+
+#include <CLI/CLI.hpp>
+#include <sstream>
+#include <utility>
+
+#include "base/error.h"
+
+namespace greta::cli {
+
+Option& Option::required() {
+  option_->required();
+  return *this;
+}
+
+Option& Option::takes(const std::string& type) {
+  option_->type_name(type);
+  return *this;
+}
+
+Option& Option::range(int least, int most) {
+  option_->check(CLI::Range(least, most));
+  return *this;
+}
+
+Option& Option::range(double least, double most) {
+  option_->check(CLI::Range(least, most));
+  return *this;
+}
+
+Option& Option::one_of(const std::vector<std::string>& words) {
+  option_->check(CLI::IsMember(words));
+  return *this;
+}
+
+Option& Option::shows_default() {
+  option_->capture_default_str();
+  return *this;
+}
+
+Option& Option::comma_separated() {
+  option_->delimiter(',');
+  return *this;
+}
+
+Option& Option::repeatable() {
+  option_->allow_extra_args(false);
+  return *this;
+}
+
+Option& Option::single() {
+  option_->expected(1);
+  return *this;
+}
+
+Option& Option::needs(const Option& other) {
+  option_->needs(other.option_);
+  return *this;
+}
+
+Option Command::flag(const std::string& names, bool& variable, const std::string& help) {
+  return Option(app_->add_flag(names, variable, help));
+}
+
+Option Command::option(const std::string& names, std::string& variable, const std::string& help) {
+  return Option(app_->add_option(names, variable, help));
+}
+
+Option Command::option(const std::string& names, int& variable, const std::string& help) {
+  return Option(app_->add_option(names, variable, help));
+}
+
+Option Command::option(const std::string& names, int64_t& variable, const std::string& help) {
+  return Option(app_->add_option(names, variable, help));
+}
+
+Option Command::option(const std::string& names, uint64_t& variable, const std::string& help) {
+  return Option(app_->add_option(names, variable, help));
+}
+
+Option Command::option(const std::string& names, double& variable, const std::string& help) {
+  return Option(app_->add_option(names, variable, help));
+}
+
+Option Command::option(const std::string& names, std::optional<int>& variable, const std::string& help) {
+  return Option(app_->add_option(names, variable, help));
+}
+
+Option Command::option(const std::string& names, std::vector<std::string>& variable,
+                       const std::string& help) {
+  return Option(app_->add_option(names, variable, help));
+}
+
+Option Command::option(const std::string& names, std::vector<int64_t>& variable, const std::string& help) {
+  return Option(app_->add_option(names, variable, help));
+}
+
+void Command::remove(const std::string& name) { app_->remove_option(app_->get_option(name)); }
+
+void Command::footer(const std::string& text) { app_->footer(text); }
+
+void Command::hide() { app_->group(""); }
+
+void Command::on_run(std::function<void()> action) { app_->callback(std::move(action)); }
+
+Program::Program(const std::string& name, const std::string& help, const std::string& version)
+    : app_(std::make_unique<CLI::App>(help, name)) {
+  app_->require_subcommand(1);
+  app_->get_formatter()->column_width(28);
+  app_->set_version_flag("--version", version);
+}
+
+Program::~Program() = default;
+
+void Program::footer(const std::string& text) { app_->footer(text); }
+
+Command Program::command(const std::string& name, const std::string& help) {
+  return Command(app_->add_subcommand(name, help));
+}
+
+std::optional<Answer> Program::parse(int argc, char** argv) {
+  try {
+    app_->parse(argc, argv);
+    return std::nullopt;
+  } catch (const CLI::ParseError& error) {
+    std::ostringstream text, complaint;
+    const int code = app_->exit(error, text, complaint);
+    return Answer{text.str(), complaint.str(), code == 0 ? 0 : static_cast<int>(ErrorKind::input)};
+  }
+}
+
+namespace {
+
+OptionText text_of(const CLI::Option& option) {
+  const bool positional = option.get_positional();
+  std::string names;
+  for (const char c : option.get_name(positional, !positional)) names += c == ',' ? ", " : std::string(1, c);
+  return {names, CLI::Formatter().make_option_opts(&option), option.get_description()};
+}
+
+}  // namespace
+
+std::vector<CommandText> Program::commands() const {
+  std::vector<CommandText> commands;
+  for (const CLI::App* app : std::as_const(*app_).get_subcommands(
+           [](const CLI::App* command) { return !command->get_group().empty(); })) {
+    CommandText command{app->get_name(), app->get_description(), app->get_footer(), {}};
+    for (const CLI::Option* option : app->get_options()) command.options.push_back(text_of(*option));
+    commands.push_back(std::move(command));
+  }
+  return commands;
+}
+
+}  // namespace greta::cli
