@@ -46,11 +46,10 @@ struct Roundings {
   Format activation = Format::f32;   // what inputs are rounded to before they are multiplied
   Format accumulator = Format::f32;  // each addition of the sum is rounded to this
   Format output = Format::f32;
-
   Format weight = Format::f32;               // what weights are rounded to, after they are decoded
   const units::Instruction* unit = nullptr;  // the matrix instruction that accumulates; null: plain additions
   int splits = 1;  // of K, each a chain of the unit's instruction; f32 additions join them in order
-  Format between = Format::f32;  // results between the parts of an op that is no product
+  Format between = Format::f32;  // results between the parts of an op; of a product of blocks: its scales'
   bool fast_math = false;        // CUDA's fast exponential, sine, cosine and division
   bool operator==(const Roundings&) const = default;
 };

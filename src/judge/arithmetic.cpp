@@ -31,14 +31,26 @@ struct Field {
   bool (*is_read_by)(StageKind);
   bool is_format = false;
 };
+// clang-format off
 constexpr std::array kFields = {
-    Field{"activation", all, true}, Field{"accumulator", all, true}, Field{"output", all, true},
-    Field{"between", all, true}, Field{"weight", is_projection_kind, true}, Field{"unit", is_projection_kind},
-    Field{"splits", is_projection_kind}, Field{"sum_lanes", sums_rows}, Field{"angle_rounding", turns},
-    Field{"angle", turns}, Field{"fast_math", has_functions},
+    Field{"activation", all, true},
+    Field{"accumulator", all, true},
+    Field{"output", all, true},
+    Field{"between", all, true},
+    Field{"weight", is_projection_kind, true},
+    Field{"unit", is_projection_kind},
+    Field{"splits", is_projection_kind},
+    Field{"sum_lanes", sums_rows},
+    Field{"angle_rounding", turns},
+    Field{"angle", turns},
+    Field{"fast_math", has_functions},
     // These describe; no rounding follows from them.
-    Field{"op", all}, Field{"route", all}, Field{"shape", all}, Field{"weight_type", all},
+    Field{"op", all},
+    Field{"route", all},
+    Field{"shape", all},
+    Field{"weight_type", all},
     Field{"note", all}};
+// clang-format on
 
 constexpr std::array<std::string_view, 3> kAngles = {"f32", "iterated", "exact"};
 
@@ -65,10 +77,7 @@ bool is_coarse(Format format) { return bounds::unit_roundoff(format) > bounds::k
 void declare_angle(const nlohmann::json& entry, Declared& declared) {
   const std::string angle = entry.value("angle", "f32");
   if (angle == "exact") declared.angle_rounding = 0;
-  if (angle == "iterated") {
-    declared.angle_rounding = 4 * bounds::kU;
-    declared.angle_growth = 2 * bounds::kU;
-  }
+  if (angle == "iterated") declared = with_iterated_angles(declared);
   declared.angle_rounding = std::max(0.0, entry.value("angle_rounding", declared.angle_rounding));
 }
 
@@ -164,6 +173,12 @@ void demand_known_declarations(const Bundle& bundle) {
       for (const Stage stage : ran[kernel]) demand_read(bundle, kernel, *field, value, stage);
     }
   }
+}
+
+Declared with_iterated_angles(Declared declared) {
+  declared.angle_rounding = 4 * bounds::kU;
+  declared.angle_growth = 2 * bounds::kU;
+  return declared;
 }
 
 std::string describe(const Declared& declared) {

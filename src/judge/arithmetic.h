@@ -44,6 +44,9 @@ bool may_be_stored(const Declared& declared);
 /// or one that the stages which the kernel computed do not read. It names the kernel, and what is known.
 void demand_known_declarations(const Bundle& bundle);
 
+/// RoPE's angles made one from the other, in f32 (ggml-cpu/ops.cpp, ggml_rope_cache_init).
+Declared with_iterated_angles(Declared declared = {});
+
 /// In words, as "activations q8_1, output f16"; "f32" where nothing is coarser.
 std::string describe(const Declared& declared);
 

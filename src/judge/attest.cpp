@@ -14,7 +14,7 @@ constexpr std::array kForced = {Stage::q, Stage::k, Stage::v};
 
 /// "gemm" or "gemv" of a kernel, by the manifest.
 std::string shape_of(const nlohmann::json& manifest, const std::string& kernel) {
-  if (!manifest.contains("kernels") || !manifest["kernels"].contains(kernel)) return "";
+  if (!is_declared(manifest, kernel)) return "";
   return manifest["kernels"][kernel].value("shape", "");
 }
 

@@ -1,6 +1,5 @@
 #include "judge/cell_view.h"
 
-#include <algorithm>
 #include <optional>
 #include <string_view>
 #include <tuple>
@@ -39,16 +38,12 @@ std::vector<PhaseView> PhaseView::all_of(const Bundle& bundle) {
 }
 
 void PhaseView::add(const Event& event) {
-  if (const std::optional<Stage> stage = stage_from_name(event.stage))
-    events_[{event.layer, *stage}] = &event;
-}
-
-Phase PhaseView::kind() const {
-  if (seen() != Seen::other) return phase_of(seen());
-  const bool rows = std::any_of(events_.begin(), events_.end(), [](const auto& place) {
-    return info(place.first.stage).row_per != RowPer::cache && positions_of(*place.second).size() > 1;
-  });
-  return rows ? Phase::prefill : Phase::decode;
+  const std::optional<Stage> stage = stage_from_name(event.stage);
+  if (!stage) return;
+  events_[{event.layer, *stage}] = &event;
+  const std::vector<int64_t>& positions = event.positions;  // two are a range
+  const bool several = positions.size() == 2 ? positions[1] > positions[0] : positions.size() > 2;
+  several_rows_ = several_rows_ || (several && info(*stage).row_per != RowPer::cache);
 }
 
 const Event* PhaseView::find(At at) const {

@@ -29,7 +29,9 @@ class PhaseView {
   const std::string& phase() const { return phase_; }
   Seen seen() const { return seen_from_name(phase_); }
   /// Of a phase with an engine's own name: prefill where some stage was recorded for several rows at once.
-  Phase kind() const;
+  Phase kind() const {
+    return seen() != Seen::other ? phase_of(seen()) : several_rows_ ? Phase::prefill : Phase::decode;
+  }
 
  private:
   struct Empty {};
@@ -41,6 +43,7 @@ class PhaseView {
   CellKey cell_;
   std::string phase_;
   std::map<At, const Event*> events_;
+  bool several_rows_ = false;  // of some stage
 };
 
 /// What a stage is computed from (final_norm: from the last of `n_layer` layers), as far as this phase

@@ -19,19 +19,13 @@ bool is_convicted(const OraclePass& oracle, const PhaseRecord& phase, At at) {
 bool follows_from_right(const PhaseRecord& phase, At at, At to) {
   std::string why;
   const auto subject = subject_of(phase, to, judged_positions(phase, to), &why, at);
-  if (!subject) return false;
-  const Expected expected = expected_of(*subject->problem);
-  return expected.value.size() == subject->observed.size() &&
-         noise_ratio(subject->observed, expected).max <= 1;
+  return subject && agrees(*subject);
 }
 
 /// A recording that holds something else is wrong in all its rows; a kernel may be in some.
 bool is_wrong_everywhere(const PhaseRecord& phase, At at) {
   std::string why;
-  auto subject = judged_subject(phase, at, &why);
-  if (!subject) return false;
-  Expected right = expected_of(*subject->problem);
-  auto trial = trial_of(std::move(*subject), std::move(right), &why);
+  auto trial = try_stage(phase, at, &why);
   if (!trial) return false;
   const Observation seen = observe(phase, at, std::move(*trial));
   for (int64_t row = 0; row < seen.rows; ++row) {

@@ -5,8 +5,7 @@
 #include <span>
 #include <tuple>
 
-#include "base/half.h"
-#include "numerics/noise.h"
+#include "numerics/activation.h"
 
 namespace greta {
 namespace {
@@ -32,14 +31,6 @@ Declared with_fast_math(double angle_growth) {
   declared.angle_rounding = 4 * bounds::kU;
   declared.roundings.fast_math = true;
   declared.angle_growth = angle_growth;
-  return declared;
-}
-
-/// Angles made one from the other, in f32 (ggml-cpu/ops.cpp, ggml_rope_cache_init).
-Declared iterated() {
-  Declared declared;
-  declared.angle_rounding = 4 * bounds::kU;
-  declared.angle_growth = 2 * bounds::kU;
   return declared;
 }
 
@@ -84,7 +75,7 @@ std::vector<Declared> candidates(const KernelClass& kernels) {
               rounded(f16, f32, f32, f16),   rounded(f16, f32, f16, f32),   rounded(f16, f32, f16, f16),
               rounded(bf16, f32, f32, bf16), rounded(bf16, f32, bf16, bf16)};
     case StageKind::rope:
-      return {iterated(), with_fast_math(4 * bounds::kU), rounded(f16, f32, f32, f16),
+      return {with_iterated_angles(), with_fast_math(4 * bounds::kU), rounded(f16, f32, f32, f16),
               rounded(bf16, f32, f32, bf16)};
     case StageKind::weights:
       return {with_fast_math(0), rounded(f32, f32, f32, f16), rounded(f32, f32, f32, bf16)};
@@ -146,10 +137,11 @@ std::vector<Subject> subjects_of(const std::vector<Tried>& stages) {
 /// What an output of f16 or bf16 holds are numbers of that format: else its bound would explain all that is
 /// not off by more.
 bool is_held_in(Format format, std::span<const float> values) {
-  return std::all_of(values.begin(), values.end(), [&](float x) {
-    if (!std::isfinite(x)) return true;
-    return x == (format == f16 ? f16_to_f32(f32_to_f16(x)) : bf16_to_f32(f32_to_bf16(x)));
-  });
+  const std::vector<double> held = round_activations(values, format).value;
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (std::isfinite(values[i]) && static_cast<double>(values[i]) != held[i]) return false;
+  }
+  return true;
 }
 
 bool explains(const Declared& declared, const Subject& subject) {
@@ -159,8 +151,7 @@ bool explains(const Declared& declared, const Subject& subject) {
   const int sum_lanes = problem.declared.sum_lanes;
   problem.declared = declared;
   problem.declared.sum_lanes = sum_lanes;
-  const Expected expected = expected_of(problem);
-  return expected.value.size() == subject.observed.size() && noise_ratio(subject.observed, expected).max <= 1;
+  return agrees(problem, subject.observed);
 }
 
 std::optional<Declared> infer(const KernelClass& kernels, const std::vector<Tried>& stages) {

@@ -368,9 +368,11 @@ Verdict judge(const Bundle& bundle, const Model& model, const JudgeOptions& opti
   std::vector<Finding> findings = findings_of(convicted.convictions, options.threads, options.causes);
   append(flags, withdraw_undeclared(phases, convicted.convictions, findings, oracle));
 
+  const bool aligned = is_aligned(bundle);
+  const std::vector<int> layers = traced_layers(bundle);
   std::vector<JudgedCell> cells;
   for (const CellRecord& record : records)
-    cells.push_back(judge_cell(record, oracle, model, is_aligned(bundle), traced_layers(bundle)));
+    cells.push_back(judge_cell(record, oracle, model, aligned, layers));
   Verdict verdict = assemble(bundle, model, std::move(cells), std::move(convicted.noise), std::move(findings),
                              std::move(flags));
   verdict.arithmetic = kernel_arithmetic(phases);

@@ -10,10 +10,9 @@ constexpr int64_t kBatchRows = 64;  // decoding their weight is then little besi
 }  // namespace
 
 void OraclePass::add(const PhaseRecord& phase) {
-  static JudgedStage not_asked{std::nullopt, "not asked for"};
   for (const auto& [at, event] : phase.view.events()) {
     if (options_.only != nullptr && !options_.only->contains(at)) {
-      by_event_[event] = &not_asked;
+      by_event_[event] = &not_asked_;
       continue;
     }
     const std::string key = judgement_key(phase, at);

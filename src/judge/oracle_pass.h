@@ -64,6 +64,7 @@ class OraclePass {
   void keep(const Job& job, Trial trial) const;
 
   Options options_;
+  JudgedStage not_asked_{std::nullopt, "not asked for"};
   std::map<std::string, Job> jobs_;             // by judgement_key()
   std::map<std::string, JudgedStage> results_;  // likewise
   std::map<const Event*, JudgedStage*> by_event_;

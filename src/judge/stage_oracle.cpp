@@ -344,11 +344,22 @@ Judgement judgement_of(const Trial& trial) {
   return judgement;
 }
 
-std::optional<Judgement> judge_stage(const PhaseRecord& phase, At at, std::string* why) {
+std::optional<Trial> try_stage(const PhaseRecord& phase, At at, std::string* why) {
   std::optional<Subject> subject = judged_subject(phase, at, why);
   if (!subject) return std::nullopt;
   Expected right = expected_of(*subject->problem);
-  const std::optional<Trial> trial = trial_of(std::move(*subject), std::move(right), why);
+  return trial_of(std::move(*subject), std::move(right), why);
+}
+
+bool agrees(const StageProblem& problem, std::span<const float> observed) {
+  const Expected expected = expected_of(problem);
+  return expected.value.size() == observed.size() && noise_ratio(observed, expected).max <= 1;
+}
+
+bool agrees(const Subject& subject) { return agrees(*subject.problem, subject.observed); }
+
+std::optional<Judgement> judge_stage(const PhaseRecord& phase, At at, std::string* why) {
+  const std::optional<Trial> trial = try_stage(phase, at, why);
   return trial ? std::optional(judgement_of(*trial)) : std::nullopt;
 }
 

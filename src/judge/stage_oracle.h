@@ -80,6 +80,13 @@ struct Trial {
 /// The stage over all its judged rows. nullopt with `why` when an input or the stage's data are missing.
 std::optional<Subject> judged_subject(const PhaseRecord& phase, At at, std::string* why);
 
+/// The same with its solution; also nullopt when the model makes another number of values.
+std::optional<Trial> try_stage(const PhaseRecord& phase, At at, std::string* why);
+
+/// Whether what was observed lies within the bounds of the subject's own problem, or of another in its place.
+bool agrees(const Subject& subject);
+bool agrees(const StageProblem& problem, std::span<const float> observed);
+
 /// nullopt with `why` when the model makes another number of values.
 std::optional<Trial> trial_of(Subject subject, Expected right, std::string* why);
 

@@ -132,6 +132,7 @@ struct ChainModel {
   double steps;           // terms of the sum
   double passes;          // additions to the accumulator per term
   double term_roundings;  // roundings of one term before it is added
+  bool in_blocks;         // terms are whole blocks
 };
 
 ChainModel chain_model(const GgufTensor& weight, const WeightRows& rows, const WeightTile& tile,
@@ -139,11 +140,11 @@ ChainModel chain_model(const GgufTensor& weight, const WeightRows& rows, const W
   const double offsets = rows.has_offset() ? 1 : 0;
   const double k = static_cast<double>(rows.length());
   if (tile.in_parts()) {
-    return {k / static_cast<double>(tile.group()) * (1 + offsets), 1, bounds::kBlockTermRoundings};
+    return {k / static_cast<double>(tile.group()) * (1 + offsets), 1, bounds::kBlockTermRoundings, true};
   }
   // A bf16 unit takes an f16 weight as two bf16 numbers, high and low part, and adds their products in turn.
   const bool two_parts = weight.type == TensorType::f16 && activation == Format::bf16;
-  return {k, two_parts ? 2.0 : 1.0, 1 + offsets};
+  return {k, two_parts ? 2.0 : 1.0, 1 + offsets, false};
 }
 
 /// Energy of the partial sums when the sum begins with a bias: each is larger by it at most (Minkowski).
@@ -161,7 +162,8 @@ double bound_of(const LaneSums& sums, int64_t lane, double bias, const ChainMode
   const double scale = u > 0 ? bounds::kU / u : 0;
   const double terms = model.term_roundings * scale * scale * sums.squares[lane];
   const double count = model.steps * (model.passes + model.term_roundings);
-  const double scales = bounds::unit_roundoff(roundings.between);
+  // Only a product of blocks has a product of scales to round.
+  const double scales = model.in_blocks ? bounds::unit_roundoff(roundings.between) : 0;
   const double of_scales =
       scales > bounds::kU ? bounds::accumulated(2 * sums.squares[lane], 2 * model.steps, scales) : 0;
   return bounds::accumulated(model.passes * partial + terms, count, u) + of_scales +

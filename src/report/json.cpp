@@ -159,16 +159,32 @@ nlohmann::json to_json(const Coverage& coverage) {
       {"skipped_total", coverage.skipped.size()}};
 }
 
+nlohmann::json names_of(const std::vector<Stage>& stages) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const Stage stage : stages) list.push_back(name(stage));
+  return list;
+}
+
+nlohmann::json to_json(const KernelArithmetic& kernels) {
+  return {{"phase", name(kernels.phase)},
+          {"stages", names_of(kernels.stages)},
+          {"weight_type", kernels.weight_type},
+          {"what", kernels.what},
+          {"source", name(kernels.source)}};
+}
+
+nlohmann::json to_json(const RouteDifference& difference) {
+  return {{"stages", names_of(difference.stages)},
+          {"weight_type", difference.weight_type},
+          {"prefill", difference.prefill},
+          {"decode", difference.decode},
+          {"mae", json_number(difference.mae)}};
+}
+
 template <class T>
 nlohmann::json list_of(const std::vector<T>& items) {
   nlohmann::json list = nlohmann::json::array();
   for (const T& item : items) list.push_back(to_json(item));
-  return list;
-}
-
-nlohmann::json names_of(const std::vector<Stage>& stages) {
-  nlohmann::json list = nlohmann::json::array();
-  for (const Stage stage : stages) list.push_back(name(stage));
   return list;
 }
 
@@ -185,21 +201,6 @@ nlohmann::json prompts_of(const std::vector<Cell>& cells) {
 }  // namespace
 
 nlohmann::json to_json(const Verdict& verdict) {
-  nlohmann::json arithmetic = nlohmann::json::array(), differences_of_route = nlohmann::json::array();
-  for (const KernelArithmetic& kernels : verdict.arithmetic) {
-    arithmetic.push_back({{"phase", name(kernels.phase)},
-                          {"stages", names_of(kernels.stages)},
-                          {"weight_type", kernels.weight_type},
-                          {"what", kernels.what},
-                          {"source", name(kernels.source)}});
-  }
-  for (const RouteDifference& difference : verdict.route_differences) {
-    differences_of_route.push_back({{"stages", names_of(difference.stages)},
-                                    {"weight_type", difference.weight_type},
-                                    {"prefill", difference.prefill},
-                                    {"decode", difference.decode},
-                                    {"mae", json_number(difference.mae)}});
-  }
   nlohmann::json flags = nlohmann::json::array();
   for (const Flag& flag : verdict.flags) {
     flags.push_back({{"flag", name(flag.kind)}, {"cell", name(flag.cell)}, {"why", flag.why}});
@@ -223,8 +224,8 @@ nlohmann::json to_json(const Verdict& verdict) {
       {"layers", verdict.layers},
       {"prompts", prompts_of(verdict.cells)},
       {"flags", flags},
-      {"arithmetic", arithmetic},
-      {"route_differences", differences_of_route},
+      {"arithmetic", list_of(verdict.arithmetic)},
+      {"route_differences", list_of(verdict.route_differences)},
       {"coverage", to_json(verdict.coverage)},
       {"findings", list_of(verdict.findings)},
       {"cells", list_of(verdict.cells)},

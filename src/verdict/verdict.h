@@ -31,7 +31,7 @@ enum class RunStatus {
   vacuous
 };
 
-std::string_view name(RunStatus status);  // "EQUAL", ..., "INERT_FACTOR", "VACUOUS", "INCONCLUSIVE"
+std::string_view name(RunStatus status);  // "EQUAL", ..., "HARNESS_SUSPECT", ...
 
 /// Nothing is wrong, and all of it was seen.
 constexpr bool is_clean(RunStatus status) {
