@@ -323,7 +323,8 @@ double apart(const std::vector<const PhaseRecord*>& phases, Stage stage) {
 }  // namespace
 
 std::vector<RouteDifference> route_differences(const std::vector<KernelArithmetic>& arithmetic,
-                                               const std::vector<const PhaseRecord*>& phases) {
+                                               const std::vector<const PhaseRecord*>& phases,
+                                               const std::vector<StagePair>& pairs) {
   std::map<std::tuple<std::string, std::string, std::string>, RouteDifference> all;
   // Where experiments force several arithmetics in one phase, that is what they are for.
   const auto only_of = [&](Phase phase, Stage stage, const std::string& weight_type) {
@@ -346,6 +347,10 @@ std::vector<RouteDifference> route_differences(const std::vector<KernelArithmeti
       entry.stages.push_back(stage);
       entry.weight_type = decode.weight_type, entry.prefill = prefill->what, entry.decode = decode.what;
       entry.mae = std::max(entry.mae, apart(phases, stage));
+      for (const StagePair& pair : pairs) {
+        if (pair.stage == stage && pair.status == PairStatus::rounding)
+          entry.mae = std::max(entry.mae, pair.metrics.mae);
+      }
     }
   }
   std::vector<RouteDifference> list;

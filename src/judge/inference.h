@@ -18,8 +18,10 @@ InferredArithmetic infer_arithmetic(const std::vector<const PhaseRecord*>& phase
 /// What the phases were judged by.
 std::vector<KernelArithmetic> kernel_arithmetic(const std::vector<const PhaseRecord*>& phases);
 
-/// Where that is another in prefill than in decode; how far apart that makes them, from decode's recordings.
+/// Where that is another in prefill than in decode; how far apart that makes them: as `pairs` of equal inputs
+/// show it, or by what the two make of decode's recorded operands.
 std::vector<RouteDifference> route_differences(const std::vector<KernelArithmetic>& arithmetic,
-                                               const std::vector<const PhaseRecord*>& phases);
+                                               const std::vector<const PhaseRecord*>& phases,
+                                               const std::vector<StagePair>& pairs);
 
 }  // namespace greta

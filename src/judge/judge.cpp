@@ -376,7 +376,7 @@ Verdict judge(const Bundle& bundle, const Model& model, const JudgeOptions& opti
   Verdict verdict = assemble(bundle, model, std::move(cells), std::move(convicted.noise), std::move(findings),
                              std::move(flags));
   verdict.arithmetic = kernel_arithmetic(phases);
-  verdict.route_differences = route_differences(verdict.arithmetic, phases);
+  verdict.route_differences = route_differences(verdict.arithmetic, phases, verdict.pairs);
   return verdict;
 }
 
