@@ -159,8 +159,7 @@ void demand_known_declarations(const Bundle& bundle) {
   for (const auto& [kernel, entry] : kernels.items()) {
     if (!entry.is_object()) refuse(bundle, kernel, "is no object");
     for (const auto& [key, value] : entry.items()) {
-      const auto field =
-          std::find_if(kFields.begin(), kFields.end(), [&](const Field& f) { return f.name == key; });
+      const auto field = std::ranges::find(kFields, key, &Field::name);
       if (field == kFields.end()) {
         std::vector<std::string_view> names;
         for (const Field& known : kFields) names.push_back(known.name);
