@@ -10,7 +10,7 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
 endif()
 set(avx512vnni_flags ${avx512_flags} -mavx512vnni)
 set(avx512bf16_flags ${avx512_flags} -mavx512bf16)
-set(scalar_flags ${equations} -O2)  # the reference builds: quick to compile
+set(scalar_flags ${equations} -O2)  # not -O3: quicker to compile. (-O1 halves that again, and the speed)
 set(isa_optimise -O3)
 if(GRETA_SANITIZE)
   set(scalar_flags ${equations})

@@ -24,7 +24,7 @@ int print(const greta::cli::Answer& answer) {
   return answer.exit_code;
 }
 
-int report(const char* message, int exit_code) {
+int fail(const char* message, int exit_code) {
   fmt::print(stderr, "greta: {}\n", greta::printable(message));
   return exit_code;
 }
@@ -63,12 +63,12 @@ int main(int argc, char** argv) {
     const std::optional<cli::Answer> answer = program.parse(argc, argv);
     return answer ? print(*answer) : context.exit_code;
   } catch (const cli::Interrupted& interrupted) {
-    return report(interrupted.what(), 130);  // 128 + SIGINT, as shells expect
+    return fail(interrupted.what(), 130);  // 128 + SIGINT, as shells expect
   } catch (const Error& error) {
-    return report(error.what(), static_cast<int>(error.kind()));
+    return fail(error.what(), static_cast<int>(error.kind()));
   } catch (const std::bad_alloc&) {
-    return report("out of memory", static_cast<int>(ErrorKind::machine));
+    return fail("out of memory", static_cast<int>(ErrorKind::machine));
   } catch (const std::exception& error) {
-    return report(error.what(), static_cast<int>(ErrorKind::machine));
+    return fail(error.what(), static_cast<int>(ErrorKind::machine));
   }
 }

@@ -66,7 +66,7 @@ std::string stacked_sentence(const PowerResult& result) {
 }
 
 std::string machine_sentence(const PowerResult& result) {
-  return fmt::format("{}, {}, {} threads, {:.0f} s.", printable(result.model), result.isa, result.threads,
+  return fmt::format("{}, {}, {} threads, {:.0f} s.", greta::printable(result.model), result.isa, result.threads,
                      result.seconds);
 }
 

@@ -37,7 +37,7 @@ std::string header(const WhatIf& result) {
     tokens += count;
   }
   const auto cut = [](const std::string& text, size_t columns) {
-    const std::string shown = printable(text);
+    const std::string shown = greta::printable(text);
     return shown.size() <= columns ? shown : std::string(utf8_head(shown, columns - 1)) + "~";
   };
   std::string text =

@@ -3,7 +3,7 @@
 //
 // Tolerance: the relative L2 distance of a stage over its recorded rows may be at most kSides times that of a
 // run with rounding noise from a clean run (rounding_noise.h). Only one side rounds here, but few elements
-// scatter more than SmolLM2's: the factor is reference_test.cpp's.
+// scatter more than SmolLM2's: the factor is the same.
 
 #include <gmock/gmock.h>
 
@@ -19,12 +19,12 @@
 namespace greta {
 namespace {
 
-constexpr double kSides = 4;
+using test::kSides;
 constexpr std::array kModels = {"llama",   "qwen2",   "qwen3", "gemma3", "phi3",
                                 "mistral", "smollm3", "olmo2", "granite"};
 
-using Rows = std::map<int64_t, std::vector<float>>;  // by position
-using Stages = std::map<std::string, Rows>;          // "L0.q", "final_norm"
+using RowsByPosition = std::map<int64_t, std::vector<float>>;  // by position
+using Stages = std::map<std::string, RowsByPosition>;          // "L0.q", "final_norm"
 
 std::vector<int64_t> to_ints(const TensorView& tensor) {
   std::vector<int64_t> numbers;
@@ -60,7 +60,7 @@ struct Golden {
 };
 
 /// The distance of two runs at a stage, over the positions that both have; nullopt if that is none.
-std::optional<double> distance(const Rows& expected, const Rows& ours) {
+std::optional<double> distance(const RowsByPosition& expected, const RowsByPosition& ours) {
   std::vector<float> a, b;
   for (const auto& [position, row] : expected) {
     const auto found = ours.find(position);

@@ -23,7 +23,7 @@
 namespace greta {
 namespace {
 
-constexpr double kSides = 4;
+using test::kSides;
 
 /// A model and what was recorded of it.
 struct Spec {
@@ -40,7 +40,7 @@ const Spec kGemma3{"Gemma3", "gemma-3-270m-q4_k_m.gguf", "gemma3", {"p4_sys", "p
 // Of two tokens (p0_short) the matrix route's noise bounds nothing: 1.4 at the last layer.
 const Spec kQwen2{"Qwen2", "qwen.gguf", "qwen2", {"p4_sys", "p5_ba"}};
 
-using Stages = std::map<std::string, std::vector<float>>;  // "L0.q" -> the last row
+using LastRows = std::map<std::string, std::vector<float>>;  // "L0.q" -> the last row
 
 std::string golden(const std::string& name) { return std::string(GRETA_SOURCE_DIR "/tests/goldens/") + name; }
 
@@ -61,7 +61,7 @@ std::vector<float> as_halves(const std::vector<float>& pairs, size_t head_dim) {
 }
 
 struct Forward {
-  Stages stages;
+  LastRows stages;
   std::vector<float> logits;
 };
 

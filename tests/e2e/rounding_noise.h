@@ -14,6 +14,8 @@
 namespace greta::test {
 
 inline constexpr float kUnit = 0x1p-24f;  // of f32
+/// How many times the distance that noise makes a stage may be off (reference_test.cpp says why).
+inline constexpr double kSides = 4;
 
 /// Adds noise to every row of the op's output (or input, before a quantisation).
 class NoiseAction final : public Action {

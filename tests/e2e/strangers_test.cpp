@@ -14,7 +14,7 @@ using test::kHostile;
 using test::kHostileText;
 using test::run_greta;
 using test::Scratch;
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 class Strangers : public ::testing::Test {
  protected:

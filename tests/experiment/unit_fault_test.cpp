@@ -11,7 +11,7 @@
 namespace greta {
 namespace {
 
-struct Setting {
+struct UnitSetting {
   const char* label;
   const char* device;
   Format input;
@@ -19,7 +19,7 @@ struct Setting {
   const char* hypothesis;
 };
 
-Verdict judge_on(const Setting& setting) {
+Verdict judge_on(const UnitSetting& setting) {
   EngineOptions options{1, best_isa(), Format::f32};
   options.device = setting.device;
   options.sim_input = setting.input;
@@ -34,7 +34,7 @@ Verdict judge_on(const Setting& setting) {
 
 constexpr Format kBf16 = Format::bf16, kF16 = Format::f16;
 
-class Clean : public testing::TestWithParam<Setting> {};
+class Clean : public testing::TestWithParam<UnitSetting> {};
 TEST_P(Clean, UnitsAreWithinTheirRule) {
   const Verdict verdict = judge_on(GetParam());
   EXPECT_EQ(exit_code(verdict.status), 0);
@@ -43,19 +43,19 @@ TEST_P(Clean, UnitsAreWithinTheirRule) {
     ADD_FAILURE() << found.title.en << ", r " << found.noise_ratio;
 }
 INSTANTIATE_TEST_SUITE_P(Devices, Clean,
-                         testing::Values(Setting{"mi100", "sim:mi100", kBf16, "", ""},
-                                         Setting{"mi250x", "sim:mi250x", kF16, "", ""},
-                                         Setting{"mi300x", "sim:mi300x", kBf16, "", ""},
-                                         Setting{"mi300x_f16", "sim:mi300x", kF16, "", ""},
-                                         Setting{"v100", "sim:v100", kF16, "", ""},
-                                         Setting{"a100", "sim:a100", kBf16, "", ""},
-                                         Setting{"a100_f16", "sim:a100", kF16, "", ""},
-                                         Setting{"h100", "sim:h100", kBf16, "", ""},
-                                         Setting{"h100_f16", "sim:h100", kF16, "", ""},
-                                         Setting{"b200", "sim:b200", kBf16, "", ""}),
+                         testing::Values(UnitSetting{"mi100", "sim:mi100", kBf16, "", ""},
+                                         UnitSetting{"mi250x", "sim:mi250x", kF16, "", ""},
+                                         UnitSetting{"mi300x", "sim:mi300x", kBf16, "", ""},
+                                         UnitSetting{"mi300x_f16", "sim:mi300x", kF16, "", ""},
+                                         UnitSetting{"v100", "sim:v100", kF16, "", ""},
+                                         UnitSetting{"a100", "sim:a100", kBf16, "", ""},
+                                         UnitSetting{"a100_f16", "sim:a100", kF16, "", ""},
+                                         UnitSetting{"h100", "sim:h100", kBf16, "", ""},
+                                         UnitSetting{"h100_f16", "sim:h100", kF16, "", ""},
+                                         UnitSetting{"b200", "sim:b200", kBf16, "", ""}),
                          [](const auto& test) { return std::string(test.param.label); });
 
-class UnitFault : public testing::TestWithParam<Setting> {};
+class UnitFault : public testing::TestWithParam<UnitSetting> {};
 TEST_P(UnitFault, IsFoundWhereItIsAndNamed) {
   const Verdict verdict = judge_on(GetParam());
   ASSERT_EQ(verdict.findings.size(), 1U);
@@ -72,12 +72,12 @@ TEST_P(UnitFault, IsFoundWhereItIsAndNamed) {
 INSTANTIATE_TEST_SUITE_P(
     Faults, UnitFault,
     testing::Values(
-        Setting{"h100_minus2", "sim:h100", kF16, "accumulator_bits_minus2@prefill:1", "accumulator_bits"},
-        Setting{"v100_minus1", "sim:v100", kF16, "accumulator_bits_minus1@prefill:1", "accumulator_bits"},
-        Setting{"a100_minus1", "sim:a100", kF16, "accumulator_bits_minus1@prefill:1", "accumulator_bits"},
-        Setting{"mi300x_minus2", "sim:mi300x", kF16, "accumulator_bits_minus2@prefill:1", "accumulator_bits"},
-        Setting{"h100_nearest", "sim:h100", kBf16, "accumulator_nearest@prefill:1", "accumulator_rounding"},
-        Setting{"v100_nearest", "sim:v100", kF16, "accumulator_nearest@prefill:1", "accumulator_rounding"}),
+        UnitSetting{"h100_minus2", "sim:h100", kF16, "accumulator_bits_minus2@prefill:1", "accumulator_bits"},
+        UnitSetting{"v100_minus1", "sim:v100", kF16, "accumulator_bits_minus1@prefill:1", "accumulator_bits"},
+        UnitSetting{"a100_minus1", "sim:a100", kF16, "accumulator_bits_minus1@prefill:1", "accumulator_bits"},
+        UnitSetting{"mi300x_minus2", "sim:mi300x", kF16, "accumulator_bits_minus2@prefill:1", "accumulator_bits"},
+        UnitSetting{"h100_nearest", "sim:h100", kBf16, "accumulator_nearest@prefill:1", "accumulator_rounding"},
+        UnitSetting{"v100_nearest", "sim:v100", kF16, "accumulator_nearest@prefill:1", "accumulator_rounding"}),
     [](const auto& test) { return std::string(test.param.label); });
 
 TEST(UnitFaultOf, AUnitOfFmasDoesNotAct) {

@@ -322,12 +322,12 @@ TEST_P(RefusedModel, GivesOneClearError) {
   EXPECT_THAT(message, HasSubstr(GetParam().message));
 }
 
-const auto kRowName = [](const auto& info) { return info.param.name; };
-INSTANTIATE_TEST_SUITE_P(KindsOfFile, RefusedModel, testing::ValuesIn(kinds_of_file()), kRowName);
-INSTANTIATE_TEST_SUITE_P(Ranges, RefusedModel, testing::ValuesIn(ranges()), kRowName);
-INSTANTIATE_TEST_SUITE_P(Disagreements, RefusedModel, testing::ValuesIn(disagreements()), kRowName);
-INSTANTIATE_TEST_SUITE_P(Tensors, RefusedModel, testing::ValuesIn(tensors()), kRowName);
-INSTANTIATE_TEST_SUITE_P(Unsupported, RefusedModel, testing::ValuesIn(unsupported()), kRowName);
+const auto kRefusalName = [](const auto& info) { return info.param.name; };
+INSTANTIATE_TEST_SUITE_P(KindsOfFile, RefusedModel, testing::ValuesIn(kinds_of_file()), kRefusalName);
+INSTANTIATE_TEST_SUITE_P(Ranges, RefusedModel, testing::ValuesIn(ranges()), kRefusalName);
+INSTANTIATE_TEST_SUITE_P(Disagreements, RefusedModel, testing::ValuesIn(disagreements()), kRefusalName);
+INSTANTIATE_TEST_SUITE_P(Tensors, RefusedModel, testing::ValuesIn(tensors()), kRefusalName);
+INSTANTIATE_TEST_SUITE_P(Unsupported, RefusedModel, testing::ValuesIn(unsupported()), kRefusalName);
 
 TEST(Architecture, PatternsMatchStartsAndEnds) {
   EXPECT_TRUE(matches("a.weight", "a.weight"));

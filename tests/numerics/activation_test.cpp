@@ -16,7 +16,7 @@ namespace {
 double as_f16(double x) { return double{f16_to_f32(f32_to_f16(static_cast<float>(x)))}; }
 
 /// Random multiples of 1/4 of a code: at most a quarter from a code, never near a tie.
-std::vector<float> far_from_ties(test::Random& random, int64_t n, float amax) {
+std::vector<float> far_from_ties(test::RandomTensors& random, int64_t n, float amax) {
   std::vector<float> x(static_cast<size_t>(n));
   for (float& value : x) value = (static_cast<float>(random.below(253)) - 126) * amax / 127;
   x[0] = amax;
@@ -24,7 +24,7 @@ std::vector<float> far_from_ties(test::Random& random, int64_t n, float amax) {
 }
 
 TEST(Activation, Q80MakesCodesByTheUnroundedScale) {
-  test::Random random(1);
+  test::RandomTensors random(1);
   for (const float amax : {1.0f, 3.3f, 0.011f}) {
     const std::vector<float> x = far_from_ties(random, 32, amax);
     const ActivationRow row = round_activations(x, Format::q8_0);
@@ -36,7 +36,7 @@ TEST(Activation, Q80MakesCodesByTheUnroundedScale) {
 }
 
 TEST(Activation, Q81CarriesItsSum) {
-  test::Random random(2);
+  test::RandomTensors random(2);
   const std::vector<float> x = far_from_ties(random, 64, 2.5f);
   const ActivationRow cpu = round_activations(x, Format::q8_1), cuda = round_activations(x, Format::q8_1_sum);
   ASSERT_EQ(cpu.sums.size(), 2u);

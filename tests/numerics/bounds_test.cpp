@@ -58,10 +58,10 @@ class Ratios {
 };
 
 /// Runs `draw` on many seeds: it makes inputs, computes in f32 and calls Ratios::add.
-void check_bound(const char* stage, const std::function<bool(Random&, Ratios&)>& draw) {
+void check_bound(const char* stage, const std::function<bool(RandomTensors&, Ratios&)>& draw) {
   Ratios ratios(stage);
   const bool held = rc::check(stage, [&] {
-    Random random(*rc::gen::arbitrary<uint64_t>());
+    RandomTensors random(*rc::gen::arbitrary<uint64_t>());
     RC_ASSERT(draw(random, ratios));
   });
   EXPECT_TRUE(held) << stage << ": an honest f32 computation exceeds its bound";
@@ -70,7 +70,7 @@ void check_bound(const char* stage, const std::function<bool(Random&, Ratios&)>&
 }
 
 /// Activations as they are met: of one scale, with a few large channels.
-Floats activations(Random& random, int64_t count) {
+Floats activations(RandomTensors& random, int64_t count) {
   Floats x = random.normals(count, static_cast<float>(std::exp2(random.uniform() * 8 - 4)));
   for (int64_t i = random.below(3); i > 0; --i) x[static_cast<size_t>(random.below(count))] *= 50;
   return x;
@@ -103,13 +103,13 @@ Floats chain(const GgufTensor& weight, const Floats& x, Rounding activation, Rou
 }
 
 TEST(Bounds, MatmulVector) {
-  check_bound("matmul f32 chain, q8_0", [](Random& random, Ratios& ratios) {
+  check_bound("matmul f32 chain, q8_0", [](RandomTensors& random, Ratios& ratios) {
     const int64_t k = 32 * (1 + random.below(64));
     const test::Weight w = random.weight(TensorType::q8_0, k, 24, {0});
     const Floats x = activations(random, k);
     return ratios.add(chain(w.tensor, x, as_f32, as_f32), oracle::matmul(w.tensor, x, 1, {}));
   });
-  check_bound("matmul f32 chain, q4_1", [](Random& random, Ratios& ratios) {
+  check_bound("matmul f32 chain, q4_1", [](RandomTensors& random, Ratios& ratios) {
     const int64_t k = 32 * (1 + random.below(64));
     const test::Weight w = random.weight(TensorType::q4_1, k, 24, {0, 2});
     const Floats x = activations(random, k);
@@ -119,7 +119,7 @@ TEST(Bounds, MatmulVector) {
 
 TEST(Bounds, MatmulOfOneSign) {
   // All terms positive: the partial sums grow to the end, the worst case for a chain.
-  check_bound("matmul f32 chain, positive", [](Random& random, Ratios& ratios) {
+  check_bound("matmul f32 chain, positive", [](RandomTensors& random, Ratios& ratios) {
     const int64_t k = 1 + random.below(2000);
     Floats w = random.normals(k * 8), x = random.normals(k);
     for (float& v : w) v = std::abs(v);
@@ -132,7 +132,7 @@ TEST(Bounds, MatmulOfOneSign) {
 TEST(Bounds, MatmulInAnotherOrder) {
   // What an engine of unknown order may do:
   // 16 partial sums, products rounded before they are added, a tree at the end.
-  check_bound("matmul f32, 16 partial sums", [](Random& random, Ratios& ratios) {
+  check_bound("matmul f32, 16 partial sums", [](RandomTensors& random, Ratios& ratios) {
     const int64_t k = 16 * (4 + random.below(100));
     const test::Weight weight = random.float_weight(TensorType::f32, k, 8);
     const Floats x = activations(random, k);
@@ -151,7 +151,7 @@ TEST(Bounds, MatmulInAnotherOrder) {
 }
 
 TEST(Bounds, MatmulBf16) {
-  check_bound("matmul bf16 inputs", [](Random& random, Ratios& ratios) {
+  check_bound("matmul bf16 inputs", [](RandomTensors& random, Ratios& ratios) {
     const int64_t k = 2 * (1 + random.below(1000));
     const test::Weight w = random.float_weight(TensorType::bf16, k, 16);
     const Floats x = activations(random, k);
@@ -161,7 +161,7 @@ TEST(Bounds, MatmulBf16) {
 }
 
 TEST(Bounds, MatmulF16WeightsInABf16Unit) {
-  check_bound("matmul bf16 inputs, f16 w", [](Random& random, Ratios& ratios) {
+  check_bound("matmul bf16 inputs, f16 w", [](RandomTensors& random, Ratios& ratios) {
     const int64_t k = 2 * (1 + random.below(1000));
     const test::Weight weight = random.float_weight(TensorType::f16, k, 16);
     const Floats x = activations(random, k);
@@ -181,7 +181,7 @@ TEST(Bounds, MatmulF16WeightsInABf16Unit) {
 }
 
 TEST(Bounds, MatmulNarrowAccumulators) {
-  check_bound("matmul f16 accumulator", [](Random& random, Ratios& ratios) {
+  check_bound("matmul f16 accumulator", [](RandomTensors& random, Ratios& ratios) {
     const int64_t k = 1 + random.below(800);
     const test::Weight w = random.float_weight(TensorType::f16, k, 16);
     const Floats x = random.normals(k);
@@ -190,7 +190,7 @@ TEST(Bounds, MatmulNarrowAccumulators) {
         oracle::matmul(w.tensor, x, 1,
                        {.activation = Format::f16, .accumulator = Format::f16, .output = Format::f16}));
   });
-  check_bound("matmul bf16 accumulator", [](Random& random, Ratios& ratios) {
+  check_bound("matmul bf16 accumulator", [](RandomTensors& random, Ratios& ratios) {
     const int64_t k = 1 + random.below(200);
     const test::Weight w = random.float_weight(TensorType::bf16, k, 16);
     const Floats x = random.normals(k);
@@ -202,7 +202,7 @@ TEST(Bounds, MatmulNarrowAccumulators) {
 }
 
 TEST(Bounds, MatmulRoundedOutput) {
-  check_bound("matmul f32 chain, bf16 output", [](Random& random, Ratios& ratios) {
+  check_bound("matmul f32 chain, bf16 output", [](RandomTensors& random, Ratios& ratios) {
     const int64_t k = 64 + random.below(500);
     const test::Weight w = random.float_weight(TensorType::f32, k, 16);
     const Floats x = random.normals(k);
@@ -277,7 +277,7 @@ TEST(Bounds, MatmulQuantised) {
   for (const Case& c : {Case{"matmul q8_block32, q4_0", TensorType::q4_0, {0}},
                         Case{"matmul q8_block32, q4_1", TensorType::q4_1, {0, 2}},
                         Case{"matmul q8_block32, q8_0", TensorType::q8_0, {0}}}) {
-    check_bound(c.stage, [&](Random& random, Ratios& ratios) {
+    check_bound(c.stage, [&](RandomTensors& random, Ratios& ratios) {
       const int64_t k = 32 * (1 + random.below(64));
       const test::Weight w = random.weight(c.type, k, 32, c.halves);
       const Floats x = activations(random, k);
@@ -290,7 +290,7 @@ TEST(Bounds, MatmulQuantised) {
 TEST(Bounds, MatmulQuantisedAtTies) {
   // Multiples of d / 2 with d a power of two: half of all quotients are ties, and an engine that multiplies
   // by a slightly smaller 1 / d rounds them the other way. Without the tie terms this exceeds the bound.
-  Random random(12);
+  RandomTensors random(12);
   const int64_t k = 128;
   const test::Weight w = random.weight(TensorType::q8_0, k, 16, {0});
   Floats x(static_cast<size_t>(k)), nudged;
@@ -328,13 +328,13 @@ Floats norm_f32(const Floats& x, const Floats& w, float eps) {
 }
 
 TEST(Bounds, RmsNorm) {
-  check_bound("rms_norm", [](Random& random, Ratios& ratios) {
+  check_bound("rms_norm", [](RandomTensors& random, Ratios& ratios) {
     const int64_t n = 16 * (1 + random.below(256));
     const Floats x = activations(random, n), w = random.normals(n);
     const test::Weight weight = test::f32_weight(w, n);
     return ratios.add(norm_f32(x, w, 1e-5f), oracle::rms_norm(x, weight.tensor, 1e-5));
   });
-  check_bound("rms_norm, order unknown", [](Random& random, Ratios& ratios) {
+  check_bound("rms_norm, order unknown", [](RandomTensors& random, Ratios& ratios) {
     const int64_t n = 16 * (1 + random.below(256));
     const Floats x = activations(random, n), w = random.normals(n);
     const test::Weight weight = test::f32_weight(w, n);
@@ -349,7 +349,7 @@ TEST(Bounds, RmsNorm) {
 
 TEST(Bounds, RmsNormShowsAnEpsErrorThatLooksLikeNoise) {
   // Row 25 of the catalogue: another eps, 1.25e-5 relative. 576 elements is SmolLM2's width.
-  Random random(13);
+  RandomTensors random(13);
   const int64_t n = 576;
   const Floats x = random.normals(n, 0.6f), w = random.normals(n);
   const test::Weight weight = test::f32_weight(w, n);
@@ -384,7 +384,7 @@ Floats rope_f32(const Floats& x, const oracle::RopeShape& shape, int64_t positio
 }
 
 TEST(Bounds, Rope) {
-  check_bound("rope, positions to 2^20", [](Random& random, Ratios& ratios) {
+  check_bound("rope, positions to 2^20", [](RandomTensors& random, Ratios& ratios) {
     const oracle::RopeShape shape{1, 64, 64, random.uniform() < 0.5 ? 10000.0 : 1e6, random.uniform() < 0.5};
     const int64_t position = random.below(int64_t{1} << random.below(21));
     const Floats x = random.normals(64);
@@ -393,7 +393,7 @@ TEST(Bounds, Rope) {
 }
 
 TEST(Bounds, RopeOfAnEngineThatMultipliesInF32) {
-  check_bound("rope, f32 angle (foreign)", [](Random& random, Ratios& ratios) {
+  check_bound("rope, f32 angle (foreign)", [](RandomTensors& random, Ratios& ratios) {
     const oracle::RopeShape shape{1, 64, 64, 10000, false, 3 * 0x1p-24};
     const int64_t position = random.below(8192);
     const Floats x = random.normals(64);
@@ -413,7 +413,7 @@ TEST(Bounds, RopeOfAnEngineThatMultipliesInF32) {
 constexpr oracle::AttentionShape kShape{2, 1, 64, 0.125};
 
 TEST(Bounds, Scores) {
-  check_bound("qk", [](Random& random, Ratios& ratios) {
+  check_bound("qk", [](RandomTensors& random, Ratios& ratios) {
     const int64_t n_pos = 1 + random.below(40);
     const Floats q = activations(random, 128), keys = activations(random, 64 * n_pos);
     Floats y;
@@ -431,7 +431,7 @@ TEST(Bounds, Scores) {
 }
 
 TEST(Bounds, Softmax) {
-  check_bound("softmax", [](Random& random, Ratios& ratios) {
+  check_bound("softmax", [](RandomTensors& random, Ratios& ratios) {
     const int64_t n = 1 + random.below(600);
     const Floats scores = random.normals(n, static_cast<float>(std::exp2(random.uniform() * 6 - 3)));
     const float max = *std::max_element(scores.begin(), scores.end());
@@ -444,7 +444,7 @@ TEST(Bounds, Softmax) {
 }
 
 TEST(Bounds, WeightedValues) {
-  check_bound("pv", [](Random& random, Ratios& ratios) {
+  check_bound("pv", [](RandomTensors& random, Ratios& ratios) {
     const int64_t n_pos = 1 + random.below(300);
     Floats weights = random.normals(2 * n_pos);
     for (float& w : weights) w = std::exp(4 * w) * 1e-3f;
@@ -465,13 +465,13 @@ TEST(Bounds, WeightedValues) {
 }
 
 TEST(Bounds, Elementwise) {
-  check_bound("add", [](Random& random, Ratios& ratios) {
+  check_bound("add", [](RandomTensors& random, Ratios& ratios) {
     const Floats a = activations(random, 256), b = activations(random, 256);
     Floats y;
     for (size_t i = 0; i < a.size(); ++i) y.push_back(a[i] + b[i]);
     return ratios.add(y, oracle::add(a, b));
   });
-  check_bound("silu_mul", [](Random& random, Ratios& ratios) {
+  check_bound("silu_mul", [](RandomTensors& random, Ratios& ratios) {
     const Floats gate = activations(random, 256), up = activations(random, 256);
     Floats y;
     for (size_t i = 0; i < gate.size(); ++i) y.push_back(gate[i] / (1 + std::exp(-gate[i])) * up[i]);

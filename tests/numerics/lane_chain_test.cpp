@@ -24,7 +24,7 @@ const NamedForm kForms[] = {{"scalar", &kScalarChains, ""},
                             {"avx2", &kAvx2Chains, kAvx2Features},
                             {"avx512", &kAvx512Chains, kAvx512Features}};
 
-std::vector<double> doubles(test::Random& random, int64_t n) {
+std::vector<double> doubles(test::RandomTensors& random, int64_t n) {
   std::vector<double> values(static_cast<size_t>(n));
   for (double& value : values) value = static_cast<double>(random.normal());
   return values;
@@ -35,7 +35,7 @@ struct Vectors {
   std::vector<const double*> pointers = {};
 };
 
-Vectors vectors(test::Random& random, size_t count, int64_t n) {
+Vectors vectors(test::RandomTensors& random, size_t count, int64_t n) {
   Vectors vectors;
   for (size_t j = 0; j < count; ++j) vectors.values.push_back(doubles(random, n));
   for (const auto& values : vectors.values) vectors.pointers.push_back(values.data());
@@ -77,7 +77,7 @@ LaneSums block_sums(const BlockTerms& terms, const double* x, const double* grou
 }
 
 TEST(LaneChain, EveryFormAddsAsTheDefinitionForAnyNumberOfVectors) {
-  test::Random random(1);
+  test::RandomTensors random(1);
   for (const auto& [name, form, needs] : kForms) {
     if (!missing_features(needs).empty()) continue;
     for (const size_t count : {1, 2, 3, 4, 5, 7, 8, 9, 11, 16, 19}) {

@@ -75,7 +75,7 @@ const std::vector<Format_> kBlockTypes{
     {TensorType::q6_k, {208}},  {TensorType::iq4_nl, {0}},  {TensorType::iq4_xs, {0}}};
 
 TEST(OracleMatmul, EveryTypeAndActivationFormat) {
-  Random random(1);
+  RandomTensors random(1);
   for (const Format_& format : kBlockTypes) {
     SCOPED_TRACE(name(format.type));
     // 19 rows: two whole tiles of eight and a part.
@@ -90,7 +90,7 @@ TEST(OracleMatmul, EveryTypeAndActivationFormat) {
 }
 
 TEST(OracleMatmul, SixteenBitActivationsAndPlainFloatWeights) {
-  Random random(2);
+  RandomTensors random(2);
   const int64_t k = 40, n = 5, rows = 2;
   for (const TensorType type : {TensorType::f32, TensorType::f16, TensorType::bf16}) {
     const test::Weight weight = random.float_weight(type, k, n);
@@ -108,7 +108,7 @@ TEST(OracleMatmul, SixteenBitActivationsAndPlainFloatWeights) {
 }
 
 TEST(OracleMatmul, BiasIsAddedAndOutputRoundingWidensTheBound) {
-  Random random(3);
+  RandomTensors random(3);
   const test::Weight weight = random.float_weight(TensorType::f32, 64, 10);
   const std::vector<float> x = random.normals(64), bias = random.normals(10);
   const test::Weight bias_tensor = test::f32_weight(bias, 10);
@@ -142,7 +142,7 @@ TEST(OracleMatmul, ActivationsAtARoundingTieMayGoEitherWay) {
 }
 
 TEST(OracleMatmul, NonFiniteActivationsGiveNanInTheirRowOnly) {
-  Random random(4);
+  RandomTensors random(4);
   const test::Weight weight = random.weight(TensorType::q4_1, 64, 9, {0, 2});
   std::vector<float> x = random.normals(128);
   x[70] = std::numeric_limits<float>::infinity();
@@ -154,7 +154,7 @@ TEST(OracleMatmul, NonFiniteActivationsGiveNanInTheirRowOnly) {
 }
 
 TEST(OracleMatmul, WrongShapesAreInputErrors) {
-  Random random(5);
+  RandomTensors random(5);
   const test::Weight weight = random.float_weight(TensorType::f32, 8, 4);
   const std::vector<float> x(15);
   EXPECT_THROW(oracle::matmul(weight.tensor, x, 2, {}), Error);
@@ -163,7 +163,7 @@ TEST(OracleMatmul, WrongShapesAreInputErrors) {
 }
 
 TEST(OracleNorm, EqualsTheFormula) {
-  Random random(6);
+  RandomTensors random(6);
   const int64_t n = 48;
   const std::vector<float> x = random.normals(3 * n), w = random.normals(n);
   const test::Weight weight = test::f32_weight(w, n);
@@ -179,7 +179,7 @@ TEST(OracleNorm, EqualsTheFormula) {
 }
 
 TEST(OracleRope, BothPairingsAtSmallAndLargePositions) {
-  Random random(7);
+  RandomTensors random(7);
   for (const bool adjacent : {true, false}) {
     for (const int64_t position : {int64_t{0}, int64_t{1}, int64_t{131071}}) {
       const oracle::RopeShape shape{2, 12, 8, 10000, adjacent};
@@ -221,7 +221,7 @@ TEST(OracleRope, ForeignAnglesWidenTheBoundWithThePosition) {
 const oracle::AttentionShape kAttention{4, 2, 11, 0.25};
 
 TEST(OracleAttention, ScoresAreMaskedAndMapHeadsToGroups) {
-  Random random(8);
+  RandomTensors random(8);
   const int64_t rows = 3, n_pos = 13, position = 10;
   const std::vector<float> q = random.normals(rows * 44), keys = random.normals(n_pos * 22);
   LongDoubles want;
@@ -264,7 +264,7 @@ TEST(OracleAttention, SoftmaxOfMaskedAndLargeScores) {
 }
 
 TEST(OracleAttention, WeightedValuesStopAtTheRowsOwnPosition) {
-  Random random(9);
+  RandomTensors random(9);
   const int64_t rows = 2, n_pos = 7, position = 4;
   std::vector<float> weights = random.normals(rows * 4 * n_pos), values = random.normals(n_pos * 22);
   LongDoubles want;
@@ -330,7 +330,7 @@ TEST(OracleElementwise, AddSiluAndEmbed) {
   expect_close(oracle::silu_mul(gate, up).value, want);
   EXPECT_THROW(oracle::add(a, gate), Error);
 
-  Random random(10);
+  RandomTensors random(10);
   const test::Weight table = random.weight(TensorType::q4_1, 32, 5, {0, 2});
   const std::vector<int32_t> ids{4, 0};
   const Expected rows = oracle::embed(table.tensor, ids);

@@ -34,9 +34,9 @@ inline Weight f32_weight(const std::vector<float>& values, int64_t k) {
   return make_weight(TensorType::f32, k, static_cast<int64_t>(values.size()) / k, std::move(bytes));
 }
 
-class Random {
+class RandomTensors {
  public:
-  explicit Random(uint64_t seed) : engine_(seed) {}
+  explicit RandomTensors(uint64_t seed) : engine_(seed) {}
 
   double uniform() { return static_cast<double>(engine_() >> 11) * 0x1p-53; }
   float normal() {  // Box and Muller: the same numbers with every standard library

@@ -11,8 +11,8 @@
 namespace greta {
 namespace {
 
-using testing::ElementsAre;
-using testing::IsEmpty;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
 
 struct Record {
   Event event;

@@ -11,7 +11,7 @@ namespace greta::report {
 namespace {
 
 /// One block of each kind that has a look of its own.
-Document sample() {
+Document sample_document() {
   Table table{{{"name", Align::left, 6}, {"size", Align::right, 5}, {"verdict"}}, {}};
   table.rows.push_back({"a|b`", "1", {std::string("FAULT"), Tone::bad}});
   table.rows.push_back({"too_long", "12345678", "EQUAL"});
@@ -20,17 +20,17 @@ Document sample() {
 }
 
 TEST(Document, AsMarkdown) {
-  EXPECT_EQ(to_markdown(sample()),
+  EXPECT_EQ(to_markdown(sample_document()),
             "## Title\n\n**FAULT** - a sentence.\n\n1. **first**\n   - note\n2. second\n- and 2 more\n\n"
             "| name | size | verdict |\n|---|---:|---|\n| a\\|b\\` | 1 | FAULT |\n"
             "| too_long | 12345678 | EQUAL |\n\n```\nx  y\n```\n");
 }
 
 TEST(Document, OnATerminal) {
-  EXPECT_EQ(to_terminal(sample(), 80, false),
+  EXPECT_EQ(to_terminal(sample_document(), 80, false),
             "\nTitle\n\nFAULT: a sentence.\n1. first\n   note\n2. second\n   and 2 more\n"
             "name    size verdict\na|b`       1 FAULT\ntoo_l~ 12345678 EQUAL\n  x  y\n");
-  const std::string coloured = to_terminal(sample(), 80, true);
+  const std::string coloured = to_terminal(sample_document(), 80, true);
   EXPECT_THAT(coloured, ::testing::HasSubstr("\n\x1b[1;31mFAULT\x1b[0m: a sentence."));
   EXPECT_THAT(to_terminal({Paragraph{"one two three"}}, 8, false), "one two\n  three\n");
 }

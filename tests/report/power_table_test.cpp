@@ -16,7 +16,7 @@ using ::testing::Property;
 using ::testing::Throws;
 
 /// One right, one ambiguous, one inactive fault; a stack, a clean run and a limit of one route.
-PowerResult sample() {
+PowerResult sample_power() {
   Detection right;
   right.fault = "attn_norm_eps@prefill:3";
   right.fault_class = right.expected = "norm_eps";
@@ -44,7 +44,7 @@ PowerResult sample() {
 }
 
 TEST(PowerTable, FitsTheTerminal) {
-  const std::string text = power_terminal(sample());
+  const std::string text = power_terminal(sample_power());
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80u) << line;
   EXPECT_THAT(text, HasSubstr("0.99999 ")) << "cut, not rounded up to 1";
@@ -55,7 +55,7 @@ TEST(PowerTable, FitsTheTerminal) {
 }
 
 TEST(PowerTable, JsonCountsEachResult) {
-  const nlohmann::json json = power_json(sample());
+  const nlohmann::json json = power_json(sample_power());
   EXPECT_EQ(json["summary"]["right"], 1);
   EXPECT_EQ(json["summary"]["ambiguous"], 1);
   EXPECT_EQ(json["summary"]["inactive"], 1);
@@ -67,7 +67,7 @@ TEST(PowerTable, JsonCountsEachResult) {
 }
 
 TEST(PowerTable, MarkdownKeepsWhatIsAroundTheMarks) {
-  const std::string measured = power_markdown(sample());
+  const std::string measured = power_markdown(sample_power());
   EXPECT_THAT(measured, HasSubstr("| kv_slot | 1 | 1 | 1 | 1 | 0 | 1 | 0 | - |"));
   const std::string fresh = with_measured("", measured, "power.md");
   const std::string again = with_measured("before\n" + fresh + "after\n", "new\n", "power.md");

@@ -15,7 +15,7 @@ using ::testing::Not;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 /// All devices, the numbers as wide as they get.
-WhatIf sample() {
+WhatIf sample_whatif() {
   WhatIf result;
   result.model_name = "A <model> & \"quotes\" of a name that is too long for a line of eighty columns";
   result.model_hash = "xxh3-128:0";
@@ -49,22 +49,22 @@ WhatIf sample() {
 }
 
 TEST(WhatIfReport, TableFitsTheTerminalAndSaysWhatFailed) {
-  const std::string text = whatif_terminal(sample());
+  const std::string text = whatif_terminal(sample_whatif());
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80u) << line;
   EXPECT_THAT(text, HasSubstr("outside its bound: prefill layer 3 q"));
   EXPECT_THAT(text, HasSubstr("-3.1234 +- 0.0027  -3.1000 -0.0033 +- 0.0028        -\n"));
   EXPECT_THAT(text, HasSubstr("cpu, vector route (f32 FMA)"));
   EXPECT_THAT(text, HasSubstr("1000/1024"));
-  for (const UnitResult& unit : sample().units) EXPECT_THAT(text, HasSubstr(unit.device));
+  for (const UnitResult& unit : sample_whatif().units) EXPECT_THAT(text, HasSubstr(unit.device));
 }
 
 TEST(WhatIfReport, StagesAreOfPrefill) {
-  EXPECT_THAT(whatif_terminal(sample()), Not(HasSubstr("7.0e+00"))) << "of decode0";
+  EXPECT_THAT(whatif_terminal(sample_whatif()), Not(HasSubstr("7.0e+00"))) << "of decode0";
 }
 
 TEST(WhatIfReport, JsonHasAllOfIt) {
-  const nlohmann::json json = whatif_json(sample());
+  const nlohmann::json json = whatif_json(sample_whatif());
   EXPECT_EQ(json["schema"], "greta.whatif/1");
   EXPECT_EQ(json["exit_code"], 1);
   ASSERT_EQ(json["devices"].size(), 8u);
@@ -118,7 +118,7 @@ void expect_well_formed(const std::string& svg) {
 }
 
 TEST(WhatIfReport, SvgIsWellFormedAndEscapes) {
-  const std::string svg = whatif_svg(sample());
+  const std::string svg = whatif_svg(sample_whatif());
   expect_well_formed(svg);
   EXPECT_THAT(svg, HasSubstr("A &lt;model&gt; &amp; &quot;quotes&quot;"));
   EXPECT_EQ(count(svg, "<polyline"), 8u);
@@ -127,7 +127,7 @@ TEST(WhatIfReport, SvgIsWellFormedAndEscapes) {
 }
 
 TEST(WhatIfReport, SvgOfNoDifferenceHasTheLegendOnly) {
-  WhatIf result = sample();
+  WhatIf result = sample_whatif();
   for (UnitResult& unit : result.units) {
     for (Drift& drift : unit.drift) drift.rel_l2 = 0;
   }

@@ -29,7 +29,7 @@ class Problem {
  public:
   Problem(const units::Instruction& unit, int64_t k, bool heavy)
       : format_(unit.a == units::Element::bf16 ? Format::bf16 : Format::f16), k_(k) {
-    test::Random random(static_cast<uint64_t>(k) + (heavy ? 1 : 0));
+    test::RandomTensors random(static_cast<uint64_t>(k) + (heavy ? 1 : 0));
     w_ = random.normals(kOutputs * k, 0.1f);
     x_ = random.normals(kRows * k);
     for (float& x : x_) x = heavy ? x * std::exp(random.normal()) : x + 0.5f;

@@ -414,7 +414,7 @@ std::vector<Candidate> head_order(const Suspect& s) {
 constexpr const char* kHeads = "B3.21 of the founding engine (n_kv against n_q heads)";
 constexpr const char* kScale = "https://github.com/mlc-ai/mlc-llm/pull/3426";
 
-const std::array<Hypothesis, 14> kTable{{
+const std::array<Hypothesis, 14> kAttention{{
     {"head_map",
      {"query heads read the wrong KV heads", "las cabezas leen cabezas KV equivocadas"},
      kHeads,
@@ -474,6 +474,6 @@ const std::array<Hypothesis, 14> kTable{{
 
 }  // namespace
 
-std::span<const Hypothesis> attention_hypotheses() { return kTable; }
+std::span<const Hypothesis> attention_hypotheses() { return kAttention; }
 
 }  // namespace greta

@@ -156,7 +156,7 @@ std::vector<Candidate> kv_duplicated(const Suspect& s) {
 
 constexpr const char* kSlots = "https://github.com/gittensor-ai-lab/sparkinfer/issues/146";
 
-const std::array<Hypothesis, 6> kTable{{
+const std::array<Hypothesis, 6> kCache{{
     {"kv_slot",
      {"rows are written to the neighbouring slot", "las filas se escriben en el lugar vecino"},
      kSlots,
@@ -187,6 +187,6 @@ const std::array<Hypothesis, 6> kTable{{
 
 }  // namespace
 
-std::span<const Hypothesis> cache_hypotheses() { return kTable; }
+std::span<const Hypothesis> cache_hypotheses() { return kCache; }
 
 }  // namespace greta

@@ -156,7 +156,7 @@ std::vector<Candidate> wrong_activation(const Suspect& s) {
 
 constexpr const char* kBranch = "https://github.com/chrishayuk/larql/pull/181";
 
-const std::array<Hypothesis, 6> kTable{{
+const std::array<Hypothesis, 6> kElementwise{{
     {"residual_omitted",
      {"the residual, or the branch, is not added", "no se suma el residuo, o la rama"},
      kBranch,
@@ -186,6 +186,6 @@ const std::array<Hypothesis, 6> kTable{{
 
 }  // namespace
 
-std::span<const Hypothesis> elementwise_hypotheses() { return kTable; }
+std::span<const Hypothesis> elementwise_hypotheses() { return kElementwise; }
 
 }  // namespace greta

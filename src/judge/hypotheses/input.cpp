@@ -118,7 +118,7 @@ std::vector<Candidate> token_shift(const Suspect& s) {
   return candidates;
 }
 
-const std::array<Hypothesis, 3> kTable{{
+const std::array<Hypothesis, 3> kInput{{
     {"wrong_input",
      {"the stage is computed from another stage's output",
       "la etapa se calcula a partir de la salida de otra"},
@@ -136,6 +136,6 @@ const std::array<Hypothesis, 3> kTable{{
 
 }  // namespace
 
-std::span<const Hypothesis> input_hypotheses() { return kTable; }
+std::span<const Hypothesis> input_hypotheses() { return kInput; }
 
 }  // namespace greta

@@ -173,7 +173,7 @@ std::vector<Candidate> sum_for_mean(const Suspect& s) {
        "la suma de cuadrados no se divide por la longitud"})};
 }
 
-const std::array<Hypothesis, 8> kTable{{
+const std::array<Hypothesis, 8> kNorm{{
     {"norm_eps",
      {"a norm uses another eps; common values, and an estimate",
       "una norma usa otro eps; valores comunes y una estimación"},
@@ -211,6 +211,6 @@ const std::array<Hypothesis, 8> kTable{{
 
 }  // namespace
 
-std::span<const Hypothesis> norm_hypotheses() { return kTable; }
+std::span<const Hypothesis> norm_hypotheses() { return kNorm; }
 
 }  // namespace greta

@@ -226,7 +226,7 @@ std::vector<Candidate> corrupted(const Suspect& s) {
               9)};
 }
 
-const std::array<Hypothesis, 7> kTable{{
+const std::array<Hypothesis, 7> kOutput{{
     {"output_scaled",
      {"the output is multiplied by a constant, which is estimated",
       "la salida se multiplica por una constante, que se estima"},
@@ -264,6 +264,6 @@ const std::array<Hypothesis, 7> kTable{{
 
 }  // namespace
 
-std::span<const Hypothesis> output_hypotheses() { return kTable; }
+std::span<const Hypothesis> output_hypotheses() { return kOutput; }
 
 }  // namespace greta

@@ -302,7 +302,7 @@ std::vector<Candidate> rope_inverse(const Suspect& s) {
 
 constexpr const char* kSetting = "https://github.com/Blaizzy/mlx-vlm/pull/1710";
 
-const std::array<Hypothesis, 8> kTable{{
+const std::array<Hypothesis, 8> kRope{{
     {"rope_position",
      {"RoPE at another position; the shift is estimated",
       "RoPE en otra posición; el desplazamiento se estima"},
@@ -342,6 +342,6 @@ const std::array<Hypothesis, 8> kTable{{
 
 }  // namespace
 
-std::span<const Hypothesis> rope_hypotheses() { return kTable; }
+std::span<const Hypothesis> rope_hypotheses() { return kRope; }
 
 }  // namespace greta

@@ -318,7 +318,7 @@ std::vector<Candidate> undeclared_rounding(const Suspect& s) {
   return candidates;
 }
 
-const std::array<Hypothesis, 5> kTable{{
+const std::array<Hypothesis, 5> kSum{{
     {"reduction_truncated",
      {"the sum leaves parts of K out, or counts them twice; which ones is estimated",
       "la suma omite partes de K o las cuenta dos veces; cuáles se estima"},
@@ -347,6 +347,6 @@ const std::array<Hypothesis, 5> kTable{{
 
 }  // namespace
 
-std::span<const Hypothesis> sum_hypotheses() { return kTable; }
+std::span<const Hypothesis> sum_hypotheses() { return kSum; }
 
 }  // namespace greta

@@ -52,7 +52,7 @@ std::vector<Candidate> to_nearest(const Suspect& s) {
             "la unidad matricial redondea al más cercano donde su regla trunca o redondea hacia abajo"}}};
 }
 
-const std::array<Hypothesis, 2> kTable{{
+const std::array<Hypothesis, 2> kUnit{{
     {"accumulator_bits",
      {"a matrix unit aligns its terms with fewer fractional bits than declared",
       "una unidad matricial alinea sus términos con menos bits fraccionarios de lo declarado"},
@@ -67,6 +67,6 @@ const std::array<Hypothesis, 2> kTable{{
 
 }  // namespace
 
-std::span<const Hypothesis> unit_hypotheses() { return kTable; }
+std::span<const Hypothesis> unit_hypotheses() { return kUnit; }
 
 }  // namespace greta

@@ -200,7 +200,7 @@ constexpr const char* kB331 = "B3.34-36, B3.40 of the founding engine";
 constexpr const char* kNibbles = "https://github.com/kekzl/imp/pull/722";
 constexpr const char* kGroups = "https://github.com/1bit-MONSTER/1bit-MONSTER/issues/153";
 
-const std::array<Hypothesis, 9> kTable{{
+const std::array<Hypothesis, 9> kWeight{{
     {"weight_column_major",
      {"a weight's row-major buffer is read column-major",
       "el búfer de un peso, guardado por filas, se lee por columnas"},
@@ -246,6 +246,6 @@ const std::array<Hypothesis, 9> kTable{{
 
 }  // namespace
 
-std::span<const Hypothesis> weight_hypotheses() { return kTable; }
+std::span<const Hypothesis> weight_hypotheses() { return kWeight; }
 
 }  // namespace greta

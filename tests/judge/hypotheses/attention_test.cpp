@@ -140,7 +140,7 @@ NamedCase writes(const char* label, const char* hypothesis, const char* title, c
   return {label, hypothesis, kv_write, 1, {}, title, phase, TensorType::f32, std::move(write)};
 }
 
-std::vector<NamedCase> cases() {
+std::vector<NamedCase> attention_cases() {
   const std::string position = "rope_position", omitted = "rope_omitted", part = "rope_dims",
                     scale = "softmax_scale";
   const auto log2 = std::log(2.0);
@@ -260,11 +260,11 @@ std::vector<NamedCase> cases() {
 
 class AttentionMistake : public testing::TestWithParam<NamedCase> {};
 TEST_P(AttentionMistake, IsNamed) { test::expect_named(GetParam()); }
-INSTANTIATE_TEST_SUITE_P(Cases, AttentionMistake, testing::ValuesIn(cases()), test::LabelOf());
+INSTANTIATE_TEST_SUITE_P(Cases, AttentionMistake, testing::ValuesIn(attention_cases()), test::LabelOf());
 
 TEST(AttentionMistakes, CoverEveryHypothesis) {
   for (const auto group : {rope_hypotheses(), cache_hypotheses(), attention_hypotheses()})
-    test::expect_complete(group, cases());
+    test::expect_complete(group, attention_cases());
 }
 
 /// A row that one decode step writes beyond the recorded slots is not seen anywhere: it may be anywhere.

@@ -65,7 +65,7 @@ std::function<Row(const PlainSite&)> act_as(double (*f)(double gate, double up))
 
 constexpr double kEps = 1e-5;  // the model's
 
-std::vector<NamedCase> cases() {
+std::vector<NamedCase> norm_cases() {
   const std::string eps = "norm_eps", outside = "norm_eps_outside_root", omitted = "norm_omitted";
   const std::string add = "residual_omitted", twice = "residual_doubled", silu = "wrong_activation";
   const auto root = [](double square) { return std::sqrt(square + kEps); };
@@ -145,11 +145,11 @@ std::vector<NamedCase> cases() {
 
 class NormMistake : public testing::TestWithParam<NamedCase> {};
 TEST_P(NormMistake, IsNamed) { test::expect_named(GetParam()); }
-INSTANTIATE_TEST_SUITE_P(Cases, NormMistake, testing::ValuesIn(cases()), test::LabelOf());
+INSTANTIATE_TEST_SUITE_P(Cases, NormMistake, testing::ValuesIn(norm_cases()), test::LabelOf());
 
 TEST(NormMistakes, CoverEveryHypothesis) {
-  test::expect_complete(norm_hypotheses(), cases());
-  test::expect_complete(elementwise_hypotheses(), cases());
+  test::expect_complete(norm_hypotheses(), norm_cases());
+  test::expect_complete(elementwise_hypotheses(), norm_cases());
 }
 
 /// Of one row, a norm times c and one of another eps are the same numbers; rows of other sizes tell.

@@ -45,7 +45,7 @@ std::function<Row(const PlainSite&)> embedding_of(std::function<int64_t(const Pl
 
 int64_t token(const PlainSite& s, int64_t position) { return s.run.tokens[static_cast<size_t>(position)]; }
 
-std::vector<NamedCase> cases() {
+std::vector<NamedCase> output_cases() {
   const std::string input = "wrong_input", row = "wrong_row", shift = "token_shift";
   return {
       {"Scaled", "output_scaled", attn_out, 0, then([](double y) { return 0.7071 * y; }),
@@ -111,11 +111,11 @@ std::vector<NamedCase> cases() {
 
 class OutputMistake : public testing::TestWithParam<NamedCase> {};
 TEST_P(OutputMistake, IsNamed) { test::expect_named(GetParam()); }
-INSTANTIATE_TEST_SUITE_P(Cases, OutputMistake, testing::ValuesIn(cases()), test::LabelOf());
+INSTANTIATE_TEST_SUITE_P(Cases, OutputMistake, testing::ValuesIn(output_cases()), test::LabelOf());
 
 TEST(OutputMistakes, CoverEveryHypothesis) {
-  test::expect_complete(output_hypotheses(), cases());
-  test::expect_complete(input_hypotheses(), cases());
+  test::expect_complete(output_hypotheses(), output_cases());
+  test::expect_complete(input_hypotheses(), output_cases());
 }
 
 /// A mistake that no hypothesis knows.

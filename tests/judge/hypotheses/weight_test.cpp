@@ -100,7 +100,7 @@ Row int8_input(const PlainSite& s) {
   return test::times(s.weight(), x);
 }
 
-std::vector<NamedCase> cases() {
+std::vector<NamedCase> weight_cases() {
   using enum Stage;
   constexpr TensorType q4 = TensorType::q4_1, q8 = TensorType::q8_0;
   using B = const PlainBlock*;
@@ -205,11 +205,11 @@ std::vector<NamedCase> cases() {
 
 class WeightMistake : public testing::TestWithParam<NamedCase> {};
 TEST_P(WeightMistake, IsNamed) { test::expect_named(GetParam()); }
-INSTANTIATE_TEST_SUITE_P(Cases, WeightMistake, testing::ValuesIn(cases()), test::LabelOf());
+INSTANTIATE_TEST_SUITE_P(Cases, WeightMistake, testing::ValuesIn(weight_cases()), test::LabelOf());
 
 TEST(WeightMistakes, CoverEveryHypothesis) {
-  test::expect_complete(weight_hypotheses(), cases());
-  test::expect_complete(sum_hypotheses(), cases());
+  test::expect_complete(weight_hypotheses(), weight_cases());
+  test::expect_complete(sum_hypotheses(), weight_cases());
 }
 
 TEST(PlainLlama, IsCleanWithoutMistakes) {
