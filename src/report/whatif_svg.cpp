@@ -20,7 +20,7 @@ constexpr double kWidth = 720, kHeight = 400, kLeft = 70, kRight = 540, kTop = 4
 
 std::string escaped(std::string_view text) {
   std::string result;
-  for (const char c : printable(text)) {  // XML has no control characters
+  for (const char c : greta::printable(text)) {  // XML has no control characters
     switch (c) {
       case '<': result += "&lt;"; break;
       case '>': result += "&gt;"; break;
