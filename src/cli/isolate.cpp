@@ -15,6 +15,7 @@
 #include "experiment/confirm.h"
 #include "judge/judge.h"
 #include "report/report.h"
+#include "report/weights.h"
 
 namespace greta::cli {
 namespace {
@@ -67,7 +68,7 @@ void run(Options& options, Context& context) {
     say_json(report::to_json(verdict), 2);
   } else {
     say_report(report::terminal(report, isatty(STDOUT_FILENO) != 0));
-    if (!probes.empty()) say_report(weight_table(probes));
+    if (!probes.empty()) say_report(report::weights_report(probes));
   }
   context.exit_code = exit_code(verdict.status);
 }

@@ -119,13 +119,21 @@ Command Program::command(const std::string& name, const std::string& help) {
 }
 
 std::optional<Answer> Program::parse(int argc, char** argv) {
+  const auto answer_to = [this](const CLI::ParseError& error) {
+    std::ostringstream text, complaint;
+    if (app_->exit(error, text, complaint) == 0) return Answer{.text = text.str()};  // help was asked for
+    return Answer{.complaint = app_->get_name() + ": " + complaint.str(),
+                  .exit_code = static_cast<int>(ErrorKind::input)};
+  };
   try {
     app_->parse(argc, argv);
     return std::nullopt;
+  } catch (const CLI::RequiredError& error) {
+    // What is not known says more than what is missing: it may be that, misspelt.
+    const std::vector<std::string> unknown = app_->remaining(true);
+    return unknown.empty() ? answer_to(error) : answer_to(CLI::ExtrasError(unknown));
   } catch (const CLI::ParseError& error) {
-    std::ostringstream text, complaint;
-    const int code = app_->exit(error, text, complaint);
-    return Answer{text.str(), complaint.str(), code == 0 ? 0 : static_cast<int>(ErrorKind::input)};
+    return answer_to(error);
   }
 }
 

@@ -82,8 +82,8 @@ struct CommandText {
 
 /// The answer to a command line that runs no command: help, the version, or what is wrong with the line.
 struct Answer {
-  std::string text;       // for stdout
-  std::string complaint;  // for stderr; repeats the arguments as they are
+  std::string text = {};       // for stdout
+  std::string complaint = {};  // for stderr; repeats the arguments as they are
   int exit_code = 0;
 };
 

@@ -12,6 +12,7 @@
 #include <type_traits>
 
 #include "base/printable.h"
+#include "report/document.h"
 
 namespace greta::cli {
 
@@ -43,6 +44,8 @@ void say(fmt::format_string<Shown<Args>...> format, const Args&... args) {
 
 /// A report on stdout as it is: its writer (src/report) saw to the strings in it.
 void say_report(std::string_view report);
+/// 80 columns wide, without colours.
+void say_report(const report::Document& document);
 
 /// One JSON document on stdout.
 void say_json(const nlohmann::json& json, int indent = -1);

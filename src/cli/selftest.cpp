@@ -1,6 +1,3 @@
-#include <fmt/format.h>
-
-#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
@@ -9,6 +6,7 @@
 #include "cli/progress.h"
 #include "cli/selftest_power.h"
 #include "fault/fault.h"
+#include "report/metamorphic.h"
 #include "selftest/metamorphic.h"
 
 namespace greta::cli {
@@ -19,37 +17,6 @@ struct Options {
   bool metamorphic = false;
   std::vector<std::string> inject;
 };
-
-std::string labels(const MetamorphicCheck& check, bool passed) {
-  std::string text;
-  for (const CheckCase& one : check.cases) {
-    if (one.deviation.has_value() == passed) continue;
-    text += (text.empty() ? "" : ", ") + one.label;
-  }
-  return text;
-}
-
-/// A line per check, at most 80 columns; what failed says where.
-void print(const MetamorphicCheck& check) {
-  const CheckResult result = check.result();
-  const auto good =
-      std::count_if(check.cases.begin(), check.cases.end(), [](const CheckCase& c) { return !c.deviation; });
-  const bool ran = result != CheckResult::not_applicable;
-  say("{:<7} {:<22} {:>5}  {}\n",
-      result == CheckResult::failed ? "FAILED"
-      : ran                         ? "passed"
-                                    : "n/a",
-      check.name, ran ? fmt::format("{}/{}", good, check.cases.size()) : "", check.states);
-  if (result == CheckResult::failed) {
-    const std::string holds = labels(check, true);
-    say("        fails: {}\n", labels(check, false));
-    if (!holds.empty()) say("        holds: {}\n", holds);
-    const auto first =
-        std::find_if(check.cases.begin(), check.cases.end(), [](const CheckCase& c) { return c.deviation; });
-    say("        first: {}\n               {}\n", place(*first->deviation), values(*first->deviation));
-  }
-  if (!check.why_not.empty()) say("        note: {}\n", check.why_not);
-}
 
 void run_metamorphic(const Options& chosen, Context& context) {
   const CommonOptions& options = chosen.power.common;
@@ -70,17 +37,12 @@ void run_metamorphic(const Options& chosen, Context& context) {
     };
     return run_metamorphic(engine, request);
   }();
-  const nlohmann::json json = to_json(checks);
-  const int failed = json["failed"];
   if (options.json) {
-    say_json(json, 2);
+    say_json(report::metamorphic_json(checks), 2);
   } else {
-    say("{:<7} {:<22} {:>5}  {}\n", "result", "check", "cases", "what must hold, bit for bit");
-    for (const MetamorphicCheck& check : checks) print(check);
-    say("{} passed, {} failed, {} not applicable\n", json["passed"].get<int>(), failed,
-        json["not_applicable"].get<int>());
+    say_report(report::metamorphic_report(checks));
   }
-  context.exit_code = failed > 0 ? 1 : 0;
+  context.exit_code = count(checks, CheckResult::failed) > 0 ? 1 : 0;
 }
 
 }  // namespace

@@ -1,8 +1,6 @@
 #pragma once
 // GRETA_TRACE_QKV_W_VERIFY=1: how the kernels of the run read their weights.
 
-#include <string>
-
 #include "cli/matrix_options.h"
 #include "experiment/weight_probe.h"
 
@@ -11,8 +9,5 @@ namespace greta::cli {
 /// Probes the weights of the traced layers on the run's base routes (E0), with its faults, and writes
 /// qkv_w_verify.json into its directory.
 std::vector<WeightProbe> verify_weights(const MatrixRun& run);
-
-/// A line per weight, phase and run of layers with the same layout, at most 80 columns.
-std::string weight_table(const std::vector<WeightProbe>& probes);
 
 }  // namespace greta::cli

@@ -109,8 +109,12 @@ void run(const Options& options, Context& context) {
     replace_file((fs::path(out) / "whatif.json").string(), json);
     replace_file((fs::path(out) / "drift.svg").string(), report::whatif_svg(result));
   }
-  say_report(options.matrix.common.json ? json : report::whatif_terminal(result));
-  if (!options.matrix.common.json && !out.empty()) say("\n{}\n  whatif.json drift.svg\n", out);
+  if (options.matrix.common.json) {
+    say_report(json);
+  } else {
+    say_report(report::whatif_report(result));
+    if (!out.empty()) say("\n{}\n  whatif.json drift.svg\n", out);
+  }
   context.exit_code = exit_code_of(result);
 }
 

@@ -9,7 +9,6 @@
 #include "base/error.h"
 #include "engine/executor.h"
 #include "engine/kv_cache.h"
-#include "io/json_number.h"
 #include "judge/stage_problem.h"
 #include "numerics/dequant.h"
 
@@ -195,29 +194,6 @@ std::vector<WeightProbe> probe_weights(Engine& engine, const WeightProbeRequest&
     }
   }
   return probes;
-}
-
-nlohmann::json to_json(const std::vector<WeightProbe>& probes) {
-  const auto count = [&](const char* layout) {
-    return std::count_if(probes.begin(), probes.end(),
-                         [=](const WeightProbe& p) { return p.layout == layout; });
-  };
-  nlohmann::json list = nlohmann::json::array();
-  for (const WeightProbe& probe : probes) {
-    list.push_back({{"phase", name(probe.phase)},
-                    {"layer", probe.layer},
-                    {"stage", name(probe.stage)},
-                    {"layout", probe.layout},
-                    {"error_row", json_number(probe.error_row)},
-                    {"error_column", json_number(probe.error_column)},
-                    {"kernel", probe.kernel},
-                    {"columns", probe.columns}});
-  }
-  return {{"schema", "greta.qkv_w_verify/1"},
-          {"probes", std::move(list)},
-          {"row", count("row")},
-          {"column", count("column")},
-          {"neither", count("neither")}};
 }
 
 }  // namespace greta

@@ -2,16 +2,9 @@
 // Two bundles of the same computation: another machine, build, route or engine.
 
 #include "judge/pair_judge.h"
+#include "verdict/comparison.h"
 
 namespace greta {
-
-struct BundleComparison {
-  RunStatus status = RunStatus::inconclusive;
-  std::vector<StagePair> pairs;  // `phase` is the one compared; `prefill` fields are A's, `decode` fields B's
-  std::vector<std::string> only_a;  // cells and phases that one of the two lacks
-  std::vector<std::string> only_b;
-  Coverage coverage;
-};
 
 /// Compares every (cell, phase) that both hold. Differences of equal inputs are judged by the oracle when
 /// `model` is given; without it they stay unjudged and the result is INCONCLUSIVE. A bundle of one experiment

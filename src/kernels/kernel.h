@@ -1,6 +1,6 @@
 #pragma once
 // What a kernel is: a plain function over views, registered in a table with its op, weight type, route, shape
-// and ISA. No globals, no environment; no allocation either, but in simulated devices (kernels/sim).
+// and ISA. No globals, no environment; no allocation either, but in simulated devices (sim/).
 //
 // The contract (docs/architecture.md, "Kernels and bitwise invariance"): for one op, route and weight type,
 // every output element has one fixed order of roundings, whatever the number of rows S, the thread count, the

@@ -261,7 +261,7 @@ GRETA_CLONES void chain_unit(const UnitRule& rule, const double* w, const double
   Lanes total{}, drift{}, energy{}, largest{};
   Group group;
   int64_t at = 0;
-  // As kernels/sim/device.h declares: the first splits are the longer ones, and f32 additions join them.
+  // As sim/device.h declares: the first splits are the longer ones, and f32 additions join them.
   for (int64_t split = 0; split < std::min(rule.splits, steps); ++split) {
     const int64_t own = steps / rule.splits + (split < steps % rule.splits ? 1 : 0);
     const int64_t end = std::min(k, at + own * rule.step);

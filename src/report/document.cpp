@@ -22,8 +22,12 @@ struct Clean {
   }
   void operator()(Table& table) const {
     for (Column& column : table.columns) clean(column.head);
+    for (ColumnGroup& group : table.groups) clean(group.head);
     for (std::vector<TableCell>& row : table.rows) {
       for (TableCell& cell : row) clean(cell.text);
+    }
+    for (auto& [row, notes] : table.notes) {
+      for (std::string& note : notes) clean(note);
     }
   }
   void operator()(Preformatted& lines) const { lines.text = printable_lines(lines.text); }

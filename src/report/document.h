@@ -4,6 +4,7 @@
 //
 // Texts hold no mark-up but one: what stands between two ` is typed or read as it is (an option, a phase).
 
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -48,7 +49,10 @@ enum class Align { left, right };
 struct Column {
   std::string head;
   Align align = Align::left;
-  size_t width = 0;  // on a terminal; 0: as wide as its cells
+  // On a terminal.
+  size_t width = 0;  // exactly; 0: as wide as its cells, but
+  size_t least = 0;  // so much at least
+  size_t gap = 1;    // blanks before it
 };
 
 struct TableCell {
@@ -59,10 +63,19 @@ struct TableCell {
   TableCell(const char* words) : text(words) {}
 };
 
+/// A head above those of several columns.
+struct ColumnGroup {
+  std::string head;
+  size_t columns = 1;
+};
+
 /// Every row has a cell for every column.
 struct Table {
   std::vector<Column> columns;
   std::vector<std::vector<TableCell>> rows;
+  std::map<size_t, std::vector<std::string>> notes = {};  // what there is to say of a row, by its index
+  std::vector<ColumnGroup> groups = {};                   // of all columns, in their order; or none
+  size_t note_indent = 4;                                 // on a terminal, where they stand below the row
 };
 
 /// Lines that stay as they are.
@@ -96,6 +109,7 @@ std::string to_markdown(const Document& document);
 /// As b3_31_analysis.txt has it: headings without marks, lists with "-", tables as in Markdown.
 std::string to_text(const Document& document);
 
+/// Tables stand apart from what is above them, unless it is their heading.
 /// Lines of at most `columns`, but for words that are longer (a path must stay whole) and for preformatted
 /// ones; with `colour` tones are shown by ANSI colours.
 std::string to_terminal(const Document& document, size_t columns, bool colour);

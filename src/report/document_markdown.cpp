@@ -19,21 +19,6 @@ std::string in_cell(std::string_view text) {
   return cell;
 }
 
-std::string lines_of(const Table& table) {
-  std::string text = "|", rule = "|";
-  for (const Column& column : table.columns) {
-    text += fmt::format(" {} |", in_cell(column.head));
-    rule += column.align == Align::right ? "---:|" : "---|";
-  }
-  text += "\n" + rule + "\n";
-  for (const std::vector<TableCell>& row : table.rows) {
-    text += "|";
-    for (const TableCell& cell : row) text += fmt::format(" {} |", in_cell(cell.text));
-    text += "\n";
-  }
-  return text;
-}
-
 /// `strong` stands around the text of items that have notes.
 std::string lines_of(const List& list, std::string_view strong) {
   std::string text;
@@ -48,6 +33,36 @@ std::string lines_of(const List& list, std::string_view strong) {
   return list.more.empty() ? text : text + fmt::format("- {}\n", list.more);
 }
 
+/// Heads of one line each: a group's stands before each of its columns'.
+std::vector<std::string> heads_of(const Table& table) {
+  std::vector<std::string> heads;
+  for (const Column& column : table.columns) heads.push_back(in_cell(column.head));
+  size_t at = 0;
+  for (const ColumnGroup& group : table.groups) {
+    for (size_t i = 0; i < group.columns; ++i, ++at) {
+      const bool both = !group.head.empty() && !heads[at].empty();
+      heads[at] = in_cell(group.head) + (both ? " " : "") + heads[at];
+    }
+  }
+  return heads;
+}
+
+/// `strong` as for a list: a table has no place for notes, so that they are one below it.
+std::string lines_of(const Table& table, std::string_view strong) {
+  std::string text = "|", rule = "|";
+  for (const std::string& head : heads_of(table)) text += fmt::format(" {} |", head);
+  for (const Column& column : table.columns) rule += column.align == Align::right ? "---:|" : "---|";
+  text += "\n" + rule + "\n";
+  for (const std::vector<TableCell>& row : table.rows) {
+    text += "|";
+    for (const TableCell& cell : row) text += fmt::format(" {} |", in_cell(cell.text));
+    text += "\n";
+  }
+  List notes;
+  for (const auto& [row, lines] : table.notes) notes.items.push_back({table.rows[row].front().text, lines});
+  return notes.items.empty() ? text : text + "\n" + lines_of(notes, strong);
+}
+
 struct Markdown {
   std::string operator()(const Heading& heading) const {
     return fmt::format("{} {}\n", std::string(static_cast<size_t>(heading.level), '#'), heading.text);
@@ -57,7 +72,7 @@ struct Markdown {
     return fmt::format("**{}** - {}\n", paragraph.lead, paragraph.text);
   }
   std::string operator()(const List& list) const { return lines_of(list, "**"); }
-  std::string operator()(const Table& table) const { return lines_of(table); }
+  std::string operator()(const Table& table) const { return lines_of(table, "**"); }
   std::string operator()(const Preformatted& lines) const {
     return fmt::format("```\n{}{}```\n", lines.text, lines.text.ends_with('\n') ? "" : "\n");
   }
@@ -73,7 +88,7 @@ struct PlainText {
     return fmt::format("\n{}: {}\n", paragraph.lead, paragraph.text);
   }
   std::string operator()(const List& list) const { return lines_of(list, ""); }
-  std::string operator()(const Table& table) const { return "\n" + lines_of(table); }
+  std::string operator()(const Table& table) const { return "\n" + lines_of(table, ""); }
   std::string operator()(const Preformatted& lines) const { return "\n" + lines.text; }
   std::string operator()(const NoiseMap& map) const {
     return fmt::format("\n{}\n\n{}", map.caption, drawn(map));

@@ -37,8 +37,13 @@ class Terminal {
     std::vector<TableCell> heads;
     for (const Column& column : table.columns) heads.emplace_back(column.head);
     const std::vector<size_t> widths = widths_of(table);
-    std::string text = line_of(heads, table, widths);
-    for (const std::vector<TableCell>& row : table.rows) text += line_of(row, table, widths);
+    std::string text = groups_line(table, widths) + line_of(heads, table.columns, widths);
+    for (size_t i = 0; i < table.rows.size(); ++i) {
+      text += line_of(table.rows[i], table.columns, widths);
+      const auto notes = table.notes.find(i);
+      if (notes == table.notes.end()) continue;
+      for (const std::string& note : notes->second) text += std::string(table.note_indent, ' ') + note + "\n";
+    }
     return text;
   }
 
@@ -68,28 +73,45 @@ class Terminal {
   static std::vector<size_t> widths_of(const Table& table) {
     std::vector<size_t> widths;
     for (size_t i = 0; i < table.columns.size(); ++i) {
-      size_t widest = width(table.columns[i].head);
+      const Column& column = table.columns[i];
+      size_t widest = std::max(column.least, width(column.head));
       for (const std::vector<TableCell>& row : table.rows) widest = std::max(widest, width(row[i].text));
-      widths.push_back(table.columns[i].width > 0 ? table.columns[i].width : widest);
+      widths.push_back(column.width > 0 ? column.width : widest);
     }
     return widths;
   }
 
+  /// What stands above the heads: a group is as wide as its columns together, and aligned as the first.
+  std::string groups_line(const Table& table, const std::vector<size_t>& widths) const {
+    std::vector<TableCell> heads;
+    std::vector<Column> firsts;
+    std::vector<size_t> wide;
+    size_t at = 0;
+    for (const ColumnGroup& group : table.groups) {
+      heads.emplace_back(group.head);
+      firsts.push_back(table.columns[at]);
+      wide.push_back(widths[at++]);
+      for (size_t i = 1; i < group.columns; ++i, ++at) wide.back() += table.columns[at].gap + widths[at];
+    }
+    return heads.empty() ? "" : line_of(heads, firsts, wide);
+  }
+
   /// Numbers are never cut. Nothing is padded at the end of the line.
-  std::string line_of(const std::vector<TableCell>& cells, const Table& table,
+  std::string line_of(const std::vector<TableCell>& cells, const std::vector<Column>& columns,
                       const std::vector<size_t>& widths) const {
     std::string line;
     for (size_t i = 0; i < cells.size(); ++i) {
       const std::string& text = cells[i].text;
       const bool is_last = i + 1 == cells.size();
       std::string shown = text;
-      if (table.columns[i].align == Align::right) {
+      if (columns[i].align == Align::right) {
         shown = std::string(widths[i] - std::min(widths[i], width(text)), ' ') + text;
       } else if (!is_last) {
         shown = fit(text, widths[i]);
       }
-      line += (i == 0 ? "" : " ") + paint(shown, cells[i].tone);
+      line += std::string(i == 0 ? 0 : columns[i].gap, ' ') + paint(shown, cells[i].tone);
     }
+    line.erase(line.find_last_not_of(' ') + 1);  // of cells without text
     return line + "\n";
   }
 
@@ -101,7 +123,12 @@ class Terminal {
 
 std::string to_terminal(const Document& document, size_t columns, bool colour) {
   std::string text;
-  for (const Block& block : printable(document)) text += std::visit(Terminal(columns, colour), block);
+  bool below_heading = true;
+  for (const Block& block : printable(document)) {
+    if (std::holds_alternative<Table>(block) && !below_heading) text += '\n';
+    text += std::visit(Terminal(columns, colour), block);
+    below_heading = std::holds_alternative<Heading>(block);
+  }
   return text;
 }
 

@@ -1,15 +1,16 @@
 #pragma once
-// `greta whatif` as a table, as JSON and as a plot.
+// `greta whatif` as a document, as JSON and as a plot.
 
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
+#include "report/document.h"
 #include "verdict/whatif.h"
 
 namespace greta::report {
 
-/// At most 80 columns: the units, drift over layers, bias of the sums, stages (worst over layers, prefill).
-std::string whatif_terminal(const WhatIf& result);
+/// For 80 columns: the units, drift over layers, bias of the sums, stages (worst over layers, prefill).
+Document whatif_report(const WhatIf& result);
 
 /// "greta.whatif/1" (docs/whatif.md).
 nlohmann::json whatif_json(const WhatIf& result);

@@ -6,7 +6,6 @@
 #include <limits>
 
 #include "base/error.h"
-#include "io/json_number.h"
 #include "model/prompt.h"
 #include "selftest/metamorphic_run.h"
 #include "selftest/metamorphic_token0.h"
@@ -247,44 +246,7 @@ class Checks {
   std::optional<Snapshot> plain_;
 };
 
-nlohmann::json to_json(const Deviation& deviation) {
-  return {{"phase", deviation.phase},
-          {"length", deviation.length},
-          {"layer", deviation.layer},
-          {"position", deviation.position},
-          {"what", deviation.what},
-          {"element", deviation.element},
-          {"expected", json_number(deviation.expected)},
-          {"observed", json_number(deviation.observed)},
-          {"text", place(deviation) + ": " + values(deviation)}};
-}
-
 }  // namespace
-
-std::string_view name(CheckResult result) {
-  switch (result) {
-    case CheckResult::passed: return "passed";
-    case CheckResult::failed: return "failed";
-    case CheckResult::not_applicable: return "not_applicable";
-  }
-  return "?";
-}
-
-std::string place(const Deviation& d) {
-  const std::string layer = d.layer == kNoLayer ? "" : fmt::format("layer {}, ", d.layer);
-  return fmt::format("{}position {}, {}[{}] ({} token{})", layer, d.position, d.what, d.element, d.length,
-                     d.length == 1 ? "" : "s");
-}
-
-std::string values(const Deviation& d) {
-  return fmt::format("{:.9g}, expected {:.9g}", d.observed, d.expected);
-}
-
-CheckResult MetamorphicCheck::result() const {
-  if (cases.empty()) return CheckResult::not_applicable;
-  const bool failed = std::any_of(cases.begin(), cases.end(), [](const CheckCase& c) { return c.deviation; });
-  return failed ? CheckResult::failed : CheckResult::passed;
-}
 
 int engine_threads_for_metamorphic(int threads) { return std::max(threads, kThreads.back()); }
 
@@ -295,32 +257,6 @@ std::vector<MetamorphicCheck> run_metamorphic(Engine& engine, const MetamorphicR
                  engine.options().threads);
   }
   return Checks(engine, request).run();
-}
-
-nlohmann::json to_json(const std::vector<MetamorphicCheck>& checks) {
-  nlohmann::json list = nlohmann::json::array();
-  std::array<int, 3> counts{};
-  for (const MetamorphicCheck& check : checks) {
-    ++counts[static_cast<size_t>(check.result())];
-    nlohmann::json cases = nlohmann::json::array();
-    nlohmann::json where;  // null: nowhere
-    for (const CheckCase& one : check.cases) {
-      nlohmann::json entry = {{"label", one.label}, {"passed", !one.deviation}};
-      if (one.deviation) entry["where"] = to_json(*one.deviation);
-      if (one.deviation && where.is_null()) where = entry["where"];
-      cases.push_back(std::move(entry));
-    }
-    list.push_back({{"name", check.name},
-                    {"states", check.states},
-                    {"result", name(check.result())},
-                    {"cases", std::move(cases)},
-                    {"where", std::move(where)},
-                    {"note", check.why_not}});
-  }
-  return {{"checks", std::move(list)},
-          {"passed", counts[0]},
-          {"failed", counts[1]},
-          {"not_applicable", counts[2]}};
 }
 
 }  // namespace greta

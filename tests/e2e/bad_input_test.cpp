@@ -82,8 +82,16 @@ TEST(BadUsage, ExitsWith2) {
                                              {"plan", "-m", "m.gguf", "--phase", "middle"}}) {
     const test::Outcome outcome = run_greta(arguments);
     EXPECT_EQ(outcome.exit_code, 2) << outcome.err;
-    EXPECT_NE(outcome.err, "");
+    EXPECT_THAT(outcome.err, ::testing::StartsWith("greta: "));
     EXPECT_EQ(outcome.out, "");
+  }
+}
+
+TEST(BadUsage, NamesWhatIsUnknownRatherThanWhatIsMissing) {
+  for (const std::vector<std::string>& arguments :
+       std::vector<std::vector<std::string>>{{"frob"}, {"isolate", "frob"}, {"compare", "a", "--frob"}}) {
+    EXPECT_THAT(run_greta(arguments).err,
+                ::testing::MatchesRegex("greta: The following argument was not expected: (--)?frob\n.*"));
   }
 }
 

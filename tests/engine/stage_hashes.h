@@ -13,7 +13,7 @@ namespace greta::test {
 
 using StageHashes = std::map<std::string, std::string>;  // "L0.q" -> hash
 
-/// A record op of the tests' own: engine tests don't reach up to trace/.
+/// A record op of the tests' own: engine tests don't reach up to record/.
 class HashAction final : public Action {
  public:
   HashAction(StageHashes& hashes, At at) : hashes_(hashes), at_(at) {}

@@ -27,12 +27,46 @@ TEST(Document, AsMarkdown) {
 }
 
 TEST(Document, OnATerminal) {
+<<<<<<< HEAD
   EXPECT_EQ(to_terminal(sample_document(), 80, false),
             "\nTitle\n\nFAULT: a sentence.\n1. first\n   note\n2. second\n   and 2 more\n"
+=======
+  EXPECT_EQ(to_terminal(sample(), 80, false),
+            "\nTitle\n\nFAULT: a sentence.\n1. first\n   note\n2. second\n   and 2 more\n\n"
+>>>>>>> docs
             "name    size verdict\na|b`       1 FAULT\ntoo_l~ 12345678 EQUAL\n  x  y\n");
   const std::string coloured = to_terminal(sample_document(), 80, true);
   EXPECT_THAT(coloured, ::testing::HasSubstr("\n\x1b[1;31mFAULT\x1b[0m: a sentence."));
   EXPECT_THAT(to_terminal({Paragraph{"one two three"}}, 8, false), "one two\n  three\n");
+}
+
+/// A row that has something said of it, and columns that are wider than what they hold.
+Document noted() {
+  Table table{{{.head = "run", .least = 5},
+               {.head = "n", .align = Align::right, .least = 3},
+               {.head = "what", .gap = 2}},
+              {{"E0", "1", "a"}, {"E1/long", "2", "b"}}};
+  table.notes[0] = {"why", "\x1b"};
+  return {table, Paragraph{"end"}};
+}
+
+TEST(Document, ShowsTheNotesOfARow) {
+  EXPECT_EQ(to_terminal(noted(), 80, false),
+            "run       n  what\nE0        1  a\n    why\n    \\x1b\nE1/long   2  b\nend\n");
+  EXPECT_EQ(to_markdown(noted()),
+            "| run | n | what |\n|---|---:|---|\n| E0 | 1 | a |\n| E1/long | 2 | b |\n\n"
+            "- **E0**\n  - why\n  - \\x1b\n\nend\n");
+  EXPECT_THAT(to_text(noted()), ::testing::HasSubstr("\n\n- E0\n  - why\n  - \\x1b\nend\n"));
+}
+
+TEST(Document, ShowsTheHeadsOfGroups) {
+  Table table{{{.head = "stage", .least = 6}, {"max", Align::right}, {"mean", Align::right}, {"what"}},
+              {{"q", "1", "2", ""}}};
+  table.groups = {{""}, {"device", 2}, {"of"}};
+  EXPECT_EQ(to_terminal({Paragraph{"above"}, table}, 80, false),
+            "above\n\n         device of\nstage  max mean what\nq        1    2\n");
+  EXPECT_EQ(to_markdown({table}),
+            "| stage | device max | device mean | of what |\n|---|---:|---:|---|\n| q | 1 | 2 |  |\n");
 }
 
 TEST(Document, AsText) {

@@ -49,7 +49,7 @@ WhatIf sample_whatif() {
 }
 
 TEST(WhatIfReport, TableFitsTheTerminalAndSaysWhatFailed) {
-  const std::string text = whatif_terminal(sample_whatif());
+  const std::string text = to_terminal(whatif_report(sample_whatif()), 80, false);
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80u) << line;
   EXPECT_THAT(text, HasSubstr("outside its bound: prefill layer 3 q"));
@@ -60,7 +60,7 @@ TEST(WhatIfReport, TableFitsTheTerminalAndSaysWhatFailed) {
 }
 
 TEST(WhatIfReport, StagesAreOfPrefill) {
-  EXPECT_THAT(whatif_terminal(sample_whatif()), Not(HasSubstr("7.0e+00"))) << "of decode0";
+  EXPECT_THAT(to_terminal(whatif_report(sample_whatif()), 80, false), Not(HasSubstr("7.0e+00"))) << "of decode0";
 }
 
 TEST(WhatIfReport, JsonHasAllOfIt) {

@@ -1,5 +1,5 @@
-// The products of simulated devices against the order of sums that kernels/sim/device.h declares, written
-// out one output at a time. No tolerance: the same bits.
+// The products of simulated devices against the order of sums that sim/device.h declares, written out one
+// output at a time. No tolerance: the same bits.
 
 #include <gtest/gtest.h>
 

@@ -1,0 +1,103 @@
+#include "report/comparison.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <span>
+
+#include "io/json_number.h"
+
+namespace greta::report {
+namespace {
+
+constexpr size_t kMostRows = 40;
+
+std::string run_of(const StagePair& pair) { return name(pair.cell) + " " + pair.phase; }
+
+/// Stages that say something: those that differ from equal inputs, and per run the first that differs at all.
+std::vector<const StagePair*> worth_showing(const BundleComparison& result) {
+  std::vector<const StagePair*> shown;
+  const StagePair* before = nullptr;
+  for (const StagePair& pair : result.pairs) {
+    if (pair.status == PairStatus::equal) continue;
+    const bool same_run = before != nullptr && before->cell == pair.cell && before->phase == pair.phase;
+    if (pair.status != PairStatus::propagated || !same_run) shown.push_back(&pair);
+    before = &pair;
+  }
+  return shown;
+}
+
+Table table_of(std::span<const StagePair* const> pairs) {
+  Table table{{{.head = "run", .least = 24},
+               {.head = "L", .align = Align::right, .least = 3},
+               {.head = "stage", .least = 10},
+               {.head = "status", .least = 10},
+               {.head = "rel L2", .align = Align::right, .least = 9},
+               {.head = "max abs", .align = Align::right, .least = 9},
+               {.head = "noise", .align = Align::right, .least = 8}},
+              {}};
+  for (const StagePair* pair : pairs) {
+    if (!pair->why.empty()) table.notes[table.rows.size()] = {pair->why};
+    table.rows.push_back({run_of(*pair), fmt::format("{}", pair->layer), name(pair->stage),
+                          name(pair->status), fmt::format("{:.2e}", pair->metrics.rel_l2),
+                          fmt::format("{:.2e}", pair->metrics.max_abs),
+                          fmt::format("{:.2g}", pair->noise_ratio)});
+  }
+  return table;
+}
+
+nlohmann::json to_json(const StagePair& pair) {
+  nlohmann::json json = {{"cell", run_of(pair)},
+                         {"layer", pair.layer},
+                         {"stage", name(pair.stage)},
+                         {"status", name(pair.status)},
+                         {"mae", json_number(pair.metrics.mae)},
+                         {"max_abs", json_number(pair.metrics.max_abs)},
+                         {"rel_l2", json_number(pair.metrics.rel_l2)},
+                         {"cosine", json_number(pair.metrics.cosine)},
+                         {"max_ulp", pair.metrics.max_ulp},
+                         {"noise_ratio_a", json_number(pair.noise_ratio_prefill)},
+                         {"noise_ratio_b", json_number(pair.noise_ratio_decode)}};
+  if (!pair.why.empty()) json["why"] = pair.why;
+  return json;
+}
+
+}  // namespace
+
+Document comparison_report(const BundleComparison& result) {
+  Document document;
+  const auto say = [&document](std::string sentence) { document.push_back(Paragraph{std::move(sentence)}); };
+  const std::vector<const StagePair*> shown = worth_showing(result);
+  if (!shown.empty()) document.push_back(table_of(std::span(shown).first(std::min(shown.size(), kMostRows))));
+  if (shown.size() > kMostRows)
+    say(fmt::format("... and {} more (--json has all)", shown.size() - kMostRows));
+  for (const std::string& run : result.only_a) say(fmt::format("only in A: {}", run));
+  for (const std::string& run : result.only_b) say(fmt::format("only in B: {}", run));
+  const auto equal = std::count_if(result.pairs.begin(), result.pairs.end(),
+                                   [](const StagePair& pair) { return pair.status == PairStatus::equal; });
+  say(fmt::format("{}: {} stages compared, {} equal, coverage {:.1f} %", name(result.status),
+                  result.coverage.recorded, equal, result.coverage.percent()));
+  return document;
+}
+
+nlohmann::json comparison_json(const BundleComparison& result) {
+  nlohmann::json json = {{"schema", "greta.comparison/1"},
+                         {"verdict", name(result.status)},
+                         {"exit_code", exit_code(result.status)},
+                         {"only_a", result.only_a},
+                         {"only_b", result.only_b},
+                         {"coverage",
+                          {{"percent", result.coverage.percent()},
+                           {"judged", result.coverage.judged},
+                           {"propagated", result.coverage.propagated},
+                           {"recorded", result.coverage.recorded},
+                           {"skipped", result.coverage.skipped}}},
+                         {"differences", nlohmann::json::array()}};
+  for (const StagePair& pair : result.pairs) {
+    if (pair.status != PairStatus::equal) json["differences"].push_back(to_json(pair));
+  }
+  return json;
+}
+
+}  // namespace greta::report
