@@ -18,7 +18,7 @@
 namespace greta::cli {
 namespace {
 
-struct Options {
+struct BenchOptions {
   CommonOptions common;
   int64_t prefill = 200;
   int64_t decode = 64;
@@ -47,7 +47,7 @@ struct ReadShare {
 
 class Bench {
  public:
-  Bench(const Options& options, const Context& context)
+  Bench(const BenchOptions& options, const Context& context)
       : options_(options),
         engine_(load_engine(options.common, context.environment)),
         routes_(chosen_routes(options.common, context.environment)),
@@ -141,7 +141,7 @@ class Bench {
     return summarise(rates);
   }
 
-  const Options& options_;
+  const BenchOptions& options_;
   Engine engine_;
   RouteTable routes_;
   SessionPlans plans_;
@@ -164,7 +164,7 @@ struct Result {
   double decode_gb_s() const { return weight_bytes * decode.front().median / 1e9; }
 };
 
-Result measure(Bench& bench, const Options& options) {
+Result measure(Bench& bench, const BenchOptions& options) {
   Result result;
   result.depths = options.depths;
   if (result.depths.empty()) {
@@ -183,7 +183,7 @@ Result measure(Bench& bench, const Options& options) {
   return result;
 }
 
-void print_json(Bench& bench, const Options& options, const Result& result) {
+void print_json(Bench& bench, const BenchOptions& options, const Result& result) {
   nlohmann::json json = {{"model", bench.engine().model().config.name},
                          {"threads", bench.engine().options().threads},
                          {"isa", name(bench.engine().options().isa)},
@@ -210,7 +210,7 @@ void print_json(Bench& bench, const Options& options, const Result& result) {
   say_json(json, 2);
 }
 
-void print_text(Bench& bench, const Options& options, const Result& result) {
+void print_text(Bench& bench, const BenchOptions& options, const Result& result) {
   say("{}, {} threads, {}, {:.1f} MB of weights per token; {} rounds\n\n", bench.engine().model().config.name,
       bench.engine().options().threads, name(bench.engine().options().isa), result.weight_bytes / 1e6,
       options.rounds);
@@ -234,7 +234,7 @@ void print_text(Bench& bench, const Options& options, const Result& result) {
   print_ceilings(result.ceilings);
 }
 
-void run(const Options& options, const Context& context) {
+void run_bench(const BenchOptions& options, const Context& context) {
   Bench bench(options, context);
   const Result result = measure(bench, options);
   options.common.json ? print_json(bench, options, result) : print_text(bench, options, result);
@@ -243,7 +243,7 @@ void run(const Options& options, const Context& context) {
 }  // namespace
 
 void add_bench(Program& program, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<BenchOptions>();
   Command command = program.command("bench", "tokens per second of prefill and decode");
   add_model_option(command, options->common);
   add_json_option(command, options->common);
@@ -256,7 +256,7 @@ void add_bench(Program& program, Context& context) {
   command.option("-r", options->rounds, "rounds").range(1, 1000);
   command.flag("--profile", options->profile, "time by stage, and how near to a ceiling");
   command.footer("Example: greta bench -m model.gguf -p 200 -n 64 --depth 0,1024 -r 5");
-  command.on_run([options, &context] { run(*options, context); });
+  command.on_run([options, &context] { run_bench(*options, context); });
 }
 
 }  // namespace greta::cli

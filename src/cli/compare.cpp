@@ -11,13 +11,13 @@
 namespace greta::cli {
 namespace {
 
-struct Options {
+struct CompareOptions {
   CommonOptions common;
   std::string a, b;
   bool force = false;
 };
 
-void run(const Options& options, Context& context) {
+void run_compare(const CompareOptions& options, Context& context) {
   const Bundle a = joined(read_bundle(options.a));
   const Bundle b = joined(read_bundle(options.b));
   for (const Bundle* bundle : {&a, &b}) {
@@ -44,7 +44,7 @@ void run(const Options& options, Context& context) {
 }  // namespace
 
 void add_compare(Program& program, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<CompareOptions>();
   Command command = program.command("compare", "two bundles stage by stage");
   command.option("A", options->a, "a bundle: directory or .tgz").required();
   command.option("B", options->b, "another one").required();
@@ -53,7 +53,7 @@ void add_compare(Program& program, Context& context) {
   add_json_option(command, options->common);
   command.flag("--force", options->force, "compare damaged bundles, or another model's");
   command.footer("Example: greta compare trace-a trace-b -m model.gguf");
-  command.on_run([options, &context] { run(*options, context); });
+  command.on_run([options, &context] { run_compare(*options, context); });
 }
 
 }  // namespace greta::cli

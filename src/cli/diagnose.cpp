@@ -15,13 +15,13 @@
 namespace greta::cli {
 namespace {
 
-struct Options {
+struct DiagnoseOptions {
   CommonOptions common;
   std::string bundle, out;
   bool force = false;
 };
 
-void run(const Options& options, Context& context) {
+void run_diagnose(const DiagnoseOptions& options, Context& context) {
   const Stopwatch clock;
   const Bundle bundle = joined(read_bundle(options.bundle));
   for (const std::string& note : bundle.notes) say(stderr, "greta: note: {}: {}\n", bundle.path, note);
@@ -44,7 +44,7 @@ void run(const Options& options, Context& context) {
 }  // namespace
 
 void add_diagnose(Program& program, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<DiagnoseOptions>();
   Command command = program.command("diagnose", "judge a recorded trace: what is wrong, where and why");
   command.option("BUNDLE", options->bundle, "a bundle: directory or .tgz, of any engine").required();
   add_model_option(command, options->common);
@@ -55,7 +55,7 @@ void add_diagnose(Program& program, Context& context) {
       .range(1, 256)
       .takes("N");
   command.footer("Example: greta diagnose trace-dir -m model.gguf --out result");
-  command.on_run([options, &context] { run(*options, context); });
+  command.on_run([options, &context] { run_diagnose(*options, context); });
 }
 
 }  // namespace greta::cli

@@ -12,7 +12,7 @@
 namespace greta::cli {
 namespace {
 
-struct Options {
+struct InfoOptions {
   CommonOptions common;
   bool units = false;
 };
@@ -110,7 +110,7 @@ void print_kernels() {
   }
 }
 
-void run(const Options& options) {
+void run_info(const InfoOptions& options) {
   std::optional<Gguf> file;
   if (!options.common.model.empty()) file = Gguf::open(options.common.model);
   if (options.units && !options.common.json) return print_units();
@@ -134,13 +134,13 @@ void run(const Options& options) {
 }  // namespace
 
 void add_info(Program& program, Context&) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<InfoOptions>();
   Command command = program.command("info", "what can run here; with -m a model's header");
   command.flag("--units", options->units, "matrix units: rules, and how each was checked");
   command.option("-m,--model", options->common.model, "a GGUF file").takes("FILE");
   add_json_option(command, options->common);
   command.footer("Example: greta info -m model.gguf");
-  command.on_run([options] { run(*options); });
+  command.on_run([options] { run_info(*options); });
 }
 
 }  // namespace greta::cli

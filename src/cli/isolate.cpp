@@ -20,7 +20,7 @@
 namespace greta::cli {
 namespace {
 
-struct Options {
+struct IsolateOptions {
   MatrixOptions matrix;
   std::string experiments = "E0,E1,E2,E3,E4";
   bool no_interventions = false;
@@ -41,7 +41,7 @@ std::vector<Finding> confirmed(const MatrixRun& matrix, std::vector<Finding> fin
   });
 }
 
-void run(Options& options, Context& context) {
+void run_isolate(IsolateOptions& options, Context& context) {
   const Stopwatch clock;
   if (context.environment.qkv_force_route || context.environment.qkv_force_gemm) {
     say(stderr, "greta: note: isolate forces the routes of its experiments; GRETA_QKV_FORCE_* is not used\n");
@@ -76,7 +76,7 @@ void run(Options& options, Context& context) {
 }  // namespace
 
 void add_isolate(Program& program, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<IsolateOptions>();
   options->matrix.prompts = {"p0_short", "p4_sys", "p5_ba", "p6_long"};
   Command command = program.command("isolate", "the experiment matrix E0-E4 and its verdict");
   add_matrix_options(command, options->matrix);
@@ -91,7 +91,7 @@ void add_isolate(Program& program, Context& context) {
   command.option("--out", options->matrix.out, "directory to create; default: greta-isolate-<time>")
       .takes("DIR");
   command.footer("Example: greta isolate -m model.gguf --layers 0-3 --out result");
-  command.on_run([options, &context] { run(*options, context); });
+  command.on_run([options, &context] { run_isolate(*options, context); });
 }
 
 }  // namespace greta::cli

@@ -15,7 +15,7 @@
 namespace greta::cli {
 namespace {
 
-struct Options {
+struct MmaOptions {
   CommonOptions common;
   std::string instruction, in, out;
 };
@@ -39,7 +39,7 @@ std::vector<std::string_view> dtypes(Element element) {
 
 /// What stands before "A", "Bt" and "C" in the names: "" or "CASE/". Of a file with cases of several
 /// instructions, those of this one.
-std::set<std::string> cases(const Options& options, const Tensors& tensors) {
+std::set<std::string> cases(const MmaOptions& options, const Tensors& tensors) {
   std::set<std::string> all, own;
   for (const auto& [key, tensor] : tensors) {
     const size_t leaf = key.rfind('/') == std::string::npos ? 0 : key.rfind('/') + 1;
@@ -60,7 +60,7 @@ std::set<std::string> cases(const Options& options, const Tensors& tensors) {
 }
 
 /// One operand of a case, its dtype and shape checked: [..., rows, cols].
-const TensorView& operand(const Options& options, const Tensors& tensors, const std::string& name,
+const TensorView& operand(const MmaOptions& options, const Tensors& tensors, const std::string& name,
                           Element element, int rows, int cols) {
   const auto found = tensors.find(name);
   if (found == tensors.end()) fail_input("{}: tensor \"{}\" is missing", options.in, name);
@@ -84,7 +84,7 @@ struct Case {
   int64_t batches;
 };
 
-Case find_case(const Options& options, const Instruction& row, const Tensors& tensors,
+Case find_case(const MmaOptions& options, const Instruction& row, const Tensors& tensors,
                const std::string& prefix) {
   const Case found{&operand(options, tensors, prefix + "A", row.a, row.m, row.k),
                    &operand(options, tensors, prefix + "Bt", row.b, row.n, row.k),
@@ -143,7 +143,7 @@ void compare(const Instruction& row, const NamedBytes& d, const std::string& nam
 }
 
 /// Of CASE = UNIT.INSTRUCTION/DISTRIBUTION/..., the distribution; "" of another name.
-std::string distribution(const Options& options, const std::string& prefix) {
+std::string distribution(const MmaOptions& options, const std::string& prefix) {
   if (prefix.rfind(options.instruction + "/", 0) != 0) return "";
   const size_t begin = options.instruction.size() + 1;
   return prefix.substr(begin, prefix.find('/', begin) - begin);
@@ -170,7 +170,7 @@ sim::Form form_of(Isa isa) {
   return isa == Isa::scalar ? sim::Form::scalar : isa == Isa::avx2 ? sim::Form::avx2 : sim::Form::avx512;
 }
 
-void run(const Options& options, Context& context) {
+void run_mma(const MmaOptions& options, Context& context) {
   const Instruction& row = units::find_instruction(options.instruction);
   const sim::Form form = form_of(chosen_isa(options.common, context.environment));
   const MappedFile file(options.in);
@@ -199,7 +199,7 @@ void run(const Options& options, Context& context) {
 }  // namespace
 
 void add_mma(Program& program, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<MmaOptions>();
   Command command = program.command("mma", "one instruction of a GPU's matrix unit, bit for bit");
   command.option("INSTRUCTION", options->instruction, "UNIT.INSTRUCTION; greta info --units lists them")
       .required();
@@ -212,7 +212,7 @@ void add_mma(Program& program, Context& context) {
       "Narrow formats as bits: I16, U8. A D (or D_...) in the input is compared:\n"
       "exit code 1 if a bit differs.\n"
       "Example:\n  greta mma cdna3.mfma.f32_16x16x16_bf16 --in in.safetensors --out d.safetensors");
-  command.on_run([options, &context] { run(*options, context); });
+  command.on_run([options, &context] { run_mma(*options, context); });
 }
 
 }  // namespace greta::cli

@@ -13,13 +13,13 @@
 namespace greta::cli {
 namespace {
 
-struct Options {
+struct PerplexityOptions {
   CommonOptions common;
   std::string file;
   int64_t chunk = 512;
 };
 
-void run(const Options& options, const Context& context) {
+void run_perplexity(const PerplexityOptions& options, const Context& context) {
   const std::string text = load_prompt(options.file).text;
   Engine engine = load_engine(options.common, context.environment);
   const Tokenizer tokenizer = Tokenizer::from(engine.model().file);
@@ -54,7 +54,7 @@ void run(const Options& options, const Context& context) {
 }  // namespace
 
 void add_perplexity(Program& program, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<PerplexityOptions>();
   Command command = program.command("perplexity", "how well the model foresees a text");
   add_model_option(command, options->common);
   add_json_option(command, options->common);
@@ -65,7 +65,7 @@ void add_perplexity(Program& program, Context& context) {
   command.footer(
       "As llama-perplexity counts: the same number for the same file and chunk.\n"
       "Example:\n  greta perplexity -m model.gguf -f bench/text/ecclesiastes_ruth_jonah.txt");
-  command.on_run([options, &context] { run(*options, context); });
+  command.on_run([options, &context] { run_perplexity(*options, context); });
 }
 
 }  // namespace greta::cli

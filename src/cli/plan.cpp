@@ -9,7 +9,7 @@
 namespace greta::cli {
 namespace {
 
-struct Options {
+struct PlanOptions {
   CommonOptions common;
   std::string phase = "prefill";
   int64_t rows = kPrefillBlock;
@@ -53,7 +53,7 @@ nlohmann::json op_json(const Plan& plan, const Op& op) {
   return json;
 }
 
-void run(const Options& options, const Context& context) {
+void run_plan(const PlanOptions& options, const Context& context) {
   Engine engine = load_engine(options.common, context.environment);
   const bool decode = options.phase == "decode";
   const Plan plan = engine.plan(decode ? Phase::decode : Phase::prefill, decode ? 1 : options.rows,
@@ -77,7 +77,7 @@ void run(const Options& options, const Context& context) {
 }  // namespace
 
 void add_plan(Program& program, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<PlanOptions>();
   Command command = program.command("plan", "print the plan: what the engine will run, op by op");
   add_model_option(command, options->common);
   add_json_option(command, options->common);
@@ -85,7 +85,7 @@ void add_plan(Program& program, Context& context) {
   command.option("--phase", options->phase, "prefill or decode").one_of({"prefill", "decode"});
   command.option("--rows", options->rows, "the largest block of prefill").range(1, 65536);
   command.footer("Example: greta plan -m model.gguf --phase decode --route q,k,v=vector/gemm");
-  command.on_run([options, &context] { run(*options, context); });
+  command.on_run([options, &context] { run_plan(*options, context); });
 }
 
 }  // namespace greta::cli

@@ -13,7 +13,7 @@
 namespace greta::cli {
 namespace {
 
-struct Options {
+struct RunOptions {
   CommonOptions common;
   std::string prompt;
   int64_t n = 128;
@@ -22,13 +22,13 @@ struct Options {
   bool chat = false;
 };
 
-std::string prompt_text(const Options& options, const Model& model) {
+std::string prompt_text(const RunOptions& options, const Model& model) {
   if (!options.chat) return options.prompt;
   const ChatMessage message{"user", options.prompt};
   return apply_chat_template(model.file, std::span(&message, 1));
 }
 
-void run(const Options& options, const Context& context) {
+void generate(const RunOptions& options, const Context& context) {
   Engine engine = load_engine(options.common, context.environment);
   const Tokenizer tokenizer = Tokenizer::from(engine.model().file);
   const Prompt prompt = encoded(
@@ -71,7 +71,7 @@ void run(const Options& options, const Context& context) {
 }  // namespace
 
 void add_run(Program& program, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<RunOptions>();
   Command command = program.command("run", "generate text");
   add_model_option(command, options->common);
   add_json_option(command, options->common);
@@ -85,7 +85,7 @@ void add_run(Program& program, Context& context) {
       "Control characters in the text, other than line breaks and tabs, are printed\n"
       "as \\x1b, and so are bytes that are no UTF-8; --json has the characters.\n\n"
       "Example: greta run -m model.gguf --chat -p \"Why is the sky blue?\"");
-  command.on_run([options, &context] { run(*options, context); });
+  command.on_run([options, &context] { generate(*options, context); });
 }
 
 }  // namespace greta::cli

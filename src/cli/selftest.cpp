@@ -12,13 +12,13 @@
 namespace greta::cli {
 namespace {
 
-struct Options {
+struct SelftestOptions {
   PowerOptions power;
   bool metamorphic = false;
   std::vector<std::string> inject;
 };
 
-void run_metamorphic(const Options& chosen, Context& context) {
+void run_metamorphic(const SelftestOptions& chosen, Context& context) {
   const CommonOptions& options = chosen.power.common;
   Model model = open_model(options.model);
   MetamorphicRequest request;
@@ -48,7 +48,7 @@ void run_metamorphic(const Options& chosen, Context& context) {
 }  // namespace
 
 void add_selftest(Program& program, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<SelftestOptions>();
   Command command = program.command("selftest", "the power of the diagnosis, measured with faults");
   add_power_options(command, options->power);
   const Option metamorphic = command.flag("--metamorphic", options->metamorphic,

@@ -11,7 +11,7 @@
 namespace greta::cli {
 namespace {
 
-struct Options {
+struct TokenizeOptions {
   CommonOptions common;
   bool no_bos = false;
   bool decode = false;
@@ -35,7 +35,7 @@ std::vector<TokenId> parse_ids(const std::vector<std::string>& words) {
   return ids;
 }
 
-void print(const Options& options, const std::vector<TokenId>& ids, const std::string& text) {
+void print(const TokenizeOptions& options, const std::vector<TokenId>& ids, const std::string& text) {
   if (options.common.json) {
     const nlohmann::json json = {{"ids", ids}, {"text", text}};
     say_json(json);
@@ -46,7 +46,7 @@ void print(const Options& options, const std::vector<TokenId>& ids, const std::s
   }
 }
 
-void run(const Options& options) {
+void run_tokenize(const TokenizeOptions& options) {
   const Gguf file = Gguf::open(options.common.model);
   const Tokenizer tokenizer = Tokenizer::from(file);
   if (options.decode) {
@@ -61,7 +61,7 @@ void run(const Options& options) {
 }  // namespace
 
 void add_tokenize(Program& program, Context&) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<TokenizeOptions>();
   Command command = program.command("tokenize", "text to token ids and back");
   add_model_option(command, options->common);
   add_json_option(command, options->common);
@@ -69,7 +69,7 @@ void add_tokenize(Program& program, Context&) {
   command.flag("--decode", options->decode, "ids to text (control characters as \\x1b)");
   command.option("text", options->text, "text (--decode: ids); -- before a leading -");
   command.footer("Example: greta tokenize -m model.gguf --no-bos -- \"Hello world\"");
-  command.on_run([options] { run(*options); });
+  command.on_run([options] { run_tokenize(*options); });
 }
 
 }  // namespace greta::cli

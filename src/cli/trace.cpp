@@ -8,7 +8,7 @@
 namespace greta::cli {
 namespace {
 
-void run(const MatrixOptions& options, const Context& context) {
+void run_trace(const MatrixOptions& options, const Context& context) {
   const RouteTable routes = chosen_routes(options.common, context.environment);
   const MatrixRun matrix = run_matrix(options, context, {experiment_of(routes)}, routes);
   const Bundle& bundle = matrix.bundle;
@@ -33,7 +33,7 @@ void add_trace(Program& program, Context& context) {
       .takes("PROMPT");
   command.option("--out", options->out, "directory to create").required().takes("DIR");
   command.footer("Example: greta trace -m model.gguf -p p4_sys --route all=vector --out trace");
-  command.on_run([options, &context] { run(*options, context); });
+  command.on_run([options, &context] { run_trace(*options, context); });
 }
 
 }  // namespace greta::cli

@@ -20,13 +20,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct WhatifOptions {
   MatrixOptions matrix;  // prompts, layers, faults, directory
   std::vector<std::string> devices = {"sim:mi300x", "sim:h100", "cpu"};
 };
 
 /// What can be wrong with the list is found before anything runs.
-void check_devices(const Options& options, const Environment& environment) {
+void check_devices(const WhatifOptions& options, const Environment& environment) {
   for (size_t i = 0; i < options.devices.size(); ++i) {
     CommonOptions common = options.matrix.common;
     common.device = options.devices[i];
@@ -38,7 +38,7 @@ void check_devices(const Options& options, const Environment& environment) {
   }
 }
 
-UnitRun run_unit(const Options& options, const Context& context, const std::string& device,
+UnitRun run_unit(const WhatifOptions& options, const Context& context, const std::string& device,
                  MatrixRequest request, const std::vector<FaultSpec>& faults = {}) {
   CommonOptions common = options.matrix.common;
   common.device = device;
@@ -47,7 +47,7 @@ UnitRun run_unit(const Options& options, const Context& context, const std::stri
   return run_unit(engine, request);
 }
 
-MatrixRequest request_of(const Options& options, const Context& context, const Model& model) {
+MatrixRequest request_of(const WhatifOptions& options, const Context& context, const Model& model) {
   MatrixRequest request;
   request.prompts = load_prompts(options.matrix, context.environment, model);
   request.layers = parse_layers(options.matrix.layers, model.config.n_layer);
@@ -55,7 +55,7 @@ MatrixRequest request_of(const Options& options, const Context& context, const M
   return request;
 }
 
-void describe(const Options& options, const Context& context, const MatrixRequest& request,
+void describe(const WhatifOptions& options, const Context& context, const MatrixRequest& request,
               const Verdict& verdict, WhatIf& result) {
   result.model_name = verdict.model_name.empty() ? verdict.model_file : verdict.model_name;
   result.model_file = verdict.model_file;
@@ -71,7 +71,7 @@ void describe(const Options& options, const Context& context, const MatrixReques
   result.layers = request.layers;
 }
 
-WhatIf measure(const Options& options, const Context& context) {
+WhatIf measure(const WhatifOptions& options, const Context& context) {
   const Stopwatch clock;
   const Model model = open_model(options.matrix.common.model);
   const MatrixRequest request = request_of(options, context, model);
@@ -99,7 +99,7 @@ WhatIf measure(const Options& options, const Context& context) {
   return result;
 }
 
-void run(const Options& options, Context& context) {
+void run_whatif(const WhatifOptions& options, Context& context) {
   check_devices(options, context.environment);
   const std::string& out = options.matrix.out;
   if (!out.empty()) make_directory(out, options.matrix.force);
@@ -121,7 +121,7 @@ void run(const Options& options, Context& context) {
 }  // namespace
 
 void add_whatif(Program& program, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<WhatifOptions>();
   MatrixOptions& matrix = options->matrix;
   matrix.prompts = {"p4_sys"};
   Command command = program.command("whatif", "the same prompt as other units compute it");
@@ -147,7 +147,7 @@ void add_whatif(Program& program, Context& context) {
       "Always run besides: the reference, the cpu's vector route (f32 FMA).\n"
       "Exit code 0: every stage is within its unit's bound; 1: one is not.\n"
       "Example:\n  greta whatif -m model.gguf --devices sim:mi300x,sim:h100,cpu --out result");
-  command.on_run([options, &context] { run(*options, context); });
+  command.on_run([options, &context] { run_whatif(*options, context); });
 }
 
 }  // namespace greta::cli

@@ -66,8 +66,8 @@ std::string stacked_sentence(const PowerResult& result) {
 }
 
 std::string machine_sentence(const PowerResult& result) {
-  return fmt::format("{}, {}, {} threads, {:.0f} s.", greta::printable(result.model), result.isa, result.threads,
-                     result.seconds);
+  return fmt::format("{}, {}, {} threads, {:.0f} s.", greta::printable(result.model), result.isa,
+                     result.threads, result.seconds);
 }
 
 /// Both routes of a limit side by side.

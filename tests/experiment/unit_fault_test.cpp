@@ -75,9 +75,12 @@ INSTANTIATE_TEST_SUITE_P(
         UnitSetting{"h100_minus2", "sim:h100", kF16, "accumulator_bits_minus2@prefill:1", "accumulator_bits"},
         UnitSetting{"v100_minus1", "sim:v100", kF16, "accumulator_bits_minus1@prefill:1", "accumulator_bits"},
         UnitSetting{"a100_minus1", "sim:a100", kF16, "accumulator_bits_minus1@prefill:1", "accumulator_bits"},
-        UnitSetting{"mi300x_minus2", "sim:mi300x", kF16, "accumulator_bits_minus2@prefill:1", "accumulator_bits"},
-        UnitSetting{"h100_nearest", "sim:h100", kBf16, "accumulator_nearest@prefill:1", "accumulator_rounding"},
-        UnitSetting{"v100_nearest", "sim:v100", kF16, "accumulator_nearest@prefill:1", "accumulator_rounding"}),
+        UnitSetting{"mi300x_minus2", "sim:mi300x", kF16, "accumulator_bits_minus2@prefill:1",
+                    "accumulator_bits"},
+        UnitSetting{"h100_nearest", "sim:h100", kBf16, "accumulator_nearest@prefill:1",
+                    "accumulator_rounding"},
+        UnitSetting{"v100_nearest", "sim:v100", kF16, "accumulator_nearest@prefill:1",
+                    "accumulator_rounding"}),
     [](const auto& test) { return std::string(test.param.label); });
 
 TEST(UnitFaultOf, AUnitOfFmasDoesNotAct) {

@@ -23,7 +23,7 @@ namespace greta {
 namespace {
 
 using Floats = std::vector<float>;
-using test::Random;
+using test::RandomTensors;
 
 /// The ratios of one stage over all draws.
 class Ratios {

@@ -17,7 +17,7 @@
 namespace greta {
 namespace {
 
-using test::Random;
+using test::RandomTensors;
 using LongDoubles = std::vector<long double>;
 
 void expect_close(const std::vector<double>& got, const LongDoubles& want) {

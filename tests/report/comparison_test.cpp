@@ -22,7 +22,7 @@ StagePair pair(int layer, Stage stage, PairStatus status) {
   return pair;
 }
 
-BundleComparison sample() {
+BundleComparison sample_comparison() {
   BundleComparison result;
   result.status = RunStatus::fault;
   result.pairs = {pair(0, Stage::x_in, PairStatus::equal), pair(0, Stage::q, PairStatus::fault),
@@ -35,7 +35,7 @@ BundleComparison sample() {
 }
 
 TEST(ComparisonReport, ShowsWhatDiffersFromEqualInputs) {
-  EXPECT_EQ(to_terminal(comparison_report(sample()), 80, false),
+  EXPECT_EQ(to_terminal(comparison_report(sample_comparison()), 80, false),
             "run                        L stage          status        rel L2   max abs    noise\n"
             "E0/p0_short decode0        0 q              FAULT       2.50e-01  2.00e+00      0.5\n"
             "    outside its bound\n"
@@ -52,7 +52,7 @@ TEST(ComparisonReport, ShowsFortyRows) {
 }
 
 TEST(ComparisonReport, JsonHasEveryDifference) {
-  const nlohmann::json json = comparison_json(sample());
+  const nlohmann::json json = comparison_json(sample_comparison());
   EXPECT_EQ(json["verdict"], "FAULT");
   EXPECT_EQ(json["exit_code"], 1);
   EXPECT_EQ(json["differences"].size(), 3u);

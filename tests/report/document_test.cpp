@@ -27,13 +27,8 @@ TEST(Document, AsMarkdown) {
 }
 
 TEST(Document, OnATerminal) {
-<<<<<<< HEAD
   EXPECT_EQ(to_terminal(sample_document(), 80, false),
-            "\nTitle\n\nFAULT: a sentence.\n1. first\n   note\n2. second\n   and 2 more\n"
-=======
-  EXPECT_EQ(to_terminal(sample(), 80, false),
             "\nTitle\n\nFAULT: a sentence.\n1. first\n   note\n2. second\n   and 2 more\n\n"
->>>>>>> docs
             "name    size verdict\na|b`       1 FAULT\ntoo_l~ 12345678 EQUAL\n  x  y\n");
   const std::string coloured = to_terminal(sample_document(), 80, true);
   EXPECT_THAT(coloured, ::testing::HasSubstr("\n\x1b[1;31mFAULT\x1b[0m: a sentence."));

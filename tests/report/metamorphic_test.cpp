@@ -7,7 +7,7 @@
 namespace greta::report {
 namespace {
 
-std::vector<MetamorphicCheck> sample() {
+std::vector<MetamorphicCheck> sample_checks() {
   const Deviation where{.phase = "decode",
                         .length = 16,
                         .layer = 1,
@@ -22,7 +22,7 @@ std::vector<MetamorphicCheck> sample() {
 }
 
 TEST(MetamorphicReport, SaysOfWhatFailedWhere) {
-  EXPECT_EQ(to_terminal(metamorphic_report(sample()), 80, false),
+  EXPECT_EQ(to_terminal(metamorphic_report(sample_checks()), 80, false),
             "result  check                  cases  what must hold, bit for bit\n"
             "FAILED  prefill_equals_decode    1/3  a row is what a step computes\n"
             "        fails: 15, 16\n"
@@ -36,7 +36,7 @@ TEST(MetamorphicReport, SaysOfWhatFailedWhere) {
 }
 
 TEST(MetamorphicReport, JsonSaysWhere) {
-  const nlohmann::json json = metamorphic_json(sample());
+  const nlohmann::json json = metamorphic_json(sample_checks());
   EXPECT_EQ(json["passed"], 1);
   EXPECT_EQ(json["failed"], 1);
   EXPECT_EQ(json["not_applicable"], 1);

@@ -60,7 +60,8 @@ TEST(WhatIfReport, TableFitsTheTerminalAndSaysWhatFailed) {
 }
 
 TEST(WhatIfReport, StagesAreOfPrefill) {
-  EXPECT_THAT(to_terminal(whatif_report(sample_whatif()), 80, false), Not(HasSubstr("7.0e+00"))) << "of decode0";
+  EXPECT_THAT(to_terminal(whatif_report(sample_whatif()), 80, false), Not(HasSubstr("7.0e+00")))
+      << "of decode0";
 }
 
 TEST(WhatIfReport, JsonHasAllOfIt) {

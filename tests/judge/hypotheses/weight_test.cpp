@@ -31,7 +31,7 @@ std::function<Row(const PlainSite&)> misread(
   };
 }
 
-PlainMatrix column_major(const PlainSite&, const PlainMatrix& w) {
+PlainMatrix transposed_reading(const PlainSite&, const PlainMatrix& w) {
   PlainMatrix wrong = w;
   for (size_t i = 0; i < w.n; ++i) {
     for (size_t j = 0; j < w.k; ++j) wrong.at(i, j) = w.w[j * w.n + i];
@@ -106,10 +106,10 @@ std::vector<NamedCase> weight_cases() {
   using B = const PlainBlock*;
   const std::string order = "weight_column_major", nibbles = "nibble_order", scale = "neighbour_scale";
   return {
-      {"WqColumnMajor", order, q, 0, with(column_major), "Wq is read column-major", "prefill"},
-      {"WkColumnMajorInDecode", order, k, 1, with(column_major), "Wk is read column-major", "decode"},
-      {"WdownColumnMajor", order, down, 1, with(column_major), "Wdown", "both", q4},
-      {"LogitsColumnMajor", order, logits, -1, with(column_major), "Woutput"},
+      {"WqColumnMajor", order, q, 0, with(transposed_reading), "Wq is read column-major", "prefill"},
+      {"WkColumnMajorInDecode", order, k, 1, with(transposed_reading), "Wk is read column-major", "decode"},
+      {"WdownColumnMajor", order, down, 1, with(transposed_reading), "Wdown", "both", q4},
+      {"LogitsColumnMajor", order, logits, -1, with(transposed_reading), "Woutput"},
       {"EmbeddingColumnMajor", order, x_in, 0,
        [](const PlainSite& s) {
          PlainMatrix table = s.weight();
