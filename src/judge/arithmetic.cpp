@@ -110,9 +110,10 @@ void demand_read(const Bundle& bundle, const std::string& kernel, const Field& f
 
 }  // namespace
 
-KernelClass kernel_class(const Model& model, Phase phase, At at) {
+KernelClass kernel_class(const Model& model, const PhaseView& view, At at) {
   const ModelConfig& config = model.config;
-  KernelClass kernels{phase, info(at.stage).kind, {}, false};
+  at = carrier_of(view, at);
+  KernelClass kernels{view.kind(), info(at.stage).kind, {}, false, is_fused(view, at)};
   if (kernels.kind == StageKind::head_norm) kernels.kind = StageKind::norm;
   if (kernels.kind != StageKind::projection) return kernels;
   if (const GgufTensor* weight = weight_of(model, {at.stage, at.layer})) kernels.weight = weight->type;

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "bundle/bundle.h"
+#include "judge/fused_attention.h"
 #include "judge/stage_problem.h"
 #include "model/phase.h"
 #include "model/tensor_type.h"
@@ -21,10 +22,12 @@ struct KernelClass {
   StageKind kind = StageKind::embedding;
   std::optional<TensorType> weight = {};
   bool last_row = false;
+  bool fused = false;  // makes scores or weights that are not recorded
   auto operator<=>(const KernelClass&) const = default;
 };
 
-KernelClass kernel_class(const Model& model, Phase phase, At at);
+/// Of the kernel that makes this stage in the phase that is viewed.
+KernelClass kernel_class(const Model& model, const PhaseView& view, At at);
 
 /// What was inferred, by class. Classes by the default arithmetic are not in it, nor are those that nothing
 /// explains.

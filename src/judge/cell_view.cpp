@@ -41,6 +41,7 @@ void PhaseView::add(const Event& event) {
   const std::optional<Stage> stage = stage_from_name(event.stage);
   if (!stage) return;
   events_[{event.layer, *stage}] = &event;
+  recorded_[static_cast<size_t>(*stage)] = true;
   const std::vector<int64_t>& positions = event.positions;  // two are a range
   const bool several = positions.size() == 2 ? positions[1] > positions[0] : positions.size() > 2;
   several_rows_ = several_rows_ || (several && info(*stage).row_per != RowPer::cache);

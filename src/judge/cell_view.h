@@ -1,6 +1,7 @@
 #pragma once
 // The events of a bundle by cell, phase, layer and stage: what judging looks things up in.
 
+#include <array>
 #include <map>
 #include <string>
 #include <vector>
@@ -24,6 +25,8 @@ class PhaseView {
   const std::vector<float>* data(At at) const;
   /// In execution order.
   const std::map<At, const Event*>& events() const { return events_; }
+  /// In any layer.
+  bool records(Stage stage) const { return recorded_[static_cast<size_t>(stage)]; }
   const Bundle& bundle() const { return bundle_; }
   const CellKey& cell() const { return cell_; }
   const std::string& phase() const { return phase_; }
@@ -43,6 +46,7 @@ class PhaseView {
   CellKey cell_;
   std::string phase_;
   std::map<At, const Event*> events_;
+  std::array<bool, kStageCount> recorded_ = {};
   bool several_rows_ = false;  // of some stage
 };
 

@@ -215,14 +215,28 @@ void add_hashes(const PhaseRecord& phase, At at, int depth, std::string& key) {
 
 }  // namespace
 
-Declared arithmetic_of(const PhaseRecord& phase, At at) {
+bool is_open(const PhaseRecord& phase, At at) {
   const nlohmann::json& manifest = phase.view.bundle().manifest;
+  at = carrier_of(phase.view, at);
   const std::string kernel = kernel_of(phase, at);
-  Declared declared = declared_arithmetic(manifest, kernel);
-  const bool open = !is_declared(manifest, kernel) || may_be_stored(declared);
-  if (!open || phase.inferred == nullptr) return declared;
-  const auto it = phase.inferred->find(kernel_class(*phase.model, phase.view.kind(), at));
+  const bool weights = info(at.stage).kind == StageKind::weights;
+  return !is_declared(manifest, kernel) || may_be_stored(declared_arithmetic(manifest, kernel)) ||
+         (weights && is_fused(phase.view, at));
+}
+
+Declared kernel_declares(const PhaseRecord& phase, At at) {
+  at = carrier_of(phase.view, at);
+  const Declared declared = declared_arithmetic(phase.view.bundle().manifest, kernel_of(phase, at));
+  if (phase.inferred == nullptr || !is_open(phase, at)) return declared;
+  const auto it = phase.inferred->find(kernel_class(*phase.model, phase.view, at));
   return it == phase.inferred->end() ? declared : it->second;
+}
+
+Declared arithmetic_of(const PhaseRecord& phase, At at) {
+  const At carrier = carrier_of(phase.view, at);
+  const Declared declared = kernel_declares(phase, carrier);
+  if (!is_fused(phase.view, carrier)) return declared;
+  return part_of(declared, info(carrier.stage).kind, info(at.stage).kind);
 }
 
 std::vector<int64_t> recorded_positions(const PhaseRecord& phase, At at) {

@@ -23,7 +23,14 @@ struct PhaseRecord {
 
 /// Of the kernel that ran: as declared, else as inferred, else by default. Of a stage that was not recorded:
 /// of the one nearest to it that is computed alike.
+Declared kernel_declares(const PhaseRecord& phase, At at);
+
+/// The same, of one stage where a fused kernel makes several.
 Declared arithmetic_of(const PhaseRecord& phase, At at);
+
+/// Whether it may be inferred: the kernel declares nothing, or what may be read in two ways, or the stage is
+/// made from scores that no kernel is recorded for.
+bool is_open(const PhaseRecord& phase, At at);
 
 /// A recorded stage: its problem, and what was observed in the problem's rows.
 struct Subject {

@@ -15,14 +15,15 @@ constexpr int64_t kFewest = 4;    // stages: fewer do not show a kind
 
 /// A kernel class, whatever the phase.
 KernelClass kind_of(const PhaseRecord& phase, At at) {
-  KernelClass kind = kernel_class(*phase.model, Phase::prefill, at);
+  KernelClass kind = kernel_class(*phase.model, phase.view, at);
+  kind.phase = Phase::prefill;
   kind.last_row = false;
   return kind;
 }
 
-bool is_open(const PhaseRecord& phase, At at) {
+bool is_unknown(const PhaseRecord& phase, At at) {
   if (is_declared(phase.view.bundle().manifest, phase.view.find(at)->kernel)) return false;
-  const KernelClass own = kernel_class(*phase.model, phase.view.kind(), at);
+  const KernelClass own = kernel_class(*phase.model, phase.view, at);
   return info(at.stage).kind != StageKind::cache &&
          (phase.inferred == nullptr || !phase.inferred->contains(own));
 }
@@ -66,7 +67,7 @@ std::vector<Flag> withdraw_undeclared(const std::vector<const PhaseRecord*>& pha
       Tally& tally = tallies[kind];
       ++tally.judged;
       tally.convicted += judged->is_convicted();
-      tally.open = tally.open && is_open(*phase, at);
+      tally.open = tally.open && is_unknown(*phase, at);
       tally.phases.insert(phase->view.kind());
     }
   }

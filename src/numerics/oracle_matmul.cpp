@@ -192,16 +192,22 @@ void sum_tile(const Product& product, std::vector<LaneSums>& sums) {
   chain_blocks(terms, input.pointers, input.group_sum_pointers, sums.data());
 }
 
+using Lanes = std::array<double, kLanes>;
+
 /// What a correct kernel may choose otherwise: codes at a tie, and the sums beside blocks.
-double choice_of(const ActivationRow& row, const WeightTile& tile, int64_t lane) {
+Lanes choices_of(const ActivationRow& row, const WeightTile& tile) {
   const bool own_sums = tile.offset() != nullptr && !row.sums.empty();
-  double bound = 0;
+  Lanes bound{};
   for (const NearTie& tie : row.ties) {
-    const double weight = own_sums ? tile.scaled(tie.index, lane) : tile.weight(tie.index, lane);
-    bound += std::abs(weight) * tie.step;
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      const double weight = own_sums ? tile.scaled(tie.index, lane) : tile.weight(tie.index, lane);
+      bound[static_cast<size_t>(lane)] += std::abs(weight) * tie.step;
+    }
   }
-  for (size_t g = 0; own_sums && g < row.sums.size(); ++g)
-    bound += std::abs(tile.offset()[static_cast<int64_t>(g) * kLanes + lane]) * row.sum_errors[g];
+  for (size_t g = 0; own_sums && g < row.sums.size(); ++g) {
+    const double* offset = tile.offset() + g * kLanes;
+    for (size_t lane = 0; lane < kLanes; ++lane) bound[lane] += std::abs(offset[lane]) * row.sum_errors[g];
+  }
   return bound;
 }
 
@@ -209,11 +215,12 @@ void store_tile(const Product& product, int64_t first, const std::vector<LaneSum
                 Expected& expected) {
   const int64_t lanes = std::min(kLanes, product.n - first);
   for (size_t r = 0; r < sums.size(); ++r) {
+    const Lanes choices = choices_of(product.input.rows[r], product.tile);
     for (int64_t lane = 0; lane < lanes; ++lane) {
       double value = sums[r].sum[lane];
       const double bias = product.bias.empty() ? 0 : product.bias[static_cast<size_t>(first + lane)];
       double bound = bound_of(sums[r], lane, bias, product.model, product.roundings);
-      bound += choice_of(product.input.rows[r], product.tile, lane);
+      bound += choices[static_cast<size_t>(lane)];
       value += bias;
       if (bias != 0) bound += bounds::kU * std::abs(value);  // where it is added last
       if (product.scale != 1) {

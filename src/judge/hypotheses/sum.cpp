@@ -147,11 +147,11 @@ std::vector<Candidate> truncated(const Suspect& s) {
 /// One element of the weight is wrong: output i is off by delta x[j] in every row. j and delta are estimated.
 std::vector<Candidate> weight_element(const Suspect& s) {
   if (!s.direct || s.kind() != StageKind::projection) return {};
-  struct Row {
+  struct Off {
     std::vector<double> x;
     double error;
   };
-  std::vector<Row> rows;
+  std::vector<Off> rows;
   std::set<int64_t> outputs;
   for (const Observation& seen : s.evidence.observations) {
     const SharedRows& x = seen.problem->operands.front().values;
@@ -173,12 +173,12 @@ std::vector<Candidate> weight_element(const Suspect& s) {
   double best_delta = 0, least = std::numeric_limits<double>::infinity();
   for (size_t j = 0; j < rows.front().x.size(); ++j) {
     double both = 0, square = 0, left = 0;
-    for (const Row& row : rows) {
+    for (const Off& row : rows) {
       both += row.x[j] * row.error;
       square += row.x[j] * row.x[j];
     }
     if (!(square > 0)) continue;
-    for (const Row& row : rows) left += std::pow(row.error - both / square * row.x[j], 2);
+    for (const Off& row : rows) left += std::pow(row.error - both / square * row.x[j], 2);
     if (left < least) {
       least = left;
       best = j;

@@ -1,0 +1,127 @@
+#include "judge/arithmetic_candidates.h"
+
+namespace greta {
+namespace {
+
+using enum Format;
+
+Declared rounded(Format activation, Format weight, Format accumulator, Format output) {
+  Declared declared;
+  declared.roundings.activation = activation;
+  declared.roundings.weight = weight;
+  declared.roundings.accumulator = accumulator;
+  declared.roundings.output = output;
+  if (bounds::unit_roundoff(output) > bounds::kU) declared.roundings.between = output;
+  return declared;
+}
+
+/// A power by __log2f, 2^-22 off, for every pair's angle: 4u of it per pair (ggml-cuda/rope.cu).
+Declared with_fast_math(double angle_growth) {
+  Declared declared;
+  declared.angle_rounding = 4 * bounds::kU;
+  declared.roundings.fast_math = true;
+  declared.angle_growth = angle_growth;
+  return declared;
+}
+
+/// Stored as integers with scales.
+bool has_codes(TensorType type) {
+  return type != TensorType::f32 && type != TensorType::f16 && type != TensorType::bf16;
+}
+
+std::vector<Declared> of_products(TensorType weight) {
+  std::vector<Declared> all;
+  if (has_codes(weight)) {
+    // A minimum beside a block of 32 codes: its own sum (base/rounding.h).
+    const bool has_sum = weight == TensorType::q4_1 || weight == TensorType::q5_1;
+    all.push_back(rounded(q8_block32, f32, f32, f32));
+    if (has_sum) {
+      all.push_back(rounded(q8_1_sum, f32, f32, f32));
+      all.push_back(rounded(q8_1, f32, f32, f32));
+      // Both scales are multiplied in f16 (ggml-cuda/vecdotq.cuh, FAST_FP16_AVAILABLE).
+      all.push_back(rounded(q8_1_sum, f32, f32, f32));
+      all.back().roundings.between = f16;
+    } else {
+      all.push_back(rounded(q8_0, f32, f32, f32));
+      all.push_back(rounded(q8_k, f32, f32, f32));
+    }
+  }
+  for (const Format format : {f16, bf16}) {
+    all.push_back(rounded(format, f32, f32, f32));
+    all.push_back(rounded(format, format, f32, f32));
+    all.push_back(rounded(format, format, f32, format));
+    if (weight == TensorType::f16 && format == f16) all.push_back(rounded(f16, f16, f16, f16));
+  }
+  return all;
+}
+
+/// Of a kernel that makes the scores, too: what queries are rounded to joins what is known of it.
+std::vector<Declared> with_queries(std::vector<Declared> all, const Declared& first) {
+  all.insert(all.begin(), first);
+  std::vector<Declared> more;
+  for (const Format queries : {f16, bf16, q8_0}) {
+    for (Declared declared : all) {
+      declared.roundings.activation = queries;
+      more.push_back(declared);
+    }
+  }
+  all.insert(all.end(), more.begin(), more.end());
+  return all;
+}
+
+/// Flash attention: weights, relative to the largest so far, in f32 or rounded, and sums of values in f32 or
+/// f16 (ggml-cpu/ops.cpp, one_chunk and tiled; ggml-cuda/fattn-*.cuh; PyTorch's FlashAttentionKernel.cpp).
+std::vector<Declared> of_flash_attention(const Declared& first) {
+  std::vector<Declared> all;
+  for (const Format output : {f32, f16, bf16}) {
+    for (const Format sums : {f32, f16}) {
+      for (const Format weights : {f32, f16, bf16}) {
+        if (output == f32 && sums == f32 && weights == f32) continue;
+        all.push_back(rounded(f32, f32, sums, output));
+        all.back().roundings.between = weights;
+      }
+    }
+  }
+  return with_queries(std::move(all), first);
+}
+
+/// From the most exact to the least; f32 by the defaults is tried before.
+std::vector<Declared> candidates(const KernelClass& kernels) {
+  switch (kernels.kind) {
+    case StageKind::projection: return of_products(*kernels.weight);
+    case StageKind::scores:
+    case StageKind::mix:
+      return {rounded(f16, f32, f32, f32),   rounded(bf16, f32, f32, f32),  rounded(q8_0, f32, f32, f32),
+              rounded(f16, f32, f32, f16),   rounded(f16, f32, f16, f32),   rounded(f16, f32, f16, f16),
+              rounded(bf16, f32, f32, bf16), rounded(bf16, f32, bf16, bf16)};
+    case StageKind::rope:
+      return {with_iterated_angles(), with_fast_math(4 * bounds::kU), rounded(f16, f32, f32, f16),
+              rounded(bf16, f32, f32, bf16)};
+    case StageKind::weights:
+      return {with_fast_math(0), rounded(f32, f32, f32, f16), rounded(f32, f32, f32, bf16)};
+    case StageKind::product:
+      return {with_fast_math(0), rounded(f16, f32, f32, f32), rounded(f16, f32, f32, f16),
+              rounded(bf16, f32, f32, bf16)};
+    case StageKind::embedding:
+    case StageKind::norm:
+    case StageKind::head_norm:
+    case StageKind::sum:
+      return {rounded(f32, f32, f32, f16), rounded(f32, f32, f32, bf16), rounded(f16, f32, f32, f16),
+              rounded(bf16, f32, f32, bf16)};
+    case StageKind::cache: return {};
+  }
+  return {};
+}
+
+}  // namespace
+
+std::vector<Declared> arithmetic_candidates(const KernelClass& kernels, const Declared& declared) {
+  if (kernels.fused && kernels.kind == StageKind::mix) return of_flash_attention(declared);
+  if (kernels.fused) return with_queries(candidates(kernels), declared);
+  if (!may_be_stored(declared)) return candidates(kernels);
+  Declared stored = declared;
+  stored.roundings.activation = q8_0_stored;
+  return {stored};
+}
+
+}  // namespace greta
