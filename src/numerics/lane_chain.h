@@ -10,11 +10,13 @@ namespace greta {
 
 inline constexpr int64_t kLanes = 8;
 
-/// Per lane: the sum of the terms, the sum of the squared partial sums, the sum of the squared terms.
+/// Per lane: the sum of the terms, the sum of the squared partial sums, the sum of the squared terms; of block
+/// products also the squared partial sums of two chains apart, one of the A and one of the B.
 struct LaneSums {
   double sum[kLanes];
   double energy[kLanes];
   double squares[kLanes];
+  double apart[kLanes];
 };
 
 /// out[j], lane l: over i of w[i][l] * xs[j][i], for n terms. w is [n][8].

@@ -22,13 +22,14 @@ GRETA_INLINE void store(double* to, Vector v) { *reinterpret_cast<Vector*>(to) =
 /// Some lanes of LaneSums, for R vectors.
 template <size_t R>
 struct Chains {
-  Vector sum[R]{}, energy[R]{}, squares[R]{};
+  Vector sum[R]{}, energy[R]{}, squares[R]{}, sum_b[R]{}, apart[R]{};
 
   GRETA_INLINE void store_lanes(int64_t lane, LaneSums* out) const {
     for (size_t r = 0; r < R; ++r) {
       store(out[r].sum + lane, sum[r]);
       store(out[r].energy + lane, energy[r]);
       store(out[r].squares + lane, squares[r]);
+      store(out[r].apart + lane, apart[r]);
     }
   }
 };
@@ -70,6 +71,9 @@ GRETA_INLINE void block_lanes(const BlockTerms& terms, const double* const* xs,
         const Vector energy_a = after_a * after_a, energy_b = after_b * after_b;
         s.energy[r] += (energy_a > energy_b ? energy_a : energy_b) + s.sum[r] * s.sum[r];
         s.squares[r] += a[r] * a[r] + b * b;
+        s.sum_b[r] += b;
+        const Vector sum_a = s.sum[r] - s.sum_b[r];
+        s.apart[r] += sum_a * sum_a + s.sum_b[r] * s.sum_b[r];
       } else {
         s.sum[r] += a[r];
         s.energy[r] += s.sum[r] * s.sum[r];

@@ -133,6 +133,7 @@ struct ChainModel {
   double passes;          // additions to the accumulator per term
   double term_roundings;  // roundings of one term before it is added
   bool in_blocks;         // terms are whole blocks
+  bool apart;             // minima may be summed by a chain of their own
 };
 
 ChainModel chain_model(const GgufTensor& weight, const WeightRows& rows, const WeightTile& tile,
@@ -140,11 +141,14 @@ ChainModel chain_model(const GgufTensor& weight, const WeightRows& rows, const W
   const double offsets = rows.has_offset() ? 1 : 0;
   const double k = static_cast<double>(rows.length());
   if (tile.in_parts()) {
-    return {k / static_cast<double>(tile.group()) * (1 + offsets), 1, bounds::kBlockTermRoundings, true};
+    // Ours adds a block's two terms in turn; ggml's kernels join two sums at the end.
+    const bool apart = rows.has_offset() && activation != Format::q8_block32;
+    return {k / static_cast<double>(tile.group()) * (1 + offsets), 1, bounds::kBlockTermRoundings, true,
+            apart};
   }
   // A bf16 unit takes an f16 weight as two bf16 numbers, high and low part, and adds their products in turn.
   const bool two_parts = weight.type == TensorType::f16 && activation == Format::bf16;
-  return {k, two_parts ? 2.0 : 1.0, 1 + offsets, false};
+  return {k, two_parts ? 2.0 : 1.0, 1 + offsets, false, false};
 }
 
 /// Energy of the partial sums when the sum begins with a bias: each is larger by it at most (Minkowski).
@@ -155,9 +159,9 @@ double with_bias(double energy, double steps, double bias) {
 double bound_of(const LaneSums& sums, int64_t lane, double bias, const ChainModel& model,
                 const Roundings& roundings) {
   const double u = bounds::unit_roundoff(roundings.accumulator);
-  const double partial = with_bias(
-      std::max(sums.energy[lane], bounds::any_order_energy(sums.sum[lane], sums.squares[lane], model.steps)),
-      model.steps, bias);
+  const double any_order = bounds::any_order_energy(sums.sum[lane], sums.squares[lane], model.steps);
+  const double energy = std::max(sums.energy[lane], model.apart ? sums.apart[lane] : 0);
+  const double partial = with_bias(std::max(energy, any_order), model.steps, bias);
   // Terms are rounded by f32 operations whatever the accumulator is.
   const double scale = u > 0 ? bounds::kU / u : 0;
   const double terms = model.term_roundings * scale * scale * sums.squares[lane];
@@ -320,9 +324,10 @@ Expected matmul(const GgufTensor& weight, std::span<const float> x, int64_t rows
     decode_row(*bias, 0, bias_values);
   }
   // Integer dot products see a block's scaled integers and its minimum apart.
-  // Of another engine's kernels only the codes are known, not whether it multiplies integers or their values.
+  // Of q8_0 only the codes are known, not whether the kernel multiplies integers or their values.
   const Format format = roundings.activation;
-  const bool apart = format == Format::q8_block32 || format == Format::q8_1 || format == Format::q8_1_sum;
+  const bool apart = format == Format::q8_block32 || format == Format::q8_1 || format == Format::q8_1_sum ||
+                     format == Format::q8_k;
   const bool in_blocks = apart && weight_rows.scale_group() != 0;
   WeightTile tile(weight_rows, in_blocks, roundings);
   const Input input = round_input(x, k, roundings, tile.offset() != nullptr ? tile.group() : 0);
