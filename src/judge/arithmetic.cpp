@@ -20,6 +20,7 @@ bool multiplies(StageKind kind) {
 bool all(StageKind) { return true; }
 bool is_projection_kind(StageKind kind) { return kind == StageKind::projection; }
 bool sums_rows(StageKind kind) { return is_norm(kind) || kind == StageKind::weights; }
+bool is_cache_kind(StageKind kind) { return kind == StageKind::cache; }
 bool turns(StageKind kind) { return kind == StageKind::rope; }
 bool has_functions(StageKind kind) {
   return turns(kind) || kind == StageKind::weights || kind == StageKind::product;
@@ -44,6 +45,8 @@ constexpr std::array kFields = {
     Field{"angle_rounding", turns},
     Field{"angle", turns},
     Field{"fast_math", has_functions},
+    Field{"rotation", is_cache_kind},
+    Field{"rotation_of_values", is_cache_kind},
     // These describe; no rounding follows from them.
     Field{"op", all},
     Field{"route", all},
@@ -144,6 +147,8 @@ Declared declared_arithmetic(const nlohmann::json& manifest, const std::string& 
                       : held                    ? roundings.output
                                                 : Format::f32;
   roundings.fast_math = entry.value("fast_math", false);
+  roundings.rotation = std::max(0, entry.value("rotation", 0));
+  roundings.rotation_of_values = std::max(0, entry.value("rotation_of_values", 0));
   roundings.unit = unit_from_name(entry.value("unit", ""));
   roundings.splits = std::clamp(entry.value("splits", 1), 1, 64);
   declared.sum_lanes = std::max(1, entry.value("sum_lanes", declared.sum_lanes));
@@ -195,6 +200,8 @@ std::string describe(const Declared& declared) {
   if (r.unit != nullptr) parts.push_back(r.unit->full_name());
   if (declared.angle_growth > 0 && !r.fast_math) parts.push_back("angles made one from the other");
   if (r.fast_math) parts.push_back("fast intrinsics");
+  if (r.rotation > 0) parts.push_back(fmt::format("inputs rotated by {}", r.rotation));
+  if (r.rotation_of_values > 0) parts.push_back(fmt::format("values rotated by {}", r.rotation_of_values));
   return parts.empty() ? "f32" : fmt::format("{}", fmt::join(parts, ", "));
 }
 

@@ -69,6 +69,21 @@ std::vector<Declared> with_queries(std::vector<Declared> all, const Declared& fi
   return all;
 }
 
+/// llama.cpp rotates what it quantises: keys by the largest power of two in a head, values by 64
+/// (llama-kv-cache.cpp, build_input_k_rot and build_input_v_rot).
+std::vector<Declared> of_rotated_caches() {
+  std::vector<Declared> all;
+  for (const int keys : {64, 128, 256, 0}) {
+    for (const int values : {64, 0}) {
+      Declared declared;
+      declared.roundings.rotation = keys;
+      declared.roundings.rotation_of_values = values;
+      if (keys + values > 0) all.push_back(declared);
+    }
+  }
+  return all;
+}
+
 /// Flash attention: weights, relative to the largest so far, in f32 or rounded, and sums of values in f32 or
 /// f16 (ggml-cpu/ops.cpp, one_chunk and tiled; ggml-cuda/fattn-*.cuh; PyTorch's FlashAttentionKernel.cpp).
 std::vector<Declared> of_flash_attention(const Declared& first) {
@@ -108,7 +123,7 @@ std::vector<Declared> candidates(const KernelClass& kernels) {
     case StageKind::sum:
       return {rounded(f32, f32, f32, f16), rounded(f32, f32, f32, bf16), rounded(f16, f32, f32, f16),
               rounded(bf16, f32, f32, bf16)};
-    case StageKind::cache: return {};
+    case StageKind::cache: return of_rotated_caches();
   }
   return {};
 }

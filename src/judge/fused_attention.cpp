@@ -48,6 +48,8 @@ StageProblem with_arithmetic(const StageProblem& problem,
   StageProblem changed = problem;
   changed.declared = of(problem);
   changed.declared.sum_lanes = problem.declared.sum_lanes;
+  if (problem.kind != StageKind::cache)
+    changed.declared.roundings.rotation = problem.declared.roundings.rotation;
   for (Operand& operand : changed.operands) {
     if (operand.made_by == nullptr || !is_part(operand.made_by->kind)) continue;
     operand.made_by = std::make_shared<StageProblem>(with_arithmetic(*operand.made_by, of));

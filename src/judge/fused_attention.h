@@ -20,7 +20,7 @@ bool is_fused(const PhaseView& view, At at);
 Declared part_of(const Declared& fused, StageKind carrier, StageKind kind);
 
 /// The problem, and the scores and weights that are made on its way, each by the arithmetic that `of` gives it.
-/// The order of row sums stays as it was.
+/// The order of row sums stays as it was, and what follows from a rotated cache.
 StageProblem with_arithmetic(const StageProblem& problem,
                              const std::function<Declared(const StageProblem&)>& of);
 

@@ -15,7 +15,7 @@ namespace {
 
 constexpr size_t kTried = 6;  // stages of a class, from the first layer to the last
 constexpr size_t kRows = 2;   // of each: all of them are judged by what these show
-constexpr int kRounds = 3;   // of judging all rows by what was inferred
+constexpr int kRounds = 3;    // of judging all rows by what was inferred
 constexpr double kSame = 1e-9;
 constexpr double kLess = 0.99;  // of the squares: hundreds of elements tell so much apart
 
@@ -83,6 +83,10 @@ Fit fit(const Declared& declared, bool fused, const Subject& subject) {
   const Format output = declared.roundings.output;
   if (output != f32 && !is_held_in(output, subject.observed)) return {};
   const StageProblem& root = *subject.problem;
+  const Roundings& own = declared.roundings;
+  for (const int rotation : {own.rotation, own.rotation_of_values}) {
+    if (rotation > 0 && root.model->config.head_dim % rotation != 0) return {};
+  }
   const auto of = [&](const StageProblem& problem) {
     if (fused) return part_of(declared, root.kind, problem.kind);
     return problem.at == root.at ? declared : problem.declared;
@@ -136,8 +140,9 @@ std::optional<Declared> better_than(const Declared& supposed, const KernelClass&
                                     const std::vector<Tried>& stages) {
   const std::vector<Subject> subjects = subjects_of(stages);
   if (subjects.empty()) return std::nullopt;
-  const Tried& any = stages.front();
-  const Declared first = kernel_declares(*any.phase, any.at);
+  PhaseRecord bare = *stages.front().phase;
+  bare.inferred = nullptr;
+  const Declared first = kernel_declares(bare, stages.front().at);
   Fits best = fits(supposed, kernels.fused, subjects);
   const auto convicted =
       std::count_if(stages.begin(), stages.end(), [](const Tried& s) { return s.convicted; });
@@ -216,17 +221,11 @@ Classes open_classes(const std::vector<const PhaseRecord*>& phases, const Oracle
   return classes;
 }
 
-/// Judges all rows by what is inferred. A stage that cannot be judged leaves its class.
-void judge_by(const InferredArithmetic& inferred, const std::vector<const PhaseRecord*>& phases,
-              const OraclePass::Options& options, Classes& classes) {
-  std::vector<PhaseRecord> records;
-  records.reserve(phases.size());
+/// Judges all rows by what is inferred so far. A stage that cannot be judged leaves its class.
+void judge_all(const std::vector<const PhaseRecord*>& phases, const OraclePass::Options& options,
+               Classes& classes) {
   OraclePass pass(options);
-  for (const PhaseRecord* phase : phases) {
-    records.push_back(*phase);
-    records.back().inferred = &inferred;
-    pass.add(records.back());
-  }
+  for (const PhaseRecord* phase : phases) pass.add(*phase);
   pass.run();
   for (auto& [kernels, stages] : classes) {
     for (Tried& seen : stages) {
@@ -266,12 +265,20 @@ bool improve(const Classes& classes, int threads, InferredArithmetic& inferred) 
 
 InferredArithmetic infer_arithmetic(const std::vector<const PhaseRecord*>& phases,
                                     const OraclePass::Options& options) {
-  Classes classes = open_classes(phases, options);
   InferredArithmetic inferred;
+  std::vector<PhaseRecord> records;  // judged by what is inferred so far
+  std::vector<const PhaseRecord*> all;
+  records.reserve(phases.size());
+  for (const PhaseRecord* phase : phases) {
+    records.push_back(*phase);
+    records.back().inferred = &inferred;
+    all.push_back(&records.back());
+  }
+  Classes classes = open_classes(all, options);
   if (classes.empty()) return inferred;
   improve(classes, options.threads, inferred);
   for (int round = 0; round < kRounds; ++round) {
-    judge_by(inferred, phases, options, classes);
+    judge_all(all, options, classes);
     Classes wrong = classes;
     std::erase_if(wrong, [](const auto& one) {
       return std::none_of(one.second.begin(), one.second.end(), [](const Tried& s) { return s.convicted; });

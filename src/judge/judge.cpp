@@ -11,8 +11,8 @@
 #include "judge/findings.h"
 #include "judge/harness.h"
 #include "judge/inference.h"
-#include "judge/route_difference.h"
 #include "judge/pair_judge.h"
+#include "judge/route_difference.h"
 #include "judge/undeclared.h"
 
 namespace greta {

@@ -17,9 +17,10 @@ std::vector<KernelArithmetic> kernel_arithmetic(const std::vector<const PhaseRec
   std::map<std::pair<KernelClass, std::string>, KernelArithmetic> all;
   for (const PhaseRecord* phase : phases) {
     for (const auto& [at, event] : phase->view.events()) {
-      if (info(at.stage).kind == StageKind::cache || !has_place(phase->model->config, at)) continue;
+      if (!has_place(phase->model->config, at)) continue;
       const KernelClass kernels = kernel_class(*phase->model, phase->view, at);
       const bool inferred = phase->inferred != nullptr && phase->inferred->contains(kernels);
+      if (kernels.kind == StageKind::cache && !inferred) continue;
       const std::string what = describe(kernel_declares(*phase, at));
       KernelArithmetic& entry = all[{kernels, what}];
       entry.phase = kernels.phase;

@@ -188,10 +188,10 @@ class Builder {
 
 std::string arithmetic_key(const Declared& declared) {
   const Roundings& r = declared.roundings;
-  return fmt::format("{} {} {} {} {} {} {} {} {} {} {}", name(r.activation), name(r.accumulator),
+  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {}", name(r.activation), name(r.accumulator),
                      name(r.output), name(r.weight), name(r.between), r.fast_math,
                      r.unit == nullptr ? "" : r.unit->full_name(), r.splits, declared.sum_lanes,
-                     declared.angle_rounding, declared.angle_growth);
+                     declared.angle_rounding, declared.angle_growth, r.rotation, r.rotation_of_values);
 }
 
 /// Hashes of the recorded stages that a stage is made from, through gaps.
@@ -234,9 +234,16 @@ Declared kernel_declares(const PhaseRecord& phase, At at) {
 
 Declared arithmetic_of(const PhaseRecord& phase, At at) {
   const At carrier = carrier_of(phase.view, at);
-  const Declared declared = kernel_declares(phase, carrier);
-  if (!is_fused(phase.view, carrier)) return declared;
-  return part_of(declared, info(carrier.stage).kind, info(at.stage).kind);
+  const StageKind kind = info(at.stage).kind;
+  Declared declared = kernel_declares(phase, carrier);
+  if (is_fused(phase.view, carrier)) declared = part_of(declared, info(carrier.stage).kind, kind);
+  // A rotated cache is met by queries that are rotated likewise, and leaves rotated sums of values.
+  const bool after_mix =
+      kind == StageKind::projection && info(inputs_of(at.stage).front()).kind == StageKind::mix;
+  if (kind != StageKind::scores && !after_mix) return declared;
+  const Roundings cache = kernel_declares(phase, {at.layer, Stage::kv_write}).roundings;
+  declared.roundings.rotation = after_mix ? cache.rotation_of_values : cache.rotation;
+  return declared;
 }
 
 std::vector<int64_t> recorded_positions(const PhaseRecord& phase, At at) {

@@ -148,8 +148,9 @@ class Solver {
     if (problem_.history_rows > 0) expected = exactly(values_[2]);
     const size_t width = static_cast<size_t>(kv_dim());
     for (size_t at = 0; at < values_[0].size(); at += width) {
-      append(expected, oracle::kv_write(std::span(values_[0]).subspan(at, width),
-                                        std::span(values_[1]).subspan(at, width), problem_.cache_format));
+      append(expected,
+             oracle::kv_write(std::span(values_[0]).subspan(at, width),
+                              std::span(values_[1]).subspan(at, width), problem_.cache_format, roundings()));
     }
     return expected;
   }

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/half.h"
 #include "numerics/bounds.h"
+#include "numerics/rotation.h"
 
 namespace greta {
 namespace {
@@ -46,15 +47,21 @@ void add_sum(double sum, double error, ActivationRow& row) {
   row.sum_errors.push_back(as_f16(sum + error) - as_f16(sum - error));
 }
 
-void quantize_block(std::span<const float> x, int64_t begin, Format format, ActivationRow& row) {
+/// `errors`: how far each value may be from what the kernel has; empty: not at all.
+void quantize_block(std::span<const float> x, std::span<const double> errors, int64_t begin, Format format,
+                    ActivationRow& row) {
   float extreme = 0;
+  double extreme_error = 0;
   bool finite = true;
   double sum = 0, magnitudes = 0;
-  for (const float value : x) {
-    finite = finite && std::isfinite(value);
-    if (std::abs(value) > std::abs(extreme)) extreme = value;
-    sum += value;
-    magnitudes += std::abs(value);
+  for (size_t i = 0; i < x.size(); ++i) {
+    finite = finite && std::isfinite(x[i]);
+    if (std::abs(x[i]) > std::abs(extreme)) {
+      extreme = x[i];
+      extreme_error = errors.empty() ? 0 : errors[i];
+    }
+    sum += x[i];
+    magnitudes += std::abs(x[i]);
   }
   const bool has_sum = format == Format::q8_1 || format == Format::q8_1_sum;
   if (!finite) {
@@ -64,6 +71,9 @@ void quantize_block(std::span<const float> x, int64_t begin, Format format, Acti
     return;
   }
   const Scales scales = scales_of(extreme, format);
+  const double above = scales_of(std::abs(extreme) + static_cast<float>(extreme_error), format).of_values;
+  const double below = scales_of(std::abs(extreme) - static_cast<float>(extreme_error), format).of_values;
+  const double scale_error = errors.empty() ? 0 : std::abs(std::abs(above) - std::abs(below));
   double codes = 0, ties = 0;
   for (size_t i = 0; i < x.size(); ++i) {
     const double quotient = scales.of_codes != 0 ? x[i] / scales.of_codes : 0;
@@ -72,7 +82,10 @@ void quantize_block(std::span<const float> x, int64_t begin, Format format, Acti
     codes += q;
     const double magnitude = std::abs(quotient);
     const double from_tie = std::abs(magnitude - std::floor(magnitude) - 0.5);
-    if (magnitude < 127 && from_tie <= kQuotientError * magnitude) {
+    const double own = errors.empty() || scales.of_codes == 0 ? 0 : errors[i] / scales.of_codes;
+    const double of_scale = extreme == 0 ? 0 : extreme_error / static_cast<double>(std::abs(extreme));
+    if (scale_error > 0) row.ties.push_back({begin + static_cast<int64_t>(i), std::abs(q) * scale_error});
+    if (magnitude < 127 && from_tie <= std::abs(own) + (kQuotientError + of_scale) * magnitude) {
       row.ties.push_back({begin + static_cast<int64_t>(i), std::abs(scales.of_values)});
       ++ties;
     }
@@ -86,31 +99,49 @@ void quantize_block(std::span<const float> x, int64_t begin, Format format, Acti
   }
 }
 
+ActivationRow round_blocks(std::span<const float> x, std::span<const double> errors, Format format) {
+  ActivationRow row;
+  const size_t block = static_cast<size_t>(format == Format::q8_k ? kSuperBlock : kActivationBlock);
+  for (size_t i = 0; i < x.size(); i += block) {
+    const size_t count = std::min(block, x.size() - i);
+    quantize_block(x.subspan(i, count), errors.empty() ? errors : errors.subspan(i, count),
+                   static_cast<int64_t>(i), format, row);
+  }
+  return row;
+}
+
+double round_value(float x, Format format) {
+  switch (format) {
+    case Format::f32:
+    case Format::f64: return x;
+    case Format::f16: return f16_to_f32(f32_to_f16(x));
+    case Format::bf16: return bf16_to_f32(f32_to_bf16(x));
+    default: fail_machine("the oracle has no activation format {}", name(format));
+  }
+}
+
 }  // namespace
 
 ActivationRow round_activations(std::span<const float> x, Format format) {
+  if (is_block(format)) return round_blocks(x, {}, format);
   ActivationRow row;
   row.value.reserve(x.size());
-  switch (format) {
-    case Format::f32:
-    case Format::f64: row.value.assign(x.begin(), x.end()); return row;
-    case Format::f16:
-      for (const float value : x) row.value.push_back(f16_to_f32(f32_to_f16(value)));
-      return row;
-    case Format::bf16:
-      for (const float value : x) row.value.push_back(bf16_to_f32(f32_to_bf16(value)));
-      return row;
-    case Format::i32: break;
-    default: {
-      const size_t block = static_cast<size_t>(format == Format::q8_k ? kSuperBlock : kActivationBlock);
-      for (size_t i = 0; i < x.size(); i += block) {
-        const size_t count = std::min(block, x.size() - i);
-        quantize_block(x.subspan(i, count), static_cast<int64_t>(i), format, row);
-      }
-      return row;
-    }
+  for (const float value : x) row.value.push_back(round_value(value, format));
+  return row;
+}
+
+ActivationRow round_activations(std::span<const float> x, Format format, int rotation) {
+  if (rotation == 0) return round_activations(x, format);
+  const Rotated turned = rotate(x, rotation);
+  if (is_block(format)) return round_blocks(turned.value, turned.error, format);
+  ActivationRow row = round_activations(turned.value, format);
+  for (size_t i = 0; i < x.size(); ++i) {
+    const float error = static_cast<float>(turned.error[i]);
+    const double most = round_value(turned.value[i] + error, format);
+    const double least = round_value(turned.value[i] - error, format);
+    row.ties.push_back({static_cast<int64_t>(i), most - least});
   }
-  fail_machine("the oracle has no activation format {}", name(format));
+  return row;
 }
 
 }  // namespace greta

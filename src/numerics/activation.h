@@ -15,7 +15,7 @@ inline constexpr int64_t kActivationBlock = 32;
 /// that a correct kernel may pick either neighbour.
 struct NearTie {
   int64_t index;  // in the row
-  double step;    // what the other choice would change: the block's scale
+  double step;    // what the other choice would change: of codes the block's scale
 };
 
 /// One row of activations as the kernel multiplies them.
@@ -31,5 +31,9 @@ struct ActivationRow {
 /// describes each format (ggml's: quantize_row_q8_0, _q8_1, _q8_K of ggml-cpu/quants.c and ggml-quants.c,
 /// quantize_q8_1 of ggml-cuda/quantize.cu). A block that is not finite becomes NaN.
 ActivationRow round_activations(std::span<const float> x, Format format);
+
+/// The same of a row that is first turned in blocks of `rotation` (numerics/rotation.h; 0: as it is). What a
+/// turned value may be otherwise, before or after its rounding, is among the ties.
+ActivationRow round_activations(std::span<const float> x, Format format, int rotation);
 
 }  // namespace greta

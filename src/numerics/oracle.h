@@ -82,7 +82,9 @@ Expected pv(std::span<const float> weights, std::span<const float> values, const
 
 /// What the cache must hold: k rows then v rows, rounded once to `cache`. The bound is 0; of q8_0, the scale
 /// where x / d lies at a tie, and what q8_0_stored has otherwise: a cache may be either.
-Expected kv_write(std::span<const float> k_rope, std::span<const float> v, Format cache);
+/// Of rotated keys and values also what the rotation may be otherwise.
+Expected kv_write(std::span<const float> k_rope, std::span<const float> v, Format cache,
+                  const Roundings& roundings = {});
 
 /// a + scale * b
 Expected add(std::span<const float> a, std::span<const float> b, double scale = 1);

@@ -84,10 +84,11 @@ struct Multiplied {
   std::vector<std::vector<NearTie>> ties;  // by row
 };
 
-Multiplied multiplied(std::span<const float> x, int64_t width, Format format) {
+Multiplied multiplied(std::span<const float> x, int64_t width, const Roundings& roundings) {
   Multiplied result;
   for (size_t at = 0; at < x.size(); at += static_cast<size_t>(width)) {
-    ActivationRow row = round_activations(x.subspan(at, static_cast<size_t>(width)), format);
+    ActivationRow row = round_activations(x.subspan(at, static_cast<size_t>(width)), roundings.activation,
+                                          roundings.rotation);
     result.value.insert(result.value.end(), row.value.begin(), row.value.end());
     result.ties.push_back(std::move(row.ties));
   }
@@ -124,7 +125,7 @@ Expected qk(std::span<const float> q, std::span<const float> keys, const Attenti
   Expected expected;
   expected.value.assign(static_cast<size_t>(rows * shape.n_head * n_pos), -kInfinity);
   expected.bound.assign(expected.value.size(), 0);
-  const Multiplied queries = multiplied(q, shape.head_dim, roundings.activation);
+  const Multiplied queries = multiplied(q, shape.head_dim, roundings);
   std::vector<LaneSums> sums(static_cast<size_t>(group));
   for (int64_t kv_head = 0; kv_head < shape.n_head_kv; ++kv_head) {
     const std::vector<double> tiles = key_tiles(keys, shape, kv_head, n_pos);
@@ -202,7 +203,7 @@ Expected pv(std::span<const float> weights, std::span<const float> values, const
   Expected expected;
   expected.value.resize(static_cast<size_t>(rows * shape.n_head * shape.head_dim));
   expected.bound.resize(expected.value.size());
-  const Multiplied rounded = multiplied(weights, n_pos, roundings.activation);
+  const Multiplied rounded = multiplied(weights, n_pos, roundings);
   const std::vector<double>& weight = rounded.value;
   std::vector<LaneSums> sums(static_cast<size_t>(group));
   for (int64_t kv_head = 0; kv_head < shape.n_head_kv; ++kv_head) {
@@ -234,17 +235,19 @@ Expected pv(std::span<const float> weights, std::span<const float> values, const
   return expected;
 }
 
-Expected kv_write(std::span<const float> k_rope, std::span<const float> v, Format cache) {
+Expected kv_write(std::span<const float> k_rope, std::span<const float> v, Format cache,
+                  const Roundings& roundings) {
   Expected expected;
-  for (const std::span<const float> part : {k_rope, v}) {
-    const ActivationRow row = round_activations(part, cache);
+  for (const auto& [part, rotation] :
+       {std::pair(k_rope, roundings.rotation), std::pair(v, roundings.rotation_of_values)}) {
+    const ActivationRow row = round_activations(part, cache, rotation);
     const size_t begin = expected.value.size();
     expected.value.insert(expected.value.end(), row.value.begin(), row.value.end());
     // One rounding to nearest even: the bits are determined, but where a quotient lies at a tie.
     expected.bound.resize(expected.value.size(), 0);
-    for (const NearTie& tie : row.ties) expected.bound[begin + static_cast<size_t>(tie.index)] = tie.step;
+    for (const NearTie& tie : row.ties) expected.bound[begin + static_cast<size_t>(tie.index)] += tie.step;
     if (cache != Format::q8_0) continue;
-    const ActivationRow other = round_activations(part, Format::q8_0_stored);
+    const ActivationRow other = round_activations(part, Format::q8_0_stored, rotation);
     for (size_t i = 0; i < part.size(); ++i) {
       double& bound = expected.bound[begin + i];
       bound = std::max(bound, std::abs(other.value[i] - row.value[i]));

@@ -113,7 +113,8 @@ struct Input {
 Input round_input(std::span<const float> x, int64_t k, const Roundings& roundings, int64_t sum_group) {
   Input input;
   for (size_t begin = 0; begin < x.size(); begin += static_cast<size_t>(k)) {
-    input.rows.push_back(round_activations(x.subspan(begin, static_cast<size_t>(k)), roundings.activation));
+    input.rows.push_back(round_activations(x.subspan(begin, static_cast<size_t>(k)), roundings.activation,
+                                           roundings.rotation));
     flush(input.rows.back().value, flushed_below(roundings.unit));
     const std::vector<double>& value = input.rows.back().value;
     if (sum_group == 0) continue;
