@@ -16,7 +16,7 @@ import transformers
 
 from .layouts import STAGES
 from .recorder import Recorder
-from .slots import PADDING
+from .slots import PADDING, nested
 
 __all__ = ["STAGES", "Recorder", "capture"]
 
@@ -51,8 +51,7 @@ def capture(model, tokens, out, *, decode=True, padding="left", **options):
     """Records the prefill of `tokens` and, with decode, `decode0`: the last token fed again at its own position against
     the cache of those before it. tokens: ids, or a list of them for each sequence of a batch, which is padded on the
     side of `padding` (its mask and its position_ids are passed). The options are Recorder's."""
-    batch = not isinstance(tokens[0], int) and hasattr(tokens[0], "__iter__")
-    tokens = [[int(t) for t in one] for one in (tokens if batch else [tokens])]
+    tokens, batch = nested(tokens)
     ids, positions = padded(tokens, padding)
     where = torch.tensor(positions)
     is_padded = bool((where == PADDING).any())

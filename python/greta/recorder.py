@@ -18,7 +18,7 @@ import transformers
 from .bundle import BundleWriter
 from .layouts import STAGES, demand_layout, layout_of
 from .rope_rows import halves_to_pairs
-from .slots import PADDING, Slots, sequences_of, to_positions
+from .slots import PADDING, Slots, nested, sequences_of, to_positions
 
 FORMATS = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16", torch.float64: "f64"}
 ATTENTIONS = {"eager": True, "sdpa": False}  # whether its scores and their softmax can be seen
@@ -45,11 +45,9 @@ def head_dim_of(config):
 
 def prompts_of(prompt_id, tokens, text):
     """The manifest's prompts: one, or for a batch (a list of lists of ids) ID.0, ID.1, ..."""
-    batch = bool(tokens) and not isinstance(tokens[0], int)
-    texts = (text if batch else [text]) if text is not None else []
-    prompts = [{"id": f"{prompt_id}.{at}" if batch else prompt_id, "tokens": [int(t) for t in one]}
-               for at, one in enumerate(tokens if batch else [tokens])]
-    for prompt, its in zip(prompts, texts):
+    sequences, batch = nested(tokens)
+    prompts = [{"id": f"{prompt_id}.{at}" if batch else prompt_id, "tokens": one} for at, one in enumerate(sequences)]
+    for prompt, its in zip(prompts, [] if text is None else text if batch else [text]):
         prompt["text"] = its
     return prompts
 

@@ -5,12 +5,18 @@ import numpy as np
 PADDING = -1
 
 
+def nested(values):
+    """Numbers, or a list of them for each sequence of a batch (lists, arrays, tensors, ranges) -> lists of ints, one for
+    each sequence, and whether it was a batch."""
+    values = values.tolist() if hasattr(values, "tolist") else list(values)
+    batch = bool(values) and hasattr(values[0], "__len__")
+    return [[int(value) for value in row] for row in (values if batch else [values])], batch
+
+
 def sequences_of(positions):
-    """One sequence's positions, or a list of each sequence's -> the latter, as ints; padding is -1. ValueError unless
-    all sequences have as many rows, and each sequence's positions, the padding left out, follow each other."""
-    positions = [p if isinstance(p, int) else list(p) for p in positions]
-    rows = positions if positions and isinstance(positions[0], list) else [positions]
-    rows = [[max(int(p), PADDING) for p in row] for row in rows]
+    """Positions of one sequence, or of each of a batch -> the latter; padding is -1. ValueError unless all sequences
+    have as many rows, and each sequence's positions, the padding left out, follow each other."""
+    rows = [[max(p, PADDING) for p in row] for row in nested(positions)[0]]
     if len({len(row) for row in rows}) != 1:
         raise ValueError("each sequence of a batch needs a position for every row; -1 for padding")
     for row in rows:
