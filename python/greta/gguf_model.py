@@ -73,8 +73,8 @@ def config_of(reader):
     if kind == "smollm3":
         values["no_rope_layers"] = [int((layer + 1) % 4 != 0) for layer in range(layers)]
     if kind == "granite":
-        values.update(embedding_multiplier=keys.get("embedding_scale", 1.0), logits_scaling=keys.get("logit_scale", 1.0),
-                      residual_multiplier=keys.get("residual_scale", 1.0),
+        values.update(embedding_multiplier=keys.get("embedding_scale", 1.0),
+                      residual_multiplier=keys.get("residual_scale", 1.0), logits_scaling=keys.get("logit_scale", 1.0),
                       attention_multiplier=keys.get("attention.scale", head_dim**-0.5))
     if kind == "gemma3_text":
         types = ["full_attention" if (layer + 1) % 6 == 0 else "sliding_attention" for layer in range(layers)]

@@ -6,8 +6,8 @@ PADDING = -1
 
 
 def nested(values):
-    """Numbers, or a list of them for each sequence of a batch (lists, arrays, tensors, ranges) -> lists of ints, one for
-    each sequence, and whether it was a batch."""
+    """Numbers, or a list of them for each sequence of a batch (lists, arrays, tensors, ranges) -> lists of ints, one
+    for each sequence, and whether it was a batch."""
     values = values.tolist() if hasattr(values, "tolist") else list(values)
     batch = bool(values) and hasattr(values[0], "__len__")
     return [[int(value) for value in row] for row in (values if batch else [values])], batch
@@ -27,7 +27,7 @@ def sequences_of(positions):
 
 
 class Slots:
-    """What was fed, pass by pass. The cache itself forgets: it is cropped by its user, and a window drops the oldest."""
+    """What was fed, pass by pass. The cache itself forgets: its user crops it, and a window drops the oldest."""
 
     def __init__(self):
         self._fed = []

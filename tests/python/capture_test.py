@@ -74,7 +74,8 @@ class Capture(unittest.TestCase):
                                      (phase, layer, stage))
                     self.compare(get(stage), value, (phase, layer, stage))
                     seen.add((phase, layer, stage))
-            for stage, value in truth.end(lambda s, phase=phase: recorded[phase, -1, s][0], recorded[phase, 1, "x_out"][0]):
+            x_out = recorded[phase, 1, "x_out"][0]
+            for stage, value in truth.end(lambda s, phase=phase: recorded[phase, -1, s][0], x_out):
                 self.compare(recorded[phase, -1, stage][0], value, (phase, stage))
                 seen.add((phase, -1, stage))
         self.assertEqual(seen, set(recorded))
