@@ -19,7 +19,7 @@ try:
     import numpy as np
     import safetensors.numpy
     import torch
-    import transformers
+    import transformers  # noqa: F401
 except (ImportError, OSError) as error:
     print(f"skipped: {error}")
     sys.exit(77)
