@@ -13,7 +13,7 @@ try:
     import torch
     import transformers
     from safetensors.numpy import load_file
-    from tiny_types import DIM, KV_HEADS, TYPES, WINDOW, Truth, tiny
+    from tiny_types import DIM, KV_HEADS, TYPES, WINDOW, Truth, tiny, tiny_with_vision
 except (ImportError, OSError) as error:
     print(f"skipped: {error}")
     sys.exit(77)
@@ -134,6 +134,12 @@ class Capture(unittest.TestCase):
                             first += size
                     self.assertLess(cache.layers[0].keys.shape[-2], WINDOW)  # it did slide
                     self.check(model, name, phases=phases)
+
+    def test_the_decoder_of_a_model_that_also_sees(self):
+        for attention in ("eager", "sdpa"):
+            model = tiny_with_vision(attention)
+            capture(model, TOKENS, self.another())
+            self.check(model, "gemma3")
 
     def test_the_last_logits_only(self):
         model = tiny("granite")

@@ -44,14 +44,29 @@ def tiny(name, attention="eager", dtype=torch.float32, **more):
         "max_position_embeddings": 64, "tie_word_embeddings": False, "attn_implementation": attention,
         "rope_parameters": {"rope_type": "default", "rope_theta": BASE}}
     config = getattr(transformers, config)(**{**common, **own, **more})
-    model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention).eval()
+    return randomised(transformers.AutoModelForCausalLM.from_config(
+        config, dtype=dtype, attn_implementation=attention), name)
+
+
+def tiny_with_vision(attention="eager"):
+    """Gemma 3 as a model of text and images, whose decoder is tiny("gemma3")'s."""
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+              "image_size": 28, "patch_size": 14}
+    config = transformers.Gemma3Config(
+        text_config=tiny("gemma3").config.to_dict(), vision_config=vision, mm_tokens_per_image=4,
+        image_token_id=VOCAB - 1, boi_token_id=VOCAB - 2, eoi_token_id=VOCAB - 3)
+    return randomised(transformers.Gemma3ForConditionalGeneration._from_config(
+        config, attn_implementation=attention), "gemma3")
+
+
+def randomised(model, name):
     torch.manual_seed(7)
     for key, weight in sorted(model.named_parameters()):
         if "norm" in key:
             weight.data.uniform_(0.5, 1.5).sub_(TYPES[name][2].get("one_more", 0))
         else:
             weight.data.normal_(0, 1 / np.sqrt(weight.shape[-1]) if weight.dim() == 2 else 0.5)
-    return model
+    return model.eval()
 
 
 def in_gguf_order(rows, name):
@@ -81,7 +96,8 @@ class Truth:
 
     def __init__(self, model, name):
         self.name, self.about, self.eps = name, TYPES[name][2], 1e-5
-        self.weights = {key: weight.float().numpy().astype(np.float64) for key, weight in model.state_dict().items()}
+        self.weights = {key.replace("language_model.", ""): weight.float().numpy().astype(np.float64)
+                        for key, weight in model.state_dict().items()}
         self.embedding, self.residual, self.attention, self.output = self.about.get(
             "scales", (1.0, 1.0, DIM**-0.5, 1.0))
 
