@@ -40,3 +40,6 @@ greta_python_test(docs.completion docs/completion_test.py unit --greta $<TARGET_
 # The name says what is missing where CTest lists it as skipped: PyTorch is no Debian package of ours.
 greta_find_python(python numpy torch transformers safetensors)
 greta_python_test(python.capture.needs_torch_and_transformers python/capture_test.py unit)
+greta_find_python(python numpy torch transformers safetensors gguf)
+greta_python_test(python.capture_judged.needs_torch_transformers_and_gguf python/capture_judged_test.py unit
+  --greta $<TARGET_FILE:greta>)

@@ -23,7 +23,7 @@ HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1] / "python"))
 
 from greta.capture import STAGES, capture  # noqa: E402
-from greta.gguf_llama import load_llama  # noqa: E402
+from greta.gguf_model import load_gguf  # noqa: E402
 from greta.rope_rows import halves_to_pairs  # noqa: E402
 
 TOKENS = [19161, 582, 1890, 6330, 563, 38081]  # the first six of p5_ba
@@ -109,7 +109,7 @@ def write_tgz(path, directory):
 
 def main():
     gguf = sys.argv[1]
-    model = load_llama(gguf)
+    model = load_gguf(gguf)
     p4_sys = json.loads((HERE / "prompts.json").read_text())["smollm2"]["p4_sys"]
     stages = [stage for stage in STAGES if stage not in ("final_norm", "logits")]
     for bug in (clean, rope_pairs_k, rope_halves_k, wk_rows_of_gguf, kv_head_tile, norm_eps):

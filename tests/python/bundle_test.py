@@ -17,7 +17,9 @@ REPOSITORY = pathlib.Path(__file__).parents[2]
 sys.path.insert(0, str(REPOSITORY / "python"))
 
 from greta.bundle import BundleWriter  # noqa: E402
+from greta.layouts import STAGES, TYPES, layout_of  # noqa: E402
 from greta.rope_rows import halves_to_pairs, pairs_to_halves  # noqa: E402
+from greta.slots import Slots, nested, sequences_of, to_positions  # noqa: E402
 
 
 def rotated(values, first, second, angles):
@@ -42,6 +44,59 @@ class RopeRows(unittest.TestCase):
         in_pairs = rotated(halves_to_pairs(values, 64), 2 * j, 2 * j + 1, angles)
         # The same operations on the same numbers: no tolerance.
         self.assertTrue((halves_to_pairs(in_halves, 64) == in_pairs).all())
+
+
+class CacheSlots(unittest.TestCase):
+    def test_one_sequence_that_is_cropped_and_slides(self):
+        slots = Slots()
+        slots.feed([[0, 1, 2, 3]], 0)
+        self.assertEqual(slots.columns(0, 4), {0: 0, 1: 1, 2: 2, 3: 3})
+        slots.feed([[3]], 3)  # cropped by one
+        self.assertEqual(slots.columns(0, 4), {0: 0, 1: 1, 2: 2, 3: 3})
+        slots.feed([[4]], 4)
+        self.assertEqual(slots.columns(0, 3), {2: 0, 3: 1, 4: 2})  # a window's cache shows the last
+        slots.feed([[7]], 7)  # two passes that nobody recorded: what they fed can only be 5 and 6
+        self.assertEqual(slots.columns(0, 8), {p: p for p in range(8)})
+        slots.feed([[0]], 0)  # a fresh cache
+        self.assertEqual(slots.columns(0, 1), {0: 0})
+
+    def test_padding_and_a_token_fed_again(self):
+        left, right = Slots(), Slots()
+        left.feed([[-1, -1, 0], [0, 1, 2]], 0)
+        left.feed([[0], [2]], 2)
+        self.assertEqual([left.columns(at, 3) for at in range(2)], [{0: 2}, {0: 0, 1: 1, 2: 2}])
+        right.feed([[0, 1, -1, -1]], 0)
+        right.feed([[1]], 3)  # its slot is still there: the later one counts
+        self.assertEqual(right.columns(0, 4), {0: 0, 1: 3})
+        values = to_positions(np.array([[1.0, 2.0, 3.0, 4.0]]), right.columns(0, 4), -np.inf)
+        self.assertEqual(values.tolist(), [[1.0, 4.0]])
+        self.assertEqual(to_positions(np.array([[5.0, 6.0]]), {2: 0, 3: 1}, 0).tolist(), [[0.0, 0.0, 5.0, 6.0]])
+
+    def test_what_cannot_be(self):
+        slots = Slots()
+        with self.assertRaisesRegex(ValueError, "holds 2 tokens"):
+            slots.feed([[5]], 2)
+        slots.feed([[0]], 0)
+        with self.assertRaisesRegex(ValueError, "32 slots for 1 tokens"):
+            slots.columns(0, 32)
+        for positions, said in [([0, 2], "follow"), ([[0], [0, 1]], "for every row"), ([-1], "one at least")]:
+            with self.assertRaisesRegex(ValueError, said):
+                sequences_of(positions)
+        self.assertEqual(nested(np.array([[1, 2]])), ([[1, 2]], True))
+        self.assertEqual(nested(range(2)), ([[0, 1]], False))
+
+
+class Layouts(unittest.TestCase):
+    def test_stages_of_the_families(self):
+        dense = [s for s in STAGES[:-2] if not s.endswith(("post_norm", "q_norm", "k_norm"))]
+        self.assertEqual(TYPES["llama"].stages(True, True), dense)
+        self.assertEqual(TYPES["smollm3"].stages(False, False),
+                         [s for s in dense if s not in ("q_rope", "k_rope", "qk", "softmax")])
+        self.assertEqual(TYPES["gemma3_text"].stages(True, True), STAGES[:-2])
+        self.assertEqual(TYPES["olmo2"].stages(True, True),
+                         [s for s in STAGES[:-2] if s not in ("attn_norm", "ffn_norm")])
+        with self.assertRaisesRegex(ValueError, '"mixtral" are built is not known; known are llama, '):
+            layout_of("mixtral")
 
 
 class Bundle(unittest.TestCase):
