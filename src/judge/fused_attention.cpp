@@ -36,7 +36,7 @@ Declared part_of(const Declared& fused, StageKind carrier, StageKind kind) {
     if (carrier == StageKind::weights) part.roundings.output = part.roundings.between = whole.between;
   }
   if (kind == StageKind::mix) {
-    part.roundings.activation = whole.between;
+    part.roundings.unnormalised = whole.between;
     part.roundings.accumulator = whole.accumulator;
     part.roundings.output = whole.output;
   }

@@ -15,8 +15,8 @@ At carrier_of(const PhaseView& view, At at);
 bool is_fused(const PhaseView& view, At at);
 
 /// The arithmetic of a fused kernel, recorded as a stage of kind `carrier`, for one that it makes: queries are
-/// rounded as its activations; scores of recorded weights, and weights before values are mixed by them, as its
-/// results between.
+/// rounded as its activations; scores of recorded weights, and weights before they are divided by their sum,
+/// as its results between.
 Declared part_of(const Declared& fused, StageKind carrier, StageKind kind);
 
 /// The problem, and the scores and weights that are made on its way, each by the arithmetic that `of` gives it.

@@ -15,7 +15,8 @@ namespace {
 
 constexpr size_t kTried = 6;  // stages of a class, from the first layer to the last
 constexpr size_t kRows = 2;   // of each: all of them are judged by what these show
-constexpr int kRounds = 3;    // of judging all rows by what was inferred
+constexpr size_t kOutputs = 512;
+constexpr int kRounds = 3;  // of judging all rows by what was inferred
 constexpr double kSame = 1e-9;
 constexpr double kLess = 0.99;  // of the squares: hundreds of elements tell so much apart
 
@@ -39,6 +40,38 @@ std::vector<T> some_of(const std::vector<T>& all, size_t n) {
   return some;
 }
 
+/// The first outputs of a projection: they show its arithmetic as all do.
+GgufTensor first_outputs(const GgufTensor& tensor, int dim, size_t count) {
+  GgufTensor part = tensor;
+  const size_t all = tensor.dims[static_cast<size_t>(dim)];
+  part.dims[static_cast<size_t>(dim)] = count;
+  part.data = tensor.data.first(tensor.data.size() / all * count);
+  return part;
+}
+
+Subject with_few_outputs(Subject subject) {
+  const StageProblem& whole = *subject.problem;
+  const size_t all = whole.kind == StageKind::projection ? whole.weight->dims[1] : 0;
+  if (all <= kOutputs) return subject;
+  struct Part {
+    GgufTensor weight, bias;
+  };
+  const auto part = std::make_shared<Part>(Part{first_outputs(*whole.weight, 1, kOutputs), {}});
+  if (whole.bias != nullptr) part->bias = first_outputs(*whole.bias, 0, kOutputs);
+  auto problem = std::make_shared<StageProblem>(whole);
+  problem->weight = &part->weight;
+  problem->bias = whole.bias == nullptr ? nullptr : &part->bias;
+  problem->keeps = part;
+  std::vector<float> observed;
+  for (size_t row = 0; row < whole.positions.size(); ++row) {
+    const auto begin = subject.observed.begin() + row * all;
+    observed.insert(observed.end(), begin, begin + kOutputs);
+  }
+  subject.problem = std::move(problem);
+  subject.observed = std::move(observed);
+  return subject;
+}
+
 /// A few rows of a stage, the worst among them, as a problem whose arithmetic can be exchanged.
 std::optional<Subject> few_rows_of(const Tried& seen) {
   std::string why;
@@ -47,7 +80,9 @@ std::optional<Subject> few_rows_of(const Tried& seen) {
   const bool judged = std::find(all.begin(), all.end(), seen.worst) != all.end();
   if (judged && std::find(positions.begin(), positions.end(), seen.worst) == positions.end())
     positions.insert(std::upper_bound(positions.begin(), positions.end(), seen.worst), seen.worst);
-  return subject_of(*seen.phase, seen.at, positions, &why);
+  auto subject = subject_of(*seen.phase, seen.at, positions, &why);
+  // What convicts a stage may lie anywhere.
+  return subject && !seen.convicted ? with_few_outputs(std::move(*subject)) : std::move(subject);
 }
 
 /// Of some stages of a class, and of some that are convicted.

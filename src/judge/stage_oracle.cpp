@@ -188,10 +188,11 @@ class Builder {
 
 std::string arithmetic_key(const Declared& declared) {
   const Roundings& r = declared.roundings;
-  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {}", name(r.activation), name(r.accumulator),
+  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {}", name(r.activation), name(r.accumulator),
                      name(r.output), name(r.weight), name(r.between), r.fast_math,
                      r.unit == nullptr ? "" : r.unit->full_name(), r.splits, declared.sum_lanes,
-                     declared.angle_rounding, declared.angle_growth, r.rotation, r.rotation_of_values);
+                     declared.angle_rounding, declared.angle_growth, r.rotation, r.rotation_of_values,
+                     name(r.unnormalised));
 }
 
 /// Hashes of the recorded stages that a stage is made from, through gaps.

@@ -62,20 +62,21 @@ class Solver {
   Expected solve() const {
     Expected expected = in_f32();
     if (problem_.kind == StageKind::projection || problem_.kind == StageKind::cache) return expected;
-    oracle::add_roundings(roundings(), parts(), expected);
+    oracle::add_output_rounding(roundings().output, expected);
     return expected;
   }
 
  private:
   const Roundings& roundings() const { return problem_.declared.roundings; }
 
-  /// The value as declared, with the bound of f32 arithmetic but for what add_roundings() knows of.
+  /// As declared, but for the rounding of the output.
   Expected in_f32() const {
     switch (problem_.kind) {
       case StageKind::embedding: return values_.empty() ? embed() : exactly(values_[0]);
       case StageKind::norm:
       case StageKind::head_norm:
-        return oracle::rms_norm(operand(0), *problem_.weight, problem_.eps, problem_.declared.sum_lanes);
+        return oracle::rms_norm(operand(0), *problem_.weight, problem_.eps, problem_.declared.sum_lanes,
+                                roundings().between);
       case StageKind::projection:
         return oracle::matmul(*problem_.weight, values_[0], rows(), roundings(), problem_.bias,
                               problem_.scale);
@@ -84,23 +85,10 @@ class Solver {
       case StageKind::scores: return scores();
       case StageKind::weights: return softmax_rows();
       case StageKind::mix: return weighted_values();
-      case StageKind::sum: return oracle::add(operand(0), operand(1), problem_.scale);
+      case StageKind::sum: return oracle::add(operand(0), operand(1), problem_.scale, roundings().between);
       case StageKind::product: return gated();
     }
     return {};
-  }
-
-  /// Results of about the output's size that an engine with coarse operands rounds before the last.
-  int parts() const {
-    switch (problem_.kind) {
-      case StageKind::norm:
-      case StageKind::head_norm:
-      case StageKind::product: return 1;
-      case StageKind::scores: return 2;  // before its scale, and before its mask
-      case StageKind::embedding:
-      case StageKind::sum: return problem_.scale == 1 ? 0 : 2;  // the scale itself, and its product
-      default: return 0;                                        // RoPE counts its own
-    }
   }
 
   /// As the kernel reads it.
@@ -127,7 +115,9 @@ class Solver {
     return std::span(all).subspan(row * width, count * width);
   }
 
-  Expected embed() const { return oracle::embed(*problem_.weight, problem_.tokens, problem_.scale); }
+  Expected embed() const {
+    return oracle::embed(*problem_.weight, problem_.tokens, problem_.scale, roundings().between);
+  }
 
   Expected rope() const {
     oracle::RopeShape shape = problem_.rope;
@@ -185,6 +175,13 @@ class Solver {
   const ModelConfig& config_;
 };
 
+/// From 60 random bits, nearly standard normal: signs alone cancel in all draws once in some hundred rows.
+double normal_of(uint64_t state) {
+  double sum = 0;
+  for (int part = 0; part < 3; ++part) sum += static_cast<double>(state >> (4 + 20 * part) & 0xfffff);
+  return 2 * (sum / 0x1p20 - 1.5);  // each part varies by 1/12
+}
+
 /// Operands of a gap are known up to their bounds only. These, as independent errors, are sent through the
 /// stage: their root mean square over a few draws, doubled, joins the stage's own bound.
 void carry_bounds(const StageProblem& problem, const Values& values,
@@ -199,8 +196,7 @@ void carry_bounds(const StageProblem& problem, const Values& values,
       std::vector<float> rows(values[i].begin(), values[i].end());
       for (size_t j = 0; j < rows.size(); ++j) {
         state = state * 6364136223846793005u + 1442695040888963407u;
-        const double sign = (state >> 63) != 0 ? 1 : -1;
-        rows[j] = static_cast<float>(rows[j] + sign * makers[i]->bound[j]);
+        rows[j] = static_cast<float>(rows[j] + normal_of(state) * makers[i]->bound[j]);
       }
       moved[i] = std::move(rows);
     }

@@ -34,12 +34,12 @@ Expected matmul(const GgufTensor& weight, std::span<const float> x, int64_t rows
 
 /// x * rsqrt(mean(x^2) + eps) * w, by rows of `weight`'s length. `sum_lanes`: in how many interleaved partial
 /// sums the squares are added (ours: 16); 1 for an engine whose order is unknown.
+/// `between`: what x * rsqrt() is rounded to before the weight.
 Expected rms_norm(std::span<const float> x, const GgufTensor& weight, double eps,
-                  int sum_lanes = bounds::kRowSumLanes);
+                  int sum_lanes = bounds::kRowSumLanes, Format between = Format::f32);
 
-/// The roundings of an op that is no product, beside those of f32 arithmetic: `parts` results between its
-/// parts, of about the result's size (before a norm's weight, a score's scale), and the output.
-void add_roundings(const Roundings& roundings, int parts, Expected& expected);
+/// Rounding the results to a coarse output, beside the roundings of f32 arithmetic.
+void add_output_rounding(Format output, Expected& expected);
 
 /// Rotates pairs of the first rope_dims of every head; row r is at `position + r`. Pair i turns by
 ///   position * scale * base^(-2i / rope_dims) / factor_i
@@ -68,7 +68,9 @@ struct AttentionShape {
   double scale = 1;
   int64_t window = 0;  // positions that a row sees, its own included; 0: all before it
 };
-/// Queries, and pv's weights, are rounded as declared; sums run in the accumulator's format.
+/// Queries, and pv's weights, are rounded as declared; sums run in the accumulator's format. A score is rounded
+/// to `between` before its scale and before its mask. Weights that are rounded before they are divided by their
+/// sum are any within that: how large they were then is not known.
 /// [rows * n_head, n_pos]; masked positions are -inf with bound 0.
 Expected qk(std::span<const float> q, std::span<const float> keys, const AttentionShape& shape,
             int64_t position, const Roundings& roundings = {});
@@ -86,18 +88,20 @@ Expected pv(std::span<const float> weights, std::span<const float> values, const
 Expected kv_write(std::span<const float> k_rope, std::span<const float> v, Format cache,
                   const Roundings& roundings = {});
 
-/// a + scale * b
-Expected add(std::span<const float> a, std::span<const float> b, double scale = 1);
-/// silu(gate) * up
+/// a + scale * b; `between`: what the scale and its product are rounded to.
+Expected add(std::span<const float> a, std::span<const float> b, double scale = 1,
+             Format between = Format::f32);
+/// silu(gate) * up; `roundings.between`: what the first is rounded to before the product.
 Expected silu_mul(std::span<const float> gate, std::span<const float> up, const Roundings& roundings = {});
 /// gelu(gate) * up, GELU in its tanh form.
 Expected gelu_mul(std::span<const float> gate, std::span<const float> up, const Roundings& roundings = {});
 /// GELU by a table of f16 results for f16 arguments, 0 up to -10 and the gate itself from 10 on, times up in
 /// f32 (ggml-cpu/vec.h, ggml_vec_geglu_f32). An entry is f16's nearest of a f32 computation.
 Expected gelu_table_mul(std::span<const float> gate, std::span<const float> up);
-/// The embedding row of each token id, as f32 (one rounding at most), times `scale`;
-/// without one the bound is 0.
-Expected embed(const GgufTensor& table, std::span<const int32_t> ids, double scale = 1);
+/// The embedding row of each token id, as f32 (one rounding at most), times `scale`, which is rounded to
+/// `between`; without one the bound is 0.
+Expected embed(const GgufTensor& table, std::span<const int32_t> ids, double scale = 1,
+               Format between = Format::f32);
 
 }  // namespace oracle
 }  // namespace greta

@@ -104,6 +104,14 @@ double tie_bound(const std::vector<NearTie>& ties, const double* tile, int64_t b
   return bound;
 }
 
+/// Of weights that were rounded before they were divided by their sum, each by a rounding of its own.
+double weights_bound(const LaneSums& sums, int64_t lane, int64_t n, Format format) {
+  const double u = bounds::unit_roundoff(format);
+  if (u <= bounds::kU) return 0;
+  const double count = static_cast<double>(n);
+  return bounds::accumulated(sums.squares[lane], count, u) + count * bounds::underflow(format);
+}
+
 /// The first of [0, begin) with a weight in any of the heads, or `begin`:
 /// scores that ignore the window are not pv's fault.
 int64_t first_weight(const double* weights, int64_t heads, int64_t n_pos, int64_t begin) {
@@ -149,7 +157,9 @@ Expected qk(std::span<const float> q, std::span<const float> keys, const Attenti
           const double* tile = tiles.data() + (p - lane) * shape.head_dim;
           const double off = dot_bound(head, lane, shape.head_dim, roundings.accumulator) +
                              tie_bound(queries.ties[static_cast<size_t>(first_head + h)], tile, 0, lane);
-          expected.bound[at] = off * std::abs(shape.scale) + 2 * bounds::kU * std::abs(expected.value[at]);
+          expected.bound[at] = off * std::abs(shape.scale) + 2 * bounds::kU * std::abs(expected.value[at]) +
+                               bounds::rounding(head.sum[lane], roundings.between) * std::abs(shape.scale) +
+                               bounds::rounding(expected.value[at], roundings.between);
         }
       }
     }
@@ -225,8 +235,9 @@ Expected pv(std::span<const float> weights, std::span<const float> values, const
             expected.value[at] = head.sum[lane];
             const double* tile = tiles.data() + (t * n_pos + begin) * kLanes;
             const auto& ties = rounded.ties[static_cast<size_t>(first_head + h)];
-            expected.bound[at] =
-                dot_bound(head, lane, visible, roundings.accumulator) + tie_bound(ties, tile, begin, lane);
+            expected.bound[at] = dot_bound(head, lane, visible, roundings.accumulator) +
+                                 tie_bound(ties, tile, begin, lane) +
+                                 weights_bound(head, lane, visible, roundings.unnormalised);
           }
         }
       }

@@ -16,7 +16,7 @@ void demand_equal_sizes(const char* what, size_t a, size_t b) {
 
 }  // namespace
 
-Expected add(std::span<const float> a, std::span<const float> b, double scale) {
+Expected add(std::span<const float> a, std::span<const float> b, double scale, Format between) {
   demand_equal_sizes("add", a.size(), b.size());
   Expected expected;
   expected.value.reserve(a.size());
@@ -24,7 +24,9 @@ Expected add(std::span<const float> a, std::span<const float> b, double scale) {
   for (size_t i = 0; i < a.size(); ++i) {
     const double branch = scale * b[i], value = a[i] + branch;
     // The scale as an f32, and its product where it is rounded before the addition.
-    const double scaled = scale == 1 ? 0 : 2 * bounds::kU * std::abs(branch);
+    const double scaled = scale == 1 ? 0
+                                     : 2 * bounds::kU * std::abs(branch) + bounds::rounding(branch, between) +
+                                           bounds::rounding(scale, between) * std::abs(double{b[i]});
     expected.value.push_back(value);
     expected.bound.push_back(bounds::kU * std::abs(value) + scaled);
   }
@@ -47,7 +49,8 @@ Expected silu_mul(std::span<const float> gate, std::span<const float> up, const 
     // Where exp(-g) nears the end of f32, kernels may clamp it: the sigmoid is then wrong by less than kTiny.
     const double clamped = 2 * bounds::kTiny * (1 + std::abs(g)) * (1 + std::abs(double{up[i]}));
     expected.value.push_back(value);
-    expected.bound.push_back(relative * std::abs(value) + clamped);
+    expected.bound.push_back(relative * std::abs(value) + clamped +
+                             bounds::rounding(g * sigmoid, roundings.between) * std::abs(double{up[i]}));
   }
   return expected;
 }
@@ -71,9 +74,9 @@ Expected gelu_mul(std::span<const float> gate, std::span<const float> up, const 
     const double of_tanh = 3 * bounds::kU * std::abs(g * up[i]);
     const double clamped = 2 * bounds::kTiny * (1 + std::abs(g)) * (1 + std::abs(double{up[i]}));
     expected.value.push_back(value);
-    expected.bound.push_back((of_exp + 3 * bounds::kU + bounds::division(roundings.fast_math)) *
-                                 std::abs(value) +
-                             of_tanh + clamped);
+    expected.bound.push_back(
+        (of_exp + 3 * bounds::kU + bounds::division(roundings.fast_math)) * std::abs(value) + of_tanh +
+        clamped + bounds::rounding(g * share, roundings.between) * std::abs(double{up[i]}));
   }
   return expected;
 }
@@ -102,21 +105,17 @@ Expected gelu_table_mul(std::span<const float> gate, std::span<const float> up) 
   return expected;
 }
 
-void add_roundings(const Roundings& roundings, int parts, Expected& expected) {
-  const double stored_from = bounds::unit_roundoff(Format::f32);
-  const bool coarse = bounds::unit_roundoff(roundings.output) > stored_from ||
-                      (parts > 0 && bounds::unit_roundoff(roundings.between) > stored_from);
-  if (!coarse) return;
+void add_output_rounding(Format output, Expected& expected) {
+  if (bounds::unit_roundoff(output) <= bounds::kU) return;
   for (size_t i = 0; i < expected.value.size(); ++i) {
     const double value = expected.value[i];
-    if (!std::isfinite(value) || value == 0) continue;
-    expected.bound[i] += parts * bounds::rounding(value, roundings.between);
+    if (!std::isfinite(value) || (value == 0 && expected.bound[i] == 0)) continue;
     // What is rounded last is already off by the bound so far.
-    expected.bound[i] += bounds::rounding(std::abs(value) + expected.bound[i], roundings.output);
+    expected.bound[i] += bounds::rounding(std::abs(value) + expected.bound[i], output);
   }
 }
 
-Expected embed(const GgufTensor& table, std::span<const int32_t> ids, double scale) {
+Expected embed(const GgufTensor& table, std::span<const int32_t> ids, double scale, Format between) {
   const WeightRows rows(table);
   const size_t width = static_cast<size_t>(rows.length());
   Expected expected;
@@ -133,8 +132,12 @@ Expected embed(const GgufTensor& table, std::span<const int32_t> ids, double sca
   for (double& value : expected.value) value = static_cast<float>(value);
   if (scale == 1) return expected;
   for (size_t i = 0; i < expected.value.size(); ++i) {
+    const double row = std::abs(expected.value[i]);
     expected.value[i] *= scale;
-    expected.bound[i] = 2 * bounds::kU * std::abs(expected.value[i]);  // of the scale and of the product
+    // Of the scale and of the product; a coarse format's table may be rounded, too.
+    expected.bound[i] = 2 * bounds::kU * std::abs(expected.value[i]) +
+                        bounds::rounding(scale, between) * row +
+                        bounds::rounding(row, between) * std::abs(scale);
   }
   return expected;
 }

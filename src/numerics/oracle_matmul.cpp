@@ -229,6 +229,7 @@ void store_tile(const Product& product, int64_t first, const std::vector<LaneSum
       value += bias;
       if (bias != 0) bound += bounds::kU * std::abs(value);  // where it is added last
       if (product.scale != 1) {
+        bound += bounds::store(value, product.roundings.accumulator, product.roundings.output);
         value *= product.scale;
         bound = bound * std::abs(product.scale) + 2 * bounds::kU * std::abs(value);
       }

@@ -8,7 +8,8 @@
 
 namespace greta::oracle {
 
-Expected rms_norm(std::span<const float> x, const GgufTensor& weight, double eps, int sum_lanes) {
+Expected rms_norm(std::span<const float> x, const GgufTensor& weight, double eps, int sum_lanes,
+                  Format between) {
   const size_t n = weight.dims[0];
   if (n == 0 || x.size() % n != 0) {
     fail_input("{}: {} input values do not make rows of {}", weight.name, x.size(), n);
@@ -28,9 +29,10 @@ Expected rms_norm(std::span<const float> x, const GgufTensor& weight, double eps
     const double inside = (sum.relative_error + 2 * bounds::kU) * mean / (mean + eps) + 2 * bounds::kU;
     const double relative = inside / 2 + bounds::kRsqrt + 2 * bounds::kU;
     for (size_t i = 0; i < n; ++i) {
-      const double value = x[begin + i] * inverse * w[i];
+      const double normed = x[begin + i] * inverse, value = normed * w[i];
       expected.value.push_back(value);
-      expected.bound.push_back(relative * std::abs(value) + bounds::kTiny);
+      expected.bound.push_back(relative * std::abs(value) + bounds::kTiny +
+                               bounds::rounding(normed, between) * std::abs(w[i]));
     }
   }
   return expected;

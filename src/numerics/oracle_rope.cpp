@@ -32,14 +32,14 @@ void rotate(double a, double b, const Turn& turn, Format between, double* value,
             int64_t ib) {
   value[ia] = a * turn.cos - b * turn.sin;
   value[ib] = a * turn.sin + b * turn.cos;
+  const double of_cos = bounds::rounding(turn.cos, between), of_sin = bounds::rounding(turn.sin, between);
   const auto rounded = [&](double p, double q, double result) {
-    // Cosine or sine, then the product with it.
-    const double coarse = 2 * (bounds::rounding(p, between) + bounds::rounding(q, between));
+    const double coarse = bounds::rounding(p, between) + bounds::rounding(q, between);
     return bounds::kU * (std::abs(p) + std::abs(q) + std::abs(result)) + bounds::kTiny + coarse;
   };
-  bound[ia] = std::abs(a) * turn.cos_error + std::abs(b) * turn.sin_error +
+  bound[ia] = std::abs(a) * (turn.cos_error + of_cos) + std::abs(b) * (turn.sin_error + of_sin) +
               rounded(a * turn.cos, b * turn.sin, value[ia]);
-  bound[ib] = std::abs(a) * turn.sin_error + std::abs(b) * turn.cos_error +
+  bound[ib] = std::abs(a) * (turn.sin_error + of_sin) + std::abs(b) * (turn.cos_error + of_cos) +
               rounded(a * turn.sin, b * turn.cos, value[ib]);
 }
 
