@@ -52,8 +52,8 @@ struct Roundings {
   Format between = Format::f32;  // results between the parts of an op; of a product of blocks: its scales'
   Format unnormalised = Format::f32;  // attention's weights, before they are divided by their sum
   bool fast_math = false;             // CUDA's fast exponential, sine, cosine and division
-  // Inputs, of the cache the keys and the values, are turned by a Walsh-Hadamard matrix of so many rows before
-  // they are rounded (llama.cpp does it where a cache is quantised); 0: they are not.
+  // Inputs, of the cache the keys and the values, are turned by a Walsh-Hadamard matrix of so many rows
+  // before they are rounded (llama.cpp does it where a cache is quantised); 0: they are not.
   int rotation = 0, rotation_of_values = 0;
   bool operator==(const Roundings&) const = default;
 };

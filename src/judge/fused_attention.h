@@ -14,13 +14,13 @@ At carrier_of(const PhaseView& view, At at);
 /// Whether the kernel of this stage makes scores or weights that are not recorded.
 bool is_fused(const PhaseView& view, At at);
 
-/// The arithmetic of a fused kernel, recorded as a stage of kind `carrier`, for one that it makes: queries are
-/// rounded as its activations; scores of recorded weights, and weights before they are divided by their sum,
-/// as its results between.
+/// The arithmetic of a fused kernel, recorded as a stage of kind `carrier`, for one that it makes: queries
+/// are rounded as its activations; scores of recorded weights, and weights before they are divided by their
+/// sum, as its results between.
 Declared part_of(const Declared& fused, StageKind carrier, StageKind kind);
 
-/// The problem, and the scores and weights that are made on its way, each by the arithmetic that `of` gives it.
-/// The order of row sums stays as it was, and what follows from a rotated cache.
+/// The problem, and the scores and weights that are made on its way, each by the arithmetic that `of` gives
+/// it. The order of row sums stays as it was, and what follows from a rotated cache.
 StageProblem with_arithmetic(const StageProblem& problem,
                              const std::function<Declared(const StageProblem&)>& of);
 

@@ -8,7 +8,7 @@
 namespace greta {
 namespace {
 
-constexpr int kTried = 12;  // stages whose operands are put through both
+constexpr int kCompared = 12;  // stages whose operands are put through both
 
 }  // namespace
 
@@ -52,7 +52,7 @@ const PhaseRecord* prefill_of(const std::vector<const PhaseRecord*>& phases, con
 /// What prefill's arithmetic makes of decode's recorded operands, against decode's own: mean |difference|.
 double apart(const std::vector<const PhaseRecord*>& phases, Stage stage) {
   double largest = 0;
-  int left = kTried;
+  int left = kCompared;
   for (const PhaseRecord* decode : phases) {
     const PhaseRecord* prefill = prefill_of(phases, *decode);
     if (decode->view.kind() != Phase::decode || prefill == nullptr) continue;

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "judge/gap_bounds.h"
 #include "numerics/activation.h"
 #include "numerics/metrics.h"
 
@@ -175,49 +176,13 @@ class Solver {
   const ModelConfig& config_;
 };
 
-/// From 60 random bits, nearly standard normal: signs alone cancel in all draws once in some hundred rows.
-double normal_of(uint64_t state) {
-  double sum = 0;
-  for (int part = 0; part < 3; ++part) sum += static_cast<double>(state >> (4 + 20 * part) & 0xfffff);
-  return 2 * (sum / 0x1p20 - 1.5);  // each part varies by 1/12
-}
-
-/// Operands of a gap are known up to their bounds only. These, as independent errors, are sent through the
-/// stage: their root mean square over a few draws, doubled, joins the stage's own bound.
-void carry_bounds(const StageProblem& problem, const Values& values,
-                  const std::vector<const Expected*>& makers, Expected& expected) {
-  constexpr int kDraws = 8;
-  std::vector<double> squares(expected.value.size());
-  uint64_t state = 0x9e3779b97f4a7c15u;
-  for (int draw = 0; draw < kDraws; ++draw) {
-    Values moved = values;
-    for (size_t i = 0; i < makers.size(); ++i) {
-      if (makers[i] == nullptr) continue;
-      std::vector<float> rows(values[i].begin(), values[i].end());
-      for (size_t j = 0; j < rows.size(); ++j) {
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        rows[j] = static_cast<float>(rows[j] + normal_of(state) * makers[i]->bound[j]);
-      }
-      moved[i] = std::move(rows);
-    }
-    const Expected other = compute(problem, moved);
-    for (size_t j = 0; j < squares.size(); ++j) {
-      const double change = other.value[j] - expected.value[j];
-      if (std::isfinite(change)) squares[j] += change * change;
-    }
-  }
-  for (size_t j = 0; j < squares.size(); ++j) expected.bound[j] += 2 * std::sqrt(squares[j] / kDraws);
-}
-
-using Memo = std::map<const StageProblem*, Expected>;
-
-const Expected& solve(const StageProblem& problem, Memo& memo) {
+const Expected& solve(const StageProblem& problem, Solved& memo, bool is_operand = false) {
   if (const auto it = memo.find(&problem); it != memo.end()) return it->second;
   Values values;
   std::vector<const Expected*> makers;
   bool gap = false;
   for (const Operand& operand : problem.operands) {
-    makers.push_back(operand.made_by == nullptr ? nullptr : &solve(*operand.made_by, memo));
+    makers.push_back(operand.made_by == nullptr ? nullptr : &solve(*operand.made_by, memo, true));
     if (makers.back() == nullptr) {
       values.push_back(operand.values);
     } else {
@@ -226,11 +191,12 @@ const Expected& solve(const StageProblem& problem, Memo& memo) {
     }
   }
   Expected expected = compute(problem, values);
-  if (gap) carry_bounds(problem, values, makers, expected);
+  if (gap && !carry_attention(problem, values, memo, is_operand, expected))
+    carry_bounds(problem, values, makers, expected);
   return memo.emplace(&problem, std::move(expected)).first->second;
 }
 
-struct Change {
+struct Changer {
   const StageProblem* target;
   const std::function<void(StageProblem&)>& apply;
   std::map<const StageProblem*, std::shared_ptr<const StageProblem>> done = {};
@@ -286,7 +252,7 @@ Expected compute(const StageProblem& problem, const Values& values) {
 }
 
 Expected expected_of(const StageProblem& problem) {
-  Memo memo;
+  Solved memo;
   return solve(problem, memo);
 }
 
@@ -318,7 +284,7 @@ std::vector<Expected> solve_together(std::span<const StageProblem* const> proble
 std::shared_ptr<const StageProblem> with_change(const std::shared_ptr<const StageProblem>& root,
                                                 const StageProblem* target,
                                                 const std::function<void(StageProblem&)>& change) {
-  return Change{target, change}(root);
+  return Changer{target, change}(root);
 }
 
 }  // namespace greta

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "base/error.h"
 #include "base/half.h"
@@ -74,6 +75,8 @@ void quantize_block(std::span<const float> x, std::span<const double> errors, in
   const double above = scales_of(std::abs(extreme) + static_cast<float>(extreme_error), format).of_values;
   const double below = scales_of(std::abs(extreme) - static_cast<float>(extreme_error), format).of_values;
   const double scale_error = errors.empty() ? 0 : std::abs(std::abs(above) - std::abs(below));
+  const double of_scale =
+      extreme == 0 ? 0 : extreme_error / static_cast<double>(std::abs(extreme));  // relative
   double codes = 0, ties = 0;
   for (size_t i = 0; i < x.size(); ++i) {
     const double quotient = scales.of_codes != 0 ? x[i] / scales.of_codes : 0;
@@ -83,7 +86,6 @@ void quantize_block(std::span<const float> x, std::span<const double> errors, in
     const double magnitude = std::abs(quotient);
     const double from_tie = std::abs(magnitude - std::floor(magnitude) - 0.5);
     const double own = errors.empty() || scales.of_codes == 0 ? 0 : errors[i] / scales.of_codes;
-    const double of_scale = extreme == 0 ? 0 : extreme_error / static_cast<double>(std::abs(extreme));
     if (scale_error > 0) row.ties.push_back({begin + static_cast<int64_t>(i), std::abs(q) * scale_error});
     if (magnitude < 127 && from_tie <= std::abs(own) + (kQuotientError + of_scale) * magnitude) {
       row.ties.push_back({begin + static_cast<int64_t>(i), std::abs(scales.of_values)});
@@ -93,9 +95,9 @@ void quantize_block(std::span<const float> x, std::span<const double> errors, in
   // Of the integers' sum one f32 product is rounded; of the values' sum each of 31 additions.
   if (format == Format::q8_1) {
     const double s = scales.of_codes * codes;
-    add_sum(s, ties * scales.of_codes + bounds::kU * std::abs(s), row);
+    add_sum(s, ties * scales.of_codes + (bounds::kU + of_scale) * std::abs(s), row);
   } else if (format == Format::q8_1_sum) {
-    add_sum(sum, 31 * bounds::kU * magnitudes, row);
+    add_sum(sum, 31 * bounds::kU * magnitudes + std::accumulate(errors.begin(), errors.end(), 0.0), row);
   }
 }
 

@@ -10,8 +10,8 @@ namespace greta {
 
 inline constexpr int64_t kLanes = 8;
 
-/// Per lane: the sum of the terms, the sum of the squared partial sums, the sum of the squared terms; of block
-/// products also the squared partial sums of two chains apart, one of the A and one of the B.
+/// Per lane: the sum of the terms, the sum of the squared partial sums, the sum of the squared terms; of
+/// block products also the squared partial sums of two chains apart, one of the A and one of the B.
 struct LaneSums {
   double sum[kLanes];
   double energy[kLanes];

@@ -68,10 +68,10 @@ struct AttentionShape {
   double scale = 1;
   int64_t window = 0;  // positions that a row sees, its own included; 0: all before it
 };
-/// Queries, and pv's weights, are rounded as declared; sums run in the accumulator's format. A score is rounded
-/// to `between` before its scale and before its mask. Weights that are rounded before they are divided by their
-/// sum are any within that: how large they were then is not known.
-/// [rows * n_head, n_pos]; masked positions are -inf with bound 0.
+/// Queries, and pv's weights, are rounded as declared; sums run in the accumulator's format. A score is
+/// rounded to `between` before its scale and before its mask. Weights that are rounded before they are
+/// divided by their sum are any within that: how large they were then is not known. [rows * n_head, n_pos];
+/// masked positions are -inf with bound 0.
 Expected qk(std::span<const float> q, std::span<const float> keys, const AttentionShape& shape,
             int64_t position, const Roundings& roundings = {});
 /// By rows of `n_pos`; -inf scores give 0. `sum_lanes` as in rms_norm.

@@ -25,7 +25,7 @@ typedef int64_t Bits __attribute__((vector_size(kLanes * sizeof(int64_t)), align
 constexpr int64_t kSign = std::numeric_limits<int64_t>::min();
 constexpr int64_t kExponent = 0x7ff0000000000000;
 constexpr int kMostGroup = 32;
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kEndless = std::numeric_limits<double>::infinity();
 constexpr int kLowBits = 4;           // of an aligned sum that a result may lose
 constexpr int kExtraProductBits = 7;  // CDNA3 floors the products' sum finer than the running sum
 
@@ -134,7 +134,7 @@ GRETA_INLINE void multiply(const double* w, const double* w_power, const double*
                            Group& group) {
   group.sum = Lanes{};
   group.largest = Lanes{};
-  group.least = Lanes{} + kInfinity;
+  group.least = Lanes{} + kEndless;
   for (int64_t i = 0; i < group.count; ++i) {
     group.term[i] = *reinterpret_cast<const Lanes*>(w + i * kLanes) * x[i];
     group.power[i] = *reinterpret_cast<const Lanes*>(w_power + i * kLanes) * x_power[i];
@@ -265,7 +265,7 @@ GRETA_CLONES void chain_unit(const UnitRule& rule, const double* w, const double
   for (int64_t split = 0; split < std::min(rule.splits, steps); ++split) {
     const int64_t own = steps / rule.splits + (split < steps % rule.splits ? 1 : 0);
     const int64_t end = std::min(k, at + own * rule.step);
-    Chain chain{Lanes{}, Lanes{} + kInfinity, drift, energy, largest};
+    Chain chain{Lanes{}, Lanes{} + kEndless, drift, energy, largest};
     if (split == 0) set_start(start, chain);
     for (; at < end; at += group.count) {
       group.count = std::min(rule.group, end - at);

@@ -97,6 +97,89 @@ TEST(Inference, AnOutputInF16IsInferredAndARouteDifferenceWhereOnePhaseHasIt) {
   EXPECT_EQ(verdict.route_differences[0].prefill, "f32");
 }
 
+/// Attention as ggml's CPU kernel does it for one row: online, in f16 or in f32 (ggml-cpu/ops.cpp).
+struct Flash {
+  bool half = false;       // queries and sums of values
+  double scale = 1;        // times the model's
+  int64_t leaves_out = 0;  // of the last positions
+};
+
+Row flash_attention(const PlainSite& site, const Flash& how) {
+  const auto rounded = [&](float x) { return how.half ? as_f16(x) : x; };
+  const ModelConfig& config = site.config();
+  const auto dim = static_cast<size_t>(config.head_dim),
+             group = static_cast<size_t>(config.n_head / config.n_head_kv);
+  const auto kv_dim = dim * static_cast<size_t>(config.n_head_kv);
+  const Row& q = site.in(q_rope);
+  Row out(q.size());
+  for (size_t head = 0; head * dim < q.size(); ++head) {
+    float most = -INFINITY, sum = 0;
+    Row mix(dim);
+    for (int64_t p = 0; p <= site.position - (site.position > 4 ? how.leaves_out : 0); ++p) {
+      const Row& cached = site.cache(site.layer)[static_cast<size_t>(p)];
+      const size_t at = head / group * dim;
+      float score = 0;
+      for (size_t d = 0; d < dim; ++d) score += rounded(q[head * dim + d]) * cached[at + d];
+      score *= static_cast<float>(config.attention_scale * how.scale);
+      const float larger = std::max(most, score), shrink = std::exp(most - larger);
+      const float weight = std::exp(score - larger);
+      for (size_t d = 0; d < dim; ++d)
+        mix[d] = rounded(std::fma(weight, cached[kv_dim + at + d], rounded(mix[d] * shrink)));
+      sum = sum * shrink + weight;
+      most = larger;
+    }
+    for (size_t d = 0; d < dim; ++d) out[head * dim + d] = mix[d] / sum;
+  }
+  return out;
+}
+
+/// Neither scores nor weights are recorded, and nothing is declared.
+Verdict with_flash_attention(const std::vector<Mistake>& mistakes) {
+  const test::PlainLlama& llama = test::plain_llama();
+  Bundle bundle = llama.record(mistakes, test::two_prompts());
+  bundle.manifest.erase("kernels");
+  std::erase_if(bundle.events,
+                [](const Event& event) { return event.stage == "qk" || event.stage == "softmax"; });
+  return judge(bundle, llama.model());
+}
+
+std::vector<Mistake> flash_everywhere(const std::string& phase, const Flash& how) {
+  return everywhere(pv, phase, [how](const PlainSite& site) { return flash_attention(site, how); });
+}
+
+TEST(FlashAttention, InF32NeedsNoInference) {
+  const Verdict verdict = with_flash_attention(flash_everywhere("both", {}));
+  EXPECT_TRUE(is_clean(verdict.status)) << name(verdict.status);
+  EXPECT_TRUE(verdict.route_differences.empty());
+  const KernelArithmetic* decode = of(verdict, Phase::decode, pv);
+  ASSERT_NE(decode, nullptr);
+  EXPECT_NE(decode->source, KernelArithmetic::Source::inferred);
+}
+
+TEST(FlashAttention, InF16OfOnePhaseIsARouteDifferenceAndNoFault) {
+  const Verdict verdict = with_flash_attention(flash_everywhere("decode", {.half = true}));
+  EXPECT_TRUE(is_clean(verdict.status)) << name(verdict.status);
+  ASSERT_EQ(verdict.route_differences.size(), 1u);
+  EXPECT_EQ(verdict.route_differences[0].stages, std::vector<Stage>{pv});
+  EXPECT_EQ(verdict.route_differences[0].prefill, "f32");
+  EXPECT_EQ(verdict.route_differences[0].decode, "operands f16, sums f16");
+}
+
+TEST(FlashAttention, AMistakeInOneLayerIsFoundBesideItsArithmetic) {
+  for (const Flash how :
+       {Flash{.half = true, .scale = 1.25}, Flash{.half = true, .leaves_out = 1}, Flash{.scale = 0.8}}) {
+    std::vector<Mistake> all = flash_everywhere("decode", {.half = how.half});
+    std::erase_if(all, [](const Mistake& mistake) { return mistake.layer == 1; });
+    all.push_back({pv, 1, [how](const PlainSite& site) { return flash_attention(site, how); }, "decode"});
+    const Verdict verdict = with_flash_attention(all);
+    EXPECT_EQ(verdict.status, RunStatus::fault) << how.scale;
+    ASSERT_EQ(verdict.findings.size(), 1u) << how.scale;
+    EXPECT_EQ(verdict.findings[0].stage, pv);
+    EXPECT_EQ(verdict.findings[0].layer, 1);
+    EXPECT_EQ(verdict.findings[0].phase, Phases::decode);
+  }
+}
+
 /// A product of operands of six bits: no arithmetic of the vocabulary.
 Row of_six_bits(const PlainSite& site) {
   Row x = site.in(inputs_of(site.stage)[0]);

@@ -58,6 +58,7 @@ LaneSums product_sums(const std::vector<double>& w, const double* x, int64_t n) 
 LaneSums block_sums(const BlockTerms& terms, const double* x, const double* group_sums) {
   LaneSums sums{};
   for (int64_t lane = 0; lane < kLanes; ++lane) {
+    double of_b = 0;
     for (int64_t g = 0; g < terms.n / terms.group; ++g) {
       double a = 0;
       for (int64_t i = g * terms.group; i < (g + 1) * terms.group; ++i)
@@ -71,6 +72,10 @@ LaneSums block_sums(const BlockTerms& terms, const double* x, const double* grou
       sums.sum[lane] = terms.offset == nullptr ? before + a : before + a + b;
       sums.energy[lane] += between + sums.sum[lane] * sums.sum[lane];
       sums.squares[lane] += a * a + b * b;
+      if (terms.offset == nullptr) continue;
+      of_b += b;
+      const double of_a = sums.sum[lane] - of_b;
+      sums.apart[lane] += of_a * of_a + of_b * of_b;
     }
   }
   return sums;
