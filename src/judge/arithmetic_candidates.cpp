@@ -58,15 +58,14 @@ std::vector<Declared> of_products(TensorType weight) {
 /// Of a kernel that makes the scores, too: what queries are rounded to joins what is known of it.
 std::vector<Declared> with_queries(std::vector<Declared> all, const Declared& first) {
   all.insert(all.begin(), first);
-  std::vector<Declared> more;
-  for (const Format queries : {f16, bf16, q8_0}) {
-    for (Declared declared : all) {
+  std::vector<Declared> crossed;
+  for (Declared declared : all) {
+    for (const Format queries : {f32, f16, q8_0, bf16}) {
       declared.roundings.activation = queries;
-      more.push_back(declared);
+      crossed.push_back(declared);
     }
   }
-  all.insert(all.end(), more.begin(), more.end());
-  return all;
+  return crossed;
 }
 
 /// llama.cpp rotates what it quantises: keys by the largest power of two in a head, values by 64
@@ -87,15 +86,15 @@ std::vector<Declared> of_rotated_caches() {
 /// Flash attention: weights, relative to the largest so far, in f32 or rounded, and sums of values in f32 or
 /// f16 (ggml-cpu/ops.cpp, one_chunk and tiled; ggml-cuda/fattn-*.cuh; PyTorch's FlashAttentionKernel.cpp).
 std::vector<Declared> of_flash_attention(const Declared& first) {
+  struct Row {
+    Format weights, sums, output;
+  };
+  constexpr Row kRows[] = {{f16, f32, f32}, {f32, f16, f32},  {f16, f16, f32},  {f16, f32, f16},
+                           {f16, f16, f16}, {bf16, f32, f32}, {bf16, f32, bf16}};
   std::vector<Declared> all;
-  for (const Format output : {f32, f16, bf16}) {
-    for (const Format sums : {f32, f16}) {
-      for (const Format weights : {f32, f16, bf16}) {
-        if (output == f32 && sums == f32 && weights == f32) continue;
-        all.push_back(rounded(f32, f32, sums, output));
-        all.back().roundings.between = weights;
-      }
-    }
+  for (const Row& row : kRows) {
+    all.push_back(rounded(f32, f32, row.sums, row.output));
+    all.back().roundings.between = row.weights;
   }
   return with_queries(std::move(all), first);
 }

@@ -1,6 +1,6 @@
-// Engines that hold everything in f16 or bf16 round what lies between the parts of an op. Each op as torch does
-// it, against the oracle's bound: tolerance 1 (the bound itself), and over 0.4 of it is used. Values run down to
-// f16's subnormal numbers, and sums cancel.
+// Engines that hold everything in f16 or bf16 round what lies between the parts of an op. Each op as torch
+// does it, against the oracle's bound: tolerance 1 (the bound itself), and over 0.4 of it is used. Values run
+// down to f16's subnormal numbers, and sums cancel.
 
 #include <cmath>
 #include <random>
