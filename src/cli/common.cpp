@@ -106,7 +106,8 @@ Engine load_engine(const CommonOptions& options, const Environment& environment,
                                    .kv_format = kv_format_of(options.kv),
                                    .device = options.device,
                                    .sim_input = options.sim_input == "f16" ? Format::f16 : Format::bf16,
-                                   .invariant = options.invariant});
+                                   .invariant = options.invariant,
+                                   .declares = !options.undeclared});
 }
 
 }  // namespace greta::cli

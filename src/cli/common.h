@@ -19,6 +19,7 @@ struct CommonOptions {
   std::string device = "cpu";
   std::string sim_input = "bf16";
   bool invariant = false;
+  bool undeclared = false;  // of selftest: bundles do not say what kernels do
   std::string isa;  // "": GRETA_ISA, or the widest
   std::string kv = "f32";
   std::vector<std::string> routes;  // --route

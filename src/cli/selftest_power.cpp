@@ -70,6 +70,8 @@ void add_power_options(Command& command, PowerOptions& options) {
       .range(0, 10000)
       .takes("N");
   command.flag("--weakest", options.weakest, "also the weakest faults that are flagged");
+  command.flag("--undeclared", options.common.undeclared,
+               "kernels declare nothing: what they do is inferred");
   command.option("--out", options.out, "also Markdown; between the marks of a file that is").takes("FILE.md");
   add_engine_options(command, options.common);
 }

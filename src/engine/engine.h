@@ -17,6 +17,7 @@ struct EngineOptions {
   std::string device = "cpu";  // or "sim:mi300x", ...
   Format sim_input = Format::bf16;
   bool invariant = false;
+  bool declares = true;  // its bundles say what its kernels do
 };
 
 class Engine {

@@ -220,14 +220,17 @@ void share_functions(const Classes& classes, InferredArithmetic& inferred) {
   }
 }
 
+bool has_convicted(const std::vector<Tried>& stages) {
+  return std::any_of(stages.begin(), stages.end(), [](const Tried& seen) { return seen.convicted; });
+}
+
 /// Classes with a conviction that nothing of their own explains take what explains their like: one row's
 /// kernels the batch's, one phase's the other's. A fault in a whole class is then seen beside the arithmetic
 /// that it ought to have.
 void borrow(const Classes& classes, InferredArithmetic& inferred) {
   std::map<KernelClass, Declared> borrowed;
   for (const auto& [kernels, stages] : classes) {
-    const bool wrong = std::any_of(stages.begin(), stages.end(), [](const Tried& s) { return s.convicted; });
-    if (!wrong || inferred.contains(kernels)) continue;
+    if (!has_convicted(stages) || inferred.contains(kernels)) continue;
     for (const bool last_row : {kernels.last_row, !kernels.last_row}) {
       for (const Phase phase :
            {kernels.phase, kernels.phase == Phase::decode ? Phase::prefill : Phase::decode}) {
@@ -273,12 +276,24 @@ void judge_all(const std::vector<const PhaseRecord*>& phases, const OraclePass::
   }
 }
 
-/// Supposes better where it can; true if it did.
-bool improve(const Classes& classes, int threads, InferredArithmetic& inferred) {
+/// What leaves most of its class outside its bound is not what the class does: judged by f32, an error that it
+/// was taken for keeps its size. Functions apart, which are coarser than f32 by little.
+void drop_what_explains_little(const Classes& classes, InferredArithmetic& inferred) {
+  for (const auto& [kernels, stages] : classes) {
+    const auto it = inferred.find(kernels);
+    const auto convicted =
+        std::count_if(stages.begin(), stages.end(), [](const Tried& s) { return s.convicted; });
+    const bool little = 2 * convicted > std::ssize(stages);
+    if (kernels.fused && it != inferred.end() && little) inferred.erase(it);
+  }
+}
+
+/// Supposes better where it can, once judged only of what is convicted; true if it did.
+bool improve(const Classes& classes, bool judged, int threads, InferredArithmetic& inferred) {
   const InferredArithmetic before = inferred;
   std::vector<Classes::const_iterator> all;
   for (auto it = classes.begin(); it != classes.end(); ++it) {
-    if (!it->second.empty()) all.push_back(it);
+    if (judged ? has_convicted(it->second) : !it->second.empty()) all.push_back(it);
   }
   std::vector<std::optional<Declared>> better(all.size());
   parallel_for(threads, all.size(), [&](size_t i) {
@@ -311,15 +326,12 @@ InferredArithmetic infer_arithmetic(const std::vector<const PhaseRecord*>& phase
   }
   Classes classes = open_classes(all, options);
   if (classes.empty()) return inferred;
-  improve(classes, options.threads, inferred);
+  improve(classes, false, options.threads, inferred);
   for (int round = 0; round < kRounds; ++round) {
     judge_all(all, options, classes);
-    Classes wrong = classes;
-    std::erase_if(wrong, [](const auto& one) {
-      return std::none_of(one.second.begin(), one.second.end(), [](const Tried& s) { return s.convicted; });
-    });
-    if (wrong.empty() || !improve(wrong, options.threads, inferred)) break;
+    if (!improve(classes, true, options.threads, inferred)) break;
   }
+  drop_what_explains_little(classes, inferred);
   return inferred;
 }
 

@@ -77,8 +77,8 @@ Expected qk(std::span<const float> q, std::span<const float> keys, const Attenti
 /// By rows of `n_pos`; -inf scores give 0. `sum_lanes` as in rms_norm.
 Expected softmax(std::span<const float> scores, int64_t n_pos, int sum_lanes = bounds::kRowSumLanes,
                  bool fast_math = false);
-/// [rows, n_head * head_dim]; later positions than the row's own are not read, nor earlier ones without
-/// weight before the window.
+/// [rows, n_head * head_dim]; later positions than the row's own, and earlier ones before the window, are read
+/// only where they have a weight.
 Expected pv(std::span<const float> weights, std::span<const float> values, const AttentionShape& shape,
             int64_t position, const Roundings& roundings = {});
 

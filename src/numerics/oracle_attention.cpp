@@ -123,6 +123,16 @@ int64_t first_weight(const double* weights, int64_t heads, int64_t n_pos, int64_
   return begin;
 }
 
+/// The end of the positions with a weight in any of the heads, at least `end`: nor are scores without a mask.
+int64_t last_weight(const double* weights, int64_t heads, int64_t n_pos, int64_t end) {
+  for (int64_t p = n_pos; p > end; --p) {
+    for (int64_t h = 0; h < heads; ++h) {
+      if (weights[h * n_pos + p - 1] != 0) return p;
+    }
+  }
+  return end;
+}
+
 }  // namespace
 
 Expected qk(std::span<const float> q, std::span<const float> keys, const AttentionShape& shape,
@@ -221,9 +231,11 @@ Expected pv(std::span<const float> weights, std::span<const float> values, const
     for (int64_t r = 0; r < rows; ++r) {
       const int64_t first_head = r * shape.n_head + kv_head * group;
       std::vector<const double*> heads;
-      const int64_t end = std::clamp<int64_t>(position + r + 1, 0, n_pos);
-      const int64_t begin = first_weight(weight.data() + first_head * n_pos, group, n_pos,
-                                         std::min(end, first_visible(shape, position + r)));
+      const double* own = weight.data() + first_head * n_pos;
+      const int64_t visible_end = std::clamp<int64_t>(position + r + 1, 0, n_pos);
+      const int64_t end = last_weight(own, group, n_pos, visible_end);
+      const int64_t begin =
+          first_weight(own, group, n_pos, std::min(visible_end, first_visible(shape, position + r)));
       const int64_t visible = end - begin;
       for (int64_t h = 0; h < group; ++h) heads.push_back(weight.data() + (first_head + h) * n_pos + begin);
       for (int64_t t = 0; t < tiles_per_head; ++t) {
