@@ -276,8 +276,8 @@ void judge_all(const std::vector<const PhaseRecord*>& phases, const OraclePass::
   }
 }
 
-/// What leaves most of its class outside its bound is not what the class does: judged by f32, an error that it
-/// was taken for keeps its size. Functions apart, which are coarser than f32 by little.
+/// What leaves most of its class outside its bound is not what the class does: judged by f32, an error that
+/// it was taken for keeps its size. Functions apart, which are coarser than f32 by little.
 void drop_what_explains_little(const Classes& classes, InferredArithmetic& inferred) {
   for (const auto& [kernels, stages] : classes) {
     const auto it = inferred.find(kernels);

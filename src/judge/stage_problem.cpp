@@ -163,10 +163,11 @@ class Solver {
 
   Expected weighted_values() const {
     const std::vector<float> cached = half_of(values_[1], kv_dim(), false);
+    oracle::AttentionShape shape = problem_.attention;
+    shape.to_last_weight = !problem_.operands.empty() && problem_.operands.front().made_by != nullptr;
     Expected expected;
     each_run(problem_.positions, [&](size_t row, size_t count, int64_t position) {
-      append(expected,
-             oracle::pv(rows_of(values_[0], row, count), cached, problem_.attention, position, roundings()));
+      append(expected, oracle::pv(rows_of(values_[0], row, count), cached, shape, position, roundings()));
     });
     return expected;
   }

@@ -66,7 +66,8 @@ Expected rope(std::span<const float> x, const RopeShape& shape, int64_t position
 struct AttentionShape {
   int64_t n_head = 1, n_head_kv = 1, head_dim = 1;
   double scale = 1;
-  int64_t window = 0;  // positions that a row sees, its own included; 0: all before it
+  int64_t window = 0;           // positions that a row sees, its own included; 0: all before it
+  bool to_last_weight = false;  // a mix by weights that its own kernel makes, and masks
 };
 /// Queries, and pv's weights, are rounded as declared; sums run in the accumulator's format. A score is
 /// rounded to `between` before its scale and before its mask. Weights that are rounded before they are
@@ -77,8 +78,8 @@ Expected qk(std::span<const float> q, std::span<const float> keys, const Attenti
 /// By rows of `n_pos`; -inf scores give 0. `sum_lanes` as in rms_norm.
 Expected softmax(std::span<const float> scores, int64_t n_pos, int sum_lanes = bounds::kRowSumLanes,
                  bool fast_math = false);
-/// [rows, n_head * head_dim]; later positions than the row's own, and earlier ones before the window, are read
-/// only where they have a weight.
+/// [rows, n_head * head_dim]; earlier positions before the window are read only where they have a weight.
+/// Later ones than the row's own are not read; where they have weights, a kernel may read them or not.
 Expected pv(std::span<const float> weights, std::span<const float> values, const AttentionShape& shape,
             int64_t position, const Roundings& roundings = {});
 

@@ -123,7 +123,7 @@ int64_t first_weight(const double* weights, int64_t heads, int64_t n_pos, int64_
   return begin;
 }
 
-/// The end of the positions with a weight in any of the heads, at least `end`: nor are scores without a mask.
+/// The end of the positions with a weight in any of the heads, at least `end`.
 int64_t last_weight(const double* weights, int64_t heads, int64_t n_pos, int64_t end) {
   for (int64_t p = n_pos; p > end; --p) {
     for (int64_t h = 0; h < heads; ++h) {
@@ -225,7 +225,7 @@ Expected pv(std::span<const float> weights, std::span<const float> values, const
   expected.bound.resize(expected.value.size());
   const Multiplied rounded = multiplied(weights, n_pos, roundings);
   const std::vector<double>& weight = rounded.value;
-  std::vector<LaneSums> sums(static_cast<size_t>(group));
+  std::vector<LaneSums> sums(static_cast<size_t>(group)), all_sums = sums;
   for (int64_t kv_head = 0; kv_head < shape.n_head_kv; ++kv_head) {
     const std::vector<double> tiles = value_tiles(values, shape, kv_head, n_pos);
     for (int64_t r = 0; r < rows; ++r) {
@@ -233,23 +233,30 @@ Expected pv(std::span<const float> weights, std::span<const float> values, const
       std::vector<const double*> heads;
       const double* own = weight.data() + first_head * n_pos;
       const int64_t visible_end = std::clamp<int64_t>(position + r + 1, 0, n_pos);
-      const int64_t end = last_weight(own, group, n_pos, visible_end);
+      const int64_t weights_end = last_weight(own, group, n_pos, visible_end);
+      const int64_t end = shape.to_last_weight ? weights_end : visible_end;
       const int64_t begin =
           first_weight(own, group, n_pos, std::min(visible_end, first_visible(shape, position + r)));
       const int64_t visible = end - begin;
       for (int64_t h = 0; h < group; ++h) heads.push_back(weight.data() + (first_head + h) * n_pos + begin);
       for (int64_t t = 0; t < tiles_per_head; ++t) {
-        chain_products(tiles.data() + (t * n_pos + begin) * kLanes, heads, visible, sums.data());
+        const double* tile = tiles.data() + (t * n_pos + begin) * kLanes;
+        chain_products(tile, heads, visible, sums.data());
+        if (weights_end > end) chain_products(tile, heads, weights_end - begin, all_sums.data());
         for (int64_t h = 0; h < group; ++h) {
           for (int64_t lane = 0; lane < std::min(kLanes, shape.head_dim - t * kLanes); ++lane) {
             const LaneSums& head = sums[static_cast<size_t>(h)];
             const size_t at = static_cast<size_t>((first_head + h) * shape.head_dim + t * kLanes + lane);
             expected.value[at] = head.sum[lane];
-            const double* tile = tiles.data() + (t * n_pos + begin) * kLanes;
             const auto& ties = rounded.ties[static_cast<size_t>(first_head + h)];
             expected.bound[at] = dot_bound(head, lane, visible, roundings.accumulator) +
                                  tie_bound(ties, tile, begin, lane) +
                                  weights_bound(head, lane, visible, roundings.unnormalised);
+            const LaneSums& all = all_sums[static_cast<size_t>(h)];
+            if (weights_end == end || !std::isfinite(all.sum[lane])) continue;
+            // Scores that ignore the mask are not pv's fault, whether it reads them or not.
+            expected.bound[at] += std::abs(all.sum[lane] - head.sum[lane]) +
+                                  dot_bound(all, lane, weights_end - begin, roundings.accumulator);
           }
         }
       }

@@ -283,6 +283,21 @@ TEST(OracleAttention, WeightedValuesStopAtTheRowsOwnPosition) {
   expect_close(oracle::pv(weights, values, kAttention, position).value, want);
 }
 
+TEST(OracleAttention, WeightsBeyondTheRowMayBeReadOrNot) {
+  RandomTensors random(10);
+  const int64_t n_pos = 7, position = 4;
+  const std::vector<float> weights = random.normals(4 * n_pos), values = random.normals(n_pos * 22);
+  const Expected own = oracle::pv(weights, values, kAttention, position);
+  oracle::AttentionShape every = kAttention;
+  every.to_last_weight = true;
+  const Expected all = oracle::pv(weights, values, every, position);
+  for (size_t i = 0; i < own.value.size(); ++i) {
+    EXPECT_NE(own.value[i], all.value[i]);
+    EXPECT_LE(std::abs(own.value[i] - all.value[i]), own.bound[i]);
+    EXPECT_GT(std::abs(own.value[i] - all.value[i]), 100 * all.bound[i]);
+  }
+}
+
 TEST(OracleAttention, WrongShapesAreInputErrors) {
   EXPECT_THROW(oracle::qk(std::vector<float>(43), std::vector<float>(22), kAttention, 0), Error);
   EXPECT_THROW(oracle::qk(std::vector<float>(44), std::vector<float>(), kAttention, 0), Error);
