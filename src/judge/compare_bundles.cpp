@@ -78,9 +78,11 @@ BundleComparison compare_bundles(const Bundle& a, const Bundle& b, const Model* 
     std::optional<OraclePass> oracle;
     InferredArithmetic of_left, of_right;  // two engines, or one before and after
     if (model != nullptr) {
-      const OraclePass::Options options{.threads = threads};
-      of_left = infer_arithmetic({&left}, options), left.inferred = &of_left;
-      of_right = infer_arithmetic({&right}, options), right.inferred = &of_right;
+      KnownJudgements known;  // inference has judged all rows already
+      const OraclePass::Options options{.threads = threads, .known = &known};
+      left.inferred = &of_left, right.inferred = &of_right;
+      infer_arithmetic({&left}, options, of_left);
+      infer_arithmetic({&right}, options, of_right);
       oracle.emplace(options);
       oracle->add(left);
       oracle->add(right);

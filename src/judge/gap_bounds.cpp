@@ -6,10 +6,10 @@
 namespace greta {
 namespace {
 
-/// Scores [rows * heads, n_pos] as the weights over them are made; nullptr where they are recorded.
-const Expected* made_scores(const StageProblem& weights, const Solved& solved) {
-  const auto& maker = weights.operands.front().made_by;
-  return maker != nullptr && maker->kind == StageKind::scores ? &solved.at(maker.get()) : nullptr;
+/// An operand as it was made; nullptr where it is recorded.
+const Expected* made(const StageProblem& problem, size_t operand, const Solved& solved) {
+  const auto& maker = problem.operands[operand].made_by;
+  return maker == nullptr ? nullptr : &solved.at(maker.get());
 }
 
 /// d p_i = p_i (d s_i - sum over j of p_j d s_j). A code at a tie moves all scores of its row at once: their
@@ -60,11 +60,6 @@ void carry_to_mix(const StageProblem& mix, std::span<const float> cache, const M
   }
 }
 
-const Expected* made(const StageProblem& problem, size_t operand, const Solved& solved) {
-  const auto& maker = problem.operands[operand].made_by;
-  return maker == nullptr ? nullptr : &solved.at(maker.get());
-}
-
 }  // namespace
 
 void carry_bounds(const StageProblem& problem, const Values& values,
@@ -105,7 +100,7 @@ bool carry_attention(const StageProblem& problem, const Values& values, const So
   }
   if (problem.kind != StageKind::mix || maker->kind != StageKind::weights) return false;
   carry_to_mix(problem, values[1],
-               {made_scores(*maker, solved), &solved.at(maker.get()), made(problem, 1, solved)}, expected);
+               {made(*maker, 0, solved), made(problem, 0, solved), made(problem, 1, solved)}, expected);
   return true;
 }
 

@@ -31,6 +31,10 @@ struct Tried {
 };
 using Classes = std::map<KernelClass, std::vector<Tried>>;
 
+int64_t convicted_of(const std::vector<Tried>& stages) {
+  return std::count_if(stages.begin(), stages.end(), [](const Tried& seen) { return seen.convicted; });
+}
+
 /// n of them, evenly from the first to the last.
 template <class T>
 std::vector<T> some_of(const std::vector<T>& all, size_t n) {
@@ -175,12 +179,9 @@ std::optional<Declared> better_than(const Declared& supposed, const KernelClass&
                                     const std::vector<Tried>& stages) {
   const std::vector<Subject> subjects = subjects_of(stages);
   if (subjects.empty()) return std::nullopt;
-  PhaseRecord bare = *stages.front().phase;
-  bare.inferred = nullptr;
-  const Declared first = kernel_declares(bare, stages.front().at);
+  const Declared first = declared_arithmetic(*stages.front().phase, stages.front().at);
   Fits best = fits(supposed, kernels.fused, subjects);
-  const auto convicted =
-      std::count_if(stages.begin(), stages.end(), [](const Tried& s) { return s.convicted; });
+  const int64_t convicted = convicted_of(stages);
   if (best.share > 1 - kSame) return std::nullopt;
   // Of all stages, where all were judged.
   const double right =
@@ -220,17 +221,13 @@ void share_functions(const Classes& classes, InferredArithmetic& inferred) {
   }
 }
 
-bool has_convicted(const std::vector<Tried>& stages) {
-  return std::any_of(stages.begin(), stages.end(), [](const Tried& seen) { return seen.convicted; });
-}
-
 /// Classes with a conviction that nothing of their own explains take what explains their like: one row's
 /// kernels the batch's, one phase's the other's. A fault in a whole class is then seen beside the arithmetic
 /// that it ought to have.
 void borrow(const Classes& classes, InferredArithmetic& inferred) {
   std::map<KernelClass, Declared> borrowed;
   for (const auto& [kernels, stages] : classes) {
-    if (!has_convicted(stages) || inferred.contains(kernels)) continue;
+    if (convicted_of(stages) == 0 || inferred.contains(kernels)) continue;
     for (const bool last_row : {kernels.last_row, !kernels.last_row}) {
       for (const Phase phase :
            {kernels.phase, kernels.phase == Phase::decode ? Phase::prefill : Phase::decode}) {
@@ -281,9 +278,7 @@ void judge_all(const std::vector<const PhaseRecord*>& phases, const OraclePass::
 void drop_what_explains_little(const Classes& classes, InferredArithmetic& inferred) {
   for (const auto& [kernels, stages] : classes) {
     const auto it = inferred.find(kernels);
-    const auto convicted =
-        std::count_if(stages.begin(), stages.end(), [](const Tried& s) { return s.convicted; });
-    const bool little = 2 * convicted > std::ssize(stages);
+    const bool little = 2 * convicted_of(stages) > std::ssize(stages);
     if (kernels.fused && it != inferred.end() && little) inferred.erase(it);
   }
 }
@@ -293,7 +288,7 @@ bool improve(const Classes& classes, bool judged, int threads, InferredArithmeti
   const InferredArithmetic before = inferred;
   std::vector<Classes::const_iterator> all;
   for (auto it = classes.begin(); it != classes.end(); ++it) {
-    if (judged ? has_convicted(it->second) : !it->second.empty()) all.push_back(it);
+    if (judged ? convicted_of(it->second) > 0 : !it->second.empty()) all.push_back(it);
   }
   std::vector<std::optional<Declared>> better(all.size());
   parallel_for(threads, all.size(), [&](size_t i) {
@@ -313,26 +308,16 @@ bool improve(const Classes& classes, bool judged, int threads, InferredArithmeti
 
 }  // namespace
 
-InferredArithmetic infer_arithmetic(const std::vector<const PhaseRecord*>& phases,
-                                    const OraclePass::Options& options) {
-  InferredArithmetic inferred;
-  std::vector<PhaseRecord> records;  // judged by what is inferred so far
-  std::vector<const PhaseRecord*> all;
-  records.reserve(phases.size());
-  for (const PhaseRecord* phase : phases) {
-    records.push_back(*phase);
-    records.back().inferred = &inferred;
-    all.push_back(&records.back());
-  }
-  Classes classes = open_classes(all, options);
-  if (classes.empty()) return inferred;
+void infer_arithmetic(const std::vector<const PhaseRecord*>& phases, const OraclePass::Options& options,
+                      InferredArithmetic& inferred) {
+  Classes classes = open_classes(phases, options);
+  if (classes.empty()) return;
   improve(classes, false, options.threads, inferred);
   for (int round = 0; round < kRounds; ++round) {
-    judge_all(all, options, classes);
+    judge_all(phases, options, classes);
     if (!improve(classes, true, options.threads, inferred)) break;
   }
   drop_what_explains_little(classes, inferred);
-  return inferred;
 }
 
 }  // namespace greta

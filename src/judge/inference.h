@@ -12,7 +12,8 @@ namespace greta {
 /// where all rows, judged by what was inferred, convict. Only kernels that the manifest does not list are
 /// inferred. A class is inferred where one arithmetic explains at least half of what was tried, and no coarse
 /// one where a finer explains more than half: the rest are faults.
-InferredArithmetic infer_arithmetic(const std::vector<const PhaseRecord*>& phases,
-                                    const OraclePass::Options& options);
+/// Into `inferred`, which the phases are to be judged by (PhaseRecord::inferred).
+void infer_arithmetic(const std::vector<const PhaseRecord*>& phases, const OraclePass::Options& options,
+                      InferredArithmetic& inferred);
 
 }  // namespace greta

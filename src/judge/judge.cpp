@@ -356,8 +356,9 @@ Verdict judge(const Bundle& bundle, const Model& model, const JudgeOptions& opti
   const OraclePass::Options quick = {.threads = options.threads,
                                      .only = options.only,
                                      .known = options.known == nullptr ? &own_known : options.known};
-  const InferredArithmetic inferred = infer_arithmetic(phases, quick);
+  InferredArithmetic inferred;
   for (CellRecord& record : records) record.judge_by(inferred);
+  infer_arithmetic(phases, quick, inferred);
   OraclePass::Options full = quick;
   full.sightings = options.causes;
   OraclePass oracle(full);

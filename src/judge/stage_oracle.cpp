@@ -225,9 +225,13 @@ bool is_open(const PhaseRecord& phase, At at) {
          (weights && is_fused(phase.view, at));
 }
 
+Declared declared_arithmetic(const PhaseRecord& phase, At at) {
+  return declared_arithmetic(phase.view.bundle().manifest, kernel_of(phase, carrier_of(phase.view, at)));
+}
+
 Declared kernel_declares(const PhaseRecord& phase, At at) {
   at = carrier_of(phase.view, at);
-  const Declared declared = declared_arithmetic(phase.view.bundle().manifest, kernel_of(phase, at));
+  const Declared declared = declared_arithmetic(phase, at);
   if (phase.inferred == nullptr || !is_open(phase, at)) return declared;
   const auto it = phase.inferred->find(kernel_class(*phase.model, phase.view, at));
   return it == phase.inferred->end() ? declared : it->second;

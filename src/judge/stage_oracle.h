@@ -21,6 +21,9 @@ struct PhaseRecord {
   const InferredArithmetic* inferred = nullptr;  // of kernels that declare nothing; or none
 };
 
+/// As the manifest says of the kernel that makes this stage.
+Declared declared_arithmetic(const PhaseRecord& phase, At at);
+
 /// Of the kernel that ran: as declared, else as inferred, else by default. Of a stage that was not recorded:
 /// of the one nearest to it that is computed alike.
 Declared kernel_declares(const PhaseRecord& phase, At at);

@@ -48,35 +48,51 @@ void add_sum(double sum, double error, ActivationRow& row) {
   row.sum_errors.push_back(as_f16(sum + error) - as_f16(sum - error));
 }
 
+struct BlockStatistics {
+  float extreme = 0;         // the first of the largest magnitude
+  double extreme_error = 0;  // how far it may be from what the kernel has
+  bool finite = true;
+  double sum = 0, magnitudes = 0;
+};
+
+BlockStatistics statistics_of(std::span<const float> x, std::span<const double> errors) {
+  BlockStatistics block;
+  for (size_t i = 0; i < x.size(); ++i) {
+    block.finite = block.finite && std::isfinite(x[i]);
+    if (std::abs(x[i]) > std::abs(block.extreme)) {
+      block.extreme = x[i];
+      block.extreme_error = errors.empty() ? 0 : errors[i];
+    }
+    block.sum += x[i];
+    block.magnitudes += std::abs(x[i]);
+  }
+  return block;
+}
+
+/// What codes are multiplied by, where the extreme is off by its error, at most.
+double scale_error_of(const BlockStatistics& block, Format format) {
+  if (block.extreme_error == 0) return 0;
+  const float size = std::abs(block.extreme), error = static_cast<float>(block.extreme_error);
+  const double above = scales_of(size + error, format).of_values;
+  const double below = scales_of(size - error, format).of_values;
+  return std::abs(std::abs(above) - std::abs(below));
+}
+
 /// `errors`: how far each value may be from what the kernel has; empty: not at all.
 void quantize_block(std::span<const float> x, std::span<const double> errors, int64_t begin, Format format,
                     ActivationRow& row) {
-  float extreme = 0;
-  double extreme_error = 0;
-  bool finite = true;
-  double sum = 0, magnitudes = 0;
-  for (size_t i = 0; i < x.size(); ++i) {
-    finite = finite && std::isfinite(x[i]);
-    if (std::abs(x[i]) > std::abs(extreme)) {
-      extreme = x[i];
-      extreme_error = errors.empty() ? 0 : errors[i];
-    }
-    sum += x[i];
-    magnitudes += std::abs(x[i]);
-  }
+  const BlockStatistics block = statistics_of(x, errors);
   const bool has_sum = format == Format::q8_1 || format == Format::q8_1_sum;
-  if (!finite) {
+  if (!block.finite) {
     constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
     row.value.insert(row.value.end(), x.size(), kNan);
     if (has_sum) row.sums.push_back(kNan), row.sum_errors.push_back(0);
     return;
   }
-  const Scales scales = scales_of(extreme, format);
-  const double above = scales_of(std::abs(extreme) + static_cast<float>(extreme_error), format).of_values;
-  const double below = scales_of(std::abs(extreme) - static_cast<float>(extreme_error), format).of_values;
-  const double scale_error = errors.empty() ? 0 : std::abs(std::abs(above) - std::abs(below));
-  const double of_scale =
-      extreme == 0 ? 0 : extreme_error / static_cast<double>(std::abs(extreme));  // relative
+  const Scales scales = scales_of(block.extreme, format);
+  const double scale_error = scale_error_of(block, format);
+  const double of_scale =  // relative
+      block.extreme == 0 ? 0 : block.extreme_error / static_cast<double>(std::abs(block.extreme));
   double codes = 0, ties = 0;
   for (size_t i = 0; i < x.size(); ++i) {
     const double quotient = scales.of_codes != 0 ? x[i] / scales.of_codes : 0;
@@ -97,7 +113,8 @@ void quantize_block(std::span<const float> x, std::span<const double> errors, in
     const double s = scales.of_codes * codes;
     add_sum(s, ties * scales.of_codes + (bounds::kU + of_scale) * std::abs(s), row);
   } else if (format == Format::q8_1_sum) {
-    add_sum(sum, 31 * bounds::kU * magnitudes + std::accumulate(errors.begin(), errors.end(), 0.0), row);
+    const double of_values = std::accumulate(errors.begin(), errors.end(), 0.0);
+    add_sum(block.sum, 31 * bounds::kU * block.magnitudes + of_values, row);
   }
 }
 

@@ -125,10 +125,14 @@ class Truth:
         base = about.get("bases", (BASE, BASE))[layer]
         window = about.get("windows", (None, None))[layer]
 
-        source = get("x_in")
-        if before:
-            yield "attn_norm", self.norm(source, prefix + before)
-            source = get("attn_norm")
+        def normed(stage, source, weight):
+            """Yields the norm of source; what was recorded of it, or source where the type has none."""
+            if not weight:
+                return source
+            yield stage, self.norm(source, prefix + weight)
+            return get(stage)
+
+        source = yield from normed("attn_norm", get("x_in"), before)
         made = {}
         for stage in "qkv":
             y = self.product(source, f"self_attn.{stage}_proj", layer)
@@ -165,23 +169,14 @@ class Truth:
         yield "pv", np.einsum("shn,nhd->shd", shares, values).reshape(len(positions), -1)
 
         yield "attn_out", self.product(get("pv"), "self_attn.o_proj", layer)
-        branch = get("attn_out")
-        if after_attention:
-            yield "attn_post_norm", self.norm(branch, prefix + after_attention)
-            branch = get("attn_post_norm")
+        branch = yield from normed("attn_post_norm", get("attn_out"), after_attention)
         yield "x_attn", get("x_in") + self.residual * branch
-        source = get("x_attn")
-        if before_ffn:
-            yield "ffn_norm", self.norm(source, prefix + before_ffn)
-            source = get("ffn_norm")
+        source = yield from normed("ffn_norm", get("x_attn"), before_ffn)
         yield "gate", self.product(source, "mlp.gate_proj", layer)
         yield "up", self.product(source, "mlp.up_proj", layer)
         yield "act", activation(get("gate"), about.get("gelu", False)) * get("up")
         yield "down", self.product(get("act"), "mlp.down_proj", layer)
-        branch = get("down")
-        if after_ffn:
-            yield "ffn_post_norm", self.norm(branch, prefix + after_ffn)
-            branch = get("ffn_post_norm")
+        branch = yield from normed("ffn_post_norm", get("down"), after_ffn)
         yield "x_out", get("x_attn") + self.residual * branch
 
     def embedded(self, tokens):
