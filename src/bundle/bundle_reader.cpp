@@ -91,6 +91,7 @@ nlohmann::json parse_manifest(std::string_view text, const std::string& where,
     kernel.integer_or("splits", 1, 64, 1);
     kernel.number("angle_rounding");
     kernel.boolean_or("fast_math", false);
+    for (const char* name : {"rotation", "rotation_of_values"}) kernel.integer_or(name, 0, 1 << 20, 0);
   });
   if (!fields.boolean_or("complete", true)) notes.push_back("the run that wrote this bundle did not finish");
   return manifest;

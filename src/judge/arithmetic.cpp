@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <set>
 
 #include "base/error.h"
@@ -175,6 +176,9 @@ void demand_known_declarations(const Bundle& bundle) {
       if (key == "angle" && std::find(kAngles.begin(), kAngles.end(), value) == kAngles.end())
         refuse(bundle, kernel,
                fmt::format("angle is {}; known are {}", dump_json(value), fmt::join(kAngles, ", ")));
+      const bool rotates = key.starts_with("rotation");
+      if (rotates && value != 0 && !std::has_single_bit(value.get<uint32_t>()))
+        refuse(bundle, kernel, fmt::format("{} is {}; it is a power of two, or 0", key, dump_json(value)));
       for (const Stage stage : ran[kernel]) demand_read(bundle, kernel, *field, value, stage);
     }
   }
@@ -184,6 +188,11 @@ Declared with_iterated_angles(Declared declared) {
   declared.angle_rounding = 4 * bounds::kU;
   declared.angle_growth = 2 * bounds::kU;
   return declared;
+}
+
+bool rotation_fits(const Declared& declared, const ModelConfig& config) {
+  const auto fits = [&](int rotation) { return rotation == 0 || config.head_dim % rotation == 0; };
+  return fits(declared.roundings.rotation) && fits(declared.roundings.rotation_of_values);
 }
 
 std::string describe(const Declared& declared) {

@@ -50,6 +50,9 @@ void demand_known_declarations(const Bundle& bundle);
 /// RoPE's angles made one from the other, in f32 (ggml-cpu/ops.cpp, ggml_rope_cache_init).
 Declared with_iterated_angles(Declared declared = {});
 
+/// Whether the model's heads can be cut into what is rotated.
+bool rotation_fits(const Declared& declared, const ModelConfig& config);
+
 /// In words, as "activations q8_1, output f16"; "f32" where nothing is coarser.
 std::string describe(const Declared& declared);
 

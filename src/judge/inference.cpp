@@ -122,10 +122,7 @@ Fit fit(const Declared& declared, bool fused, const Subject& subject) {
   const Format output = declared.roundings.output;
   if (output != f32 && !is_held_in(output, subject.observed)) return {};
   const StageProblem& root = *subject.problem;
-  const Roundings& own = declared.roundings;
-  for (const int rotation : {own.rotation, own.rotation_of_values}) {
-    if (rotation > 0 && root.model->config.head_dim % rotation != 0) return {};
-  }
+  if (!rotation_fits(declared, root.model->config)) return {};
   const auto of = [&](const StageProblem& problem) {
     if (fused) return part_of(declared, root.kind, problem.kind);
     return problem.at == root.at ? declared : problem.declared;

@@ -61,6 +61,10 @@ class Builder {
     problem->cache_format =
         format_from_name(event != nullptr ? event->dtype : manifest.value("kv_format", "f32"))
             .value_or(Format::f32);
+    if (!rotation_fits(problem->declared, config_)) {
+      missing(fmt::format("a rotation of the cache that fits heads of {}", config_.head_dim));
+      return nullptr;
+    }
     return (is_from_tokens(at) ? tokens(*problem) : operands(*problem)) ? problem : nullptr;
   }
 

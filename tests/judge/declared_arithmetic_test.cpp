@@ -55,6 +55,9 @@ TEST(DeclaredArithmetic, WhatCannotBeHeededIsRefusedWithTheListOfTheKnown) {
   EXPECT_THAT(refusal({{"activations", "f16"}}, "q"),
               AllOf(HasSubstr("activations"), HasSubstr("activation,")));
   EXPECT_THAT(refusal({{"angle", "slow"}}, "q_rope"), HasSubstr("iterated"));
+  EXPECT_THAT(refusal({{"rotation", 100}}, "kv_write"), HasSubstr("a power of two"));
+  EXPECT_EQ(refusal({{"rotation", 64}, {"rotation_of_values", 0}}, "kv_write"), "");
+  EXPECT_THAT(refusal({{"rotation", 64}}, "qk"), HasSubstr("does not read rotation"));
   // Fields that other stages read.
   EXPECT_THAT(refusal({{"sum_lanes", 4}}, "q"), HasSubstr("does not read sum_lanes"));
   EXPECT_THAT(refusal({{"splits", 4}}, "attn_norm"), HasSubstr("does not read splits"));
