@@ -26,6 +26,9 @@ void count(const StagePair& pair, Cell& cell, Coverage& coverage) {
     return;
   }
   ++coverage.judged;
+  if (pair.judged_alone && !pair.why.empty())
+    coverage.skipped.push_back(
+        fmt::format("{} L{} {}: {}", name(pair.cell), pair.layer, name(pair.stage), pair.why));
   cell.pairs_equal += pair.status == PairStatus::equal;
   cell.pairs_rounding += pair.status == PairStatus::rounding;
   cell.pairs_fault += pair.status == PairStatus::fault;
@@ -170,11 +173,10 @@ void judge_unpaired(const PhaseRecord& phase, const OraclePass& oracle, Cell& ce
     const JudgedStage* result = oracle.find(phase.view, at);
     if (is_given(phase.view, at)) continue;
     ++coverage.recorded;
-    if (!result->judgement) {
+    if (!result->why.empty())
       coverage.skipped.push_back(fmt::format("{} {} L{} {}: {}", name(phase.view.cell()), phase.view.phase(),
                                              at.layer, name(at.stage), result->why));
-      continue;
-    }
+    if (!result->judgement) continue;
     const double ratio = result->judgement->noise_ratio;
     ++coverage.judged;
     ++coverage.alone;

@@ -50,7 +50,7 @@ bool Observation::is_affected(int64_t row) const {
 
 bool Observation::is_wrong(size_t i) const {
   const double value = right.value[i], seen = static_cast<double>(observed[i]);
-  if (seen == value || (std::isnan(seen) && std::isnan(value))) return false;
+  if (seen == value || !right.tells(i)) return false;
   return !(std::abs(seen - value) <= right.bound[i]);
 }
 

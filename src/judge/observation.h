@@ -26,7 +26,7 @@ struct Observation {
     return affected[static_cast<size_t>(row * heads + head)] != 0;
   }
   bool is_affected(int64_t row) const;
-  /// Element i of [rows, width] is beyond its bound. (NaN is right where the oracle has it.)
+  /// Element i of [rows, width] is beyond its bound; false where the oracle tells nothing.
   bool is_wrong(size_t i) const;
 };
 

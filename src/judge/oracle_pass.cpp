@@ -77,6 +77,7 @@ void OraclePass::judge_batch(const Batch& batch) const {
 
 void OraclePass::keep(const Job& job, Trial trial) const {
   job.result->judgement = judgement_of(trial);
+  if (job.result->judgement->untold > 0) job.result->why = kSomeUntold;
   if (!options_.sightings || !job.result->is_convicted()) return;
   if (auto sighting = sighting_of(*job.phase, job.at, std::move(trial)))
     job.result->sighting = std::make_shared<const Sighting>(std::move(*sighting));

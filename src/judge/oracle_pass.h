@@ -16,7 +16,7 @@ namespace greta {
 
 struct JudgedStage {
   std::optional<Judgement> judgement;
-  std::string why;  // nothing could be judged
+  std::string why;  // nothing could be judged, or not all
   /// Of a conviction, when asked for.
   std::shared_ptr<const Sighting> sighting = {};
 

@@ -102,9 +102,9 @@ class PairJudge {
     }
     const JudgedStage* a = request_.oracle->find(request_.a, {pair.layer, pair.stage});
     const JudgedStage* b = request_.oracle->find(request_.b, {pair.layer, pair.stage});
+    pair.why = a->why.empty() ? b->why : a->why;
     if (!a->judgement || !b->judgement) {
-      pair.why = a->judgement ? b->why : a->why;
-      if (needed) pair.status = PairStatus::missing;
+      if (needed || pair.why == kNothingTold) pair.status = PairStatus::missing;
       return;
     }
     pair.judged_alone = true;

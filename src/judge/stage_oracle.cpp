@@ -350,6 +350,12 @@ std::optional<Trial> trial_of(Subject subject, Expected right, std::string* why)
     *why = fmt::format("{} values where the model makes {}", subject.observed.size(), right.value.size());
     return std::nullopt;
   }
+  size_t i = 0;
+  while (i < right.value.size() && !right.tells(i)) ++i;
+  if (i == right.value.size()) {
+    *why = kNothingTold;
+    return std::nullopt;
+  }
   return Trial{std::move(subject), std::move(right)};
 }
 
@@ -362,6 +368,7 @@ Judgement judgement_of(const Trial& trial) {
   judgement.bias = bias_of(*subject.problem, subject.observed, expected);
   if (judgement.noise_ratio <= 1 && judgement.bias.ratio > 1) judgement.noise_ratio = judgement.bias.ratio;
   judgement.rows = std::ssize(positions);
+  judgement.untold = ratio.untold;
   judgement.over_gap = !subject.gap.empty();
   if (ratio.at >= 0) {
     const int64_t width = std::ssize(subject.observed) / judgement.rows;

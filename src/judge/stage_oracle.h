@@ -75,8 +75,14 @@ struct Judgement {
   int64_t element = -1;    // in that row
   int64_t rows = 0;        // judged
   int64_t not_finite = 0;  // NaN or infinite values where the oracle has finite ones
+  int64_t untold = 0;      // values made from NaN or infinity, or that may overflow: they judge nothing
   bool over_gap = false;
 };
+
+/// Why a stage is not judged, or not all of it.
+inline constexpr std::string_view kNothingTold = "made from NaN or infinity, or beyond its format's range";
+inline constexpr std::string_view kSomeUntold =
+    "some values are made from NaN or infinity, or are beyond their format's range";
 
 /// How all outputs of a projection err together; its ratio is 0 for other stages, and over gaps.
 UnitBias bias_of(const StageProblem& problem, std::span<const float> observed, const Expected& expected);

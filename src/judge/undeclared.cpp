@@ -35,7 +35,8 @@ double relative_error(const Sighting* sighting) {
   double off = 0, size = 0;
   for (size_t i = 0; i < seen.observed.size(); ++i) {
     const double right = seen.right.value[i];
-    if (std::isinf(right) && static_cast<double>(seen.observed[i]) == right) continue;  // a masked score
+    const bool masked = std::isinf(right) && static_cast<double>(seen.observed[i]) == right;
+    if (masked || !seen.right.tells(i)) continue;
     off += std::pow(static_cast<double>(seen.observed[i]) - right, 2);
     size += right * right;
   }

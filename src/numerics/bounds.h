@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/rounding.h"
 
@@ -62,6 +63,16 @@ constexpr double unit_roundoff(Format format) {
   }
 }
 
+/// Beyond it, magnitudes are rounded to infinity.
+constexpr double overflow(Format format) {
+  switch (format) {
+    case Format::f64: return std::numeric_limits<double>::infinity();
+    case Format::f16: return 65520;
+    case Format::bf16: return 0x1.ffp127;
+    default: return 0x1.ffffffp127;
+  }
+}
+
 /// Half the distance between subnormal numbers: the absolute error of one rounding there.
 constexpr double underflow(Format format) { return format == Format::f16 ? 0x1p-25 : kTiny; }
 
@@ -82,9 +93,11 @@ inline double any_order_energy(double sum, double squares, double count) {
   return count * (sum * sum / 3 + squares / 6);
 }
 
-/// One rounding of `value` to the output format, when the accumulator had more bits.
+/// One rounding of `value` to the output format, when the accumulator had more bits; infinite where that may
+/// be infinity.
 inline double store(double value, Format accumulator, Format output) {
   const double u = unit_roundoff(output);
+  if (std::abs(value) >= overflow(output) * (1 - u)) return std::numeric_limits<double>::infinity();
   if (u <= unit_roundoff(accumulator)) return 0;
   return u * std::abs(value) + underflow(output);
 }

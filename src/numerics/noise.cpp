@@ -9,7 +9,7 @@ namespace greta {
 namespace {
 
 double ratio_of(double observed, double value, double bound) {
-  if (observed == value || (std::isnan(observed) && std::isnan(value))) return 0;
+  if (observed == value) return 0;
   const double error = std::abs(observed - value);
   // Written so that NaN on one side, and a missing bound, count as the worst.
   return error < std::numeric_limits<double>::infinity() && bound > 0
@@ -25,6 +25,10 @@ NoiseRatio noise_ratio(std::span<const float> observed, const Expected& expected
   }
   NoiseRatio noise;
   for (size_t i = 0; i < observed.size(); ++i) {
+    if (!expected.tells(i)) {
+      ++noise.untold;
+      continue;
+    }
     const double ratio = ratio_of(observed[i], expected.value[i], expected.bound[i]);
     if (ratio > noise.max) {
       noise.max = ratio;

@@ -14,9 +14,11 @@ struct NoiseRatio {
   int64_t at = -1;     // where it is; -1 when nothing differs at all
   int64_t beyond = 0;  // elements with a ratio above 1
   int64_t first_beyond = -1;
+  int64_t untold = 0;  // elements of which `expected` tells nothing
 };
 
-/// Elements where observed and value agree exactly (also -inf, and NaN with NaN) have ratio 0.
+/// Elements where observed and value agree exactly (also -inf), and those of which nothing is told, have
+/// ratio 0.
 /// Requires observed.size() == expected.value.size().
 NoiseRatio noise_ratio(std::span<const float> observed, const Expected& expected);
 

@@ -4,6 +4,7 @@
 // softmax), and applies the roundings that the kernel declares, and only those. docs/numerics.md derives each
 // bound, with its source.
 
+#include <cmath>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -23,6 +24,9 @@ struct Expected {
   // mean (`value` includes it), and the standard deviation about that.
   std::vector<double> drift = {};
   std::vector<double> spread = {};
+
+  /// False where it is made from NaN or infinity, or may overflow on the way: then it judges nothing.
+  bool tells(size_t i) const { return !std::isnan(value[i]) && !std::isinf(bound[i]); }
 };
 
 namespace oracle {
@@ -40,6 +44,9 @@ Expected rms_norm(std::span<const float> x, const GgufTensor& weight, double eps
 
 /// Rounding the results to a coarse output, beside the roundings of f32 arithmetic.
 void add_output_rounding(Format output, Expected& expected);
+
+/// Infinities, but for a masked score's, tell nothing, nor does what `output` may hold as one: NaN, or no bound.
+void forget_overflows(Format output, Expected& expected);
 
 /// Rotates pairs of the first rope_dims of every head; row r is at `position + r`. Pair i turns by
 ///   position * scale * base^(-2i / rope_dims) / factor_i

@@ -54,6 +54,21 @@ std::vector<double> key_tiles(std::span<const float> keys, const AttentionShape&
   return tiles;
 }
 
+template <class T>
+bool all_finite(const T& values, int64_t begin, int64_t count) {
+  const auto first = values.begin() + begin;
+  return std::all_of(first, first + count, [](auto x) { return std::isfinite(x); });
+}
+
+/// Of each cached position whether one head's row is finite.
+std::vector<char> finite_rows(std::span<const float> cache, const AttentionShape& shape, int64_t head,
+                              int64_t n_pos) {
+  std::vector<char> finite;
+  for (int64_t p = 0; p < n_pos; ++p)
+    finite.push_back(all_finite(cache, (p * shape.n_head_kv + head) * shape.head_dim, shape.head_dim));
+  return finite;
+}
+
 /// One head's values as tiles of eight dimensions, [tile][n_pos][8];
 /// lanes beyond the last dimension hold zeros.
 std::vector<double> value_tiles(std::span<const float> values, const AttentionShape& shape, int64_t head,
@@ -74,6 +89,7 @@ double dot_bound(const LaneSums& sums, int64_t lane, int64_t n, Format accumulat
   const double energy =
       std::max(sums.energy[lane], bounds::any_order_energy(sums.sum[lane], sums.squares[lane], count));
   const double u = bounds::unit_roundoff(accumulator);
+  if (std::sqrt(energy) >= bounds::overflow(accumulator)) return kInfinity;
   return bounds::accumulated(energy + sums.squares[lane], 2 * count, u) +
          count * bounds::underflow(accumulator);
 }
@@ -147,6 +163,7 @@ Expected qk(std::span<const float> q, std::span<const float> keys, const Attenti
   std::vector<LaneSums> sums(static_cast<size_t>(group));
   for (int64_t kv_head = 0; kv_head < shape.n_head_kv; ++kv_head) {
     const std::vector<double> tiles = key_tiles(keys, shape, kv_head, n_pos);
+    const std::vector<char> finite_keys = finite_rows(keys, shape, kv_head, n_pos);
     for (int64_t r = 0; r < rows; ++r) {
       const int64_t first_head = r * shape.n_head + kv_head * group;
       std::vector<const double*> heads;
@@ -154,6 +171,14 @@ Expected qk(std::span<const float> q, std::span<const float> keys, const Attenti
         heads.push_back(queries.value.data() + (first_head + h) * shape.head_dim);
       const int64_t visible = std::clamp<int64_t>(position + r + 1, 0, n_pos);
       const int64_t begin = first_visible(shape, position + r);
+      // A mask that is added to NaN leaves NaN, or hides it.
+      for (int64_t h = 0; h < group; ++h) {
+        const bool query = all_finite(queries.value, (first_head + h) * shape.head_dim, shape.head_dim);
+        for (int64_t p = 0; p < n_pos; ++p) {
+          if (!query || !finite_keys[static_cast<size_t>(p)])
+            expected.value[static_cast<size_t>((first_head + h) * n_pos + p)] = NAN;
+        }
+      }
       for (int64_t p = begin; p < visible; ++p) {
         const int64_t lane = p % kLanes;
         if (lane == 0 || p == begin) {

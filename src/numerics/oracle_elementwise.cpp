@@ -115,6 +115,17 @@ void add_output_rounding(Format output, Expected& expected) {
   }
 }
 
+void forget_overflows(Format output, Expected& expected) {
+  const double most = bounds::overflow(output);
+  for (size_t i = 0; i < expected.value.size(); ++i) {
+    double& value = expected.value[i];
+    const bool masked = std::isinf(value) && value < 0 && expected.bound[i] == 0;
+    if (masked) continue;
+    if (std::isinf(value)) value = NAN;
+    if (std::abs(value) + expected.bound[i] >= most) expected.bound[i] = INFINITY;
+  }
+}
+
 Expected embed(const GgufTensor& table, std::span<const int32_t> ids, double scale, Format between) {
   const WeightRows rows(table);
   const size_t width = static_cast<size_t>(rows.length());

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "base/error.h"
 #include "base/half.h"
@@ -15,6 +16,8 @@
 
 namespace greta::oracle {
 namespace {
+
+constexpr double kUnbounded = std::numeric_limits<double>::infinity();
 
 /// Below it a unit that flushes reads zeros.
 double flushed_below(const units::Instruction* unit) {
@@ -167,6 +170,8 @@ double bound_of(const LaneSums& sums, int64_t lane, double bias, const ChainMode
   const double scale = u > 0 ? bounds::kU / u : 0;
   const double terms = model.term_roundings * scale * scale * sums.squares[lane];
   const double count = model.steps * (model.passes + model.term_roundings);
+  // No partial sum is larger.
+  if (std::sqrt(partial) >= bounds::overflow(roundings.accumulator)) return kUnbounded;
   // Only a product of blocks has a product of scales to round.
   const double scales = model.in_blocks ? bounds::unit_roundoff(roundings.between) : 0;
   const double of_scales =

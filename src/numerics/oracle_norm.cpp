@@ -22,7 +22,9 @@ Expected rms_norm(std::span<const float> x, const GgufTensor& weight, double eps
   for (size_t begin = 0; begin < x.size(); begin += n) {
     for (size_t i = 0; i < n; ++i) squares[i] = double{x[begin + i]} * x[begin + i];
     const RowSum sum = sum_positive(squares, sum_lanes);
-    const double mean = sum.value / static_cast<double>(n);
+    // An f32 sum of squares that overflows makes zeros; it says nothing.
+    const bool overflows = !(sum.value < bounds::overflow(Format::f32));
+    const double mean = overflows ? NAN : sum.value / static_cast<double>(n);
     const double inverse = 1 / std::sqrt(mean + eps);
     // The square, then the division by n; then eps as f32 and its addition.
     // Half of it survives the square root.

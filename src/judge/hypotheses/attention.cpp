@@ -37,103 +37,124 @@ int64_t kv_head_of(const Reading& reading, int64_t head, const oracle::Attention
   return reading.kv_head ? reading.kv_head(head, shape) : head / (shape.n_head / shape.n_head_kv);
 }
 
-/// A key (or value) of a cache [n_pos, 2 * kv_dim].
-const float* cached(std::span<const float> cache, const oracle::AttentionShape& shape, int64_t slot,
-                    int64_t head, bool key) {
-  const int64_t kv_dim = shape.n_head_kv * shape.head_dim;
-  return cache.data() + slot * 2 * kv_dim + (key ? 0 : kv_dim) + head * shape.head_dim;
+int64_t slots_of(const oracle::AttentionShape& shape, std::span<const float> cache) {
+  return std::ssize(cache) / (2 * shape.n_head_kv * shape.head_dim);
 }
 
-int64_t slots_of(const StageProblem& p, const Values& values) {
-  return std::ssize(values[1]) / (2 * p.attention.n_head_kv * p.attention.head_dim);
-}
-
-int64_t slot_of(const Reading& reading, int64_t p, int64_t n_pos) {
-  return std::clamp<int64_t>(p + reading.slot_shift, 0, n_pos - 1);
-}
-
-Expected scores(const StageProblem& p, const Values& values, const Reading& reading) {
-  const oracle::AttentionShape& shape = p.attention;
-  const int64_t n_pos = slots_of(p, values), d = shape.head_dim;
-  const double scale = reading.scale.value_or(shape.scale);
-  Expected expected;
-  for (size_t row = 0; row < p.positions.size(); ++row) {
-    for (int64_t head = 0; head < shape.n_head; ++head) {
-      const float* q = values[0].data() + (static_cast<int64_t>(row) * shape.n_head + head) * d;
-      for (int64_t at = 0; at < n_pos; ++at) {
-        double sum = 0, squares = 0;
-        const float* key =
-            cached(values[1], shape, slot_of(reading, at, n_pos), kv_head_of(reading, head, shape), true);
-        for (int64_t i = 0; i < d; ++i) {
-          const double product = static_cast<double>(q[i]) * static_cast<double>(key[i]);
-          sum += product;
-          squares += product * product;
-        }
-        double value = sum * scale;
-        if (reading.after) value = reading.after(value);
-        const bool visible = sees(reading, shape, p.positions[row], at, n_pos);
-        expected.value.push_back(visible ? value : kHidden);
-        // Every partial sum is below sqrt(d) times the products' norm.
-        const double noise = bounds::kLambda * bounds::kU * static_cast<double>(d) * std::sqrt(squares);
-        expected.bound.push_back(visible ? noise * std::abs(scale) + 8 * bounds::kU * std::abs(value) : 0);
+/// A cache [n_pos, 2 * n_head_kv * head_dim] as it is read: [n_pos, 2 * n_head * head_dim], each query head's
+/// own keys, then values.
+std::vector<float> as_read(std::span<const float> cache, const oracle::AttentionShape& shape,
+                           const Reading& reading) {
+  const int64_t n_pos = slots_of(shape, cache), d = shape.head_dim;
+  std::vector<float> read;
+  for (int64_t p = 0; p < n_pos; ++p) {
+    const int64_t slot = std::clamp<int64_t>(p + reading.slot_shift, 0, n_pos - 1);
+    for (const int64_t half : {0, 1}) {
+      for (int64_t head = 0; head < shape.n_head; ++head) {
+        const int64_t from = ((2 * slot + half) * shape.n_head_kv + kv_head_of(reading, head, shape)) * d;
+        read.insert(read.end(), cache.begin() + from, cache.begin() + from + d);
       }
     }
+  }
+  return read;
+}
+
+/// The scores of all positions, then the mask.
+Expected scores(StageProblem p, const Values& values, const Reading& reading, int64_t n_pos) {
+  const std::vector<int64_t> own = p.positions;
+  for (size_t row = 0; row < own.size(); ++row) p.positions[row] = n_pos + static_cast<int64_t>(row);
+  const oracle::AttentionShape shape = p.attention;
+  p.attention.window = 0;
+  Expected expected = right_of(p, values);
+  for (size_t i = 0; i < expected.value.size(); ++i) {
+    const int64_t at = static_cast<int64_t>(i) % n_pos;
+    const size_t row = i / static_cast<size_t>(n_pos * shape.n_head);
+    if (reading.after) {
+      expected.value[i] = reading.after(expected.value[i]);
+      expected.bound[i] += 8 * bounds::kU * std::abs(expected.value[i]);
+    }
+    if (sees(reading, shape, own[row], at, n_pos)) continue;
+    expected.value[i] = kHidden;
+    expected.bound[i] = 0;
   }
   return expected;
 }
 
-Expected weighted(const StageProblem& p, const Values& values, const Reading& reading) {
-  const oracle::AttentionShape& shape = p.attention;
-  const int64_t n_pos = slots_of(p, values), d = shape.head_dim;
-  Expected expected;
-  for (size_t row = 0; row < p.positions.size(); ++row) {
-    for (int64_t head = 0; head < shape.n_head; ++head) {
-      const float* weight = values[0].data() + (static_cast<int64_t>(row) * shape.n_head + head) * n_pos;
-      for (int64_t i = 0; i < d; ++i) {
-        double sum = 0, squares = 0;
-        for (int64_t at = 0; at < n_pos; ++at) {
-          if (!sees(reading, shape, p.positions[row], at, n_pos)) continue;
-          const float* v =
-              cached(values[1], shape, slot_of(reading, at, n_pos), kv_head_of(reading, head, shape), false);
-          const double product = static_cast<double>(weight[at]) * static_cast<double>(v[i]);
-          sum += product;
-          squares += product * product;
-        }
-        expected.value.push_back(sum);
-        expected.bound.push_back(
-            bounds::kLambda * bounds::kU * static_cast<double>(n_pos) * std::sqrt(squares) + bounds::kTiny);
-      }
-    }
+/// The mix of what is seen.
+Expected weighted(const StageProblem& p, Values values, const Reading& reading, int64_t n_pos) {
+  if (!reading.visible) return right_of(p, values);
+  std::vector<float> seen(values[0].begin(), values[0].end());
+  for (size_t i = 0; i < seen.size(); ++i) {
+    const size_t row = i / static_cast<size_t>(n_pos * p.attention.n_head);
+    if (!sees(reading, p.attention, p.positions[row], static_cast<int64_t>(i) % n_pos, n_pos)) seen[i] = 0;
   }
-  return expected;
+  values[0] = std::move(seen);
+  return right_of(p, values);
+}
+
+/// With the roundings of the stage's own kernel.
+Expected read(StageProblem p, Values values, const Reading& reading) {
+  const int64_t n_pos = slots_of(p.attention, values[1]);
+  p.attention.scale = reading.scale.value_or(p.attention.scale);
+  if (reading.kv_head || reading.slot_shift != 0) {
+    values[1] = as_read(values[1], p.attention, reading);
+    p.attention.n_head_kv = p.attention.n_head;
+  }
+  return p.kind == StageKind::scores ? scores(std::move(p), values, reading, n_pos)
+                                     : weighted(p, std::move(values), reading, n_pos);
 }
 
 Candidate reading(Reading how, Text title, int fitted = 0) {
   return computed_by(
-      [how = std::move(how)](const StageProblem& p, const Values& values) {
-        return p.kind == StageKind::scores ? scores(p, values, how) : weighted(p, values, how);
-      },
+      [how = std::move(how)](const StageProblem& p, const Values& values) { return read(p, values, how); },
       std::move(title), fitted);
 }
 
 bool reads_cache(const Suspect& s) { return s.kind() == StageKind::scores || s.kind() == StageKind::mix; }
 
-std::vector<Candidate> head_map(const Suspect& s) {
+/// One kernel reads keys and values: what it gets wrong of one, it does of the other.
+std::vector<Candidate> of_keys_and_values(const Suspect& s, Candidate one) {
   if (!reads_cache(s)) return {};
+  const Observation& seen = s.evidence.observations.front();
+  if (find_maker(*seen.problem, Stage::qk) == nullptr) return {std::move(one)};
+  const bool keys = s.kind() == StageKind::scores;
+  Candidate half = one;
+  half.title.en += keys ? " (of keys alone)" : " (of values alone)";
+  half.title.es += keys ? " (solo en las claves)" : " (solo en los valores)";
+  if (keys) return {std::move(half)};
+  one.change = [change = one.change](const Observation& observation, StageProblem& mix) {
+    bool applies = change(observation, mix);
+    auto& weights = mix.operands[0].made_by;
+    weights = with_change(weights, find_maker(mix, Stage::qk),
+                          [&](StageProblem& scores) { applies = applies && change(observation, scores); });
+    return applies;
+  };
+  return {std::move(one), std::move(half)};
+}
+
+std::vector<Candidate> of_keys_and_values(const Suspect& s, std::vector<Candidate> some) {
+  std::vector<Candidate> all;
+  for (Candidate& one : some) {
+    for (Candidate& candidate : of_keys_and_values(s, std::move(one))) all.push_back(std::move(candidate));
+  }
+  return all;
+}
+
+std::vector<Candidate> head_map(const Suspect& s) {
   Reading mod, first, shifted;
   mod.kv_head = [](int64_t h, const oracle::AttentionShape& a) { return h % a.n_head_kv; };
   first.kv_head = [](int64_t, const oracle::AttentionShape&) { return int64_t{0}; };
   shifted.kv_head = [](int64_t h, const oracle::AttentionShape& a) {
     return (h / (a.n_head / a.n_head_kv) + 1) % a.n_head_kv;
   };
-  return {reading(mod, {"head h reads KV head h mod n_kv, not h / group",
+  return of_keys_and_values(
+      s, {reading(mod, {"head h reads KV head h mod n_kv, not h / group",
                         "la cabeza h lee la cabeza KV h mod n_kv, no h / grupo"}),
           reading(first, {"every head reads KV head 0", "cada cabeza lee la cabeza KV 0"}),
-          reading(shifted, {"every head reads the next KV head", "cada cabeza lee la siguiente cabeza KV"})};
+          reading(shifted, {"every head reads the next KV head", "cada cabeza lee la siguiente cabeza KV"})});
 }
 
 std::vector<Candidate> attention_slot(const Suspect& s) {
-  if (!reads_cache(s)) return {};
   std::vector<Candidate> candidates;
   for (const int shift : {1, -1}) {
     Reading off;
@@ -141,66 +162,133 @@ std::vector<Candidate> attention_slot(const Suspect& s) {
     candidates.push_back(reading(off, {fmt::format("position p reads slot p {:+d}", shift),
                                        fmt::format("la posición p lee el lugar p {:+d}", shift)}));
   }
-  return candidates;
+  return of_keys_and_values(s, std::move(candidates));
 }
 
-std::vector<Candidate> wrong_layer_cache(const Suspect& s) {
-  if (!reads_cache(s)) return {};
+/// The whole cache of layer `other`, as far as this problem reads.
+std::optional<SharedRows> cache_of(int other, const Observation& seen, const StageProblem& problem) {
+  const Stage cache = inputs_of(problem.at.stage)[1];
+  const size_t width = static_cast<size_t>(row_width(cache, problem.model->config, 0));
+  std::vector<int64_t> all(problem.operands[1].values.size() / width);
+  for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int64_t>(i);
+  if (all.empty()) return std::nullopt;
+  return recorded_rows(*seen.phase, {other, cache}, all);
+}
+
+/// A recording of the cache as it was read may hold another layer's keys, values or both.
+std::vector<Candidate> holds_layers_rows(const Suspect& s, int other) {
+  struct Part {
+    bool keys, values;
+    Text what;
+  };
+  static const std::array<Part, 3> kParts{{{true, true, {"keys and values", "claves y valores"}},
+                                           {true, false, {"keys", "claves"}},
+                                           {false, true, {"values", "valores"}}}};
   std::vector<Candidate> candidates;
-  for (int other = 0; other < s.config().n_layer; ++other) {
-    if (other == s.at.layer) continue;
+  for (const Part& part : kParts) {
+    const auto change = [part, other](const Observation& seen, StageProblem& problem) {
+      const auto rows = recorded_rows(*seen.phase, {other, problem.at.stage}, problem.positions);
+      if (!rows) return false;
+      problem.how = [part, rows = *rows](const StageProblem& p, const Values& values) {
+        Expected expected = right_of(p, values);
+        const size_t half = expected.value.size() / p.positions.size() / 2;
+        for (size_t i = 0; i < expected.value.size(); ++i) {
+          if (i / half % 2 == 0 ? !part.keys : !part.values) continue;
+          expected.value[i] = static_cast<double>(rows[i]);
+          expected.bound[i] = 0;
+        }
+        return expected;
+      };
+      return true;
+    };
     candidates.push_back(
-        from_rows(1,
-                  [other](const Observation& seen, const StageProblem& problem) -> std::optional<SharedRows> {
-                    const Stage cache = inputs_of(problem.at.stage)[1];
-                    const size_t width = static_cast<size_t>(row_width(cache, problem.model->config, 0));
-                    std::vector<int64_t> all(problem.operands[1].values.size() / width);
-                    for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int64_t>(i);
-                    if (all.empty()) return std::nullopt;
-                    return recorded_rows(*seen.phase, {other, cache}, all);
-                  },
-                  {fmt::format("layer {}'s cache is read", other),
-                   fmt::format("se lee la caché de la capa {}", other)}));
+        {change,
+         {fmt::format("layer {}'s {} are in the cache of layer {}", other, part.what.en, s.at.layer),
+          fmt::format("en la caché de la capa {} están las {} de la capa {}", s.at.layer, part.what.es,
+                      other)}});
   }
   return candidates;
 }
 
+std::vector<Candidate> wrong_layer_cache(const Suspect& s) {
+  std::vector<Candidate> candidates;
+  for (int other = 0; other < s.config().n_layer; ++other) {
+    if (other == s.at.layer) continue;
+    if (s.kind() == StageKind::cache && s.direct) {
+      for (Candidate& part : holds_layers_rows(s, other)) candidates.push_back(std::move(part));
+    }
+    if (!reads_cache(s)) continue;
+    candidates.push_back(from_rows(
+        1, [other](const Observation& seen, const StageProblem& p) { return cache_of(other, seen, p); },
+        {fmt::format("layer {}'s cache is read", other),
+         fmt::format("se lee la caché de la capa {}", other)}));
+  }
+  return s.kind() == StageKind::cache ? candidates : of_keys_and_values(s, std::move(candidates));
+}
+
 std::vector<Candidate> kv_length(const Suspect& s) {
-  if (!reads_cache(s)) return {};
   Reading shorter, page;
   shorter.visible = [](int64_t own, int64_t p, int64_t n_pos) { return p <= own && p < n_pos - 1; };
   page.visible = [](int64_t own, int64_t p, int64_t n_pos) { return p <= own && p < n_pos / 16 * 16; };
-  return {
-      reading(shorter, {"the cache is read one position short", "la caché se lee con una posición de menos"}),
-      reading(page,
-              {"the last page of 16 positions is not read", "no se lee la última página de 16 posiciones"})};
+  return of_keys_and_values(s, {reading(shorter, {"the cache is read one position short",
+                                                  "la caché se lee con una posición de menos"}),
+                                reading(page, {"the last page of 16 positions is not read",
+                                               "no se lee la última página de 16 posiciones"})});
+}
+
+/// The softmax of scores as another mask leaves them: what is recorded of them may be masked rightly.
+Candidate of_masked_scores(const Reading& how, Text title) {
+  const auto change = [how](const Observation& seen, StageProblem& weights) {
+    std::string why;
+    const At at{weights.at.layer, inputs_of(weights.at.stage).front()};
+    const auto recorded = subject_of(*seen.phase, at, weights.positions, &why);
+    if (!recorded) return false;
+    auto masked = std::make_shared<StageProblem>(*recorded->problem);
+    masked->how = [how](const StageProblem& p, const Values& values) { return read(p, values, how); };
+    weights.operands[0] = {{}, std::move(masked)};
+    return true;
+  };
+  return {change, std::move(title)};
+}
+
+/// Where scores are masked, or where the softmax does it.
+std::vector<Candidate> masked(const Suspect& s, const Reading& how, Text title) {
+  if (s.kind() == StageKind::scores) return {reading(how, std::move(title))};
+  const bool recorded = s.kind() == StageKind::weights && s.direct &&
+                        find_maker(*s.evidence.observations.front().problem, Stage::qk) == nullptr;
+  if (recorded) return {of_masked_scores(how, std::move(title))};
+  return {};
 }
 
 std::vector<Candidate> mask_absent(const Suspect& s) {
-  if (s.kind() != StageKind::scores) return {};
   Reading all;
   all.visible = [](int64_t, int64_t, int64_t) { return true; };
-  return {reading(all, {"there is no causal mask: rows see later positions",
-                        "no hay máscara causal: las filas ven posiciones posteriores"})};
+  return masked(s, all,
+                {"there is no causal mask: rows see later positions",
+                 "no hay máscara causal: las filas ven posiciones posteriores"});
 }
 
 std::vector<Candidate> mask_offset(const Suspect& s) {
-  if (s.kind() != StageKind::scores) return {};
   Reading hides, shows;
   hides.visible = [](int64_t own, int64_t p, int64_t) { return p < own; };
   shows.visible = [](int64_t own, int64_t p, int64_t) { return p <= own + 1; };
-  return {reading(hides, {"the mask is off by one: a row does not see itself",
-                          "la máscara está desplazada en uno: una fila no se ve a sí misma"}),
-          reading(shows, {"the mask is off by one: a row sees the next position",
-                          "la máscara está desplazada en uno: una fila ve la posición siguiente"})};
+  std::vector<Candidate> candidates =
+      masked(s, hides,
+             {"the mask is off by one: a row does not see itself",
+              "la máscara está desplazada en uno: una fila no se ve a sí misma"});
+  for (Candidate& other : masked(s, shows,
+                                 {"the mask is off by one: a row sees the next position",
+                                  "la máscara está desplazada en uno: una fila ve la posición siguiente"}))
+    candidates.push_back(std::move(other));
+  return candidates;
 }
 
 std::vector<Candidate> history_hidden(const Suspect& s) {
-  if (s.kind() != StageKind::scores) return {};
   Reading self;
   self.visible = [](int64_t own, int64_t p, int64_t) { return p == own; };
-  return {reading(self, {"the history is hidden: a row sees nothing but itself",
-                         "el historial está oculto: una fila solo se ve a sí misma"})};
+  return masked(s, self,
+                {"the history is hidden: a row sees nothing but itself",
+                 "el historial está oculto: una fila solo se ve a sí misma"});
 }
 
 /// The first visible position of rows, when every row sees a run that ends at itself.
@@ -301,6 +389,38 @@ std::optional<double> temperature_seen(const Evidence& evidence) {
   return std::isfinite(c) && c > 0 ? std::optional(c) : std::nullopt;
 }
 
+/// What is observed where scores are multiplied by `scale`, for the sums over all wrong heads.
+Expected with_scale(const Suspect& s, const Observation& seen, double scale) {
+  const StageProblem* scores = find_maker(*seen.problem, s.at.stage);
+  return expected_of(*with_change(seen.problem, scores, [&](StageProblem& p) { p.attention.scale = scale; }));
+}
+
+/// The scale by which outputs of later stages come nearest to what was observed: Gauss and Newton's steps.
+std::optional<double> scale_over_gap(const Suspect& s) {
+  constexpr int kSteps = 8;
+  constexpr double kStep = 1e-4;  // relative, of the difference quotient
+  double scale = s.config().attention_scale;
+  for (int step = 0; step < kSteps; ++step) {
+    double both = 0, square = 0;
+    for (const Observation& seen : s.evidence.observations) {
+      const Expected here = with_scale(s, seen, scale), there = with_scale(s, seen, scale * (1 + kStep));
+      for (size_t i = 0; i < seen.observed.size(); ++i) {
+        const double off = static_cast<double>(seen.observed[i]) - here.value[i];
+        const double slope = (there.value[i] - here.value[i]) / kStep;
+        if (seen.affected[i / static_cast<size_t>(seen.head_width())] == 0 || !std::isfinite(off * slope))
+          continue;
+        both += off * slope;
+        square += slope * slope;
+      }
+    }
+    const double change = both / square;
+    if (!std::isfinite(change) || change < -0.9 || change > 10) return std::nullopt;
+    scale *= 1 + change;
+    if (std::abs(change) < 1e-7) break;
+  }
+  return scale;
+}
+
 std::vector<Candidate> softmax_scale(const Suspect& s) {
   std::vector<Candidate> candidates;
   const double d = static_cast<double>(s.config().head_dim), own = s.config().attention_scale;
@@ -308,7 +428,10 @@ std::vector<Candidate> softmax_scale(const Suspect& s) {
     for (const double scale : {1.0, 1 / d, 1 / std::sqrt(d)}) {
       if (std::abs(scale - own) > 1e-6 * own) candidates.push_back(score_scale(scale, own, 0));
     }
-    if (!s.direct) return candidates;
+    if (!s.direct) {
+      if (const auto scale = scale_over_gap(s)) candidates.push_back(score_scale(*scale, own, 1));
+      return candidates;
+    }
     double both = 0, square = 0;
     for (const Observation& seen : s.evidence.observations) {
       for (size_t i = 0; i < seen.observed.size(); ++i) {

@@ -14,16 +14,6 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-/// The stages that are suspected: the one observed and, before it, those that a gap hides.
-const StageProblem* find_maker(const StageProblem& problem, Stage stage) {
-  for (const Operand& operand : problem.operands) {
-    if (operand.made_by == nullptr) continue;
-    if (operand.made_by->at.stage == stage) return operand.made_by.get();
-    if (const StageProblem* deeper = find_maker(*operand.made_by, stage)) return deeper;
-  }
-  return nullptr;
-}
-
 struct Score {
   double wrong = 0, left = 0;  // sums of squares: of |observed - oracle|, of |observed - hypothesis|
   double noise_ratio = 0;
@@ -51,6 +41,7 @@ double excess(const Observation& seen, const Expected& value, int64_t begin) {
 void add_slice(const Observation& seen, const Expected& value, int64_t begin, double gross, Score& score) {
   for (int64_t at = begin; at < begin + seen.head_width(); ++at) {
     const size_t i = static_cast<size_t>(at);
+    if (!seen.right.tells(i)) continue;
     const double before = element_error(seen.observed[i], seen.right.value[i], gross);
     const double after = element_error(seen.observed[i], value.value[i], gross);
     if (!seen.of_unit_size) {
@@ -69,7 +60,8 @@ void add_slice(const Observation& seen, const Expected& value, int64_t begin, do
 bool would_change(const Observation& seen, const Expected& value, int64_t begin, double gross) {
   for (int64_t at = begin; at < begin + seen.head_width(); ++at) {
     const size_t i = static_cast<size_t>(at);
-    if (element_error(seen.observed[i], value.value[i], gross) > value.bound[i] + seen.right.bound[i])
+    if (seen.right.tells(i) &&
+        element_error(seen.observed[i], value.value[i], gross) > value.bound[i] + seen.right.bound[i])
       return true;
   }
   return false;
@@ -200,6 +192,15 @@ const std::vector<const Hypothesis*>& hypotheses() {
   return all;
 }
 
+const StageProblem* find_maker(const StageProblem& problem, Stage stage) {
+  for (const Operand& operand : problem.operands) {
+    if (operand.made_by == nullptr) continue;
+    if (operand.made_by->at.stage == stage) return operand.made_by.get();
+    if (const StageProblem* deeper = find_maker(*operand.made_by, stage)) return deeper;
+  }
+  return nullptr;
+}
+
 Candidate computed_by(How how, Text title, int fitted) {
   return {.change =
               [how = std::move(how)](const Observation&, StageProblem& problem) {
@@ -219,11 +220,15 @@ Candidate changed_afterwards(Afterwards change, Text title, int fitted) {
   return computed_by(how, std::move(title), fitted);
 }
 
+bool all_finite(std::span<const float> rows) {
+  return std::all_of(rows.begin(), rows.end(), [](float x) { return std::isfinite(x); });
+}
+
 Candidate from_rows(size_t operand, RowsFor rows, Text title) {
   return {.change =
               [operand, rows = std::move(rows)](const Observation& seen, StageProblem& problem) {
                 std::optional<SharedRows> other = rows(seen, problem);
-                if (!other || operand >= problem.operands.size()) return false;
+                if (!other || !all_finite(*other) || operand >= problem.operands.size()) return false;
                 problem.operands[operand] = {std::move(*other), nullptr};
                 return true;
               },

@@ -39,12 +39,18 @@ struct Candidate {
   int fitted = 0;  // numbers estimated from the observed output itself; fewer is stronger evidence
 };
 
+/// The problem, over a gap, of a stage that `problem` is made from; nullptr when there is none.
+const StageProblem* find_maker(const StageProblem& problem, Stage stage);
+
 /// The stage by another computation.
 Candidate computed_by(How how, Text title, int fitted = 0);
 
 /// The stage's right result, changed afterwards.
 using Afterwards = std::function<void(const StageProblem& problem, const Values& values, Expected& expected)>;
 Candidate changed_afterwards(Afterwards change, Text title, int fitted = 0);
+
+/// False where some are NaN or infinite: what is made from them equals whatever else is.
+bool all_finite(std::span<const float> rows);
 
 /// The stage from other rows in the place of operand `operand`; where `rows` has none it does not apply.
 using RowsFor =

@@ -79,7 +79,7 @@ std::vector<Candidate> wrong_row(const Suspect& s) {
       for (size_t at = 0; at < operands.size(); ++at) {
         if (is_cache(operands[at].stage)) continue;
         auto rows = recorded_rows(*seen.phase, operands[at], from);
-        if (!rows) return false;
+        if (!rows || !all_finite(*rows)) return false;
         problem.operands[at] = {std::move(*rows), nullptr};
       }
       return from != problem.positions;

@@ -33,7 +33,7 @@ Candidate instead(std::function<std::optional<SharedRows>(const Observation& see
   return {.change =
               [rows = std::move(rows)](const Observation& seen, StageProblem& problem) {
                 auto values = rows(seen);
-                if (!values || values->size() != seen.observed.size()) return false;
+                if (!values || values->size() != seen.observed.size() || !all_finite(*values)) return false;
                 problem.how = [kept = std::move(*values)](const StageProblem&, const Values&) {
                   return Expected{{kept.begin(), kept.end()}, std::vector<double>(kept.size(), 0.0)};
                 };
