@@ -65,6 +65,8 @@ nlohmann::json parse_manifest(std::string_view text, const std::string& where,
   for (const char* name : {"options", "environment"}) {
     if (fields.has(name)) Fields(manifest.at(name), fmt::format("{}: {}", where, name));
   }
+  if (fields.has("options"))
+    Fields(manifest.at("options"), where + ": options").boolean_or("invariant", false);
   if (fields.has("model")) {
     const Fields model(manifest.at("model"), where + ": model");
     for (const char* name : {"file", "hash", "name", "architecture"}) model.text_or(name, "");

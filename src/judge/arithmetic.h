@@ -4,6 +4,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "bundle/bundle.h"
@@ -29,9 +30,13 @@ struct KernelClass {
 /// Of the kernel that makes this stage in the phase that is viewed.
 KernelClass kernel_class(const Model& model, const PhaseView& view, At at);
 
-/// What was inferred, by class. Classes by the default arithmetic are not in it, nor are those that nothing
-/// explains.
-using InferredArithmetic = std::map<KernelClass, Declared>;
+/// What was inferred. Classes by the default arithmetic are not in it, nor are those that nothing explains.
+struct InferredArithmetic {
+  std::map<KernelClass, Declared> of_class = {};
+  // Stages that another kernel than most of their class computes, as exactly as the default.
+  std::set<const Event*> by_default = {};
+  bool operator==(const InferredArithmetic&) const = default;
+};
 
 /// What the manifest says of this kernel; the defaults for a kernel that it does not list. Values are read as
 /// f32, so f64 is taken for f32.

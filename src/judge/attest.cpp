@@ -109,12 +109,15 @@ std::vector<Flag> inert_factors(const Bundle& bundle, const std::vector<Cell>& c
                                 const std::vector<int>& layers) {
   std::vector<Flag> flags;
   if (layers.empty()) return flags;
+  // Then one kernel serves both shapes, whatever is forced.
+  const nlohmann::json options = bundle.manifest.value("options", nlohmann::json::object());
+  const bool invariant = options.is_object() && options.value("invariant", false);
   for (const Cell& a : cells) {
     for (const Cell& b : cells) {
       if (a.key.prompt != b.key.prompt || a.key.experiment >= b.key.experiment) continue;
       const bool routes_differ =
           a.force_route != "auto" && b.force_route != "auto" && a.force_route != b.force_route;
-      const bool shapes_differ = a.force_route == b.force_route && a.force_gemm != b.force_gemm;
+      const bool shapes_differ = !invariant && a.force_route == b.force_route && a.force_gemm != b.force_gemm;
       if (!routes_differ && !shapes_differ) continue;
       const std::string pair = fmt::format("{} and {}", a.key.experiment, b.key.experiment);
       if (a.q.kernel == b.q.kernel) {

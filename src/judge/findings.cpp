@@ -6,7 +6,7 @@
 #include <map>
 
 #include "base/parallel.h"
-#include "judge/hypotheses/hypothesis.h"
+#include "judge/hypotheses/explain.h"
 
 namespace greta {
 namespace {

@@ -57,4 +57,11 @@ StageProblem with_arithmetic(const StageProblem& problem,
   return changed;
 }
 
+StageProblem by_arithmetic(const StageProblem& root, const Declared& declared, bool fused) {
+  return with_arithmetic(root, [&](const StageProblem& problem) {
+    if (fused) return part_of(declared, root.kind, problem.kind);
+    return problem.at == root.at ? declared : problem.declared;
+  });
+}
+
 }  // namespace greta

@@ -24,4 +24,7 @@ Declared part_of(const Declared& fused, StageKind carrier, StageKind kind);
 StageProblem with_arithmetic(const StageProblem& problem,
                              const std::function<Declared(const StageProblem&)>& of);
 
+/// The problem of a stage whose kernel has this arithmetic, `fused` or not.
+StageProblem by_arithmetic(const StageProblem& root, const Declared& declared, bool fused);
+
 }  // namespace greta

@@ -123,11 +123,7 @@ Fit fit(const Declared& declared, bool fused, const Subject& subject) {
   if (output != f32 && !is_held_in(output, subject.observed)) return {};
   const StageProblem& root = *subject.problem;
   if (!rotation_fits(declared, root.model->config)) return {};
-  const auto of = [&](const StageProblem& problem) {
-    if (fused) return part_of(declared, root.kind, problem.kind);
-    return problem.at == root.at ? declared : problem.declared;
-  };
-  const Expected expected = expected_of(with_arithmetic(root, of));
+  const Expected expected = expected_of(by_arithmetic(root, declared, fused));
   if (expected.value.size() != subject.observed.size()) return {};
   Fit fit{noise_ratio(subject.observed, expected).max <= 1, 0};
   for (size_t i = 0; i < expected.value.size(); ++i) {
@@ -161,14 +157,24 @@ Fits fits(const Declared& declared, bool fused, const std::vector<Subject>& subj
   return all;
 }
 
-/// Rounds more than `first` does, or more coarsely.
+/// Explains more than `first` does by its roundings of sums and results, which are known but for their bound;
+/// those of operands are determined.
 bool is_coarser(const Declared& declared, const Declared& first) {
-  const auto coarser = [](Format a, Format b) {
-    return a != b && (is_block(a) || bounds::unit_roundoff(a) > bounds::unit_roundoff(b)) && !is_block(b);
-  };
+  const auto coarser = [](Format a, Format b) { return bounds::unit_roundoff(a) > bounds::unit_roundoff(b); };
   const Roundings &a = declared.roundings, &b = first.roundings;
-  return coarser(a.activation, b.activation) || coarser(a.accumulator, b.accumulator) ||
-         coarser(a.weight, b.weight) || coarser(a.output, b.output) || coarser(a.between, b.between);
+  return coarser(a.accumulator, b.accumulator) || coarser(a.output, b.output) ||
+         coarser(a.between, b.between);
+}
+
+/// The format that all results of a class are held in: bf16 before f16, which holds most of its numbers, too;
+/// f32 where there is none.
+Format held_in(const std::vector<Subject>& subjects) {
+  for (const Format format : {bf16, f16}) {
+    const bool all = std::ranges::all_of(
+        subjects, [&](const Subject& subject) { return is_held_in(format, subject.observed); });
+    if (all) return format;
+  }
+  return f32;
 }
 
 /// What explains a class better than what is supposed of it.
@@ -184,10 +190,14 @@ std::optional<Declared> better_than(const Declared& supposed, const KernelClass&
   const double right =
       convicted == 0 ? best.share : 1 - static_cast<double>(convicted) / static_cast<double>(stages.size());
   std::optional<Declared> better;
-  double most = std::max(right, 0.499);
+  const Format held = held_in(subjects);
+  // Numbers that are all of a coarse format are what rounding to it leaves, and speak for nothing finer.
+  const bool rounded = held != f32 && supposed.roundings.output != held && kernels.kind != StageKind::cache;
+  double most = std::max(rounded ? 0 : right, 0.499);
   for (const Declared& candidate : arithmetic_candidates(kernels, first)) {
+    if (rounded && candidate.roundings.output != held) continue;
     // One kernel computes the class: where most stages show finer numbers, the others are no coarser.
-    if (right > 0.5 && is_coarser(candidate, supposed)) continue;
+    if (!rounded && right > 0.5 && is_coarser(candidate, supposed)) continue;
     Fits own = fits(candidate, kernels.fused, subjects);
     const bool same = better && own.share > most - kSame;
     if (own.share <= most + kSame && !(same && own.leaves_less_than(best))) continue;
@@ -205,7 +215,7 @@ bool is_of_functions(const Declared& declared) {
 /// An engine's sine or exponential is one, whichever phase shows how far it is off: the loosest counts.
 void share_functions(const Classes& classes, InferredArithmetic& inferred) {
   std::map<StageKind, Declared> loosest;
-  for (const auto& [kernels, declared] : inferred) {
+  for (const auto& [kernels, declared] : inferred.of_class) {
     if (!is_of_functions(declared)) continue;
     const auto [it, fresh] = loosest.try_emplace(kernels.kind, declared);
     if (!fresh && declared.roundings.fast_math) it->second = declared;
@@ -213,8 +223,9 @@ void share_functions(const Classes& classes, InferredArithmetic& inferred) {
   for (const auto& [kernels, stages] : classes) {
     const auto it = loosest.find(kernels.kind);
     if (it == loosest.end()) continue;
-    const auto own = inferred.find(kernels);
-    if (own == inferred.end() || is_of_functions(own->second)) inferred[kernels] = it->second;
+    const auto own = inferred.of_class.find(kernels);
+    if (own == inferred.of_class.end() || is_of_functions(own->second))
+      inferred.of_class[kernels] = it->second;
   }
 }
 
@@ -224,18 +235,18 @@ void share_functions(const Classes& classes, InferredArithmetic& inferred) {
 void borrow(const Classes& classes, InferredArithmetic& inferred) {
   std::map<KernelClass, Declared> borrowed;
   for (const auto& [kernels, stages] : classes) {
-    if (convicted_of(stages) == 0 || inferred.contains(kernels)) continue;
+    if (convicted_of(stages) == 0 || inferred.of_class.contains(kernels)) continue;
     for (const bool last_row : {kernels.last_row, !kernels.last_row}) {
       for (const Phase phase :
            {kernels.phase, kernels.phase == Phase::decode ? Phase::prefill : Phase::decode}) {
         KernelClass like = kernels;
         like.last_row = last_row, like.phase = phase;
-        const auto it = inferred.find(like);
-        if (it != inferred.end()) borrowed.try_emplace(kernels, it->second);
+        const auto it = inferred.of_class.find(like);
+        if (it != inferred.of_class.end()) borrowed.try_emplace(kernels, it->second);
       }
     }
   }
-  inferred.merge(borrowed);
+  inferred.of_class.merge(borrowed);
 }
 
 /// By kernel; only those that declare nothing.
@@ -274,9 +285,26 @@ void judge_all(const std::vector<const PhaseRecord*>& phases, const OraclePass::
 /// it was taken for keeps its size. Functions apart, which are coarser than f32 by little.
 void drop_what_explains_little(const Classes& classes, InferredArithmetic& inferred) {
   for (const auto& [kernels, stages] : classes) {
-    const auto it = inferred.find(kernels);
+    const auto it = inferred.of_class.find(kernels);
     const bool little = 2 * convicted_of(stages) > std::ssize(stages);
-    if (kernels.fused && it != inferred.end() && little) inferred.erase(it);
+    if (kernels.fused && it != inferred.of_class.end() && little) inferred.of_class.erase(it);
+  }
+}
+
+/// Kernels are chosen by shape, too: what a class's arithmetic convicts and the default explains is another's.
+void except_what_is_exact(const Classes& classes, InferredArithmetic& inferred) {
+  for (const auto& [kernels, stages] : classes) {
+    if (!inferred.of_class.contains(kernels)) continue;
+    for (const Tried& seen : stages) {
+      const Declared exact = declared_arithmetic(*seen.phase, seen.at);
+      std::string why;
+      const auto explains = [&](const std::optional<Subject>& subject) {
+        return subject && fit(exact, kernels.fused, *subject).explains;
+      };
+      if (seen.convicted && explains(few_rows_of(seen)) &&
+          explains(judged_subject(*seen.phase, seen.at, &why)))
+        inferred.by_default.insert(seen.phase->view.find(seen.at));
+    }
   }
 }
 
@@ -290,13 +318,13 @@ bool improve(const Classes& classes, bool judged, int threads, InferredArithmeti
   std::vector<std::optional<Declared>> better(all.size());
   parallel_for(threads, all.size(), [&](size_t i) {
     const auto& [kernels, stages] = *all[i];
-    const auto it = before.find(kernels);
+    const auto it = before.of_class.find(kernels);
     const Declared supposed =
-        it != before.end() ? it->second : kernel_declares(*stages.front().phase, stages.front().at);
+        it != before.of_class.end() ? it->second : kernel_declares(*stages.front().phase, stages.front().at);
     better[i] = better_than(supposed, kernels, stages);
   });
   for (size_t i = 0; i < all.size(); ++i) {
-    if (better[i]) inferred[all[i]->first] = *better[i];
+    if (better[i]) inferred.of_class[all[i]->first] = *better[i];
   }
   share_functions(classes, inferred);
   borrow(classes, inferred);
@@ -315,6 +343,7 @@ void infer_arithmetic(const std::vector<const PhaseRecord*>& phases, const Oracl
     if (!improve(classes, true, options.threads, inferred)) break;
   }
   drop_what_explains_little(classes, inferred);
+  except_what_is_exact(classes, inferred);
 }
 
 }  // namespace greta

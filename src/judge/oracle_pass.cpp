@@ -36,14 +36,14 @@ const JudgedStage* OraclePass::known_result(const std::string& key) const {
 
 std::vector<OraclePass::Batch> OraclePass::batches() const {
   std::vector<Batch> batches;
-  std::map<std::pair<At, std::string>, Batch> open;
+  std::map<std::pair<At, std::string>, Batch> open;  // by arithmetic
   std::map<const Batch*, int64_t> rows;
   for (const auto& [key, job] : jobs_) {
     if (info(job.at.stage).kind != StageKind::projection) {
       batches.push_back({job});
       continue;
     }
-    Batch& batch = open[{job.at, job.phase->view.find(job.at)->kernel}];
+    Batch& batch = open[{job.at, arithmetic_key(arithmetic_of(*job.phase, job.at))}];
     batch.push_back(job);
     rows[&batch] += std::ssize(recorded_positions(*job.phase, job.at));
     if (rows[&batch] < kBatchRows) continue;

@@ -56,7 +56,7 @@ class OraclePass {
     At at;
     JudgedStage* result;
   };
-  using Batch = std::vector<Job>;  // projections by one kernel with one weight; or any one stage
+  using Batch = std::vector<Job>;  // projections by one arithmetic with one weight; or any one stage
 
   const JudgedStage* known_result(const std::string& key) const;
   std::vector<Batch> batches() const;

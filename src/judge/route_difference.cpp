@@ -19,7 +19,8 @@ std::vector<KernelArithmetic> kernel_arithmetic(const std::vector<const PhaseRec
     for (const auto& [at, event] : phase->view.events()) {
       if (!has_place(phase->model->config, at)) continue;
       const KernelClass kernels = kernel_class(*phase->model, phase->view, at);
-      const bool inferred = phase->inferred != nullptr && phase->inferred->contains(kernels);
+      const bool inferred = phase->inferred != nullptr && phase->inferred->of_class.contains(kernels) &&
+                            !phase->inferred->by_default.contains(event);
       if (kernels.kind == StageKind::cache && !inferred) continue;
       const std::string what = describe(kernel_declares(*phase, at));
       KernelArithmetic& entry = all[{kernels, what}];

@@ -190,15 +190,6 @@ class Builder {
   std::map<At, std::shared_ptr<const StageProblem>> makers_;
 };
 
-std::string arithmetic_key(const Declared& declared) {
-  const Roundings& r = declared.roundings;
-  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {}", name(r.activation), name(r.accumulator),
-                     name(r.output), name(r.weight), name(r.between), r.fast_math,
-                     r.unit == nullptr ? "" : r.unit->full_name(), r.splits, declared.sum_lanes,
-                     declared.angle_rounding, declared.angle_growth, r.rotation, r.rotation_of_values,
-                     name(r.unnormalised));
-}
-
 /// Hashes of the recorded stages that a stage is made from, through gaps.
 void add_hashes(const PhaseRecord& phase, At at, int depth, std::string& key) {
   if (is_from_tokens(at)) {
@@ -220,6 +211,15 @@ void add_hashes(const PhaseRecord& phase, At at, int depth, std::string& key) {
 
 }  // namespace
 
+std::string arithmetic_key(const Declared& declared) {
+  const Roundings& r = declared.roundings;
+  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {}", name(r.activation), name(r.accumulator),
+                     name(r.output), name(r.weight), name(r.between), r.fast_math,
+                     r.unit == nullptr ? "" : r.unit->full_name(), r.splits, declared.sum_lanes,
+                     declared.angle_rounding, declared.angle_growth, r.rotation, r.rotation_of_values,
+                     name(r.unnormalised));
+}
+
 bool is_open(const PhaseRecord& phase, At at) {
   const nlohmann::json& manifest = phase.view.bundle().manifest;
   at = carrier_of(phase.view, at);
@@ -237,8 +237,9 @@ Declared kernel_declares(const PhaseRecord& phase, At at) {
   at = carrier_of(phase.view, at);
   const Declared declared = declared_arithmetic(phase, at);
   if (phase.inferred == nullptr || !is_open(phase, at)) return declared;
-  const auto it = phase.inferred->find(kernel_class(*phase.model, phase.view, at));
-  return it == phase.inferred->end() ? declared : it->second;
+  const auto it = phase.inferred->of_class.find(kernel_class(*phase.model, phase.view, at));
+  const bool by_default = phase.inferred->by_default.contains(phase.view.find(at));
+  return it == phase.inferred->of_class.end() || by_default ? declared : it->second;
 }
 
 Declared arithmetic_of(const PhaseRecord& phase, At at) {

@@ -31,6 +31,9 @@ Declared kernel_declares(const PhaseRecord& phase, At at);
 /// The same, of one stage where a fused kernel makes several.
 Declared arithmetic_of(const PhaseRecord& phase, At at);
 
+/// Equal for equal arithmetic.
+std::string arithmetic_key(const Declared& declared);
+
 /// Whether it may be inferred: the kernel declares nothing, or what may be read in two ways, or the stage is
 /// made from scores that no kernel is recorded for.
 bool is_open(const PhaseRecord& phase, At at);

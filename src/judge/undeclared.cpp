@@ -25,7 +25,7 @@ bool is_unknown(const PhaseRecord& phase, At at) {
   if (is_declared(phase.view.bundle().manifest, phase.view.find(at)->kernel)) return false;
   const KernelClass own = kernel_class(*phase.model, phase.view, at);
   return info(at.stage).kind != StageKind::cache &&
-         (phase.inferred == nullptr || !phase.inferred->contains(own));
+         (phase.inferred == nullptr || !phase.inferred->of_class.contains(own));
 }
 
 /// |observed - right| / |right|, both as vectors; infinite without evidence.

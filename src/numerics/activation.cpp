@@ -16,8 +16,6 @@ namespace {
 /// Kernels may divide by d or multiply by 1 / d: two f32 roundings, so 2 ulp (4u) of the quotient.
 constexpr double kQuotientError = 4 * bounds::kU;
 
-constexpr int64_t kSuperBlock = 256;
-
 double as_f16(double x) { return f16_to_f32(f32_to_f16(static_cast<float>(x))); }
 
 /// The scale that codes are made by, and the one that they are multiplied by.

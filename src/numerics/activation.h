@@ -10,6 +10,7 @@
 namespace greta {
 
 inline constexpr int64_t kActivationBlock = 32;
+inline constexpr int64_t kSuperBlock = 256;  // of q8_k
 
 /// An element whose quotient x / d lies so close to a rounding tie
 /// that a correct kernel may pick either neighbour.

@@ -117,6 +117,7 @@ GRETA_INLINE void store(const UnitRule& rule, const Lanes& bit, const EvenBits& 
       middle -= value < quantum ? less : Lanes{};
       value += value;
     }
+    middle = middle < half ? middle : half;  // what is lost are multiples of `bit`
     set_with_sign(middle, chain.sum);
     chain.drift -= middle;
   }

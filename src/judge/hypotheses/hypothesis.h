@@ -84,26 +84,7 @@ std::span<const Hypothesis> attention_hypotheses();
 /// All of them.
 const std::vector<const Hypothesis*>& hypotheses();
 
-struct Explanation {
-  const Hypothesis* hypothesis = nullptr;
-  Text title;
-  // 1 - |observed - hypothesis| / |observed - oracle|, over affected rows, heads.
-  double explained_residual = 0;
-  double noise_ratio = 0;  // |observed - hypothesis| / bound: 1 or less reproduces it within rounding
-  int fitted = 0;
-  bool overreaches = false;  // it would have changed rows or heads that are right
-};
-
-/// The best candidate of each hypothesis that applies, best first. `first`: names to try before all others;
-/// when one of them reproduces the output within rounding, the rest are left out. `threads` share the work.
-std::vector<Explanation> explain(const Evidence& evidence, std::span<const std::string> first = {},
-                                 int threads = 1);
-
-/// Below this a hypothesis does not explain; rivals closer than the margin are not told apart.
-inline constexpr double kExplains = 0.99;
-inline constexpr double kMargin = 0.005;
-
-/// Puts the winner, or "unexplained" or "ambiguous", the runner-up and what was ruled out into the finding.
-void name_cause(std::span<const Explanation> explanations, Finding& finding);
+/// The family whose table has it.
+CauseFamily family_of(const Hypothesis& hypothesis);
 
 }  // namespace greta

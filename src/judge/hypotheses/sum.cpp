@@ -86,6 +86,35 @@ std::shared_ptr<OwnedMatrix> with_parts(const GgufTensor& weight, const Partitio
   return matrix;
 }
 
+/// The input with columns left out or counted twice: the weight's own blocks stay as they are.
+Candidate with_input_parts(const Partition& partition, const std::vector<double>& factor, Text title) {
+  return {.change =
+              [=](const Observation&, StageProblem& problem) {
+                const SharedRows& x = problem.operands.front().values;
+                const int64_t k = static_cast<int64_t>(problem.weight->dims[0]);
+                std::vector<float> parts(x.begin(), x.end());
+                for (size_t i = 0; i < parts.size(); ++i) {
+                  const int64_t part = partition.of(static_cast<int64_t>(i) % k);
+                  parts[i] *= static_cast<float>(factor[static_cast<size_t>(part)]);
+                }
+                problem.operands.front() = {std::move(parts), nullptr};
+                return !x.empty();
+              },
+          .title = std::move(title)};
+}
+
+/// Whether each block that the kernel rounds its input by keeps one factor.
+bool keeps_blocks(const Partition& partition, const std::vector<double>& factor, Format activation,
+                  int64_t k) {
+  if (!is_block(activation)) return true;
+  const int64_t block = activation == Format::q8_k ? kSuperBlock : kActivationBlock;
+  const auto factor_of = [&](int64_t j) { return factor[static_cast<size_t>(partition.of(j))]; };
+  for (int64_t j = 0; j < k; ++j) {
+    if (factor_of(j) != factor_of(j / block * block)) return false;
+  }
+  return true;
+}
+
 std::string parts_text(const Partition& partition, const std::set<int64_t>& missing, int64_t k,
                        Language language) {
   const bool spanish = language == Language::spanish;
@@ -126,7 +155,12 @@ void add_partition(const Suspect& s, const Partition& partition, std::vector<Can
     title.es += (missing.empty() ? "la suma cuenta dos veces " : " y cuenta dos veces ") +
                 parts_text(partition, doubled, k, Language::spanish);
   }
-  candidates.push_back(with_weight(with_parts(weight, partition, factor), std::move(title)));
+  const Format activation = s.evidence.observations.front().problem->declared.roundings.activation;
+  if (keeps_blocks(partition, factor, activation, k)) {
+    candidates.push_back(with_input_parts(partition, factor, std::move(title)));
+  } else {
+    candidates.push_back(with_weight(with_parts(weight, partition, factor), std::move(title)));
+  }
 }
 
 std::vector<Candidate> truncated(const Suspect& s) {

@@ -1,7 +1,7 @@
 // A hypothesis must name what an engine really did. The engine runs a model file that differs from the one
 // that judges: its real kernels then make the mistake, and no code is shared with the hypothesis.
 
-#include "judge/hypotheses/hypothesis.h"
+#include "judge/hypotheses/explain.h"
 
 #include <gmock/gmock.h>
 

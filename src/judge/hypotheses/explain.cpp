@@ -1,0 +1,211 @@
+#include "judge/hypotheses/explain.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/parallel.h"
+#include "judge/hypotheses/other_arithmetic.h"
+#include "numerics/unit_bias.h"
+
+namespace greta {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+struct Score {
+  double wrong = 0, left = 0;  // sums of squares: of |observed - oracle|, of |observed - hypothesis|
+  double noise_ratio = 0;
+  bool overreaches = false;                    // it would have changed rows or heads that are right
+  bool in_prefill = false, in_decode = false;  // where it could be tried
+  double explained() const { return wrong > 0 ? 1 - std::sqrt(left / wrong) : 0; }
+};
+
+bool is_prefill(const Observation& seen) { return seen.phase->view.kind() == Phase::prefill; }
+
+/// How far the errors about `value`, in their expected size,
+/// are from what chance makes of them: their mean square is 1.
+double excess(const Observation& seen, const Expected& value, int64_t begin) {
+  const Expected& rule = value.spread.empty() ? seen.right : value;
+  double sum = 0;
+  for (int64_t at = begin; at < begin + seen.head_width(); ++at) {
+    const size_t i = static_cast<size_t>(at);
+    const double error = static_cast<double>(seen.observed[i]) - value.value[i];
+    sum += error * error / likely_square(rule, i);
+  }
+  return sum - static_cast<double>(seen.head_width());
+}
+
+/// Rows and heads that are right stay out of the sums: a fault may have a condition.
+void add_slice(const Observation& seen, const Expected& value, int64_t begin, double gross, Score& score) {
+  for (int64_t at = begin; at < begin + seen.head_width(); ++at) {
+    const size_t i = static_cast<size_t>(at);
+    if (!seen.right.tells(i)) continue;
+    const double before = element_error(seen.observed[i], seen.right.value[i], gross);
+    const double after = element_error(seen.observed[i], value.value[i], gross);
+    if (!seen.of_unit_size) {
+      score.wrong += before * before;
+      score.left += after * after;
+    }
+    if (after > 0)
+      score.noise_ratio =
+          std::max(score.noise_ratio, value.bound[i] > 0 ? after / value.bound[i] : kInfinity);
+  }
+  if (!seen.of_unit_size) return;
+  score.wrong += std::max(0.0, excess(seen, seen.right, begin));
+  score.left += std::abs(excess(seen, value, begin));
+}
+
+bool would_change(const Observation& seen, const Expected& value, int64_t begin, double gross) {
+  for (int64_t at = begin; at < begin + seen.head_width(); ++at) {
+    const size_t i = static_cast<size_t>(at);
+    if (seen.right.tells(i) &&
+        element_error(seen.observed[i], value.value[i], gross) > value.bound[i] + seen.right.bound[i])
+      return true;
+  }
+  return false;
+}
+
+/// Adds what the changed problem makes of one observation, unless that lacks what the candidate takes.
+void add_score(const Candidate& candidate, const Suspect& suspect, const Observation& seen, Score& score) {
+  const StageProblem* target =
+      suspect.direct ? seen.problem.get() : find_maker(*seen.problem, suspect.at.stage);
+  if (target == nullptr) return;
+  bool applies = true;
+  const auto wrong =
+      with_change(seen.problem, target, [&](StageProblem& p) { applies = candidate.change(seen, p); });
+  if (!applies) return;
+  const Expected value = expected_of(*wrong);
+  if (value.value.size() != seen.observed.size()) return;
+  (is_prefill(seen) ? score.in_prefill : score.in_decode) = true;
+  const double gross = gross_error(seen);
+  for (int64_t row = 0; row < seen.rows; ++row) {
+    for (int64_t head = 0; head < seen.heads; ++head) {
+      const int64_t begin = row * seen.width + head * seen.head_width();
+      if (seen.is_affected(row, head)) {
+        add_slice(seen, value, begin, gross, score);
+      } else {
+        score.overreaches = score.overreaches || would_change(seen, value, begin, gross);
+      }
+    }
+  }
+}
+
+/// A candidate that leaves most of the first observation unexplained is not worth the others.
+bool hopeless(const Score& score) { return score.explained() < 0.2; }
+
+std::optional<Explanation> score(const Hypothesis& hypothesis, const Candidate& candidate,
+                                 const Suspect& suspect) {
+  Score sum;
+  bool prefill = false, decode = false;
+  for (const Observation& seen : suspect.evidence.observations) {
+    (is_prefill(seen) ? prefill : decode) = true;
+    add_score(candidate, suspect, seen, sum);
+    if (sum.wrong > 0 && hopeless(sum)) break;
+  }
+  // What could be tried in one of two wrong phases only explains neither.
+  if (sum.wrong == 0 || (prefill && !sum.in_prefill) || (decode && !sum.in_decode && !hopeless(sum)))
+    return std::nullopt;
+  return Explanation{.hypothesis = &hypothesis,
+                     .title = candidate.title,
+                     .explained_residual = sum.explained(),
+                     .noise_ratio = sum.noise_ratio,
+                     .fitted = candidate.fitted,
+                     .overreaches = sum.overreaches};
+}
+
+/// Numbers fitted to the output explain it for free: each costs a little.
+/// So does a change where nothing is wrong: the fault then needs a condition besides.
+double merit(const Explanation& e) {
+  return e.explained_residual - 0.4 * kMargin * (e.fitted + (e.overreaches ? 1 : 0));
+}
+
+/// Better: reproduces within rounding, then what leaves less unexplained.
+bool better(const Explanation& a, const Explanation& b) {
+  if (reproduces(a) != reproduces(b)) return reproduces(a);
+  return merit(a) > merit(b);
+}
+
+std::vector<Suspect> suspects_of(const Evidence& evidence) {
+  std::vector<Suspect> suspects{{evidence, evidence.at, true}};
+  for (const Stage stage : evidence.observations.front().gap)
+    suspects.push_back({evidence, {evidence.at.layer, stage}, false});
+  return suspects;
+}
+
+bool rivals(const Explanation& best, const Explanation& other) {
+  if (reproduces(best) != reproduces(other)) return false;
+  if (reproduces(best) && best.fitted < other.fitted) return false;
+  if (!best.overreaches && other.overreaches) return false;
+  return best.explained_residual - other.explained_residual < kMargin;
+}
+
+}  // namespace
+
+bool reproduces(const Explanation& e) { return e.noise_ratio <= 1 && e.explained_residual > 0.5; }
+
+std::optional<Explanation> best_of(const Hypothesis& hypothesis, const Evidence& evidence) {
+  std::optional<Explanation> best;
+  for (const Suspect& suspect : suspects_of(evidence)) {
+    for (const Candidate& candidate : hypothesis.candidates(suspect)) {
+      std::optional<Explanation> one = score(hypothesis, candidate, suspect);
+      if (one && std::isfinite(one->explained_residual) && (!best || better(*one, *best)))
+        best = std::move(one);
+    }
+  }
+  return best;
+}
+
+std::vector<Explanation> explain(const Evidence& evidence, std::span<const std::string> first, int threads) {
+  std::vector<Explanation> explanations;
+  if (evidence.observations.empty()) return explanations;
+  const auto is_first = [&](const Hypothesis* h) {
+    return std::find(first.begin(), first.end(), h->name) != first.end();
+  };
+  const auto try_all = [&](bool wanted) {
+    std::vector<const Hypothesis*> some;
+    for (const Hypothesis* hypothesis : hypotheses()) {
+      if (is_first(hypothesis) == wanted) some.push_back(hypothesis);
+    }
+    std::vector<std::optional<Explanation>> best(some.size());
+    parallel_for(threads, some.size(), [&](size_t i) { best[i] = best_of(*some[i], evidence); });
+    for (std::optional<Explanation>& one : best) {
+      if (one) explanations.push_back(std::move(*one));
+    }
+    std::stable_sort(explanations.begin(), explanations.end(), better);
+  };
+  try_all(true);
+  if (explanations.empty() || !reproduces(explanations.front())) try_all(false);
+  if (explanations.empty()) return explanations;
+  if (auto other = with_other_arithmetic(explanations.front(), evidence))
+    explanations.front() = std::move(*other);
+  return explanations;
+}
+
+void name_cause(std::span<const Explanation> explanations, Finding& finding) {
+  finding.cause = Cause::unexplained;
+  finding.family = CauseFamily::none;
+  finding.ruled_out.clear();
+  if (explanations.empty()) return;
+  const Explanation& best = explanations[0];
+  finding.best = best.hypothesis->name;
+  finding.explained_residual = best.explained_residual;
+  finding.hypothesis_noise_ratio = best.noise_ratio;
+  if (explanations.size() > 1) {
+    finding.runner_up = explanations[1].hypothesis->name;
+    finding.runner_up_residual = explanations[1].explained_residual;
+  }
+  for (const Explanation& other : explanations.subspan(1)) {
+    finding.ruled_out.push_back({std::string(other.hypothesis->name), other.explained_residual});
+  }
+  if (!reproduces(best) && best.explained_residual < kExplains) return;
+  const bool rival = explanations.size() > 1 && rivals(best, explanations[1]);
+  finding.cause = rival ? Cause::ambiguous : Cause::named;
+  if (!rival) finding.family = family_of(*best.hypothesis);
+  finding.title = best.title;
+  if (!rival) return;
+  finding.title.en += "; or: " + explanations[1].title.en;
+  finding.title.es += "; o bien: " + explanations[1].title.es;
+}
+
+}  // namespace greta

@@ -1,0 +1,85 @@
+#include "judge/hypotheses/other_arithmetic.h"
+
+#include <fmt/format.h>
+
+#include "judge/arithmetic_candidates.h"
+
+namespace greta {
+namespace {
+
+constexpr double kMuch = 0.5;  // of the residual: less is not worth the search
+
+bool is_known(const Observation& seen) {
+  const At at = seen.problem->at;
+  const InferredArithmetic* inferred = seen.phase->inferred;
+  const KernelClass kernels = kernel_class(*seen.phase->model, seen.phase->view, at);
+  return !is_open(*seen.phase, at) || (inferred != nullptr && inferred->of_class.contains(kernels));
+}
+
+Observation judged_by(const Declared& declared, const Observation& seen) {
+  const bool fused = is_fused(seen.phase->view, seen.problem->at);
+  auto problem = std::make_shared<const StageProblem>(by_arithmetic(*seen.problem, declared, fused));
+  Expected right = expected_of(*problem);
+  const At at = problem->at;
+  return observe(*seen.phase, at, {{std::move(problem), seen.observed, seen.gap}, std::move(right)});
+}
+
+Evidence judged_by(const Declared& declared, Evidence evidence) {
+  for (Observation& seen : evidence.observations) seen = judged_by(declared, seen);
+  return evidence;
+}
+
+/// One phase's part: its kernels are not the other's.
+Evidence of_phase(Phase phase, Evidence evidence) {
+  std::erase_if(evidence.observations,
+                [&](const Observation& seen) { return seen.phase->view.kind() != phase; });
+  return evidence;
+}
+
+/// One phase's evidence by the first arithmetic with which the hypothesis reproduces it, and that arithmetic.
+struct Adapted {
+  Evidence evidence;
+  std::optional<Declared> declared = {};  // another than it is judged by
+};
+
+std::optional<Adapted> adapted(const Hypothesis& hypothesis, Evidence evidence) {
+  const auto reproduced = [&](const Evidence& seen) {
+    const auto best = best_of(hypothesis, seen);
+    return best && reproduces(*best);
+  };
+  if (evidence.observations.empty() || reproduced(evidence)) return Adapted{std::move(evidence)};
+  const Observation& seen = evidence.observations.front();
+  if (is_known(seen)) return std::nullopt;
+  const At at = seen.problem->at;
+  const KernelClass kernels = kernel_class(*seen.phase->model, seen.phase->view, at);
+  for (const Declared& declared : arithmetic_candidates(kernels, declared_arithmetic(*seen.phase, at))) {
+    Evidence other = judged_by(declared, evidence);
+    if (reproduced(other)) return Adapted{std::move(other), declared};
+  }
+  return std::nullopt;
+}
+
+void add_arithmetic(const char* phase, const std::optional<Declared>& declared, Text& title) {
+  if (!declared) return;
+  title.en += fmt::format("; in {}, {}, as none declares", phase, describe(*declared));
+  title.es += fmt::format("; en {}, {}, que nadie declara", phase, describe(*declared));
+}
+
+}  // namespace
+
+std::optional<Explanation> with_other_arithmetic(const Explanation& explanation, const Evidence& evidence) {
+  if (reproduces(explanation) || explanation.explained_residual < kMuch) return std::nullopt;
+  auto prefill = adapted(*explanation.hypothesis, of_phase(Phase::prefill, evidence));
+  if (!prefill) return std::nullopt;
+  auto decode = adapted(*explanation.hypothesis, of_phase(Phase::decode, evidence));
+  if (!decode || (!prefill->declared && !decode->declared)) return std::nullopt;
+  Evidence both = std::move(prefill->evidence);
+  for (Observation& seen : decode->evidence.observations) both.observations.push_back(std::move(seen));
+  std::optional<Explanation> best = best_of(*explanation.hypothesis, both);
+  if (!best || !reproduces(*best)) return std::nullopt;
+  add_arithmetic("prefill", prefill->declared, best->title);
+  add_arithmetic("decode", decode->declared, best->title);
+  return best;
+}
+
+}  // namespace greta
