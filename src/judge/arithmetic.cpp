@@ -119,6 +119,7 @@ KernelClass kernel_class(const Model& model, const PhaseView& view, At at) {
   at = carrier_of(view, at);
   KernelClass kernels{view.kind(), info(at.stage).kind, {}, false, is_fused(view, at)};
   if (kernels.kind == StageKind::head_norm) kernels.kind = StageKind::norm;
+  if (const Event* event = view.find(at)) kernels.route = event->route;
   if (kernels.kind != StageKind::projection) return kernels;
   if (const GgufTensor* weight = weight_of(model, {at.stage, at.layer})) kernels.weight = weight->type;
   const bool after_attention = at.stage > Stage::pv;

@@ -16,14 +16,15 @@
 namespace greta {
 
 /// Stages that an engine may be expected to compute by one kernel: of one phase and kind, and, of products,
-/// with one type of weight. In prefill, what follows attention in the last layer may run for the last row
+/// with one type of weight and by one route. In prefill, what follows attention in the last layer may run for the last row
 /// alone, hence by the kernels of one row.
 struct KernelClass {
   Phase phase = Phase::prefill;
   StageKind kind = StageKind::embedding;
   std::optional<TensorType> weight = {};
   bool last_row = false;
-  bool fused = false;  // makes scores or weights that are not recorded
+  bool fused = false;      // makes scores or weights that are not recorded
+  std::string route = {};  // where the recording says which
   auto operator<=>(const KernelClass&) const = default;
 };
 

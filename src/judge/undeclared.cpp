@@ -18,6 +18,7 @@ KernelClass kind_of(const PhaseRecord& phase, At at) {
   KernelClass kind = kernel_class(*phase.model, phase.view, at);
   kind.phase = Phase::prefill;
   kind.last_row = false;
+  kind.route.clear();
   return kind;
 }
 

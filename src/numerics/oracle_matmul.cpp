@@ -69,14 +69,18 @@ class WeightTile {
   /// The powers of two of the weights, as a matrix unit aligns by them.
   void set_powers(double smallest) {
     power_.resize(scaled_.size());
-    for (size_t i = 0; i < scaled_.size(); ++i) power_[i] = power_below(scaled_[i], smallest);
+    bit_.resize(scaled_.size());
+    for (size_t i = 0; i < scaled_.size(); ++i) {
+      power_[i] = power_below(scaled_[i], smallest);
+      bit_[i] = lowest_bit(scaled_[i]);
+    }
   }
 
   bool in_parts() const { return group_ != 0; }
   int64_t length() const { return weight_.length(); }
   int64_t group() const { return group_; }
   const double* scaled() const { return scaled_.data(); }
-  const double* power() const { return power_.data(); }
+  UnitWeights of_unit() const { return {scaled_.data(), power_.data(), bit_.data()}; }
   const double* offset() const { return offset_.empty() ? nullptr : offset_.data(); }
   double scaled(int64_t i, int64_t lane) const { return scaled_[static_cast<size_t>(i * kLanes + lane)]; }
   double weight(int64_t i, int64_t lane) const {
@@ -104,7 +108,7 @@ class WeightTile {
   Format format_;
   double flushed_below_;
   int64_t group_;  // of chain_blocks; 0 when the rows are decoded whole
-  std::vector<double> row_, row_offset_, scaled_, power_, offset_;
+  std::vector<double> row_, row_offset_, scaled_, power_, bit_, offset_;
 };
 
 struct Input {
@@ -272,6 +276,8 @@ class UnitProduct {
     for (const ActivationRow& row : product.input.rows) {
       std::vector<double>& power = powers_.emplace_back(row.value);
       for (double& x : power) x = power_below(x, rule.smallest_a);
+      std::vector<double>& bit = bits_.emplace_back(row.value);
+      for (double& x : bit) x = lowest_bit(x);
     }
   }
 
@@ -282,8 +288,8 @@ class UnitProduct {
     std::array<double, kLanes> start{};
     if (!product_.bias.empty()) std::copy_n(product_.bias.begin() + first, lanes, start.begin());
     for (size_t r = 0; r < powers_.size(); ++r) {
-      chain_unit(rule_, tile.scaled(), tile.power(), product_.input.pointers[r], powers_[r].data(),
-                 start.data(), tile.length(), sums);
+      const UnitRow row{product_.input.pointers[r], powers_[r].data(), bits_[r].data()};
+      chain_unit(rule_, tile.of_unit(), row, start.data(), tile.length(), sums);
       for (int64_t lane = 0; lane < lanes; ++lane) store(sums, r, first + lane, lane);
     }
   }
@@ -315,7 +321,7 @@ class UnitProduct {
   const Product& product_;
   const UnitRule& rule_;
   Expected& expected_;
-  std::vector<std::vector<double>> powers_;  // of the rounded input rows
+  std::vector<std::vector<double>> powers_, bits_;  // of the rounded input rows
 };
 
 }  // namespace

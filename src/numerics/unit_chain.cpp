@@ -51,16 +51,18 @@ struct Chain {
   Lanes drift, energy, largest;
 };
 
-/// What `bit` counts as in the mean of a product's cut. The last b bits of a product of two random integers
-/// are all 0 with probability (b + 2) / 2^(b + 1) (of one integer: 1 / 2^b), and else symmetric.
-GRETA_INLINE void set_product_bit(Lanes& result, const Lanes& quantum, const Lanes& bit) {
-  const Bits lost = ((Bits)quantum - (Bits)bit) >> 52;
-  result = bit * (__builtin_convertvector(lost, Lanes) + 2.0) * 0.5;
+/// `x` of at least 0 in multiples of `quantum`, toward zero.
+GRETA_INLINE void set_kept(Lanes& kept, const Lanes& x, const Lanes& quantum) {
+  const Lanes shift = quantum * 0x1.8p52;  // beside it only multiples of the quantum are numbers
+  kept = (x + shift) - shift;
+  kept -= kept > x ? quantum : Lanes{};
 }
 
 /// `term`, a multiple of `bit`, cut to `quantum`: toward zero, or to nearest. One below the quantum is lost.
-GRETA_INLINE void cut(const UnitRule& rule, const Lanes& term, const Lanes& bit, const Lanes& mean_bit,
-                      const Lanes& quantum, Chain& chain) {
+/// A product's own bits are `known`, those of a sum that was cut before are not: what it loses counts as the
+/// middle of its interval.
+GRETA_INLINE void cut(const UnitRule& rule, const Lanes& term, const Lanes& bit, const Lanes& quantum,
+                      bool known, Chain& chain) {
   const Lanes magnitude = (Lanes)((Bits)term & ~kSign);
   Lanes half;
   set_half(half, quantum, bit);
@@ -71,10 +73,13 @@ GRETA_INLINE void cut(const UnitRule& rule, const Lanes& term, const Lanes& bit,
     half = lost ? Lanes{} : half;
   } else {
     const Bits lost = magnitude < quantum;
-    Lanes middle;
-    set_half(middle, quantum, mean_bit);
-    set_with_sign(middle, term);
-    chain.drift -= lost ? term : middle;
+    Lanes drift = half;
+    if (known) {
+      set_kept(drift, magnitude, quantum);
+      drift = magnitude - drift;
+    }
+    set_with_sign(drift, term);
+    chain.drift -= lost ? term : drift;
     half = lost ? Lanes{} : half;
   }
   chain.energy += half * half;
@@ -126,68 +131,59 @@ GRETA_INLINE void store(const UnitRule& rule, const Lanes& bit, const EvenBits& 
 }
 
 struct Group {
-  Lanes term[kMostGroup], power[kMostGroup];
+  Lanes term[kMostGroup], bit[kMostGroup];  // a term's lowest bit that is 1; endless of a zero
   Lanes sum, largest, least;
   int64_t count;
 };
 
-GRETA_INLINE void multiply(const double* w, const double* w_power, const double* x, const double* x_power,
-                           Group& group) {
+GRETA_INLINE void multiply(const UnitWeights& w, const UnitRow& x, int64_t at, Group& group) {
   group.sum = Lanes{};
   group.largest = Lanes{};
   group.least = Lanes{} + kEndless;
   for (int64_t i = 0; i < group.count; ++i) {
-    group.term[i] = *reinterpret_cast<const Lanes*>(w + i * kLanes) * x[i];
-    group.power[i] = *reinterpret_cast<const Lanes*>(w_power + i * kLanes) * x_power[i];
+    const int64_t k = at + i;
+    group.term[i] = *reinterpret_cast<const Lanes*>(w.value + k * kLanes) * x.value[k];
+    group.bit[i] = *reinterpret_cast<const Lanes*>(w.bit + k * kLanes) * x.bit[k];
     group.sum += group.term[i];
-    raise(group.largest, group.power[i]);
-    group.least = group.least < group.power[i] ? group.least : group.power[i];
+    raise(group.largest, *reinterpret_cast<const Lanes*>(w.power + k * kLanes) * x.power[k]);
+    group.least = group.least < group.bit[i] ? group.least : group.bit[i];
   }
 }
 
 GRETA_INLINE void cut_products(const UnitRule& rule, const Group& group, const Lanes& quantum, Chain& chain) {
-  const Bits loses = group.least * rule.product_bit < quantum;
+  const Bits loses = group.least < quantum;
   int64_t any = 0;
   for (int64_t lane = 0; lane < kLanes; ++lane) any |= loses[lane];
-  for (int64_t i = 0; any != 0 && i < group.count; ++i) {
-    const Lanes bit = group.power[i] * rule.product_bit;
-    Lanes mean_bit;
-    set_product_bit(mean_bit, quantum, bit);
-    mean_bit = bit < quantum ? mean_bit : bit;
-    cut(rule, group.term[i], bit, mean_bit, quantum, chain);
-  }
+  for (int64_t i = 0; any != 0 && i < group.count; ++i)
+    cut(rule, group.term[i], group.bit[i], quantum, true, chain);
 }
 
-/// A product's lowest bit is 1 in one case of four, the next ones more evenly: its sign of bit i after the
-/// lowest is 2^-(i + 1) in the mean, and those of a sum multiply.
-GRETA_INLINE void set_even_bits(const UnitRule& rule, const Group& group, const Lanes& quantum,
-                                const Chain& chain, EvenBits& even) {
+/// Of each product a bit below its lowest is 0, the lowest 1, and those above are either; of a sum the signs
+/// multiply.
+GRETA_INLINE void set_even_bits(const Group& group, const Lanes& quantum, const Chain& chain,
+                                EvenBits& even) {
   even.lowest = quantum;
-  const Lanes scale = (rule.product_bit * 0.5) / quantum;
   Lanes value = quantum;
   for (Lanes& excess : even.excess) {
     excess = chain.bit > value ? Lanes{} + 1.0 : Lanes{};
-    value += value;
-  }
-  for (int64_t i = 0; i < group.count; ++i) {
-    Lanes odd = group.power[i] * scale;
-    for (Lanes& excess : even.excess) {
-      excess *= odd < 1.0 ? odd : Lanes{} + 1.0;
-      odd *= 0.5;
+    for (int64_t i = 0; i < group.count; ++i) {
+      const Lanes sign = group.bit[i] == value ? Lanes{} - 1.0 : Lanes{};
+      excess *= group.bit[i] > value ? Lanes{} + 1.0 : sign;
     }
+    value += value;
   }
 }
 
 GRETA_INLINE void add_group(const UnitRule& rule, const Group& group, Chain& chain) {
   EvenBits even{};
-  Lanes common, bit = group.least * rule.product_bit;
+  Lanes common, bit = group.least;
   set_power(common, chain.sum, rule.smallest_sum);
   raise(common, group.largest);
   if (rule.fused) {
     const Lanes quantum = common * rule.cut_bit;
     cut_products(rule, group, quantum, chain);
-    cut(rule, chain.sum, chain.bit, chain.bit, quantum, chain);
-    if (!rule.stored_nearest) set_even_bits(rule, group, quantum, chain, even);
+    cut(rule, chain.sum, chain.bit, quantum, false, chain);
+    if (!rule.stored_nearest) set_even_bits(group, quantum, chain, even);
     bit = bit < chain.bit ? bit : chain.bit;
     raise(bit, quantum);
   } else {
@@ -210,23 +206,7 @@ GRETA_INLINE void add_group(const UnitRule& rule, const Group& group, Chain& cha
 /// A chain that begins with f32 values in the place of zeros.
 GRETA_INLINE void set_start(const double* start, Chain& chain) {
   chain.sum = *reinterpret_cast<const Lanes*>(start);
-  Lanes power;
-  set_power(power, chain.sum, 0x1p-126);
-  chain.bit = chain.sum == 0.0 ? chain.bit : power * 0x1p-23;
-}
-
-int mantissa_bits(units::Element element) {
-  switch (element) {
-    case units::Element::f32: return 23;
-    case units::Element::tf32:
-    case units::Element::f16: return 10;
-    case units::Element::bf16: return 7;
-    case units::Element::e4m3:
-    case units::Element::e4m3fnuz: return 3;
-    case units::Element::e5m2:
-    case units::Element::e5m2fnuz: return 2;
-  }
-  return 0;
+  for (int64_t lane = 0; lane < kLanes; ++lane) chain.bit[lane] = lowest_bit(start[lane]);
 }
 
 double smallest_normal(units::Element element) { return std::ldexp(1.0, units::info(element).min_exponent); }
@@ -244,7 +224,6 @@ UnitRule::UnitRule(const units::Instruction& unit, int k_splits)
       smallest_a(smallest_normal(unit.a)),
       smallest_b(smallest_normal(unit.b)),
       smallest_sum(smallest_normal(unit.d)),
-      product_bit(std::ldexp(1.0, -mantissa_bits(unit.a) - mantissa_bits(unit.b))),
       cut_bit(std::ldexp(1.0, -unit.fraction_bits)),
       stored_bit(std::ldexp(1.0, -stored_bits(unit.output))),
       fused(unit.rule == units::Rule::fused),
@@ -256,8 +235,16 @@ double power_below(double x, double smallest) {
   return std::max(std::bit_cast<double>(std::bit_cast<int64_t>(x) & kExponent), smallest);
 }
 
-GRETA_CLONES void chain_unit(const UnitRule& rule, const double* w, const double* w_power, const double* x,
-                             const double* x_power, const double* start, int64_t k, UnitSums& out) {
+double lowest_bit(double x) {
+  constexpr int64_t kImplied = int64_t{1} << 52;
+  if (x == 0) return kEndless;
+  const int64_t bits = std::bit_cast<int64_t>(x);
+  const int trailing = std::countr_zero(static_cast<uint64_t>(bits | kImplied));
+  return std::ldexp(power_below(x, 0), trailing - 52);
+}
+
+GRETA_CLONES void chain_unit(const UnitRule& rule, const UnitWeights& w, const UnitRow& x,
+                             const double* start, int64_t k, UnitSums& out) {
   const int64_t steps = (k + rule.step - 1) / rule.step;
   Lanes total{}, drift{}, energy{}, largest{};
   Group group;
@@ -270,7 +257,7 @@ GRETA_CLONES void chain_unit(const UnitRule& rule, const double* w, const double
     if (split == 0) set_start(start, chain);
     for (; at < end; at += group.count) {
       group.count = std::min(rule.group, end - at);
-      multiply(w + at * kLanes, w_power + at * kLanes, x + at, x_power + at, group);
+      multiply(w, x, at, group);
       add_group(rule, group, chain);
     }
     total += chain.sum;

@@ -17,7 +17,7 @@ struct UnitRule {
 
   int64_t step, group, splits;
   double smallest_a, smallest_b, smallest_sum;  // normal numbers of the formats; zeros count as these
-  double product_bit, cut_bit, stored_bit;      // 2^-fractional bits: of a product, an aligned term, a result
+  double cut_bit, stored_bit;                   // 2^-fractional bits: of an aligned term, a result
   bool fused;                                   // the running sum is cut with the products; else floored
   bool nearest;                                 // cuts are to nearest
   bool stored_nearest;                          // results are rounded to nearest
@@ -35,9 +35,22 @@ struct UnitSums {
   double largest[kLanes];
 };
 
-/// One input row x [k] against eight weight rows w [k][8], the first chain's sum beginning with `start` [8],
-/// f32 values (a bias; zeros for none); `x_power`, `w_power`: power_below() of each.
-void chain_unit(const UnitRule& rule, const double* w, const double* w_power, const double* x,
-                const double* x_power, const double* start, int64_t k, UnitSums& out);
+/// The lowest bit of x that is 1, a power of two; infinite of 0.
+double lowest_bit(double x);
+
+/// One input row [k]: its values, power_below() and lowest_bit() of each.
+struct UnitRow {
+  const double *value, *power, *bit;
+};
+
+/// Eight weight rows [k][8], likewise.
+struct UnitWeights {
+  const double *value, *power, *bit;
+};
+
+/// One input row against eight weight rows, the first chain's sum beginning with `start` [8], f32 values (a
+/// bias; zeros for none).
+void chain_unit(const UnitRule& rule, const UnitWeights& w, const UnitRow& x, const double* start, int64_t k,
+                UnitSums& out);
 
 }  // namespace greta

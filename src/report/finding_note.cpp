@@ -96,9 +96,12 @@ std::vector<std::string> Writer::cause(const Finding& finding) const {
   const std::string explained = fmt::format("{:.5f}", finding.explained_residual);
   if (finding.cause == Cause::named) {
     const bool within = finding.hypothesis_noise_ratio <= 1;
-    return {
+    std::vector<std::string> sentences = {
         say(Phrase::finding_hypothesis, title(finding), finding.best, explained),
         say(within ? Phrase::finding_within : Phrase::finding_beyond, brief(finding.hypothesis_noise_ratio))};
+    if (!finding.by_arithmetic.empty())
+      sentences.push_back(say(Phrase::finding_by_arithmetic, finding.by_arithmetic));
+    return sentences;
   }
   if (finding.cause == Cause::ambiguous) {
     return {say(Phrase::finding_ambiguous, title(finding), finding.best, explained, finding.runner_up,

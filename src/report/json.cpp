@@ -57,6 +57,7 @@ nlohmann::json to_json(const Finding& finding) {
           {"runner_up", runner_up(finding)},
           {"best_hypothesis", finding.best},
           {"hypothesis_noise_ratio", json_number(finding.hypothesis_noise_ratio)},
+          {"by_arithmetic", finding.by_arithmetic},
           {"ruled_out", ruled_out(finding)},
           {"pattern", finding.pattern.en},
           {"pattern_es", finding.pattern.es},

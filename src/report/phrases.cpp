@@ -201,6 +201,9 @@ constexpr std::array<Entry, kCount> kPhrases{{
     {Phrase::finding_within,
      "With this error the oracle reproduces the output within rounding (noise ratio {0}).",
      "Con este error el oráculo reproduce la salida dentro del redondeo (razón de ruido {0})."},
+    {Phrase::finding_by_arithmetic,
+     "It was tried with {0}: of a kernel that is wrong wherever it runs no arithmetic can be inferred.",
+     "Se ha probado con {0}: de un kernel que falla siempre no se puede inferir la aritmética."},
     {Phrase::finding_beyond,
      "With this error the oracle comes close, but a noise ratio of {0} is left: a second error may be hidden "
      "in it.",

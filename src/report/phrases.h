@@ -95,6 +95,7 @@ enum class Phrase {
   finding_separate,
   finding_hypothesis,
   finding_within,
+  finding_by_arithmetic,
   finding_beyond,
   finding_no_rival,
   finding_runner_up,

@@ -109,6 +109,7 @@ struct Finding {
   std::string runner_up;          // the next best hypothesis; empty when no other applies to the stage
   double runner_up_residual = 0;
   double hypothesis_noise_ratio = 0;  // |observed - hypothesis| / bound: 1 or less reproduces the output
+  std::string by_arithmetic;          // that the hypothesis was tried with where the kernels' is not known
   std::vector<RuledOut> ruled_out;    // all other hypotheses that were tried, best first
   Text pattern;                       // which positions, heads and elements are wrong; empty: all
   std::vector<Stage> gap;             // stages before this one that were not recorded: the fault may be there

@@ -203,6 +203,7 @@ void name_cause(std::span<const Explanation> explanations, Finding& finding) {
   finding.cause = rival ? Cause::ambiguous : Cause::named;
   if (!rival) finding.family = family_of(*best.hypothesis);
   finding.title = best.title;
+  finding.by_arithmetic = best.by_arithmetic;
   if (!rival) return;
   finding.title.en += "; or: " + explanations[1].title.en;
   finding.title.es += "; o bien: " + explanations[1].title.es;

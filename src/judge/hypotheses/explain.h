@@ -17,7 +17,8 @@ struct Explanation {
   double explained_residual = 0;
   double noise_ratio = 0;  // |observed - hypothesis| / bound: 1 or less reproduces it within rounding
   int fitted = 0;
-  bool overreaches = false;  // it would have changed rows or heads that are right
+  bool overreaches = false;        // it would have changed rows or heads that are right
+  std::string by_arithmetic = {};  // that it was tried with, where the kernels' is not known
 };
 
 /// Within rounding, and nearer than the right computation: a hypothesis that widens the bound (sums in bf16)

@@ -2,11 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <limits>
+
 #include "judge/arithmetic_candidates.h"
 
 namespace greta {
 namespace {
 
+constexpr double kNothing = std::numeric_limits<double>::infinity();  // is reproduced
 constexpr double kMuch = 0.5;  // of the residual: less is not worth the search
 
 bool is_known(const Observation& seen) {
@@ -36,33 +39,32 @@ Evidence of_phase(Phase phase, Evidence evidence) {
   return evidence;
 }
 
-/// One phase's evidence by the first arithmetic with which the hypothesis reproduces it, and that arithmetic.
+/// One phase's evidence by the arithmetic that leaves least of those with which the hypothesis reproduces it.
 struct Adapted {
   Evidence evidence;
-  std::optional<Declared> declared = {};  // another than it is judged by
+  std::string arithmetic = {};  // another than it is judged by
 };
 
 std::optional<Adapted> adapted(const Hypothesis& hypothesis, Evidence evidence) {
-  const auto reproduced = [&](const Evidence& seen) {
+  const auto left_by = [&](const Evidence& seen) {
     const auto best = best_of(hypothesis, seen);
-    return best && reproduces(*best);
+    return best && reproduces(*best) ? 1 - best->explained_residual : kNothing;
   };
-  if (evidence.observations.empty() || reproduced(evidence)) return Adapted{std::move(evidence)};
+  if (evidence.observations.empty() || left_by(evidence) < kNothing) return Adapted{std::move(evidence)};
   const Observation& seen = evidence.observations.front();
   if (is_known(seen)) return std::nullopt;
   const At at = seen.problem->at;
   const KernelClass kernels = kernel_class(*seen.phase->model, seen.phase->view, at);
+  std::optional<Adapted> best;
+  double least = kNothing;
   for (const Declared& declared : arithmetic_candidates(kernels, declared_arithmetic(*seen.phase, at))) {
     Evidence other = judged_by(declared, evidence);
-    if (reproduced(other)) return Adapted{std::move(other), declared};
+    const double left = left_by(other);
+    if (left >= least) continue;
+    least = left;
+    best = Adapted{std::move(other), fmt::format("{} in {}", describe(declared), name(kernels.phase))};
   }
-  return std::nullopt;
-}
-
-void add_arithmetic(const char* phase, const std::optional<Declared>& declared, Text& title) {
-  if (!declared) return;
-  title.en += fmt::format("; in {}, {}, as none declares", phase, describe(*declared));
-  title.es += fmt::format("; en {}, {}, que nadie declara", phase, describe(*declared));
+  return best;
 }
 
 }  // namespace
@@ -72,13 +74,13 @@ std::optional<Explanation> with_other_arithmetic(const Explanation& explanation,
   auto prefill = adapted(*explanation.hypothesis, of_phase(Phase::prefill, evidence));
   if (!prefill) return std::nullopt;
   auto decode = adapted(*explanation.hypothesis, of_phase(Phase::decode, evidence));
-  if (!decode || (!prefill->declared && !decode->declared)) return std::nullopt;
+  if (!decode || (prefill->arithmetic.empty() && decode->arithmetic.empty())) return std::nullopt;
   Evidence both = std::move(prefill->evidence);
   for (Observation& seen : decode->evidence.observations) both.observations.push_back(std::move(seen));
   std::optional<Explanation> best = best_of(*explanation.hypothesis, both);
   if (!best || !reproduces(*best)) return std::nullopt;
-  add_arithmetic("prefill", prefill->declared, best->title);
-  add_arithmetic("decode", decode->declared, best->title);
+  const bool two = !prefill->arithmetic.empty() && !decode->arithmetic.empty();
+  best->by_arithmetic = prefill->arithmetic + (two ? "; " : "") + decode->arithmetic;
   return best;
 }
 

@@ -6,7 +6,7 @@
 
 #include <string>
 
-#include "judge/hypotheses/hypothesis.h"
+#include "judge/hypotheses/explain.h"
 #include "judge/hypotheses/plain_llama.h"
 #include "judge/judge.h"
 
