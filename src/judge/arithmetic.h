@@ -16,8 +16,8 @@
 namespace greta {
 
 /// Stages that an engine may be expected to compute by one kernel: of one phase and kind, and, of products,
-/// with one type of weight and by one route. In prefill, what follows attention in the last layer may run for the last row
-/// alone, hence by the kernels of one row.
+/// with one type of weight and by one route. In prefill, what follows attention in the last layer may run for
+/// the last row alone, hence by the kernels of one row.
 struct KernelClass {
   Phase phase = Phase::prefill;
   StageKind kind = StageKind::embedding;

@@ -49,6 +49,7 @@ std::vector<Declared> of_products(TensorType weight) {
   for (const Format format : {f16, bf16}) {
     all.push_back(rounded(format, f32, f32, f32));
     all.push_back(rounded(format, format, f32, f32));
+    all.push_back(rounded(format, f32, f32, format));
     all.push_back(rounded(format, format, f32, format));
     if (weight == TensorType::f16 && format == f16) all.push_back(rounded(f16, f16, f16, f16));
   }

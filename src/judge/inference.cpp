@@ -291,7 +291,8 @@ void drop_what_explains_little(const Classes& classes, InferredArithmetic& infer
   }
 }
 
-/// Kernels are chosen by shape, too: what a class's arithmetic convicts and the default explains is another's.
+/// Kernels are chosen by shape, too: what a class's arithmetic convicts and the default explains is the work
+/// of another.
 void except_what_is_exact(const Classes& classes, InferredArithmetic& inferred) {
   for (const auto& [kernels, stages] : classes) {
     if (!inferred.of_class.contains(kernels)) continue;

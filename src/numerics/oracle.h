@@ -45,7 +45,8 @@ Expected rms_norm(std::span<const float> x, const GgufTensor& weight, double eps
 /// Rounding the results to a coarse output, beside the roundings of f32 arithmetic.
 void add_output_rounding(Format output, Expected& expected);
 
-/// Infinities, but for a masked score's, tell nothing, nor does what `output` may hold as one: NaN, or no bound.
+/// Infinities, but for a masked score's, tell nothing, nor does what `output` may hold as one: they become
+/// NaN, or have no bound.
 void forget_overflows(Format output, Expected& expected);
 
 /// Rotates pairs of the first rope_dims of every head; row r is at `position + r`. Pair i turns by

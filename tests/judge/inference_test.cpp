@@ -15,6 +15,7 @@ namespace greta {
 namespace {
 
 using test::Mistake;
+using test::PlainRun;
 using test::PlainSite;
 using test::Row;
 
@@ -97,6 +98,48 @@ TEST(Inference, AnOutputInF16IsInferredAndARouteDifferenceWhereOnePhaseHasIt) {
   EXPECT_EQ(verdict.route_differences[0].prefill, "f32");
 }
 
+/// Rounds what it gives; a lookup without a scale, and a copy, are held in bf16 by their inputs alone.
+TEST(Inference, ResultsAllHeldInBf16AreRoundedToIt) {
+  const auto rounded = [](Row row) {
+    for (float& value : row) value = bf16_to_f32(f32_to_bf16(value));
+    return row;
+  };
+  std::vector<Mistake> all;
+  for (const Stage stage : {attn_norm, q, k, v, q_rope, k_rope, qk, softmax, pv, attn_out, x_attn, ffn_norm,
+                            gate, up, act, down, x_out}) {
+    const auto how = [rounded](const PlainSite& site) { return rounded(site.right()); };
+    for (Mistake& one : everywhere(stage, "both", how)) all.push_back(std::move(one));
+  }
+  all.push_back({x_in, 0, [rounded](const PlainSite& site) { return rounded(site.right()); }, "both"});
+  const Verdict verdict = undeclared(all);
+  std::string found;
+  for (const Finding& finding : verdict.findings) found += test::text_of(finding) + "\n";
+  EXPECT_TRUE(is_clean(verdict.status)) << name(verdict.status) << found;
+  for (const Stage stage : {q, down, pv, q_rope, x_attn}) {
+    const KernelArithmetic* kernels = of(verdict, Phase::prefill, stage);
+    ASSERT_NE(kernels, nullptr);
+    EXPECT_THAT(kernels->what, testing::HasSubstr("output bf16")) << name(stage);
+  }
+}
+
+Row of_f16(const PlainSite& site) {
+  Row x = site.in(inputs_of(site.stage)[0]);
+  for (float& value : x) value = as_f16(value);
+  return times(site.weight(), x);
+}
+
+/// Some of an engine's products round their operands and some do not: kernels are chosen by shape.
+TEST(Inference, AFinerKernelInACoarserClassIsNoFault) {
+  std::vector<Mistake> all;
+  for (const Stage stage : {q, k, v, gate, up, down}) {
+    for (Mistake& one : everywhere(stage, "both", of_f16)) all.push_back(std::move(one));
+  }
+  const Verdict verdict = undeclared(all);
+  EXPECT_TRUE(is_clean(verdict.status)) << name(verdict.status);
+  EXPECT_EQ(of(verdict, Phase::decode, q)->what, "operands f16");
+  EXPECT_EQ(of(verdict, Phase::decode, attn_out)->what, "f32");
+}
+
 /// Attention as ggml's CPU kernel does it for one row: online, in f16 or in f32 (ggml-cpu/ops.cpp).
 struct Flash {
   bool half = false;       // queries and sums of values
@@ -177,6 +220,47 @@ TEST(FlashAttention, AMistakeInOneLayerIsFoundBesideItsArithmetic) {
     EXPECT_EQ(verdict.findings[0].stage, pv);
     EXPECT_EQ(verdict.findings[0].layer, 1);
     EXPECT_EQ(verdict.findings[0].phase, Phases::decode);
+  }
+}
+
+/// Wrong wherever it runs, it hides its arithmetic; the cause and the arithmetic are found together.
+TEST(FlashAttention, AMistakeInEveryLayerIsNamedWithItsArithmetic) {
+  const Verdict verdict = with_flash_attention(flash_everywhere("both", {.half = true, .scale = 1.01}));
+  EXPECT_EQ(verdict.status, RunStatus::fault);
+  ASSERT_FALSE(verdict.findings.empty());
+  for (const Finding& finding : verdict.findings) {
+    EXPECT_EQ(finding.hypothesis(), "softmax_scale") << test::text_of(finding);
+    EXPECT_LE(finding.hypothesis_noise_ratio, 1);
+    EXPECT_THAT(finding.by_arithmetic, testing::HasSubstr("f16"));
+  }
+}
+
+TEST(FlashAttention, OneKernelReadsTheWrongHeadsForKeysAndValues) {
+  const auto next_head = [](const PlainSite& site) {
+    PlainSite::Reading how;
+    how.kv_head = [&](size_t head) {
+      const auto kv = static_cast<size_t>(site.config().n_head_kv);
+      return (head / (static_cast<size_t>(site.config().n_head) / kv) + 1) % kv;
+    };
+    PlainSite scores{site.run, qk, site.layer, site.position};
+    const Row s = scores.scores(how);
+    Row weights(s.size());
+    const auto n = static_cast<size_t>(site.run.n_pos());
+    for (size_t begin = 0; begin < s.size(); begin += n) {
+      double sum = 0;
+      for (size_t i = begin; i < begin + n; ++i) sum += std::exp(static_cast<double>(s[i]));
+      for (size_t i = begin; i < begin + n; ++i)
+        weights[i] = static_cast<float>(std::exp(static_cast<double>(s[i])) / sum);
+    }
+    PlainRun own = site.run;
+    own.rows[{site.layer, softmax}][site.position] = weights;
+    return PlainSite{own, pv, site.layer, site.position}.values(how);
+  };
+  const Verdict verdict = with_flash_attention(everywhere(pv, "decode", next_head));
+  ASSERT_FALSE(verdict.findings.empty());
+  for (const Finding& finding : verdict.findings) {
+    EXPECT_EQ(finding.hypothesis(), "head_map") << test::text_of(finding);
+    EXPECT_EQ(finding.title.en, "every head reads the next KV head");
   }
 }
 

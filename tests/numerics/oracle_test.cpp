@@ -359,18 +359,51 @@ TEST(OracleElementwise, AddSiluAndEmbed) {
   EXPECT_THROW(oracle::embed(table.tensor, std::vector<int32_t>{-1}), Error);
 }
 
-TEST(NoiseRatio, ExactPlacesNeedNoBoundAndNanNeverPasses) {
+TEST(NoiseRatio, ExactPlacesNeedNoBoundAndNanOfFiniteValuesNeverPasses) {
   const float inf = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
-  const Expected expected{{1, 2, -inf, nan, 0}, {0.5, 0, 0, 1, 0}};
-  const NoiseRatio clean = noise_ratio(std::vector<float>{1.25f, 2, -inf, nan, 0}, expected);
+  const Expected expected{{1, 2, -inf, 3, 0}, {0.5, 0, 0, 1, 0}};
+  const NoiseRatio clean = noise_ratio(std::vector<float>{1.25f, 2, -inf, 3, 0}, expected);
   EXPECT_EQ(clean.max, 0.5);
   EXPECT_EQ(clean.at, 0);
   EXPECT_EQ(clean.beyond, 0);
-  const NoiseRatio wrong = noise_ratio(std::vector<float>{2, 2, -inf, 1, nan}, expected);
+  const NoiseRatio wrong = noise_ratio(std::vector<float>{2, 2, -inf, nan, inf}, expected);
   EXPECT_EQ(wrong.max, inf);
   EXPECT_EQ(wrong.first_beyond, 0);
   EXPECT_EQ(wrong.beyond, 3);
-  EXPECT_EQ(noise_ratio(std::vector<float>{1, 2.5f, -inf, nan, 0}, expected).max, inf);
+  EXPECT_EQ(noise_ratio(std::vector<float>{1, 2.5f, -inf, 3, 0}, expected).max, inf);
+}
+
+TEST(NoiseRatio, WhatIsMadeFromNanOrHasNoBoundTellsNothing) {
+  const float inf = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
+  const Expected expected{{nan, nan, 1e39, 1}, {1, 0, inf, 0.5}};
+  const NoiseRatio noise = noise_ratio(std::vector<float>{1, nan, inf, 1.25f}, expected);
+  EXPECT_EQ(noise.max, 0.5);
+  EXPECT_EQ(noise.untold, 3);
+}
+
+/// f32 sums that may be infinite on the way are not judged, those below are.
+TEST(Overflow, OfAPartialSumTellsNothing) {
+  const test::Weight weight = test::f32_weight({1, -1}, 2);
+  const auto tells = [&](float x) {
+    return oracle::matmul(weight.tensor, std::vector<float>{x, x}, 1, {}).tells(0);
+  };
+  EXPECT_TRUE(tells(1e37f));
+  EXPECT_FALSE(tells(std::numeric_limits<float>::max()));
+}
+
+TEST(Overflow, OfANormsSquaresTellsNothing) {
+  const test::Weight weight = test::f32_weight({1, 1}, 2);
+  EXPECT_TRUE(oracle::rms_norm(std::vector<float>{1e18f, 1}, weight.tensor, 1e-5).tells(0));
+  EXPECT_FALSE(oracle::rms_norm(std::vector<float>{1e20f, 1}, weight.tensor, 1e-5).tells(0));
+}
+
+/// A mask that is added to NaN does not hide it.
+TEST(Overflow, AKeyThatIsNanTellsNothingOfItsScoresMaskedOrNot) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const Expected scores = oracle::qk(std::vector<float>{1}, std::vector<float>{1, 2, nan}, {}, 0);
+  EXPECT_TRUE(scores.tells(0));
+  EXPECT_TRUE(scores.tells(1));  // masked: -inf
+  EXPECT_FALSE(scores.tells(2));
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #pragma once
-// Which hypothesis explains a finding: each is tried on the rows that are wrong, and scored by what it leaves.
+// Which hypothesis explains a finding: each is tried on the rows that are wrong, and scored by what it
+// leaves.
 
 #include <optional>
 #include <span>

@@ -12,11 +12,12 @@ struct Family {
 };
 
 constexpr Family kFamilies[] = {
-    {CauseFamily::weight, weight_hypotheses}, {CauseFamily::sum, sum_hypotheses},
-    {CauseFamily::unit, unit_hypotheses},     {CauseFamily::output, output_hypotheses},
-    {CauseFamily::input, input_hypotheses},   {CauseFamily::elementwise, elementwise_hypotheses},
-    {CauseFamily::norm, norm_hypotheses},     {CauseFamily::rope, rope_hypotheses},
-    {CauseFamily::cache, cache_hypotheses},   {CauseFamily::attention, attention_hypotheses},
+    {CauseFamily::weight, weight_hypotheses},     {CauseFamily::sum, sum_hypotheses},
+    {CauseFamily::unit, unit_hypotheses},         {CauseFamily::output, output_hypotheses},
+    {CauseFamily::input, input_hypotheses},       {CauseFamily::elementwise, elementwise_hypotheses},
+    {CauseFamily::norm, norm_hypotheses},         {CauseFamily::rope, rope_hypotheses},
+    {CauseFamily::cache, cache_hypotheses},       {CauseFamily::attention, attention_hypotheses},
+    {CauseFamily::attention, softmax_hypotheses},
 };
 
 }  // namespace

@@ -8,6 +8,7 @@ namespace {
 using test::Mistake;
 using test::NamedCase;
 using test::PlainRope;
+using test::PlainRun;
 using test::PlainSite;
 using test::Row;
 using Reading = PlainSite::Reading;
@@ -140,6 +141,15 @@ NamedCase writes(const char* label, const char* hypothesis, const char* title, c
   return {label, hypothesis, kv_write, 1, {}, title, phase, TensorType::f32, std::move(write)};
 }
 
+/// The scores as they are recorded are masked rightly.
+Row softmax_seeing_next(const PlainSite& site) {
+  const PlainSite scores{site.run, qk, site.layer, site.position};
+  PlainRun own = site.run;
+  own.rows[{site.layer, qk}][site.position] =
+      scores.scores({.visible = [&](int64_t p) { return p <= site.position + 1; }});
+  return PlainSite{own, softmax, site.layer, site.position}.right();
+}
+
 std::vector<NamedCase> attention_cases() {
   const std::string position = "rope_position", omitted = "rope_omitted", part = "rope_dims",
                     scale = "softmax_scale";
@@ -221,6 +231,13 @@ std::vector<NamedCase> attention_cases() {
       {"SinkAfterTheMaximum", "softmax_sink", softmax, 1, sink_after_the_maximum, "after the maximum",
        "decode"},
       {"NotDivided", "softmax_not_normalised", softmax, 1, undivided, "not divided by its sum"},
+      {"SoftmaxShowsNext", "mask_offset", softmax, 0, softmax_seeing_next, "sees the next position",
+       "prefill"},
+      {"AnotherLayersValues", "wrong_layer_cache", kv_write, 1,
+       [](const PlainSite& s) {
+         return key_and_value(s.in(k_rope), s.run.rows.at({0, v}).at(s.position));
+       },
+       "layer 0's values are in the cache of layer 1", "decode"},
       {"DimsBeforeHeads", "head_order", pv, 0, dims_before_heads, "[head_dim][n_head]"},
 
       writes("SlotTooLate", "kv_slot", "one slot too late", "prefill",
@@ -263,7 +280,8 @@ TEST_P(AttentionMistake, IsNamed) { test::expect_named(GetParam()); }
 INSTANTIATE_TEST_SUITE_P(Cases, AttentionMistake, testing::ValuesIn(attention_cases()), test::LabelOf());
 
 TEST(AttentionMistakes, CoverEveryHypothesis) {
-  for (const auto group : {rope_hypotheses(), cache_hypotheses(), attention_hypotheses()})
+  for (const auto group :
+       {rope_hypotheses(), cache_hypotheses(), attention_hypotheses(), softmax_hypotheses()})
     test::expect_complete(group, attention_cases());
 }
 

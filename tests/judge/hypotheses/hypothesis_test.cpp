@@ -1,13 +1,12 @@
 // A hypothesis must name what an engine really did. The engine runs a model file that differs from the one
 // that judges: its real kernels then make the mistake, and no code is shared with the hypothesis.
 
-#include "judge/hypotheses/explain.h"
-
 #include <gmock/gmock.h>
 
 #include <cstring>
 
 #include "engine/tiny_model.h"
+#include "judge/hypotheses/explain.h"
 #include "judge/judge.h"
 #include "record/matrix.h"
 

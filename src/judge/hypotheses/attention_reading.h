@@ -1,0 +1,26 @@
+#pragma once
+// Scores and mixes as a kernel makes them that reads the cache wrongly: the stage's own computation, with its
+// kernel's roundings, from other rows, by another mask or scale.
+
+#include "judge/hypotheses/hypothesis.h"
+
+namespace greta {
+
+/// What may be wrong about reading the cache. Functions that are not set do what is right.
+struct Reading {
+  std::function<int64_t(int64_t head, const oracle::AttentionShape&)> kv_head;
+  int64_t slot_shift = 0;  // position p reads slot p + shift, inside the cache
+  /// Whether the row at `own` sees `p`, in a cache of n_pos.
+  std::function<bool(int64_t own, int64_t p, int64_t n_pos)> visible;
+  std::optional<double> scale;
+  std::optional<int64_t> window;             // 0: none
+  std::function<double(double)> after = {};  // of a scaled score
+};
+
+/// What a problem of scores or of a mix makes of its values by this reading.
+Expected read(StageProblem problem, Values values, const Reading& reading);
+
+/// The stage by this reading.
+Candidate reading(Reading how, Text title, int fitted = 0);
+
+}  // namespace greta

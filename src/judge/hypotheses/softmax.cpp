@@ -1,0 +1,220 @@
+// The softmax as people get it wrong: its scale, its base, its denominator.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "judge/hypotheses/attention_reading.h"
+
+namespace greta {
+namespace {
+
+Candidate score_scale(double scale, double own, int fitted) {
+  Reading other;
+  other.scale = scale;
+  return reading(other,
+                 {fmt::format("scores are scaled by {:.6g}, not by {:.6g}", scale, own),
+                  fmt::format("los scores se multiplican por {:.6g} en lugar de {:.6g}", scale, own)},
+                 fitted);
+}
+
+Candidate tempered(double factor, Text title, int fitted) {
+  return computed_by(
+      [factor](const StageProblem& p, const Values& values) {
+        std::vector<float> scaled(values[0].begin(), values[0].end());
+        for (float& score : scaled) score = static_cast<float>(static_cast<double>(score) * factor);
+        Values with_scaled = values;
+        with_scaled[0] = scaled;
+        Expected expected = right_of(p, with_scaled);
+        for (size_t i = 0; i < expected.value.size(); ++i) {
+          const double score = static_cast<double>(scaled[i]);
+          if (std::isfinite(score))
+            expected.bound[i] += 4 * bounds::kU * (1 + std::abs(score)) * expected.value[i];
+        }
+        return expected;
+      },
+      std::move(title), fitted);
+}
+
+/// Of softmax(c s): log of the ratio of two weights is c times the scores' difference.
+std::optional<double> temperature_seen(const Evidence& evidence) {
+  double both = 0, square = 0;
+  for (const Observation& seen : evidence.observations) {
+    const SharedRows& score = seen.problem->operands[0].values;
+    if (score.size() != seen.observed.size()) return std::nullopt;
+    const size_t n = static_cast<size_t>(seen.head_width());
+    for (size_t begin = 0; begin < score.size(); begin += n) {
+      const size_t top = static_cast<size_t>(
+          std::max_element(score.begin() + begin, score.begin() + static_cast<std::ptrdiff_t>(begin + n)) -
+          score.begin());
+      for (size_t i = begin; i < begin + n; ++i) {
+        const double difference = static_cast<double>(score[i]) - static_cast<double>(score[top]);
+        const double ratio = static_cast<double>(seen.observed[i]) / static_cast<double>(seen.observed[top]);
+        if (!std::isfinite(difference) || !(ratio > 1e-6)) continue;
+        const double weight = ratio;  // small weights have few bits
+        both += weight * difference * std::log(ratio);
+        square += weight * difference * difference;
+      }
+    }
+  }
+  const double c = both / square;
+  return std::isfinite(c) && c > 0 ? std::optional(c) : std::nullopt;
+}
+
+/// What is observed where scores are multiplied by `scale`, for the sums over all wrong heads.
+Expected with_scale(const Suspect& s, const Observation& seen, double scale) {
+  const StageProblem* scores = find_maker(*seen.problem, s.at.stage);
+  return expected_of(*with_change(seen.problem, scores, [&](StageProblem& p) { p.attention.scale = scale; }));
+}
+
+/// The scale by which outputs of later stages come nearest to what was observed: Gauss and Newton's steps.
+std::optional<double> scale_over_gap(const Suspect& s) {
+  constexpr int kSteps = 8;
+  constexpr double kStep = 1e-4;  // relative, of the difference quotient
+  double scale = s.config().attention_scale;
+  for (int step = 0; step < kSteps; ++step) {
+    double both = 0, square = 0;
+    for (const Observation& seen : s.evidence.observations) {
+      const Expected here = with_scale(s, seen, scale), there = with_scale(s, seen, scale * (1 + kStep));
+      for (size_t i = 0; i < seen.observed.size(); ++i) {
+        const double off = static_cast<double>(seen.observed[i]) - here.value[i];
+        const double slope = (there.value[i] - here.value[i]) / kStep;
+        if (seen.affected[i / static_cast<size_t>(seen.head_width())] == 0 || !std::isfinite(off * slope))
+          continue;
+        both += off * slope;
+        square += slope * slope;
+      }
+    }
+    const double change = both / square;
+    if (!std::isfinite(change) || change < -0.9 || change > 10) return std::nullopt;
+    scale *= 1 + change;
+    if (std::abs(change) < 1e-7) break;
+  }
+  return scale;
+}
+
+std::vector<Candidate> softmax_scale(const Suspect& s) {
+  std::vector<Candidate> candidates;
+  const double d = static_cast<double>(s.config().head_dim), own = s.config().attention_scale;
+  if (s.kind() == StageKind::scores) {
+    for (const double scale : {1.0, 1 / d, 1 / std::sqrt(d)}) {
+      if (std::abs(scale - own) > 1e-6 * own) candidates.push_back(score_scale(scale, own, 0));
+    }
+    if (!s.direct) {
+      if (const auto scale = scale_over_gap(s)) candidates.push_back(score_scale(*scale, own, 1));
+      return candidates;
+    }
+    double both = 0, square = 0;
+    for (const Observation& seen : s.evidence.observations) {
+      for (size_t i = 0; i < seen.observed.size(); ++i) {
+        if (!std::isfinite(seen.observed[i]) || !std::isfinite(seen.right.value[i])) continue;
+        if (seen.affected[i / static_cast<size_t>(seen.head_width())] == 0) continue;
+        both += static_cast<double>(seen.observed[i]) * seen.right.value[i];
+        square += seen.right.value[i] * seen.right.value[i];
+      }
+    }
+    if (std::isfinite(both / square)) candidates.push_back(score_scale(own * both / square, own, 1));
+  } else if (s.kind() == StageKind::weights && s.direct) {
+    if (const auto c = temperature_seen(s.evidence)) {
+      candidates.push_back(
+          tempered(*c,
+                   {fmt::format("scores are multiplied by {:.6g} before the softmax", *c),
+                    fmt::format("los scores se multiplican por {:.6g} antes del softmax", *c)},
+                   1));
+    }
+  }
+  return candidates;
+}
+
+std::vector<Candidate> softcap(const Suspect& s) {
+  if (s.kind() != StageKind::scores) return {};
+  std::vector<Candidate> candidates;
+  const auto add = [&](double cap, int fitted) {
+    Reading capped;
+    capped.after = [cap](double score) { return cap * std::tanh(score / cap); };
+    candidates.push_back(reading(capped,
+                                 {fmt::format("scores are capped: {0:.4g} tanh(s / {0:.4g})", cap),
+                                  fmt::format("los scores se limitan: {0:.4g} tanh(s / {0:.4g})", cap)},
+                                 fitted));
+  };
+  for (const double cap : {1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 50.0, 100.0}) add(cap, 0);
+  return candidates;
+}
+
+std::vector<Candidate> softmax_base2(const Suspect& s) {
+  if (s.kind() != StageKind::weights) return {};
+  return {
+      tempered(std::log(2.0),
+               {"the softmax takes powers of 2, not of e: log2(e) is missing",
+                "el softmax usa potencias de 2, no de e: falta log2(e)"},
+               0),
+      tempered(1 / std::log(2.0),
+               {"log2(e) is applied twice in the softmax", "log2(e) se aplica dos veces en el softmax"}, 0)};
+}
+
+/// exp(s - max) over a denominator that is wrong.
+Candidate denominator(std::function<double(double sum, double max)> wrong, Text title) {
+  return changed_afterwards(
+      [wrong = std::move(wrong)](const StageProblem& p, const Values& values, Expected& expected) {
+        const size_t n = values[0].size() / (p.positions.size() * static_cast<size_t>(p.attention.n_head));
+        for (size_t begin = 0; begin < values[0].size(); begin += n) {
+          const std::span<const float> row = std::span(values[0]).subspan(begin, n);
+          const double max = static_cast<double>(*std::max_element(row.begin(), row.end()));
+          double sum = 0;
+          for (const float score : row) sum += std::exp(static_cast<double>(score) - max);
+          const double factor = sum / wrong(sum, max);
+          for (size_t i = begin; i < begin + n; ++i) {
+            expected.value[i] *= factor;
+            expected.bound[i] =
+                (expected.bound[i] + 4 * bounds::kU * std::abs(expected.value[i])) * std::max(1.0, factor);
+          }
+        }
+      },
+      std::move(title));
+}
+
+std::vector<Candidate> softmax_sink(const Suspect& s) {
+  if (s.kind() != StageKind::weights) return {};
+  return {denominator([](double sum, double) { return sum + 1; },
+                      {"1 is added to the softmax's denominator, after the maximum is taken off",
+                       "se suma 1 al denominador del softmax, tras restar el máximo"}),
+          denominator([](double sum, double max) { return sum + std::exp(-max); },
+                      {"1 is added to the softmax's denominator (a sink)",
+                       "se suma 1 al denominador del softmax (un sumidero)"})};
+}
+
+std::vector<Candidate> not_normalised(const Suspect& s) {
+  if (s.kind() != StageKind::weights) return {};
+  return {denominator([](double, double) { return 1.0; },
+                      {"the softmax is not divided by its sum", "el softmax no se divide por su suma"})};
+}
+
+constexpr const char* kScale = "https://github.com/mlc-ai/mlc-llm/pull/3426";
+
+const std::array<Hypothesis, 5> kSoftmax{{
+    {"softmax_scale",
+     {"scores have another scale; it is estimated", "los scores tienen otra escala, que se estima"},
+     kScale,
+     softmax_scale},
+    {"softcap",
+     {"scores are capped by a tanh", "los scores se limitan con una tanh"},
+     "https://github.com/vllm-project/vllm-metal/pull/666",
+     softcap},
+    {"softmax_base2",
+     {"powers of 2 in the place of e, or log2(e) twice", "potencias de 2 en lugar de e, o log2(e) dos veces"},
+     kScale,
+     softmax_base2},
+    {"softmax_sink", {"1 is added to the denominator", "se suma 1 al denominador"}, kScale, softmax_sink},
+    {"softmax_not_normalised",
+     {"the softmax is not divided by its sum", "el softmax no se divide por su suma"},
+     kScale,
+     not_normalised},
+}};
+
+}  // namespace
+
+std::span<const Hypothesis> softmax_hypotheses() { return kSoftmax; }
+
+}  // namespace greta
