@@ -35,6 +35,7 @@ greta_python_test(python.bundle python/bundle_test.py unit)
 greta_python_test(docs.examples docs/examples_test.py docs --greta $<TARGET_FILE:greta>)
 greta_python_test(docs.SmolLM2 docs/examples_test.py model --greta $<TARGET_FILE:greta> --smollm2)
 greta_python_test(docs.manual docs/manual_test.py unit --greta $<TARGET_FILE:greta>)
+greta_python_test(docs.names docs/names_test.py docs)
 greta_python_test(docs.completion docs/completion_test.py unit --greta $<TARGET_FILE:greta>)
 
 # The name says what is missing where CTest lists it as skipped: PyTorch is no Debian package of ours.

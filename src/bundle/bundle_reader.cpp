@@ -8,6 +8,7 @@
 #include "base/mapped_file.h"
 #include "bundle/bundle.h"
 #include "bundle/bundle_files.h"
+#include "bundle/kernel_fields.h"
 #include "io/archive.h"
 #include "io/json_fields.h"
 #include "io/safetensors.h"
@@ -52,6 +53,18 @@ void check_children(const nlohmann::json& manifest, const char* name, bool is_li
     check(Fields(child, fmt::format("{}: {}[{}]", where, name, key)));
 }
 
+void check_kernel(const Fields& kernel) {
+  for (const KernelFieldInfo& row : kKernelFields) {
+    switch (row.value) {
+      case FieldValue::text:
+      case FieldValue::format: kernel.text_or(row.name, ""); break;
+      case FieldValue::integer: kernel.integer_or(row.name, row.least, row.most, row.least); break;
+      case FieldValue::number: kernel.number(row.name); break;
+      case FieldValue::flag: kernel.boolean_or(row.name, false); break;
+    }
+  }
+}
+
 /// Whoever reads the manifest later may trust the kinds of all documented fields.
 nlohmann::json parse_manifest(std::string_view text, const std::string& where,
                               std::vector<std::string>& notes) {
@@ -84,17 +97,7 @@ nlohmann::json parse_manifest(std::string_view text, const std::string& where,
     experiment.text_or("force_route", "auto");
     experiment.boolean_or("force_gemm", false);
   });
-  check_children(manifest, "kernels", false, where, [](const Fields& kernel) {
-    for (const char* name : {"op", "route", "shape", "weight_type", "activation", "accumulator", "output",
-                             "weight", "between", "unit", "angle"}) {
-      kernel.text_or(name, "");
-    }
-    kernel.integer_or("sum_lanes", 1, std::numeric_limits<int32_t>::max(), 1);
-    kernel.integer_or("splits", 1, 64, 1);
-    kernel.number("angle_rounding");
-    kernel.boolean_or("fast_math", false);
-    for (const char* name : {"rotation", "rotation_of_values"}) kernel.integer_or(name, 0, 1 << 20, 0);
-  });
+  check_children(manifest, "kernels", false, where, check_kernel);
   if (!fields.boolean_or("complete", true)) notes.push_back("the run that wrote this bundle did not finish");
   return manifest;
 }

@@ -17,8 +17,6 @@ namespace {
 
 constexpr int64_t kMaxLayers = 1'000'000;
 constexpr int64_t kMaxExtent = int64_t{1} << 48;
-constexpr std::array<std::string_view, 12> kDtypes{"f64", "f32", "f16", "bf16",       "i64",  "i32",
-                                                   "i16", "i8",  "u8",  "q8_block32", "q8_0", "q8_0_stored"};
 
 std::string hash_field(const Fields& fields) {
   std::string hash = fields.text_or("hash", "");

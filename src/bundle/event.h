@@ -1,11 +1,13 @@
 #pragma once
 // A line of events.jsonl: one recorded stage. Public format, docs/trace-format.md.
 
+#include <array>
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "model/phase.h"
@@ -13,6 +15,10 @@
 #include "numerics/metrics.h"
 
 namespace greta {
+
+/// Formats of recorded values, as the engine holds them.
+inline constexpr std::array<std::string_view, 12> kDtypes{
+    "f64", "f32", "f16", "bf16", "i64", "i32", "i16", "i8", "u8", "q8_block32", "q8_0", "q8_0_stored"};
 
 struct Event {
   std::string cell;        // "E0/p4_sys"
@@ -23,7 +29,7 @@ struct Event {
   std::string stage;               // name(Stage), or a name that another engine uses
   std::vector<int64_t> positions;  // [first, last], or a list when there are more or fewer than two
   std::vector<int64_t> shape;
-  std::string dtype = "f32";  // of the recorded values
+  std::string dtype = "f32";  // one of kDtypes
   std::string route;          // "matrix", "vector"; "" for stages that are no projection
   std::string kernel;         // as the op that ran wrote it
   uint64_t launches = 0;

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "bundle/kernel_fields.h"
 #include "io/json_fields.h"
 #include "units/instruction.h"
 
@@ -18,43 +19,6 @@ namespace {
 bool multiplies(StageKind kind) {
   return kind == StageKind::projection || kind == StageKind::scores || kind == StageKind::mix;
 }
-bool all(StageKind) { return true; }
-bool is_projection_kind(StageKind kind) { return kind == StageKind::projection; }
-bool sums_rows(StageKind kind) { return is_norm(kind) || kind == StageKind::weights; }
-bool is_cache_kind(StageKind kind) { return kind == StageKind::cache; }
-bool turns(StageKind kind) { return kind == StageKind::rope; }
-bool has_functions(StageKind kind) {
-  return turns(kind) || kind == StageKind::weights || kind == StageKind::product;
-}
-
-/// A field of a kernel's declaration, and the stages that heed it.
-struct Field {
-  std::string_view name;
-  bool (*is_read_by)(StageKind);
-  bool is_format = false;
-};
-// clang-format off
-constexpr std::array kFields = {
-    Field{"activation", all, true},
-    Field{"accumulator", all, true},
-    Field{"output", all, true},
-    Field{"between", all, true},
-    Field{"weight", is_projection_kind, true},
-    Field{"unit", is_projection_kind},
-    Field{"splits", is_projection_kind},
-    Field{"sum_lanes", sums_rows},
-    Field{"angle_rounding", turns},
-    Field{"angle", turns},
-    Field{"fast_math", has_functions},
-    Field{"rotation", is_cache_kind},
-    Field{"rotation_of_values", is_cache_kind},
-    // These describe; no rounding follows from them.
-    Field{"op", all},
-    Field{"route", all},
-    Field{"shape", all},
-    Field{"weight_type", all},
-    Field{"note", all}};
-// clang-format on
 
 constexpr std::array<std::string_view, 3> kAngles = {"f32", "iterated", "exact"};
 
@@ -89,22 +53,23 @@ void declare_angle(const nlohmann::json& entry, Declared& declared) {
   fail_input("{}: manifest.json, kernel {}: {}", bundle.path, kernel, what);
 }
 
-void demand_format(const Bundle& bundle, const std::string& kernel, const Field& field,
+void demand_format(const Bundle& bundle, const std::string& kernel, const KernelFieldInfo& field,
                    const nlohmann::json& value) {
   if (value.is_string() && format_from_name(value.get<std::string>())) return;
   refuse(bundle, kernel,
          fmt::format("{} is {}; known are {}", field.name, dump_json(value), fmt::join(kFormatNames, ", ")));
 }
 
-void demand_read(const Bundle& bundle, const std::string& kernel, const Field& field,
+void demand_read(const Bundle& bundle, const std::string& kernel, const KernelFieldInfo& field,
                  const nlohmann::json& value, Stage stage) {
   const StageKind kind = info(stage).kind;
-  const Format format = field.is_format ? *format_from_name(value.get<std::string>()) : Format::f32;
-  const bool sum = field.name == "accumulator" && is_coarse(format) && !multiplies(kind);
-  const bool blocks = field.name == "activation" && is_block(format) && !multiplies(kind);
+  const Format format =
+      field.value == FieldValue::format ? *format_from_name(value.get<std::string>()) : Format::f32;
+  const bool sum = field.field == KernelField::accumulator && is_coarse(format) && !multiplies(kind);
+  const bool blocks = field.field == KernelField::activation && is_block(format) && !multiplies(kind);
   if (field.is_read_by(kind) && !sum && !blocks) return;
   std::vector<std::string_view> read;
-  for (const Field& other : kFields) {
+  for (const KernelFieldInfo& other : kKernelFields) {
     if (other.is_read_by(kind)) read.push_back(other.name);
   }
   refuse(bundle, kernel,
@@ -167,13 +132,13 @@ void demand_known_declarations(const Bundle& bundle) {
   for (const auto& [kernel, entry] : kernels.items()) {
     if (!entry.is_object()) refuse(bundle, kernel, "is no object");
     for (const auto& [key, value] : entry.items()) {
-      const auto field = std::ranges::find(kFields, key, &Field::name);
-      if (field == kFields.end()) {
+      const auto field = std::ranges::find(kKernelFields, key, &KernelFieldInfo::name);
+      if (field == kKernelFields.end()) {
         std::vector<std::string_view> names;
-        for (const Field& known : kFields) names.push_back(known.name);
+        for (const KernelFieldInfo& known : kKernelFields) names.push_back(known.name);
         refuse(bundle, kernel, fmt::format("{} is unknown; known are {}", key, fmt::join(names, ", ")));
       }
-      if (field->is_format) demand_format(bundle, kernel, *field, value);
+      if (field->value == FieldValue::format) demand_format(bundle, kernel, *field, value);
       if (key == "angle" && std::find(kAngles.begin(), kAngles.end(), value) == kAngles.end())
         refuse(bundle, kernel,
                fmt::format("angle is {}; known are {}", dump_json(value), fmt::join(kAngles, ", ")));

@@ -6,6 +6,7 @@
 
 #include "base/hash.h"
 #include "bundle/bundle.h"
+#include "bundle/kernel_fields.h"
 #include "engine/kernel_table.h"
 #include "units/instruction.h"
 
@@ -13,22 +14,25 @@ namespace greta {
 namespace {
 
 nlohmann::json kernels_of(Isa isa, const std::string& device) {
+  using enum KernelField;
   nlohmann::json kernels = nlohmann::json::object();
   for (const KernelInfo& kernel : kernel_table()) {
     if (kernel.device == "cpu" ? kernel.isa != isa : kernel.device != device) continue;
-    nlohmann::json entry = {{"op", name(kernel.op)},
-                            {"activation", name(kernel.roundings.activation)},
-                            {"accumulator", name(kernel.roundings.accumulator)},
-                            {"output", name(kernel.roundings.output)}};
-    if (kernel.op == OpKind::rms_norm || kernel.op == OpKind::softmax) entry["sum_lanes"] = kSumLanes;
-    if (kernel.op == OpKind::rope)
-      entry["angle_rounding"] = 0;  // position times frequency has both low parts
-    if (kernel.roundings.weight != Format::f32) entry["weight"] = name(kernel.roundings.weight);
-    if (kernel.roundings.unit != nullptr) entry["unit"] = kernel.roundings.unit->full_name();
-    if (kernel.roundings.splits > 1) entry["splits"] = kernel.roundings.splits;
-    if (kernel.weight_type) entry["weight_type"] = name(*kernel.weight_type);
-    if (kernel.route) entry["route"] = name(*kernel.route);
-    if (kernel.shape) entry["shape"] = name(*kernel.shape);
+    nlohmann::json entry = nlohmann::json::object();
+    const auto declare = [&](KernelField field, auto value) { entry[name(field)] = value; };
+    const Roundings& roundings = kernel.roundings;
+    declare(op, name(kernel.op));
+    declare(activation, name(roundings.activation));
+    declare(accumulator, name(roundings.accumulator));
+    declare(output, name(roundings.output));
+    if (kernel.op == OpKind::rms_norm || kernel.op == OpKind::softmax) declare(sum_lanes, kSumLanes);
+    if (kernel.op == OpKind::rope) declare(angle_rounding, 0);  // position times frequency has both low parts
+    if (roundings.weight != Format::f32) declare(weight, name(roundings.weight));
+    if (roundings.unit != nullptr) declare(unit, roundings.unit->full_name());
+    if (roundings.splits > 1) declare(splits, roundings.splits);
+    if (kernel.weight_type) declare(weight_type, name(*kernel.weight_type));
+    if (kernel.route) declare(route, name(*kernel.route));
+    if (kernel.shape) declare(shape, name(*kernel.shape));
     kernels[kernel.name] = std::move(entry);
   }
   return kernels;
