@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <ctime>
+#include <random>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -13,6 +14,7 @@
 #include "cli/progress.h"
 #include "cli/weight_verify.h"
 #include "experiment/confirm.h"
+#include "experiment/contract.h"
 #include "judge/judge.h"
 #include "report/report.h"
 #include "report/weights.h"
@@ -24,7 +26,11 @@ struct IsolateOptions {
   MatrixOptions matrix;
   std::string experiments = "E0,E1,E2,E3,E4";
   bool no_interventions = false;
+  bool quick = false;
+  uint64_t seed = 0;  // 0: drawn
 };
+
+constexpr int kDrawnRows = 2;  // of each prompt
 
 std::string default_directory() {
   return fmt::format("greta-isolate-{:%Y%m%d-%H%M%S}", fmt::localtime(std::time(nullptr)));
@@ -41,11 +47,28 @@ std::vector<Finding> confirmed(const MatrixRun& matrix, std::vector<Finding> fin
   });
 }
 
+/// What production's program computes, held against what was judged: where that is clean.
+Contract contract_of(const MatrixRun& matrix, const Verdict& judged, bool quick) {
+  const uint64_t seed = matrix.request.drawn.seed;
+  if (!judged.findings.empty())
+    return {{}, unheld(*matrix.engine, matrix.request, matrix.bundle, seed)};
+  Progress progress;
+  int done = 0;
+  return check_contract(*matrix.engine, matrix.request, matrix.bundle,
+                        {.seed = seed, .quick = quick, .step = [&](const std::string& label) {
+                           throw_if_interrupted("interrupted; the bundle in " + matrix.directory +
+                                                " is complete");
+                           progress.show(done, done + 1, label);
+                           ++done;
+                         }});
+}
+
 void run_isolate(IsolateOptions& options, Context& context) {
   const Stopwatch clock;
   if (context.environment.qkv_force_route || context.environment.qkv_force_gemm) {
     say(stderr, "greta: note: isolate forces the routes of its experiments; GRETA_QKV_FORCE_* is not used\n");
   }
+  options.matrix.drawn = {options.seed != 0 ? options.seed : std::random_device()(), kDrawnRows};
   if (options.matrix.out.empty()) options.matrix.out = default_directory();
   const MatrixRun matrix = run_matrix(options.matrix, context, parse_experiments(options.experiments),
                                       route_rules(options.matrix.common));
@@ -56,6 +79,9 @@ void run_isolate(IsolateOptions& options, Context& context) {
   Completion completion{.directory = options.matrix.out};
   if (judged.aligned && !options.no_interventions)
     completion.confirmed = confirmed(matrix, judged.findings, known);
+  Contract contract = contract_of(matrix, judged, options.quick);
+  completion.differences = std::move(contract.differences);
+  completion.exercise = std::move(contract.exercise);
   completion.seconds = clock.seconds();
   const Verdict verdict = completed(std::move(judged), std::move(completion));
 
@@ -88,6 +114,8 @@ void add_isolate(Program& program, Context& context) {
       .shows_default()
       .takes("LIST");
   command.flag("--no-interventions", options->no_interventions, "do not prove findings by replacing outputs");
+  command.flag("--quick", options->quick, "the unrecorded program on the prompts only, on no tokens of its own");
+  command.option("--seed", options->seed, "of rows and tokens that are drawn; 0: another one each time");
   command.option("--out", options->matrix.out, "directory to create; default: greta-isolate-<time>")
       .takes("DIR");
   command.footer("Example: greta isolate -m model.gguf --layers 0-3 --out result");

@@ -94,6 +94,7 @@ MatrixRun run_matrix(const MatrixOptions& options, const Context& context,
   request.prompts = load_prompts(options, context.environment, model);
   request.layers = parse_layers(options.layers, model.config.n_layer);
   request.routes = routes;
+  request.drawn = options.drawn;
   request.aligned = !options.no_align && context.environment.align_decode.value_or(true);
   std::vector<FaultSpec> faults = parse_faults(options.inject, model.config.n_layer);
   MatrixRun run{

@@ -19,6 +19,7 @@ struct MatrixOptions {
   std::string tensors = "all";
   bool force = false;
   bool no_align = false;
+  DrawnRows drawn = {};  // rows that are judged besides the fixed ones
 };
 
 /// --layers, --inject, --out, --force, --tensors, --no-align and the engine's options.

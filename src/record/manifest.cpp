@@ -50,6 +50,9 @@ nlohmann::json make_manifest(const Engine& engine, const MatrixRequest& request,
     prompts.push_back({{"id", prompt.id}, {"text", prompt.text}, {"tokens", prompt.tokens}});
   nlohmann::json experiments = nlohmann::json::array();
   for (const Experiment& experiment : request.experiments) experiments.push_back(to_json(experiment));
+  nlohmann::json options = {
+      {"route", origin.routes}, {"inject", origin.injected}, {"invariant", engine.options().invariant}};
+  if (request.drawn.count > 0) options["seed"] = request.drawn.seed;
   return {
       {"schema", kBundleSchema},
       {"engine", "greta"},
@@ -71,8 +74,7 @@ nlohmann::json make_manifest(const Engine& engine, const MatrixRequest& request,
       {"isa", name(engine.options().isa)},
       {"threads", engine.options().threads},
       {"kv_format", name(engine.options().kv_format)},
-      {"options",
-       {{"route", origin.routes}, {"inject", origin.injected}, {"invariant", engine.options().invariant}}},
+      {"options", options},
       {"environment", origin.environment},
       {"prompts", prompts},
       {"experiments", experiments},

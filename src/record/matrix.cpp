@@ -4,6 +4,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "bundle/join.h"
 #include "engine/sampler.h"
 #include "engine/session.h"
 #include "record/recorder.h"
@@ -78,26 +79,35 @@ class Matrix {
     return greta::block_of(std::ssize(prompt.tokens), request_.prefill_block);
   }
 
-  /// Of every plan. The inner blocks of a prefill fill the cache only: nothing is recorded there.
+  /// Of every plan. Of the inner blocks of a prefill the last one's cache tells.
   void edit(PlanEdit& edit) {
     if (request_.change.edit) request_.change.edit(edit);
     if (edit.phase() == Phase::decode) {
       record(edit, decode_);
     } else if (edit.logits() != kNoBuffer) {
       record(edit, last_);
-      record(edit, rows_, true);
+      record(edit, rows_, Rows::of_prompt);
+    } else {
+      record(edit, rows_, Rows::of_inner_block);
     }
   }
 
-  void record(PlanEdit& edit, Recorder& recorder, bool rows = false) const {
+  enum class Rows { last, of_prompt, of_inner_block };
+
+  void record(PlanEdit& edit, Recorder& recorder, Rows rows = Rows::last) const {
     RecordScope scope;
     scope.layers = [layers = request_.layers](int layer) {
       return layer == kNoLayer || std::find(layers.begin(), layers.end(), layer) != layers.end();
     };
-    if (rows) {
+    if (rows != Rows::last) {
       // A layer's x_out is the next one's x_in; after the layers there is the last row only.
-      scope.stages = [](Stage stage) { return stage != Stage::x_out && !is_outside_layers(stage); };
-      scope.rows = judged_rows;
+      scope.stages = [rows](Stage stage) {
+        const bool told_later = rows == Rows::of_inner_block && info(stage).kind == StageKind::cache;
+        return stage != Stage::x_out && !is_outside_layers(stage) && !told_later;
+      };
+      scope.rows = [drawn = request_.drawn](Stage stage, int64_t n_pos) {
+        return judged_rows(stage, n_pos, drawn);
+      };
     }
     insert_records(edit, recorder, scope);
   }
@@ -111,6 +121,16 @@ class Matrix {
   std::vector<Plan> steps_;                  // by experiment
 };
 
+/// The blocks of a prefill as one event each. Where an engine loses count of its positions they are none: then
+/// the last block's stay.
+Bundle rows_joined(Bundle bundle) {
+  try {
+    return joined(bundle);
+  } catch (const Error&) {
+    return bundle;
+  }
+}
+
 }  // namespace
 
 Bundle record_matrix(Engine& engine, const MatrixRequest& request, const RecordOptions& options) {
@@ -118,7 +138,7 @@ Bundle record_matrix(Engine& engine, const MatrixRequest& request, const RecordO
   Matrix matrix(engine, request, recording);
   recording.open(make_manifest(engine, request, options.origin), options.directory, options.force);
   matrix.run(options.progress);
-  return recording.complete();
+  return rows_joined(recording.complete());
 }
 
 }  // namespace greta

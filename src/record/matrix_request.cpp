@@ -1,6 +1,9 @@
 #include "record/matrix_request.h"
 
 #include <algorithm>
+#include <iterator>
+#include <random>
+#include <set>
 
 namespace greta {
 
@@ -19,6 +22,22 @@ std::vector<int64_t> judged_rows(Stage stage, int64_t n) {
     if (n <= kAll || near_edge || row < 3 || row == 15 || row == 16 || row == 17 || row + 2 >= n)
       rows.push_back(row);
   }
+  return rows;
+}
+
+std::vector<int64_t> drawn_numbers(uint64_t seed, int count, int64_t n) {
+  std::mt19937_64 noise(seed);
+  std::set<int64_t> numbers;
+  while (std::ssize(numbers) < std::min<int64_t>(count, n))
+    numbers.insert(static_cast<int64_t>(noise() % static_cast<uint64_t>(n)));
+  return {numbers.begin(), numbers.end()};
+}
+
+std::vector<int64_t> judged_rows(Stage stage, int64_t n, const DrawnRows& drawn) {
+  const std::vector<int64_t> fixed = judged_rows(stage, n),
+                             more = drawn_numbers(drawn.seed + static_cast<uint64_t>(n), drawn.count, n);
+  std::vector<int64_t> rows;
+  std::set_union(fixed.begin(), fixed.end(), more.begin(), more.end(), std::back_inserter(rows));
   return rows;
 }
 

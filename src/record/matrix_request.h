@@ -1,6 +1,7 @@
 #pragma once
 // What a run of the experiment matrix is asked for.
 
+#include <cstdint>
 #include <vector>
 
 #include "engine/session.h"
@@ -8,6 +9,12 @@
 #include "record/experiment.h"
 
 namespace greta {
+
+/// Rows that are judged besides the fixed ones, drawn anew for each run.
+struct DrawnRows {
+  uint64_t seed = 0;
+  int count = 0;  // of a prompt, of all stages
+};
 
 struct MatrixRequest {
   std::vector<Experiment> experiments;
@@ -17,6 +24,7 @@ struct MatrixRequest {
   PlanChange change = {};   // of every plan: faults, interventions
   bool aligned = true;      // decode0: the last prompt token at its own position; else the next token
   int64_t prefill_block = kPrefillBlock;
+  DrawnRows drawn = {};
 };
 
 /// The rows of a prompt of n tokens that are judged besides the last: of the stages that later tokens see
@@ -24,5 +32,11 @@ struct MatrixRequest {
 /// to 64 tokens, else the first, the last and those around block and window edges;
 /// of the FFN the first three.
 std::vector<int64_t> judged_rows(Stage stage, int64_t n);
+
+/// `count` different numbers below n by the seed, ascending; all where there are no more.
+std::vector<int64_t> drawn_numbers(uint64_t seed, int count, int64_t n);
+
+/// judged_rows(), and those that are drawn for a run that ends at n - 1: the same of every stage.
+std::vector<int64_t> judged_rows(Stage stage, int64_t n, const DrawnRows& drawn);
 
 }  // namespace greta

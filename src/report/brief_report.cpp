@@ -80,6 +80,7 @@ Document brief_report(const Report& report) {
   say(fmt::format("{} on {} ({}), {} threads, {:.1f} s",
                   verdict.model_name.empty() ? verdict.model_file : verdict.model_name, verdict.device,
                   verdict.isa, verdict.threads, verdict.seconds));
+  for (const std::string& sentence : writer.not_exercised()) say(sentence);
   if (!verdict.injected.empty()) say(writer.say(Phrase::injected, join(verdict.injected)));
   document.push_back(Heading{2, writer.table_heading()});
   document.push_back(narrow_table(verdict));
@@ -90,6 +91,7 @@ Document brief_report(const Report& report) {
   if (verdict.aligned) say(writer.logits());
   document.push_back(findings(writer));
   for (const std::string& sentence : writer.coverage()) say(sentence);
+  for (const std::string& sentence : writer.exercised()) say(sentence);
   for (const std::string& sentence : writer.arithmetic()) say(sentence);
   if (const std::vector<std::string> steps = writer.next_steps(); !steps.empty())
     say(fmt::format("{}: {}", writer.say(Phrase::next_step), steps.front()));

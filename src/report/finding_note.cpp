@@ -80,8 +80,14 @@ std::optional<Phrase> place_of(CauseFamily family) {
     case CauseFamily::rope: return Phrase::look_rope;
     case CauseFamily::cache: return Phrase::look_cache;
     case CauseFamily::attention: return Phrase::look_attention;
+    case CauseFamily::plan: return Phrase::look_plan;
   }
   return std::nullopt;
+}
+
+/// Found and told by what makes a difference of runs go, not by the oracle.
+bool is_of_runs(const Finding& finding) {
+  return finding.difference.has_value() && !finding.difference->cause.empty();
 }
 
 }  // namespace
@@ -92,7 +98,15 @@ std::string Writer::in_phase(const Finding& finding) const {
   return finding.phase == Phases::both ? say(Phrase::both) : std::string(name(finding.phase));
 }
 
+std::vector<std::string> Writer::difference(const Finding& finding) const {
+  std::vector<std::string> sentences;
+  if (!finding.difference) return sentences;
+  for (const Text& told : finding.difference->told) sentences.push_back(told.in(language));
+  return sentences;
+}
+
 std::vector<std::string> Writer::cause(const Finding& finding) const {
+  if (is_of_runs(finding)) return {say(Phrase::finding_difference, title(finding), finding.best)};
   const std::string explained = fmt::format("{:.5f}", finding.explained_residual);
   if (finding.cause == Cause::named) {
     const bool within = finding.hypothesis_noise_ratio <= 1;
@@ -216,6 +230,12 @@ std::string Writer::look(const Finding& finding) const {
 std::vector<std::string> Writer::finding(const FindingGroup& group) const {
   const Finding& finding = group.first;
   std::vector<std::string> sentences = cause(finding);
+  for (std::string& sentence : difference(finding)) sentences.push_back(std::move(sentence));
+  if (is_of_runs(finding)) {
+    sentences.push_back(say(Phrase::finding_cells, cell_list(finding.cells, language)));
+    sentences.push_back(look(finding));
+    return sentences;
+  }
   const auto add = [&sentences](std::string sentence) {
     if (!sentence.empty()) sentences.push_back(std::move(sentence));
   };
@@ -239,6 +259,8 @@ std::vector<std::string> Writer::finding(const FindingGroup& group) const {
 
 std::vector<std::string> Writer::finding_brief(const FindingGroup& group) const {
   std::vector<std::string> sentences = cause(group.first);
+  for (std::string& sentence : difference(group.first)) sentences.push_back(std::move(sentence));
+  if (is_of_runs(group.first)) return sentences;
   std::vector<std::string> rest{runner_up(group.first), gap(group.first), pattern(group)};
   for (std::string& sentence : intervention(group)) rest.push_back(std::move(sentence));
   for (std::string& sentence : rest) {

@@ -41,7 +41,7 @@ class Full {
     document_.push_back(
         Paragraph{verdict_.aligned ? writer_.verdict_sentence() : writer_.say(Phrase::not_aligned),
                   std::string(name(verdict_.status))});
-    std::vector<std::string> lines;
+    std::vector<std::string> lines = writer_.not_exercised();
     if (!verdict_.injected.empty()) lines.push_back(writer_.say(Phrase::injected, join(verdict_.injected)));
     lines.push_back(writer_.attestation());
     if (verdict_.aligned) lines.push_back(writer_.logits());
@@ -78,7 +78,9 @@ class Full {
     stages();
     attestation();
     heading(3, writer_.say(Phrase::heading_coverage));
-    list(writer_.coverage());
+    std::vector<std::string> lines = writer_.coverage();
+    for (std::string& sentence : writer_.exercised()) lines.push_back(std::move(sentence));
+    list(lines);
   }
 
   void findings() {

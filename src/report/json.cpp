@@ -24,6 +24,21 @@ nlohmann::json ruled_out(const Finding& finding) {
   return list;
 }
 
+nlohmann::json difference(const Finding& finding) {
+  if (!finding.difference) return nullptr;
+  const Difference& runs = *finding.difference;
+  nlohmann::json told = nlohmann::json::array();
+  for (const Text& sentence : runs.told) told.push_back(sentence.en);
+  return {{"cause", runs.cause},
+          {"told", std::move(told)},
+          {"layer", runs.first.layer},
+          {"position", runs.first.position},
+          {"what", runs.first.what},
+          {"element", runs.first.element},
+          {"expected", json_number(runs.first.expected)},
+          {"observed", json_number(runs.first.observed)}};
+}
+
 nlohmann::json intervention(const Finding& finding) {
   if (!finding.intervention) return nullptr;
   const Intervention& done = *finding.intervention;
@@ -59,6 +74,7 @@ nlohmann::json to_json(const Finding& finding) {
           {"hypothesis_noise_ratio", json_number(finding.hypothesis_noise_ratio)},
           {"by_arithmetic", finding.by_arithmetic},
           {"ruled_out", ruled_out(finding)},
+          {"difference", difference(finding)},
           {"pattern", finding.pattern.en},
           {"pattern_es", finding.pattern.es},
           {"gap", names(finding.gap)},
@@ -182,6 +198,23 @@ nlohmann::json to_json(const RouteDifference& difference) {
           {"mae", json_number(difference.mae)}};
 }
 
+nlohmann::json to_json(const Exercise& exercise) {
+  nlohmann::json missing = nlohmann::json::array();
+  for (const Text& what : exercise.not_exercised) missing.push_back(what.en);
+  return {{"seed", exercise.seed},
+          {"held", exercise.held},
+          {"prompts", exercise.prompts},
+          {"own_tokens", exercise.own_tokens},
+          {"blocks", exercise.blocks},
+          {"threads", exercise.threads},
+          {"judged", exercise.judged},
+          {"steps", exercise.steps},
+          {"caches", exercise.caches},
+          {"kernels_equal", exercise.equal},
+          {"kernels_unvouched", exercise.unvouched},
+          {"not_exercised", std::move(missing)}};
+}
+
 template <class T>
 nlohmann::json list_of(const std::vector<T>& items) {
   nlohmann::json list = nlohmann::json::array();
@@ -228,6 +261,7 @@ nlohmann::json to_json(const Verdict& verdict) {
       {"arithmetic", list_of(verdict.arithmetic)},
       {"route_differences", list_of(verdict.route_differences)},
       {"coverage", to_json(verdict.coverage)},
+      {"exercise", verdict.exercise ? to_json(*verdict.exercise) : nlohmann::json()},
       {"findings", list_of(verdict.findings)},
       {"cells", list_of(verdict.cells)},
       {"differences", differences(verdict.pairs)}};

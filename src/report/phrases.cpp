@@ -198,6 +198,7 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "y todas las capas (`--layers all`)."},
     {Phrase::finding_hypothesis, "Cause: {0} (hypothesis {1}, explained residual {2}).",
      "Causa: {0} (hipótesis {1}, residuo explicado {2})."},
+    {Phrase::finding_difference, "Cause: {0} ({1}).", "Causa: {0} ({1})."},
     {Phrase::finding_within,
      "With this error the oracle reproduces the output within rounding (noise ratio {0}).",
      "Con este error el oráculo reproduce la salida dentro del redondeo (razón de ruido {0})."},
@@ -310,6 +311,24 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "{0} of them were held against the fp64 oracle of their own inputs, each phase alone.",
      "{0} de ellas se contrastaron con el oráculo fp64 de sus propias entradas, cada fase por separado."},
     {Phrase::coverage_skipped, "Not judged: {0} stages, {1}.", "Sin juzgar: {0} etapas, {1}."},
+    {Phrase::not_exercised, "Not exercised: {0}.", "Sin ejercitar: {0}."},
+    {Phrase::held_prompts,
+     "The program that runs unrecorded gives the recorded bits (caches of all layers and positions, logits) with "
+     "{0} of {0} prompts.",
+     "El programa que se ejecuta sin registrar da los bits registrados (cachés de todas las capas y posiciones, "
+     "logits) con {0} de {0} prompts."},
+    {Phrase::held_own,
+     "{0} tokens of its own (`--seed {1}`) leave the same bits at once, in blocks of {2} to {3} rows, one by one, "
+     "in a used cache and with {4} threads.",
+     "{0} tokens propios (`--seed {1}`) dejan los mismos bits de una vez, en bloques de {2} a {3} filas, uno a "
+     "uno, en una caché usada y con {4} hilos."},
+    {Phrase::judged_own,
+     "{0} stages of them were judged besides: an inner block, steps at {1}, caches in {2}.",
+     "Además se juzgaron {0} etapas de ellos: un bloque interior, pasos en {1}, cachés en {2}."},
+    {Phrase::kernels_equal, "Held against judged kernels bit for bit, as no record shows them: {0}.",
+     "Contrastados bit a bit con kernels juzgados, pues ningún registro los muestra: {0}."},
+    {Phrase::kernels_unvouched, "Not vouched for, as they ran in no judged event: {0}.",
+     "Sin garantía, pues no se ejecutaron en ningún evento juzgado: {0}."},
     {Phrase::more, "and {0} more in verdict.json", "y {0} más en verdict.json"},
 
     {Phrase::method_what,
@@ -394,6 +413,10 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "Where to look: scale, mask, window, head map and cache length of attention in {0}.",
      "Dónde mirar: la escala, la máscara, la ventana, el mapa de cabezas y la longitud de la caché de la "
      "atención en {0}."},
+    {Phrase::look_plan,
+     "Look at how the program is put together: the fused kernel, the plan's barriers, the position after a block.",
+     "Revisar cómo se compone el programa: el kernel fusionado, las barreras del plan, la posición tras un "
+     "bloque."},
     {Phrase::next_projection,
      "Start at {0}: from the recorded input the oracle gets something else, so check how the kernel reads "
      "the weight (row- or column-major, transposed, block layout) with a probe of one or two rows, then "

@@ -134,6 +134,32 @@ std::vector<std::string> Writer::coverage() const {
   return sentences;
 }
 
+std::vector<std::string> Writer::not_exercised() const {
+  if (!verdict.exercise || verdict.exercise->not_exercised.empty()) return {};
+  std::vector<std::string> list;
+  for (const Text& what : verdict.exercise->not_exercised) list.push_back(what.in(language));
+  return {say(Phrase::not_exercised, fmt::format("{}", fmt::join(list, "; ")))};
+}
+
+std::vector<std::string> Writer::exercised() const {
+  if (!verdict.exercise) return {};
+  const Exercise& exercise = *verdict.exercise;
+  std::vector<std::string> sentences;
+  if (exercise.held && exercise.prompts > 0)
+    sentences.push_back(say(Phrase::held_prompts, exercise.prompts));
+  if (exercise.held && exercise.own_tokens > 0 && !exercise.blocks.empty()) {
+    const auto [least, most] = std::minmax_element(exercise.blocks.begin(), exercise.blocks.end());
+    sentences.push_back(say(Phrase::held_own, exercise.own_tokens, exercise.seed, *least, *most,
+                            fmt::format("{}", fmt::join(exercise.threads, ", "))));
+    sentences.push_back(say(Phrase::judged_own, exercise.judged,
+                            fmt::format("{}", fmt::join(exercise.steps, ", ")), join(exercise.caches)));
+  }
+  if (!exercise.equal.empty()) sentences.push_back(say(Phrase::kernels_equal, join(exercise.equal)));
+  if (!exercise.unvouched.empty())
+    sentences.push_back(say(Phrase::kernels_unvouched, join(exercise.unvouched)));
+  return sentences;
+}
+
 std::vector<std::string> Writer::conclusion() const {
   std::vector<std::string> sentences;
   if (!verdict.aligned) sentences.push_back(say(Phrase::not_aligned));

@@ -32,6 +32,10 @@ struct Writer {
   std::vector<std::string> finding_brief(const FindingGroup& finding) const;
   std::string method() const;
   std::vector<std::string> coverage() const;
+  /// What the run did not exercise; none where it does not say.
+  std::vector<std::string> not_exercised() const;
+  /// What was held against the recorded program, and what was judged beside the matrix. May be empty.
+  std::vector<std::string> exercised() const;
   std::string attestation() const;
   std::string logits() const;
   std::string table_heading() const;  // of B3.31's table
@@ -55,6 +59,7 @@ struct Writer {
   std::string title(const Finding& finding) const;
   std::string in_phase(const Finding& finding) const;
   std::vector<std::string> cause(const Finding& finding) const;
+  std::vector<std::string> difference(const Finding& finding) const;
   std::string runner_up(const Finding& finding) const;
   std::string ruled_out(const Finding& finding) const;
   std::vector<std::string> since(const Finding& finding) const;

@@ -4,7 +4,7 @@
 
 #include <span>
 
-#include "selftest/metamorphic_run.h"
+#include "experiment/snapshot.h"
 
 namespace greta {
 

@@ -1,5 +1,7 @@
 #include "verdict/verdict.h"
 
+#include <iterator>
+
 namespace greta {
 
 std::string_view name(PairStatus status) {
@@ -59,6 +61,10 @@ Verdict completed(Verdict judged, Completion completion) {
   if (completion.confirmed) judged.findings = std::move(*completion.confirmed);
   judged.directory = std::move(completion.directory);
   judged.seconds = completion.seconds;
+  judged.exercise = std::move(completion.exercise);
+  if (!completion.differences.empty()) judged.status = RunStatus::fault;
+  std::move(completion.differences.begin(), completion.differences.end(),
+            std::back_inserter(judged.findings));
   return judged;
 }
 

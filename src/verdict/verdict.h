@@ -10,6 +10,8 @@
 #include "model/phase.h"
 #include "model/stage.h"
 #include "numerics/metrics.h"
+#include "verdict/exercise.h"
+#include "verdict/metamorphic.h"
 
 namespace greta {
 
@@ -85,7 +87,8 @@ enum class CauseFamily {
   norm,
   rope,
   cache,
-  attention
+  attention,
+  plan  // how the program is put together: fused ops, meetings of the threads, blocks
 };
 
 /// What became of the search for a cause.
@@ -93,6 +96,13 @@ enum class Cause {
   unexplained,
   ambiguous,  // two hypotheses that cannot be told apart
   named
+};
+
+/// Runs that must agree bit for bit, and do not.
+struct Difference {
+  std::string cause = {};       // "fused_kernel", "missing_barrier", ...; empty: a hypothesis is to name it
+  std::vector<Text> told = {};  // what was held against what, and what made the difference go
+  Deviation first = {};
 };
 
 struct Finding {
@@ -118,6 +128,7 @@ struct Finding {
   double noise_ratio_prefill = 0;            // each phase against the oracle
   double noise_ratio_decode = 0;
   double mae = 0;  // the largest over its cells
+  std::optional<Difference> difference = {};  // by which it was found
 
   /// The name that it is given; "unexplained" or "ambiguous" without one.
   std::string_view hypothesis() const;
@@ -221,6 +232,7 @@ struct Verdict {
   Coverage coverage;
   double seconds = 0;
   std::string directory;  // where the bundle and the reports are; empty: nowhere
+  std::optional<Exercise> exercise = {};
 };
 
 /// What is known of a run when all is done.
@@ -228,6 +240,8 @@ struct Completion {
   std::optional<std::vector<Finding>> confirmed = {};  // the findings after live runs, where there were any
   std::string directory = {};
   double seconds = 0;
+  std::vector<Finding> differences = {};  // found by holding runs against each other
+  std::optional<Exercise> exercise = {};
 };
 
 /// The verdict as it is reported.

@@ -11,7 +11,7 @@
 #include "engine/plan_edit.h"
 #include "engine/tiny_model.h"
 #include "fault/fault.h"
-#include "selftest/metamorphic_run.h"
+#include "experiment/snapshot.h"
 #include "selftest/metamorphic_token0.h"
 
 namespace greta {
@@ -233,7 +233,7 @@ TEST(Metamorphic, FusedAttentionIsHeldAgainstItsParts) {
     };
     attention.kernel = &wrong;
   });
-  EXPECT_THAT(failed(checks), ElementsAre("fused_attention"));
+  EXPECT_THAT(failed(checks), ElementsAre("fused_ops"));
 }
 
 TEST(Token0, SeesAWrongWeightAndAWrongHead) {

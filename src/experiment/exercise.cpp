@@ -1,0 +1,76 @@
+#include "experiment/exercise.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+namespace greta {
+namespace {
+
+std::vector<std::string> other_caches(const ModelConfig& config, const Reach& reach) {
+  std::vector<std::string> formats;
+  for (const Format format : {Format::f32, Format::f16, Format::q8_0}) {
+    const bool can = format != Format::q8_0 || config.head_dim % 32 == 0;
+    if (can && !reach.caches.contains(format)) formats.emplace_back(name(format));
+  }
+  return formats;
+}
+
+std::set<int64_t> windows_of(const ModelConfig& config) {
+  std::set<int64_t> windows;
+  for (const LayerConfig& layer : config.layers) {
+    if (layer.window > 0) windows.insert(layer.window);
+  }
+  return windows;
+}
+
+}  // namespace
+
+void add_kernels(const Plan& plan, std::set<std::string>& kernels) {
+  for (const Op& op : plan.ops()) {
+    if (const KernelCall* call = kernel_call(op)) kernels.insert(call->kernel->name);
+  }
+}
+
+void add_kernels(const Bundle& bundle, std::set<std::string>& kernels) {
+  for (const Event& event : bundle.events) kernels.insert(event.kernel);
+}
+
+std::vector<Text> not_exercised(const Engine& engine, const MatrixRequest& matrix, const Reach& reach) {
+  const ModelConfig& config = engine.model().config;
+  std::vector<Text> list;
+  const auto add = [&list](std::string en, std::string es) {
+    list.push_back({std::move(en), std::move(es)});
+  };
+  if (reach.positions < config.n_ctx) {
+    add(fmt::format("positions from {} on (the context has {})", reach.positions, config.n_ctx),
+        fmt::format("posiciones desde la {} (el contexto tiene {})", reach.positions, config.n_ctx));
+  }
+  for (const int64_t window : windows_of(config)) {
+    if (reach.windows.contains(window)) continue;
+    add(fmt::format("the edge of the window of {} positions", window),
+        fmt::format("el borde de la ventana de {} posiciones", window));
+  }
+  if (reach.block < matrix.prefill_block) {
+    add(fmt::format("prefill blocks of more than {} rows, and prompts of several", reach.block),
+        fmt::format("bloques de prefill de más de {} filas y prompts de varios", reach.block));
+  }
+  if (!reach.steps_in_a_row) add("several steps of decode in a row", "varios pasos de decode seguidos");
+  if (const auto caches = other_caches(config, reach); !caches.empty()) {
+    const std::string names = fmt::format("{}", fmt::join(caches, ", "));
+    add("a KV cache in " + names, "una caché KV en " + names);
+  }
+  if (matrix.layers.size() < static_cast<size_t>(config.n_layer)) {
+    add("layers that were not traced (`--layers`)", "capas no trazadas (`--layers`)");
+  }
+  add(fmt::format("numbers of threads other than {}", fmt::join(reach.threads, " and ")),
+      fmt::format("números de hilos distintos de {}", fmt::join(reach.threads, " y ")));
+  add("forced routes outside decode's q, k, v; other ISAs and devices",
+      "rutas forzadas fuera de q, k, v de decode; otras ISA y otros dispositivos");
+  add("what engine and judge read of the file alike: RoPE bases, eps, windows, scales",
+      "lo que motor y juez leen igual del archivo: bases de RoPE, eps, ventanas, escalas");
+  return list;
+}
+
+}  // namespace greta

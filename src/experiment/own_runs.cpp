@@ -1,0 +1,220 @@
+// Runs that are recorded and judged as a matter of course: across edges, in other formats of the cache.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "experiment/difference.h"
+#include "experiment/plan_difference.h"
+#include "judge/judge.h"
+
+namespace greta {
+namespace {
+
+// Steps on both sides of the edges of lanes, tiles and blocks; the largest first, as the cache is cut back.
+constexpr std::array<int64_t, 14> kEdges{257, 256, 255, 129, 128, 127, 65, 64, 63, 33, 32, 31, 16, 15};
+constexpr int64_t kInnerBlock = 97, kInnerRows = 33;  // a block in the middle of a prompt
+constexpr int64_t kCacheTokens = 34;                  // of other formats of the cache
+constexpr int64_t kFarthest = 4096;                   // an edge of a window that is worth a cache that long
+constexpr int kSomeLayers = 2;
+
+class OwnRuns {
+ public:
+  OwnRuns(const Program& program, const OwnTokensRequest& request, std::span<const int32_t> tokens,
+          Runner& runner, const Snapshot& at_once)
+      : program_(program),
+        request_(request),
+        config_(program.engine().model().config),
+        tokens_(tokens),
+        runner_(runner),
+        at_once_(at_once),
+        recording_(program, request.manifest) {
+    recording_.add_prompt(kOwnPrompt, tokens);
+  }
+
+  JudgedRuns run() {
+    steps_and_inner_block();
+    for (const Format format : {Format::f32, Format::f16, Format::q8_0}) other_cache(format);
+    std::set<int64_t> windows;
+    for (const LayerConfig& layer : config_.layers) windows.insert(layer.window);
+    for (const int64_t window : windows) edge_of_window(window);
+    judge_all();
+    return std::move(result_);
+  }
+
+ private:
+  std::span<const int32_t> token(int64_t position) const {
+    return tokens_.subspan(static_cast<size_t>(position), 1);
+  }
+
+  std::vector<int> drawn_layers() {
+    const auto drawn = drawn_numbers(request_.seed + draws_++, kSomeLayers, config_.n_layer);
+    return {drawn.begin(), drawn.end()};
+  }
+
+  void steps_and_inner_block() {
+    const int64_t n = std::ssize(tokens_);
+    bool inner = n > kInnerBlock + kInnerRows;
+    for (const int64_t edge : kEdges) {
+      if (edge >= n) continue;
+      if (inner && edge < kInnerBlock + kInnerRows) {
+        inner = false;
+        runner_.cache().truncate(kInnerBlock);
+        std::vector<int64_t> rows = drawn_numbers(request_.seed, 6, kInnerRows);
+        for (int64_t& row : rows) row += kInnerBlock;
+        recording_.run(runner_, kOwnPrompt, Phase::prefill,
+                       tokens_.subspan(kInnerBlock, kInnerRows), drawn_layers(), rows);
+      }
+      runner_.cache().truncate(edge);
+      std::vector<int> layers = drawn_layers();
+      if (result_.steps.empty()) layers.push_back(kNoLayer);
+      recording_.run(runner_, kOwnPrompt, Phase::decode, token(edge), layers, {edge});
+      result_.steps.push_back(edge);
+    }
+    std::reverse(result_.steps.begin(), result_.steps.end());
+    result_.positions = n;
+  }
+
+  /// The first tokens in a cache of another format: recorded, and as production runs them, at once and by steps.
+  void other_cache(Format format) {
+    if (format == program_.engine().options().kv_format) return;
+    if (format == Format::q8_0 && config_.head_dim % 32 != 0) return;
+    const int64_t n = std::min<int64_t>(kCacheTokens, std::ssize(tokens_)), last = n - 1;
+    if (n < 2) return;
+    const auto tokens = tokens_.first(static_cast<size_t>(n));
+    const std::string prompt = fmt::format("{}.{}", kOwnPrompt, name(format));
+    recording_.add_prompt(prompt, tokens);
+    Runner runner(program_.engine(), program_.engine().pool(), n, format);
+    std::vector<int64_t> rows = drawn_numbers(request_.seed, 4, last);
+    if (rows.back() != last - 1) rows.push_back(last - 1);
+    if (rows.size() == 1 && last > 1) rows.insert(rows.begin(), 0);
+    recording_.run(runner, prompt, Phase::prefill, tokens.first(tokens.size() - 1), drawn_layers(), rows);
+    recording_.run(runner, prompt, Phase::decode, tokens.last(1), drawn_layers(), {last});
+    Snapshot recorded;
+    runner.read(recorded);
+    result_.caches.insert(format);
+    const Way way{.blocks = {last, 1}, .cache = format};
+    const auto run = [&](const Making& making) { return program_.run(way, tokens, making); };
+    const Snapshot at_once = run({});
+    if (const auto first = first_deviation(recorded, at_once)) {
+      add(why_plan_differs(program_, {Phase::prefill, run, std::move(recorded), *first}, request_.step), prompt);
+      return;
+    }
+    hold_step(way, at_once, tokens, prompt);
+  }
+
+  /// Production's step in the middle of those tokens.
+  void hold_step(const Way& way, const Snapshot& at_once, std::span<const int32_t> tokens,
+                 const std::string& prompt) {
+    if (!program_.different_routes().empty()) return;
+    const int64_t middle = std::ssize(tokens) / 2;
+    Runner runner(program_.engine(), program_.engine().pool(), std::ssize(tokens), way.cache);
+    program_.run({.blocks = {middle}}, tokens.first(static_cast<size_t>(middle)), {}, {}, &runner);
+    Snapshot step;
+    const Plan plan = program_.plan(Phase::decode, 1, true, {});
+    for (int64_t at = middle; at < std::ssize(tokens); at += 1) {
+      if (!runner.forward(plan, token(at), step)) break;
+    }
+    if (!step.lost) runner.read(step);
+    if (const auto first = first_deviation(at_once, step)) {
+      const Text where = told_first(*first);
+      const std::string format(name(*way.cache));
+      add({difference_finding(
+              Phases::both, *first, "prefill_unlike_decode",
+              {"n tokens at once do not leave what steps of decode leave, in a cache in " + format,
+               "n tokens de una vez no dejan lo mismo que los pasos de decode, con una caché en " + format},
+              {{"The " + where.en + ".", "La " + where.es + "."}})},
+          prompt);
+    }
+  }
+
+  /// Steps and a block across the edge of a window, after a history that is made up: its rows are those of the
+  /// tokens, over and over. Each stage is judged by what it read.
+  void edge_of_window(int64_t window) {
+    const int64_t n = std::ssize(tokens_), end = window + 2;
+    if (window < 3 || end > std::min(config_.n_ctx, kFarthest)) return;
+    result_.windows.insert(window);
+    result_.positions = std::max(result_.positions, end);
+    const std::string prompt = fmt::format("{}.window{}", kOwnPrompt, window);
+    std::vector<int32_t> tokens;
+    for (int64_t i = 0; i < end; ++i) tokens.push_back(tokens_[static_cast<size_t>(i % n)]);
+    recording_.add_prompt(prompt, tokens);
+    Runner runner(program_.engine(), program_.engine().pool(), end);
+    for (int layer = 0; layer < config_.n_layer; ++layer) {
+      const std::vector<float>& rows = at_once_.cache[static_cast<size_t>(layer)];
+      const size_t row = rows.size() / static_cast<size_t>(n);
+      for (int64_t i = 0; i < window; ++i) {
+        write_cache_row(runner.cache().layer(layer), i,
+                        std::span(rows).subspan(static_cast<size_t>(i % n) * row, row));
+      }
+    }
+    const std::vector<int> layers = layers_with(window);
+    runner.cache().set_length(window - 2);
+    const std::span<const int32_t> all(tokens);
+    recording_.run(runner, prompt, Phase::prefill, all.last(4), layers,
+                   {window - 2, window - 1, window, window + 1});
+    for (const int64_t at : {window + 1, window, window - 1}) {
+      runner.cache().truncate(at);
+      recording_.run(runner, prompt, Phase::decode, all.subspan(static_cast<size_t>(at), 1), layers, {at});
+    }
+  }
+
+  /// The first layer with the window, and the first without one.
+  std::vector<int> layers_with(int64_t window) const {
+    std::vector<int> layers;
+    for (const int64_t wanted : {window, int64_t{0}}) {
+      for (int layer = 0; layer < config_.n_layer; ++layer) {
+        if (config_.layer(layer).window != wanted) continue;
+        layers.push_back(layer);
+        break;
+      }
+    }
+    return layers;
+  }
+
+  void judge_all() {
+    const Bundle bundle = std::move(recording_).complete();
+    add_kernels(bundle, result_.kernels);
+    Verdict verdict = judge(bundle, program_.engine().model(),
+                            {.threads = program_.engine().options().threads});
+    result_.judged = verdict.coverage.judged;
+    for (Finding& finding : verdict.findings) {
+      finding.difference = {"",
+                            {{fmt::format("Found beside the matrix, on tokens of its own (seed {}).", request_.seed),
+                              fmt::format("Hallado fuera de la matriz, con tokens propios (semilla {}).",
+                                          request_.seed)}},
+                            {}};
+    }
+    std::vector<Finding> differ = std::move(result_.differences);
+    result_.differences = std::move(verdict.findings);
+    // What is judged wrong says more than that two runs differ.
+    if (result_.differences.empty()) result_.differences = std::move(differ);
+  }
+
+  void add(std::vector<Finding> findings, const std::string& prompt) {
+    for (Finding& finding : findings) {
+      finding.cells = {{kOwnExperiment, prompt}};
+      result_.differences.push_back(std::move(finding));
+    }
+  }
+
+  const Program& program_;
+  const OwnTokensRequest& request_;
+  const ModelConfig& config_;
+  const std::span<const int32_t> tokens_;
+  Runner& runner_;
+  const Snapshot& at_once_;
+  OwnRecording recording_;
+  uint64_t draws_ = 0;
+  JudgedRuns result_;
+};
+
+}  // namespace
+
+JudgedRuns judge_own_runs(const Program& program, const OwnTokensRequest& request,
+                          std::span<const int32_t> tokens, Runner& runner, const Snapshot& at_once) {
+  return OwnRuns(program, request, tokens, runner, at_once).run();
+}
+
+}  // namespace greta

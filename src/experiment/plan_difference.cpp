@@ -1,0 +1,190 @@
+#include "experiment/plan_difference.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace greta {
+namespace {
+
+/// What an op is called here: by its stage, else by its kernel's work.
+std::string label_of(const Op& op) {
+  if (op.makes) return std::string(name(*op.makes));
+  const KernelCall* call = kernel_call(op);
+  return call == nullptr ? "" : std::string(name(call->kernel->op));
+}
+
+bool is_before_cache(Stage stage) { return stage < Stage::kv_write; }
+
+/// A stage that some op makes fused with others, and the kernel.
+struct FusedStage {
+  Stage stage;
+  std::string kernel;
+};
+
+class Search {
+ public:
+  Search(const Program& program, const PlanTrial& trial,
+         const std::function<void(const std::string&)>& step)
+      : trial_(trial),
+        step_(step),
+        plan_(program.plan(trial.phase, trial.phase == Phase::decode ? 1 : 2, true, {})),
+        last_layer_(static_cast<int>(program.engine().model().config.n_layer) - 1) {}
+
+  std::vector<Finding> findings() {
+    step_("the unrecorded program, all threads meeting after every op");
+    if (!differs({.edit = [](PlanEdit& edit) { meet_after(edit, [](const Op&) { return true; }); }}))
+      return {missing_barrier()};
+    std::vector<Finding> found;
+    for (const FusedStage& fused : fused_stages()) {
+      step_(fmt::format("{} fused, and nothing else", name(fused.stage)));
+      const auto deviation = differs({.edit = [&](PlanEdit& edit) {
+        unfuse_but(edit, [&](Stage stage) { return stage == fused.stage; });
+        meet_after(edit, [](const Op&) { return true; });
+      }});
+      if (deviation) add_fused(fused, *deviation, found);
+    }
+    if (found.empty()) found.push_back(unknown());
+    return found;
+  }
+
+ private:
+  std::optional<Deviation> differs(const Making& making) const {
+    return first_deviation(trial_.recorded, trial_.run(making));
+  }
+
+  Phases phases() const { return only(trial_.phase); }
+
+  std::vector<FusedStage> fused_stages() const {
+    std::vector<FusedStage> stages;
+    for (const Op& op : plan_.ops()) {
+      const auto* fused = std::get_if<FusedCall>(&op.call);
+      if (fused == nullptr || !op.makes) continue;
+      const bool known = std::any_of(stages.begin(), stages.end(),
+                                     [&](const FusedStage& other) { return other.stage == *op.makes; });
+      if (!known) stages.push_back({*op.makes, fused->call.kernel->name});
+    }
+    return stages;
+  }
+
+  /// The layer whose stage shows first at `first`: a cache shows what its own layer made before it, and what
+  /// the layer before it left.
+  int layer_of(Stage stage, const Deviation& first) const {
+    if (is_outside_layers(stage)) return kNoLayer;
+    if (first.layer == kNoLayer) return last_layer_;
+    return is_before_cache(stage) ? first.layer : std::max(0, first.layer - 1);
+  }
+
+  static Text first_told(const Deviation& first) {
+    const Text where = told_first(first);
+    return {"The program that runs unrecorded was held against the recorded one, which is judged: " + where.en +
+                ".",
+            "El programa que se ejecuta sin registrar se contrastó con el registrado, que es el juzgado: " +
+                where.es + "."};
+  }
+
+  void add_fused(const FusedStage& fused, const Deviation& first, std::vector<Finding>& found) const {
+    const Text title{
+        fmt::format("the fused kernel `{}` does not compute what the ops compute that it stands for",
+                    fused.kernel),
+        fmt::format("el kernel fusionado `{}` no calcula lo mismo que las operaciones a las que sustituye",
+                    fused.kernel)};
+    const auto same =
+        std::find_if(found.begin(), found.end(), [&](const Finding& f) { return f.title == title; });
+    if (same != found.end()) {
+      same->difference->told.push_back(
+          {fmt::format("The same kernel makes {} differ, too.", name(fused.stage)),
+           fmt::format("El mismo kernel también hace diferir {}.", name(fused.stage))});
+      return;
+    }
+    Finding finding = difference_finding(
+        phases(), first, "fused_kernel", title,
+        {first_told(first),
+         {"With it put apart into its ops the difference goes; with it fused and all others apart it stays.",
+          "Con él descompuesto en sus operaciones la diferencia desaparece; con él fusionado y todos los demás "
+          "descompuestos se mantiene."}});
+    finding.layer = layer_of(fused.stage, first);
+    finding.stage = fused.stage;
+    found.push_back(std::move(finding));
+  }
+
+  /// After which op a meeting alone makes the difference go, twice.
+  Finding missing_barrier() const {
+    std::vector<std::string> tried;
+    for (const Op& op : plan_.ops()) {
+      const std::string label = label_of(op);
+      if (label.empty() || std::find(tried.begin(), tried.end(), label) != tried.end()) continue;
+      tried.push_back(label);
+      step_(fmt::format("all threads meeting after {}", label));
+      const Making met{.edit = [&](PlanEdit& edit) {
+        meet_after(edit, [&](const Op& other) { return label_of(other) == label; });
+      }};
+      if (differs(met) || differs(met)) continue;
+      Finding finding = barrier_finding(
+          {fmt::format("threads read what {} writes before all of them have written it: no barrier", label),
+           fmt::format("hay hilos que leen lo que escribe {} antes de que todos lo hayan escrito: falta una "
+                       "barrera",
+                       label)},
+          {fmt::format("With a meeting of all threads after {}, and nothing else changed, it goes.", label),
+           fmt::format("Si todos los hilos se esperan tras {}, sin cambiar nada más, desaparece.", label)});
+      if (op.makes) {
+        finding.stage = *op.makes;
+        finding.layer = layer_of(*op.makes, trial_.first);
+      }
+      return finding;
+    }
+    return barrier_finding(
+        {"threads read what others have not written yet: barriers are missing",
+         "hay hilos que leen lo que otros aún no han escrito: faltan barreras"},
+        {"With a meeting of all threads after every op, and nothing else changed, it goes.",
+         "Si todos los hilos se esperan tras cada operación, sin cambiar nada más, desaparece."});
+  }
+
+  Finding barrier_finding(Text title, Text proof) const {
+    return difference_finding(phases(), trial_.first, "missing_barrier", std::move(title),
+                              {first_told(trial_.first), std::move(proof)});
+  }
+
+  Finding unknown() const {
+    return difference_finding(
+        phases(), trial_.first, "unrecorded_program",
+        {"the program that runs unrecorded does not compute what the recorded one computes",
+         "el programa que se ejecuta sin registrar no calcula lo mismo que el registrado"},
+        {first_told(trial_.first),
+         {"No fused op does it alone, nor does a barrier that is missing.",
+          "Ninguna operación fusionada lo causa por sí sola, ni tampoco la falta de una barrera."}});
+  }
+
+  const PlanTrial& trial_;
+  const std::function<void(const std::string&)>& step_;
+  const Plan plan_;
+  const int last_layer_;
+};
+
+}  // namespace
+
+Text told_first(const Deviation& first) {
+  const std::string where = place(first) + ": " + values(first);
+  return {"first difference at " + where, "primera diferencia en " + where};
+}
+
+Finding difference_finding(Phases phase, const Deviation& first, std::string cause, Text title,
+                           std::vector<Text> told) {
+  Finding finding;
+  finding.phase = phase;
+  finding.layer = first.layer;
+  finding.stage = first.layer == kNoLayer ? Stage::logits : Stage::kv_write;
+  finding.cause = Cause::named;
+  finding.family = CauseFamily::plan;
+  finding.best = cause;
+  finding.title = std::move(title);
+  finding.difference = {std::move(cause), std::move(told), first};
+  return finding;
+}
+
+std::vector<Finding> why_plan_differs(const Program& program, const PlanTrial& trial,
+                                      const std::function<void(const std::string& label)>& step) {
+  return Search(program, trial, step).findings();
+}
+
+}  // namespace greta
