@@ -30,7 +30,7 @@ struct IsolateOptions {
   uint64_t seed = 0;  // 0: drawn
 };
 
-constexpr int kDrawnRows = 2;  // of each prompt
+constexpr int kDrawnRows = 2, kQuickRows = 1;  // of each prompt
 
 std::string default_directory() {
   return fmt::format("greta-isolate-{:%Y%m%d-%H%M%S}", fmt::localtime(std::time(nullptr)));
@@ -68,7 +68,8 @@ void run_isolate(IsolateOptions& options, Context& context) {
   if (context.environment.qkv_force_route || context.environment.qkv_force_gemm) {
     say(stderr, "greta: note: isolate forces the routes of its experiments; GRETA_QKV_FORCE_* is not used\n");
   }
-  options.matrix.drawn = {options.seed != 0 ? options.seed : std::random_device()(), kDrawnRows};
+  options.matrix.drawn = {options.seed != 0 ? options.seed : std::random_device()(),
+                          options.quick ? kQuickRows : kDrawnRows};
   if (options.matrix.out.empty()) options.matrix.out = default_directory();
   const MatrixRun matrix = run_matrix(options.matrix, context, parse_experiments(options.experiments),
                                       route_rules(options.matrix.common));
@@ -114,7 +115,7 @@ void add_isolate(Program& program, Context& context) {
       .shows_default()
       .takes("LIST");
   command.flag("--no-interventions", options->no_interventions, "do not prove findings by replacing outputs");
-  command.flag("--quick", options->quick, "the unrecorded program on the prompts only, on no tokens of its own");
+  command.flag("--quick", options->quick, "the unrecorded program is held on the prompts' first tokens only");
   command.option("--seed", options->seed, "of rows and tokens that are drawn; 0: another one each time");
   command.option("--out", options->matrix.out, "directory to create; default: greta-isolate-<time>")
       .takes("DIR");

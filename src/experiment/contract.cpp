@@ -47,6 +47,8 @@ class Recorded {
   std::map<std::pair<CellKey, std::string>, std::vector<const Event*>> by_run_;
 };
 
+constexpr size_t kQuickTokens = 32;  // of a longer prompt
+
 /// One phase of some cells that production computes otherwise.
 struct Differing {
   std::vector<CellKey> cells = {};
@@ -80,11 +82,18 @@ class Contractor {
   }
 
   Contract run() {
-    for (const Prompt& prompt : matrix_.prompts) hold(prompt);
-    explain(Phase::prefill, prefill_);
-    explain(Phase::decode, decode_);
-    const bool alike = contract_.differences.empty();
-    if (alike && !request_.quick && engine_.options().device == "cpu") own_tokens();
+    const bool own = !request_.quick && engine_.options().device == "cpu";
+    const Prompt& longest = *std::max_element(
+        matrix_.prompts.begin(), matrix_.prompts.end(),
+        [](const Prompt& a, const Prompt& b) { return a.tokens.size() < b.tokens.size(); });
+    // The tokens of its own begin with it.
+    const bool with_own = own && matrix_.aligned && std::ssize(longest.tokens) <= kOwnTokens;
+    for (const Prompt& prompt : matrix_.prompts) {
+      if (!with_own || &prompt != &longest) hold(prompt);
+    }
+    explain_all();
+    if (own && contract_.differences.empty()) own_tokens(longest, with_own);
+    explain_all();
     describe();
     return std::move(contract_);
   }
@@ -123,8 +132,11 @@ class Contractor {
   }
 
   /// As a user would run it: a session that nobody looks into.
-  void hold(const Prompt& prompt) {
-    request_.step("unrecorded " + prompt.id);
+  void hold(const Prompt& whole) {
+    request_.step("unrecorded " + whole.id);
+    Prompt prompt = whole;
+    if (request_.quick && prompt.tokens.size() > kQuickTokens) prompt.tokens.resize(kQuickTokens);
+    const bool cut = prompt.tokens.size() < whole.tokens.size();
     const int64_t n = std::ssize(prompt.tokens);
     SessionPlans plans = plans_for(prompt);
     note(prompt, plans);
@@ -132,28 +144,58 @@ class Contractor {
     Snapshot snapshot;
     const auto keep = [&](std::span<const float> logits, int64_t from) {
       snapshot.lost = lost_count(session.cache(), n);
-      snapshot.logits = {{n - 1, {logits.begin(), logits.end()}}};
+      snapshot.logits.clear();
+      if (!cut) snapshot.logits.push_back({n - 1, {logits.begin(), logits.end()}});
       snapshot.cache.clear();
       if (!snapshot.lost) read_cache_into(session.cache(), from, snapshot);
     };
     keep(session.prefill(prompt.tokens), 0);
     const Experiment& any = matrix_.experiments.front();
-    compare({any.name, prompt.id}, kPrefillLast, prompt, any, snapshot, prefill_);
-    if (!matrix_.aligned) return;
+    const bool differs =
+        compare({any.name, prompt.id}, kPrefillLast, whole, any, snapshot, prefill_);
+    ++contract_.exercise.prompts;
+    if (!matrix_.aligned || cut) return;
+    if (differs) {  // decode is to be held by itself
+      const Snapshot right = recorded_.snapshot({any.name, prompt.id}, kPrefillLast);
+      const bool whole_cache = std::none_of(right.cache.begin(), right.cache.end(),
+                                            [](const std::vector<float>& rows) { return rows.empty(); });
+      if (!whole_cache) return;
+      write_cache_from(right, n, session.cache());
+    }
     for (size_t i = 0; i < matrix_.experiments.size(); ++i) {
       const Experiment& experiment = matrix_.experiments[i];
       session.cache().truncate(n - 1);
       keep(session.step(prompt.tokens.back(), i), n - 1);
+      compare({experiment.name, prompt.id}, kDecode0, whole, experiment, snapshot, decode_);
+    }
+  }
+
+  /// Decode's last token of a prompt, the tokens before it in the runner's cache.
+  void hold_decode(const Prompt& prompt, Runner& runner) {
+    const int64_t last = std::ssize(prompt.tokens) - 1;
+    for (const Experiment& experiment : matrix_.experiments) {
+      runner.cache().truncate(last);
+      const Plan step = program_.plan(Phase::decode, 1, true, {}, experiment.routes(matrix_.routes));
+      Snapshot snapshot;
+      if (runner.forward(step, std::span(prompt.tokens).last(1), snapshot))
+        read_cache_into(runner.cache(), last, snapshot);
       compare({experiment.name, prompt.id}, kDecode0, prompt, experiment, snapshot, decode_);
     }
     ++contract_.exercise.prompts;
   }
 
-  void compare(const CellKey& cell, const char* phase, const Prompt& prompt, const Experiment& experiment,
+  void explain_all() {
+    explain(Phase::prefill, prefill_);
+    explain(Phase::decode, decode_);
+    prefill_ = decode_ = {};
+  }
+
+  bool compare(const CellKey& cell, const char* phase, const Prompt& prompt, const Experiment& experiment,
                const Snapshot& observed, Differing& differing) const {
     Snapshot recorded = recorded_.snapshot(cell, phase, observed.first);
-    if (auto first = first_deviation(recorded, observed))
-      differing.add(cell, prompt, experiment, std::move(recorded), std::move(*first));
+    auto first = first_deviation(recorded, observed);
+    if (first) differing.add(cell, prompt, experiment, std::move(recorded), std::move(*first));
+    return first.has_value();
   }
 
   void explain(Phase phase, Differing& differing) {
@@ -189,14 +231,15 @@ class Contractor {
     contract_.differences.push_back(std::move(finding));
   }
 
-  void own_tokens() {
-    const Prompt& longest = *std::max_element(
-        matrix_.prompts.begin(), matrix_.prompts.end(),
-        [](const Prompt& a, const Prompt& b) { return a.tokens.size() < b.tokens.size(); });
+  void own_tokens(const Prompt& longest, bool hold_it) {
     OwnTokensRequest own{.seed = request_.seed, .manifest = bundle_.manifest, .prompt = longest.tokens};
     own.recorded = recorded_.snapshot({matrix_.experiments.front().name, longest.id}, kPrefillLast);
     own.recorded.logits.clear();  // those of its end, which is not the end here
     own.step = request_.step;
+    if (hold_it) {
+      note(longest, plans_for(longest));
+      own.at_its_last = [this, &longest](Runner& runner) { hold_decode(longest, runner); };
+    }
     OwnTokensResult result = check_own_tokens(program_, own);
     for (Finding& finding : result.differences) contract_.differences.push_back(std::move(finding));
     Exercise& exercise = contract_.exercise;

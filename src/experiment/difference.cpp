@@ -98,7 +98,11 @@ class Explanation {
   /// Whether either way leaves other bits as it is recorded.
   std::vector<Finding> of_plans(const Text& told) {
     for (const Way* way : {&difference_.way, &difference_.other}) {
-      const auto run = [&](const Making& making) { return program_.run(*way, tokens_, making); };
+      int64_t n = 0;
+      for (const int64_t rows : way->blocks) n += rows;
+      const auto tokens = n == 0 ? tokens_.first(static_cast<size_t>(rows_.back()) + 1)
+                                 : tokens_.first(static_cast<size_t>(n));
+      const auto run = [&](const Making& making) { return program_.run(*way, tokens, making); };
       Snapshot recorded = run(as_recorded());
       const auto first = first_deviation(recorded, run({}));
       if (!first) continue;

@@ -14,10 +14,10 @@ namespace {
 
 // Steps on both sides of the edges of lanes, tiles and blocks; the largest first, as the cache is cut back.
 constexpr std::array<int64_t, 14> kEdges{257, 256, 255, 129, 128, 127, 65, 64, 63, 33, 32, 31, 16, 15};
-constexpr int64_t kInnerBlock = 97, kInnerRows = 33;  // a block in the middle of a prompt
-constexpr int64_t kCacheTokens = 34;                  // of other formats of the cache
+constexpr int64_t kInnerBlock = 97, kInnerRows = 17;  // a block in the middle of a prompt
+constexpr int64_t kCacheTokens = 18;                  // of other formats of the cache
 constexpr int64_t kFarthest = 4096;                   // an edge of a window that is worth a cache that long
-constexpr int kSomeLayers = 2;
+constexpr size_t kStepLayers = 1, kSomeLayers = 2;
 
 class OwnRuns {
  public:
@@ -48,8 +48,9 @@ class OwnRuns {
     return tokens_.subspan(static_cast<size_t>(position), 1);
   }
 
-  std::vector<int> drawn_layers() {
-    const auto drawn = drawn_numbers(request_.seed + draws_++, kSomeLayers, config_.n_layer);
+  std::vector<int> drawn_layers(size_t count = kSomeLayers) {
+    const auto drawn =
+        drawn_numbers(request_.seed + draws_++, static_cast<int>(count), config_.n_layer);
     return {drawn.begin(), drawn.end()};
   }
 
@@ -61,19 +62,34 @@ class OwnRuns {
       if (inner && edge < kInnerBlock + kInnerRows) {
         inner = false;
         runner_.cache().truncate(kInnerBlock);
-        std::vector<int64_t> rows = drawn_numbers(request_.seed, 6, kInnerRows);
+        std::vector<int64_t> rows = drawn_numbers(request_.seed, 4, kInnerRows);
         for (int64_t& row : rows) row += kInnerBlock;
         recording_.run(runner_, kOwnPrompt, Phase::prefill,
                        tokens_.subspan(kInnerBlock, kInnerRows), drawn_layers(), rows);
       }
       runner_.cache().truncate(edge);
-      std::vector<int> layers = drawn_layers();
+      std::vector<int> layers = drawn_layers(kStepLayers);
       if (result_.steps.empty()) layers.push_back(kNoLayer);
       recording_.run(runner_, kOwnPrompt, Phase::decode, token(edge), layers, {edge});
+      hold_step(edge);
       result_.steps.push_back(edge);
     }
     std::reverse(result_.steps.begin(), result_.steps.end());
     result_.positions = n;
+  }
+
+  void hold_step(int64_t position) {
+    if (!program_.different_routes().empty() || !result_.differences.empty()) return;
+    Snapshot step;
+    read_cache_into(runner_.cache(), position, step);
+    const auto first = first_deviation(at_once_, step);
+    if (!first) return;
+    const Text where = told_first(*first);
+    add({difference_finding(Phases::both, *first, "prefill_unlike_decode",
+                            {"n tokens at once do not leave what a step of decode leaves",
+                             "n tokens de una vez no dejan lo mismo que un paso de decode"},
+                            {{"The " + where.en + ".", "La " + where.es + "."}})},
+        kOwnPrompt);
   }
 
   /// The first tokens in a cache of another format: recorded, and as production runs them, at once and by steps.
@@ -81,12 +97,12 @@ class OwnRuns {
     if (format == program_.engine().options().kv_format) return;
     if (format == Format::q8_0 && config_.head_dim % 32 != 0) return;
     const int64_t n = std::min<int64_t>(kCacheTokens, std::ssize(tokens_)), last = n - 1;
-    if (n < 2) return;
+    if (n < 4 || !program_.different_routes().empty()) return;
     const auto tokens = tokens_.first(static_cast<size_t>(n));
     const std::string prompt = fmt::format("{}.{}", kOwnPrompt, name(format));
     recording_.add_prompt(prompt, tokens);
     Runner runner(program_.engine(), program_.engine().pool(), n, format);
-    std::vector<int64_t> rows = drawn_numbers(request_.seed, 4, last);
+    std::vector<int64_t> rows = drawn_numbers(request_.seed, 3, last);
     if (rows.back() != last - 1) rows.push_back(last - 1);
     if (rows.size() == 1 && last > 1) rows.insert(rows.begin(), 0);
     recording_.run(runner, prompt, Phase::prefill, tokens.first(tokens.size() - 1), drawn_layers(), rows);
@@ -94,39 +110,24 @@ class OwnRuns {
     Snapshot recorded;
     runner.read(recorded);
     result_.caches.insert(format);
-    const Way way{.blocks = {last, 1}, .cache = format};
-    const auto run = [&](const Making& making) { return program_.run(way, tokens, making); };
-    const Snapshot at_once = run({});
-    if (const auto first = first_deviation(recorded, at_once)) {
-      add(why_plan_differs(program_, {Phase::prefill, run, std::move(recorded), *first}, request_.step), prompt);
-      return;
-    }
-    hold_step(way, at_once, tokens, prompt);
-  }
-
-  /// Production's step in the middle of those tokens.
-  void hold_step(const Way& way, const Snapshot& at_once, std::span<const int32_t> tokens,
-                 const std::string& prompt) {
-    if (!program_.different_routes().empty()) return;
-    const int64_t middle = std::ssize(tokens) / 2;
-    Runner runner(program_.engine(), program_.engine().pool(), std::ssize(tokens), way.cache);
-    program_.run({.blocks = {middle}}, tokens.first(static_cast<size_t>(middle)), {}, {}, &runner);
-    Snapshot step;
-    const Plan plan = program_.plan(Phase::decode, 1, true, {});
-    for (int64_t at = middle; at < std::ssize(tokens); at += 1) {
-      if (!runner.forward(plan, token(at), step)) break;
-    }
-    if (!step.lost) runner.read(step);
-    if (const auto first = first_deviation(at_once, step)) {
-      const Text where = told_first(*first);
-      const std::string format(name(*way.cache));
-      add({difference_finding(
-              Phases::both, *first, "prefill_unlike_decode",
-              {"n tokens at once do not leave what steps of decode leave, in a cache in " + format,
-               "n tokens de una vez no dejan lo mismo que los pasos de decode, con una caché en " + format},
-              {{"The " + where.en + ".", "La " + where.es + "."}})},
-          prompt);
-    }
+    // Production: all but the last two at once, those by steps.
+    const auto run = [&](const Making& making) {
+      Runner other(program_.engine(), program_.engine().pool(), n, format);
+      const Way way{.blocks = {last - 1}};
+      Snapshot snapshot = program_.run(way, tokens.first(tokens.size() - 2), making, {}, &other);
+      if (snapshot.lost) return snapshot;
+      Snapshot all;
+      const Plan step = program_.plan(Phase::decode, 1, true, making);
+      for (int64_t at = last - 1; at <= last; ++at) {
+        if (!other.forward(step, token(at), all)) return all;
+      }
+      other.read(all);
+      return all;
+    };
+    const Snapshot unrecorded = run({});
+    const auto first = first_deviation(recorded, unrecorded);
+    if (!first) return;
+    add(why_plan_differs(program_, {Phase::prefill, run, std::move(recorded), *first}, request_.step), prompt);
   }
 
   /// Steps and a block across the edge of a window, after a history that is made up: its rows are those of the

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 #include <random>
 
 #include "experiment/difference.h"
@@ -12,9 +13,10 @@
 namespace greta {
 namespace {
 
-constexpr int64_t kTokens = 258;  // a block of 256, and steps on both sides of its edge
-// Remainders of every tile of rows, and the edges of lanes and of larger tiles; in an order that is drawn.
-constexpr std::array<int64_t, 17> kBlocks{1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31, 32, 33, 65, 4};
+constexpr int64_t kInARow = 66;  // steps from the first token on
+constexpr int kDrawnSteps = 12;  // of the others
+// Remainders of every tile of rows, and the edges of lanes; in an order that is drawn.
+constexpr std::array<int64_t, 7> kBlocks{1, 2, 3, 5, 6, 7, 33};
 
 std::vector<int32_t> tokens_from(std::vector<int32_t> prompt, int64_t n, int64_t n_vocab, uint64_t seed) {
   std::mt19937_64 noise(seed);
@@ -24,16 +26,21 @@ std::vector<int32_t> tokens_from(std::vector<int32_t> prompt, int64_t n, int64_t
   return prompt;
 }
 
+/// Within n tokens.
 std::vector<int64_t> drawn_blocks(int64_t n, uint64_t seed) {
   std::vector<int64_t> blocks(kBlocks.begin(), kBlocks.end()), cut;
   std::mt19937_64 noise(seed);
   for (size_t i = blocks.size(); i > 1; --i) std::swap(blocks[i - 1], blocks[noise() % i]);
-  int64_t at = 0;
-  for (size_t i = 0; at < n; ++i) {
-    cut.push_back(std::min(blocks[i % blocks.size()], n - at));
-    at += cut.back();
+  for (const int64_t rows : blocks) {
+    if (n == 0) break;
+    cut.push_back(std::min(rows, n));
+    n -= cut.back();
   }
   return cut;
+}
+
+int64_t sum_of(const std::vector<int64_t>& blocks) {
+  return std::accumulate(blocks.begin(), blocks.end(), int64_t{0});
 }
 
 class OwnTokens {
@@ -42,7 +49,7 @@ class OwnTokens {
       : program_(program),
         request_(request),
         config_(program.engine().model().config),
-        tokens_(tokens_from(request.prompt, std::min(kTokens, config_.n_ctx), config_.n_vocab, request.seed)),
+        tokens_(tokens_from(request.prompt, std::min(kOwnTokens, config_.n_ctx), config_.n_vocab, request.seed)),
         at_once_{.blocks = blocks_of(std::ssize(tokens_), program.request().prefill_block)},
         in_blocks_{.blocks = drawn_blocks(std::ssize(tokens_), request.seed), .all_logits = true},
         runner_(program.engine(), program.engine().pool(), std::ssize(tokens_)) {}
@@ -59,7 +66,13 @@ class OwnTokens {
               {"A prompt as it was recorded was held against the same tokens with others after them.",
                "Un prompt tal como se registró se contrastó con los mismos tokens seguidos de otros."});
     }
+    if (result_.differences.empty() && request_.at_its_last) {
+      runner_.cache().truncate(std::ssize(request_.prompt) - 1);
+      request_.at_its_last(runner_);
+      restore(at_once);
+    }
     if (result_.differences.empty()) hold_steps(at_once);
+    if (result_.differences.empty()) hold_drawn_steps(at_once);
     if (result_.differences.empty()) hold_blocks(at_once);
     if (result_.differences.empty()) judge_some(at_once);
     describe();
@@ -73,7 +86,7 @@ class OwnTokens {
     std::set<int64_t> ends;
     int64_t at = 0;
     for (const int64_t rows : in_blocks_.blocks) ends.insert((at += rows) - 1);
-    steps_ = program_.run({}, tokens_, {}, ends);
+    steps_ = program_.run({}, first_tokens(kInARow), {}, ends);
     result_.reach.steps_in_a_row = true;
     if (steps_.lost) return add_lost(*steps_.lost, Phases::decode);
     if (const auto first = first_deviation(at_once, steps_)) {
@@ -81,6 +94,38 @@ class OwnTokens {
               {"n tokens at once were held against n steps of decode.",
                "n tokens de una vez se contrastaron con n pasos de decode."});
     }
+  }
+
+  /// Single steps after what the tokens before them left at once.
+  void hold_drawn_steps(const Snapshot& at_once) {
+    if (!program_.different_routes().empty() || std::ssize(tokens_) <= kInARow) return;
+    const Plan step = program_.plan(Phase::decode, 1, true, {});
+    std::vector<int64_t> drawn = drawn_numbers(request_.seed, kDrawnSteps, std::ssize(tokens_) - kInARow);
+    std::optional<Deviation> first;
+    Snapshot observed;
+    for (auto it = drawn.rbegin(); it != drawn.rend(); ++it) {
+      const int64_t position = kInARow + *it;
+      runner_.cache().truncate(position);
+      Snapshot one;
+      if (runner_.forward(step, std::span(tokens_).subspan(static_cast<size_t>(position), 1), one))
+        read_cache_into(runner_.cache(), position, one);
+      const auto deviation = first_deviation(at_once, one);
+      if (!deviation || (first && first->layer <= deviation->layer)) continue;
+      first = deviation;
+      observed = std::move(one);
+    }
+    restore(at_once);
+    if (!first) return;
+    explain(Phase::decode, {}, at_once_, *first, at_once, observed,
+            {"n tokens at once were held against single steps of decode.",
+             "n tokens de una vez se contrastaron con pasos sueltos de decode."});
+  }
+
+  /// The runner's cache as it was when all tokens had been run.
+  void restore(const Snapshot& at_once) { write_cache_from(at_once, std::ssize(tokens_), runner_.cache()); }
+
+  std::span<const int32_t> first_tokens(int64_t n) const {
+    return std::span(tokens_).first(static_cast<size_t>(std::min(n, std::ssize(tokens_))));
   }
 
   int other_threads() const {
@@ -97,16 +142,15 @@ class OwnTokens {
     all.used = true;
     Snapshot expected = at_once;
     for (Snapshot::Logits& logits : steps_.logits) expected.logits.push_back(std::move(logits));
-    const Snapshot blocks = program_.run(all, tokens_);
-    const auto first = first_deviation(expected, blocks);
-    if (!first) return;
     const auto differs = [&](const Way& way) {
-      return first_deviation(expected, program_.run(way, tokens_));
+      return first_deviation(expected, program_.run(way, first_tokens(sum_of(way.blocks))));
     };
+    const auto first = differs(all);
+    if (!first) return;
     if (const auto of_blocks = differs(in_blocks_)) {
       if (of_blocks->what == kLostCount) return add_lost(*of_blocks, Phases::prefill);
       return explain(Phase::prefill, in_blocks_, at_once_, *of_blocks, expected,
-                     program_.run(in_blocks_, tokens_),
+                     program_.run(in_blocks_, first_tokens(sum_of(in_blocks_.blocks))),
                      {"n tokens at once were held against the same in blocks.",
                       "n tokens de una vez se contrastaron con los mismos en bloques."});
     }

@@ -17,6 +17,7 @@ struct OwnTokensRequest {
   nlohmann::json manifest = {};            // of the matrix
   std::vector<int32_t> prompt = {};        // the tokens begin with it
   Snapshot recorded = {};                  // what it left where it was recorded
+  std::function<void(Runner& runner)> at_its_last = {};  // called before its last token, once; or none
   std::function<void(const std::string& label)> step = {};
 };
 
@@ -27,6 +28,9 @@ struct OwnTokensResult {
   int64_t tokens = 0, judged = 0;
   std::vector<int64_t> blocks = {}, steps = {};
 };
+
+/// So many, where the context has them.
+inline constexpr int64_t kOwnTokens = 258;  // a block of 256, and steps on both sides of its edge
 
 OwnTokensResult check_own_tokens(const Program& program, const OwnTokensRequest& request);
 

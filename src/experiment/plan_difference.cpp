@@ -7,6 +7,8 @@
 namespace greta {
 namespace {
 
+constexpr int kRepeats = 3;  // a race need not happen
+
 /// What an op is called here: by its stage, else by its kernel's work.
 std::string label_of(const Op& op) {
   if (op.makes) return std::string(name(*op.makes));
@@ -32,6 +34,8 @@ class Search {
         last_layer_(static_cast<int>(program.engine().model().config.n_layer) - 1) {}
 
   std::vector<Finding> findings() {
+    step_("the unrecorded program again");
+    if (!repeats()) return {not_repeatable()};
     step_("the unrecorded program, all threads meeting after every op");
     if (!differs({.edit = [](PlanEdit& edit) { meet_after(edit, [](const Op&) { return true; }); }}))
       return {missing_barrier()};
@@ -51,6 +55,22 @@ class Search {
  private:
   std::optional<Deviation> differs(const Making& making) const {
     return first_deviation(trial_.recorded, trial_.run(making));
+  }
+
+  bool repeats() const {
+    for (int run = 0; run < kRepeats; ++run) {
+      if (differs({})) return true;
+    }
+    return false;
+  }
+
+  Finding not_repeatable() const {
+    return difference_finding(phases(), trial_.first, "not_repeatable",
+                              {"the same tokens do not always give the same",
+                               "los mismos tokens no siempre dan el mismo resultado"},
+                              {first_told(trial_.first),
+                               {fmt::format("{} more runs gave what was recorded.", kRepeats),
+                                fmt::format("Otras {} ejecuciones dieron lo registrado.", kRepeats)}});
   }
 
   Phases phases() const { return only(trial_.phase); }

@@ -156,6 +156,18 @@ void read_cache_into(const KvCache& cache, int64_t first, Snapshot& snapshot) {
   }
 }
 
+void write_cache_from(const Snapshot& snapshot, int64_t length, KvCache& cache) {
+  for (size_t layer = 0; layer < snapshot.cache.size(); ++layer) {
+    const std::span<const float> rows(snapshot.cache[layer]);
+    const size_t row = row_size(snapshot, layer);
+    for (int64_t position = snapshot.first; position < length; ++position) {
+      const size_t at = static_cast<size_t>(position - snapshot.first) * row;
+      write_cache_row(cache.layer(static_cast<int64_t>(layer)), position, rows.subspan(at, row));
+    }
+  }
+  cache.set_length(length);
+}
+
 std::optional<Deviation> lost_count(const KvCache& cache, int64_t expected) {
   if (cache.length() == expected) return std::nullopt;
   Deviation lost;

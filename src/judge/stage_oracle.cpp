@@ -199,7 +199,7 @@ void add_hashes(const PhaseRecord& phase, At at, int depth, std::string& key) {
   for (const At input : operands_at(phase.model->config, at)) {
     if (const Event* event = phase.view.find(input)) {
       key += " " + event->hash;
-    } else if (depth < kStageCount) {
+    } else if (depth < kStageCount && input.layer == at.layer) {  // no gap crosses a layer's border
       key += " " + arithmetic_key(arithmetic_of(phase, input));
       add_hashes(phase, input, depth + 1, key);
     }

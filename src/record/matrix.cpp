@@ -138,7 +138,10 @@ Bundle record_matrix(Engine& engine, const MatrixRequest& request, const RecordO
   Matrix matrix(engine, request, recording);
   recording.open(make_manifest(engine, request, options.origin), options.directory, options.force);
   matrix.run(options.progress);
-  return rows_joined(recording.complete());
+  const bool in_blocks = std::any_of(request.prompts.begin(), request.prompts.end(), [&](const Prompt& p) {
+    return std::ssize(p.tokens) > request.prefill_block;
+  });
+  return in_blocks ? rows_joined(recording.complete()) : recording.complete();
 }
 
 }  // namespace greta

@@ -85,12 +85,11 @@ std::optional<Phrase> place_of(CauseFamily family) {
   return std::nullopt;
 }
 
-/// Found and told by what makes a difference of runs go, not by the oracle.
+}  // namespace
+
 bool is_of_runs(const Finding& finding) {
   return finding.difference.has_value() && !finding.difference->cause.empty();
 }
-
-}  // namespace
 
 std::string Writer::title(const Finding& finding) const { return finding.title.in(language); }
 

@@ -69,6 +69,9 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "El redondeo no explica la diferencia entre prefill_last y decode0. Primer fallo: {0}."},
     {Phrase::verdict_fault_alone, "A stage is wrong by more than rounding explains. First fault: {0}.",
      "Una etapa es incorrecta más allá de lo que explica el redondeo. Primer fallo: {0}."},
+    {Phrase::verdict_fault_runs,
+     "Runs that must agree bit for bit do not. First fault: {0}.",
+     "Ejecuciones que deben coincidir bit a bit no coinciden. Primer fallo: {0}."},
     {Phrase::verdict_inert,
      "No fault was seen, but GRETA cannot vouch for it: a forced route did not take effect, so the "
      "experiments do not "

@@ -46,6 +46,7 @@ enum class Phrase {
   verdict_alone,
   verdict_fault,
   verdict_fault_alone,
+  verdict_fault_runs,
   verdict_inert,
   verdict_vacuous,
   verdict_inconclusive,

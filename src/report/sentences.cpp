@@ -93,6 +93,7 @@ std::string Writer::verdict_sentence() const {
   if (which == Phrase::verdict_fault && !facts.findings.empty()) {
     FindingGroup first = facts.findings.front();
     if (!first.layers.empty()) first.layers.resize(1);
+    if (is_of_runs(first.first)) return say(Phrase::verdict_fault_runs, place(first));
     const bool differ = facts.any_pair && first.first.phase != Phases::both;
     return say(differ ? which : Phrase::verdict_fault_alone, place(first));
   }

@@ -72,6 +72,9 @@ struct Writer {
   std::vector<std::string> next_for(const FindingGroup& finding) const;
 };
 
+/// Found and told by what makes a difference of runs go, not by the oracle.
+bool is_of_runs(const Finding& finding);
+
 /// "E0, E1 x p4_sys, p5_ba" where many cells are such a product, else at most eight names and how many more.
 std::string cell_list(const std::vector<CellKey>& cells, Language language);
 
