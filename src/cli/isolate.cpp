@@ -2,8 +2,8 @@
 #include <unistd.h>
 
 #include <ctime>
-#include <random>
 #include <nlohmann/json.hpp>
+#include <random>
 
 #include "base/error.h"
 #include "base/timing.h"
@@ -50,17 +50,16 @@ std::vector<Finding> confirmed(const MatrixRun& matrix, std::vector<Finding> fin
 /// What production's program computes, held against what was judged: where that is clean.
 Contract contract_of(const MatrixRun& matrix, const Verdict& judged, bool quick) {
   const uint64_t seed = matrix.request.drawn.seed;
-  if (!judged.findings.empty())
-    return {{}, unheld(*matrix.engine, matrix.request, matrix.bundle, seed)};
+  if (!judged.findings.empty()) return {{}, unheld(*matrix.engine, matrix.request, matrix.bundle, seed)};
   Progress progress;
   int done = 0;
-  return check_contract(*matrix.engine, matrix.request, matrix.bundle,
-                        {.seed = seed, .quick = quick, .step = [&](const std::string& label) {
-                           throw_if_interrupted("interrupted; the bundle in " + matrix.directory +
-                                                " is complete");
-                           progress.show(done, done + 1, label);
-                           ++done;
-                         }});
+  return check_contract(
+      *matrix.engine, matrix.request, matrix.bundle,
+      {.seed = seed, .quick = quick, .step = [&](const std::string& label) {
+         throw_if_interrupted("interrupted; the bundle in " + matrix.directory + " is complete");
+         progress.show(done, done + 1, label);
+         ++done;
+       }});
 }
 
 void run_isolate(IsolateOptions& options, Context& context) {

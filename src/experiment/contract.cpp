@@ -57,7 +57,8 @@ struct Differing {
   Snapshot recorded = {};
   Deviation first = {};
 
-  void add(const CellKey& cell, const Prompt& of, const Experiment& with, Snapshot snapshot, Deviation where) {
+  void add(const CellKey& cell, const Prompt& of, const Experiment& with, Snapshot snapshot,
+           Deviation where) {
     cells.push_back(cell);
     if (prompt != nullptr && prompt->tokens.size() <= of.tokens.size()) return;
     prompt = &of;
@@ -69,7 +70,8 @@ struct Differing {
 
 class Contractor {
  public:
-  Contractor(Engine& engine, const MatrixRequest& matrix, const Bundle& bundle, const ContractRequest& request)
+  Contractor(Engine& engine, const MatrixRequest& matrix, const Bundle& bundle,
+             const ContractRequest& request)
       : engine_(engine),
         matrix_(matrix),
         bundle_(bundle),
@@ -83,9 +85,9 @@ class Contractor {
 
   Contract run() {
     const bool own = !request_.quick && engine_.options().device == "cpu";
-    const Prompt& longest = *std::max_element(
-        matrix_.prompts.begin(), matrix_.prompts.end(),
-        [](const Prompt& a, const Prompt& b) { return a.tokens.size() < b.tokens.size(); });
+    const Prompt& longest =
+        *std::max_element(matrix_.prompts.begin(), matrix_.prompts.end(),
+                          [](const Prompt& a, const Prompt& b) { return a.tokens.size() < b.tokens.size(); });
     // The tokens of its own begin with it.
     const bool with_own = own && matrix_.aligned && std::ssize(longest.tokens) <= kOwnTokens;
     for (const Prompt& prompt : matrix_.prompts) {
@@ -151,8 +153,7 @@ class Contractor {
     };
     keep(session.prefill(prompt.tokens), 0);
     const Experiment& any = matrix_.experiments.front();
-    const bool differs =
-        compare({any.name, prompt.id}, kPrefillLast, whole, any, snapshot, prefill_);
+    const bool differs = compare({any.name, prompt.id}, kPrefillLast, whole, any, snapshot, prefill_);
     ++contract_.exercise.prompts;
     if (!matrix_.aligned || cut) return;
     if (differs) {  // decode is to be held by itself

@@ -27,8 +27,7 @@ class Explanation {
 
   std::vector<Finding> findings(const Snapshot& expected, const Snapshot& observed, const Text& how) {
     const Deviation& first = difference_.first;
-    if (first.what == kLostCount)
-      return {lost_finding(first, only(difference_.phase))};
+    if (first.what == kLostCount) return {lost_finding(first, only(difference_.phase))};
     if (first.layer == kNoLayer) {
       rows_ = {first.position};
       layers_ = {static_cast<int>(program_.engine().model().config.n_layer) - 1, kNoLayer};
@@ -74,7 +73,8 @@ class Explanation {
         runner.forward(program_.plan(Phase::prefill, n, false, {}), block);
       } else {
         // A second row says that this was a block.
-        if (rows.size() == 1 && n > 1) rows.insert(rows.begin() + (rows[0] > at ? 0 : 1), rows[0] > at ? at : at + 1);
+        if (rows.size() == 1 && n > 1)
+          rows.insert(rows.begin() + (rows[0] > at ? 0 : 1), rows[0] > at ? at : at + 1);
         recording.run(runner, kOwnPrompt, Phase::prefill, block, layers_, rows);
       }
       at += n;
@@ -119,19 +119,19 @@ class Explanation {
 
   Finding unknown(const Text& told) const {
     const bool of_blocks = !difference_.way.blocks.empty();
-    const Text title = of_blocks
-                           ? Text{"what a prompt leaves depends on how it is cut into blocks",
-                                  "lo que deja un prompt depende de cómo se corta en bloques"}
-                           : Text{"n tokens at once do not leave what n steps of decode leave",
-                                  "n tokens de una vez no dejan lo mismo que n pasos de decode"};
-    return difference_finding(
-        of_blocks ? Phases::prefill : Phases::both, difference_.first,
-        of_blocks ? "block_edges" : "prefill_unlike_decode", title,
-        {told,
-         {"Recorded one by one the rows that differ are within rounding: the fault lies in what a run leaves to "
-          "the next.",
-          "Registradas una a una, las filas que difieren quedan dentro del redondeo: el fallo está en lo que una "
-          "ejecución deja a la siguiente."}});
+    const Text title = of_blocks ? Text{"what a prompt leaves depends on how it is cut into blocks",
+                                        "lo que deja un prompt depende de cómo se corta en bloques"}
+                                 : Text{"n tokens at once do not leave what n steps of decode leave",
+                                        "n tokens de una vez no dejan lo mismo que n pasos de decode"};
+    return difference_finding(of_blocks ? Phases::prefill : Phases::both, difference_.first,
+                              of_blocks ? "block_edges" : "prefill_unlike_decode", title,
+                              {told,
+                               {"Recorded one by one the rows that differ are within rounding: the fault "
+                                "lies in what a run leaves to "
+                                "the next.",
+                                "Registradas una a una, las filas que difieren quedan dentro del redondeo: "
+                                "el fallo está en lo que una "
+                                "ejecución deja a la siguiente."}});
   }
 
   const Program& program_;
@@ -148,21 +148,6 @@ std::vector<Finding> explain_difference(const Program& program, const OwnTokensR
                                         std::span<const int32_t> tokens, const OwnDifference& difference,
                                         const Snapshot& expected, const Snapshot& observed, const Text& how) {
   return Explanation(program, request, tokens, difference).findings(expected, observed, how);
-}
-
-Finding lost_finding(const Deviation& lost, Phases phase) {
-  const auto expected = static_cast<int64_t>(lost.expected), observed = static_cast<int64_t>(lost.observed);
-  Finding finding = difference_finding(
-      phase, lost, "lost_position",
-      {fmt::format("after the token at position {} the cache counts {} positions, not {}", lost.position,
-                   observed, expected),
-       fmt::format("tras el token de la posición {} la caché cuenta {} posiciones, no {}", lost.position,
-                   observed, expected)},
-      {{"What comes next is written and read at a wrong position.",
-        "Lo que sigue se escribe y se lee en una posición equivocada."}});
-  finding.stage = Stage::kv_write;
-  finding.layer = 0;
-  return finding;
 }
 
 std::set<int64_t> windows_within(const ModelConfig& config, int64_t n) {

@@ -8,11 +8,11 @@
 
 #include "experiment/own_recording.h"
 #include "experiment/own_tokens.h"
+#include "experiment/plan_difference.h"
 
 namespace greta {
 
 inline constexpr const char* kOwnPrompt = "own_tokens";
-inline constexpr const char* kLostCount = "cache length";
 
 /// Two ways to run the tokens that left other bits.
 struct OwnDifference {
@@ -28,9 +28,6 @@ struct OwnDifference {
 std::vector<Finding> explain_difference(const Program& program, const OwnTokensRequest& request,
                                         std::span<const int32_t> tokens, const OwnDifference& difference,
                                         const Snapshot& expected, const Snapshot& observed, const Text& how);
-
-/// A run that lost count of the positions.
-Finding lost_finding(const Deviation& lost, Phases phase);
 
 struct JudgedRuns {
   std::vector<Finding> differences = {};

@@ -18,8 +18,8 @@ void add_kernels(const Bundle& bundle, std::set<std::string>& kernels);
 
 /// What was reached.
 struct Reach {
-  int64_t positions = 0;          // of the longest run
-  int64_t block = 0;              // rows of the largest block
+  int64_t positions = 0;           // of the longest run
+  int64_t block = 0;               // rows of the largest block
   std::set<int64_t> windows = {};  // whose edge was crossed
   std::set<int> threads = {};
   std::set<Format> caches = {};

@@ -27,9 +27,11 @@ void OwnRecording::run(Runner& runner, const std::string& prompt, Phase phase,
   };
   scope.rows = [&rows](Stage, int64_t) { return rows; };
   // A phase of its own: several of one name would have to be one.
-  Recorder recorder([this](Event event, std::vector<float> values) {
-    recording_.write(std::move(event), std::move(values));
-  }, fmt::format("{}{}", phase == Phase::decode ? "step" : "block", runs_++));
+  Recorder recorder(
+      [this](Event event, std::vector<float> values) {
+        recording_.write(std::move(event), std::move(values));
+      },
+      fmt::format("{}{}", phase == Phase::decode ? "step" : "block", runs_++));
   const Making recorded{.fast = false,
                         .edit = [&](PlanEdit& edit) { insert_records(edit, recorder, scope); }};
   const bool logits = scope.layers(kNoLayer);

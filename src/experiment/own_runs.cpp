@@ -49,8 +49,7 @@ class OwnRuns {
   }
 
   std::vector<int> drawn_layers(size_t count = kSomeLayers) {
-    const auto drawn =
-        drawn_numbers(request_.seed + draws_++, static_cast<int>(count), config_.n_layer);
+    const auto drawn = drawn_numbers(request_.seed + draws_++, static_cast<int>(count), config_.n_layer);
     return {drawn.begin(), drawn.end()};
   }
 
@@ -64,8 +63,8 @@ class OwnRuns {
         runner_.cache().truncate(kInnerBlock);
         std::vector<int64_t> rows = drawn_numbers(request_.seed, 4, kInnerRows);
         for (int64_t& row : rows) row += kInnerBlock;
-        recording_.run(runner_, kOwnPrompt, Phase::prefill,
-                       tokens_.subspan(kInnerBlock, kInnerRows), drawn_layers(), rows);
+        recording_.run(runner_, kOwnPrompt, Phase::prefill, tokens_.subspan(kInnerBlock, kInnerRows),
+                       drawn_layers(), rows);
       }
       runner_.cache().truncate(edge);
       std::vector<int> layers = drawn_layers(kStepLayers);
@@ -127,7 +126,8 @@ class OwnRuns {
     const Snapshot unrecorded = run({});
     const auto first = first_deviation(recorded, unrecorded);
     if (!first) return;
-    add(why_plan_differs(program_, {Phase::prefill, run, std::move(recorded), *first}, request_.step), prompt);
+    add(why_plan_differs(program_, {Phase::prefill, run, std::move(recorded), *first}, request_.step),
+        prompt);
   }
 
   /// Steps and a block across the edge of a window, after a history that is made up: its rows are those of the
@@ -177,15 +177,15 @@ class OwnRuns {
   void judge_all() {
     const Bundle bundle = std::move(recording_).complete();
     add_kernels(bundle, result_.kernels);
-    Verdict verdict = judge(bundle, program_.engine().model(),
-                            {.threads = program_.engine().options().threads});
+    Verdict verdict =
+        judge(bundle, program_.engine().model(), {.threads = program_.engine().options().threads});
     result_.judged = verdict.coverage.judged;
     for (Finding& finding : verdict.findings) {
-      finding.difference = {"",
-                            {{fmt::format("Found beside the matrix, on tokens of its own (seed {}).", request_.seed),
-                              fmt::format("Hallado fuera de la matriz, con tokens propios (semilla {}).",
-                                          request_.seed)}},
-                            {}};
+      finding.difference = {
+          "",
+          {{fmt::format("Found beside the matrix, on tokens of its own (seed {}).", request_.seed),
+            fmt::format("Hallado fuera de la matriz, con tokens propios (semilla {}).", request_.seed)}},
+          {}};
     }
     std::vector<Finding> differ = std::move(result_.differences);
     result_.differences = std::move(verdict.findings);

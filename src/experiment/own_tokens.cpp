@@ -13,8 +13,8 @@
 namespace greta {
 namespace {
 
-constexpr int64_t kInARow = 66;  // steps from the first token on
-constexpr int kDrawnSteps = 12;  // of the others
+constexpr int64_t kInARow = 50;    // steps from the first token on
+constexpr int64_t kOneStepOf = 5;  // of so many of the others, which is drawn
 // Remainders of every tile of rows, and the edges of lanes; in an order that is drawn.
 constexpr std::array<int64_t, 7> kBlocks{1, 2, 3, 5, 6, 7, 33};
 
@@ -49,7 +49,8 @@ class OwnTokens {
       : program_(program),
         request_(request),
         config_(program.engine().model().config),
-        tokens_(tokens_from(request.prompt, std::min(kOwnTokens, config_.n_ctx), config_.n_vocab, request.seed)),
+        tokens_(
+            tokens_from(request.prompt, std::min(kOwnTokens, config_.n_ctx), config_.n_vocab, request.seed)),
         at_once_{.blocks = blocks_of(std::ssize(tokens_), program.request().prefill_block)},
         in_blocks_{.blocks = drawn_blocks(std::ssize(tokens_), request.seed), .all_logits = true},
         runner_(program.engine(), program.engine().pool(), std::ssize(tokens_)) {}
@@ -100,11 +101,16 @@ class OwnTokens {
   void hold_drawn_steps(const Snapshot& at_once) {
     if (!program_.different_routes().empty() || std::ssize(tokens_) <= kInARow) return;
     const Plan step = program_.plan(Phase::decode, 1, true, {});
-    std::vector<int64_t> drawn = drawn_numbers(request_.seed, kDrawnSteps, std::ssize(tokens_) - kInARow);
+    std::mt19937_64 noise(request_.seed);
+    std::vector<int64_t> drawn;
+    for (int64_t at = kInARow; at < std::ssize(tokens_); at += kOneStepOf) {
+      const int64_t position = at + static_cast<int64_t>(noise() % static_cast<uint64_t>(kOneStepOf));
+      if (position < std::ssize(tokens_)) drawn.push_back(position);
+    }
     std::optional<Deviation> first;
     Snapshot observed;
     for (auto it = drawn.rbegin(); it != drawn.rend(); ++it) {
-      const int64_t position = kInARow + *it;
+      const int64_t position = *it;
       runner_.cache().truncate(position);
       Snapshot one;
       if (runner_.forward(step, std::span(tokens_).subspan(static_cast<size_t>(position), 1), one))
@@ -158,19 +164,20 @@ class OwnTokens {
     used.used = true;
     threads.threads = all.threads;
     if (const auto of_used = differs(used)) {
-      add(difference_finding(Phases::prefill, *of_used, "unused_is_read",
-                             {"something is read that nobody has written: a slot of the cache or the padding of "
-                              "a buffer",
-                              "se lee algo que nadie ha escrito: una posición de la caché o el relleno de un "
-                              "búfer"},
-                             {sentence(*of_used)}));
-    } else if (const auto of_threads = all.threads > 0 ? differs(threads) : std::nullopt) {
       add(difference_finding(
-          Phases::prefill, *of_threads, "thread_count",
-          {fmt::format("{} threads compute something else than {}", all.threads,
-                       program_.engine().options().threads),
-           fmt::format("{} hilos calculan otra cosa que {}", all.threads, program_.engine().options().threads)},
-          {sentence(*of_threads)}));
+          Phases::prefill, *of_used, "unused_is_read",
+          {"something is read that nobody has written: a slot of the cache or the padding of "
+           "a buffer",
+           "se lee algo que nadie ha escrito: una posición de la caché o el relleno de un "
+           "búfer"},
+          {sentence(*of_used)}));
+    } else if (const auto of_threads = all.threads > 0 ? differs(threads) : std::nullopt) {
+      add(difference_finding(Phases::prefill, *of_threads, "thread_count",
+                             {fmt::format("{} threads compute something else than {}", all.threads,
+                                          program_.engine().options().threads),
+                              fmt::format("{} hilos calculan otra cosa que {}", all.threads,
+                                          program_.engine().options().threads)},
+                             {sentence(*of_threads)}));
     } else {
       add(difference_finding(Phases::prefill, *first, "not_repeatable",
                              {"the same tokens do not always give the same",
@@ -192,20 +199,22 @@ class OwnTokens {
   }
 
   /// `way` left `observed`, of which `first` is not as `other` left it.
-  void explain(Phase phase, const Way& way, const Way& other, const Deviation& first, const Snapshot& expected,
-               const Snapshot& observed, const Text& how) {
+  void explain(Phase phase, const Way& way, const Way& other, const Deviation& first,
+               const Snapshot& expected, const Snapshot& observed, const Text& how) {
     OwnDifference difference;
     difference.phase = phase;
     difference.way = way;
     difference.other = other;
     difference.first = first;
-    for (Finding& finding : explain_difference(program_, request_, tokens_, difference, expected, observed, how))
+    for (Finding& finding :
+         explain_difference(program_, request_, tokens_, difference, expected, observed, how))
       add(std::move(finding));
   }
 
   static Text sentence(const Deviation& first) {
     const Text where = told_first(first);
-    return {"Tokens of its own, n at once: " + where.en + ".", "Tokens propios, n de una vez: " + where.es + "."};
+    return {"Tokens of its own, n at once: " + where.en + ".",
+            "Tokens propios, n de una vez: " + where.es + "."};
   }
 
   void add_lost(const Deviation& lost, Phases phase) { add(lost_finding(lost, phase)); }

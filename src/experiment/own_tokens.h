@@ -14,9 +14,9 @@ namespace greta {
 
 struct OwnTokensRequest {
   uint64_t seed = 0;
-  nlohmann::json manifest = {};            // of the matrix
-  std::vector<int32_t> prompt = {};        // the tokens begin with it
-  Snapshot recorded = {};                  // what it left where it was recorded
+  nlohmann::json manifest = {};                          // of the matrix
+  std::vector<int32_t> prompt = {};                      // the tokens begin with it
+  Snapshot recorded = {};                                // what it left where it was recorded
   std::function<void(Runner& runner)> at_its_last = {};  // called before its last token, once; or none
   std::function<void(const std::string& label)> step = {};
 };

@@ -26,8 +26,7 @@ struct FusedStage {
 
 class Search {
  public:
-  Search(const Program& program, const PlanTrial& trial,
-         const std::function<void(const std::string&)>& step)
+  Search(const Program& program, const PlanTrial& trial, const std::function<void(const std::string&)>& step)
       : trial_(trial),
         step_(step),
         plan_(program.plan(trial.phase, trial.phase == Phase::decode ? 1 : 2, true, {})),
@@ -35,7 +34,9 @@ class Search {
 
   std::vector<Finding> findings() {
     step_("the unrecorded program again");
-    if (!repeats()) return {not_repeatable()};
+    const auto again = repeated();
+    if (!again) return {not_repeatable()};
+    if (again->what == kLostCount) return {lost_finding(*again, phases())};
     step_("the unrecorded program, all threads meeting after every op");
     if (!differs({.edit = [](PlanEdit& edit) { meet_after(edit, [](const Op&) { return true; }); }}))
       return {missing_barrier()};
@@ -57,11 +58,11 @@ class Search {
     return first_deviation(trial_.recorded, trial_.run(making));
   }
 
-  bool repeats() const {
+  std::optional<Deviation> repeated() const {
     for (int run = 0; run < kRepeats; ++run) {
-      if (differs({})) return true;
+      if (auto again = differs({})) return again;
     }
-    return false;
+    return std::nullopt;
   }
 
   Finding not_repeatable() const {
@@ -97,8 +98,8 @@ class Search {
 
   static Text first_told(const Deviation& first) {
     const Text where = told_first(first);
-    return {"The program that runs unrecorded was held against the recorded one, which is judged: " + where.en +
-                ".",
+    return {"The program that runs unrecorded was held against the recorded one, which is judged: " +
+                where.en + ".",
             "El programa que se ejecuta sin registrar se contrastó con el registrado, que es el juzgado: " +
                 where.es + "."};
   }
@@ -121,7 +122,8 @@ class Search {
         phases(), first, "fused_kernel", title,
         {first_told(first),
          {"With it put apart into its ops the difference goes; with it fused and all others apart it stays.",
-          "Con él descompuesto en sus operaciones la diferencia desaparece; con él fusionado y todos los demás "
+          "Con él descompuesto en sus operaciones la diferencia desaparece; con él fusionado y todos los "
+          "demás "
           "descompuestos se mantiene."}});
     finding.layer = layer_of(fused.stage, first);
     finding.stage = fused.stage;
@@ -202,8 +204,24 @@ Finding difference_finding(Phases phase, const Deviation& first, std::string cau
   return finding;
 }
 
+Finding lost_finding(const Deviation& lost, Phases phase) {
+  const auto expected = static_cast<int64_t>(lost.expected), observed = static_cast<int64_t>(lost.observed);
+  Finding finding =
+      difference_finding(phase, lost, "lost_position",
+                         {fmt::format("after the token at position {} the cache counts {} positions, not {}",
+                                      lost.position, observed, expected),
+                          fmt::format("tras el token de la posición {} la caché cuenta {} posiciones, no {}",
+                                      lost.position, observed, expected)},
+                         {{"What comes next is written and read at a wrong position.",
+                           "Lo que sigue se escribe y se lee en una posición equivocada."}});
+  finding.stage = Stage::kv_write;
+  finding.layer = 0;
+  return finding;
+}
+
 std::vector<Finding> why_plan_differs(const Program& program, const PlanTrial& trial,
                                       const std::function<void(const std::string& label)>& step) {
+  if (trial.first.what == kLostCount) return {lost_finding(trial.first, only(trial.phase))};
   return Search(program, trial, step).findings();
 }
 

@@ -27,6 +27,9 @@ std::vector<Finding> why_plan_differs(const Program& program, const PlanTrial& t
 Finding difference_finding(Phases phase, const Deviation& first, std::string cause, Text title,
                            std::vector<Text> told);
 
+/// Of a run that lost count of the positions.
+Finding lost_finding(const Deviation& lost, Phases phase);
+
 /// "first difference at layer 3, position 12, key[17] (129 tokens): 0.25, expected 0.5".
 Text told_first(const Deviation& first);
 

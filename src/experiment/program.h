@@ -13,7 +13,7 @@ namespace greta {
 
 /// How a plan is made: as it runs in production, or with an edit of it.
 struct Making {
-  bool fast = true;                             // fused where that is faster
+  bool fast = true;                               // fused where that is faster
   std::function<void(PlanEdit& edit)> edit = {};  // after the request's own change
 };
 
@@ -28,10 +28,11 @@ void unfuse_but(PlanEdit& edit, const std::function<bool(Stage)>& kept);
 
 /// How tokens are run.
 struct Way {
-  std::vector<int64_t> blocks = {};  // rows of each block of prefill, in order; none: one step of decode a token
-  bool all_logits = false;           // of every block; else of the last one
-  int threads = 0;                   // 0: the engine's
-  bool used = false;  // in a cache and in buffers that are full of what nobody may read
+  std::vector<int64_t> blocks =
+      {};                   // rows of each block of prefill, in order; none: one step of decode a token
+  bool all_logits = false;  // of every block; else of the last one
+  int threads = 0;          // 0: the engine's
+  bool used = false;        // in a cache and in buffers that are full of what nobody may read
   std::optional<Format> cache = {};  // in another format than the engine's
 };
 

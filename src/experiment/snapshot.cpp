@@ -173,7 +173,7 @@ std::optional<Deviation> lost_count(const KvCache& cache, int64_t expected) {
   Deviation lost;
   lost.length = expected;
   lost.position = expected - 1;
-  lost.what = "cache length";
+  lost.what = kLostCount;
   lost.expected = static_cast<float>(expected);
   lost.observed = static_cast<float>(cache.length());
   return lost;

@@ -74,6 +74,9 @@ void read_cache_into(const KvCache& cache, int64_t first, Snapshot& snapshot);
 /// The other way: the snapshot's rows below `length`, which is then the cache's.
 void write_cache_from(const Snapshot& snapshot, int64_t length, KvCache& cache);
 
+/// Deviation::what of a run that lost count of the positions.
+inline constexpr const char* kLostCount = "cache length";
+
 /// What `cache` says of its length where it must be `expected`.
 std::optional<Deviation> lost_count(const KvCache& cache, int64_t expected);
 

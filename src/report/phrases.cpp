@@ -69,8 +69,7 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "El redondeo no explica la diferencia entre prefill_last y decode0. Primer fallo: {0}."},
     {Phrase::verdict_fault_alone, "A stage is wrong by more than rounding explains. First fault: {0}.",
      "Una etapa es incorrecta más allá de lo que explica el redondeo. Primer fallo: {0}."},
-    {Phrase::verdict_fault_runs,
-     "Runs that must agree bit for bit do not. First fault: {0}.",
+    {Phrase::verdict_fault_runs, "Runs that must agree bit for bit do not. First fault: {0}.",
      "Ejecuciones que deben coincidir bit a bit no coinciden. Primer fallo: {0}."},
     {Phrase::verdict_inert,
      "No fault was seen, but GRETA cannot vouch for it: a forced route did not take effect, so the "
@@ -316,14 +315,18 @@ constexpr std::array<Entry, kCount> kPhrases{{
     {Phrase::coverage_skipped, "Not judged: {0} stages, {1}.", "Sin juzgar: {0} etapas, {1}."},
     {Phrase::not_exercised, "Not exercised: {0}.", "Sin ejercitar: {0}."},
     {Phrase::held_prompts,
-     "The program that runs unrecorded gives the recorded bits (caches of all layers and positions, logits) with "
+     "The program that runs unrecorded gives the recorded bits (caches of all layers and positions, logits) "
+     "with "
      "{0} of {0} prompts.",
-     "El programa que se ejecuta sin registrar da los bits registrados (cachés de todas las capas y posiciones, "
+     "El programa que se ejecuta sin registrar da los bits registrados (cachés de todas las capas y "
+     "posiciones, "
      "logits) con {0} de {0} prompts."},
     {Phrase::held_own,
-     "{0} tokens of its own (`--seed {1}`) leave the same bits at once, in blocks of {2} to {3} rows, one by one, "
+     "{0} tokens of its own (`--seed {1}`) leave the same bits at once, in blocks of {2} to {3} rows, one by "
+     "one, "
      "in a used cache and with {4} threads.",
-     "{0} tokens propios (`--seed {1}`) dejan los mismos bits de una vez, en bloques de {2} a {3} filas, uno a "
+     "{0} tokens propios (`--seed {1}`) dejan los mismos bits de una vez, en bloques de {2} a {3} filas, uno "
+     "a "
      "uno, en una caché usada y con {4} hilos."},
     {Phrase::judged_own,
      "{0} stages of them were judged besides: an inner block, steps at {1}, caches in {2}.",
@@ -417,7 +420,8 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "Dónde mirar: la escala, la máscara, la ventana, el mapa de cabezas y la longitud de la caché de la "
      "atención en {0}."},
     {Phrase::look_plan,
-     "Look at how the program is put together: the fused kernel, the plan's barriers, the position after a block.",
+     "Look at how the program is put together: the fused kernel, the plan's barriers, the position after a "
+     "block.",
      "Revisar cómo se compone el programa: el kernel fusionado, las barreras del plan, la posición tras un "
      "bloque."},
     {Phrase::next_projection,

@@ -10,16 +10,16 @@
 namespace greta {
 
 struct Exercise {
-  uint64_t seed = 0;             // of the tokens and the rows that were drawn
-  bool held = false;             // the program that runs unrecorded was held against the recorded one
-  int64_t prompts = 0;           // of the matrix, so held
-  int64_t own_tokens = 0;        // at once, in blocks and one by one; 0: none
-  std::vector<int64_t> blocks;   // rows of the blocks
-  std::vector<int> threads;      // that ran them
-  int64_t judged = 0;            // stages of them that were recorded and held against the oracle
-  std::vector<int64_t> steps;    // positions of the steps so judged
-  std::vector<std::string> caches;   // formats of the KV cache, the matrix's first
-  std::vector<std::string> equal;    // kernels of no judged event that gave the bits of judged ones
+  uint64_t seed = 0;                   // of the tokens and the rows that were drawn
+  bool held = false;                   // the program that runs unrecorded was held against the recorded one
+  int64_t prompts = 0;                 // of the matrix, so held
+  int64_t own_tokens = 0;              // at once, in blocks and one by one; 0: none
+  std::vector<int64_t> blocks;         // rows of the blocks
+  std::vector<int> threads;            // that ran them
+  int64_t judged = 0;                  // stages of them that were recorded and held against the oracle
+  std::vector<int64_t> steps;          // positions of the steps so judged
+  std::vector<std::string> caches;     // formats of the KV cache, the matrix's first
+  std::vector<std::string> equal;      // kernels of no judged event that gave the bits of judged ones
   std::vector<std::string> unvouched;  // kernels of the program that ran in no judged event and were not held
   std::vector<Text> not_exercised;
 };

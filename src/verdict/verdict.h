@@ -127,7 +127,7 @@ struct Finding {
   double noise_ratio = 0;                    // the largest over its cells
   double noise_ratio_prefill = 0;            // each phase against the oracle
   double noise_ratio_decode = 0;
-  double mae = 0;  // the largest over its cells
+  double mae = 0;                             // the largest over its cells
   std::optional<Difference> difference = {};  // by which it was found
 
   /// The name that it is given; "unexplained" or "ambiguous" without one.

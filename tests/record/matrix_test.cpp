@@ -20,6 +20,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using testing::message_of;
+using ::testing::SizeIs;
 using testing::TempDirectory;
 
 MatrixRequest request_of(const std::string& experiments = "E0,E1,E2,E3,E4") {
@@ -197,6 +198,36 @@ TEST(Matrix, ARunThatIsStoppedLeavesAReadableBundle) {
   EXPECT_THAT(bundle.notes, Contains(HasSubstr("did not finish")));
   EXPECT_EQ(events_of(bundle, "E0/one", kDecode0).size(), 2u * 19 + 2);
   EXPECT_THAT(events_of(bundle, "E1/one", kDecode0), IsEmpty());
+}
+
+TEST(Matrix, InnerBlocksOfAPrefillAreRecordedToo) {
+  test::TinyEngine tiny(TensorType::q4_1);
+  MatrixRequest request = request_of("E0");
+  request.prompts = {{"long", "", test::random_tokens(40)}};
+  request.prefill_block = 16;
+  const Bundle bundle = record_matrix(tiny.engine, request);
+  const Event& q = find(bundle, "E0/long", kPrefill, Stage::q, 1);
+  EXPECT_EQ(positions_of(q).size(), 40u);
+  const Event& scores = find(bundle, "E0/long", kPrefill, Stage::qk, 1);
+  EXPECT_EQ(scores.shape[0], 40);
+  EXPECT_EQ(scores.shape[2], 40);
+  request.prefill_block = 256;
+  const Bundle at_once = record_matrix(tiny.engine, request);
+  EXPECT_EQ(q.hash, find(at_once, "E0/long", kPrefill, Stage::q, 1).hash);
+  EXPECT_EQ(scores.hash, find(at_once, "E0/long", kPrefill, Stage::qk, 1).hash);
+}
+
+TEST(DrawnRows, AreTheSameForASeedAndComeBesideTheFixedOnes) {
+  const std::vector<int64_t> drawn = drawn_numbers(7, 3, 200);
+  EXPECT_THAT(drawn, SizeIs(3));
+  EXPECT_EQ(drawn, drawn_numbers(7, 3, 200));
+  EXPECT_NE(drawn, drawn_numbers(8, 3, 200));
+  EXPECT_THAT(drawn_numbers(7, 5, 3), ElementsAre(0, 1, 2));
+  const std::vector<int64_t> fixed = judged_rows(Stage::gate, 200);
+  const std::vector<int64_t> all = judged_rows(Stage::gate, 200, {.seed = 7, .count = 3});
+  EXPECT_THAT(all, testing::IsSupersetOf(fixed));
+  EXPECT_GT(all.size(), fixed.size());
+  EXPECT_EQ(fixed, judged_rows(Stage::gate, 200, {}));
 }
 
 TEST(JudgedRows, AllOfAShortPromptThenEdges) {
