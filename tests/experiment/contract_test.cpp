@@ -94,7 +94,9 @@ TEST_F(ContractTest, ACleanEngineIsHeldAndSaysWhatItDidNotExercise) {
     EXPECT_THAT(exercise.equal, Contains(HasSubstr("attention")));
     EXPECT_THAT(exercise.equal, Contains(HasSubstr("rms_norm.q8")));
     EXPECT_THAT(exercise.not_exercised.front().en, HasSubstr("positions from 258 on"));
-    if (threads > 1) EXPECT_THAT(exercise.threads, ElementsAre(1, 2));
+    if (threads > 1) {
+      EXPECT_THAT(exercise.threads, ElementsAre(1, 2));
+    }
   }
 }
 
@@ -182,7 +184,9 @@ TEST(Program, AMeetingAfterEachOpIsABarrierBeforeEach) {
   meet_after(edit, [](const Op&) { return true; });
   edit.commit();
   for (const Op& op : plan.ops()) {
-    if (action_of(op) != nullptr) EXPECT_TRUE(op.sync);
+    if (action_of(op) != nullptr) {
+      EXPECT_TRUE(op.sync);
+    }
   }
 }
 
@@ -193,7 +197,9 @@ TEST(Program, AllButTheKeptStageAreTakenApart) {
   unfuse_but(edit, [](Stage stage) { return stage == Stage::pv; });
   edit.commit();
   for (const Op& op : plan.ops()) {
-    if (std::holds_alternative<FusedCall>(op.call)) EXPECT_EQ(op.makes, Stage::pv);
+    if (std::holds_alternative<FusedCall>(op.call)) {
+      EXPECT_EQ(op.makes, Stage::pv);
+    }
   }
   EXPECT_EQ(plan.find({0, Stage::softmax}), nullptr);
 }

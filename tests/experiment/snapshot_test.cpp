@@ -12,9 +12,11 @@ namespace {
 using testing::ElementsAre;
 
 Snapshot snapshot(int64_t first, int64_t length, float value) {
-  return {.first = first,
-          .length = length,
-          .cache = {std::vector<float>(static_cast<size_t>((length - first) * 4), value)}};
+  Snapshot made;
+  made.first = first;
+  made.length = length;
+  made.cache = {std::vector<float>(static_cast<size_t>((length - first) * 4), value)};
+  return made;
 }
 
 TEST(Snapshot, OnlyPositionsThatBothHaveAreCompared) {

@@ -225,7 +225,7 @@ TEST(DrawnRows, AreTheSameForASeedAndComeBesideTheFixedOnes) {
   EXPECT_THAT(drawn_numbers(7, 5, 3), ElementsAre(0, 1, 2));
   const std::vector<int64_t> fixed = judged_rows(Stage::gate, 200);
   const std::vector<int64_t> all = judged_rows(Stage::gate, 200, {.seed = 7, .count = 3});
-  EXPECT_THAT(all, testing::IsSupersetOf(fixed));
+  EXPECT_THAT(all, ::testing::IsSupersetOf(fixed));
   EXPECT_GT(all.size(), fixed.size());
   EXPECT_EQ(fixed, judged_rows(Stage::gate, 200, {}));
 }
