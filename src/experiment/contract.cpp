@@ -158,9 +158,7 @@ class Contractor {
     if (!matrix_.aligned || cut) return;
     if (differs) {  // decode is to be held by itself
       const Snapshot right = recorded_.snapshot({any.name, prompt.id}, kPrefillLast);
-      const bool whole_cache = std::none_of(right.cache.begin(), right.cache.end(),
-                                            [](const std::vector<float>& rows) { return rows.empty(); });
-      if (!whole_cache) return;
+      if (!is_whole(right)) return;
       write_cache_from(right, n, session.cache());
     }
     for (size_t i = 0; i < matrix_.experiments.size(); ++i) {

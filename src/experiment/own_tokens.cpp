@@ -67,11 +67,7 @@ class OwnTokens {
               {"A prompt as it was recorded was held against the same tokens with others after them.",
                "Un prompt tal como se registró se contrastó con los mismos tokens seguidos de otros."});
     }
-    if (result_.differences.empty() && request_.at_its_last) {
-      runner_.cache().truncate(std::ssize(request_.prompt) - 1);
-      request_.at_its_last(runner_);
-      restore(at_once);
-    }
+    if (request_.at_its_last) hold_its_last(at_once);
     if (result_.differences.empty()) hold_steps(at_once);
     if (result_.differences.empty()) hold_drawn_steps(at_once);
     if (result_.differences.empty()) hold_blocks(at_once);
@@ -81,6 +77,20 @@ class OwnTokens {
   }
 
  private:
+  /// The prompt's last token by decode: after what was recorded, where what ran here is not that.
+  void hold_its_last(const Snapshot& at_once) {
+    const int64_t last = std::ssize(request_.prompt) - 1;
+    if (result_.differences.empty()) {
+      runner_.cache().truncate(last);
+    } else if (is_whole(request_.recorded)) {
+      write_cache_from(request_.recorded, last, runner_.cache());
+    } else {
+      return;
+    }
+    request_.at_its_last(runner_);
+    restore(at_once);
+  }
+
   void hold_steps(const Snapshot& at_once) {
     if (!program_.different_routes().empty()) return;
     request_.step("tokens of its own, one by one");

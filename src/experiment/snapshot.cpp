@@ -156,6 +156,11 @@ void read_cache_into(const KvCache& cache, int64_t first, Snapshot& snapshot) {
   }
 }
 
+bool is_whole(const Snapshot& snapshot) {
+  return std::none_of(snapshot.cache.begin(), snapshot.cache.end(),
+                      [](const std::vector<float>& rows) { return rows.empty(); });
+}
+
 void write_cache_from(const Snapshot& snapshot, int64_t length, KvCache& cache) {
   for (size_t layer = 0; layer < snapshot.cache.size(); ++layer) {
     const std::span<const float> rows(snapshot.cache[layer]);

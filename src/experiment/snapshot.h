@@ -71,6 +71,9 @@ class Runner {
 /// The cache's positions from `first` on into `snapshot`.
 void read_cache_into(const KvCache& cache, int64_t first, Snapshot& snapshot);
 
+/// Whether the caches of all layers are known.
+bool is_whole(const Snapshot& snapshot);
+
 /// The other way: the snapshot's rows below `length`, which is then the cache's.
 void write_cache_from(const Snapshot& snapshot, int64_t length, KvCache& cache);
 
