@@ -139,6 +139,7 @@ class Contractor {
     Prompt prompt = whole;
     if (request_.quick && prompt.tokens.size() > kQuickTokens) prompt.tokens.resize(kQuickTokens);
     const bool cut = prompt.tokens.size() < whole.tokens.size();
+    if (cut) contract_.exercise.first_tokens = std::ssize(prompt.tokens);
     const int64_t n = std::ssize(prompt.tokens);
     SessionPlans plans = plans_for(prompt);
     note(prompt, plans);

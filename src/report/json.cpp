@@ -204,6 +204,7 @@ nlohmann::json to_json(const Exercise& exercise) {
   return {{"seed", exercise.seed},
           {"held", exercise.held},
           {"prompts", exercise.prompts},
+          {"first_tokens", exercise.first_tokens},
           {"own_tokens", exercise.own_tokens},
           {"blocks", exercise.blocks},
           {"threads", exercise.threads},

@@ -321,6 +321,10 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "El programa que se ejecuta sin registrar da los bits registrados (cachés de todas las capas y "
      "posiciones, "
      "logits) con {0} de {0} prompts."},
+    {Phrase::held_first_tokens,
+     "The program that runs unrecorded gives the recorded bits with the first {1} tokens of {0} prompts.",
+     "El programa que se ejecuta sin registrar da los bits registrados con los primeros {1} tokens de {0} "
+     "prompts."},
     {Phrase::held_own,
      "{0} tokens of its own (`--seed {1}`) leave the same bits at once, in blocks of {2} to {3} rows, one by "
      "one, "

@@ -138,6 +138,7 @@ enum class Phrase {
   coverage_skipped,
   not_exercised,
   held_prompts,
+  held_first_tokens,
   held_own,
   judged_own,
   kernels_equal,

@@ -146,7 +146,10 @@ std::vector<std::string> Writer::exercised() const {
   if (!verdict.exercise) return {};
   const Exercise& exercise = *verdict.exercise;
   std::vector<std::string> sentences;
-  if (exercise.held && exercise.prompts > 0) sentences.push_back(say(Phrase::held_prompts, exercise.prompts));
+  if (exercise.held && exercise.prompts > 0) {
+    const Phrase what = exercise.first_tokens > 0 ? Phrase::held_first_tokens : Phrase::held_prompts;
+    sentences.push_back(say(what, exercise.prompts, exercise.first_tokens));
+  }
   if (exercise.held && exercise.own_tokens > 0 && !exercise.blocks.empty()) {
     const auto [least, most] = std::minmax_element(exercise.blocks.begin(), exercise.blocks.end());
     sentences.push_back(say(Phrase::held_own, exercise.own_tokens, exercise.seed, *least, *most,

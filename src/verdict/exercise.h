@@ -13,6 +13,7 @@ struct Exercise {
   uint64_t seed = 0;                   // of the tokens and the rows that were drawn
   bool held = false;                   // the program that runs unrecorded was held against the recorded one
   int64_t prompts = 0;                 // of the matrix, so held
+  int64_t first_tokens = 0;            // of each prompt; 0: all
   int64_t own_tokens = 0;              // at once, in blocks and one by one; 0: none
   std::vector<int64_t> blocks;         // rows of the blocks
   std::vector<int> threads;            // that ran them
