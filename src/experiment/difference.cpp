@@ -72,9 +72,11 @@ class Explanation {
       if (rows.empty()) {
         runner.forward(program_.plan(Phase::prefill, n, false, {}), block);
       } else {
-        // A second row says that this was a block.
-        if (rows.size() == 1 && n > 1)
-          rows.insert(rows.begin() + (rows[0] > at ? 0 : 1), rows[0] > at ? at : at + 1);
+        // A neighbour: a second row says that this was a block, and two others would read as a range.
+        const int64_t beside = rows[0] + 1 < at + n ? rows[0] + 1 : std::max(at, rows[0] - 1);
+        rows.push_back(beside);
+        std::sort(rows.begin(), rows.end());
+        rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
         recording.run(runner, kOwnPrompt, Phase::prefill, block, layers_, rows);
       }
       at += n;

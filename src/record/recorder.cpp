@@ -53,6 +53,8 @@ class RecordAction final : public Action {
     const int64_t first = n_pos - view.rows / heads;
     std::vector<int64_t> positions = rows_(at_.stage, n_pos);
     std::erase_if(positions, [&](int64_t p) { return p < first || p >= n_pos; });
+    // Two that are no neighbours would read as a range.
+    if (positions.size() == 2 && positions[1] - positions[0] > 1) positions.erase(positions.begin());
     std::vector<float> values;
     values.reserve(positions.size() * static_cast<size_t>(heads * view.cols));
     for (const int64_t position : positions) {
