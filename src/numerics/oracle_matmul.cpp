@@ -302,14 +302,17 @@ class UnitProduct {
     const double cut = sums.largest[lane] * rule_.cut_bit / 2;
     const double energy = sums.energy[lane] + cut * cut;
     double bound = bounds::kLambda * std::sqrt(energy) + own_error(sums.largest[lane]);
+    double variance = energy / 3;  // uniform within its interval
     if (product_.scale != 1) {
       value *= product_.scale;
-      bound = bound * std::abs(product_.scale) + 2 * bounds::kU * std::abs(value);
+      const double rounded = bounds::kU * std::abs(value);  // of the scale, and of the product
+      bound = bound * std::abs(product_.scale) + 2 * rounded;
+      variance = variance * product_.scale * product_.scale + 2 * rounded * rounded / 3;
     }
     expected_.value[at] = value;
     expected_.bound[at] = bound;
     expected_.drift[at] = sums.drift[lane] * product_.scale;
-    expected_.spread[at] = std::abs(product_.scale) * std::sqrt(energy / 3);  // uniform within its interval
+    expected_.spread[at] = std::sqrt(variance);
   }
 
   /// Of this f64 sum itself.
