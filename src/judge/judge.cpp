@@ -14,6 +14,7 @@
 #include "judge/pair_judge.h"
 #include "judge/route_difference.h"
 #include "judge/undeclared.h"
+#include "judge/untested_write.h"
 
 namespace greta {
 namespace {
@@ -379,6 +380,7 @@ Verdict judge(const Bundle& bundle, const Model& model, const JudgeOptions& opti
     cells.push_back(judge_cell(record, oracle, model, aligned, layers));
   Verdict verdict = assemble(bundle, model, std::move(cells), std::move(convicted.noise), std::move(findings),
                              std::move(flags));
+  verdict.untested_writes = untested_writes(phases, oracle);
   verdict.arithmetic = kernel_arithmetic(phases);
   verdict.route_differences = route_differences(verdict.arithmetic, phases, verdict.pairs);
   return verdict;

@@ -195,9 +195,9 @@ std::vector<Candidate> kv_not_written(const Suspect& s) {
   std::vector<Candidate> candidates;
   for (const RowPart& part : kParts) {
     const auto left = [&](Left what, const char* en, const char* es) {
-      candidates.push_back(in_slot(
-          0, what, part,
-          {part.of.en + " are not written: the slot " + en, part.of.es + " no se escriben: el lugar " + es}));
+      candidates.push_back(in_slot(0, what, part,
+                                   {part.of.en + " are never written to their slot: it " + en,
+                                    part.of.es + " no se escriben nunca en su lugar: " + es}));
     };
     left(Left::never, "holds what uninitialised memory held", "contiene memoria sin inicializar");
     left(Left::zero, "is zero", "es cero");
