@@ -12,6 +12,7 @@
 #include "judge/harness.h"
 #include "judge/inference.h"
 #include "judge/pair_judge.h"
+#include "judge/raw_scores.h"
 #include "judge/route_difference.h"
 #include "judge/undeclared.h"
 #include "judge/untested_write.h"
@@ -349,7 +350,9 @@ Verdict assemble(const Bundle& bundle, const Model& model, std::vector<JudgedCel
 
 }  // namespace
 
-Verdict judge(const Bundle& bundle, const Model& model, const JudgeOptions& options) {
+Verdict judge(const Bundle& recorded, const Model& model, const JudgeOptions& options) {
+  const std::optional<Bundle> finished = with_scale_and_mask(recorded, model);
+  const Bundle& bundle = finished ? *finished : recorded;
   demand_known_declarations(bundle);
   std::vector<CellRecord> records = records_of(bundle, model);
   std::vector<const PhaseRecord*> phases;
