@@ -22,8 +22,8 @@ inline constexpr std::array<std::string_view, 4> kDecode0RowNames = {"zeros", "o
 
 constexpr std::string_view name(Decode0Row row) { return kDecode0RowNames[static_cast<size_t>(row)]; }
 
-/// An event's stage that is not judged: the slot after the one that decode0 writes, once it has. It tells a row
-/// that was written one slot on from one that was not written.
+/// An event's stage that is not judged: the slot after the one that decode0 writes, once it has. It tells a
+/// row that was written one slot on from one that was not written.
 inline constexpr const char* kKvNext = "kv_next";
 
 /// As a manifest that was read says of this prompt; nullopt where it says nothing.

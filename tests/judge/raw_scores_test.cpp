@@ -55,6 +55,29 @@ TEST(RawScores, AreScoresAgain) {
     EXPECT_EQ(to_json(again->events[i]), to_json(whole.events[i])) << whole.events[i].stage;
 }
 
+/// Rows at positions 1, 3 and 4 of a layer with a window of 3.
+TEST(RawScores, AreMaskedByTheWindowOfTheLayer) {
+  const Bytes bytes = test::random_llama(TensorType::q4_1);
+  Model model = bind_model(Gguf::parse(std::as_bytes(std::span(bytes)), "random.gguf"));
+  model.config.layers[1].window = 3;
+  Bundle bundle;
+  Event event{.phase = kPrefill, .layer = 1, .stage = "qk", .positions = {1, 3, 4}, .shape = {3, 1, 6}};
+  event.unmasked = true;
+  bundle.add(event, std::vector<float>(18, 8));
+  event.layer = 0;
+  event.positions = {1, 1};
+  event.shape = {1, 1, 3};
+  event.unscaled = true;
+  bundle.add(event, {8, 8, 8});
+  const auto whole = with_scale_and_mask(bundle, model);
+  ASSERT_TRUE(whole);
+  const float hidden = -INFINITY;
+  EXPECT_THAT(*whole->data(whole->events[0]),
+              ElementsAre(8, 8, hidden, hidden, hidden, hidden, hidden, 8, 8, 8, hidden, hidden, hidden,
+                          hidden, 8, 8, 8, hidden));
+  EXPECT_THAT(*whole->data(whole->events[1]), ElementsAre(2, 2, hidden));
+}
+
 TEST(RawScores, AreJudgedAsTheyAreDeclared) {
   test::TinyEngine tiny(TensorType::q4_1);
   const Bundle whole = recorded(tiny);

@@ -26,8 +26,8 @@ const std::vector<float>* next_slot(const Observation& seen) {
   return nullptr;
 }
 
-/// The rows of the cache as they ought to be, [positions, 2 * kv_dim], to be moved about: all of a row, or its
-/// key or its value.
+/// The rows of the cache as they ought to be, [positions, 2 * kv_dim], to be moved about: all of a row, or
+/// its key or its value.
 struct CacheRows {
   Expected& rows;
   size_t width, first, last;  // of a row; the columns that are moved
