@@ -2,6 +2,7 @@
 
 #include "judge/raw_scores.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <cmath>
@@ -57,11 +58,16 @@ TEST(RawScores, AreScoresAgain) {
 
 /// Rows at positions 1, 3 and 4 of a layer with a window of 3.
 TEST(RawScores, AreMaskedByTheWindowOfTheLayer) {
-  const Bytes bytes = test::random_llama(TensorType::q4_1);
+  const test::Bytes bytes = test::random_llama(TensorType::q4_1);
   Model model = bind_model(Gguf::parse(std::as_bytes(std::span(bytes)), "random.gguf"));
   model.config.layers[1].window = 3;
   Bundle bundle;
-  Event event{.phase = kPrefill, .layer = 1, .stage = "qk", .positions = {1, 3, 4}, .shape = {3, 1, 6}};
+  Event event;
+  event.phase = kPrefill;
+  event.layer = 1;
+  event.stage = "qk";
+  event.positions = {1, 3, 4};
+  event.shape = {3, 1, 6};
   event.unmasked = true;
   bundle.add(event, std::vector<float>(18, 8));
   event.layer = 0;
