@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "bundle/decode0_row.h"
 #include "engine/session.h"
 #include "model/prompt.h"
 #include "record/experiment.h"
@@ -18,6 +19,11 @@ struct MatrixRequest {
   bool aligned = true;      // decode0: the last prompt token at its own position; else the next token
   int64_t prefill_block = kPrefillBlock;
 };
+
+/// What the slot that a prompt's decode0 is to write holds before it: zeros, which no key is and attention
+/// shows, and of every other prompt its first row, which a kernel that adds to what is there needs to show.
+/// (NaN would show, too, but hides all that comes after it.)
+Decode0Row decode0_row(const MatrixRequest& request, size_t prompt);
 
 /// The rows of a prompt of n tokens that are judged besides the last: of the stages that later tokens see
 /// through the cache, of attention and of the norms (of one row, a wrong eps looks like a wrong scale) all up

@@ -310,6 +310,13 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "{0} of them were held against the fp64 oracle of their own inputs, each phase alone.",
      "{0} de ellas se contrastaron con el oráculo fp64 de sus propias entradas, cada fase por separado."},
     {Phrase::coverage_skipped, "Not judged: {0} stages, {1}.", "Sin juzgar: {0} etapas, {1}."},
+    {Phrase::untested_write,
+     "Not tested: whether decode0 writes its row of the cache. In {0} it equals what prefill left there (in "
+     "up to {1} of {2} layers), and the recording does not say that it was cleared before: overwrite it with "
+     "zeros, once with another token's row, and say so in manifest.json (`decode0_row`).",
+     "Sin probar: si decode0 escribe su fila de la caché. En {0} es igual a lo que prefill dejó allí (hasta "
+     "en {1} de {2} capas), y la grabación no dice que se haya borrado antes: sobrescribirla con ceros, una "
+     "vez con la fila de otro token, y decirlo en manifest.json (`decode0_row`)."},
     {Phrase::more, "and {0} more in verdict.json", "y {0} más en verdict.json"},
 
     {Phrase::method_what,

@@ -134,6 +134,7 @@ enum class Phrase {
   coverage,
   coverage_alone,
   coverage_skipped,
+  untested_write,
   more,
   // method
   method_what,
