@@ -77,6 +77,7 @@ GRETA_INLINE void cut(const UnitRule& rule, const Lanes& term, const Lanes& bit,
     if (known) {
       set_kept(drift, magnitude, quantum);
       drift = magnitude - drift;
+      half = Lanes{};
     }
     set_with_sign(drift, term);
     chain.drift -= lost ? term : drift;
@@ -122,7 +123,7 @@ GRETA_INLINE void store(const UnitRule& rule, const Lanes& bit, const EvenBits& 
       middle -= value < quantum ? less : Lanes{};
       value += value;
     }
-    middle = middle < half ? middle : half;  // what is lost are multiples of `bit`
+    middle = middle < 2.0 * half ? middle : 2.0 * half;  // multiples of `bit` below the quantum
     set_with_sign(middle, chain.sum);
     chain.drift -= middle;
   }
