@@ -196,9 +196,13 @@ std::optional<Declared> better_than(const Declared& supposed, const KernelClass&
   double most = std::max(rounded ? 0 : right, 0.499);
   for (const Declared& candidate : arithmetic_candidates(kernels, first)) {
     if (rounded && candidate.roundings.output != held) continue;
+    // A unit's rule is supposed for nothing less than all of it.
+    const bool unit = candidate.roundings.unit != nullptr;
+    if (unit && better && best.share > 1 - kSame) continue;
     // One kernel computes the class: where most stages show finer numbers, the others are no coarser.
     if (!rounded && right > 0.5 && is_coarser(candidate, supposed)) continue;
     Fits own = fits(candidate, kernels.fused, subjects);
+    if (unit && own.share < 1 - kSame) continue;
     const bool same = better && own.share > most - kSame;
     if (own.share <= most + kSame && !(same && own.leaves_less_than(best))) continue;
     most = own.share;
