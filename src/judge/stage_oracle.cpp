@@ -236,7 +236,8 @@ namespace {
 Declared as_its_layer(const PhaseRecord& phase, At at) {
   std::optional<Format> held;
   for (const auto& [other, event] : phase.view.events()) {
-    if (other.layer != at.layer || is_cache(other)) continue;
+    const bool copy = is_cache(other) || info(other.stage).kind == StageKind::embedding;
+    if (other.layer != at.layer || copy) continue;
     const Format output = kernel_declares(phase, other).roundings.output;
     if (held && *held != output) return {};
     held = output;
