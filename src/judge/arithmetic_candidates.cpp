@@ -75,7 +75,8 @@ std::vector<Declared> of_products(TensorType weight) {
     all.push_back(rounded(format, format, f32, format));
     if (weight == TensorType::f16 && format == f16) all.push_back(rounded(f16, f16, f16, f16));
   }
-  for (const auto& [element, format] : {std::pair(units::Element::f16, f16), {units::Element::bf16, bf16}}) {
+  for (const auto& [element, format] :
+       {std::pair(units::Element::f16, f16), std::pair(units::Element::bf16, bf16)}) {
     for (Declared& declared : of_units(element, format)) all.push_back(std::move(declared));
   }
   return all;

@@ -303,8 +303,8 @@ void except_what_is_exact(const Classes& classes, InferredArithmetic& inferred) 
     for (const Tried& seen : stages) {
       const Declared exact = declared_arithmetic(*seen.phase, seen.at);
       std::string why;
-      const auto explains = [&](const std::optional<Subject>& subject) {
-        return subject && fit(exact, kernels.fused, *subject).explains;
+      const auto explains = [&, fused = kernels.fused](const std::optional<Subject>& subject) {
+        return subject && fit(exact, fused, *subject).explains;
       };
       if (seen.convicted && explains(few_rows_of(seen)) &&
           explains(judged_subject(*seen.phase, seen.at, &why)))

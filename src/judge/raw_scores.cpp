@@ -10,10 +10,12 @@ namespace {
 
 bool is_raw(const Event& event) { return event.unscaled || event.unmasked; }
 
-/// [S, n_head, n_pos]; a bundle may say anything of its shape.
-bool has_rows(const Event& event, const std::vector<int64_t>& positions) {
-  return event.shape.size() == 3 && event.shape[0] == std::ssize(positions) && event.shape[1] > 0 &&
-         event.shape[2] > 0;
+/// `count` values are [S, n_head, n_pos]; a bundle may say anything of its shape.
+bool has_rows(const Event& event, int64_t count) {
+  const std::vector<int64_t>& shape = event.shape;
+  if (shape.size() != 3 || std::ranges::any_of(shape, [](int64_t n) { return n <= 0; })) return false;
+  return shape[0] == std::ssize(positions_of(event)) && count % shape[0] == 0 &&
+         count / shape[0] % shape[1] == 0 && count / shape[0] / shape[1] == shape[2];
 }
 
 std::vector<float> finished(const Event& event, std::vector<float> scores,
@@ -39,7 +41,7 @@ std::optional<Bundle> with_scale_and_mask(const Bundle& bundle, const Model& mod
   for (Event& event : whole.events) {
     const std::vector<float>* scores = is_raw(event) ? whole.data(event) : nullptr;
     const std::optional<Stage> stage = stage_from_name(event.stage);
-    if (scores == nullptr || !stage || !has_rows(event, positions_of(event))) continue;
+    if (scores == nullptr || !stage || !has_rows(event, std::ssize(*scores))) continue;
     std::vector<float> values =
         finished(event, *scores, model_problem(model, {event.layer, *stage}).attention);
     describe(event, values);
