@@ -196,9 +196,9 @@ std::optional<Declared> better_than(const Declared& supposed, const KernelClass&
   double most = std::max(rounded ? 0 : right, 0.499);
   for (const Declared& candidate : arithmetic_candidates(kernels, first)) {
     if (rounded && candidate.roundings.output != held) continue;
-    // A unit's rule is supposed for nothing less than all of it.
+    // A unit's rule is slow to try: for what all else convicts, and supposed where it explains all.
     const bool unit = candidate.roundings.unit != nullptr;
-    if (unit && better && best.share > 1 - kSame) continue;
+    if (unit && (convicted == 0 || (better && best.share > 1 - kSame))) continue;
     // One kernel computes the class: where most stages show finer numbers, the others are no coarser.
     if (!rounded && right > 0.5 && is_coarser(candidate, supposed)) continue;
     Fits own = fits(candidate, kernels.fused, subjects);
