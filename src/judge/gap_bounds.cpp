@@ -60,10 +60,6 @@ void carry_to_mix(const StageProblem& mix, std::span<const float> cache, const M
   }
 }
 
-}  // namespace
-
-namespace {
-
 /// Bounds of f32 sums are many times their errors; a value that is rounded to a coarse format is off by up to
 /// its bound. Hoeffding's inequality then (docs/numerics.md, "Gaps"), and no sum is off by more than all.
 double draws_factor(const StageProblem& problem, const Values& values) {

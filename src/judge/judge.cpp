@@ -22,15 +22,12 @@ namespace {
 
 void count(const StagePair& pair, Cell& cell, Coverage& coverage) {
   ++coverage.recorded;
-  if (pair.status == PairStatus::missing) {
+  const bool missing = pair.status == PairStatus::missing;
+  if (missing || (pair.judged_alone && !pair.why.empty()))
     coverage.skipped.push_back(
         fmt::format("{} L{} {}: {}", name(pair.cell), pair.layer, name(pair.stage), pair.why));
-    return;
-  }
+  if (missing) return;
   ++coverage.judged;
-  if (pair.judged_alone && !pair.why.empty())
-    coverage.skipped.push_back(
-        fmt::format("{} L{} {}: {}", name(pair.cell), pair.layer, name(pair.stage), pair.why));
   cell.pairs_equal += pair.status == PairStatus::equal;
   cell.pairs_rounding += pair.status == PairStatus::rounding;
   cell.pairs_fault += pair.status == PairStatus::fault;

@@ -137,7 +137,7 @@ struct Group {
   int64_t count;
 };
 
-GRETA_INLINE void multiply(const UnitWeights& w, const UnitRow& x, int64_t at, Group& group) {
+GRETA_INLINE void multiply(const UnitOperand& w, const UnitOperand& x, int64_t at, Group& group) {
   group.sum = Lanes{};
   group.largest = Lanes{};
   group.least = Lanes{} + kEndless;
@@ -244,7 +244,7 @@ double lowest_bit(double x) {
   return std::ldexp(power_below(x, 0), trailing - 52);
 }
 
-GRETA_CLONES void chain_unit(const UnitRule& rule, const UnitWeights& w, const UnitRow& x,
+GRETA_CLONES void chain_unit(const UnitRule& rule, const UnitOperand& w, const UnitOperand& x,
                              const double* start, int64_t k, UnitSums& out) {
   const int64_t steps = (k + rule.step - 1) / rule.step;
   Lanes total{}, drift{}, energy{}, largest{};
