@@ -221,6 +221,9 @@ class Recorder:
             cache = kwargs.get("cache", kwargs.get("past_key_values"))
             self._slots.feed(self._rows, 0 if cache is None else int(cache.get_seq_length(layer)))
             self._is_fed = True
+            if self._phase == "decode0" and isinstance(cache, transformers.DynamicCache):
+                # It appends: the row of this step is new memory, whatever was cropped before.
+                self._writer.manifest["decode0_row"] = "freed"
 
     def _leave_attention(self):
         self._layer = None

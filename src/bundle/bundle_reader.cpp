@@ -1,3 +1,6 @@
+#include <fmt/ranges.h>
+
+#include <algorithm>
 #include <filesystem>
 #include <limits>
 #include <string_view>
@@ -8,6 +11,7 @@
 #include "base/mapped_file.h"
 #include "bundle/bundle.h"
 #include "bundle/bundle_files.h"
+#include "bundle/decode0_row.h"
 #include "bundle/kernel_fields.h"
 #include "io/archive.h"
 #include "io/json_fields.h"
@@ -65,6 +69,13 @@ void check_kernel(const Fields& kernel) {
   }
 }
 
+void check_decode0_row(const Fields& fields) {
+  if (!fields.has("decode0_row")) return;
+  const std::string row = fields.text("decode0_row");
+  if (std::ranges::find(kDecode0RowNames, row) != kDecode0RowNames.end()) return;
+  fields.fail("decode0_row", fmt::format("is \"{}\"; known are {}", row, fmt::join(kDecode0RowNames, ", ")));
+}
+
 /// Whoever reads the manifest later may trust the kinds of all documented fields.
 nlohmann::json parse_manifest(std::string_view text, const std::string& where,
                               std::vector<std::string>& notes) {
@@ -87,9 +98,11 @@ nlohmann::json parse_manifest(std::string_view text, const std::string& where,
   fields.integer_or("threads", 1, std::numeric_limits<int32_t>::max(), 1);
   fields.boolean_or("aligned", true);
   fields.boolean_or("shared_cache", false);
+  check_decode0_row(fields);
   check_children(manifest, "prompts", true, where, [](const Fields& prompt) {
     prompt.text("id");
     prompt.text_or("text", "");
+    check_decode0_row(prompt);
     if (prompt.has("tokens")) prompt.integers("tokens", 0, std::numeric_limits<int32_t>::max());
   });
   check_children(manifest, "experiments", true, where, [](const Fields& experiment) {

@@ -63,6 +63,14 @@ void read_place(const Fields& fields, Event& event) {
     fields.fail("hash", "is missing, and no data are kept either");
 }
 
+void read_raw(const Fields& fields, Event& event) {
+  const std::optional<Stage> stage = stage_from_name(event.stage);
+  for (const auto& [name, flag] : {std::pair{"unscaled", &event.unscaled}, {"unmasked", &event.unmasked}}) {
+    *flag = fields.boolean_or(name, false);
+    if (*flag && (!stage || info(*stage).kind != StageKind::scores)) fields.fail(name, "is said of qk only");
+  }
+}
+
 }  // namespace
 
 std::vector<int64_t> positions_of(const Event& event) {
@@ -102,6 +110,8 @@ nlohmann::json to_json(const Event& event) {
       {"mean", event.summary.mean},   {"rms", event.summary.rms},       {"nan", event.summary.nan},
       {"inf", event.summary.inf},
   };
+  if (event.unscaled) json["unscaled"] = true;
+  if (event.unmasked) json["unmasked"] = true;
   if (!event.file.empty()) {
     json["file"] = event.file;
     json["tensor"] = event.tensor;
@@ -134,6 +144,7 @@ Event event_from_json(const nlohmann::json& json, const std::string& where) {
   event.kernel = fields.text_or("kernel", "");
   event.launches =
       static_cast<uint64_t>(fields.integer_or("launches", 0, std::numeric_limits<int64_t>::max(), 0));
+  read_raw(fields, event);
   event.hash = hash_field(fields);
   read_summary(fields, event);
   event.summary.count = *count;

@@ -33,7 +33,8 @@ struct Event {
   std::string route;          // "matrix", "vector"; "" for stages that are no projection
   std::string kernel;         // as the op that ran wrote it
   uint64_t launches = 0;
-  std::string hash;  // XXH3-128 of the bytes, hex
+  bool unscaled = false, unmasked = false;  // of scores: as they were before these
+  std::string hash;                         // XXH3-128 of the bytes, hex
   Summary summary;
   std::string file;  // safetensors file and key of the data; empty when it was not kept
   std::string tensor;

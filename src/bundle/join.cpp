@@ -75,8 +75,9 @@ class Joined {
              fmt::format("kernels {} and {}; give the second phase a name of its own", event_.kernel,
                          event.kernel));
     }
-    if (event.shape.size() != event_.shape.size() || event.dtype != event_.dtype)
-      refuse(bundle_, event, "shapes or types differ");
+    const bool alike =
+        event.dtype == event_.dtype && event.unscaled == event_.unscaled && event.unmasked == event_.unmasked;
+    if (event.shape.size() != event_.shape.size() || !alike) refuse(bundle_, event, "shapes or types differ");
     const Rows rows = rows_of(bundle_, event);
     if (!is_by_head(event, rows)) return;
     n_pos_ = std::max(n_pos_, event.shape[2]);

@@ -3,6 +3,7 @@
 
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "experiment/run_cause.h"
 #include "fault/fault.h"
 #include "judge/hypotheses/hypothesis.h"
 
@@ -71,16 +72,17 @@ void add_hypotheses(Program& program, Context&) {
   command.footer("Example: greta hypotheses --json");
   command.on_run([options] {
     nlohmann::json list = nlohmann::json::array();
-    for (const Hypothesis* hypothesis : hypotheses()) {
+    const auto tell = [&](std::string_view name, const Text& what, std::string_view source) {
       if (options->json) {
-        list.push_back({{"name", hypothesis->name},
-                        {"what", hypothesis->what.en},
-                        {"what_es", hypothesis->what.es},
-                        {"source", hypothesis->source}});
-      } else {
-        say("{}\n    {}\n    after {}\n", hypothesis->name, hypothesis->what.en, hypothesis->source);
+        list.push_back({{"name", name}, {"what", what.en}, {"what_es", what.es}, {"source", source}});
+        return;
       }
-    }
+      say("{}\n    {}\n", name, what.en);
+      if (!source.empty()) say("    after {}\n", source);
+    };
+    for (const Hypothesis* hypothesis : hypotheses())
+      tell(hypothesis->name, hypothesis->what, hypothesis->source);
+    for (const RunCauseInfo& cause : run_causes()) tell(cause.name, cause.what, cause.source);
     if (options->json) say_json(list, 2);
   });
 }

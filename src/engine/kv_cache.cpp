@@ -128,6 +128,13 @@ void KvCache::fill_unused(float value) {
   for (int64_t i = 0; i < n_layer_; ++i) fill(layer(i), length_, capacity_, value);
 }
 
+void KvCache::fill_unused_like(int64_t position) {
+  for (int64_t i = 0; i < n_layer_; ++i) {
+    const std::vector<float> row = read_cache_row(layer(i), position);
+    for (int64_t p = length_; p < capacity_; ++p) write_cache_row(layer(i), p, row);
+  }
+}
+
 void KvCache::fill(KvView view, int64_t from, int64_t to, float value) const {
   const std::vector<float> row(static_cast<size_t>(2 * n_head_kv_ * head_dim_), value);
   for (int64_t position = from; position < to; ++position) write_cache_row(view, position, row);

@@ -26,6 +26,8 @@ class KvCache {
   /// Fills the slots that hold no position with `value` in the place of NaN (rounded to the cache's format):
   /// what nobody reads may be anything.
   void fill_unused(float value);
+  /// The same with copies of what `position` holds, as plausible as any other row.
+  void fill_unused_like(int64_t position);
 
   KvView layer(int64_t index) const;
 

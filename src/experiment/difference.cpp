@@ -126,7 +126,7 @@ class Explanation {
                                  : Text{"n tokens at once do not leave what n steps of decode leave",
                                         "n tokens de una vez no dejan lo mismo que n pasos de decode"};
     return difference_finding(of_blocks ? Phases::prefill : Phases::both, difference_.first,
-                              of_blocks ? "block_edges" : "prefill_unlike_decode", title,
+                              of_blocks ? RunCause::block_edges : RunCause::prefill_unlike_decode, title,
                               {told,
                                {"Recorded one by one the rows that differ are within rounding: the fault "
                                 "lies in what a run leaves to "

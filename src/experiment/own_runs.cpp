@@ -84,7 +84,7 @@ class OwnRuns {
     const auto first = first_deviation(at_once_, step);
     if (!first) return;
     const Text where = told_first(*first);
-    add({difference_finding(Phases::both, *first, "prefill_unlike_decode",
+    add({difference_finding(Phases::both, *first, RunCause::prefill_unlike_decode,
                             {"n tokens at once do not leave what a step of decode leaves",
                              "n tokens de una vez no dejan lo mismo que un paso de decode"},
                             {{"The " + where.en + ".", "La " + where.es + "."}})},

@@ -175,21 +175,21 @@ class OwnTokens {
     threads.threads = all.threads;
     if (const auto of_used = differs(used)) {
       add(difference_finding(
-          Phases::prefill, *of_used, "unused_is_read",
+          Phases::prefill, *of_used, RunCause::unused_is_read,
           {"something is read that nobody has written: a slot of the cache or the padding of "
            "a buffer",
            "se lee algo que nadie ha escrito: una posición de la caché o el relleno de un "
            "búfer"},
           {sentence(*of_used)}));
     } else if (const auto of_threads = all.threads > 0 ? differs(threads) : std::nullopt) {
-      add(difference_finding(Phases::prefill, *of_threads, "thread_count",
+      add(difference_finding(Phases::prefill, *of_threads, RunCause::thread_count,
                              {fmt::format("{} threads compute something else than {}", all.threads,
                                           program_.engine().options().threads),
                               fmt::format("{} hilos calculan otra cosa que {}", all.threads,
                                           program_.engine().options().threads)},
                              {sentence(*of_threads)}));
     } else {
-      add(difference_finding(Phases::prefill, *first, "not_repeatable",
+      add(difference_finding(Phases::prefill, *first, RunCause::not_repeatable,
                              {"the same tokens do not always give the same",
                               "los mismos tokens no siempre dan el mismo resultado"},
                              {sentence(*first)}));

@@ -66,7 +66,7 @@ class Search {
   }
 
   Finding not_repeatable() const {
-    return difference_finding(phases(), trial_.first, "not_repeatable",
+    return difference_finding(phases(), trial_.first, RunCause::not_repeatable,
                               {"the same tokens do not always give the same",
                                "los mismos tokens no siempre dan el mismo resultado"},
                               {first_told(trial_.first),
@@ -119,7 +119,7 @@ class Search {
       return;
     }
     Finding finding = difference_finding(
-        phases(), first, "fused_kernel", title,
+        phases(), first, RunCause::fused_kernel, title,
         {first_told(first),
          {"With it put apart into its ops the difference goes; with it fused and all others apart it stays.",
           "Con él descompuesto en sus operaciones la diferencia desaparece; con él fusionado y todos los "
@@ -163,13 +163,13 @@ class Search {
   }
 
   Finding barrier_finding(Text title, Text proof) const {
-    return difference_finding(phases(), trial_.first, "missing_barrier", std::move(title),
+    return difference_finding(phases(), trial_.first, RunCause::missing_barrier, std::move(title),
                               {first_told(trial_.first), std::move(proof)});
   }
 
   Finding unknown() const {
     return difference_finding(
-        phases(), trial_.first, "unrecorded_program",
+        phases(), trial_.first, RunCause::unrecorded_program,
         {"the program that runs unrecorded does not compute what the recorded one computes",
          "el programa que se ejecuta sin registrar no calcula lo mismo que el registrado"},
         {first_told(trial_.first),
@@ -190,7 +190,7 @@ Text told_first(const Deviation& first) {
   return {"first difference at " + where, "primera diferencia en " + where};
 }
 
-Finding difference_finding(Phases phase, const Deviation& first, std::string cause, Text title,
+Finding difference_finding(Phases phase, const Deviation& first, RunCause cause, Text title,
                            std::vector<Text> told) {
   Finding finding;
   finding.phase = phase;
@@ -198,16 +198,16 @@ Finding difference_finding(Phases phase, const Deviation& first, std::string cau
   finding.stage = first.layer == kNoLayer ? Stage::logits : Stage::kv_write;
   finding.cause = Cause::named;
   finding.family = CauseFamily::plan;
-  finding.best = cause;
+  finding.best = name(cause);
   finding.title = std::move(title);
-  finding.difference = {std::move(cause), std::move(told), first};
+  finding.difference = {finding.best, std::move(told), first};
   return finding;
 }
 
 Finding lost_finding(const Deviation& lost, Phases phase) {
   const auto expected = static_cast<int64_t>(lost.expected), observed = static_cast<int64_t>(lost.observed);
   Finding finding =
-      difference_finding(phase, lost, "lost_position",
+      difference_finding(phase, lost, RunCause::lost_position,
                          {fmt::format("after the token at position {} the cache counts {} positions, not {}",
                                       lost.position, observed, expected),
                           fmt::format("tras el token de la posición {} la caché cuenta {} posiciones, no {}",

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "experiment/program.h"
+#include "experiment/run_cause.h"
 #include "verdict/verdict.h"
 
 namespace greta {
@@ -24,7 +25,7 @@ std::vector<Finding> why_plan_differs(const Program& program, const PlanTrial& t
 
 /// A finding of runs that differ: where the first difference points to. Of a cache it is the stage that filled
 /// it.
-Finding difference_finding(Phases phase, const Deviation& first, std::string cause, Text title,
+Finding difference_finding(Phases phase, const Deviation& first, RunCause cause, Text title,
                            std::vector<Text> told);
 
 /// Of a run that lost count of the positions.

@@ -36,27 +36,43 @@ Wrong write_rows(Change change) {
   };
 }
 
+/// Which of a row a fault is about.
+struct RowPart {
+  bool keys = true, values = true;
+};
+
+/// The part of a slot becomes that of `row`.
+void write_part(const KvView& cache, int64_t slot, const CacheRow& row, RowPart part) {
+  CacheRow mixed = read_cache_row(cache, slot);
+  const auto half = static_cast<std::ptrdiff_t>(row.size() / 2);
+  if (part.keys) std::copy_n(row.begin(), half, mixed.begin());
+  if (part.values) std::copy_n(row.begin() + half, half, mixed.begin() + half);
+  write_cache_row(cache, slot, mixed);
+}
+
 /// Puts back what the block's slots held before; slots that never held anything become 0, as a fresh
 /// allocation of most engines is (GRETA's own NaN would show itself).
-void restore(const WrongCall& call) {
+void restore(const WrongCall& call, RowPart part) {
   for (int64_t p = call.args.position; p < call.args.position + call.args.block_rows; ++p) {
     CacheRow row = read_cache_row(call.old_cache, p);
     for (float& x : row) x = std::isnan(x) ? 0.0f : x;
-    write_cache_row(call.args.cache, p, row);
+    write_part(call.args.cache, p, row, part);
   }
 }
 
-Wrong write_nothing(TwinSite&) { return restore; }
+MakeWrong write_nothing(RowPart part = {}) {
+  return [part](TwinSite&) -> Wrong { return [part](const WrongCall& call) { restore(call, part); }; };
+}
 
 /// Position p goes to slot p + shift; slots outside the cache are not written.
-MakeWrong shift_slots(int64_t shift) {
-  return [shift](TwinSite&) -> Wrong {
-    return [shift](const WrongCall& call) {
-      restore(call);
+MakeWrong shift_slots(int64_t shift, RowPart part = {}) {
+  return [shift, part](TwinSite&) -> Wrong {
+    return [shift, part](const WrongCall& call) {
+      restore(call, part);
       const KernelArgs& args = call.args;
       for (int64_t r = 0; r < args.block_rows; ++r) {
         const int64_t slot = args.position + r + shift;
-        if (slot >= 0 && slot < args.cache.capacity) write_cache_row(args.cache, slot, row_in(args, r));
+        if (slot >= 0 && slot < args.cache.capacity) write_part(args.cache, slot, row_in(args, r), part);
       }
     };
   };
@@ -121,6 +137,7 @@ Wrong quantise_values(TwinSite&) {
 FaultList cache_faults() {
   const std::string slot = kGitHub + "gittensor-ai-lab/sparkinfer/issues/146";
   const std::string batched = kGitHub + "paiml/realizar/issues/94", race = kGitHub + "kekzl/imp/pull/1709";
+  const RowPart keys{true, false}, values{false, true};
   const std::string mixed = kFounding + " (B3.64)";
   const auto cache = [](const char* name, const char* kind, const char* what, const std::string& source,
                         const char* hypothesis, MakeWrong make, double size = 0) {
@@ -137,7 +154,15 @@ FaultList cache_faults() {
       cache("kv_unrotated", "kv_unrotated", "keys are cached before RoPE", kMadeUp, "kv_unrotated",
             write_unrotated),
       cache("kv_not_written", "kv_not_written", "not written: the slots stay as they were (or 0)", batched,
-            "kv_not_written", write_nothing),
+            "kv_not_written", write_nothing()),
+      cache("kv_keys_next", "kv_slot", "keys go to slot p + 1, values to p", slot, "kv_slot",
+            shift_slots(1, keys)),
+      cache("kv_values_next", "kv_slot", "values go to slot p + 1, keys to p", slot, "kv_slot",
+            shift_slots(1, values)),
+      cache("kv_keys_not_written", "kv_not_written", "keys are not written, values are", batched,
+            "kv_not_written", write_nothing(keys)),
+      cache("kv_values_not_written", "kv_not_written", "values are not written, keys are", batched,
+            "kv_not_written", write_nothing(values)),
       cache("kv_first_overwritten", "kv_history_overwritten", "the last row is written to position 0, too",
             race, "kv_history_overwritten", clobber_first),
       needing(Needs::several_rows, cache("kv_row_duplicated", "kv_row_duplicated",

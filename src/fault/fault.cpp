@@ -102,6 +102,7 @@ void apply_faults(PlanEdit& edit, const Engine& engine, std::span<const FaultSpe
 }
 
 PlanChange fault_change(const Engine& engine, std::vector<FaultSpec> specs) {
+  if (specs.empty()) return {};
   const auto shared = std::make_shared<const std::vector<FaultSpec>>(std::move(specs));
   return {.routes = [shared](const RouteTable& wanted,
                              Phase phase) { return effective_routes(wanted, *shared, phase); },

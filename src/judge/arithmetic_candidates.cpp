@@ -1,5 +1,10 @@
 #include "judge/arithmetic_candidates.h"
 
+#include <set>
+#include <tuple>
+
+#include "units/instruction.h"
+
 namespace greta {
 namespace {
 
@@ -29,6 +34,23 @@ bool has_codes(TensorType type) {
   return type != TensorType::f32 && type != TensorType::f16 && type != TensorType::bf16;
 }
 
+/// Matrix units that cut what f32 sums keep, or flush operands that are subnormal: one of each rule.
+std::vector<Declared> of_units(units::Element element, Format format) {
+  const auto rule_of = [](const units::Instruction& unit) {
+    return std::tuple(unit.rule, unit.group, unit.fraction_bits, unit.output, unit.flush);
+  };
+  std::set<decltype(rule_of(units::Instruction{}))> known;
+  std::vector<Declared> all;
+  for (const units::Instruction& unit : units::instructions()) {
+    const bool cuts = unit.flush || unit.fraction_bits > 0;
+    const bool fits = unit.a == element && unit.b == element && unit.d == units::Element::f32;
+    if (!fits || !cuts || unit.rule == units::Rule::two_f16 || !known.insert(rule_of(unit)).second) continue;
+    all.push_back(rounded(format, format, Format::f32, Format::f32));
+    all.back().roundings.unit = &unit;
+  }
+  return all;
+}
+
 std::vector<Declared> of_products(TensorType weight) {
   std::vector<Declared> all;
   if (has_codes(weight)) {
@@ -52,6 +74,10 @@ std::vector<Declared> of_products(TensorType weight) {
     all.push_back(rounded(format, f32, f32, format));
     all.push_back(rounded(format, format, f32, format));
     if (weight == TensorType::f16 && format == f16) all.push_back(rounded(f16, f16, f16, f16));
+  }
+  for (const auto& [element, format] :
+       {std::pair(units::Element::f16, f16), std::pair(units::Element::bf16, bf16)}) {
+    for (Declared& declared : of_units(element, format)) all.push_back(std::move(declared));
   }
   return all;
 }

@@ -7,6 +7,7 @@
 
 #include "judge/attest.h"
 #include "judge/inference.h"
+#include "judge/raw_scores.h"
 
 namespace greta {
 namespace {
@@ -55,7 +56,14 @@ RunStatus status_of(const std::vector<StagePair>& pairs) {
 
 }  // namespace
 
-BundleComparison compare_bundles(const Bundle& a, const Bundle& b, const Model* model, int threads) {
+BundleComparison compare_bundles(const Bundle& recorded_a, const Bundle& recorded_b, const Model* model,
+                                 int threads) {
+  std::optional<Bundle> of_a, of_b;
+  if (model != nullptr) {
+    of_a = with_scale_and_mask(recorded_a, *model);
+    of_b = with_scale_and_mask(recorded_b, *model);
+  }
+  const Bundle &a = of_a ? *of_a : recorded_a, &b = of_b ? *of_b : recorded_b;
   demand_known_declarations(a);
   demand_known_declarations(b);
   BundleComparison result;

@@ -60,6 +60,19 @@ void carry_to_mix(const StageProblem& mix, std::span<const float> cache, const M
   }
 }
 
+/// Bounds of f32 sums are many times their errors; a value that is rounded to a coarse format is off by up to
+/// its bound. Hoeffding's inequality then (docs/numerics.md, "Gaps"), and no sum is off by more than all.
+double draws_factor(const StageProblem& problem, const Values& values) {
+  double factor = 2;
+  for (size_t i = 0; i < problem.operands.size(); ++i) {
+    const auto& maker = problem.operands[i].made_by;
+    if (maker == nullptr || bounds::unit_roundoff(maker->declared.roundings.output) <= bounds::kU) continue;
+    const double width = static_cast<double>(values[i].size() / problem.positions.size());
+    factor = std::max(factor, std::min(bounds::kLambda, std::sqrt(width)));
+  }
+  return factor;
+}
+
 }  // namespace
 
 void carry_bounds(const StageProblem& problem, const Values& values,
@@ -85,7 +98,8 @@ void carry_bounds(const StageProblem& problem, const Values& values,
       if (std::isfinite(change)) squares[j] += change * change;
     }
   }
-  for (size_t j = 0; j < squares.size(); ++j) expected.bound[j] += 2 * std::sqrt(squares[j] / kDraws);
+  const double factor = draws_factor(problem, values);
+  for (size_t j = 0; j < squares.size(); ++j) expected.bound[j] += factor * std::sqrt(squares[j] / kDraws);
 }
 
 bool carry_attention(const StageProblem& problem, const Values& values, const Solved& solved, bool is_operand,

@@ -196,9 +196,13 @@ std::optional<Declared> better_than(const Declared& supposed, const KernelClass&
   double most = std::max(rounded ? 0 : right, 0.499);
   for (const Declared& candidate : arithmetic_candidates(kernels, first)) {
     if (rounded && candidate.roundings.output != held) continue;
+    // A unit's rule is slow to try: for what all else convicts, and supposed where it explains all.
+    const bool unit = candidate.roundings.unit != nullptr;
+    if (unit && (convicted == 0 || (better && best.share > 1 - kSame))) continue;
     // One kernel computes the class: where most stages show finer numbers, the others are no coarser.
     if (!rounded && right > 0.5 && is_coarser(candidate, supposed)) continue;
     Fits own = fits(candidate, kernels.fused, subjects);
+    if (unit && own.share < 1 - kSame) continue;
     const bool same = better && own.share > most - kSame;
     if (own.share <= most + kSame && !(same && own.leaves_less_than(best))) continue;
     most = own.share;
@@ -299,8 +303,8 @@ void except_what_is_exact(const Classes& classes, InferredArithmetic& inferred) 
     for (const Tried& seen : stages) {
       const Declared exact = declared_arithmetic(*seen.phase, seen.at);
       std::string why;
-      const auto explains = [&](const std::optional<Subject>& subject) {
-        return subject && fit(exact, kernels.fused, *subject).explains;
+      const auto explains = [&, fused = kernels.fused](const std::optional<Subject>& subject) {
+        return subject && fit(exact, fused, *subject).explains;
       };
       if (seen.convicted && explains(few_rows_of(seen)) &&
           explains(judged_subject(*seen.phase, seen.at, &why)))

@@ -12,23 +12,22 @@
 #include "judge/harness.h"
 #include "judge/inference.h"
 #include "judge/pair_judge.h"
+#include "judge/raw_scores.h"
 #include "judge/route_difference.h"
 #include "judge/undeclared.h"
+#include "judge/untested_write.h"
 
 namespace greta {
 namespace {
 
 void count(const StagePair& pair, Cell& cell, Coverage& coverage) {
   ++coverage.recorded;
-  if (pair.status == PairStatus::missing) {
+  const bool missing = pair.status == PairStatus::missing;
+  if (missing || (pair.judged_alone && !pair.why.empty()))
     coverage.skipped.push_back(
         fmt::format("{} L{} {}: {}", name(pair.cell), pair.layer, name(pair.stage), pair.why));
-    return;
-  }
+  if (missing) return;
   ++coverage.judged;
-  if (pair.judged_alone && !pair.why.empty())
-    coverage.skipped.push_back(
-        fmt::format("{} L{} {}: {}", name(pair.cell), pair.layer, name(pair.stage), pair.why));
   cell.pairs_equal += pair.status == PairStatus::equal;
   cell.pairs_rounding += pair.status == PairStatus::rounding;
   cell.pairs_fault += pair.status == PairStatus::fault;
@@ -348,7 +347,9 @@ Verdict assemble(const Bundle& bundle, const Model& model, std::vector<JudgedCel
 
 }  // namespace
 
-Verdict judge(const Bundle& bundle, const Model& model, const JudgeOptions& options) {
+Verdict judge(const Bundle& recorded, const Model& model, const JudgeOptions& options) {
+  const std::optional<Bundle> finished = with_scale_and_mask(recorded, model);
+  const Bundle& bundle = finished ? *finished : recorded;
   demand_known_declarations(bundle);
   std::vector<CellRecord> records = records_of(bundle, model);
   std::vector<const PhaseRecord*> phases;
@@ -379,6 +380,7 @@ Verdict judge(const Bundle& bundle, const Model& model, const JudgeOptions& opti
     cells.push_back(judge_cell(record, oracle, model, aligned, layers));
   Verdict verdict = assemble(bundle, model, std::move(cells), std::move(convicted.noise), std::move(findings),
                              std::move(flags));
+  verdict.untested_writes = untested_writes(phases, oracle);
   verdict.arithmetic = kernel_arithmetic(phases);
   verdict.route_differences = route_differences(verdict.arithmetic, phases, verdict.pairs);
   return verdict;

@@ -209,6 +209,23 @@ void add_hashes(const PhaseRecord& phase, At at, int depth, std::string& key) {
   }
 }
 
+/// An engine that rounds the results of all recorded stages of a layer to one coarse format, and so reads no
+/// others, does so with one that was not recorded, either.
+Declared as_its_layer(const PhaseRecord& phase, At at) {
+  std::optional<Format> held;
+  for (const auto& [other, event] : phase.view.events()) {
+    const bool copy = is_cache(other) || info(other.stage).kind == StageKind::embedding;
+    if (other.layer != at.layer || copy) continue;
+    const Format output = kernel_declares(phase, other).roundings.output;
+    if (held && *held != output) return {};
+    held = output;
+  }
+  Declared declared;
+  if (!held || bounds::unit_roundoff(*held) <= bounds::kU) return declared;
+  declared.roundings.activation = declared.roundings.output = declared.roundings.between = *held;
+  return declared;
+}
+
 }  // namespace
 
 std::string arithmetic_key(const Declared& declared) {
@@ -230,7 +247,10 @@ bool is_open(const PhaseRecord& phase, At at) {
 }
 
 Declared declared_arithmetic(const PhaseRecord& phase, At at) {
-  return declared_arithmetic(phase.view.bundle().manifest, kernel_of(phase, carrier_of(phase.view, at)));
+  at = carrier_of(phase.view, at);
+  const std::string kernel = kernel_of(phase, at);
+  if (kernel.empty() && phase.view.find(at) == nullptr && !is_cache(at)) return as_its_layer(phase, at);
+  return declared_arithmetic(phase.view.bundle().manifest, kernel);
 }
 
 Declared kernel_declares(const PhaseRecord& phase, At at) {

@@ -67,13 +67,17 @@ BlockStatistics statistics_of(std::span<const float> x, std::span<const double> 
   return block;
 }
 
-/// What codes are multiplied by, where the extreme is off by its error, at most.
+/// What codes are multiplied by, where the extreme is off by its error, at most; or where kernels' quotients
+/// (amax / 127, 1 / (127 / amax)) are rounded to different f16 numbers.
 double scale_error_of(const BlockStatistics& block, Format format) {
-  if (block.extreme_error == 0) return 0;
-  const float size = std::abs(block.extreme), error = static_cast<float>(block.extreme_error);
-  const double above = scales_of(size + error, format).of_values;
-  const double below = scales_of(size - error, format).of_values;
-  return std::abs(std::abs(above) - std::abs(below));
+  const double size = static_cast<double>(std::abs(block.extreme));
+  const auto scale_of = [&](double extreme) {
+    return std::abs(double{scales_of(static_cast<float>(extreme), format).of_values});
+  };
+  const double error = block.extreme_error + kQuotientError * size;
+  const double apart = std::abs(scale_of(size + error) - scale_of(size - error));
+  const bool one_number = block.extreme_error == 0 && apart < 0x1p-13 * scale_of(size);
+  return one_number ? 0 : apart;
 }
 
 /// `errors`: how far each value may be from what the kernel has; empty: not at all.

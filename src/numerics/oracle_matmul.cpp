@@ -30,6 +30,21 @@ void flush(std::vector<double>& values, double smallest) {
   }
 }
 
+/// What a matrix unit aligns and cuts values by.
+struct UnitBits {
+  std::vector<double> power = {}, bit = {};
+
+  void set(const std::vector<double>& values, double smallest) {
+    power.clear();
+    bit.clear();
+    for (const double x : values) {
+      power.push_back(power_below(x, smallest));
+      bit.push_back(lowest_bit(x));
+    }
+  }
+  UnitOperand of(const double* values) const { return {values, power.data(), bit.data()}; }
+};
+
 /// Eight weight rows, decoded and transposed: lanes are output elements.
 /// Lanes beyond the last row hold zeros.
 class WeightTile {
@@ -66,21 +81,15 @@ class WeightTile {
     }
   }
 
-  /// The powers of two of the weights, as a matrix unit aligns by them.
-  void set_powers(double smallest) {
-    power_.resize(scaled_.size());
-    bit_.resize(scaled_.size());
-    for (size_t i = 0; i < scaled_.size(); ++i) {
-      power_[i] = power_below(scaled_[i], smallest);
-      bit_[i] = lowest_bit(scaled_[i]);
-    }
+  UnitOperand of_unit(double smallest) {
+    bits_.set(scaled_, smallest);
+    return bits_.of(scaled_.data());
   }
 
   bool in_parts() const { return group_ != 0; }
   int64_t length() const { return weight_.length(); }
   int64_t group() const { return group_; }
   const double* scaled() const { return scaled_.data(); }
-  UnitWeights of_unit() const { return {scaled_.data(), power_.data(), bit_.data()}; }
   const double* offset() const { return offset_.empty() ? nullptr : offset_.data(); }
   double scaled(int64_t i, int64_t lane) const { return scaled_[static_cast<size_t>(i * kLanes + lane)]; }
   double weight(int64_t i, int64_t lane) const {
@@ -108,7 +117,8 @@ class WeightTile {
   Format format_;
   double flushed_below_;
   int64_t group_;  // of chain_blocks; 0 when the rows are decoded whole
-  std::vector<double> row_, row_offset_, scaled_, power_, bit_, offset_;
+  std::vector<double> row_, row_offset_, scaled_, offset_;
+  UnitBits bits_;
 };
 
 struct Input {
@@ -273,23 +283,17 @@ class UnitProduct {
       : product_(product), rule_(rule), expected_(expected) {
     expected_.drift.resize(expected_.value.size());
     expected_.spread.resize(expected_.value.size());
-    for (const ActivationRow& row : product.input.rows) {
-      std::vector<double>& power = powers_.emplace_back(row.value);
-      for (double& x : power) x = power_below(x, rule.smallest_a);
-      std::vector<double>& bit = bits_.emplace_back(row.value);
-      for (double& x : bit) x = lowest_bit(x);
-    }
+    for (const ActivationRow& row : product.input.rows) bits_.emplace_back().set(row.value, rule.smallest_a);
   }
 
   void store_tile(WeightTile& tile, int64_t first) {
-    tile.set_powers(rule_.smallest_b);
+    const UnitOperand weights = tile.of_unit(rule_.smallest_b);
     const int64_t lanes = std::min(kLanes, product_.n - first);
     UnitSums sums;
     std::array<double, kLanes> start{};
     if (!product_.bias.empty()) std::copy_n(product_.bias.begin() + first, lanes, start.begin());
-    for (size_t r = 0; r < powers_.size(); ++r) {
-      const UnitRow row{product_.input.pointers[r], powers_[r].data(), bits_[r].data()};
-      chain_unit(rule_, tile.of_unit(), row, start.data(), tile.length(), sums);
+    for (size_t r = 0; r < bits_.size(); ++r) {
+      chain_unit(rule_, weights, bits_[r].of(product_.input.pointers[r]), start.data(), tile.length(), sums);
       for (int64_t lane = 0; lane < lanes; ++lane) store(sums, r, first + lane, lane);
     }
   }
@@ -302,14 +306,17 @@ class UnitProduct {
     const double cut = sums.largest[lane] * rule_.cut_bit / 2;
     const double energy = sums.energy[lane] + cut * cut;
     double bound = bounds::kLambda * std::sqrt(energy) + own_error(sums.largest[lane]);
+    double variance = energy / 3;  // uniform within its interval
     if (product_.scale != 1) {
       value *= product_.scale;
-      bound = bound * std::abs(product_.scale) + 2 * bounds::kU * std::abs(value);
+      const double rounded = bounds::kU * std::abs(value);  // of the scale, and of the product
+      bound = bound * std::abs(product_.scale) + 2 * rounded;
+      variance = variance * product_.scale * product_.scale + 2 * rounded * rounded / 3;
     }
     expected_.value[at] = value;
     expected_.bound[at] = bound;
     expected_.drift[at] = sums.drift[lane] * product_.scale;
-    expected_.spread[at] = std::abs(product_.scale) * std::sqrt(energy / 3);  // uniform within its interval
+    expected_.spread[at] = std::sqrt(variance);
   }
 
   /// Of this f64 sum itself.
@@ -321,7 +328,7 @@ class UnitProduct {
   const Product& product_;
   const UnitRule& rule_;
   Expected& expected_;
-  std::vector<std::vector<double>> powers_, bits_;  // of the rounded input rows
+  std::vector<UnitBits> bits_;  // of the rounded input rows
 };
 
 }  // namespace

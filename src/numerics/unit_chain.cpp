@@ -77,6 +77,7 @@ GRETA_INLINE void cut(const UnitRule& rule, const Lanes& term, const Lanes& bit,
     if (known) {
       set_kept(drift, magnitude, quantum);
       drift = magnitude - drift;
+      half = Lanes{};
     }
     set_with_sign(drift, term);
     chain.drift -= lost ? term : drift;
@@ -122,7 +123,7 @@ GRETA_INLINE void store(const UnitRule& rule, const Lanes& bit, const EvenBits& 
       middle -= value < quantum ? less : Lanes{};
       value += value;
     }
-    middle = middle < half ? middle : half;  // what is lost are multiples of `bit`
+    middle = middle < 2.0 * half ? middle : 2.0 * half;  // multiples of `bit` below the quantum
     set_with_sign(middle, chain.sum);
     chain.drift -= middle;
   }
@@ -136,7 +137,7 @@ struct Group {
   int64_t count;
 };
 
-GRETA_INLINE void multiply(const UnitWeights& w, const UnitRow& x, int64_t at, Group& group) {
+GRETA_INLINE void multiply(const UnitOperand& w, const UnitOperand& x, int64_t at, Group& group) {
   group.sum = Lanes{};
   group.largest = Lanes{};
   group.least = Lanes{} + kEndless;
@@ -243,7 +244,7 @@ double lowest_bit(double x) {
   return std::ldexp(power_below(x, 0), trailing - 52);
 }
 
-GRETA_CLONES void chain_unit(const UnitRule& rule, const UnitWeights& w, const UnitRow& x,
+GRETA_CLONES void chain_unit(const UnitRule& rule, const UnitOperand& w, const UnitOperand& x,
                              const double* start, int64_t k, UnitSums& out) {
   const int64_t steps = (k + rule.step - 1) / rule.step;
   Lanes total{}, drift{}, energy{}, largest{};

@@ -38,19 +38,14 @@ struct UnitSums {
 /// The lowest bit of x that is 1, a power of two; infinite of 0.
 double lowest_bit(double x);
 
-/// One input row [k]: its values, power_below() and lowest_bit() of each.
-struct UnitRow {
-  const double *value, *power, *bit;
-};
-
-/// Eight weight rows [k][8], likewise.
-struct UnitWeights {
+/// Values with power_below() and lowest_bit() of each: one input row [k], or eight weight rows [k][8].
+struct UnitOperand {
   const double *value, *power, *bit;
 };
 
 /// One input row against eight weight rows, the first chain's sum beginning with `start` [8], f32 values (a
 /// bias; zeros for none).
-void chain_unit(const UnitRule& rule, const UnitWeights& w, const UnitRow& x, const double* start, int64_t k,
-                UnitSums& out);
+void chain_unit(const UnitRule& rule, const UnitOperand& w, const UnitOperand& x, const double* start,
+                int64_t k, UnitSums& out);
 
 }  // namespace greta

@@ -46,8 +46,13 @@ std::string utc_now() { return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(
 nlohmann::json make_manifest(const Engine& engine, const MatrixRequest& request, const Origin& origin) {
   const Model& model = engine.model();
   nlohmann::json prompts = nlohmann::json::array();
-  for (const Prompt& prompt : request.prompts)
-    prompts.push_back({{"id", prompt.id}, {"text", prompt.text}, {"tokens", prompt.tokens}});
+  for (size_t i = 0; i < request.prompts.size(); ++i) {
+    const Prompt& prompt = request.prompts[i];
+    prompts.push_back({{"id", prompt.id},
+                       {"text", prompt.text},
+                       {"tokens", prompt.tokens},
+                       {"decode0_row", name(decode0_row(request, i))}});
+  }
   nlohmann::json experiments = nlohmann::json::array();
   for (const Experiment& experiment : request.experiments) experiments.push_back(to_json(experiment));
   nlohmann::json options = {

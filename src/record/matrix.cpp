@@ -22,6 +22,14 @@ void check(const Prompt& prompt, const ModelConfig& config, bool aligned) {
   }
 }
 
+void clear_unused(KvCache& cache, Decode0Row with) {
+  if (with == Decode0Row::other_row) {
+    cache.fill_unused_like(0);
+  } else {
+    cache.fill_unused(0);
+  }
+}
+
 class Matrix {
  public:
   /// Makes all plans. What the record ops see goes to `recording`.
@@ -54,18 +62,24 @@ class Matrix {
     };
     std::vector<std::string> all;
     for (const Experiment& experiment : request_.experiments) all.push_back(experiment.name);
-    for (const Prompt& prompt : request_.prompts) {
+    for (size_t p = 0; p < request_.prompts.size(); ++p) {
+      const Prompt& prompt = request_.prompts[p];
       step("prefill " + prompt.id);
       SessionPlans plans = prefill_.at(block_of(prompt));
       plans.steps = steps_;
       const int64_t n = std::ssize(prompt.tokens);
-      Session session(engine_, n + (request_.aligned ? 0 : 1), std::move(plans));
+      // One slot more than decode0 needs, where the context has it: a row may be written there.
+      const int64_t positions = std::min(n + (request_.aligned ? 1 : 2), engine_.model().config.n_ctx);
+      Session session(engine_, positions, std::move(plans));
+      // What is not written is 0, as in a fresh allocation of most engines.
+      session.cache().fill_unused(0);
       recording_.begin_run(prompt.id, all);
       const TokenId next = argmax(session.prefill(prompt.tokens));
       recording_.end_run();
       for (size_t i = 0; i < all.size(); ++i) {
         step(all[i] + "/" + prompt.id);
         session.cache().truncate(request_.aligned ? n - 1 : n);
+        clear_unused(session.cache(), decode0_row(request_, p));
         recording_.begin_run(prompt.id, std::span(&all[i], 1));
         session.step(request_.aligned ? prompt.tokens.back() : next, i);
         recording_.end_run();
@@ -83,7 +97,7 @@ class Matrix {
   void edit(PlanEdit& edit) {
     if (request_.change.edit) request_.change.edit(edit);
     if (edit.phase() == Phase::decode) {
-      record(edit, decode_);
+      record(edit, decode_, Rows::last, true);
     } else if (edit.logits() != kNoBuffer) {
       record(edit, last_);
       record(edit, rows_, Rows::of_prompt);
@@ -94,8 +108,9 @@ class Matrix {
 
   enum class Rows { last, of_prompt, of_inner_block };
 
-  void record(PlanEdit& edit, Recorder& recorder, Rows rows = Rows::last) const {
+  void record(PlanEdit& edit, Recorder& recorder, Rows rows = Rows::last, bool next_slot = false) const {
     RecordScope scope;
+    scope.next_slot = next_slot;
     scope.layers = [layers = request_.layers](int layer) {
       return layer == kNoLayer || std::find(layers.begin(), layers.end(), layer) != layers.end();
     };

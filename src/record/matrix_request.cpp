@@ -7,6 +7,11 @@
 
 namespace greta {
 
+Decode0Row decode0_row(const MatrixRequest& request, size_t prompt) {
+  const bool has_other = request.prompts[prompt].tokens.size() > 1;
+  return has_other && prompt % 2 == 1 ? Decode0Row::other_row : Decode0Row::zeros;
+}
+
 std::vector<int64_t> judged_rows(Stage stage, int64_t n) {
   constexpr int64_t kAll = 64;
   std::vector<int64_t> rows;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "bundle/decode0_row.h"
 #include "engine/session.h"
 #include "model/prompt.h"
 #include "record/experiment.h"
@@ -26,6 +27,11 @@ struct MatrixRequest {
   int64_t prefill_block = kPrefillBlock;
   DrawnRows drawn = {};
 };
+
+/// What the slot that a prompt's decode0 is to write holds before it: zeros, which no key is and attention
+/// shows, and of every other prompt its first row, which a kernel that adds to what is there needs to show.
+/// (NaN would show, too, but hides all that comes after it.)
+Decode0Row decode0_row(const MatrixRequest& request, size_t prompt);
 
 /// The rows of a prompt of n tokens that are judged besides the last: of the stages that later tokens see
 /// through the cache, of attention and of the norms (of one row, a wrong eps looks like a wrong scale) all up

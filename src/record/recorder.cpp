@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "bundle/decode0_row.h"
 #include "engine/kernel_table.h"
 #include "engine/kv_cache.h"
 
@@ -17,7 +18,7 @@ std::string route_of(std::string_view kernel) {
 class RecordAction final : public Action {
  public:
   RecordAction(Recorder& recorder, At at, const RecordScope& scope)
-      : recorder_(recorder), at_(at), rows_(scope.rows) {}
+      : recorder_(recorder), at_(at), rows_(scope.rows), next_slot_(scope.next_slot) {}
 
   std::string label() const override { return "record"; }
 
@@ -31,7 +32,11 @@ class RecordAction final : public Action {
     event.launches = args.launch->count;
     std::vector<float> values =
         info(at_.stage).kind == StageKind::cache ? cache_rows(args, event) : wanted_rows(args, event);
-    if (!event.positions.empty()) recorder_.write(std::move(event), std::move(values));
+    if (event.positions.empty()) return;
+    const int64_t n_pos = args.position + args.block_rows;
+    if (info(at_.stage).kind == StageKind::cache && next_slot_ && n_pos < args.cache.capacity)
+      write_next(args.cache, n_pos, event);
+    recorder_.write(std::move(event), std::move(values));
   }
 
  private:
@@ -44,6 +49,13 @@ class RecordAction final : public Action {
     return read_cache(args.cache, n_pos);
   }
 
+  void write_next(const KvView& cache, int64_t slot, Event event) const {
+    event.stage = kKvNext;
+    event.positions = {slot, slot};
+    event.shape = {1, 2 * cache.n_head_kv * cache.head_dim};
+    recorder_.write(std::move(event), read_cache_row(cache, slot));
+  }
+
   std::vector<float> wanted_rows(const KernelArgs& args, Event& event) const {
     const View& view = args.in[0];
     const bool by_head = info(at_.stage).row_per == RowPer::token_head;
@@ -53,8 +65,9 @@ class RecordAction final : public Action {
     const int64_t first = n_pos - view.rows / heads;
     std::vector<int64_t> positions = rows_(at_.stage, n_pos);
     std::erase_if(positions, [&](int64_t p) { return p < first || p >= n_pos; });
-    // Two that are no neighbours would read as a range.
-    if (positions.size() == 2 && positions[1] - positions[0] > 1) positions.erase(positions.begin());
+    // Two that are no neighbours would read as a range: a third beside the first makes them a list.
+    if (positions.size() == 2 && positions[1] - positions[0] > 1)
+      positions.insert(positions.begin() + 1, positions[0] + 1);
     std::vector<float> values;
     values.reserve(positions.size() * static_cast<size_t>(heads * view.cols));
     for (const int64_t position : positions) {
@@ -71,6 +84,7 @@ class RecordAction final : public Action {
   Recorder& recorder_;
   At at_;
   std::function<std::vector<int64_t>(Stage, int64_t)> rows_;
+  bool next_slot_;
 };
 
 }  // namespace

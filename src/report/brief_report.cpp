@@ -87,6 +87,7 @@ Document brief_report(const Report& report) {
   document.push_back(Paragraph{verdict.aligned ? writer.verdict_sentence() : writer.say(Phrase::not_aligned),
                                std::string(name(verdict.status)), tone_of(verdict.status)});
   document.push_back(flags(writer));
+  for (const std::string& sentence : writer.untested()) say(sentence);
   say(writer.attestation());
   if (verdict.aligned) say(writer.logits());
   document.push_back(findings(writer));

@@ -187,7 +187,10 @@ std::string Writer::pattern(const FindingGroup& group) const {
 }
 
 std::vector<std::string> Writer::intervention(const FindingGroup& group) const {
-  if (!group.first.intervention) return {};
+  if (!group.first.intervention) {
+    if (!group.first.difference) return {};
+    return {say(is_of_runs(group.first) ? Phrase::finding_runs_are_proof : Phrase::finding_no_intervention)};
+  }
   const Intervention& done = *group.first.intervention;
   const std::string what = say(Phrase::intervention_what, name(group.first.stage), in_phase(group.first));
   const std::string result = say(done.mismatch_removed ? Phrase::confirmed : Phrase::not_confirmed);
@@ -231,6 +234,7 @@ std::vector<std::string> Writer::finding(const FindingGroup& group) const {
   std::vector<std::string> sentences = cause(finding);
   for (std::string& sentence : difference(finding)) sentences.push_back(std::move(sentence));
   if (is_of_runs(finding)) {
+    for (std::string& sentence : intervention(group)) sentences.push_back(std::move(sentence));
     sentences.push_back(say(Phrase::finding_cells, cell_list(finding.cells, language)));
     sentences.push_back(look(finding));
     return sentences;
@@ -259,7 +263,10 @@ std::vector<std::string> Writer::finding(const FindingGroup& group) const {
 std::vector<std::string> Writer::finding_brief(const FindingGroup& group) const {
   std::vector<std::string> sentences = cause(group.first);
   for (std::string& sentence : difference(group.first)) sentences.push_back(std::move(sentence));
-  if (is_of_runs(group.first)) return sentences;
+  if (is_of_runs(group.first)) {
+    for (std::string& sentence : intervention(group)) sentences.push_back(std::move(sentence));
+    return sentences;
+  }
   std::vector<std::string> rest{runner_up(group.first), gap(group.first), pattern(group)};
   for (std::string& sentence : intervention(group)) rest.push_back(std::move(sentence));
   for (std::string& sentence : rest) {

@@ -190,6 +190,10 @@ nlohmann::json to_json(const KernelArithmetic& kernels) {
           {"source", name(kernels.source)}};
 }
 
+nlohmann::json to_json(const UntestedWrite& write) {
+  return {{"cell", name(write.cell)}, {"layers", write.layers}, {"recorded", write.recorded}};
+}
+
 nlohmann::json to_json(const RouteDifference& difference) {
   return {{"stages", names_of(difference.stages)},
           {"weight_type", difference.weight_type},
@@ -259,6 +263,7 @@ nlohmann::json to_json(const Verdict& verdict) {
       {"layers", verdict.layers},
       {"prompts", prompts_of(verdict.cells)},
       {"flags", flags},
+      {"untested_writes", list_of(verdict.untested_writes)},
       {"arithmetic", list_of(verdict.arithmetic)},
       {"route_differences", list_of(verdict.route_differences)},
       {"coverage", to_json(verdict.coverage)},

@@ -256,6 +256,16 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "{5}: {6}."},
     {Phrase::finding_interventions, "Confirmed so in {0} of the {1} layers that it was tried in.",
      "Así confirmado en {0} de las {1} capas en que se probó."},
+    {Phrase::finding_no_intervention,
+     "Not proved by an intervention: live runs have the matrix's prompts, and this was found on other "
+     "tokens.",
+     "Sin probar por intervención: las ejecuciones en vivo usan los prompts de la matriz, y esto se halló "
+     "con "
+     "otros tokens."},
+    {Phrase::finding_runs_are_proof,
+     "No intervention: no stage was replaced in a live run; the runs told of here are all the proof.",
+     "Sin intervención: no se sustituyó ninguna etapa en vivo; las ejecuciones aquí descritas son toda la "
+     "prueba."},
     {Phrase::finding_numbers, "MAE {0}, noise ratio {1} (rounding allows 1).",
      "MAE {0}, razón de ruido {1} (el redondeo permite 1)."},
     {Phrase::finding_noise_sides, "Against the fp64 oracle: prefill {0}, decode {1}.",
@@ -339,6 +349,13 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "Contrastados bit a bit con kernels juzgados, pues ningún registro los muestra: {0}."},
     {Phrase::kernels_unvouched, "Not vouched for, as they ran in no judged event: {0}.",
      "Sin garantía, pues no se ejecutaron en ningún evento juzgado: {0}."},
+    {Phrase::untested_write,
+     "Not tested: whether decode0 writes its row of the cache. In {0} it equals what prefill left there (in "
+     "up to {1} of {2} layers), and the recording does not say that it was cleared before: overwrite it with "
+     "zeros, once with another token's row, and say so in manifest.json (`decode0_row`).",
+     "Sin probar: si decode0 escribe su fila de la caché. En {0} es igual a lo que prefill dejó allí (hasta "
+     "en {1} de {2} capas), y la grabación no dice que se haya borrado antes: sobrescribirla con ceros, una "
+     "vez con la fila de otro token, y decirlo en manifest.json (`decode0_row`)."},
     {Phrase::more, "and {0} more in verdict.json", "y {0} más en verdict.json"},
 
     {Phrase::method_what,

@@ -116,6 +116,8 @@ enum class Phrase {
   finding_intervention,
   finding_intervention_no_layer,
   finding_interventions,
+  finding_no_intervention,
+  finding_runs_are_proof,
   finding_numbers,
   finding_noise_sides,
   finding_cells,
@@ -143,6 +145,7 @@ enum class Phrase {
   judged_own,
   kernels_equal,
   kernels_unvouched,
+  untested_write,
   more,
   // method
   method_what,

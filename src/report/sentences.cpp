@@ -214,6 +214,14 @@ std::vector<std::string> Writer::next_for(const FindingGroup& group) const {
   return steps;
 }
 
+std::vector<std::string> Writer::untested() const {
+  if (verdict.untested_writes.empty()) return {};
+  std::vector<CellKey> cells;
+  for (const UntestedWrite& write : verdict.untested_writes) cells.push_back(write.cell);
+  const UntestedWrite& most = *std::ranges::max_element(verdict.untested_writes, {}, &UntestedWrite::layers);
+  return {say(Phrase::untested_write, cell_list(cells, language), most.layers, most.recorded)};
+}
+
 std::vector<std::string> Writer::arithmetic() const {
   const auto listed = [&](const std::vector<Stage>& stages, const std::string& weight_type) {
     std::vector<std::string> names;

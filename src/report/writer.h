@@ -22,6 +22,8 @@ struct Writer {
   /// What GRETA concludes, strongest first.
   std::vector<std::string> conclusion() const;
   std::vector<std::string> next_steps() const;
+  /// Whether decode0's cache row was seen to be written; empty where it was.
+  std::vector<std::string> untested() const;
   /// What was inferred of the arithmetic, and where prefill's is another than decode's. May be empty.
   std::vector<std::string> arithmetic() const;
   /// "layer 0, stage q, phase prefill".

@@ -176,6 +176,13 @@ struct Flag {
   std::string why;
 };
 
+/// A cell whose decode0 may not have written its cache row: in some layers it is what prefill left there, and
+/// nothing says that it was cleared between.
+struct UntestedWrite {
+  CellKey cell;
+  int64_t layers = 0, recorded = 0;  // of those recorded
+};
+
 /// By what the stages of a kernel, or of kernels that seem alike, were judged.
 struct KernelArithmetic {
   enum class Source { by_default, declared, inferred };
@@ -227,6 +234,7 @@ struct Verdict {
   std::vector<StageNoise> noise;
   std::vector<Finding> findings;  // in execution order
   std::vector<Flag> flags;
+  std::vector<UntestedWrite> untested_writes;
   std::vector<KernelArithmetic> arithmetic;
   std::vector<RouteDifference> route_differences;
   Coverage coverage;

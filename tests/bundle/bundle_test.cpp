@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/hash.h"
+#include "bundle/decode0_row.h"
 #include "io/archive.h"
 #include "io/testing.h"
 
@@ -274,12 +275,23 @@ TEST_F(DamagedBundle, ManifestOfTheWrongKind) {
       {R"("kernels": {"k": {"shape": 1}})", "kernels[k]: field \"shape\""},
       {R"("model": {"hash": 1})", "model: field \"hash\""},
       {R"("aligned": "yes")", "field \"aligned\" must be true or false"},
+      {R"("decode0_row": "gone")",
+       "field \"decode0_row\" is \"gone\"; known are zeros, other row, nan, freed"},
+      {R"("prompts": [{"id": "p", "decode0_row": "gone"}])", "prompts[0]: field \"decode0_row\""},
       {R"("threads": 0)", "field \"threads\""}};
   for (const auto& [field, message] : mistakes) {
     write_file(temp_ / "b/manifest.json", good);
     replace("manifest.json", "\"complete\": true", field);
     EXPECT_THAT(refusal(), HasSubstr(message));
   }
+}
+
+TEST(Decode0RowOf, APromptsOwnGoesBeforeTheBundles) {
+  const nlohmann::json manifest = {{"decode0_row", "freed"},
+                                   {"prompts", {{{"id", "p"}, {"decode0_row", "other row"}}, {{"id", "q"}}}}};
+  EXPECT_EQ(decode0_row(manifest, "p"), Decode0Row::other_row);
+  EXPECT_EQ(decode0_row(manifest, "q"), Decode0Row::freed);
+  EXPECT_EQ(decode0_row({{"engine", "e"}}, "q"), std::nullopt);
 }
 
 TEST_F(DamagedBundle, NullCountsAsAbsent) {

@@ -46,6 +46,7 @@ void write_sample(const std::string& directory) {
       {"time", "2026-02-03T14:05:06Z"},
       {"command_line", "greta isolate"},
       {"aligned", true},
+      {"decode0_row", "other row"},
       {"complete", true}};
   BundleWriter writer(directory, false, manifest);
   Event event;

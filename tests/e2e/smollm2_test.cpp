@@ -97,6 +97,13 @@ TEST_F(SmolLM2, ASimulatedDeviceRoundsApartUnlessItsOrderIsInvariant) {
   EXPECT_EQ(parse(equal.out)["cells"][0]["pairs"]["ROUNDING"], 0);
 }
 
+TEST_F(SmolLM2, OneOrderOfSumsServesBothShapesAndIsNoInertFactor) {
+  const test::Outcome outcome =
+      run_greta({"isolate", "-m", model_, "--device", "sim:mi300x", "--invariant", "--layers", "0",
+                 "--prompts", "p0_short", "--experiments", "E1,E4", "--json", "--out", scratch_ / "one"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.out << outcome.err;
+}
+
 TEST_F(SmolLM2, B331FlagsWriteItsJsonl) {
   const test::Outcome outcome =
       run_greta({"trace", "-m", model_, "-p", "p5_ba", "--out", scratch_ / "out"},

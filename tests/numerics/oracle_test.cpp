@@ -383,7 +383,7 @@ TEST(NoiseRatio, WhatIsMadeFromNanOrHasNoBoundTellsNothing) {
 
 /// f32 sums that may be infinite on the way are not judged, those below are.
 TEST(Overflow, OfAPartialSumTellsNothing) {
-  const test::Weight weight = test::f32_weight({1, -1}, 2);
+  const test::Weight weight = test::f32_weight({2, -2}, 2);
   const auto tells = [&](float x) {
     return oracle::matmul(weight.tensor, std::vector<float>{x, x}, 1, {}).tells(0);
   };

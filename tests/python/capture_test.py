@@ -113,6 +113,26 @@ class Capture(unittest.TestCase):
         with self.assertRaisesRegex(ValueError, "pad on the left"):
             capture(tiny("gemma3"), BATCH, self.another(), padding="right")
 
+    def test_the_row_that_decode0_writes_is_new_memory(self):
+        """A cache that keeps the cropped row, in which decode0's key is not written, would show prefill's."""
+        for decode in (False, True):
+            capture(tiny("llama"), TOKENS, self.another(), decode=decode)
+            manifest = json.loads((self.out / "manifest.json").read_text())
+            self.assertEqual(manifest.get("decode0_row"), "freed" if decode else None)
+        for name in TYPES:
+            model = tiny(name)
+            cache, cache_name = cache_of(model)
+            ids = torch.tensor([TOKENS])
+            with torch.no_grad():
+                model(ids, use_cache=True, **{cache_name: cache})
+                kept = [(layer.keys, layer.values) for layer in cache.layers]
+                cache.crop(-1)
+                model(ids[:, -1:], use_cache=True, **{cache_name: cache},
+                      position_ids=torch.tensor([[len(TOKENS) - 1]]))
+            for layer, (keys, values) in zip(cache.layers, kept):
+                self.assertNotEqual(layer.keys.untyped_storage().data_ptr(), keys.untyped_storage().data_ptr(), name)
+                self.assertNotEqual(layer.values.untyped_storage().data_ptr(), values.untyped_storage().data_ptr(), name)
+
     def test_a_batch_of_equal_lengths_has_no_mask(self):
         model, tokens = tiny("llama", "sdpa"), [TOKENS, TOKENS[::-1]]
         capture(model, tokens, self.out)

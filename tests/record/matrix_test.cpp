@@ -14,6 +14,7 @@
 namespace greta {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::Each;
 using ::testing::ElementsAre;
@@ -54,7 +55,7 @@ TEST(Matrix, EveryCellHasAllStagesOfItsThreePhases) {
     for (const std::string prompt : {"one", "many"}) {
       const std::string cell = experiment.name + "/" + prompt;
       EXPECT_EQ(events_of(bundle, cell, kPrefillLast).size(), 2u * 19 + 2) << cell;
-      EXPECT_EQ(events_of(bundle, cell, kDecode0).size(), 2u * 19 + 2) << cell;
+      EXPECT_EQ(events_of(bundle, cell, kDecode0).size(), 2u * 20 + 2) << cell;
       EXPECT_EQ(events_of(bundle, cell, kPrefill).size(), 2u * 18) << cell;  // up to down
     }
   }
@@ -102,6 +103,28 @@ TEST(Matrix, Decode0IsTheLastPromptTokenUnlessAskedOtherwise) {
   const Bundle next = record_matrix(tiny.engine, request);
   EXPECT_THAT(find(next, "E0/many", kDecode0, Stage::q, 0).positions, ElementsAre(21, 21));
   EXPECT_EQ(next.manifest.at("aligned"), false);
+}
+
+/// Of the slots that decode0 finds free, the one after its own is recorded.
+TEST(Matrix, Decode0sSlotHoldsZerosOrAnotherRow) {
+  test::TinyEngine tiny(TensorType::q4_1);
+  MatrixRequest request = request_of("E0,E2");
+  request.prompts.push_back({"more", "", test::random_tokens(16)});
+  const Bundle bundle = record_matrix(tiny.engine, request);
+  const auto next_slot = [&](const std::string& cell) {
+    for (const Event* event : events_of(bundle, cell, kDecode0)) {
+      if (event->stage == kKvNext && event->layer == 1) return *bundle.data(*event);
+    }
+    return std::vector<float>{};
+  };
+  for (const std::string zeros : {"one", "more"}) {
+    EXPECT_EQ(decode0_row(bundle.manifest, zeros), Decode0Row::zeros);
+    EXPECT_THAT(next_slot("E2/" + zeros), AllOf(SizeIs(64), Each(0.0f)));
+  }
+  EXPECT_EQ(decode0_row(bundle.manifest, "many"), Decode0Row::other_row);
+  std::vector<float> first = *bundle.data(find(bundle, "E0/many", kPrefillLast, Stage::kv_write, 1));
+  first.resize(64);
+  EXPECT_EQ(next_slot("E2/many"), first);
 }
 
 TEST(Matrix, BlocksOfAPrefillLeaveTheSameLastRow) {
@@ -196,7 +219,7 @@ TEST(Matrix, ARunThatIsStoppedLeavesAReadableBundle) {
              ErrorKind::machine);
   const Bundle bundle = read_bundle(temp / "b");
   EXPECT_THAT(bundle.notes, Contains(HasSubstr("did not finish")));
-  EXPECT_EQ(events_of(bundle, "E0/one", kDecode0).size(), 2u * 19 + 2);
+  EXPECT_EQ(events_of(bundle, "E0/one", kDecode0).size(), 2u * 20 + 2);
   EXPECT_THAT(events_of(bundle, "E1/one", kDecode0), IsEmpty());
 }
 

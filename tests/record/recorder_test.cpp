@@ -112,13 +112,28 @@ TEST(Recorder, RowsAndStagesOutsideTheScopeAreLeftOut) {
 TEST(Recorder, ARowIsTheSameAloneAndAmongOthers) {
   test::TinyEngine tiny(TensorType::q8_0);
   RecordScope rows = everything();
-  rows.rows = [](Stage, int64_t) { return std::vector<int64_t>{3, kTokens - 1}; };
-  const std::vector<Record> two = prefill(tiny, rows), last = prefill(tiny, everything());
+  rows.rows = [](Stage, int64_t) { return std::vector<int64_t>{3, 7, kTokens - 1}; };
+  const std::vector<Record> three = prefill(tiny, rows), last = prefill(tiny, everything());
   for (const Stage stage : {Stage::q, Stage::qk, Stage::act}) {
-    const std::vector<float>&all = find(two, stage, 1).values, &alone = find(last, stage, 1).values;
-    ASSERT_EQ(all.size(), 2 * alone.size());
-    EXPECT_TRUE(std::equal(alone.begin(), alone.end(), all.begin() + std::ssize(alone))) << name(stage);
+    const std::vector<float>&all = find(three, stage, 1).values, &alone = find(last, stage, 1).values;
+    ASSERT_EQ(all.size(), 3 * alone.size());
+    EXPECT_TRUE(std::equal(alone.begin(), alone.end(), all.begin() + 2 * std::ssize(alone))) << name(stage);
   }
+}
+
+TEST(Recorder, TwoRowsThatAreNoNeighboursDoNotReadAsARange) {
+  test::TinyEngine tiny(TensorType::q4_1);
+  const auto q_of = [&](std::vector<int64_t> wanted) {
+    RecordScope scope = everything();
+    scope.rows = [&](Stage, int64_t) { return wanted; };
+    return find(prefill(tiny, scope), Stage::q, 1);
+  };
+  const Record apart = q_of({3, 9});
+  EXPECT_THAT(positions_of(apart.event), ElementsAre(3, 4, 9));
+  EXPECT_EQ(apart.event.shape[0], 3);
+  EXPECT_EQ(apart.values, q_of({3, 4, 9}).values);
+  EXPECT_THAT(positions_of(q_of({3, 4}).event), ElementsAre(3, 4));
+  EXPECT_THAT(positions_of(q_of({9}).event), ElementsAre(9));
 }
 
 TEST(Recorder, RecordingChangesNoBit) {

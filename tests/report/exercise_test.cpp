@@ -80,13 +80,23 @@ TEST(Exercise, ADifferenceOfRunsHasItsCauseAndNoFiguresOfAnOracle) {
   const std::string text = terminal(verdict, false);
   EXPECT_THAT(text, HasSubstr("Runs that must agree bit for bit do not."));
   EXPECT_THAT(text, HasSubstr("Cause: the fused kernel is wrong (fused_kernel)."));
-  EXPECT_THAT(text, HasSubstr("Held against it."));
+  EXPECT_THAT(text, HasSubstr("Held against it. No intervention:"));
   EXPECT_THAT(text, Not(HasSubstr("noise ratio 0 ")));
   EXPECT_THAT(text, Not(HasSubstr("Runner-up")));
   const nlohmann::json json = to_json(verdict);
   EXPECT_EQ(json.at("findings").at(0).at("difference").at("cause"), "fused_kernel");
   EXPECT_EQ(json.at("exercise").at("seed"), 42);
   EXPECT_EQ(json.at("exit_code"), 1);
+}
+
+TEST(Exercise, AHypothesisFoundOnOtherTokensIsSaidToBeNotProvedByAnIntervention) {
+  Finding finding = of_runs();
+  finding.family = CauseFamily::weight;
+  finding.best = "weight_column_major";
+  finding.difference->cause.clear();
+  const Verdict verdict = completed(held_verdict(), {.differences = {finding}});
+  EXPECT_THAT(terminal(verdict, false), HasSubstr("Not proved by an intervention"));
+  EXPECT_THAT(markdown(verdict, Language::spanish), HasSubstr("Sin probar por intervención"));
 }
 
 }  // namespace

@@ -51,6 +51,13 @@ TEST(FindingNote, SaysWhatACauseLeavesUnexplained) {
   EXPECT_THAT(spanish(verdict), HasSubstr("queda una razón de ruido de 42"));
 }
 
+TEST(FindingNote, SaysByWhichArithmeticItWasTriedWhereNoneIsKnown) {
+  EXPECT_THAT(english(changed([](Finding&) {})), Not(HasSubstr("It was tried with")));
+  const Verdict verdict = changed([](Finding& finding) { finding.by_arithmetic = "sums f16 in decode"; });
+  EXPECT_THAT(english(verdict), HasSubstr("It was tried with sums f16 in decode"));
+  EXPECT_THAT(spanish(verdict), HasSubstr("Se ha probado con sums f16 in decode"));
+}
+
 TEST(FindingNote, ShowsOnWhichSideOfTheBoundARatioIs) {
   Verdict verdict = changed([](Finding& finding) { finding.hypothesis_noise_ratio = 0.99991; });
   EXPECT_THAT(english(verdict), HasSubstr("within rounding (noise ratio 0.9999)"));

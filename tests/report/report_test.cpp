@@ -98,6 +98,18 @@ TEST(Conclusion, SaysWhyItCannotVouch) {
   EXPECT_THAT(b3_31_analysis(vacuous_verdict()), HasSubstr("agreement here proves nothing"));
 }
 
+TEST(UntestedWrites, AreToldWhateverTheVerdict) {
+  for (Verdict verdict : {clean_verdict(), diagnosed_verdict()}) {
+    verdict.untested_writes = {{{"E0", "p4_sys"}, 2, 30}, {{"E1", "p4_sys"}, 7, 30}};
+    const std::string text = terminal(verdict, false);
+    EXPECT_THAT(text, HasSubstr("Not tested: whether decode0 writes its row of the cache. In E0/p4_sys,"));
+    EXPECT_THAT(markdown(verdict, Language::english), HasSubstr("(in up to 7 of 30 layers)"));
+    EXPECT_THAT(markdown(verdict, Language::spanish), HasSubstr("Sin probar: si decode0"));
+    EXPECT_EQ(to_json(verdict).at("untested_writes").at(1).at("layers"), 7);
+  }
+  EXPECT_THAT(terminal(clean_verdict(), false), Not(HasSubstr("Not tested")));
+}
+
 TEST(Conclusion, ExplainsEqualFiguresOfPromptsThatEndAlike) {
   Verdict verdict = clean_verdict();
   for (StagePair& pair : verdict.pairs) pair.hash_prefill = pair.hash_decode = name(pair.cell);

@@ -237,6 +237,24 @@ TEST(PowerTest, TheTinyModelsFaultsAreAllFound) {
   EXPECT_THAT(result.impossible, IsEmpty());
 }
 
+/// Keys, values or both, in each phase, in a cache of each format. decode0's slot held zeros or another row.
+TEST(PowerTest, ARowThatIsNotWrittenOrInAnotherSlotIsNamed) {
+  for (const Format format : {Format::f32, Format::f16, Format::q8_0}) {
+    test::TinyEngine tiny(TensorType::q4_k, {1, best_isa(), format});
+    const PowerTest power(tiny.engine, tiny_prompts());
+    for (const char* fault : {"kv_slot_next", "kv_slot_previous", "kv_keys_next", "kv_values_next",
+                              "kv_not_written", "kv_keys_not_written", "kv_values_not_written"}) {
+      for (const char* phase : {"prefill", "decode"}) {
+        const std::string text = fmt::format("{}@{}:1", fault, phase);
+        const Detection d = power.single(parse_fault(text, 2));
+        EXPECT_TRUE(d.acts && d.right_place && d.right_phase) << text << " in " << name(format);
+        EXPECT_EQ(d.naming, Naming::right) << text << " in " << name(format) << ": " << d.named;
+        EXPECT_EQ(d.others, 0) << text << " in " << name(format);
+      }
+    }
+  }
+}
+
 TEST(PowerTest, ABrokenExpectationIsAMiss) {
   test::TinyEngine tiny(TensorType::q4_1);
   const PowerTest power(tiny.engine, tiny_prompts());

@@ -2,11 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
-#include <set>
 
 #include "judge/hypotheses/attention_reading.h"
 
@@ -141,13 +138,13 @@ std::vector<Candidate> kv_length(const Suspect& s) {
 
 /// The softmax of scores as another mask leaves them: what is recorded of them may be masked rightly.
 Candidate of_masked_scores(const Reading& how, Text title) {
-  const auto change = [how](const Observation& seen, StageProblem& weights) {
+  const auto change = [scores = reading(how, {})](const Observation& seen, StageProblem& weights) {
     std::string why;
     const At at{weights.at.layer, inputs_of(weights.at.stage).front()};
     const auto recorded = subject_of(*seen.phase, at, weights.positions, &why);
     if (!recorded) return false;
     auto masked = std::make_shared<StageProblem>(*recorded->problem);
-    masked->how = [how](const StageProblem& p, const Values& values) { return read(p, values, how); };
+    scores.change(seen, *masked);
     weights.operands[0] = {{}, std::move(masked)};
     return true;
   };

@@ -75,8 +75,6 @@ Expected weighted(const StageProblem& p, Values values, const Reading& reading, 
   return right_of(p, values);
 }
 
-}  // namespace
-
 Expected read(StageProblem p, Values values, const Reading& reading) {
   const int64_t n_pos = slots_of(p.attention, values[1]);
   p.attention.scale = reading.scale.value_or(p.attention.scale);
@@ -87,6 +85,8 @@ Expected read(StageProblem p, Values values, const Reading& reading) {
   return p.kind == StageKind::scores ? scores(std::move(p), values, reading, n_pos)
                                      : weighted(p, std::move(values), reading, n_pos);
 }
+
+}  // namespace
 
 Candidate reading(Reading how, Text title, int fitted) {
   return computed_by(

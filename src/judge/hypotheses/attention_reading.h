@@ -17,10 +17,7 @@ struct Reading {
   std::function<double(double)> after = {};  // of a scaled score
 };
 
-/// What a problem of scores or of a mix makes of its values by this reading.
-Expected read(StageProblem problem, Values values, const Reading& reading);
-
-/// The stage by this reading.
+/// Scores, or a mix, by this reading.
 Candidate reading(Reading how, Text title, int fitted = 0);
 
 }  // namespace greta

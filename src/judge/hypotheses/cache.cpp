@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <limits>
 
+#include "bundle/decode0_row.h"
 #include "judge/hypotheses/hypothesis.h"
 
 namespace greta {
@@ -13,38 +15,88 @@ namespace {
 
 constexpr double kNever = std::numeric_limits<double>::quiet_NaN();  // a slot that was not written
 
-/// The rows of the cache as they ought to be, [positions, 2 * kv_dim], to be moved about.
+/// What was recorded of the slot after the last; nullptr: nothing.
+const std::vector<float>* next_slot(const Observation& seen) {
+  const PhaseView& view = seen.phase->view;
+  for (const Event& event : view.bundle().events) {
+    if (event.stage == kKvNext && event.layer == seen.problem->at.layer && event.phase == view.phase() &&
+        event.key() == view.cell())
+      return view.bundle().data(event);
+  }
+  return nullptr;
+}
+
+/// The rows of the cache as they ought to be, [positions, 2 * kv_dim], to be moved about: all of a row, or
+/// its key or its value.
 struct CacheRows {
   Expected& rows;
-  size_t width;
+  size_t width, first, last;  // of a row; the columns that are moved
+
   size_t count() const { return rows.value.size() / width; }
+  auto begin_of(size_t row) { return rows.value.begin() + static_cast<std::ptrdiff_t>(row * width + first); }
 
   void copy(const std::vector<double>& from, size_t source, size_t target) {
-    std::copy_n(from.begin() + static_cast<std::ptrdiff_t>(source * width), width,
-                rows.value.begin() + static_cast<std::ptrdiff_t>(target * width));
+    const auto begin = from.begin() + static_cast<std::ptrdiff_t>(source * width);
+    std::copy(begin + static_cast<std::ptrdiff_t>(first), begin + static_cast<std::ptrdiff_t>(last),
+              begin_of(target));
   }
   void fill(size_t row, double value) {
-    std::fill_n(rows.value.begin() + static_cast<std::ptrdiff_t>(row * width), width, value);
+    std::fill_n(begin_of(row), static_cast<std::ptrdiff_t>(last - first), value);
   }
 };
 
 /// `own`: how many of the last rows this phase wrote.
 using Move = std::function<void(CacheRows& cache, const std::vector<double>& right, size_t own)>;
 
-Candidate moved(Move move, Text title) {
-  Candidate candidate = changed_afterwards(
-      [move = std::move(move)](const StageProblem& p, const Values&, Expected& expected) {
-        const std::vector<double> right = expected.value;
-        CacheRows cache{expected, expected.value.size() / p.positions.size()};
-        move(cache, right, p.positions.size() - static_cast<size_t>(p.history_rows));
-      },
-      std::move(title));
-  candidate.change = [change = candidate.change](const Observation& seen, StageProblem& problem) {
-    if (problem.positions.size() < 2) return false;  // where the row went, or came from, is not seen
-    if (problem.history_rows == std::ssize(problem.positions)) return false;  // nothing was written
-    return change(seen, problem);
+struct RowPart {
+  bool keys, values;
+  Text of;  // "rows"
+};
+const RowPart kRows{true, true, {"rows", "las filas"}};
+const RowPart kParts[] = {
+    kRows, {true, false, {"keys", "las claves"}}, {false, true, {"values", "los valores"}}};
+
+/// Whether the slot after the last holds what belongs in the last; nullopt: not recorded.
+std::optional<bool> is_in_next_slot(const Observation& seen, bool values) {
+  const std::vector<float>* next = next_slot(seen);
+  const size_t width = static_cast<size_t>(seen.width), last = seen.right.value.size() - width;
+  if (next == nullptr || next->size() != width) return std::nullopt;
+  for (size_t i = values ? width / 2 : 0; i < (values ? width : width / 2); ++i) {
+    const double off = static_cast<double>((*next)[i]) - seen.right.value[last + i];
+    if (!(std::abs(off) <= seen.right.bound[last + i])) return false;
+  }
+  return true;
+}
+
+/// Whether what was recorded of the slot after the last speaks against `part` having gone there (or, if not
+/// `there`, nowhere).
+bool next_slot_denies(const Observation& seen, const RowPart& part, bool there) {
+  const auto denies = [&](bool values) {
+    const std::optional<bool> is_there = is_in_next_slot(seen, values);
+    return is_there && *is_there != there;
   };
-  return candidate;
+  return (part.keys && denies(false)) || (part.values && denies(true));
+}
+
+How moving(const Move& move, const RowPart& part) {
+  return [move, keys = part.keys, values = part.values](const StageProblem& p, const Values& operands) {
+    Expected expected = right_of(p, operands);
+    const std::vector<double> right = expected.value;
+    const size_t width = right.size() / p.positions.size();
+    CacheRows cache{expected, width, keys ? 0 : width / 2, values ? width : width / 2};
+    move(cache, right, p.positions.size() - static_cast<size_t>(p.history_rows));
+    return expected;
+  };
+}
+
+Candidate moved(const Move& move, Text title, const RowPart& part = kRows) {
+  return {[how = moving(move, part)](const Observation&, StageProblem& problem) {
+            if (problem.positions.size() < 2) return false;  // where the row went, or came from, is not seen
+            if (problem.history_rows == std::ssize(problem.positions)) return false;  // nothing was written
+            problem.how = how;
+            return true;
+          },
+          std::move(title)};
 }
 
 /// Other rows in the place of the key's or the value's.
@@ -59,46 +111,99 @@ Candidate other_rows(size_t operand, Stage from, Text title) {
       std::move(title));
 }
 
-/// Position p in slot p + by; what is never written holds `empty`.
-Candidate slots_shifted(int by, double empty) {
-  const auto move = [by, empty](CacheRows& cache, const std::vector<double>& right, size_t own) {
+/// How the rows that a phase ought to have written look where it did not.
+using Fill = std::function<void(CacheRows& cache, const std::vector<double>& right, size_t row)>;
+enum class Left { never, zero, before };
+
+/// What a slot of a shared cache may have held before: the row that prefill wrote there, another position's,
+/// or zeros; whichever this recording shows.
+Fill left_before(const Observation& seen, const StageProblem& problem) {
+  const auto earlier = recorded_rows(*seen.phase->before, problem.at, problem.positions);
+  return [observed = seen.observed, earlier](CacheRows& cache, const std::vector<double>& right, size_t row) {
+    const auto is_there = [&](const auto& rows, size_t at) {
+      for (size_t i = cache.first; i < cache.last; ++i) {
+        const double here = static_cast<double>(observed[row * cache.width + i]);
+        if (static_cast<double>(rows[at * cache.width + i]) != here) return false;
+      }
+      return true;
+    };
+    if (earlier && is_there(*earlier, row)) {
+      const std::vector<double> before(earlier->begin(), earlier->end());
+      return cache.copy(before, row, row);
+    }
+    for (size_t other = 0; other < row; ++other) {
+      if (is_there(right, other)) return cache.copy(right, other, row);
+    }
+    cache.fill(row, 0);
+  };
+}
+
+/// Position p goes to slot p + by, or (by = 0) nowhere.
+Move to_slot(int by, Fill fill) {
+  return [by, fill = std::move(fill)](CacheRows& cache, const std::vector<double>& right, size_t own) {
     const size_t first = cache.count() - own;
-    for (size_t row = first; row < cache.count(); ++row) cache.fill(row, empty);
-    for (size_t row = first; row < cache.count(); ++row) {
+    for (size_t row = first; row < cache.count(); ++row) fill(cache, right, row);
+    for (size_t row = first; by != 0 && row < cache.count(); ++row) {
       if (by < 0 && row == 0) continue;
       const size_t slot = by < 0 ? row - 1 : row + 1;
       if (slot < cache.count()) cache.copy(right, row, slot);
     }
   };
-  return by > 0 ? moved(move, {"rows are written one slot too late: position p goes to slot p + 1",
-                               "las filas se escriben un lugar después: la posición p va al lugar p + 1"})
-                : moved(move, {"rows are written one slot too early: position p goes to slot p - 1",
-                               "las filas se escriben un lugar antes: la posición p va al lugar p - 1"});
+}
+
+Candidate in_slot(int by, Left left, const RowPart& part, Text title) {
+  const auto change = [by, left, part](const Observation& seen, StageProblem& problem) {
+    const int64_t rows = std::ssize(problem.positions);
+    const bool direct = problem.at == seen.problem->at;
+    if (by != 0 && rows < 2) return false;           // where the row went is not seen
+    if (problem.history_rows == rows) return false;  // nothing was written
+    if (direct && next_slot_denies(seen, part, by > 0)) return false;
+    if (left == Left::before && (!direct || seen.phase->before == nullptr)) return false;
+    const auto with = [](double value) {
+      return [value](CacheRows& cache, const std::vector<double>&, size_t row) { cache.fill(row, value); };
+    };
+    const Fill fill =
+        left == Left::before ? left_before(seen, problem) : Fill(with(left == Left::zero ? 0.0 : kNever));
+    problem.how = moving(to_slot(by, fill), part);
+    return true;
+  };
+  return {.change = change, .title = std::move(title), .fitted = left == Left::before ? 1 : 0};
+}
+
+Text title_of_slot(int by, const RowPart& part) {
+  if (by > 0)
+    return {part.of.en + " are written one slot too late: position p goes to slot p + 1",
+            part.of.es + " se escriben un lugar después: la posición p va al lugar p + 1"};
+  return {part.of.en + " are written one slot too early: position p goes to slot p - 1",
+          part.of.es + " se escriben un lugar antes: la posición p va al lugar p - 1"};
 }
 
 std::vector<Candidate> kv_slot(const Suspect& s) {
   if (s.kind() != StageKind::cache) return {};
   std::vector<Candidate> candidates;
-  for (const int by : {1, -1}) {
-    for (const double empty : {kNever, 0.0}) candidates.push_back(slots_shifted(by, empty));
+  for (const RowPart& part : kParts) {
+    for (const int by : {1, -1}) {
+      for (const Left left : {Left::never, Left::zero, Left::before})
+        candidates.push_back(in_slot(by, left, part, title_of_slot(by, part)));
+    }
   }
   return candidates;
 }
 
 std::vector<Candidate> kv_not_written(const Suspect& s) {
   if (s.kind() != StageKind::cache) return {};
-  const auto left = [](double value, Text title) {
-    return changed_afterwards(
-        [value](const StageProblem& p, const Values&, Expected& expected) {
-          const size_t width = expected.value.size() / p.positions.size();
-          const auto own = expected.value.begin() + p.history_rows * static_cast<std::ptrdiff_t>(width);
-          std::fill(own, expected.value.end(), value);
-        },
-        std::move(title));
-  };
-  return {left(kNever, {"the slot was never written: it holds what uninitialised memory held",
-                        "el lugar no se escribió nunca: contiene memoria sin inicializar"}),
-          left(0.0, {"the slot was never written: it is zero", "el lugar no se escribió nunca: es cero"})};
+  std::vector<Candidate> candidates;
+  for (const RowPart& part : kParts) {
+    const auto left = [&](Left what, const char* en, const char* es) {
+      candidates.push_back(in_slot(0, what, part,
+                                   {part.of.en + " are never written to their slot: it " + en,
+                                    part.of.es + " no se escriben nunca en su lugar: " + es}));
+    };
+    left(Left::never, "holds what uninitialised memory held", "contiene memoria sin inicializar");
+    left(Left::zero, "is zero", "es cero");
+    left(Left::before, "holds what was there before", "contiene lo que había antes");
+  }
+  return candidates;
 }
 
 std::vector<Candidate> kv_history(const Suspect& s) {

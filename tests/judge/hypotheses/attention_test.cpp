@@ -235,9 +235,9 @@ std::vector<NamedCase> attention_cases() {
        "prefill"},
       {"AnotherLayersValues", "wrong_layer_cache", kv_write, 1,
        [](const PlainSite& s) {
-         return key_and_value(s.in(k_rope), s.run.rows.at({0, v}).at(s.position));
+         return s.run.rows.at({0, kv_write}).at(s.position);
        },
-       "layer 0's values are in the cache of layer 1", "decode"},
+       "layer 0's keys and values are in the cache of layer 1", "decode"},
       {"DimsBeforeHeads", "head_order", pv, 0, dims_before_heads, "[head_dim][n_head]"},
 
       writes("SlotTooLate", "kv_slot", "one slot too late", "prefill",
