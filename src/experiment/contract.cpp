@@ -47,7 +47,7 @@ class Recorded {
   std::map<std::pair<CellKey, std::string>, std::vector<const Event*>> by_run_;
 };
 
-constexpr size_t kQuickTokens = 32;  // of a longer prompt
+constexpr size_t kQuickLongest = 32, kQuickTokens = 17;  // of a longer prompt: a tile, and a row of the next
 
 /// One phase of some cells that production computes otherwise.
 struct Differing {
@@ -81,6 +81,12 @@ class Contractor {
     reach_.threads.insert(engine.options().threads);
     reach_.caches.insert(engine.options().kv_format);
     add_kernels(bundle, judged_);
+    for (const Experiment& experiment : matrix.experiments) {
+      steps_.push_back(program_.plan(Phase::decode, 1, true, {}, experiment.routes(matrix.routes)));
+      const auto first = std::find_if(steps_.begin(), steps_.end() - 1,
+                                      [&](const Plan& step) { return same_program(step, steps_.back()); });
+      runs_as_.push_back(static_cast<size_t>(first - steps_.begin()));
+    }
   }
 
   Contract run() {
@@ -118,9 +124,7 @@ class Contractor {
                                      .routes = matrix_.routes,
                                      .fast = true,
                                      .change = matrix_.change});
-    for (const Experiment& experiment : matrix_.experiments) {
-      plans.steps.push_back(program_.plan(Phase::decode, 1, true, {}, experiment.routes(matrix_.routes)));
-    }
+    plans.steps = steps_;
     return plans;
   }
 
@@ -137,7 +141,7 @@ class Contractor {
   void hold(const Prompt& whole) {
     request_.step("unrecorded " + whole.id);
     Prompt prompt = whole;
-    if (request_.quick && prompt.tokens.size() > kQuickTokens) prompt.tokens.resize(kQuickTokens);
+    if (request_.quick && prompt.tokens.size() > kQuickLongest) prompt.tokens.resize(kQuickTokens);
     const bool cut = prompt.tokens.size() < whole.tokens.size();
     if (cut) contract_.exercise.first_tokens = std::ssize(prompt.tokens);
     const int64_t n = std::ssize(prompt.tokens);
@@ -162,25 +166,33 @@ class Contractor {
       if (!is_whole(right)) return;
       write_cache_from(right, n, session.cache());
     }
-    for (size_t i = 0; i < matrix_.experiments.size(); ++i) {
-      const Experiment& experiment = matrix_.experiments[i];
+    compare_steps(whole, [&](size_t i) {
       session.cache().truncate(n - 1);
       keep(session.step(prompt.tokens.back(), i), n - 1);
-      compare({experiment.name, prompt.id}, kDecode0, whole, experiment, snapshot, decode_);
+      return snapshot;
+    });
+  }
+
+  /// `step(i)`: a prompt's last token by decode in experiment i. Experiments that are one program run once.
+  void compare_steps(const Prompt& prompt, const std::function<Snapshot(size_t i)>& step) {
+    std::map<size_t, Snapshot> left;
+    for (size_t i = 0; i < matrix_.experiments.size(); ++i) {
+      const Experiment& experiment = matrix_.experiments[i];
+      if (runs_as_[i] == i) left.emplace(i, step(i));
+      compare({experiment.name, prompt.id}, kDecode0, prompt, experiment, left.at(runs_as_[i]), decode_);
     }
   }
 
   /// Decode's last token of a prompt, the tokens before it in the runner's cache.
   void hold_decode(const Prompt& prompt, Runner& runner) {
     const int64_t last = std::ssize(prompt.tokens) - 1;
-    for (const Experiment& experiment : matrix_.experiments) {
+    compare_steps(prompt, [&](size_t i) {
       runner.cache().truncate(last);
-      const Plan step = program_.plan(Phase::decode, 1, true, {}, experiment.routes(matrix_.routes));
       Snapshot snapshot;
-      if (runner.forward(step, std::span(prompt.tokens).last(1), snapshot))
+      if (runner.forward(steps_[i], std::span(prompt.tokens).last(1), snapshot))
         read_cache_into(runner.cache(), last, snapshot);
-      compare({experiment.name, prompt.id}, kDecode0, prompt, experiment, snapshot, decode_);
-    }
+      return snapshot;
+    });
     ++contract_.exercise.prompts;
   }
 
@@ -276,6 +288,8 @@ class Contractor {
   const ContractRequest& request_;
   const Program program_;
   const Recorded recorded_;
+  std::vector<Plan> steps_;      // of decode, by experiment
+  std::vector<size_t> runs_as_;  // the first experiment with the same step
   Differing prefill_, decode_;
   Reach reach_;
   std::set<std::string> run_, judged_;  // kernels

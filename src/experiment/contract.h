@@ -1,7 +1,7 @@
 #pragma once
-// The program that runs is the one that is judged: production's plans, unrecorded, must give the bits that were
-// recorded and judged; and n tokens the same bits at once, in blocks, one by one, in a used cache and with another
-// number of threads. What differs is recorded and judged, and else told by what makes it go.
+// The program that runs is the one that is judged: production's plans, unrecorded, must give the bits that
+// were recorded and judged; and n tokens the same bits at once, in blocks, one by one, in a used cache and
+// with another number of threads. What differs is recorded and judged, and else told by what makes it go.
 
 #include <functional>
 #include <string>
@@ -25,8 +25,8 @@ struct Contract {
   Exercise exercise;
 };
 
-/// `recorded` is what record_matrix() gave for `matrix`, and was judged without a finding: what is wrong there
-/// already differs everywhere.
+/// `recorded` is what record_matrix() gave for `matrix`, and was judged without a finding: what is wrong
+/// there already differs everywhere.
 Contract check_contract(Engine& engine, const MatrixRequest& matrix, const Bundle& recorded,
                         const ContractRequest& request);
 

@@ -22,9 +22,9 @@ struct OwnDifference {
   Deviation first = {};
 };
 
-/// Records the rows that differ, in both ways, in the layers where the difference begins, and judges them. Where
-/// nothing is convicted: whether production's plans are to blame; else a finding that says how they differ. `how`:
-/// what was held against what.
+/// Records the rows that differ, in both ways, in the layers where the difference begins, and judges them.
+/// Where nothing is convicted: whether production's plans are to blame; else a finding that says how they
+/// differ. `how`: what was held against what.
 std::vector<Finding> explain_difference(const Program& program, const OwnTokensRequest& request,
                                         std::span<const int32_t> tokens, const OwnDifference& difference,
                                         const Snapshot& expected, const Snapshot& observed, const Text& how);

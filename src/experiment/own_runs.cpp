@@ -15,8 +15,10 @@ namespace {
 // Steps on both sides of the edges of lanes, tiles and blocks; the largest first, as the cache is cut back.
 constexpr std::array<int64_t, 14> kEdges{257, 256, 255, 129, 128, 127, 65, 64, 63, 33, 32, 31, 16, 15};
 constexpr int64_t kInnerBlock = 97, kInnerRows = 17;  // a block in the middle of a prompt
-constexpr int64_t kCacheTokens = 18;                  // of other formats of the cache
-constexpr int64_t kFarthest = 4096;                   // an edge of a window that is worth a cache that long
+// In other formats of the cache: a history across a tile's edge, a block across the next one (a tile of 8
+// rows and one more), a step.
+constexpr int64_t kCacheHistory = 25, kCacheBlock = 9;
+constexpr int64_t kFarthest = 4096;  // an edge of a window that is worth a cache that long
 constexpr size_t kStepLayers = 1, kSomeLayers = 2;
 
 class OwnRuns {
@@ -91,29 +93,32 @@ class OwnRuns {
         kOwnPrompt);
   }
 
-  /// The first tokens in a cache of another format: recorded, and as production runs them, at once and by steps.
+  /// A block and a step in a cache of another format: recorded, and as production runs them, the block's
+  /// last row as a step.
   void other_cache(Format format) {
     if (format == program_.engine().options().kv_format) return;
     if (format == Format::q8_0 && config_.head_dim % 32 != 0) return;
-    const int64_t n = std::min<int64_t>(kCacheTokens, std::ssize(tokens_)), last = n - 1;
+    const int64_t n = std::min(kCacheHistory + kCacheBlock + 1, std::ssize(tokens_)), last = n - 1;
     if (n < 4 || !program_.different_routes().empty()) return;
-    const auto tokens = tokens_.first(static_cast<size_t>(n));
+    const int64_t history = std::max<int64_t>(0, last - kCacheBlock), block = last - history;
+    const auto tokens = tokens_.subspan(static_cast<size_t>(history), static_cast<size_t>(block));
     const std::string prompt = fmt::format("{}.{}", kOwnPrompt, name(format));
-    recording_.add_prompt(prompt, tokens);
+    recording_.add_prompt(prompt, tokens_.first(static_cast<size_t>(n)));
+    std::vector<int64_t> rows = drawn_numbers(request_.seed, 3, block);
+    if (rows.back() != block - 1) rows.push_back(block - 1);
+    for (int64_t& row : rows) row += history;
     Runner runner(program_.engine(), program_.engine().pool(), n, format);
-    std::vector<int64_t> rows = drawn_numbers(request_.seed, 3, last);
-    if (rows.back() != last - 1) rows.push_back(last - 1);
-    if (rows.size() == 1 && last > 1) rows.insert(rows.begin(), 0);
-    recording_.run(runner, prompt, Phase::prefill, tokens.first(tokens.size() - 1), drawn_layers(), rows);
-    recording_.run(runner, prompt, Phase::decode, tokens.last(1), drawn_layers(), {last});
+    make_up_history(runner.cache(), history);
+    recording_.run(runner, prompt, Phase::prefill, tokens, drawn_layers(), rows);
+    recording_.run(runner, prompt, Phase::decode, token(last), drawn_layers(), {last});
     Snapshot recorded;
     runner.read(recorded);
     result_.caches.insert(format);
-    // Production: all but the last two at once, those by steps.
     const auto run = [&](const Making& making) {
       Runner other(program_.engine(), program_.engine().pool(), n, format);
-      const Way way{.blocks = {last - 1}};
-      Snapshot snapshot = program_.run(way, tokens.first(tokens.size() - 2), making, {}, &other);
+      make_up_history(other.cache(), history);
+      const Way way{.blocks = {block - 1}};
+      Snapshot snapshot = program_.run(way, tokens.first(tokens.size() - 1), making, {}, &other);
       if (snapshot.lost) return snapshot;
       Snapshot all;
       const Plan step = program_.plan(Phase::decode, 1, true, making);
@@ -130,8 +135,22 @@ class OwnRuns {
         prompt);
   }
 
-  /// Steps and a block across the edge of a window, after a history that is made up: its rows are those of the
-  /// tokens, over and over. Each stage is judged by what it read.
+  /// Rows that the tokens left at once, over and over.
+  void make_up_history(KvCache& cache, int64_t length) const {
+    const int64_t n = std::ssize(tokens_);
+    for (int layer = 0; layer < config_.n_layer; ++layer) {
+      const std::vector<float>& rows = at_once_.cache[static_cast<size_t>(layer)];
+      const size_t row = rows.size() / static_cast<size_t>(n);
+      for (int64_t i = 0; i < length; ++i) {
+        write_cache_row(cache.layer(layer), i,
+                        std::span(rows).subspan(static_cast<size_t>(i % n) * row, row));
+      }
+    }
+    cache.set_length(length);
+  }
+
+  /// Steps and a block across the edge of a window, after a history that is made up: its rows are those of
+  /// the tokens, over and over. Each stage is judged by what it read.
   void edge_of_window(int64_t window) {
     const int64_t n = std::ssize(tokens_), end = window + 2;
     if (window < 3 || end > std::min(config_.n_ctx, kFarthest)) return;
@@ -142,14 +161,7 @@ class OwnRuns {
     for (int64_t i = 0; i < end; ++i) tokens.push_back(tokens_[static_cast<size_t>(i % n)]);
     recording_.add_prompt(prompt, tokens);
     Runner runner(program_.engine(), program_.engine().pool(), end);
-    for (int layer = 0; layer < config_.n_layer; ++layer) {
-      const std::vector<float>& rows = at_once_.cache[static_cast<size_t>(layer)];
-      const size_t row = rows.size() / static_cast<size_t>(n);
-      for (int64_t i = 0; i < window; ++i) {
-        write_cache_row(runner.cache().layer(layer), i,
-                        std::span(rows).subspan(static_cast<size_t>(i % n) * row, row));
-      }
-    }
+    make_up_history(runner.cache(), window);
     const std::vector<int> layers = layers_with(window);
     runner.cache().set_length(window - 2);
     const std::span<const int32_t> all(tokens);

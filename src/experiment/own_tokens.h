@@ -1,6 +1,6 @@
 #pragma once
-// Tokens of a run's own, held against themselves: at once, in blocks, one by one, in a used cache, with another
-// number of threads; some of it recorded and judged. Internal to this room.
+// Tokens of a run's own, held against themselves: at once, in blocks, one by one, in a used cache, with
+// another number of threads; some of it recorded and judged. Internal to this room.
 
 #include <functional>
 #include <string>

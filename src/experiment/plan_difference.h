@@ -1,6 +1,6 @@
 #pragma once
-// Why the program that runs where nobody looks is not the one that is recorded: fused ops put back one after the
-// other, meetings of the threads added, until the difference goes.
+// Why the program that runs where nobody looks is not the one that is recorded: fused ops put back one
+// after the other, meetings of the threads added, until the difference goes.
 
 #include <functional>
 #include <vector>
@@ -23,8 +23,8 @@ struct PlanTrial {
 std::vector<Finding> why_plan_differs(const Program& program, const PlanTrial& trial,
                                       const std::function<void(const std::string& label)>& step);
 
-/// A finding of runs that differ: where the first difference points to. Of a cache it is the stage that filled
-/// it.
+/// A finding of runs that differ: where the first difference points to. Of a cache it is the stage that
+/// filled it.
 Finding difference_finding(Phases phase, const Deviation& first, RunCause cause, Text title,
                            std::vector<Text> told);
 

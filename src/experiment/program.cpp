@@ -119,6 +119,16 @@ std::string different_routes(const Plan& prefill, const Plan& decode) {
   return {};
 }
 
+bool same_program(const Plan& a, const Plan& b) {
+  return std::equal(a.ops().begin(), a.ops().end(), b.ops().begin(), b.ops().end(),
+                    [](const Op& one, const Op& other) {
+                      if (action_of(one) != nullptr || action_of(other) != nullptr) return false;
+                      const KernelCall &call = *kernel_call(one), &with = *kernel_call(other);
+                      return call.kernel == with.kernel && call.weight == with.weight &&
+                             one.reads == other.reads && one.writes == other.writes && one.sync == other.sync;
+                    });
+}
+
 std::string Program::different_routes() const {
   return greta::different_routes(plan(Phase::prefill, 2, true, {}), plan(Phase::decode, 1, true, {}));
 }

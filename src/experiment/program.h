@@ -69,4 +69,7 @@ class Program {
 /// The same of two plans.
 std::string different_routes(const Plan& prefill, const Plan& decode);
 
+/// Whether two plans are the same kernels on the same buffers in the same order: then one run tells of both.
+bool same_program(const Plan& a, const Plan& b);
+
 }  // namespace greta

@@ -1,6 +1,6 @@
 #pragma once
-// The causes that runs which must agree bit for bit are tried against: what was varied alone when the difference
-// came or went. (What the oracle convicts is tried against judge/hypotheses/.)
+// The causes that runs which must agree bit for bit are tried against: what was varied alone when the
+// difference came or went. (What the oracle convicts is tried against judge/hypotheses/.)
 
 #include <span>
 #include <string_view>

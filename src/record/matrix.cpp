@@ -136,8 +136,8 @@ class Matrix {
   std::vector<Plan> steps_;                  // by experiment
 };
 
-/// The blocks of a prefill as one event each. Where an engine loses count of its positions they are none: then
-/// the last block's stay.
+/// The blocks of a prefill as one event each. Where an engine loses count of its positions they are none:
+/// then the last block's stay.
 Bundle rows_joined(Bundle bundle) {
   try {
     return joined(bundle);

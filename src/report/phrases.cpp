@@ -337,11 +337,10 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "prompts."},
     {Phrase::held_own,
      "{0} tokens of its own (`--seed {1}`) leave the same bits at once, in blocks of {2} to {3} rows, one by "
-     "one, "
-     "in a used cache and with {4} threads.",
+     "one and in a used cache (threads: {4}).",
      "{0} tokens propios (`--seed {1}`) dejan los mismos bits de una vez, en bloques de {2} a {3} filas, uno "
      "a "
-     "uno, en una caché usada y con {4} hilos."},
+     "uno y en una caché usada (hilos: {4})."},
     {Phrase::judged_own,
      "{0} stages of them were judged besides: an inner block, steps at {1}, caches in {2}.",
      "Además se juzgaron {0} etapas de ellos: un bloque interior, pasos en {1}, cachés en {2}."},

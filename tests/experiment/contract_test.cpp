@@ -1,5 +1,5 @@
-// The program that runs is the one that is judged: each test puts a mistake where no record looks, in a plan that
-// is recorded clean.
+// The program that runs is the one that is judged: each test puts a mistake where no record looks, in a
+// plan that is recorded clean.
 
 #include "experiment/contract.h"
 
