@@ -22,10 +22,19 @@ constexpr size_t kProductChains = 4;
 GRETA_INLINE Vector load(const double* from) { return *reinterpret_cast<const Vector*>(from); }
 GRETA_INLINE void store(double* to, Vector v) { *reinterpret_cast<Vector*>(to) = v; }
 
-typedef int32_t Integers __attribute__((vector_size(GRETA_VECTOR_BYTES / 2), aligned(4), may_alias));
+#if GRETA_VECTOR_BYTES == 64
 GRETA_INLINE Vector as_doubles(const int32_t* from) {
-  return __builtin_convertvector(*reinterpret_cast<const Integers*>(from), Vector);
+  return _mm512_cvtepi32_pd(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
 }
+#elif GRETA_VECTOR_BYTES == 32
+GRETA_INLINE Vector as_doubles(const int32_t* from) {
+  return _mm256_cvtepi32_pd(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+}
+#else
+GRETA_INLINE Vector as_doubles(const int32_t* from) {
+  return Vector{static_cast<double>(from[0]), static_cast<double>(from[1])};
+}
+#endif
 
 /// Some lanes of LaneSums, for R vectors.
 template <size_t R>
@@ -62,6 +71,7 @@ GRETA_INLINE void product_lanes(const double* w, const double* const* xs, int64_
 template <size_t R>
 GRETA_INLINE void sum_codes(const int16_t* weights, const int16_t* const* xs, int64_t group, int32_t** to) {
   __m256i sums[R]{};
+  GRETA_UNROLL(8)
   for (int64_t pair = 0; pair < group / 2; ++pair) {
     const __m256i w = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(weights + pair * 2 * kLanes));
     GRETA_UNROLL(4)

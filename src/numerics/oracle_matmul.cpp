@@ -115,8 +115,11 @@ class WeightTile {
   }
 
   void scatter_parts(int64_t lane) {
-    for (int64_t i = 0; i < length(); ++i)
-      codes_[code_at(i, lane)] = static_cast<int16_t>(row_[static_cast<size_t>(i)]);
+    int16_t* to = codes_.data() + code_at(0, lane);
+    for (size_t i = 0; i < row_.size(); i += 2, to += 2 * kLanes) {
+      to[0] = static_cast<int16_t>(row_[i]);
+      to[1] = static_cast<int16_t>(row_[i + 1]);
+    }
     for (int64_t g = 0; g < length() / group_; ++g) {
       const size_t from = static_cast<size_t>(g * group_ / kScaleGroup);
       scale_[at(g, lane)] = row_scale_[from];
