@@ -114,8 +114,8 @@ void add_isolate(Program& program, Context& context) {
       .shows_default()
       .takes("LIST");
   command.flag("--no-interventions", options->no_interventions, "do not prove findings by replacing outputs");
-  command.flag("--quick", options->quick, "the unrecorded program is held on the prompts' first tokens only");
-  command.option("--seed", options->seed, "of rows and tokens that are drawn; 0: another one each time");
+  command.flag("--quick", options->quick, "holds less of the program that runs unrecorded");
+  command.option("--seed", options->seed, "repeats what was drawn; 0: drawn anew");
   command.option("--out", options->matrix.out, "directory to create; default: greta-isolate-<time>")
       .takes("DIR");
   command.footer("Example: greta isolate -m model.gguf --layers 0-3 --out result");

@@ -16,7 +16,7 @@ namespace {
 constexpr int64_t kInARow = 42;    // steps from the first token on
 constexpr int64_t kOneStepOf = 6;  // of so many of the others, which is drawn
 // Remainders of every tile of rows, and the edges of lanes; in an order that is drawn.
-constexpr std::array<int64_t, 7> kBlocks{1, 2, 3, 5, 6, 7, 17};
+constexpr std::array<int64_t, 7> kBlocks{1, 2, 3, 5, 6, 7, 33};
 
 std::vector<int32_t> tokens_from(std::vector<int32_t> prompt, int64_t n, int64_t n_vocab, uint64_t seed) {
   std::mt19937_64 noise(seed);

@@ -30,12 +30,10 @@ class RecordAction final : public Action {
     if (args.launch->kernel != nullptr) event.kernel = args.launch->kernel;
     event.route = route_of(event.kernel);
     event.launches = args.launch->count;
-    std::vector<float> values =
-        info(at_.stage).kind == StageKind::cache ? cache_rows(args, event) : wanted_rows(args, event);
-    if (event.positions.empty()) return;
+    if (info(at_.stage).kind != StageKind::cache) return write_rows(args, event);
+    std::vector<float> values = cache_rows(args, event);
     const int64_t n_pos = args.position + args.block_rows;
-    if (info(at_.stage).kind == StageKind::cache && next_slot_ && n_pos < args.cache.capacity)
-      write_next(args.cache, n_pos, event);
+    if (next_slot_ && n_pos < args.cache.capacity) write_next(args.cache, n_pos, event);
     recorder_.write(std::move(event), std::move(values));
   }
 
@@ -56,30 +54,37 @@ class RecordAction final : public Action {
     recorder_.write(std::move(event), read_cache_row(cache, slot));
   }
 
-  std::vector<float> wanted_rows(const KernelArgs& args, Event& event) const {
-    const View& view = args.in[0];
-    const bool by_head = info(at_.stage).row_per == RowPer::token_head;
-    const int64_t heads = by_head ? args.params.n_head : 1;
-    const int64_t n_pos = args.position + args.block_rows;
-    // A view may hold the block's last row only.
-    const int64_t first = n_pos - view.rows / heads;
+  /// The wanted rows that the view holds (the block's last one only, perhaps).
+  void write_rows(const KernelArgs& args, const Event& event) const {
+    const int64_t n_pos = args.position + args.block_rows, first = n_pos - args.in[0].rows / heads(args);
     std::vector<int64_t> positions = rows_(at_.stage, n_pos);
     std::erase_if(positions, [&](int64_t p) { return p < first || p >= n_pos; });
-    // Two that are no neighbours would read as a range: a third beside the first makes them a list.
-    if (positions.size() == 2 && positions[1] - positions[0] > 1)
-      positions.insert(positions.begin() + 1, positions[0] + 1);
+    // Two that are no neighbours would read as a range: they are an event each.
+    if (positions.size() == 2 && positions[1] - positions[0] > 1) {
+      write_rows_at(args, {positions[0]}, event);
+      positions.erase(positions.begin());
+    }
+    if (!positions.empty()) write_rows_at(args, positions, event);
+  }
+
+  void write_rows_at(const KernelArgs& args, const std::vector<int64_t>& positions, Event event) const {
+    const View& view = args.in[0];
+    const int64_t per_row = heads(args), rows = std::ssize(positions);
+    const int64_t first = args.position + args.block_rows - view.rows / per_row;
     std::vector<float> values;
-    values.reserve(positions.size() * static_cast<size_t>(heads * view.cols));
+    values.reserve(positions.size() * static_cast<size_t>(per_row * view.cols));
     for (const int64_t position : positions) {
-      for (int64_t r = (position - first) * heads; r < (position - first + 1) * heads; ++r)
+      for (int64_t r = (position - first) * per_row; r < (position - first + 1) * per_row; ++r)
         values.insert(values.end(), view.row(r), view.row(r) + view.cols);
     }
-    const int64_t rows = std::ssize(positions);
     event.shape =
-        by_head ? std::vector<int64_t>{rows, heads, view.cols} : std::vector<int64_t>{rows, view.cols};
+        is_by_head() ? std::vector<int64_t>{rows, per_row, view.cols} : std::vector<int64_t>{rows, view.cols};
     event.positions = packed_positions(positions);
-    return values;
+    recorder_.write(std::move(event), std::move(values));
   }
+
+  bool is_by_head() const { return info(at_.stage).row_per == RowPer::token_head; }
+  int64_t heads(const KernelArgs& args) const { return is_by_head() ? args.params.n_head : 1; }
 
   Recorder& recorder_;
   At at_;

@@ -94,7 +94,7 @@ std::string Writer::verdict_sentence() const {
     FindingGroup first = facts.findings.front();
     if (!first.layers.empty()) first.layers.resize(1);
     if (is_of_runs(first.first)) return say(Phrase::verdict_fault_runs, place(first));
-    const bool differ = facts.any_pair && first.first.phase != Phases::both;
+    const bool differ = facts.any_pair && first.first.phase != Phases::both && !first.first.difference;
     return say(differ ? which : Phrase::verdict_fault_alone, place(first));
   }
   const bool clean = which == Phrase::verdict_equal || which == Phrase::verdict_rounding;

@@ -175,6 +175,30 @@ TEST_F(ContractTest, AWrongRunIsTheVerdict) {
   EXPECT_EQ(exit_code(verdict.status), 1);
 }
 
+TEST_F(ContractTest, AShortLastTileOfALargeBlockIsRun) {
+  const Contract found = contract(wrong(Stage::k, [](const KernelArgs& args, int64_t row, int) {
+    return args.block_rows > 32 && args.block_rows % 4 == 1 && row == args.block_rows - 1;
+  }));
+  EXPECT_THAT(judged_.findings, IsEmpty());
+  ASSERT_FALSE(found.differences.empty());
+  EXPECT_EQ(found.differences.front().stage, Stage::k);
+}
+
+TEST(DrawnRows, OfInnerBlocksHaveAllThatTheyAreJudgedBy) {
+  test::TinyEngine tiny(TensorType::q4_1);
+  MatrixRequest request;
+  request.experiments = parse_experiments("E0");
+  request.prompts = {{"long", "", test::random_tokens(100)}};
+  request.layers = {0, 1};
+  request.prefill_block = 32;
+  for (uint64_t seed = 1; seed <= 12; ++seed) {
+    request.drawn = {.seed = seed, .count = 2};
+    const Verdict verdict = judge(record_matrix(tiny.engine, request), tiny.engine.model());
+    EXPECT_EQ(verdict.coverage.judged, verdict.coverage.recorded) << seed;
+    EXPECT_THAT(verdict.findings, IsEmpty()) << seed;
+  }
+}
+
 TEST(Program, AMeetingAfterEachOpIsABarrierBeforeEach) {
   const test::TinyEngine tiny(TensorType::q4_1);
   Plan plan = tiny.engine.fast_plan(Phase::prefill, 8);

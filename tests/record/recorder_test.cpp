@@ -124,16 +124,22 @@ TEST(Recorder, ARowIsTheSameAloneAndAmongOthers) {
 TEST(Recorder, TwoRowsThatAreNoNeighboursDoNotReadAsARange) {
   test::TinyEngine tiny(TensorType::q4_1);
   const auto q_of = [&](std::vector<int64_t> wanted) {
-    RecordScope scope = everything();
-    scope.rows = [&](Stage, int64_t) { return wanted; };
-    return find(prefill(tiny, scope), Stage::q, 1);
+    RecordScope scope{.layers = [](int layer) { return layer == 1; },
+                      .stages = [](Stage stage) { return stage == Stage::q; },
+                      .rows = [&](Stage, int64_t) { return wanted; }};
+    return prefill(tiny, scope);
   };
-  const Record apart = q_of({3, 9});
-  EXPECT_THAT(positions_of(apart.event), ElementsAre(3, 4, 9));
-  EXPECT_EQ(apart.event.shape[0], 3);
-  EXPECT_EQ(apart.values, q_of({3, 4, 9}).values);
-  EXPECT_THAT(positions_of(q_of({3, 4}).event), ElementsAre(3, 4));
-  EXPECT_THAT(positions_of(q_of({9}).event), ElementsAre(9));
+  const std::vector<Record> apart = q_of({3, 9}), together = q_of({3, 4, 9}), pair = q_of({3, 4});
+  ASSERT_EQ(apart.size(), 2u);  // an event each
+  EXPECT_THAT(positions_of(apart[0].event), ElementsAre(3));
+  EXPECT_THAT(positions_of(apart[1].event), ElementsAre(9));
+  ASSERT_EQ(together.size(), 1u);
+  const std::vector<float>& rows = together[0].values;
+  const auto width = std::ssize(apart[0].values);
+  EXPECT_TRUE(std::equal(apart[0].values.begin(), apart[0].values.end(), rows.begin()));
+  EXPECT_TRUE(std::equal(apart[1].values.begin(), apart[1].values.end(), rows.begin() + 2 * width));
+  ASSERT_EQ(pair.size(), 1u);
+  EXPECT_THAT(positions_of(pair[0].event), ElementsAre(3, 4));
 }
 
 TEST(Recorder, RecordingChangesNoBit) {

@@ -105,6 +105,7 @@ TEST(Exercise, AHypothesisFoundOnOtherTokensIsSaidToBeNotProvedByAnIntervention)
   finding.difference->cause.clear();
   const Verdict verdict = completed(held_verdict(), {.differences = {finding}});
   EXPECT_THAT(in_lines(verdict), HasSubstr("Not proved by an intervention"));
+  EXPECT_THAT(in_lines(verdict), HasSubstr("A stage is wrong by more than rounding explains."));
   EXPECT_THAT(markdown(verdict, Language::spanish), HasSubstr("Sin probar por intervención"));
 }
 
