@@ -124,14 +124,14 @@ static void see_scores(const Engine* e, const char* stage, int layer, const floa
                        int first) {
   const int64_t strides[3] = {n_pos, (int64_t)rows * n_pos,
                               1}; /* of [row, head, position] in [head, row, position] */
-  greta_trace_event event = {0};
+  greta_trace_event event = GRETA_TRACE_ZERO;
   event.stage = stage, event.layer = layer, event.data = x, event.strides = strides, event.position = first;
   event.shape[0] = rows, event.shape[1] = e->m.n_head, event.shape[2] = n_pos;
   if (e->trace) greta_trace_stage(e->trace, &event);
 }
 
 static void see_cache(const Engine* e, const char* stage, int layer, int first, int n) {
-  greta_trace_event event = {0};
+  greta_trace_event event = GRETA_TRACE_ZERO;
   event.stage = stage, event.layer = layer, event.position = first;
   event.data = cache_row(e, e->keys, layer, first), event.values = cache_row(e, e->values, layer, first);
   event.shape[0] = n, event.shape[1] = e->m.n_head_kv, event.shape[2] = e->m.head_dim;
@@ -293,7 +293,7 @@ static int32_t* tokens_of(const char* text, const Model* m, int* n) {
 int main(int argc, char** argv) {
   const Options options = options_of(argc, argv);
   Engine e;
-  greta_trace_meta meta;
+  greta_trace_meta meta = GRETA_TRACE_ZERO;
   int32_t* tokens;
   int n, layer, code = 0;
   memset(&e, 0, sizeof e);
@@ -303,7 +303,6 @@ int main(int argc, char** argv) {
   start(&e, n);
 
   if (options.out != NULL) {
-    memset(&meta, 0, sizeof meta);
     meta.engine = "example-engine", meta.device = device_name(), meta.model_file = options.model;
     meta.copy = device_read, meta.shared_cache = 1, meta.decode0_row = "zeros";
     e.trace = greta_trace_open(options.out, &meta);

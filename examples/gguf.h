@@ -213,7 +213,7 @@ static Model read_model(const char* path) {
   Reader r;
   FILE* file = fopen(path, "rb");
   unsigned char* bytes;
-  long size;
+  long size = 0;
   uint64_t n_tensors, n_settings;
   if (file == NULL || fseek(file, 0, SEEK_END) != 0 || (size = ftell(file)) < 24) die("cannot read", path);
   rewind(file);

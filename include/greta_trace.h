@@ -7,7 +7,7 @@
 
    A prompt's prefill, then one step on the same cache with the prompt's last token at its own position:
 
-     greta_trace_meta meta = {0};
+     greta_trace_meta meta = GRETA_TRACE_ZERO;
      meta.engine = "my-engine";
      greta_trace trace = greta_trace_open("my-bundle", &meta);
      greta_trace_prompt(trace, "hello", NULL, tokens, n_tokens);
@@ -49,6 +49,15 @@ extern "C" {
 
 #ifndef GRETA_TRACE_API
 #define GRETA_TRACE_API extern /* or: static, if one file does all */
+#endif
+
+/* Of a meta or an event of which nothing is said yet. */
+#ifdef __cplusplus
+#define GRETA_TRACE_ZERO \
+  {}
+#else
+#define GRETA_TRACE_ZERO \
+  { 0 }
 #endif
 
 /* A trace that is being written; 0 is none. It is a number, so whatever is made of it is safe. */
