@@ -132,7 +132,7 @@ typedef struct greta_trace_event {
   const void* values;     /* of kv_write: data are the keys, these the values, in the same shape and dtype */
   const int64_t* value_strides;
   int64_t position;         /* of the first row; the others follow it */
-  const int64_t* positions; /* or one for each row, increasing */
+  const int64_t* positions; /* or one for each row, increasing; two that are apart can't be said */
   const char* kernel;       /* as greta_trace_kernel names it */
   const char* route;        /* "matrix", "vector": the unit that ran */
   uint64_t launches;        /* how often the kernel had run by now: attests a forced route */
@@ -1046,6 +1046,9 @@ static int gtrace_check_shape(gtrace_rows* rows) {
         (i > 0 && e->positions[i] <= e->positions[i - 1]))
       return gtrace_bad(GRETA_TRACE_E_SHAPE, e, "positions must increase, from 0 on");
   }
+  if (e->positions != NULL && rows->count == 2 && e->positions[1] != e->positions[0] + 1)
+    return gtrace_bad(GRETA_TRACE_E_SHAPE, e,
+                      "two positions are read as first and last: record one row, or three");
   return GRETA_TRACE_OK;
 }
 
@@ -1411,7 +1414,7 @@ typedef struct gtrace_stored {
   gtrace_text file, key;
 } gtrace_stored;
 
-/* One event of rows [first, first + n), which are a run of positions or more than two. Their values are
+/* One event of rows [first, first + n). Their values are
    written unless `stored` says where they are. */
 static int gtrace_emit(gtrace_trace* t, const gtrace_where* where, const char* phase, const gtrace_rows* rows,
                        int64_t first, int64_t n, gtrace_stored* stored) {
@@ -1482,18 +1485,12 @@ static int gtrace_emit_last(gtrace_trace* t, const gtrace_where* where, const gt
 }
 
 static int gtrace_record(gtrace_trace* t, const gtrace_where* where, const gtrace_rows* rows) {
-  gtrace_stored stored[2] = {{{NULL, 0, 0, 0}, {NULL, 0, 0, 0}}, {{NULL, 0, 0, 0}, {NULL, 0, 0, 0}}};
-  /* Two positions would be read as first and last of a run. */
-  const int apart = rows->count == 2 && gtrace_position(rows, 1) != gtrace_position(rows, 0) + 1;
-  int i, code = t->changed ? gtrace_write_manifest(t, 0) : GRETA_TRACE_OK;
-  if (code == GRETA_TRACE_OK)
-    code = gtrace_emit(t, where, where->phase, rows, 0, apart ? 1 : rows->count, &stored[0]);
-  if (code == GRETA_TRACE_OK && apart) code = gtrace_emit(t, where, where->phase, rows, 1, 1, &stored[1]);
-  if (code == GRETA_TRACE_OK) code = gtrace_emit_last(t, where, rows, &stored[0]);
-  for (i = 0; i < 2; ++i) {
-    free(stored[i].file.at);
-    free(stored[i].key.at);
-  }
+  gtrace_stored stored = {{NULL, 0, 0, 0}, {NULL, 0, 0, 0}};
+  int code = t->changed ? gtrace_write_manifest(t, 0) : GRETA_TRACE_OK;
+  if (code == GRETA_TRACE_OK) code = gtrace_emit(t, where, where->phase, rows, 0, rows->count, &stored);
+  if (code == GRETA_TRACE_OK) code = gtrace_emit_last(t, where, rows, &stored);
+  free(stored.file.at);
+  free(stored.key.at);
   return code;
 }
 
