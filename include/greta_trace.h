@@ -48,7 +48,7 @@ extern "C" {
 #endif
 
 #ifndef GRETA_TRACE_API
-#define GRETA_TRACE_API extern /* or: static, if one file does all */
+#define GRETA_TRACE_API extern /* or: static inline, if one file does all */
 #endif
 
 /* Of a meta or an event of which nothing is said yet. */
