@@ -304,7 +304,7 @@ int main(int argc, char** argv) {
 
   if (options.out != NULL) {
     meta.engine = "example-engine", meta.device = device_name(), meta.model_file = options.model;
-    meta.copy = device_read, meta.shared_cache = 1, meta.decode0_row = "zeros";
+    meta.threads = 1, meta.copy = device_read, meta.shared_cache = 1, meta.decode0_row = "zeros";
     e.trace = greta_trace_open(options.out, &meta);
     if (e.trace == 0) die("no trace:", greta_trace_error());
     greta_trace_prompt(e.trace, "tokens", NULL, tokens, (size_t)n);

@@ -147,8 +147,8 @@ typedef struct greta_trace_event {
    greta_trace_error(). A directory that holds a bundle already is not touched. */
 GRETA_TRACE_API greta_trace greta_trace_open(const char* directory, const greta_trace_meta* meta);
 
-/* A prompt; tokens and text may be NULL. With its tokens, the embedding is judged too, and the last prompt
-   token's rows of phase prefill are recorded as prefill_last by themselves. */
+/* A prompt, before its phases. text may be NULL, and tokens. With its tokens the embedding is judged, too,
+   and the last prompt token's rows of phase prefill are recorded as prefill_last by themselves. */
 GRETA_TRACE_API int greta_trace_prompt(greta_trace trace, const char* id, const char* text,
                                        const int32_t* tokens, size_t n_tokens);
 
@@ -368,19 +368,6 @@ static void gtrace_integer(gtrace_text* text, int64_t value) {
   gtrace_puts(text, at);
 }
 
-/* Of a finite number. The locale's decimal sign, which printf writes, is no JSON. */
-static void gtrace_number(gtrace_text* text, double value) {
-  char digits[64];
-  size_t i, size = 0;
-  (void)snprintf(digits, sizeof digits, "%.9g", value);
-  for (i = 0; digits[i] != 0; ++i) {
-    const char c = digits[i];
-    const int plain = (c >= '0' && c <= '9') || c == '-' || c == '+' || c == 'e';
-    if (plain || size == 0 || digits[size - 1] != '.') digits[size++] = plain ? c : '.';
-  }
-  gtrace_put(text, digits, size);
-}
-
 /* Bytes of the well-formed UTF-8 character there; 0: it is none. */
 static size_t gtrace_utf8(const unsigned char* at) {
   const unsigned char c = at[0];
@@ -444,6 +431,20 @@ static void gtrace_count(gtrace_text* text, const char* key, int64_t value) {
 static void gtrace_flag(gtrace_text* text, const char* key, int value) {
   gtrace_key(text, key);
   gtrace_puts(text, value ? "true" : "false");
+}
+
+/* A finite number. The locale's decimal sign, which printf writes, is no JSON. */
+static void gtrace_number(gtrace_text* text, const char* key, double value) {
+  char digits[64];
+  size_t i, size = 0;
+  (void)snprintf(digits, sizeof digits, "%.9g", value);
+  for (i = 0; digits[i] != 0; ++i) {
+    const char c = digits[i];
+    const int plain = (c >= '0' && c <= '9') || c == '-' || c == '+' || c == 'e';
+    if (plain || size == 0 || digits[size - 1] != '.') digits[size++] = plain ? c : '.';
+  }
+  gtrace_key(text, key);
+  gtrace_put(text, digits, size);
 }
 
 static char* gtrace_copy(const char* text) {
@@ -624,9 +625,8 @@ static int gtrace_write_manifest(gtrace_trace* t, int complete) {
   return code;
 }
 
-static int gtrace_is_broken(const gtrace_trace* t) {
-  return gtrace_fail(GRETA_TRACE_E_IO, "nothing more is recorded: a write failed before (%.300s)",
-                     t->first_message);
+static int gtrace_is_broken(void) {
+  return gtrace_fail(GRETA_TRACE_E_IO, "nothing more is recorded: a write failed before");
 }
 
 /* ---- Open and close ---- */
@@ -1224,14 +1224,10 @@ static void gtrace_statistics(gtrace_text* text, const gtrace_rows* rows, int64_
   if (finite == 0) finite = 1;
   if (sum > 1e300 || sum < -1e300 || squares > 1e300)
     sum = squares = 0; /* f64 alone: the reader makes them again */
-  gtrace_puts(text, ",\"min\":");
-  gtrace_number(text, least);
-  gtrace_puts(text, ",\"max\":");
-  gtrace_number(text, most);
-  gtrace_puts(text, ",\"mean\":");
-  gtrace_number(text, sum / (double)finite);
-  gtrace_puts(text, ",\"rms\":");
-  gtrace_number(text, gtrace_root(squares / (double)finite));
+  gtrace_number(text, "min", least);
+  gtrace_number(text, "max", most);
+  gtrace_number(text, "mean", sum / (double)finite);
+  gtrace_number(text, "rms", gtrace_root(squares / (double)finite));
   gtrace_count(text, "nan", nan);
   gtrace_count(text, "inf", inf);
 }
@@ -1372,19 +1368,15 @@ static void gtrace_event_line(gtrace_text* line, const gtrace_where* where, cons
                               const gtrace_rows* rows, int64_t first, int64_t n) {
   const greta_trace_event* e = rows->event;
   const int64_t from = gtrace_position(rows, first), to = gtrace_position(rows, first + n - 1);
+  gtrace_text cell = {NULL, 0, 0, 0};
   int64_t i;
-  gtrace_puts(line, "{\"cell\":");
-  {
-    gtrace_text cell = {NULL, 0, 0, 0};
-    gtrace_puts(&cell, where->experiment);
-    gtrace_puts(&cell, "/");
-    gtrace_puts(&cell, where->prompt);
-    if (cell.failed)
-      line->failed = 1;
-    else
-      gtrace_quote(line, cell.at);
-    free(cell.at);
-  }
+  gtrace_puts(&cell, where->experiment);
+  gtrace_puts(&cell, "/");
+  gtrace_puts(&cell, where->prompt);
+  if (cell.failed) line->failed = 1;
+  gtrace_puts(line, "{");
+  gtrace_field(line, "cell", cell.at);
+  free(cell.at);
   gtrace_field(line, "experiment", where->experiment);
   gtrace_field(line, "prompt_id", where->prompt);
   gtrace_field(line, "phase", phase);
@@ -1404,8 +1396,8 @@ static void gtrace_event_line(gtrace_text* line, const gtrace_where* where, cons
   gtrace_field(line, "route", e->route != NULL ? e->route : "");
   gtrace_field(line, "kernel", e->kernel != NULL ? e->kernel : "");
   gtrace_count(line, "launches", (int64_t)e->launches);
-  if (e->flags & GRETA_TRACE_UNSCALED) gtrace_puts(line, ",\"unscaled\":true");
-  if (e->flags & GRETA_TRACE_UNMASKED) gtrace_puts(line, ",\"unmasked\":true");
+  if (e->flags & GRETA_TRACE_UNSCALED) gtrace_flag(line, "unscaled", 1);
+  if (e->flags & GRETA_TRACE_UNMASKED) gtrace_flag(line, "unmasked", 1);
   gtrace_statistics(line, rows, first, n);
 }
 
@@ -1414,8 +1406,7 @@ typedef struct gtrace_stored {
   gtrace_text file, key;
 } gtrace_stored;
 
-/* One event of rows [first, first + n). Their values are
-   written unless `stored` says where they are. */
+/* One event of rows [first, first + n). Their values are written unless `stored` says where they are. */
 static int gtrace_emit(gtrace_trace* t, const gtrace_where* where, const char* phase, const gtrace_rows* rows,
                        int64_t first, int64_t n, gtrace_stored* stored) {
   gtrace_text key = {NULL, 0, 0, 0}, form = {NULL, 0, 0, 0}, line = {NULL, 0, 0, 0};
@@ -1505,7 +1496,7 @@ static int gtrace_enter(greta_trace trace, const greta_trace_event* e, gtrace_wh
   if (t == NULL) {
     code = gtrace_no_trace();
   } else if (t->broken) {
-    code = gtrace_is_broken(t);
+    code = gtrace_is_broken();
   } else {
     if (phase == NULL) phase = t->phase;
     if (prompt == NULL) prompt = t->prompt;
@@ -1540,7 +1531,7 @@ GRETA_TRACE_API int greta_trace_stage(greta_trace trace, const greta_trace_event
   if (code == GRETA_TRACE_OK) {
     GRETA_TRACE_LOCK();
     t = gtrace_find(trace);
-    code = t == NULL ? gtrace_no_trace() : t->broken ? gtrace_is_broken(t) : gtrace_record(t, &where, &rows);
+    code = t == NULL ? gtrace_no_trace() : t->broken ? gtrace_is_broken() : gtrace_record(t, &where, &rows);
     GRETA_TRACE_UNLOCK();
   }
   free(rows.data);
