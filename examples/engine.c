@@ -58,7 +58,7 @@ static void rope(float* x, int rows, int heads, int head_dim, int first, float b
   for (row = 0; row < rows; ++row) {
     for (head = 0; head < heads; ++head, x += head_dim) {
       for (i = 0; i < head_dim; i += 2) {
-        const float angle = (float)(first + row) * powf(base, -(float)i / (float)head_dim);
+        const float angle = (float)(first + row) * (float)pow(base, -(double)i / head_dim);
         const float c = cosf(angle), s = sinf(angle), a = x[i], b = x[i + 1];
         x[i] = a * c - b * s;
         x[i + 1] = a * s + b * c;
