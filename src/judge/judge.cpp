@@ -222,7 +222,7 @@ Trialled trialled(const PhaseRecord& phase, At at, const Event& event, bool wron
           {{"kernel", event.kernel},
            {"weight type", weight == nullptr ? "" : std::string(name(weight->type))},
            {"route", event.route},
-           {"S", is_one_row(phase) ? "1" : "more than 1"},
+           {"S", is_one_row(phase) ? "1" : "> 1"},
            {"phase", std::string(name(phase.view.kind()))},
            {"stage", std::string(name(at.stage))},
            {"layer", std::to_string(at.layer)},

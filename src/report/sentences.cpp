@@ -214,14 +214,14 @@ std::vector<std::string> Writer::arithmetic() const {
   return sentences;
 }
 
-/// "S 1 and weight type q6_k; S 1 and weight type q4_k".
+/// "S > 1, stage q; S > 1, stage k".
 std::string Writer::wrong_values(const Factor& factor) const {
   std::vector<std::string> all;
   for (const std::vector<std::string>& values : factor.wrong_values) {
     std::vector<std::string> words;
     for (size_t i = 0; i < values.size(); ++i)
       words.push_back(fmt::format("{} {}", factor.attributes[i], values[i].empty() ? "-" : values[i]));
-    all.push_back(fmt::format("{}", fmt::join(words, " + ")));
+    all.push_back(fmt::format("{}", fmt::join(words, ", ")));
   }
   return fmt::format("{}", fmt::join(all, "; "));
 }
