@@ -223,6 +223,14 @@ nlohmann::json to_json(const Exercise& exercise) {
           {"not_exercised", std::move(missing)}};
 }
 
+nlohmann::json to_json(const Factor& factor) {
+  return {{"stages", names_of(factor.stages)},
+          {"attributes", factor.attributes},
+          {"wrong_values", factor.wrong_values},
+          {"wrong", factor.wrong},
+          {"right", factor.right}};
+}
+
 template <class T>
 nlohmann::json list_of(const std::vector<T>& items) {
   nlohmann::json list = nlohmann::json::array();
@@ -269,6 +277,7 @@ nlohmann::json to_json(const Verdict& verdict) {
       {"untested_writes", list_of(verdict.untested_writes)},
       {"arithmetic", list_of(verdict.arithmetic)},
       {"route_differences", list_of(verdict.route_differences)},
+      {"factors", list_of(verdict.factors)},
       {"coverage", to_json(verdict.coverage)},
       {"exercise", verdict.exercise ? to_json(*verdict.exercise) : nlohmann::json()},
       {"findings", list_of(verdict.findings)},
