@@ -41,7 +41,8 @@ std::vector<Explanation> explain(const Evidence& evidence, std::span<const std::
 /// Rivals closer than this are not told apart.
 inline constexpr double kMargin = 0.005;
 
-/// Only what reproduces is a name. Puts the winner, or "unexplained" or "ambiguous", the runner-up and what was ruled out into the finding.
+/// Puts the winner into the finding, or "unexplained" or "ambiguous"; the runner-up; what was ruled out. Only
+/// what reproduces is a name.
 void name_cause(std::span<const Explanation> explanations, Finding& finding);
 
 }  // namespace greta
