@@ -1,0 +1,213 @@
+#include "capture/graph_recorder.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace greta::capture {
+namespace {
+
+constexpr int64_t kAllRows = 64;  // of a prompt of up to so many all are kept
+
+/// Of a longer one the ends, and what stands at the borders of blocks.
+bool is_kept(int64_t row, int64_t count) {
+  if (count <= kAllRows || row == 0 || row + 1 == count) return true;
+  for (int64_t border = 16; border < count; border *= 2) {
+    if (row >= border - 1 && row <= border) return true;
+  }
+  return false;
+}
+
+bool is_by_head(Stage stage) {
+  return stage == Stage::q_norm || stage == Stage::k_norm || stage == Stage::q_rope || stage == Stage::k_rope;
+}
+
+}  // namespace
+
+GraphRecorder::GraphRecorder(const GraphMap& map, const Batch& batch, const CachePositions& caches,
+                             SeenRows& seen)
+    : map_(map), batch_(batch), caches_(caches), seen_(seen) {}
+
+void GraphRecorder::note(const std::string& text) {
+  if (std::find(notes_.begin(), notes_.end(), text) == notes_.end()) notes_.push_back(text);
+}
+
+GraphRecorder::Rows GraphRecorder::rows_of(int64_t count) const {
+  Rows rows;
+  const auto all = static_cast<int64_t>(batch_.positions.size());
+  const bool chosen = count != all && count == static_cast<int64_t>(batch_.output_rows.size());
+  if (count != all && !chosen) return rows;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t row = chosen ? batch_.output_rows[static_cast<size_t>(i)] : i;
+    if (row < 0 || row >= all || !is_kept(row, all)) continue;
+    rows.numbers.push_back(i);
+    rows.positions.push_back(batch_.positions[static_cast<size_t>(row)]);
+  }
+  return rows;
+}
+
+Record& GraphRecorder::add(Place place, const std::string& kernel, const Rows& rows,
+                           std::vector<int64_t> shape) {
+  records_.push_back({.place = place, .kernel = kernel, .positions = rows.positions, .shape = std::move(shape)});
+  return records_.back();
+}
+
+void GraphRecorder::computed(const void* address) {
+  const auto found = map_.place_of.find(address);
+  if (found == map_.place_of.end()) return;
+  const Place place = found->second;
+  const StageNode& node = map_.stages.at(place);
+  if (!node.tensor.is_there() || !is_readable(node.tensor.type()))
+    return note(std::string(name(place.stage)) + " is in a type that is not read");
+  switch (place.stage) {
+    case Stage::qk:
+    case Stage::softmax: return scores(place, node);
+    case Stage::pv: return mixed(place, node);
+    default: return plain(place, node);
+  }
+}
+
+void GraphRecorder::plain(Place place, const StageNode& node) {
+  const Tensor t = node.tensor;
+  const bool heads = is_by_head(place.stage) || t.ne(2) > 1;
+  const int64_t width = heads ? t.ne(0) * t.ne(1) : t.ne(0), count = heads ? t.ne(2) : t.ne(1);
+  const Rows rows = rows_of(count);
+  if (rows.numbers.empty()) return;
+  const Values values(t);
+  Record& record =
+      add(place, node.kernel, rows, {static_cast<int64_t>(rows.numbers.size()), width});
+  for (const int64_t row : rows.numbers) {
+    if (!heads) values.append_row(record.values, width, row);
+    for (int64_t head = 0; heads && head < t.ne(1); ++head)
+      values.append_row(record.values, t.ne(0), head, row);
+  }
+  if (place.stage != Stage::x_out || !map_.stages.contains({Stage::attn_norm, place.layer + 1})) return;
+  Record next = record;  // the next layer begins with it
+  next.place = {Stage::x_in, place.layer + 1};
+  records_.push_back(std::move(next));
+}
+
+std::vector<int64_t> GraphRecorder::slots_in(Tensor view, Tensor cache) const {
+  std::vector<int64_t> slots = caches_.slots(cache, batch_.n_pos());
+  // A cache of several streams is seen through a view that begins with one of them.
+  const size_t row = cache.nb(1);
+  const bool is_view = base_of(view) == cache && row > 0;
+  const auto first = is_view ? static_cast<int64_t>(view.view_offs() / row) : 0;
+  for (int64_t& slot : slots) slot = slot < first ? -1 : slot - first;
+  return slots;
+}
+
+/// [n_kv, S, heads] -> [S, heads, n_pos], columns in order of positions.
+void GraphRecorder::scores(Place place, const StageNode& node) {
+  const Tensor t = node.tensor;
+  const AttentionMap& attention = map_.attention.at(place.layer);
+  const bool raw = place.stage == Stage::qk;
+  if (raw) read_keys(place.layer, t.src(0));
+  if (!attention.plain_scores && raw) return note("scores are changed before the softmax: qk is left out");
+  if (attention.scaled_queries && attention.scale != 1 && raw)
+    return note("queries and scores are both scaled: qk is left out");
+  const Tensor cache = attention.cached_keys;
+  const std::vector<int64_t> slots = slots_in(raw ? t.src(0) : map_.stages.at({Stage::qk, place.layer}).tensor.src(0), cache);
+  const Rows rows = rows_of(t.ne(1));
+  if (rows.numbers.empty()) return;
+  const Values values(t);
+  const int64_t heads = t.ne(2), n_pos = batch_.n_pos();
+  Record& record =
+      add(place, node.kernel, rows, {static_cast<int64_t>(rows.numbers.size()), heads, n_pos});
+  record.unscaled = raw && attention.scale != 1;
+  record.unmasked = raw;
+  record.values.reserve(rows.numbers.size() * static_cast<size_t>(heads * n_pos));
+  for (const int64_t row : rows.numbers) {
+    for (int64_t head = 0; head < heads; ++head) {
+      for (const int64_t slot : slots) {
+        const bool there = slot >= 0 && slot < t.ne(0);
+        record.values.push_back(there ? values.at(slot, row, head) : raw ? -INFINITY : 0);
+      }
+    }
+  }
+}
+
+/// What attention gives: of flash attention [dim, heads, S], else [dim, S, heads].
+void GraphRecorder::mixed(Place place, const StageNode& node) {
+  const Tensor t = node.tensor;
+  const bool fused = map_.attention.at(place.layer).fused;
+  if (fused) {
+    read_keys(place.layer, t.src(1));
+    read_values(place.layer, t.src(2), false);
+  } else {
+    read_values(place.layer, t.src(0), true);
+  }
+  const int64_t heads = t.ne(fused ? 1 : 2);
+  const Rows rows = rows_of(t.ne(fused ? 2 : 1));
+  if (rows.numbers.empty()) return;
+  const Values values(t);
+  Record& record =
+      add(place, node.kernel, rows, {static_cast<int64_t>(rows.numbers.size()), heads * t.ne(0)});
+  for (const int64_t row : rows.numbers) {
+    for (int64_t head = 0; head < heads; ++head)
+      values.append_row(record.values, t.ne(0), fused ? head : row, fused ? row : head);
+  }
+}
+
+/// A view [dim, n_kv, heads] of cached keys.
+void GraphRecorder::read_keys(int layer, Tensor view) {
+  if (!is_readable(view.type()) || !view.is_there())
+    return note("a cache in " + std::string(view.type()) + " has no word in the format: it is left out");
+  const std::vector<int64_t> slots = slots_in(view, map_.attention.at(layer).cached_keys);
+  const Values values(view);
+  auto& rows = keys_[layer];
+  rows.assign(slots.size(), {});
+  for (size_t p = 0; p < slots.size(); ++p) {
+    if (slots[p] < 0 || slots[p] >= view.ne(1)) continue;
+    for (int64_t head = 0; head < view.ne(2); ++head) values.append_row(rows[p], view.ne(0), slots[p], head);
+  }
+}
+
+/// Cached values, [dim, n_kv, heads], or [n_kv, dim, heads] without flash attention; with the keys a layer's
+/// cache.
+void GraphRecorder::read_values(int layer, Tensor view, bool position_first) {
+  if (!is_readable(view.type()) || !view.is_there() || !keys_.contains(layer)) return;
+  const AttentionMap& attention = map_.attention.at(layer);
+  const std::vector<int64_t> slots =
+      slots_in(map_.attention.at(layer).fused ? map_.stages.at({Stage::pv, layer}).tensor.src(1)
+                                              : map_.stages.at({Stage::qk, layer}).tensor.src(0),
+               attention.cached_keys);
+  const Values values(view);
+  auto& rows = seen_[layer];
+  rows.resize(std::max(rows.size(), slots.size()));
+  const int64_t dim = view.ne(position_first ? 1 : 0), n_kv = view.ne(position_first ? 0 : 1);
+  for (size_t p = 0; p < slots.size(); ++p) {
+    const int64_t slot = slots[p];
+    if (slot < 0 || slot >= n_kv) continue;
+    std::vector<float> row = keys_[layer][p];
+    for (int64_t head = 0; head < view.ne(2); ++head) {
+      if (!position_first) values.append_row(row, dim, slot, head);
+      for (int64_t d = 0; position_first && d < dim; ++d) row.push_back(values.at(slot, d, head));
+    }
+    rows[p] = std::move(row);
+  }
+  write_cache(layer, view.type());
+}
+
+void GraphRecorder::write_cache(int layer, std::string_view type) {
+  const auto& rows = seen_[layer];
+  Rows all;
+  for (int64_t p = 0; p < batch_.n_pos(); ++p) all.positions.push_back(p);
+  const auto n_pos = static_cast<size_t>(batch_.n_pos());
+  const size_t width = rows.front().size();
+  for (size_t p = 0; p < n_pos; ++p) {
+    if (rows[p].size() != width || width == 0)
+      return note("some rows of a cache were never seen: kv_write is left out");
+  }
+  const AttentionMap& attention = map_.attention.at(layer);
+  std::string kernel = "ggml.set_rows." + std::string(type);
+  const std::string keys = std::to_string(attention.turned_keys), values = std::to_string(attention.turned_values);
+  if (attention.turned_keys > 0 || attention.turned_values > 0) {
+    kernel += ".turned_" + keys + "_" + values;
+    declared_[kernel] = "{\"op\": \"kv_write\", \"rotation\": " + keys + ", \"rotation_of_values\": " + values + "}";
+  }
+  Record& record = add({Stage::kv_write, layer}, kernel, all, {batch_.n_pos(), static_cast<int64_t>(width)});
+  record.dtype = type;
+  for (size_t p = 0; p < n_pos; ++p) record.values.insert(record.values.end(), rows[p].begin(), rows[p].end());
+}
+
+}  // namespace greta::capture
