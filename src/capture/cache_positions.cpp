@@ -35,7 +35,8 @@ bool CachePositions::write(const GraphMap& map, const Batch& batch) {
     if (slots.size() != batch.positions.size()) return false;
     std::map<int64_t, int64_t>& slot_of = slot_of_[attention.cached_keys.address()];
     slot_of.erase(slot_of.lower_bound(batch.first()), slot_of.end());
-    for (const int64_t slot : slots) std::erase_if(slot_of, [&](const auto& entry) { return entry.second == slot; });
+    for (const int64_t slot : slots)
+      std::erase_if(slot_of, [&](const auto& entry) { return entry.second == slot; });
     for (size_t i = 0; i < slots.size(); ++i) slot_of[batch.positions[i]] = slots[i];
   }
   return true;

@@ -61,7 +61,8 @@ struct Makers {
 
 constexpr size_t kScanned = 512;  // a ggml_tensor is smaller
 constexpr int kF32 = 0, kF16 = 1;
-constexpr int kMostOps = 64;  // MUL_MAT is among the first in every version; the table of names ends somewhere
+constexpr int kMostOps =
+    64;  // MUL_MAT is among the first in every version; the table of names ends somewhere
 
 template <class T>
 T read(const void* tensor, size_t offset) {
@@ -144,8 +145,8 @@ const char* find_layout(const Specimens& s, const Makers& makers, const Function
     return named(at, s.product, "MUL_MAT") && named(at, s.a, "NONE") && named(at, s.view, "VIEW");
   });
   if (!take(op, layout.op)) return "op";
-  const auto parameters =
-      offset_where(layout.op + 4, 4, [&](size_t at) { return read<float>(s.scaled, at) == Specimens::kFactor; });
+  const auto parameters = offset_where(
+      layout.op + 4, 4, [&](size_t at) { return read<float>(s.scaled, at) == Specimens::kFactor; });
   if (!take(parameters, layout.op_params)) return "op_params";
   const auto src = offset_where((layout.op_params + 7) / 8 * 8, 8, [&](size_t at) {
     return read<void*>(s.product, at) == s.a && read<void*>(s.product, at + 8) == s.b &&
@@ -190,8 +191,7 @@ std::optional<Ggml> Ggml::find(std::string& why) {
   Functions& f = ggml.functions_;
   Makers makers = {};
   const bool all = find(f.op_name, "ggml_op_name", why) && find(f.type_name, "ggml_type_name", why) &&
-                   find(f.nbytes, "ggml_nbytes", why) &&
-                   find(f.tensor_get, "ggml_backend_tensor_get", why) &&
+                   find(f.nbytes, "ggml_nbytes", why) && find(f.tensor_get, "ggml_backend_tensor_get", why) &&
                    find(f.graph_n_nodes, "ggml_graph_n_nodes", why) &&
                    find(f.graph_node, "ggml_graph_node", why) &&
                    find(f.sched_set_eval_callback, "ggml_backend_sched_set_eval_callback", why) &&

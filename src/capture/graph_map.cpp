@@ -22,19 +22,16 @@ struct WeightName {
 };
 
 constexpr WeightName kProducts[] = {
-    {"attn_q.weight", Stage::q},       {"attn_k.weight", Stage::k},
-    {"attn_v.weight", Stage::v},       {"attn_output.weight", Stage::attn_out},
-    {"ffn_gate.weight", Stage::gate},  {"ffn_up.weight", Stage::up},
-    {"ffn_down.weight", Stage::down},  {"output.weight", Stage::logits},
+    {"attn_q.weight", Stage::q},          {"attn_k.weight", Stage::k},
+    {"attn_v.weight", Stage::v},          {"attn_output.weight", Stage::attn_out},
+    {"ffn_gate.weight", Stage::gate},     {"ffn_up.weight", Stage::up},
+    {"ffn_down.weight", Stage::down},     {"output.weight", Stage::logits},
     {"token_embd.weight", Stage::logits},  // where a model has one table for both
 };
 constexpr WeightName kNorms[] = {
-    {"attn_norm.weight", Stage::attn_norm},
-    {"attn_q_norm.weight", Stage::q_norm},
-    {"attn_k_norm.weight", Stage::k_norm},
-    {"post_attention_norm.weight", Stage::attn_post_norm},
-    {"ffn_norm.weight", Stage::ffn_norm},
-    {"post_ffw_norm.weight", Stage::ffn_post_norm},
+    {"attn_norm.weight", Stage::attn_norm},    {"attn_q_norm.weight", Stage::q_norm},
+    {"attn_k_norm.weight", Stage::k_norm},     {"post_attention_norm.weight", Stage::attn_post_norm},
+    {"ffn_norm.weight", Stage::ffn_norm},      {"post_ffw_norm.weight", Stage::ffn_post_norm},
     {"output_norm.weight", Stage::final_norm},
 };
 
@@ -84,12 +81,12 @@ class Reader {
 
   void look_at(Tensor node) {
     static const std::unordered_map<std::string_view, Look> kLooks = {
-        {"GET_ROWS", &Reader::get_rows}, {"SCALE", &Reader::scale},         {"MUL", &Reader::multiply},
-        {"MUL_MAT", &Reader::product},   {"ADD", &Reader::add},             {"ROPE", &Reader::rope},
-        {"SET_ROWS", &Reader::set_rows}, {"SOFT_MAX", &Reader::softmax},    {"FLASH_ATTN_EXT", &Reader::flash},
-        {"GLU", &Reader::glu},           {"UNARY", &Reader::unary},         {"CPY", &Reader::copy},
-        {"VIEW", &Reader::pass},         {"RESHAPE", &Reader::pass},        {"PERMUTE", &Reader::pass},
-        {"TRANSPOSE", &Reader::pass},    {"CONT", &Reader::pass},           {"DUP", &Reader::pass},
+        {"GET_ROWS", &Reader::get_rows}, {"SCALE", &Reader::scale},      {"MUL", &Reader::multiply},
+        {"MUL_MAT", &Reader::product},   {"ADD", &Reader::add},          {"ROPE", &Reader::rope},
+        {"SET_ROWS", &Reader::set_rows}, {"SOFT_MAX", &Reader::softmax}, {"FLASH_ATTN_EXT", &Reader::flash},
+        {"GLU", &Reader::glu},           {"UNARY", &Reader::unary},      {"CPY", &Reader::copy},
+        {"VIEW", &Reader::pass},         {"RESHAPE", &Reader::pass},     {"PERMUTE", &Reader::pass},
+        {"TRANSPOSE", &Reader::pass},    {"CONT", &Reader::pass},        {"DUP", &Reader::pass},
     };
     const auto look = kLooks.find(node.op_name());
     if (look != kLooks.end()) (this->*look->second)(node);
@@ -262,8 +259,7 @@ class Reader {
   }
 
   void unary(Tensor node) {
-    if (is(node.src(0), Stage::gate))
-      tags_[node.address()] = {Tag::activated_gate, tag(node.src(0))->place};
+    if (is(node.src(0), Stage::gate)) tags_[node.address()] = {Tag::activated_gate, tag(node.src(0))->place};
   }
 
   GraphMap map_;

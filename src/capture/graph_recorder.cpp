@@ -47,7 +47,8 @@ GraphRecorder::Rows GraphRecorder::rows_of(int64_t count) const {
 
 Record& GraphRecorder::add(Place place, const std::string& kernel, const Rows& rows,
                            std::vector<int64_t> shape) {
-  records_.push_back({.place = place, .kernel = kernel, .positions = rows.positions, .shape = std::move(shape)});
+  records_.push_back(
+      {.place = place, .kernel = kernel, .positions = rows.positions, .shape = std::move(shape)});
   return records_.back();
 }
 
@@ -73,8 +74,7 @@ void GraphRecorder::plain(Place place, const StageNode& node) {
   const Rows rows = rows_of(count);
   if (rows.numbers.empty()) return;
   const Values values(t);
-  Record& record =
-      add(place, node.kernel, rows, {static_cast<int64_t>(rows.numbers.size()), width});
+  Record& record = add(place, node.kernel, rows, {static_cast<int64_t>(rows.numbers.size()), width});
   for (const int64_t row : rows.numbers) {
     if (!heads) values.append_row(record.values, width, row);
     for (int64_t head = 0; heads && head < t.ne(1); ++head)
@@ -106,13 +106,13 @@ void GraphRecorder::scores(Place place, const StageNode& node) {
   if (attention.scaled_queries && attention.scale != 1 && raw)
     return note("queries and scores are both scaled: qk is left out");
   const Tensor cache = attention.cached_keys;
-  const std::vector<int64_t> slots = slots_in(raw ? t.src(0) : map_.stages.at({Stage::qk, place.layer}).tensor.src(0), cache);
+  const std::vector<int64_t> slots =
+      slots_in(raw ? t.src(0) : map_.stages.at({Stage::qk, place.layer}).tensor.src(0), cache);
   const Rows rows = rows_of(t.ne(1));
   if (rows.numbers.empty()) return;
   const Values values(t);
   const int64_t heads = t.ne(2), n_pos = batch_.n_pos();
-  Record& record =
-      add(place, node.kernel, rows, {static_cast<int64_t>(rows.numbers.size()), heads, n_pos});
+  Record& record = add(place, node.kernel, rows, {static_cast<int64_t>(rows.numbers.size()), heads, n_pos});
   record.unscaled = raw && attention.scale != 1;
   record.unmasked = raw;
   record.values.reserve(rows.numbers.size() * static_cast<size_t>(heads * n_pos));
@@ -200,14 +200,17 @@ void GraphRecorder::write_cache(int layer, std::string_view type) {
   }
   const AttentionMap& attention = map_.attention.at(layer);
   std::string kernel = "ggml.set_rows." + std::string(type);
-  const std::string keys = std::to_string(attention.turned_keys), values = std::to_string(attention.turned_values);
+  const std::string keys = std::to_string(attention.turned_keys),
+                    values = std::to_string(attention.turned_values);
   if (attention.turned_keys > 0 || attention.turned_values > 0) {
     kernel += ".turned_" + keys + "_" + values;
-    declared_[kernel] = "{\"op\": \"kv_write\", \"rotation\": " + keys + ", \"rotation_of_values\": " + values + "}";
+    declared_[kernel] =
+        "{\"op\": \"kv_write\", \"rotation\": " + keys + ", \"rotation_of_values\": " + values + "}";
   }
   Record& record = add({Stage::kv_write, layer}, kernel, all, {batch_.n_pos(), static_cast<int64_t>(width)});
   record.dtype = type;
-  for (size_t p = 0; p < n_pos; ++p) record.values.insert(record.values.end(), rows[p].begin(), rows[p].end());
+  for (size_t p = 0; p < n_pos; ++p)
+    record.values.insert(record.values.end(), rows[p].begin(), rows[p].end());
 }
 
 }  // namespace greta::capture

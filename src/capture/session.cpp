@@ -222,9 +222,10 @@ void Session::write() {
     const int64_t last = batch_.positions.back();
     good = writer_.write(target_->prompt, "prefill_last", last_rows(records, last), manifest_);
   }
-  if (good) return log("{\"recorded\": " + quoted(target_->prompt + "/" + target_->phase) + ", \"rows\": " +
-                       std::to_string(batch_.positions.size()) + ", \"stages\": " +
-                       std::to_string(records.size()) + "}");
+  if (good)
+    return log("{\"recorded\": " + quoted(target_->prompt + "/" + target_->phase) +
+               ", \"rows\": " + std::to_string(batch_.positions.size()) +
+               ", \"stages\": " + std::to_string(records.size()) + "}");
   off_ = true;
   say(writer_.failure() + "; the bundle is readable up to there");
 }

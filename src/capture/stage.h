@@ -36,9 +36,10 @@ enum class Stage {
 };
 
 inline constexpr std::array<std::string_view, 25> kStageNames = {
-    "x_in",     "attn_norm", "q",  "k",    "v",    "q_norm",        "k_norm", "q_rope",     "k_rope",
-    "kv_write", "qk",        "softmax", "pv", "attn_out", "attn_post_norm", "x_attn", "ffn_norm",   "gate",
-    "up",       "act",       "down", "ffn_post_norm", "x_out", "final_norm", "logits"};
+    "x_in",           "attn_norm", "q",          "k",     "v",       "q_norm", "k_norm",
+    "q_rope",         "k_rope",    "kv_write",   "qk",    "softmax", "pv",     "attn_out",
+    "attn_post_norm", "x_attn",    "ffn_norm",   "gate",  "up",      "act",    "down",
+    "ffn_post_norm",  "x_out",     "final_norm", "logits"};
 
 constexpr std::string_view name(Stage stage) { return kStageNames[static_cast<size_t>(stage)]; }
 

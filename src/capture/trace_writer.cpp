@@ -137,7 +137,8 @@ bool TraceWriter::append_events(const std::string& file_name, const std::string&
                                 const std::string& phase, const std::vector<Record>& records) {
   std::string lines;
   for (const Record& record : records) {
-    lines += "{\"cell\": " + quoted("E0/" + prompt) + ", \"experiment\": \"E0\", \"prompt_id\": " + quoted(prompt);
+    lines +=
+        "{\"cell\": " + quoted("E0/" + prompt) + ", \"experiment\": \"E0\", \"prompt_id\": " + quoted(prompt);
     lines += ", \"phase\": " + quoted(phase) + ", \"layer\": " + std::to_string(record.place.layer);
     lines += ", \"stage\": " + quoted(name(record.place.stage));
     lines += ", \"positions\": " + positions_text(record.positions) + ", \"shape\": " + list(record.shape);

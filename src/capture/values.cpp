@@ -18,7 +18,8 @@ T load(const char* at) {
 float from_half(uint16_t bits) {
   const uint32_t magnitude = uint32_t{bits & 0x7fffU} << 13;
   const bool finite = (bits & 0x7c00) != 0x7c00;
-  const float value = finite ? std::bit_cast<float>(magnitude) * 0x1p112F : std::bit_cast<float>(magnitude | 0x7f800000U);
+  const float value =
+      finite ? std::bit_cast<float>(magnitude) * 0x1p112F : std::bit_cast<float>(magnitude | 0x7f800000U);
   return (bits & 0x8000) != 0 ? -value : value;
 }
 
@@ -30,10 +31,7 @@ bool is_readable(std::string_view type) {
 
 Values::Values(Tensor tensor) {
   const std::string_view type = tensor.type();
-  type_ = type == "f32"    ? Type::f32
-          : type == "f16"  ? Type::f16
-          : type == "bf16" ? Type::bf16
-                           : Type::q8_0;
+  type_ = type == "f32" ? Type::f32 : type == "f16" ? Type::f16 : type == "bf16" ? Type::bf16 : Type::q8_0;
   for (int i = 0; i < 4; ++i) nb_[i] = tensor.nb(i);
   bytes_.resize(the_ggml->call().nbytes(tensor.address()));
   if (!bytes_.empty()) the_ggml->call().tensor_get(tensor.address(), bytes_.data(), 0, bytes_.size());
@@ -41,8 +39,8 @@ Values::Values(Tensor tensor) {
 
 float Values::at(int64_t i0, int64_t i1, int64_t i2, int64_t i3) const {
   const auto place = [&](size_t first) {
-    return bytes_.data() + first * nb_[0] + static_cast<size_t>(i1) * nb_[1] + static_cast<size_t>(i2) * nb_[2] +
-           static_cast<size_t>(i3) * nb_[3];
+    return bytes_.data() + first * nb_[0] + static_cast<size_t>(i1) * nb_[1] +
+           static_cast<size_t>(i2) * nb_[2] + static_cast<size_t>(i3) * nb_[3];
   };
   const size_t i = static_cast<size_t>(i0);
   switch (type_) {
