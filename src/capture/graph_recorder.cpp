@@ -25,7 +25,16 @@ bool is_by_head(Stage stage) {
 
 GraphRecorder::GraphRecorder(const GraphMap& map, const Batch& batch, const CachePositions& caches,
                              SeenRows& seen)
-    : map_(map), batch_(batch), caches_(caches), seen_(seen) {}
+    : map_(map), batch_(batch), caches_(caches), seen_(seen), untold_(!untold_caches(map).empty()) {}
+
+std::string GraphRecorder::untold_caches(const GraphMap& map) {
+  for (const auto& [layer, attention] : map.attention) {
+    if (!attention.cached_keys || !attention.cached_values) continue;
+    const std::string keys(attention.cached_keys.type()), values(attention.cached_values.type());
+    if (!is_readable(keys) || keys != values) return "keys in " + keys + " and values in " + values;
+  }
+  return "";
+}
 
 void GraphRecorder::note(const std::string& text) {
   if (std::find(notes_.begin(), notes_.end(), text) == notes_.end()) notes_.push_back(text);
@@ -39,6 +48,7 @@ GraphRecorder::Rows GraphRecorder::rows_of(int64_t count) const {
   for (int64_t i = 0; i < count; ++i) {
     const int64_t row = chosen ? batch_.output_rows[static_cast<size_t>(i)] : i;
     if (row < 0 || row >= all || !is_kept(row, all)) continue;
+    if (untold_ && all > 1 && batch_.positions[static_cast<size_t>(row)] == 0) continue;
     rows.numbers.push_back(i);
     rows.positions.push_back(batch_.positions[static_cast<size_t>(row)]);
   }
@@ -129,7 +139,9 @@ void GraphRecorder::scores(Place place, const StageNode& node) {
 /// What attention gives: of flash attention [dim, heads, S], else [dim, S, heads].
 void GraphRecorder::mixed(Place place, const StageNode& node) {
   const Tensor t = node.tensor;
-  const bool fused = map_.attention.at(place.layer).fused;
+  const AttentionMap& attention = map_.attention.at(place.layer);
+  if (untold_ && attention.turned_values > 0) return;  // turned back by what nobody would be told of
+  const bool fused = attention.fused;
   if (fused) {
     read_keys(place.layer, t.src(1));
     read_values(place.layer, t.src(2), false);
@@ -150,8 +162,7 @@ void GraphRecorder::mixed(Place place, const StageNode& node) {
 
 /// A view [dim, n_kv, heads] of cached keys.
 void GraphRecorder::read_keys(int layer, Tensor view) {
-  if (!is_readable(view.type()) || !view.is_there())
-    return note("a cache in " + std::string(view.type()) + " has no word in the format: it is left out");
+  if (untold_ || !is_readable(view.type()) || !view.is_there()) return;
   const std::vector<int64_t> slots = slots_in(view, map_.attention.at(layer).cached_keys);
   const Values values(view);
   auto& rows = keys_[layer];

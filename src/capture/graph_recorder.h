@@ -20,6 +20,10 @@ class GraphRecorder {
  public:
   GraphRecorder(const GraphMap& map, const Batch& batch, const CachePositions& caches, SeenRows& seen);
 
+  /// The types of keys and values where the format has no word for such a cache; else "". Such a cache is left
+  /// out, and position 0 with it: from all rows a judge would make the cache itself, as one that is not rounded.
+  static std::string untold_caches(const GraphMap& map);
+
   /// Takes what a node that map.place_of names has computed.
   void computed(const void* node);
   /// Everything, in order of execution; what could not be read is in notes().
@@ -53,6 +57,7 @@ class GraphRecorder {
   std::vector<Record> records_;
   std::vector<std::string> notes_;
   std::map<std::string, std::string> declared_;
+  const bool untold_;
 };
 
 }  // namespace greta::capture

@@ -138,7 +138,7 @@ std::optional<Session::Target> Session::own_target() {
   tokens_.insert(tokens_.end(), batch_.tokens.begin(), batch_.tokens.end());
   if (static_cast<int>(manifest_.prompts.size()) > settings_.prompts || (step && number >= settings_.steps))
     return std::nullopt;
-  manifest_.prompts.back().tokens = tokens_;
+  if (!untold_caches_) manifest_.prompts.back().tokens = tokens_;
   manifest_.shared_cache = manifest_.prompts.size() == 1 && chunks_ == 1;
   const std::string phase = step ? "decode" : "prefill";
   return Target{manifest_.prompts.back().id, step || number > 0 ? phase + std::to_string(number) : phase};
@@ -166,13 +166,17 @@ std::optional<Session::Target> Session::target_of(void* sched) {
     off_ = true;
     return std::nullopt;
   }
+  if (const std::string types = GraphRecorder::untold_caches(map_); !types.empty()) {
+    untold_caches_ = true;
+    say("a cache of " + types + " has no word in the format: attention is not judged");
+  }
   if (!named_) return own_target();
   if (named_->phase.empty()) return std::nullopt;
   tokens_.resize(static_cast<size_t>(batch_.first()));
   tokens_.insert(tokens_.end(), batch_.tokens.begin(), batch_.tokens.end());
   if (manifest_.prompts.empty() || manifest_.prompts.back().id != named_->prompt)
     manifest_.prompts.push_back({named_->prompt, {}});
-  manifest_.prompts.back().tokens = tokens_;
+  if (!untold_caches_) manifest_.prompts.back().tokens = tokens_;
   return named_;
 }
 
@@ -212,7 +216,7 @@ void Session::end(void* sched, bool whole) {
 void Session::write() {
   for (const std::string& note : recorder_->notes()) say(note);
   for (const auto& [kernel, declared] : recorder_->declared()) manifest_.kernels[kernel] = declared;
-  if (manifest_.model_file.empty()) manifest_.model_file = mapped_model();
+  if (manifest_.engine.empty()) describe_engine();
   const std::vector<Record> records = recorder_->take();
   for (const Record& record : records) {
     if (record.place.stage == Stage::kv_write) manifest_.kv_format = record.dtype;
@@ -228,6 +232,20 @@ void Session::write() {
                ", \"stages\": " + std::to_string(records.size()) + "}");
   off_ = true;
   say(writer_.failure() + "; the bundle is readable up to there");
+}
+
+/// Who computes, by what its libraries export.
+void Session::describe_engine() {
+  manifest_.engine = find_real("llama_decode") != nullptr ? "llama.cpp" : "ggml";
+  manifest_.model_file = mapped_model();
+  using Text = const char* (*)();
+  const auto version = reinterpret_cast<Text>(find_real("ggml_version"));
+  const auto commit = reinterpret_cast<Text>(find_real("ggml_commit"));
+  if (version != nullptr) manifest_.version = std::string("ggml ") + version();
+  if (version != nullptr && commit != nullptr) manifest_.version += std::string(" ") + commit();
+  const auto backend = reinterpret_cast<void* (*)(void*, int)>(find_real("ggml_backend_sched_get_backend"));
+  const auto name_of = reinterpret_cast<const char* (*)(void*)>(find_real("ggml_backend_name"));
+  if (backend != nullptr && name_of != nullptr) manifest_.device = name_of(backend(sched_, 0));
 }
 
 void Session::log_digest(void* sched) {

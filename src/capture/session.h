@@ -47,6 +47,7 @@ class Session {
   std::optional<Target> target_of(void* sched);
   std::optional<Target> own_target();
   void write();
+  void describe_engine();
 
   Settings settings_;
   bool claimed_ = false, off_ = false;
@@ -63,6 +64,7 @@ class Session {
   std::optional<Target> target_;
   CachePositions caches_;
   SeenRows seen_;
+  bool untold_caches_ = false;
   std::vector<int64_t> tokens_;  // by position, of the prompt that runs now
   Manifest manifest_;
   TraceWriter writer_;

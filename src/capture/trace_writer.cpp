@@ -62,6 +62,8 @@ std::string positions_text(const std::vector<int64_t>& positions) {
 
 std::string manifest_text(const Manifest& m) {
   std::string text = "{\"schema\": \"greta.trace/1\", \"engine\": " + quoted(m.engine);
+  if (!m.version.empty()) text += ", \"version\": " + quoted(m.version);
+  if (!m.device.empty()) text += ", \"device\": " + quoted(m.device);
   if (!m.model_file.empty()) text += ",\n \"model\": {\"file\": " + quoted(m.model_file) + "}";
   if (!m.kv_format.empty()) text += ",\n \"kv_format\": " + quoted(m.kv_format);
   text += std::string(",\n \"aligned\": ") + (m.aligned ? "true" : "false");

@@ -27,7 +27,7 @@ struct Prompt {
 
 /// What the manifest says, as far as it is known by now.
 struct Manifest {
-  std::string engine = "ggml", model_file, kv_format;
+  std::string engine, version, device, model_file, kv_format;
   bool aligned = false, shared_cache = false;
   std::string decode0_row;
   std::vector<Prompt> prompts;
