@@ -151,7 +151,7 @@ std::optional<Session::Target> Session::target_of(void* sched) {
     off_ = true;
     return std::nullopt;
   }
-  if (!map_.is_model()) return std::nullopt;
+  if (!map_.is_model() || (named_ && named_->phase.empty())) return std::nullopt;
   if (sched_ == nullptr) sched_ = sched;
   if (sched != sched_) {
     say("a second model or context computes, too: it is not recorded");
@@ -171,7 +171,6 @@ std::optional<Session::Target> Session::target_of(void* sched) {
     say("a cache of " + types + " has no word in the format: attention is not judged");
   }
   if (!named_) return own_target();
-  if (named_->phase.empty()) return std::nullopt;
   tokens_.resize(static_cast<size_t>(batch_.first()));
   tokens_.insert(tokens_.end(), batch_.tokens.begin(), batch_.tokens.end());
   if (manifest_.prompts.empty() || manifest_.prompts.back().id != named_->prompt)
