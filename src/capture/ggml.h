@@ -1,7 +1,7 @@
 #pragma once
-// ggml as a running program has it: nothing is linked, no header of it is read. Functions are found by name in
-// the library that the program loaded; where fields of ggml_tensor lie is found out on tensors that ggml itself
-// makes, so that a version with another layout is either read rightly or refused.
+// ggml as a running program has it: nothing is linked, no header of it is read. Functions are found by name
+// in the library that the program loaded; where fields of ggml_tensor lie is found out on tensors that ggml
+// itself makes, so that a version with another layout is either read rightly or refused.
 
 #include <array>
 #include <cstddef>

@@ -20,8 +20,9 @@ class GraphRecorder {
  public:
   GraphRecorder(const GraphMap& map, const Batch& batch, const CachePositions& caches, SeenRows& seen);
 
-  /// The types of keys and values where the format has no word for such a cache; else "". Such a cache is left
-  /// out, and position 0 with it: from all rows a judge would make the cache itself, as one that is not rounded.
+  /// The types of keys and values where the format has no word for such a cache; else "". Such a cache is
+  /// left out, and position 0 with it: from all rows a judge would make the cache itself, as one that is not
+  /// rounded.
   static std::string untold_caches(const GraphMap& map);
 
   /// Takes what a node that map.place_of names has computed.

@@ -1,5 +1,5 @@
-// The functions of ggml that a program finds here before its own: what it computes is looked at on the way, and
-// passed on. Preloaded (LD_PRELOAD), or loaded with RTLD_GLOBAL before the program's ggml.
+// The functions of ggml that a program finds here before its own: what it computes is looked at on the way,
+// and passed on. Preloaded (LD_PRELOAD), or loaded with RTLD_GLOBAL before the program's ggml.
 
 #include <memory>
 #include <mutex>
@@ -112,8 +112,8 @@ GRETA_EXPORT int ggml_backend_sched_graph_compute_async(void* sched, void* graph
   return greta::capture::compute("ggml_backend_sched_graph_compute_async", sched, graph);
 }
 
-/// For a program that knows what it runs (python/greta/llama_cpp.py): graphs from now on are this phase of this
-/// prompt; with an empty phase they are not recorded.
+/// For a program that knows what it runs (python/greta/llama_cpp.py): graphs from now on are this phase of
+/// this prompt; with an empty phase they are not recorded.
 GRETA_EXPORT void greta_capture_phase(const char* prompt, const char* phase) {
   using namespace greta::capture;
   if (session() == nullptr) return;

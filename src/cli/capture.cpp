@@ -1,5 +1,5 @@
-// `greta capture -- COMMAND`: a stranger's program with the capture library preloaded, then once more without an
-// observer in its graphs, to see that it computes the same.
+// `greta capture -- COMMAND`: a stranger's program with the capture library preloaded, then once more
+// without an observer in its graphs, to see that it computes the same.
 
 #include <unistd.h>
 

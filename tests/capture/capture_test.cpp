@@ -1,5 +1,5 @@
-// `greta capture` on a small llama on a ggml of the tests' own (fake/): what a stranger's program computes becomes a
-// bundle that is judged with nothing declared; and what may go wrong.
+// `greta capture` on a small llama on a ggml of the tests' own (fake/): what a stranger's program computes
+// becomes a bundle that is judged with nothing declared; and what may go wrong.
 
 #include <gmock/gmock.h>
 #include <signal.h>

@@ -1,6 +1,7 @@
-// A llama of tests/engine/tiny_model.h on the fake ggml, as llama.cpp builds its graphs: a prompt of six tokens, then
-// steps. Prints the tokens that it chose.
-//   fake_engine MODEL [--flash] [--watch] [--two] [--late] [--shifted] [--chunk N] [--steps N] [--exit N] [--sleep]
+// A llama of tests/engine/tiny_model.h on the fake ggml, as llama.cpp builds its graphs: a prompt of six
+// tokens, then steps. Prints the tokens that it chose.
+//   fake_engine MODEL [--flash] [--watch] [--two] [--late] [--shifted] [--sleep]
+//               [--chunk N] [--steps N] [--exit N]
 
 #include <unistd.h>
 

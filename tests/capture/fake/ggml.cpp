@@ -118,7 +118,8 @@ void rope(ggml_tensor* t, const ggml_tensor* a, const ggml_tensor* positions) {
   each(t, [&](int64_t i, int64_t j, int64_t k) {
     const float step =
         std::pow(parameter(t, 0), -static_cast<float>(i / 2 * 2) / static_cast<float>(t->ne[0]));
-    const float angle = (static_cast<float>(id(positions, k)) + parameter(t, 1)) * step, c = std::cos(angle), s = std::sin(angle);
+    const float angle = (static_cast<float>(id(positions, k)) + parameter(t, 1)) * step;
+    const float c = std::cos(angle), s = std::sin(angle);
     const float even = at(a, i / 2 * 2, j, k), odd = at(a, i / 2 * 2 + 1, j, k);
     return i % 2 == 0 ? even * c - odd * s : even * s + odd * c;
   });

@@ -1,6 +1,7 @@
 #pragma once
-// As much of ggml as the capture library looks at, and as a small llama needs: names and meanings are ggml's, the
-// code is not. FAKE_LAYOUT says which ggml_tensor: 0 today's; 1 with a field more; 2 one that nobody knows.
+// As much of ggml as the capture library looks at, and as a small llama needs: names and meanings are
+// ggml's, the code is not. FAKE_LAYOUT says which ggml_tensor: 0 today's; 1 with a field more; 2 one that
+// nobody knows.
 
 #include <cstddef>
 #include <cstdint>
