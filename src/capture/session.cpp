@@ -88,7 +88,7 @@ void Session::say(const std::string& note) {
 
 /// The first process that computes is recorded; there may be others, which inherit the library.
 bool Session::claim() {
-  if (claimed_ || off_) return claimed_;
+  if (claimed_) return true;
   const std::string path = settings_.out + "/capture.pid";
   const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (fd >= 0) {
@@ -96,7 +96,7 @@ bool Session::claim() {
     ::close(fd);
     claimed_ = true;
   } else {
-    off_ = true;
+    blind_ = true;
     say(errno == EEXIST ? "a second process computes with ggml, too: it is not recorded"
                         : "cannot write " + path + ": " + std::strerror(errno));
   }
@@ -110,7 +110,7 @@ bool Session::find_ggml() {
   if (ggml_) {
     the_ggml = &*ggml_;
   } else {
-    off_ = true;
+    blind_ = true;
     say(why + ": nothing is recorded");
   }
   return ggml_.has_value();
@@ -183,7 +183,7 @@ bool Session::begin(void* sched, void* graph) {
   target_.reset();
   map_ = {};
   const bool another = ::getpid() != process_;  // a fork of the process that is recorded
-  if (another || off_ || !claim() || !find_ggml()) return false;
+  if (another || blind_ || !claim() || !find_ggml()) return false;
   map_ = map_of(graph);
   batch_ = {};
   if (map_.tokens) batch_.tokens = integers(map_.tokens);

@@ -50,7 +50,9 @@ class Session {
   void describe_engine();
 
   Settings settings_;
-  bool claimed_ = false, off_ = false;
+  bool claimed_ = false;
+  bool blind_ = false;  // nothing can be seen here
+  bool off_ = false;    // nothing more is recorded
   std::optional<Target> named_;
   std::set<std::string> said_;
   std::optional<Ggml> ggml_;

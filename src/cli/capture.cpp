@@ -107,7 +107,7 @@ nlohmann::json finished_manifest(const CaptureOptions& options, const Context& c
   const fs::path path = fs::path(options.out) / kManifestFile;
   std::ifstream file(path);
   nlohmann::json manifest = parse_json(std::string(std::istreambuf_iterator<char>(file), {}), path.string());
-  manifest["complete"] = !end.killed && !log.recorded.empty();
+  manifest["complete"] = !end.killed && !log.recorded.empty() && !log.has_hole();
   manifest["command_line"] = context.command_line;
   manifest["options"]["capture"] = {{"attested", attestation.result},
                                     {"attestation", attestation.sentence},

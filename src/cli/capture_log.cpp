@@ -93,8 +93,11 @@ Attestation attest_capture(const CaptureLog& with, const CaptureLog& without) {
   if (compared == 0) return {"not compared", "logits not compared: the second run computed nothing alike"};
   std::string sentence =
       fmt::format("logits of {} graphs compared with a run without capture: equal bit for bit", compared);
-  if (compared < std::max(with.graphs.size(), without.graphs.size()))
+  if (compared < count)
     sentence += fmt::format("; from graph {} on the runs had other tokens (sampling?)", compared + 1);
+  if (compared == count && with.graphs.size() != without.graphs.size())
+    sentence +=
+        fmt::format("; one of the runs had more (of {} and {})", with.graphs.size(), without.graphs.size());
   return {"equal", sentence};
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 // What the capture library tells of a run (capture.jsonl in its directory): graph by graph, and notes.
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,12 @@ struct CaptureLog {
   std::vector<Graph> graphs;
   std::vector<Recorded> recorded;
   std::vector<std::string> notes;
+
+  /// Something that was to be recorded could not be written.
+  bool has_hole() const {
+    return std::ranges::any_of(notes,
+                               [](const std::string& note) { return note.starts_with("cannot write"); });
+  }
 };
 
 /// What is there; a line that is cut off is left out.

@@ -202,6 +202,7 @@ TEST_F(Capture, AFullDiskIsSaidOnceAndTheProgramRunsOn) {
   EXPECT_THAT(outcome.err, HasSubstr("cannot write"));
   EXPECT_THAT(outcome.err, HasSubstr("the bundle is readable up to there"));
   EXPECT_THAT(outcome.out, Not(testing::IsEmpty()));
+  EXPECT_EQ(manifest()["complete"], false);
   verdict(4);
 }
 
