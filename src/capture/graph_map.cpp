@@ -236,6 +236,7 @@ class Reader {
     AttentionMap& attention = map_.attention[its->place.layer];
     attention.scale = node.float_parameter(0);
     attention.plain_scores = its->kind == Tag::stage;
+    if (node.src(1)) attention.mask = stored(node.src(1));
     found(node, {Stage::softmax, its->place.layer});
   }
 
@@ -246,6 +247,7 @@ class Reader {
     if (!keys_.contains(keys.address()) || !values_.contains(values.address())) return;
     AttentionMap& attention = map_.attention[queries.place.layer];
     attention.fused = true;
+    if (node.src(3)) attention.mask = stored(node.src(3));
     attention.cached_keys = keys;
     attention.cached_values = values;
     attention.turned_keys = queries.turned;

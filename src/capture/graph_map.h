@@ -15,6 +15,7 @@ namespace greta::capture {
 struct AttentionMap {
   Tensor cached_keys, cached_values;       // whole tensors that the layer reads
   Tensor slots;                            // where this graph writes its keys: row numbers
+  Tensor mask;                             // [slots, rows]: 0 where a row sees a slot, -inf where it does not
   bool fused = false;                      // flash attention: neither scores nor weights exist
   int turned_keys = 0, turned_values = 0;  // rows of the matrix that they are turned by; 0: they are not
   bool scaled_queries = false;             // q was multiplied by something after RoPE

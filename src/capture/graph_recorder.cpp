@@ -42,15 +42,17 @@ void GraphRecorder::note(const std::string& text) {
 
 GraphRecorder::Rows GraphRecorder::rows_of(int64_t count) const {
   Rows rows;
-  const auto all = static_cast<int64_t>(batch_.positions.size());
-  const bool chosen = count != all && count == static_cast<int64_t>(batch_.output_rows.size());
-  if (count != all && !chosen) return rows;
-  for (int64_t i = 0; i < count; ++i) {
-    const int64_t row = chosen ? batch_.output_rows[static_cast<size_t>(i)] : i;
-    if (row < 0 || row >= all || !is_kept(row, all)) continue;
-    if (untold_ && all > 1 && batch_.positions[static_cast<size_t>(row)] == 0) continue;
-    rows.numbers.push_back(i);
-    rows.positions.push_back(batch_.positions[static_cast<size_t>(row)]);
+  const auto ours = static_cast<int64_t>(batch_.positions.size());
+  const std::vector<int64_t>& kept = batch_.output_rows;
+  const bool chosen = count != batch_.graph_rows;
+  if (chosen && count != static_cast<int64_t>(kept.size())) return rows;
+  for (int64_t i = 0; i < ours; ++i) {
+    const auto at = static_cast<size_t>(i);
+    const auto it = std::find(kept.begin(), kept.end(), batch_.numbers[at]);
+    if ((chosen && it == kept.end()) || !is_kept(i, ours)) continue;
+    if (untold_ && ours > 1 && batch_.positions[at] == 0) continue;
+    rows.numbers.push_back(chosen ? it - kept.begin() : batch_.numbers[at]);
+    rows.positions.push_back(batch_.positions[at]);
   }
   return rows;
 }
@@ -96,13 +98,18 @@ void GraphRecorder::plain(Place place, const StageNode& node) {
   records_.push_back(std::move(next));
 }
 
-std::vector<int64_t> GraphRecorder::slots_in(Tensor view, Tensor cache) const {
-  std::vector<int64_t> slots = caches_.slots(cache, batch_.n_pos());
-  // A cache of several streams is seen through a view that begins with one of them.
-  const size_t row = cache.nb(1);
-  const bool is_view = base_of(view) == cache && row > 0;
-  const auto first = is_view ? static_cast<int64_t>(view.view_offs() / row) : 0;
-  for (int64_t& slot : slots) slot = slot < first ? -1 : slot - first;
+/// A cache of several streams is seen through a view that begins with one of them.
+GraphRecorder::Slots GraphRecorder::slots_in(int layer) const {
+  const AttentionMap& attention = map_.attention.at(layer);
+  const Tensor view = attention.fused ? map_.stages.at({Stage::pv, layer}).tensor.src(1)
+                                      : map_.stages.at({Stage::qk, layer}).tensor.src(0);
+  Slots slots{.of_position = caches_.slots(attention.cached_keys, batch_.n_pos())};
+  const size_t row = attention.cached_keys.nb(1);
+  if (base_of(view) != attention.cached_keys || row == 0) return slots;
+  const auto first = static_cast<int64_t>(view.view_offs() / row);
+  const auto in_stream = static_cast<int64_t>(view.nb(3) / row);
+  if (view.ne(3) > 1) slots.stream = (slots.of_position.back() - first) / in_stream;
+  for (int64_t& slot : slots.of_position) slot -= slot < 0 ? 0 : first + slots.stream * in_stream;
   return slots;
 }
 
@@ -115,10 +122,8 @@ void GraphRecorder::scores(Place place, const StageNode& node) {
   if (!attention.plain_scores && raw) return note("scores are changed before the softmax: qk is left out");
   if (attention.scaled_queries && attention.scale != 1 && raw)
     return note("queries and scores are both scaled: qk is left out");
-  const Tensor cache = attention.cached_keys;
-  const std::vector<int64_t> slots =
-      slots_in(raw ? t.src(0) : map_.stages.at({Stage::qk, place.layer}).tensor.src(0), cache);
-  const Rows rows = rows_of(t.ne(1));
+  const std::vector<int64_t> slots = slots_in(place.layer).of_position;
+  const Rows rows = rows_of(t.ne(1) * t.ne(3));
   if (rows.numbers.empty()) return;
   const Values values(t);
   const int64_t heads = t.ne(2), n_pos = batch_.n_pos();
@@ -130,7 +135,9 @@ void GraphRecorder::scores(Place place, const StageNode& node) {
     for (int64_t head = 0; head < heads; ++head) {
       for (const int64_t slot : slots) {
         const bool there = slot >= 0 && slot < t.ne(0);
-        record.values.push_back(there ? values.at(slot, row, head) : raw ? -INFINITY : 0);
+        record.values.push_back(there ? values.at(slot, row % t.ne(1), head, row / t.ne(1))
+                                : raw ? -INFINITY
+                                      : 0);
       }
     }
   }
@@ -148,28 +155,30 @@ void GraphRecorder::mixed(Place place, const StageNode& node) {
   } else {
     read_values(place.layer, t.src(0), true);
   }
-  const int64_t heads = t.ne(fused ? 1 : 2);
-  const Rows rows = rows_of(t.ne(fused ? 2 : 1));
+  const int64_t heads = t.ne(fused ? 1 : 2), in_stream = t.ne(fused ? 2 : 1);
+  const Rows rows = rows_of(in_stream * t.ne(3));
   if (rows.numbers.empty()) return;
   const Values values(t);
   Record& record =
       add(place, node.kernel, rows, {static_cast<int64_t>(rows.numbers.size()), heads * t.ne(0)});
-  for (const int64_t row : rows.numbers) {
+  for (const int64_t number : rows.numbers) {
+    const int64_t row = number % in_stream, stream = number / in_stream;
     for (int64_t head = 0; head < heads; ++head)
-      values.append_row(record.values, t.ne(0), fused ? head : row, fused ? row : head);
+      values.append_row(record.values, t.ne(0), fused ? head : row, fused ? row : head, stream);
   }
 }
 
 /// A view [dim, n_kv, heads] of cached keys.
 void GraphRecorder::read_keys(int layer, Tensor view) {
   if (untold_ || !is_readable(view.type()) || !view.is_there()) return;
-  const std::vector<int64_t> slots = slots_in(view, map_.attention.at(layer).cached_keys);
+  const auto [slots, stream] = slots_in(layer);
   const Values values(view);
   auto& rows = keys_[layer];
   rows.assign(slots.size(), {});
   for (size_t p = 0; p < slots.size(); ++p) {
     if (slots[p] < 0 || slots[p] >= view.ne(1)) continue;
-    for (int64_t head = 0; head < view.ne(2); ++head) values.append_row(rows[p], view.ne(0), slots[p], head);
+    for (int64_t head = 0; head < view.ne(2); ++head)
+      values.append_row(rows[p], view.ne(0), slots[p], head, stream);
   }
 }
 
@@ -177,11 +186,7 @@ void GraphRecorder::read_keys(int layer, Tensor view) {
 /// cache.
 void GraphRecorder::read_values(int layer, Tensor view, bool position_first) {
   if (!is_readable(view.type()) || !view.is_there() || !keys_.contains(layer)) return;
-  const AttentionMap& attention = map_.attention.at(layer);
-  const std::vector<int64_t> slots =
-      slots_in(map_.attention.at(layer).fused ? map_.stages.at({Stage::pv, layer}).tensor.src(1)
-                                              : map_.stages.at({Stage::qk, layer}).tensor.src(0),
-               attention.cached_keys);
+  const auto [slots, stream] = slots_in(layer);
   const Values values(view);
   auto& rows = seen_[layer];
   rows.resize(std::max(rows.size(), slots.size()));
@@ -191,8 +196,8 @@ void GraphRecorder::read_values(int layer, Tensor view, bool position_first) {
     if (slot < 0 || slot >= n_kv) continue;
     std::vector<float> row = keys_[layer][p];
     for (int64_t head = 0; head < view.ne(2); ++head) {
-      if (!position_first) values.append_row(row, dim, slot, head);
-      for (int64_t d = 0; position_first && d < dim; ++d) row.push_back(values.at(slot, d, head));
+      if (!position_first) values.append_row(row, dim, slot, head, stream);
+      for (int64_t d = 0; position_first && d < dim; ++d) row.push_back(values.at(slot, d, head, stream));
     }
     rows[p] = std::move(row);
   }

@@ -39,7 +39,12 @@ class GraphRecorder {
     std::vector<int64_t> numbers, positions;
   };
   Rows rows_of(int64_t count) const;
-  std::vector<int64_t> slots_in(Tensor view, Tensor cache) const;
+  /// Where the text's positions lie in the layer's view of its cache; -1: not there.
+  struct Slots {
+    std::vector<int64_t> of_position;
+    int64_t stream = 0;
+  };
+  Slots slots_in(int layer) const;
   Record& add(Place place, const std::string& kernel, const Rows& rows, std::vector<int64_t> shape);
   void note(const std::string& text);
 

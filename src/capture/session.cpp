@@ -158,8 +158,9 @@ std::optional<Session::Target> Session::target_of(void* sched) {
     return std::nullopt;
   }
   if (!batch_.is_one_sequence()) {
-    say("a batch of several sequences has no word in the format: it is not recorded");
-    return std::nullopt;
+    batch_ = caches_.sequence_of(map_, batch_, static_cast<int64_t>(tokens_.size()));
+    if (!batch_.is_one_sequence()) return std::nullopt;
+    say("batches hold several texts: one of them is recorded");
   }
   if (!caches_.write(map_, batch_)) {
     say("where the cache is written cannot be told: nothing is recorded");
@@ -189,6 +190,9 @@ bool Session::begin(void* sched, void* graph) {
   if (map_.tokens) batch_.tokens = integers(map_.tokens);
   if (map_.positions) batch_.positions = integers(map_.positions);
   if (map_.output_rows) batch_.output_rows = integers(map_.output_rows);
+  batch_.graph_rows = static_cast<int64_t>(batch_.positions.size());
+  for (int64_t row = 0; row < batch_.graph_rows; ++row) batch_.numbers.push_back(row);
+  graph_tokens_ = batch_.tokens;
   target_ = target_of(sched);
   if (!target_) return false;
   recorder_ = std::make_unique<GraphRecorder>(map_, batch_, caches_, seen_);
@@ -256,8 +260,8 @@ void Session::log_digest(void* sched) {
     the_ggml->call().tensor_get(map_.last.address(), bytes.data(), 0, bytes.size());
     logits = hash_of(bytes.data(), bytes.size());
   }
-  const uint64_t tokens = hash_of(batch_.tokens.data(), batch_.tokens.size() * sizeof(int64_t));
-  log("{\"graph\": " + std::to_string(graphs_++) + ", \"rows\": " + std::to_string(batch_.tokens.size()) +
+  const uint64_t tokens = hash_of(graph_tokens_.data(), graph_tokens_.size() * sizeof(int64_t));
+  log("{\"graph\": " + std::to_string(graphs_++) + ", \"rows\": " + std::to_string(graph_tokens_.size()) +
       ", \"tokens\": " + hex(tokens) + ", \"logits\": " + hex(logits) + "}");
 }
 

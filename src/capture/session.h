@@ -62,6 +62,7 @@ class Session {
 
   GraphMap map_;
   Batch batch_;
+  std::vector<int64_t> graph_tokens_;  // of all rows of the graph
   std::unique_ptr<GraphRecorder> recorder_;
   std::optional<Target> target_;
   CachePositions caches_;

@@ -37,31 +37,31 @@ Values::Values(Tensor tensor) {
   if (!bytes_.empty()) the_ggml->call().tensor_get(tensor.address(), bytes_.data(), 0, bytes_.size());
 }
 
+const char* Values::place(size_t first, int64_t i1, int64_t i2, int64_t i3) const {
+  return bytes_.data() + first * nb_[0] + static_cast<size_t>(i1) * nb_[1] +
+         static_cast<size_t>(i2) * nb_[2] + static_cast<size_t>(i3) * nb_[3];
+}
+
 float Values::at(int64_t i0, int64_t i1, int64_t i2, int64_t i3) const {
-  const auto place = [&](size_t first) {
-    return bytes_.data() + first * nb_[0] + static_cast<size_t>(i1) * nb_[1] +
-           static_cast<size_t>(i2) * nb_[2] + static_cast<size_t>(i3) * nb_[3];
-  };
-  const size_t i = static_cast<size_t>(i0);
+  const auto i = static_cast<size_t>(i0);
   switch (type_) {
-    case Type::f32: return load<float>(place(i));
-    case Type::f16: return from_half(load<uint16_t>(place(i)));
-    case Type::bf16: return std::bit_cast<float>(uint32_t{load<uint16_t>(place(i))} << 16);
+    case Type::f32: return load<float>(place(i, i1, i2, i3));
+    case Type::f16: return from_half(load<uint16_t>(place(i, i1, i2, i3)));
+    case Type::bf16: return std::bit_cast<float>(uint32_t{load<uint16_t>(place(i, i1, i2, i3))} << 16);
     case Type::q8_0: break;
   }
-  const char* block = place(i / kBlock);
+  const char* block = place(i / kBlock, i1, i2, i3);
   return from_half(load<uint16_t>(block)) * static_cast<float>(load<int8_t>(block + 2 + i % kBlock));
 }
 
-void Values::append_row(std::vector<float>& to, int64_t count, int64_t i1, int64_t i2) const {
+void Values::append_row(std::vector<float>& to, int64_t count, int64_t i1, int64_t i2, int64_t i3) const {
   const size_t first = to.size();
   to.resize(first + static_cast<size_t>(count));
   if (type_ == Type::f32 && nb_[0] == sizeof(float)) {
-    const char* row = bytes_.data() + static_cast<size_t>(i1) * nb_[1] + static_cast<size_t>(i2) * nb_[2];
-    std::memcpy(to.data() + first, row, static_cast<size_t>(count) * sizeof(float));
+    std::memcpy(to.data() + first, place(0, i1, i2, i3), static_cast<size_t>(count) * sizeof(float));
     return;
   }
-  for (int64_t i = 0; i < count; ++i) to[first + static_cast<size_t>(i)] = at(i, i1, i2);
+  for (int64_t i = 0; i < count; ++i) to[first + static_cast<size_t>(i)] = at(i, i1, i2, i3);
 }
 
 std::vector<int64_t> integers(Tensor tensor) {

@@ -144,10 +144,25 @@ TEST_F(Capture, ALayoutThatNobodyKnowsIsRefusedAndTheProgramRunsOn) {
   EXPECT_EQ(verdict(4)["verdict"], "VACUOUS");
 }
 
-TEST_F(Capture, BatchesOfSeveralTextsAreNotRecorded) {
-  const Outcome outcome = capture({"--two", "--steps", "0"});
-  EXPECT_EQ(outcome.exit_code, 0);
-  EXPECT_THAT(outcome.err, HasSubstr("a batch of several sequences has no word in the format"));
+TEST_F(Capture, OfABatchOfSeveralTextsOneIsRecorded) {
+  for (const std::vector<std::string>& line :
+       {std::vector<std::string>{"--two"}, std::vector<std::string>{"--two", "--flash"}}) {
+    const Outcome outcome = capture(line);
+    EXPECT_EQ(outcome.exit_code, 0);
+    EXPECT_THAT(outcome.err, HasSubstr("batches hold several texts: one of them is recorded"));
+    EXPECT_THAT(outcome.err, HasSubstr("recorded 3 prompt tokens and 2 steps"));
+    EXPECT_THAT(outcome.err, HasSubstr("equal bit for bit"));
+    EXPECT_EQ(stages()["decode1 q"], 2);
+    EXPECT_EQ(verdict(0)["coverage"]["percent"], 100.0);
+  }
+}
+
+// Where a graph says that it writes is not where its rows look: what they see there is what the cache holds.
+TEST_F(Capture, AKeyThatIsWrittenOneSlotOnIsFoundInTheCache) {
+  EXPECT_EQ(capture({"--astray", "--steps", "1"}).exit_code, 0);
+  const nlohmann::json judged = verdict(1);
+  EXPECT_EQ(judged["findings"][0]["phase"], "decode");
+  EXPECT_EQ(judged["findings"][0]["stage"], "kv_write");
 }
 
 TEST_F(Capture, AShiftedCacheIsRecordedUpToThere) {

@@ -1,6 +1,6 @@
 // A llama of tests/engine/tiny_model.h on the fake ggml, as llama.cpp builds its graphs: a prompt of six
 // tokens, then steps. Prints the tokens that it chose.
-//   fake_engine MODEL [--flash] [--watch] [--two] [--late] [--shifted] [--sleep]
+//   fake_engine MODEL [--flash] [--watch] [--two] [--late] [--astray] [--shifted] [--sleep]
 //               [--chunk N] [--steps N] [--exit N]
 
 #include <unistd.h>
@@ -25,8 +25,8 @@ constexpr int kF32 = 0, kI32 = 26, kI64 = 27;
 
 class Engine {
  public:
-  Engine(const std::string& path, bool flash, bool late)
-      : file_(greta::Gguf::open(path)), flash_(flash), late_(late) {
+  Engine(const std::string& path, bool flash, bool late, bool astray)
+      : file_(greta::Gguf::open(path)), flash_(flash), late_(late), astray_(astray) {
     for (const char* name : {"cache_k_l0", "cache_k_l1", "cache_v_l0", "cache_v_l1"}) {
       memory_.emplace_back(kSlots * kKvHeads * kDim);
       caches_[name] = fake_leaf(name, kF32, kKvHeads * kDim, kSlots, memory_.back().data());
@@ -35,29 +35,44 @@ class Engine {
 
   void* scheduler() const { return scheduler_; }
 
-  /// One graph; the token that its last row makes likeliest.
-  int forward(const std::vector<int>& tokens, const std::vector<int>& positions) {
-    rows_ = static_cast<int64_t>(tokens.size());
-    const int n_kv = *std::max_element(positions.begin(), positions.end()) + 1;
-    std::vector<int64_t> slots(positions.begin(), positions.end());
-    std::vector<int32_t> at(positions.begin(), positions.end());
+  struct Row {
+    int token, position, text;
+  };
+
+  /// One graph; the token that the last row of each text makes likeliest.
+  std::vector<int> forward(const std::vector<Row>& batch) {
+    rows_ = static_cast<int64_t>(batch.size());
+    std::vector<int64_t> slots;
+    std::vector<int32_t> ids, at, last;
+    for (const Row& row : batch) {
+      slots.push_back(static_cast<int64_t>(held_.size()) + (astray_ && rows_ == 1 ? 1 : 0));
+      held_.push_back(row);
+      ids.push_back(row.token);
+      at.push_back(row.position);
+      const bool ends = &row == &batch.back() || (&row)[1].text != row.text;
+      if (ends) last.push_back(static_cast<int32_t>(&row - batch.data()));
+    }
+    const auto n_kv = static_cast<int64_t>(held_.size()) + 1;
     std::vector<float> mask;
-    for (const int position : positions)
-      for (int slot = 0; slot < n_kv; ++slot) mask.push_back(slot <= position ? 0 : -INFINITY);
-    std::vector<int32_t> ids(tokens.begin(), tokens.end()), last = {static_cast<int32_t>(rows_) - 1};
+    for (const Row& row : batch) {
+      for (const Row& held : held_)
+        mask.push_back(held.text == row.text && held.position <= row.position ? 0 : -INFINITY);
+      mask.push_back(-INFINITY);
+    }
+    const auto outs = static_cast<int64_t>(last.size());
     slots_ = fake_leaf("k_idxs", kI64, rows_, 1, slots.data());
     positions_ = fake_leaf("inp_pos", kI32, rows_, 1, at.data());
     mask_ = fake_leaf("mask", kF32, n_kv, rows_, mask.data());
-    ggml_tensor* outputs = fake_leaf("inp_out_ids", kI32, 1, 1, last.data());
+    ggml_tensor* outputs = fake_leaf("inp_out_ids", kI32, outs, 1, last.data());
     ggml_tensor* x = fake_node(Op::get_rows, kEmbd, rows_, 1, weight("token_embd"),
                                fake_leaf("inp_tokens", kI32, rows_, 1, ids.data()));
     for (int layer = 0; layer < 2; ++layer) {
       const std::string blk = "blk." + std::to_string(layer) + ".";
       ggml_tensor* out = attention(norm(x, blk + "attn_norm"), layer, n_kv);
       if (layer == 1) {
-        out = fake_node(Op::get_rows, kEmbd, 1, 1, out, outputs);
-        x = fake_node(Op::get_rows, kEmbd, 1, 1, x, outputs);
-        rows_ = 1;
+        out = fake_node(Op::get_rows, kEmbd, outs, 1, out, outputs);
+        x = fake_node(Op::get_rows, kEmbd, outs, 1, x, outputs);
+        rows_ = outs;
       }
       x = fake_node(Op::add, kEmbd, rows_, 1, out, x);
       ggml_tensor* in = norm(x, blk + "ffn_norm");
@@ -67,8 +82,10 @@ class Engine {
     }
     const ggml_tensor* logits = product("token_embd", norm(x, "output_norm"), kVocab);
     ggml_backend_sched_graph_compute(scheduler_, fake_graph());
-    const float* values = fake_values(logits);
-    return static_cast<int>(std::max_element(values, values + kVocab) - values);
+    std::vector<int> likeliest;
+    for (const float* row = fake_values(logits); std::ssize(likeliest) < outs; row += kVocab)
+      likeliest.push_back(static_cast<int>(std::max_element(row, row + kVocab) - row));
+    return likeliest;
   }
 
   /// As a context that is full moves its keys to earlier positions.
@@ -140,7 +157,8 @@ class Engine {
   }
 
   greta::Gguf file_;
-  bool flash_, late_;
+  bool flash_, late_, astray_;
+  std::vector<Row> held_;  // by slot
   void* scheduler_ = fake_scheduler();
   int64_t rows_ = 0;
   std::deque<std::vector<float>> memory_;
@@ -170,27 +188,30 @@ int main(int argc, char** argv) {
     return options.contains(name) ? options[name] : otherwise;
   };
   if (argc < 2) return 2;
-  Engine engine(argv[1], given("--flash", 0) != 0, given("--late", 0) != 0);
-  if (given("--watch", 0) != 0) ggml_backend_sched_set_eval_callback(engine.scheduler(), watch, nullptr);
+  const auto is_given = [&](const char* name) { return given(name, 0) != 0; };
+  Engine engine(argv[1], is_given("--flash"), is_given("--late"), is_given("--astray"));
+  if (is_given("--watch")) ggml_backend_sched_set_eval_callback(engine.scheduler(), watch, nullptr);
   const std::vector<int> prompt = {3, 17, 42, 8, 61, 25};
-  const int chunk = given("--chunk", 6), steps = given("--steps", 3);
-  int next = 0, position = 0;
-  for (; position < 6; position += chunk) {
-    std::vector<int> tokens, positions;
-    for (int i = position; i < std::min(6, position + chunk); ++i) {
-      tokens.push_back(prompt[static_cast<size_t>(i)]);
-      positions.push_back(given("--two", 0) != 0 ? i % 3 : i);  // two texts of three tokens
+  const int length = is_given("--two") ? 3 : 6;  // two texts of three tokens, or one
+  std::vector<Engine::Row> rows;
+  for (int i = 0; i < 6; ++i) rows.push_back({prompt[static_cast<size_t>(i)], i % length, i / length});
+  std::vector<int> next;
+  for (auto row = rows.begin(); row != rows.end();) {
+    const auto end = row + std::min<std::ptrdiff_t>(given("--chunk", 6), rows.end() - row);
+    next = engine.forward({row, end});
+    row = end;
+  }
+  for (int step = 0; step < given("--steps", 3); ++step) {
+    rows.clear();
+    for (const int token : next) {
+      std::printf("%d\n", token);
+      rows.push_back({token, length + step, static_cast<int>(rows.size())});
     }
-    next = engine.forward(tokens, positions);
+    if (step == 1 && is_given("--shifted")) engine.shift();
+    next = engine.forward(rows);
   }
-  position = 6;
-  for (int step = 0; step < steps; ++step) {
-    std::printf("%d\n", next);
-    if (step == 1 && given("--shifted", 0) != 0) engine.shift();
-    next = engine.forward({next}, {position++});
-  }
-  if (given("--watch", 0) != 0) std::printf("watched %d of %d\n", watched, asked);
+  if (is_given("--watch")) std::printf("watched %d of %d\n", watched, asked);
   std::fflush(stdout);
-  if (given("--sleep", 0) != 0) ::sleep(30);
+  if (is_given("--sleep")) ::sleep(30);
   return given("--exit", 0);
 }
