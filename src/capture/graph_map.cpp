@@ -10,7 +10,7 @@ namespace {
 
 /// What the value of a node is, or was made from by steps that change no number (views, copies, chosen rows).
 struct Tag {
-  enum Kind { stage, activated_gate, changed_scores } kind = stage;
+  enum Kind { stage, activated_gate, changed_scores, fused_qkv } kind = stage;
   Place place = {Stage::x_in, 0};
   bool scaled = false;  // of queries
   int turned = 0;       // by a matrix of so many rows
@@ -72,7 +72,7 @@ class Reader {
       look_at(node);
       map_.last = node;
     }
-    for (const auto& [place, node] : map_.stages) map_.place_of.emplace(node.tensor.address(), place);
+    for (const auto& [place, node] : map_.stages) map_.places_of.emplace(node.tensor.address(), place);
     return std::move(map_);
   }
 
@@ -85,7 +85,7 @@ class Reader {
         {"MUL_MAT", &Reader::product},   {"ADD", &Reader::add},          {"ROPE", &Reader::rope},
         {"SET_ROWS", &Reader::set_rows}, {"SOFT_MAX", &Reader::softmax}, {"FLASH_ATTN_EXT", &Reader::flash},
         {"GLU", &Reader::glu},           {"UNARY", &Reader::unary},      {"CPY", &Reader::copy},
-        {"VIEW", &Reader::pass},         {"RESHAPE", &Reader::pass},     {"PERMUTE", &Reader::pass},
+        {"VIEW", &Reader::view},         {"RESHAPE", &Reader::pass},     {"PERMUTE", &Reader::pass},
         {"TRANSPOSE", &Reader::pass},    {"CONT", &Reader::pass},        {"DUP", &Reader::pass},
     };
     const auto look = kLooks.find(node.op_name());
@@ -100,12 +100,24 @@ class Reader {
     const Tag* its = tag(t);
     return its != nullptr && its->kind == Tag::stage && its->place.stage == stage;
   }
+  /// As they meet the keys: some layers of some models have no RoPE.
+  bool are_queries(Tensor t) const { return is(t, Stage::q_rope) || is(t, Stage::q_norm) || is(t, Stage::q); }
   void pass(Tensor node) {
     if (const Tag* its = tag(node.src(0))) tags_[node.address()] = Tag(*its);
   }
 
+  /// Of one product of three weights the queries come first, then the keys.
+  void view(Tensor node) {
+    const Tag* its = tag(node.src(0));
+    if (its == nullptr || its->kind != Tag::fused_qkv) return pass(node);
+    const size_t bytes = static_cast<size_t>(node.ne(0) * node.ne(1)) * node.nb(0), offset = node.view_offs();
+    if (offset == 0) query_bytes_ = bytes;
+    const Stage stage = offset == 0 ? Stage::q : offset == query_bytes_ ? Stage::k : Stage::v;
+    found(node, {stage, its->place.layer}, fused_kernel_);
+  }
+
   void found(Tensor node, Place place, std::string kernel) {
-    map_.stages[place] = {node, std::move(kernel)};
+    map_.stages[place] = {.tensor = node, .kernel = std::move(kernel)};
     tags_[node.address()] = {Tag::stage, place};
   }
   void found(Tensor node, Place place) { found(node, place, "ggml." + lower(node.op_name())); }
@@ -156,11 +168,16 @@ class Reader {
     const Tensor left = node.src(0);
     if (const auto place = place_in(kProducts, base_of(left)))
       return found(node, *place, product_kernel(base_of(left), node.src(1).ne(1)));
+    if (const auto [name, layer] = split(base_of(left).name()); name == "attn_qkv.weight") {
+      fused_kernel_ = product_kernel(base_of(left), node.src(1).ne(1));
+      tags_[node.address()] = {Tag::fused_qkv, {Stage::q, layer}};
+      return;
+    }
     const Tag* right = tag(node.src(1));
     if (right == nullptr) return;
     const int layer = right->place.layer;
     const Tensor cache = stored(left);
-    if (is(node.src(1), Stage::q_rope) && keys_.contains(cache.address())) {
+    if (are_queries(node.src(1)) && keys_.contains(cache.address())) {
       AttentionMap& attention = map_.attention[layer];
       attention.cached_keys = cache;
       attention.turned_keys = right->turned;
@@ -178,8 +195,13 @@ class Reader {
 
   void add(Tensor node) {
     for (const int i : {1, 0}) {
-      if (is_bias(node.src(i)) && tag(node.src(1 - i)) != nullptr)
-        return replaced(node, tag(node.src(1 - i))->place);
+      const Tag* its = tag(node.src(1 - i));
+      if (!is_bias(node.src(i)) || its == nullptr) continue;
+      if (its->kind == Tag::fused_qkv) {
+        tags_[node.address()] = Tag(*its);
+        return;
+      }
+      return replaced(node, its->place);
     }
     for (const int i : {0, 1}) {
       const Tag* its = tag(node.src(i));
@@ -241,7 +263,7 @@ class Reader {
   }
 
   void flash(Tensor node) {
-    if (!is(node.src(0), Stage::q_rope)) return;
+    if (!are_queries(node.src(0))) return;
     const Tag queries = *tag(node.src(0));
     const Tensor keys = stored(node.src(1)), values = stored(node.src(2));
     if (!keys_.contains(keys.address()) || !values_.contains(values.address())) return;
@@ -256,6 +278,15 @@ class Reader {
   }
 
   void glu(Tensor node) {
+    if (is(node.src(0), Stage::up) &&
+        !node.src(1)) {  // one product of both weights: gate, then up, or turned round
+      const int layer = tag(node.src(0))->place.layer;
+      const StageNode both = map_.stages[{Stage::up, layer}];
+      const int64_t half = node.ne(0), gate = node.int_parameter(1) != 0 ? half : 0;
+      map_.stages[{Stage::gate, layer}] = {both.tensor, both.kernel, gate, half};
+      map_.stages[{Stage::up, layer}] = {both.tensor, both.kernel, half - gate, half};
+      return found(node, {Stage::act, layer});
+    }
     if (is(node.src(0), Stage::gate) && node.src(1) && is(node.src(1), Stage::up))
       found(node, {Stage::act, tag(node.src(0))->place.layer});
   }
@@ -266,6 +297,8 @@ class Reader {
 
   GraphMap map_;
   std::unordered_map<const void*, Tag> tags_;
+  std::string fused_kernel_;
+  size_t query_bytes_ = 0;               // of a row
   std::set<const void*> keys_, values_;  // caches that this graph writes to
 };
 

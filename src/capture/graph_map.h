@@ -25,16 +25,17 @@ struct AttentionMap {
 
 struct StageNode {
   Tensor tensor;
-  std::string kernel;  // of the product, where a bias is added after it
+  std::string kernel;              // of the product, where a bias is added after it
+  int64_t first = 0, columns = 0;  // of a product of two stages' weights: the stage's part; 0: all
 };
 
 struct GraphMap {
   std::map<Place, StageNode> stages;
-  std::unordered_map<const void*, Place> place_of;  // of the nodes to look at
-  std::map<int, AttentionMap> attention;            // by layer
-  Tensor tokens, positions, output_rows;            // inputs: ids, positions, rows that the last layer keeps
-  Tensor shifted;                                   // a cache whose keys this graph turns on (K-shift)
-  Tensor last;                                      // the last node: the logits, of a language model
+  std::unordered_multimap<const void*, Place> places_of;  // of the nodes to look at
+  std::map<int, AttentionMap> attention;                  // by layer
+  Tensor tokens, positions, output_rows;  // inputs: ids, positions, rows that the last layer keeps
+  Tensor shifted;                         // a cache whose keys this graph turns on (K-shift)
+  Tensor last;                            // the last node: the logits, of a language model
 
   bool is_model() const { return tokens && positions && !attention.empty(); }
 };

@@ -17,10 +17,6 @@ bool is_kept(int64_t row, int64_t count) {
   return false;
 }
 
-bool is_by_head(Stage stage) {
-  return stage == Stage::q_norm || stage == Stage::k_norm || stage == Stage::q_rope || stage == Stage::k_rope;
-}
-
 }  // namespace
 
 GraphRecorder::GraphRecorder(const GraphMap& map, const Batch& batch, const CachePositions& caches,
@@ -65,9 +61,11 @@ Record& GraphRecorder::add(Place place, const std::string& kernel, const Rows& r
 }
 
 void GraphRecorder::computed(const void* address) {
-  const auto found = map_.place_of.find(address);
-  if (found == map_.place_of.end()) return;
-  const Place place = found->second;
+  const auto [begin, end] = map_.places_of.equal_range(address);
+  for (auto it = begin; it != end; ++it) computed(it->second);
+}
+
+void GraphRecorder::computed(Place place) {
   const StageNode& node = map_.stages.at(place);
   if (!node.tensor.is_there() || !is_readable(node.tensor.type()))
     return note(std::string(name(place.stage)) + " is in a type that is not read");
@@ -81,16 +79,21 @@ void GraphRecorder::computed(const void* address) {
 
 void GraphRecorder::plain(Place place, const StageNode& node) {
   const Tensor t = node.tensor;
-  const bool heads = is_by_head(place.stage) || t.ne(2) > 1;
+  // Heads may be a dimension of their own; of one row that makes no difference.
+  const bool heads = t.ne(2) > 1 || batch_.graph_rows == 1;
   const int64_t width = heads ? t.ne(0) * t.ne(1) : t.ne(0), count = heads ? t.ne(2) : t.ne(1);
+  const int64_t columns = node.columns > 0 ? node.columns : width;
   const Rows rows = rows_of(count);
   if (rows.numbers.empty()) return;
   const Values values(t);
-  Record& record = add(place, node.kernel, rows, {static_cast<int64_t>(rows.numbers.size()), width});
-  for (const int64_t row : rows.numbers) {
-    if (!heads) values.append_row(record.values, width, row);
-    for (int64_t head = 0; heads && head < t.ne(1); ++head)
-      values.append_row(record.values, t.ne(0), head, row);
+  Record& record = add(place, node.kernel, rows, {static_cast<int64_t>(rows.numbers.size()), columns});
+  std::vector<float> row;
+  for (const int64_t number : rows.numbers) {
+    row.clear();
+    if (!heads) values.append_row(row, width, number);
+    for (int64_t head = 0; heads && head < t.ne(1); ++head) values.append_row(row, t.ne(0), head, number);
+    const auto first = row.begin() + node.first;
+    record.values.insert(record.values.end(), first, first + columns);
   }
   if (place.stage != Stage::x_out || !map_.stages.contains({Stage::attn_norm, place.layer + 1})) return;
   Record next = record;  // the next layer begins with it

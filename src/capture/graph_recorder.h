@@ -25,7 +25,7 @@ class GraphRecorder {
   /// rounded.
   static std::string untold_caches(const GraphMap& map);
 
-  /// Takes what a node that map.place_of names has computed.
+  /// Takes what a node that map.places_of names has computed.
   void computed(const void* node);
   /// Everything, in order of execution; what could not be read is in notes().
   std::vector<Record> take() { return std::move(records_); }
@@ -47,6 +47,7 @@ class GraphRecorder {
   Slots slots_in(int layer) const;
   Record& add(Place place, const std::string& kernel, const Rows& rows, std::vector<int64_t> shape);
   void note(const std::string& text);
+  void computed(Place place);
 
   void plain(Place place, const StageNode& node);
   void scores(Place place, const StageNode& node);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -200,10 +201,11 @@ bool Session::begin(void* sched, void* graph) {
 }
 
 bool Session::wants(const void* node) const {
-  const auto found = map_.place_of.find(node);
-  if (found == map_.place_of.end()) return false;
-  const int layer = found->second.layer;
-  return layer == kNoLayer || (layer >= settings_.first_layer && layer <= settings_.last_layer);
+  const auto [begin, end] = map_.places_of.equal_range(node);
+  return std::any_of(begin, end, [&](const auto& found) {
+    const int layer = found.second.layer;
+    return layer == kNoLayer || (layer >= settings_.first_layer && layer <= settings_.last_layer);
+  });
 }
 
 void Session::computed(const void* node) { recorder_->computed(node); }
