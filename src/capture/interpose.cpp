@@ -112,6 +112,17 @@ GRETA_EXPORT int ggml_backend_sched_graph_compute_async(void* sched, void* graph
   return greta::capture::compute("ggml_backend_sched_graph_compute_async", sched, graph);
 }
 
+/// llama.cpp's tools run an empty prompt first.
+GRETA_EXPORT void llama_set_warmup(void* context, bool warmup) {
+  using namespace greta::capture;
+  if (session() != nullptr) {
+    const std::lock_guard guard(lock());
+    session()->pause(warmup);
+  }
+  static const auto kReal = reinterpret_cast<void (*)(void*, bool)>(find_real("llama_set_warmup"));
+  kReal(context, warmup);
+}
+
 /// For a program that knows what it runs (python/greta/llama_cpp.py): graphs from now on are this phase of
 /// this prompt; with an empty phase they are not recorded.
 GRETA_EXPORT void greta_capture_phase(const char* prompt, const char* phase) {

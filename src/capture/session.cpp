@@ -152,7 +152,7 @@ std::optional<Session::Target> Session::target_of(void* sched) {
     off_ = true;
     return std::nullopt;
   }
-  if (!map_.is_model() || (named_ && named_->phase.empty())) return std::nullopt;
+  if (!map_.is_model() || paused_ || (named_ && named_->phase.empty())) return std::nullopt;
   if (sched_ == nullptr) sched_ = sched;
   if (sched != sched_) {
     say("a second model or context computes, too: it is not recorded");

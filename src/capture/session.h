@@ -30,6 +30,7 @@ class Session {
 
   /// Graphs until the next call are of this phase of this prompt; with no phase they are not recorded.
   void name_phase(const std::string& prompt, const std::string& phase);
+  void pause(bool paused) { paused_ = paused; }
 
  private:
   /// Where a graph's rows belong.
@@ -53,6 +54,7 @@ class Session {
   bool claimed_ = false;
   bool blind_ = false;  // nothing can be seen here
   bool off_ = false;    // nothing more is recorded
+  bool paused_ = false;
   std::optional<Target> named_;
   std::set<std::string> said_;
   std::optional<Ggml> ggml_;

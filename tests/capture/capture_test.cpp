@@ -109,6 +109,14 @@ TEST_F(Capture, ABugOfStepsIsFoundInDecode) {
   EXPECT_THAT(judged["findings"][0]["title"].get<std::string>(), HasSubstr("+1"));
 }
 
+TEST_F(Capture, WhatAToolWarmsUpWithIsNoPrompt) {
+  const Outcome outcome = capture({"--warm"});
+  EXPECT_THAT(outcome.err, HasSubstr("recorded 6 prompt tokens and 2 steps"));
+  EXPECT_THAT(outcome.err,
+              HasSubstr("logits of 5 graphs compared with a run without capture: equal bit for bit"));
+  EXPECT_EQ(verdict(0)["coverage"]["percent"], 100.0);
+}
+
 TEST_F(Capture, LayersAndStepsAreChosen) {
   EXPECT_EQ(capture({}, {"--layers", "1", "--steps", "1", "--no-verify"}).exit_code, 0);
   EXPECT_EQ(stages()["prefill q"], 1);

@@ -1,14 +1,17 @@
 """Runs what docs/capture.md shows of llama.cpp, on SmolLM2. Needs llama-simple on the PATH, or built by
-scripts/get-llama-cpp.sh, and the model; llama-cpp-python's block runs where it can be imported. CTest runs it."""
+scripts/get-llama-cpp.sh, and the model; llama-cpp-python's block runs where it can be imported. Then captures a tiny
+model of each architecture. CTest runs it."""
 
 import argparse
 import glob
 import importlib.util
+import json
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 
 from examples_test import environment_of, run_shell, scratch_like_the_repository
@@ -42,6 +45,25 @@ def run(greta, llama, blocks):
             print(f"run: {block.place} with {llama}")
 
 
+def run_architectures(greta, llama):
+    """Of each architecture that GRETA knows a tiny model: judged whole, with nothing declared, nothing is found."""
+    with tempfile.TemporaryDirectory(prefix="greta-llama-") as name:
+        for archive in sorted((REPOSITORY / "tests/goldens/architectures").glob("*.tgz")):
+            folder = pathlib.Path(name) / archive.stem
+            folder.mkdir()
+            with tarfile.open(archive) as files:
+                files.extractall(folder)
+            model, bundle = next(folder.rglob("*.gguf")), folder / "trace"
+            recorded = subprocess.run([greta, "capture", "--out", bundle, "--", llama / "llama-simple", "-m", model, "-n", "3",
+                                       "Hello there"], capture_output=True, check=False)
+            judged = subprocess.run([greta, "diagnose", bundle, "-m", model, "--json"], capture_output=True, check=False)
+            equal = b"equal bit for bit" in recorded.stderr
+            whole = judged.returncode == 0 and json.loads(judged.stdout)["coverage"]["percent"] == 100
+            if not equal or not whole:
+                yield f"{archive.stem} with {llama}: {(recorded.stderr + judged.stderr).decode()[-300:]}"
+            print(f"run: {archive.stem} with {llama}")
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--greta", required=True, help="the program")
@@ -53,7 +75,7 @@ def main():
     if not MODEL.exists() or not folders_of_llama():
         print("skipped: needs SmolLM2 (scripts/get-model.sh) and a llama-simple (scripts/get-llama-cpp.sh)")
         sys.exit(77)
-    wrong = [flaw for llama in folders_of_llama() for flaw in run(greta, llama, blocks)]
+    wrong = [flaw for llama in folders_of_llama() for flaw in [*run(greta, llama, blocks), *run_architectures(greta, llama)]]
     print("\n".join([*wrong, f"{len(wrong)} wrong"]))
     return 1 if wrong else 0
 

@@ -1,6 +1,6 @@
 // A llama of tests/engine/tiny_model.h on the fake ggml, as llama.cpp builds its graphs: a prompt of six
 // tokens, then steps. Prints the tokens that it chose.
-//   fake_engine MODEL [--flash] [--watch] [--two] [--late] [--astray] [--shifted] [--sleep]
+//   fake_engine MODEL [--flash] [--watch] [--two] [--late] [--astray] [--shifted] [--warm] [--sleep]
 //               [--chunk N] [--steps N] [--exit N]
 
 #include <unistd.h>
@@ -86,6 +86,14 @@ class Engine {
     for (const float* row = fake_values(logits); std::ssize(likeliest) < outs; row += kVocab)
       likeliest.push_back(static_cast<int>(std::max_element(row, row + kVocab) - row));
     return likeliest;
+  }
+
+  /// Two tokens that nobody asked for, as llama.cpp's tools begin.
+  void warm_up() {
+    llama_set_warmup(nullptr, true);
+    forward({{1, 0, 0}, {2, 1, 0}});
+    llama_set_warmup(nullptr, false);
+    held_.clear();
   }
 
   /// As a context that is full moves its keys to earlier positions.
@@ -191,6 +199,7 @@ int main(int argc, char** argv) {
   const auto is_given = [&](const char* name) { return given(name, 0) != 0; };
   Engine engine(argv[1], is_given("--flash"), is_given("--late"), is_given("--astray"));
   if (is_given("--watch")) ggml_backend_sched_set_eval_callback(engine.scheduler(), watch, nullptr);
+  if (is_given("--warm")) engine.warm_up();
   const std::vector<int> prompt = {3, 17, 42, 8, 61, 25};
   const int length = is_given("--two") ? 3 : 6;  // two texts of three tokens, or one
   std::vector<Engine::Row> rows;

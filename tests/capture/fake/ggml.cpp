@@ -321,6 +321,7 @@ FAKE_API ggml_tensor* ggml_graph_node(ggml_cgraph* graph, int i) {
 }
 FAKE_API void* fake_scheduler() { return new Scheduler; }
 FAKE_API void ggml_backend_sched_synchronize(void*) {}
+FAKE_API void llama_set_warmup(void*, bool) {}
 FAKE_API void ggml_backend_sched_set_eval_callback(void* sched, bool (*callback)(ggml_tensor*, bool, void*),
                                                    void* data) {
   *static_cast<Scheduler*>(sched) = {callback, data};

@@ -46,4 +46,5 @@ void* fake_scheduler();
 void ggml_backend_sched_set_eval_callback(void* sched, bool (*callback)(ggml_tensor*, bool, void*),
                                           void* data);
 int ggml_backend_sched_graph_compute(void* sched, ggml_cgraph* graph);
+void llama_set_warmup(void* context, bool warmup);
 }
