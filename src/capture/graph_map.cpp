@@ -10,7 +10,7 @@ namespace {
 
 /// What the value of a node is, or was made from by steps that change no number (views, copies, chosen rows).
 struct Tag {
-  enum Kind { stage, activated_gate, changed_scores, fused_qkv } kind = stage;
+  enum Kind { stage, activated_gate, changed_scores, fused_qkv, normed } kind = stage;
   Place place = {Stage::x_in, 0};
   bool scaled = false;  // of queries
   int turned = 0;       // by a matrix of so many rows
@@ -81,12 +81,16 @@ class Reader {
 
   void look_at(Tensor node) {
     static const std::unordered_map<std::string_view, Look> kLooks = {
-        {"GET_ROWS", &Reader::get_rows}, {"SCALE", &Reader::scale},      {"MUL", &Reader::multiply},
-        {"MUL_MAT", &Reader::product},   {"ADD", &Reader::add},          {"ROPE", &Reader::rope},
-        {"SET_ROWS", &Reader::set_rows}, {"SOFT_MAX", &Reader::softmax}, {"FLASH_ATTN_EXT", &Reader::flash},
-        {"GLU", &Reader::glu},           {"UNARY", &Reader::unary},      {"CPY", &Reader::copy},
-        {"VIEW", &Reader::view},         {"RESHAPE", &Reader::pass},     {"PERMUTE", &Reader::pass},
-        {"TRANSPOSE", &Reader::pass},    {"CONT", &Reader::pass},        {"DUP", &Reader::pass},
+        {"GET_ROWS", &Reader::get_rows}, {"SCALE", &Reader::scale},
+        {"MUL", &Reader::multiply},      {"MUL_MAT", &Reader::product},
+        {"ADD", &Reader::add},           {"ROPE", &Reader::rope},
+        {"SET_ROWS", &Reader::set_rows}, {"SOFT_MAX", &Reader::softmax},
+        {"RMS_NORM", &Reader::norm},     {"FLASH_ATTN_EXT", &Reader::flash},
+        {"GLU", &Reader::glu},           {"UNARY", &Reader::unary},
+        {"CPY", &Reader::copy},          {"VIEW", &Reader::view},
+        {"RESHAPE", &Reader::pass},      {"PERMUTE", &Reader::pass},
+        {"TRANSPOSE", &Reader::pass},    {"CONT", &Reader::pass},
+        {"DUP", &Reader::pass},
     };
     const auto look = kLooks.find(node.op_name());
     if (look != kLooks.end()) (this->*look->second)(node);
@@ -153,9 +157,21 @@ class Reader {
     tags_[node.address()] = next;
   }
 
+  void norm(Tensor node) {
+    if (const Tag* its = tag(node.src(0))) tags_[node.address()] = {Tag::normed, its->place};
+  }
+
+  /// A weight says which stage; of which layer, what it meets: an engine may take another layer's weight.
+  Place met(Place by_weight, Tensor input) const {
+    const Tag* its = tag(input);
+    if (its == nullptr || by_weight.layer == kNoLayer) return by_weight;
+    return {by_weight.stage, its->place.layer + (its->place.stage == Stage::x_out ? 1 : 0)};
+  }
+
   void multiply(Tensor node) {
     for (const int i : {1, 0}) {
-      if (const auto place = place_in(kNorms, node.src(i))) return found(node, *place, "ggml.rms_norm");
+      if (const auto place = place_in(kNorms, node.src(i)))
+        return found(node, met(*place, node.src(1 - i)), "ggml.rms_norm");
     }
     for (const int i : {0, 1}) {  // an activation that is not one op with its product
       const Tag* gate = tag(node.src(i));
@@ -167,10 +183,10 @@ class Reader {
   void product(Tensor node) {
     const Tensor left = node.src(0);
     if (const auto place = place_in(kProducts, base_of(left)))
-      return found(node, *place, product_kernel(base_of(left), node.src(1).ne(1)));
+      return found(node, met(*place, node.src(1)), product_kernel(base_of(left), node.src(1).ne(1)));
     if (const auto [name, layer] = split(base_of(left).name()); name == "attn_qkv.weight") {
       fused_kernel_ = product_kernel(base_of(left), node.src(1).ne(1));
-      tags_[node.address()] = {Tag::fused_qkv, {Stage::q, layer}};
+      tags_[node.address()] = {Tag::fused_qkv, met({Stage::q, layer}, node.src(1))};
       return;
     }
     const Tag* right = tag(node.src(1));

@@ -28,7 +28,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct CaptureOptions {
-  std::string out, layers = "all";
+  std::string out = "trace", layers = "all";
   int steps = 2, prompts = 1;
   bool no_verify = false, force = false;
   std::vector<std::string> command;
@@ -178,7 +178,7 @@ void add_capture(Program& program, Context& context) {
   auto options = std::make_shared<CaptureOptions>();
   Command command = program.command("capture", "record what a program computes with ggml (llama.cpp, ...)");
   command.option("COMMAND", options->command, "after --: the program and its arguments").required();
-  command.option("--out", options->out, "directory to create").required().takes("DIR");
+  command.option("--out", options->out, "directory to create").shows_default().takes("DIR");
   command.option("--layers", options->layers, "all, a layer (0) or a range (0-3)")
       .shows_default()
       .takes("LAYERS");
