@@ -32,6 +32,7 @@ endif()
 
 greta_find_python(python numpy)
 greta_python_test(python.bundle python/bundle_test.py unit)
+greta_python_test(python.llama_cpp python/llama_cpp_test.py unit)
 greta_python_test(docs.examples docs/examples_test.py docs --greta $<TARGET_FILE:greta>)
 greta_python_test(docs.SmolLM2 docs/examples_test.py model --greta $<TARGET_FILE:greta> --smollm2)
 greta_python_test(docs.capture.needs_llama_cpp docs/capture_llama_test.py model --greta $<TARGET_FILE:greta>)

@@ -7,9 +7,11 @@ else. The nodes are found by the same library, libgreta_capture.so. Needs llama-
 import argparse
 import ctypes
 import datetime
+import importlib.util
 import json
 import os
 import pathlib
+import re
 import shutil
 import sys
 
@@ -52,10 +54,8 @@ class Engine:
     """llama.cpp by llama-cpp-python's low-level functions, of this version or an older one."""
 
     def __init__(self, gguf, threads):
-        try:
-            import llama_cpp
-        except ImportError as error:
-            raise CaptureError(f"llama-cpp-python is needed (pip install llama-cpp-python): {error}") from error
+        import llama_cpp
+
         self.api = llama_cpp
         self.threads = threads
         self.quiet = llama_cpp.llama_log_callback(lambda level, text, data: None)  # kept: ctypes does not
@@ -165,6 +165,14 @@ def capture(gguf, out, *, text=None, tokens=None, prompt_id="prompt", layers="al
     """Records one prompt, a text or its token ids, in a new directory `out`. Returns the attestation.
     CaptureError, FileExistsError."""
     path = library_path(library)
+    if importlib.util.find_spec("llama_cpp") is None:
+        raise CaptureError("llama-cpp-python is needed: pip install llama-cpp-python")
+    if not pathlib.Path(gguf).is_file():
+        raise CaptureError(f"{gguf} is not there")
+    if not re.fullmatch(r"all|\d+(-\d+)?", layers):
+        raise CaptureError(f"--layers {layers}: use all, a layer (0) or a range (0-3)")
+    if tokens is not None and not tokens:
+        raise CaptureError("the prompt has no tokens")
     out = pathlib.Path(out)
     out.mkdir(parents=True)
     manifest = {"schema": "greta.trace/1", "engine": "llama.cpp", "complete": False}

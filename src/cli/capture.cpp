@@ -176,7 +176,7 @@ void run_capture(const CaptureOptions& options, Context& context) {
 
 void add_capture(Program& program, Context& context) {
   auto options = std::make_shared<CaptureOptions>();
-  Command command = program.command("capture", "record what a program computes with ggml (llama.cpp, ...)");
+  Command command = program.command("capture", "record what a program on ggml (llama.cpp) computes");
   command.option("COMMAND", options->command, "after --: the program and its arguments").required();
   command.option("--out", options->out, "directory to create").shows_default().takes("DIR");
   command.option("--layers", options->layers, "all, a layer (0) or a range (0-3)")
