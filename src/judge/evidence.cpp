@@ -1,7 +1,9 @@
 #include "judge/evidence.h"
 
 #include <algorithm>
+#include <functional>
 #include <set>
+#include <utility>
 
 namespace greta {
 namespace {
@@ -27,7 +29,43 @@ std::vector<int64_t> telling_rows(const Observation& seen) {
   return some;
 }
 
+/// Of an input: prompt and position.
+using RowKey = std::pair<std::string, int64_t>;
+
+RowKey key_of(const Observation& seen, int64_t row) {
+  return {seen.phase->view.cell().prompt, seen.problem->positions[static_cast<size_t>(row)]};
+}
+
+/// Only the rows that `wanted` wants count as affected; recordings without one stay out.
+Evidence only(const Evidence& evidence, const std::function<bool(const RowKey&)>& wanted) {
+  Evidence some{evidence.model, evidence.at, {}, {}};
+  for (const Observation& all : evidence.observations) {
+    Observation seen = all;
+    bool any = false;
+    for (int64_t row = 0; row < seen.rows; ++row) {
+      const auto heads = seen.affected.begin() + row * seen.heads;
+      if (!wanted(key_of(seen, row))) std::fill_n(heads, seen.heads, char{0});
+      any = any || seen.is_affected(row);
+    }
+    if (any) some.observations.push_back(std::move(seen));
+  }
+  return some;
+}
+
 }  // namespace
+
+std::optional<HeldOut> hold_out(const Evidence& evidence) {
+  std::set<RowKey> keys;
+  for (const Observation& seen : evidence.observations) {
+    for (int64_t row = 0; row < seen.rows; ++row) {
+      if (seen.is_affected(row)) keys.insert(key_of(seen, row));
+    }
+  }
+  if (keys.size() < 2) return std::nullopt;
+  const RowKey last = *keys.rbegin();
+  return HeldOut{only(evidence, [&](const RowKey& key) { return key != last; }),
+                 only(evidence, [&](const RowKey& key) { return key == last; })};
+}
 
 std::optional<Sighting> sighting_of(const PhaseRecord& phase, At at, Trial trial) {
   Observation all = observe(phase, at, std::move(trial));

@@ -26,6 +26,8 @@ struct Observation {
     return affected[static_cast<size_t>(row * heads + head)] != 0;
   }
   bool is_affected(int64_t row) const;
+  /// Element i of [rows, width] lies in an affected row and head.
+  bool in_affected(size_t i) const { return affected[i / static_cast<size_t>(head_width())] != 0; }
   /// Element i of [rows, width] is beyond its bound; false where the oracle tells nothing.
   bool is_wrong(size_t i) const;
 };

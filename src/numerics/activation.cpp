@@ -88,6 +88,8 @@ void quantize_block(std::span<const float> x, std::span<const double> errors, in
   if (!block.finite) {
     constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
     row.value.insert(row.value.end(), x.size(), kNan);
+    row.codes.insert(row.codes.end(), x.size(), 0);
+    row.scales.insert(row.scales.end(), (x.size() + kActivationBlock - 1) / kActivationBlock, kNan);
     if (has_sum) row.sums.push_back(kNan), row.sum_errors.push_back(0);
     return;
   }
@@ -100,6 +102,8 @@ void quantize_block(std::span<const float> x, std::span<const double> errors, in
     const double quotient = scales.of_codes != 0 ? x[i] / scales.of_codes : 0;
     const double q = std::clamp(std::nearbyint(quotient), format == Format::q8_k ? -128.0 : -127.0, 127.0);
     row.value.push_back(q * scales.of_values);
+    row.codes.push_back(static_cast<int16_t>(q));
+    if (i % kActivationBlock == 0) row.scales.push_back(scales.of_values);
     codes += q;
     const double magnitude = std::abs(quotient);
     const double from_tie = std::abs(magnitude - std::floor(magnitude) - 0.5);

@@ -23,6 +23,9 @@ struct NearTie {
 struct ActivationRow {
   std::vector<double> value;
   std::vector<NearTie> ties;
+  // Of blocks: value = code * scale, with a scale per kActivationBlock.
+  std::vector<int16_t> codes = {};
+  std::vector<double> scales = {};
   // Of q8_1 and q8_1_sum, per block of 32: what a weight's minimum is multiplied by, and how far a correct
   // kernel may be from it. Else empty: the sum of the values.
   std::vector<double> sums = {}, sum_errors = {};

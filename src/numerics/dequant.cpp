@@ -36,23 +36,25 @@ WeightRows::WeightRows(const GgufTensor& tensor) : length_(static_cast<int64_t>(
 }
 
 void WeightRows::decode(int64_t row, double* out) const {
-  if (!codec_->has_offset) {
-    codec_->decode(bytes_of(row), length_ / block_, out, nullptr);
+  if (codec_->scale_group == 0) {
+    codec_->decode(bytes_of(row), length_ / block_, {out, nullptr, nullptr});
     return;
   }
   const uint8_t* block = bytes_of(row);
-  std::array<double, 256 / kOffsetGroup> offset;
+  std::array<double, 256 / kScaleGroup> scale, offset;
   for (int64_t i = 0; i < length_; i += block_, block += block_bytes_) {
-    codec_->decode(block, 1, out + i, offset.data());
-    for (int64_t g = 0; g < block_ / kOffsetGroup; ++g) {
-      double* group = out + i + g * kOffsetGroup;
-      for (int64_t j = 0; j < kOffsetGroup; ++j) group[j] += offset[static_cast<size_t>(g)];
+    codec_->decode(block, 1, {out + i, scale.data(), offset.data()});
+    for (size_t g = 0; g < static_cast<size_t>(block_ / kScaleGroup); ++g) {
+      double* group = out + i + static_cast<int64_t>(g) * kScaleGroup;
+      for (int64_t j = 0; j < kScaleGroup; ++j) group[j] *= scale[g];
+      if (!codec_->has_offset) continue;  // a zero would keep its sign no longer
+      for (int64_t j = 0; j < kScaleGroup; ++j) group[j] += offset[g];
     }
   }
 }
 
-void WeightRows::decode_parts(int64_t row, double* scaled, double* offset) const {
-  codec_->decode(bytes_of(row), length_ / block_, scaled, offset);
+void WeightRows::decode_parts(int64_t row, const Parts& to) const {
+  codec_->decode(bytes_of(row), length_ / block_, to);
 }
 
 void decode_row(const GgufTensor& tensor, int64_t row, std::span<double> out) {

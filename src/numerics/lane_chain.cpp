@@ -1,5 +1,8 @@
 #include "numerics/lane_chain.h"
 
+#include <algorithm>
+#include <vector>
+
 #include "base/cpu_features.h"
 #include "numerics/lane_chain_form.h"
 
@@ -21,9 +24,10 @@ void chain_products(const double* w, std::span<const double* const> xs, int64_t 
   form().products(w, xs.data(), xs.size(), n, out);
 }
 
-void chain_blocks(const BlockTerms& terms, std::span<const double* const> xs,
-                  std::span<const double* const> group_sums, LaneSums* out) {
-  form().blocks(terms, xs.data(), group_sums.data(), xs.size(), out);
+void chain_blocks(const BlockTerms& terms, std::span<const BlockRow> rows, LaneSums* out) {
+  std::vector<int32_t> code_sums(std::min(rows.size(), kBlocksAtOnce) *
+                                 static_cast<size_t>(terms.n / terms.group * kLanes));
+  form().blocks(terms, rows.data(), rows.size(), code_sums.data(), out);
 }
 
 }  // namespace greta

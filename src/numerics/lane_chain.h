@@ -23,18 +23,26 @@ struct LaneSums {
 void chain_products(const double* w, std::span<const double* const> xs, int64_t n, LaneSums* out);
 
 /// Block products. Their terms, in either order, per group g of `group` i (n is a multiple of it):
-///   A = sum of scaled[i][l] * xs[j][i]
-///   B = offset[g][l] * group_sums[j][g]   with offsets
-/// scaled is [n][8], offset [n / group][8] or null.
+///   A = (sum of codes[i][l] * row.codes[i]) * (scale[g][l] * row.scale[g]), its whole numbers added exactly
+///   B = offset[g][l] * row.sums[g]   with offsets
+/// codes is [n / 2][8][2], two of a lane beside each other, of int8 values; scale [n / group][8]; offset the
+/// same or null.
 struct BlockTerms {
-  const double* scaled;
+  const int16_t* codes;
+  const double* scale;
   const double* offset;
   int64_t n;
-  int64_t group;
+  int64_t group;  // even, at most 2^16: so many products fit an int32
 };
 
-/// out[j]: the chain of the block products with xs[j]; group_sums may be empty where there are no offsets.
-void chain_blocks(const BlockTerms& terms, std::span<const double* const> xs,
-                  std::span<const double* const> group_sums, LaneSums* out);
+/// What they are multiplied by: codes[n] of int8 values, scale[n / group]; sums[n / group] or null.
+struct BlockRow {
+  const int16_t* codes;
+  const double* scale;
+  const double* sums;
+};
+
+/// out[j]: the chain of the block products with rows[j].
+void chain_blocks(const BlockTerms& terms, std::span<const BlockRow> rows, LaneSums* out);
 
 }  // namespace greta

@@ -1,6 +1,10 @@
 // The chains, for vectors of GRETA_VECTOR_BYTES: the widest that one instruction of the including file's ISA
 // works on. Wider ones the compiler splits before it has registers for them (gcc 12: several times slower).
 
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
+
 #include "base/compiler.h"
 #include "numerics/lane_chain_form.h"
 
@@ -14,23 +18,34 @@ constexpr int64_t kWidth = GRETA_VECTOR_BYTES / sizeof(double);  // lanes of a v
 /// Chains that run beside each other, of as many xs: one alone waits for its own additions.
 /// Their sums stay in 16 registers.
 constexpr size_t kProductChains = 4;
-constexpr size_t kBlockChains = 8;
 
 GRETA_INLINE Vector load(const double* from) { return *reinterpret_cast<const Vector*>(from); }
 GRETA_INLINE void store(double* to, Vector v) { *reinterpret_cast<Vector*>(to) = v; }
+
+#if GRETA_VECTOR_BYTES == 64
+GRETA_INLINE Vector as_doubles(const int32_t* from) {
+  return _mm512_cvtepi32_pd(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+#elif GRETA_VECTOR_BYTES == 32
+GRETA_INLINE Vector as_doubles(const int32_t* from) {
+  return _mm256_cvtepi32_pd(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+}
+#else
+GRETA_INLINE Vector as_doubles(const int32_t* from) {
+  return Vector{static_cast<double>(from[0]), static_cast<double>(from[1])};
+}
+#endif
 
 /// Some lanes of LaneSums, for R vectors.
 template <size_t R>
 struct Chains {
   Vector sum[R]{}, energy[R]{}, squares[R]{}, sum_b[R]{}, apart[R]{};
 
-  GRETA_INLINE void store_lanes(int64_t lane, LaneSums* out) const {
-    for (size_t r = 0; r < R; ++r) {
-      store(out[r].sum + lane, sum[r]);
-      store(out[r].energy + lane, energy[r]);
-      store(out[r].squares + lane, squares[r]);
-      store(out[r].apart + lane, apart[r]);
-    }
+  GRETA_INLINE void store_vector(size_t r, int64_t lane, LaneSums& out) const {
+    store(out.sum + lane, sum[r]);
+    store(out.energy + lane, energy[r]);
+    store(out.squares + lane, squares[r]);
+    store(out.apart + lane, apart[r]);
   }
 };
 
@@ -48,50 +63,99 @@ GRETA_INLINE void product_lanes(const double* w, const double* const* xs, int64_
       s.squares[r] += term * term;
     }
   }
-  s.store_lanes(lane, out);
+  for (size_t r = 0; r < R; ++r) s.store_vector(r, lane, out[r]);
 }
 
-template <size_t R, bool kOffset>
-GRETA_INLINE void block_lanes(const BlockTerms& terms, const double* const* xs,
-                              const double* const* group_sums, int64_t lane, LaneSums* out) {
-  Chains<R> s;
-  for (int64_t g = 0; g * terms.group < terms.n; ++g) {
-    Vector a[R]{};
-    for (int64_t i = g * terms.group; i < (g + 1) * terms.group; ++i) {
-      const Vector weight = load(terms.scaled + i * kLanes + lane);
-      GRETA_UNROLL(8)
-      for (size_t r = 0; r < R; ++r) a[r] += weight * xs[r][i];
-    }
+#ifdef __AVX2__
+/// The eight sums of products of one group, for R rows.
+template <size_t R>
+GRETA_INLINE void sum_codes(const int16_t* weights, const int16_t* const* xs, int64_t group, int32_t** to) {
+  __m256i sums[R]{};
+  GRETA_UNROLL(8)
+  for (int64_t pair = 0; pair < group / 2; ++pair) {
+    const __m256i w = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(weights + pair * 2 * kLanes));
+    GRETA_UNROLL(4)
     for (size_t r = 0; r < R; ++r) {
+      const __m256i x =
+          _mm256_castps_si256(_mm256_broadcast_ss(reinterpret_cast<const float*>(xs[r]) + pair));
+      sums[r] = _mm256_add_epi32(sums[r], _mm256_madd_epi16(w, x));
+    }
+  }
+  for (size_t r = 0; r < R; ++r) _mm256_storeu_si256(reinterpret_cast<__m256i*>(to[r]), sums[r]);
+}
+#else
+template <size_t R>
+GRETA_INLINE void sum_codes(const int16_t* weights, const int16_t* const* xs, int64_t group, int32_t** to) {
+  for (size_t r = 0; r < R; ++r) {
+    int32_t sums[kLanes]{};
+    for (int64_t i = 0; i < group; i += 2) {
+      const int16_t* w = weights + i * kLanes;
+      for (int64_t lane = 0; lane < kLanes; ++lane)
+        sums[lane] += w[2 * lane] * xs[r][i] + w[2 * lane + 1] * xs[r][i + 1];
+    }
+    for (int64_t lane = 0; lane < kLanes; ++lane) to[r][lane] = sums[lane];
+  }
+}
+#endif
+
+/// code_sums[r][g][8] of R rows.
+template <size_t R>
+GRETA_INLINE void sum_groups(const BlockTerms& terms, const BlockRow* rows, int32_t* code_sums) {
+  const int64_t groups = terms.n / terms.group;
+  for (int64_t g = 0; g < groups; ++g) {
+    const int16_t* xs[R];
+    int32_t* to[R];
+    for (size_t r = 0; r < R; ++r) {
+      xs[r] = rows[r].codes + g * terms.group;
+      to[r] = code_sums + (static_cast<int64_t>(r) * groups + g) * kLanes;
+    }
+    sum_codes<R>(terms.codes + g * terms.group * kLanes, xs, terms.group, to);
+  }
+}
+
+/// One row's chain, all lanes beside each other.
+template <bool kOffset>
+GRETA_INLINE void chain_row(const BlockTerms& terms, const BlockRow& row, const int32_t* code_sums,
+                            LaneSums* out) {
+  constexpr size_t kVectors = kLanes / kWidth;
+  Chains<kVectors> s;
+  for (int64_t g = 0; g * terms.group < terms.n; ++g) {
+    GRETA_UNROLL(8)
+    for (size_t v = 0; v < kVectors; ++v) {
+      const int64_t at = g * kLanes + static_cast<int64_t>(v) * kWidth;
+      const Vector a = as_doubles(code_sums + at) * (load(terms.scale + at) * row.scale[g]);
       if constexpr (kOffset) {
-        const Vector b = load(terms.offset + g * kLanes + lane) * group_sums[r][g];
-        const Vector after_a = s.sum[r] + a[r], after_b = s.sum[r] + b;
-        s.sum[r] = after_a + b;
+        const Vector b = load(terms.offset + at) * row.sums[g];
+        const Vector after_a = s.sum[v] + a, after_b = s.sum[v] + b;
+        s.sum[v] = after_a + b;
         // Either may come first: the larger of the two sums in between counts.
         const Vector energy_a = after_a * after_a, energy_b = after_b * after_b;
-        s.energy[r] += (energy_a > energy_b ? energy_a : energy_b) + s.sum[r] * s.sum[r];
-        s.squares[r] += a[r] * a[r] + b * b;
-        s.sum_b[r] += b;
-        const Vector sum_a = s.sum[r] - s.sum_b[r];
-        s.apart[r] += sum_a * sum_a + s.sum_b[r] * s.sum_b[r];
+        s.energy[v] += (energy_a > energy_b ? energy_a : energy_b) + s.sum[v] * s.sum[v];
+        s.squares[v] += a * a + b * b;
+        s.sum_b[v] += b;
+        const Vector sum_a = s.sum[v] - s.sum_b[v];
+        s.apart[v] += sum_a * sum_a + s.sum_b[v] * s.sum_b[v];
       } else {
-        s.sum[r] += a[r];
-        s.energy[r] += s.sum[r] * s.sum[r];
-        s.squares[r] += a[r] * a[r];
+        s.sum[v] += a;
+        s.energy[v] += s.sum[v] * s.sum[v];
+        s.squares[v] += a * a;
       }
     }
   }
-  s.store_lanes(lane, out);
+  for (size_t v = 0; v < kVectors; ++v) s.store_vector(v, static_cast<int64_t>(v) * kWidth, *out);
 }
 
 template <size_t R>
-GRETA_INLINE void block_rows(const BlockTerms& terms, const double* const* xs,
-                             const double* const* group_sums, LaneSums* out) {
-  for (int64_t lane = 0; lane < kLanes; lane += kWidth) {
+GRETA_INLINE void block_rows(const BlockTerms& terms, const BlockRow* rows, int32_t* code_sums,
+                             LaneSums* out) {
+  sum_groups<R>(terms, rows, code_sums);
+  const int64_t stride = terms.n / terms.group * kLanes;
+  for (size_t r = 0; r < R; ++r) {
+    const int32_t* own = code_sums + static_cast<int64_t>(r) * stride;
     if (terms.offset != nullptr) {
-      block_lanes<R, true>(terms, xs, group_sums, lane, out);
+      chain_row<true>(terms, rows[r], own, out + r);
     } else {
-      block_lanes<R, false>(terms, xs, nullptr, lane, out);
+      chain_row<false>(terms, rows[r], own, out + r);
     }
   }
 }
@@ -108,14 +172,12 @@ void all_products(const double* w, const double* const* xs, size_t count, int64_
   for (; j < count; ++j) product_rows<1>(w, xs + j, n, out + j);
 }
 
-void all_blocks(const BlockTerms& terms, const double* const* xs, const double* const* group_sums,
-                size_t count, LaneSums* out) {
-  const auto sums = [&](size_t j) { return terms.offset == nullptr ? nullptr : group_sums + j; };
+void all_blocks(const BlockTerms& terms, const BlockRow* rows, size_t count, int32_t* code_sums,
+                LaneSums* out) {
   size_t j = 0;
-  for (; j + kBlockChains <= count; j += kBlockChains)
-    block_rows<kBlockChains>(terms, xs + j, sums(j), out + j);
-  for (; j + 2 <= count; j += 2) block_rows<2>(terms, xs + j, sums(j), out + j);
-  if (j < count) block_rows<1>(terms, xs + j, sums(j), out + j);
+  for (; j + kBlocksAtOnce <= count; j += kBlocksAtOnce)
+    block_rows<kBlocksAtOnce>(terms, rows + j, code_sums, out + j);
+  for (; j < count; ++j) block_rows<1>(terms, rows + j, code_sums, out + j);
 }
 
 }  // namespace

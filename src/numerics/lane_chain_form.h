@@ -6,10 +6,14 @@
 
 namespace greta {
 
+/// Rows of block products that run beside each other.
+inline constexpr size_t kBlocksAtOnce = 4;
+
 struct ChainForm {
   void (*products)(const double* w, const double* const* xs, size_t count, int64_t n, LaneSums* out);
-  void (*blocks)(const BlockTerms& terms, const double* const* xs, const double* const* group_sums,
-                 size_t count, LaneSums* out);
+  /// code_sums: room for [kBlocksAtOnce][n / group][8].
+  void (*blocks)(const BlockTerms& terms, const BlockRow* rows, size_t count, int32_t* code_sums,
+                 LaneSums* out);
 };
 
 extern const ChainForm kScalarChains, kAvx2Chains, kAvx512Chains;

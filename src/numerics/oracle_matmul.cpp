@@ -54,52 +54,77 @@ class WeightTile {
         format_(roundings.weight),
         flushed_below_(flushed_below(roundings.unit)),
         group_(in_parts ? weight.scale_group() : 0),
-        row_(static_cast<size_t>(weight.length())),
-        scaled_(row_.size() * kLanes) {
-    if (in_parts && weight.has_offset()) {
-      row_offset_.resize(row_.size() / kOffsetGroup);
-      offset_.resize(row_.size() / static_cast<size_t>(group_) * kLanes);
+        row_(static_cast<size_t>(weight.length())) {
+    if (!in_parts) {
+      weights_.resize(row_.size() * kLanes);
+      return;
     }
+    row_scale_.resize(row_.size() / kScaleGroup);
+    codes_.resize(row_.size() * kLanes);
+    scale_.resize(row_.size() / static_cast<size_t>(group_) * kLanes);
+    if (!weight.has_offset()) return;
+    row_offset_.resize(row_scale_.size());
+    offset_.resize(scale_.size());
   }
 
   void load(int64_t first) {
     for (int64_t lane = 0; lane < kLanes; ++lane) {
-      if (first + lane >= weight_.rows()) {
-        for (size_t i = static_cast<size_t>(lane); i < scaled_.size(); i += kLanes) scaled_[i] = 0;
-        for (size_t i = static_cast<size_t>(lane); i < offset_.size(); i += kLanes) offset_[i] = 0;
-      } else if (in_parts()) {
-        weight_.decode_parts(first + lane, row_.data(), row_offset_.data());
-        scatter(row_.data(), weight_.length(), 1, lane, scaled_.data());
-        if (!offset_.empty()) {
-          scatter(row_offset_.data(), weight_.length() / group_, group_ / kOffsetGroup, lane, offset_.data());
-        }
+      const bool exists = first + lane < weight_.rows();
+      if (in_parts()) {
+        exists ? weight_.decode_parts(first + lane, {row_.data(), row_scale_.data(), row_offset_.data()})
+               : clear_row();
+        scatter_parts(lane);
       } else {
-        weight_.decode(first + lane, row_.data());
+        exists ? weight_.decode(first + lane, row_.data()) : clear_row();
         round_weights(row_);
-        scatter(row_.data(), weight_.length(), 1, lane, scaled_.data());
+        for (int64_t i = 0; i < length(); ++i) weights_[at(i, lane)] = row_[static_cast<size_t>(i)];
       }
     }
   }
 
   UnitOperand of_unit(double smallest) {
-    bits_.set(scaled_, smallest);
-    return bits_.of(scaled_.data());
+    bits_.set(weights_, smallest);
+    return bits_.of(weights_.data());
   }
 
   bool in_parts() const { return group_ != 0; }
+  bool has_offset() const { return !offset_.empty(); }
   int64_t length() const { return weight_.length(); }
   int64_t group() const { return group_; }
-  const double* scaled() const { return scaled_.data(); }
-  const double* offset() const { return offset_.empty() ? nullptr : offset_.data(); }
-  double scaled(int64_t i, int64_t lane) const { return scaled_[static_cast<size_t>(i * kLanes + lane)]; }
+  const double* weights() const { return weights_.data(); }
+  BlockTerms terms() const {
+    return {codes_.data(), scale_.data(), has_offset() ? offset_.data() : nullptr, length(), group_};
+  }
+  /// A weight, without its minimum or with it.
+  double scaled(int64_t i, int64_t lane) const {
+    return in_parts() ? codes_[code_at(i, lane)] * scale_[at(i / group_, lane)] : weights_[at(i, lane)];
+  }
+  double offset(int64_t group, int64_t lane) const { return has_offset() ? offset_[at(group, lane)] : 0; }
   double weight(int64_t i, int64_t lane) const {
-    return offset_.empty() ? scaled(i, lane)
-                           : scaled(i, lane) + offset_[static_cast<size_t>(i / group_ * kLanes + lane)];
+    return in_parts() ? scaled(i, lane) + offset(i / group_, lane) : scaled(i, lane);
   }
 
  private:
-  static void scatter(const double* from, int64_t count, int64_t stride, int64_t lane, double* to) {
-    for (int64_t i = 0; i < count; ++i) to[i * kLanes + lane] = from[i * stride];
+  static size_t at(int64_t i, int64_t lane) { return static_cast<size_t>(i * kLanes + lane); }
+  static size_t code_at(int64_t i, int64_t lane) {
+    return static_cast<size_t>(i / 2 * 2 * kLanes + lane * 2 + i % 2);
+  }
+
+  void clear_row() {
+    for (std::vector<double>* part : {&row_, &row_scale_, &row_offset_}) std::ranges::fill(*part, 0);
+  }
+
+  void scatter_parts(int64_t lane) {
+    int16_t* to = codes_.data() + code_at(0, lane);
+    for (size_t i = 0; i < row_.size(); i += 2, to += 2 * kLanes) {
+      to[0] = static_cast<int16_t>(row_[i]);
+      to[1] = static_cast<int16_t>(row_[i + 1]);
+    }
+    for (int64_t g = 0; g < length() / group_; ++g) {
+      const size_t from = static_cast<size_t>(g * group_ / kScaleGroup);
+      scale_[at(g, lane)] = row_scale_[from];
+      if (has_offset()) offset_[at(g, lane)] = row_offset_[from];
+    }
   }
 
   /// As a kernel does it: decoded to f32 first.
@@ -117,31 +142,43 @@ class WeightTile {
   Format format_;
   double flushed_below_;
   int64_t group_;  // of chain_blocks; 0 when the rows are decoded whole
-  std::vector<double> row_, row_offset_, scaled_, offset_;
+  std::vector<double> row_, row_scale_, row_offset_, weights_, scale_, offset_;
+  std::vector<int16_t> codes_;
   UnitBits bits_;
 };
 
 struct Input {
   std::vector<ActivationRow> rows;
-  std::vector<std::vector<double>> group_sums;  // of quantised products with minima
-  std::vector<const double*> pointers, group_sum_pointers;
+  std::vector<const double*> pointers;
+  // Of products in blocks, per row and group of weights.
+  std::vector<std::vector<double>> group_scales, group_sums;
+  std::vector<BlockRow> blocks;
 };
 
-Input round_input(std::span<const float> x, int64_t k, const Roundings& roundings, int64_t sum_group) {
+void add_blocks(Input& input, const ActivationRow& row, const WeightTile& tile) {
+  const size_t group = static_cast<size_t>(tile.group());
+  std::vector<double>& scales = input.group_scales.emplace_back(row.value.size() / group);
+  for (size_t g = 0; g < scales.size(); ++g) scales[g] = row.scales[g * group / kActivationBlock];
+  if (!tile.has_offset()) return;
+  std::vector<double>& sums = input.group_sums.emplace_back(scales.size());
+  for (size_t i = 0; i < row.value.size(); ++i) sums[i / group] += row.value[i];
+  if (!row.sums.empty() && group == kActivationBlock) sums = row.sums;
+}
+
+Input round_input(std::span<const float> x, const WeightTile& tile, const Roundings& roundings) {
   Input input;
-  for (size_t begin = 0; begin < x.size(); begin += static_cast<size_t>(k)) {
-    input.rows.push_back(round_activations(x.subspan(begin, static_cast<size_t>(k)), roundings.activation,
-                                           roundings.rotation));
+  const size_t k = static_cast<size_t>(tile.length());
+  for (size_t begin = 0; begin < x.size(); begin += k) {
+    input.rows.push_back(round_activations(x.subspan(begin, k), roundings.activation, roundings.rotation));
     flush(input.rows.back().value, flushed_below(roundings.unit));
-    const std::vector<double>& value = input.rows.back().value;
-    if (sum_group == 0) continue;
-    std::vector<double>& sums = input.group_sums.emplace_back(static_cast<size_t>(k / sum_group));
-    const std::vector<double>& own = input.rows.back().sums;
-    for (int64_t i = 0; i < k; ++i) sums[static_cast<size_t>(i / sum_group)] += value[static_cast<size_t>(i)];
-    if (!own.empty() && sum_group == kActivationBlock) sums = own;
+    if (tile.in_parts()) add_blocks(input, input.rows.back(), tile);
   }
-  for (const ActivationRow& row : input.rows) input.pointers.push_back(row.value.data());
-  for (const std::vector<double>& sums : input.group_sums) input.group_sum_pointers.push_back(sums.data());
+  for (size_t r = 0; r < input.rows.size(); ++r) {
+    input.pointers.push_back(input.rows[r].value.data());
+    if (!tile.in_parts()) continue;
+    input.blocks.push_back({input.rows[r].codes.data(), input.group_scales[r].data(),
+                            tile.has_offset() ? input.group_sums[r].data() : nullptr});
+  }
   return input;
 }
 
@@ -208,19 +245,18 @@ struct Product {
 void sum_tile(const Product& product, std::vector<LaneSums>& sums) {
   const WeightTile& tile = product.tile;
   const Input& input = product.input;
-  if (!tile.in_parts()) {
-    chain_products(tile.scaled(), input.pointers, tile.length(), sums.data());
-    return;
+  if (tile.in_parts()) {
+    chain_blocks(tile.terms(), input.blocks, sums.data());
+  } else {
+    chain_products(tile.weights(), input.pointers, tile.length(), sums.data());
   }
-  const BlockTerms terms{tile.scaled(), tile.offset(), tile.length(), tile.group()};
-  chain_blocks(terms, input.pointers, input.group_sum_pointers, sums.data());
 }
 
 using Lanes = std::array<double, kLanes>;
 
 /// What a correct kernel may choose otherwise: codes at a tie, and the sums beside blocks.
 Lanes choices_of(const ActivationRow& row, const WeightTile& tile) {
-  const bool own_sums = tile.offset() != nullptr && !row.sums.empty();
+  const bool own_sums = tile.has_offset() && !row.sums.empty();
   Lanes bound{};
   for (const NearTie& tie : row.ties) {
     for (int64_t lane = 0; lane < kLanes; ++lane) {
@@ -229,8 +265,9 @@ Lanes choices_of(const ActivationRow& row, const WeightTile& tile) {
     }
   }
   for (size_t g = 0; own_sums && g < row.sums.size(); ++g) {
-    const double* offset = tile.offset() + g * kLanes;
-    for (size_t lane = 0; lane < kLanes; ++lane) bound[lane] += std::abs(offset[lane]) * row.sum_errors[g];
+    for (int64_t lane = 0; lane < kLanes; ++lane)
+      bound[static_cast<size_t>(lane)] +=
+          std::abs(tile.offset(static_cast<int64_t>(g), lane)) * row.sum_errors[g];
   }
   return bound;
 }
@@ -337,7 +374,7 @@ Expected matmul(const GgufTensor& weight, std::span<const float> x, int64_t rows
                 const GgufTensor* bias, double scale) {
   const WeightRows weight_rows(weight);
   demand_shapes(weight, weight_rows, x, rows, bias);
-  const int64_t n = weight_rows.rows(), k = weight_rows.length();
+  const int64_t n = weight_rows.rows();
   std::vector<double> bias_values;
   if (bias != nullptr) {
     bias_values.resize(static_cast<size_t>(n));
@@ -350,7 +387,7 @@ Expected matmul(const GgufTensor& weight, std::span<const float> x, int64_t rows
                      format == Format::q8_k;
   const bool in_blocks = apart && weight_rows.scale_group() != 0;
   WeightTile tile(weight_rows, in_blocks, roundings);
-  const Input input = round_input(x, k, roundings, tile.offset() != nullptr ? tile.group() : 0);
+  const Input input = round_input(x, tile, roundings);
   const ChainModel model = chain_model(weight, weight_rows, tile, roundings.activation);
   const Product product{input, tile, bias_values, model, roundings, n, scale};
 

@@ -20,9 +20,8 @@ class WeightRows {
 
   /// out[length]: the weights.
   void decode(int64_t row, double* out) const;
-  /// scaled[length], offset[length / 16] with weight = scaled + offset; offset is untouched
-  /// (and may be null) unless has_offset().
-  void decode_parts(int64_t row, double* scaled, double* offset) const;
+  /// As block_codec.h says: whole numbers, their scales, and minima if has_offset(). For formats of blocks.
+  void decode_parts(int64_t row, const Parts& to) const;
 
  private:
   const uint8_t* bytes_of(int64_t row) const { return data_ + row * (length_ / block_) * block_bytes_; }

@@ -11,6 +11,8 @@ namespace greta::report {
 namespace {
 
 constexpr size_t kMaxRuledOut = 3;  // besides the runner-up
+/// Of the residual: what explains less is not worth its sentence.
+constexpr double kResembles = 0.9;
 
 /// All stages before one, in execution order, that were judged in a phase.
 struct Before {
@@ -95,10 +97,10 @@ std::string Writer::in_phase(const Finding& finding) const {
 std::vector<std::string> Writer::cause(const Finding& finding) const {
   const std::string explained = fmt::format("{:.5f}", finding.explained_residual);
   if (finding.cause == Cause::named) {
-    const bool within = finding.hypothesis_noise_ratio <= 1;
     std::vector<std::string> sentences = {
         say(Phrase::finding_hypothesis, title(finding), finding.best, explained),
-        say(within ? Phrase::finding_within : Phrase::finding_beyond, brief(finding.hypothesis_noise_ratio))};
+        say(Phrase::finding_within, brief(finding.hypothesis_noise_ratio))};
+    if (finding.held_up == HeldUp::yes) sentences.push_back(say(Phrase::finding_held_up));
     if (!finding.by_arithmetic.empty())
       sentences.push_back(say(Phrase::finding_by_arithmetic, finding.by_arithmetic));
     return sentences;
@@ -109,8 +111,19 @@ std::vector<std::string> Writer::cause(const Finding& finding) const {
             say(Phrase::finding_separate)};
   }
   if (finding.best.empty()) return {say(Phrase::finding_unexplained_none)};
-  return {say(Phrase::finding_unexplained, finding.ruled_out.size() + 1, finding.best,
-              residual(finding.explained_residual))};
+  const std::string nearest = finding.nearest.in(language);
+  if (finding.held_up == HeldUp::no_other_row && finding.hypothesis_noise_ratio <= 1)
+    return {say(Phrase::finding_one_row, nearest, finding.best)};
+  if (finding.held_up == HeldUp::no && finding.hypothesis_noise_ratio <= 1)
+    return {say(Phrase::finding_not_elsewhere, nearest, finding.best)};
+  std::vector<std::string> sentences = {say(Phrase::finding_unexplained, finding.ruled_out.size() + 1)};
+  if (finding.explained_residual >= kResembles) {
+    sentences.push_back(say(Phrase::finding_resembles, nearest, finding.best, explained,
+                            brief(finding.hypothesis_noise_ratio)));
+  } else {
+    sentences.push_back(say(Phrase::finding_best, finding.best, residual(finding.explained_residual)));
+  }
+  return sentences;
 }
 
 std::string Writer::runner_up(const Finding& finding) const {

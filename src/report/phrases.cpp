@@ -181,10 +181,25 @@ constexpr std::array<Entry, kCount> kPhrases{{
     {Phrase::finding_places, "layers {0}, stage {1}, phase {2}", "capas {0}, etapa {1}, fase {2}"},
     {Phrase::finding_place_no_layer, "stage {0}, phase {1}", "etapa {0}, fase {1}"},
     {Phrase::finding_unexplained,
-     "Cause: unexplained. None of the {0} hypotheses tried reproduces the output; the best, {1}, explains "
-     "{2} of the residual (0.99 would do).",
-     "Causa: sin explicar. Ninguna de las {0} hipótesis probadas reproduce la salida; la mejor, {1}, explica "
-     "{2} del residuo (bastaría 0.99)."},
+     "Cause: unexplained. None of the {0} hypotheses tried reproduces the output within rounding.",
+     "Causa: sin explicar. Ninguna de las {0} hipótesis probadas reproduce la salida dentro del redondeo."},
+    {Phrase::finding_best, "The best, {0}, explains {1} of the residual.",
+     "La mejor, {0}, explica {1} del residuo."},
+    {Phrase::finding_resembles,
+     "It resembles this: {0} ({1}); that explains {2} of the residual and leaves errors of up to {3} times "
+     "what rounding explains.",
+     "Se parece a esto: {0} ({1}); explica {2} del residuo y deja errores de hasta {3} veces lo que explica "
+     "el redondeo."},
+    {Phrase::finding_one_row,
+     "Cause: not named. This reproduces the output: {0} ({1}); but its number was estimated from the only "
+     "row that is wrong, and one row always has one. Another prompt would tell.",
+     "Causa: sin nombre. Esto reproduce la salida: {0} ({1}); pero su número se estimó con la única fila "
+     "incorrecta, y una fila siempre tiene uno. Otro prompt lo aclararía."},
+    {Phrase::finding_not_elsewhere,
+     "Cause: not named. This reproduces the rows that its number was estimated from: {0} ({1}); in a row "
+     "that was held out it does not.",
+     "Causa: sin nombre. Esto reproduce las filas con las que se estimó su número: {0} ({1}); en una fila "
+     "que se apartó, no."},
     {Phrase::finding_unexplained_none,
      "Cause: unexplained. No hypothesis applies to what was recorded of this stage.",
      "Causa: sin explicar. Ninguna hipótesis se aplica a lo registrado de esta etapa."},
@@ -204,11 +219,8 @@ constexpr std::array<Entry, kCount> kPhrases{{
     {Phrase::finding_by_arithmetic,
      "It was tried with {0}: of a kernel that is wrong wherever it runs no arithmetic can be inferred.",
      "Se ha probado con {0}: de un kernel que falla siempre no se puede inferir la aritmética."},
-    {Phrase::finding_beyond,
-     "With this error the oracle comes close, but a noise ratio of {0} is left: a second error may be hidden "
-     "in it.",
-     "Con este error el oráculo se acerca, pero queda una razón de ruido de {0}: puede ocultar un segundo "
-     "error."},
+    {Phrase::finding_held_up, "Its number was estimated from other rows than the one that it was tested by.",
+     "Su número se estimó con filas distintas de la que sirvió para comprobarlo."},
     {Phrase::finding_no_rival, "No rival hypothesis was scored.", "No se evaluó ninguna hipótesis rival."},
     {Phrase::finding_runner_up, "Runner-up: {0} ({1}).", "Segunda: {0} ({1})."},
     {Phrase::finding_ruled_out, "Also ruled out (explained residual): {0}.",

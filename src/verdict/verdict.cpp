@@ -46,6 +46,16 @@ std::string_view name(KernelArithmetic::Source source) {
   return "?";
 }
 
+std::string_view name(HeldUp held_up) {
+  switch (held_up) {
+    case HeldUp::nothing_estimated: return "nothing estimated";
+    case HeldUp::yes: return "yes";
+    case HeldUp::no: return "no";
+    case HeldUp::no_other_row: return "no other row";
+  }
+  return "?";
+}
+
 std::string_view Finding::hypothesis() const {
   switch (cause) {
     case Cause::unexplained: return "unexplained";

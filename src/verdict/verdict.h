@@ -95,6 +95,10 @@ enum class Cause {
   named
 };
 
+/// Numbers that a hypothesis estimated from some rows, tried on a row that they were not estimated from.
+enum class HeldUp { nothing_estimated, yes, no, no_other_row };
+std::string_view name(HeldUp held_up);
+
 struct Finding {
   Phases phase = Phases::prefill;
   int layer = kNoLayer;
@@ -104,6 +108,8 @@ struct Finding {
   Cause cause = Cause::unexplained;
   CauseFamily family = CauseFamily::none;  // of a named cause
   std::string best;  // the hypothesis that fits best, named or not; empty: none applies to the stage
+  HeldUp held_up = HeldUp::nothing_estimated;  // of the best
+  Text nearest;                                // what the best claims, named or not
   Text title;
   double explained_residual = 0;  // 1 - |observed - hypothesis| / |observed - oracle|
   std::string runner_up;          // the next best hypothesis; empty when no other applies to the stage

@@ -26,7 +26,7 @@ def scratch_like_the_repository(folder, program, model):
     """What an example sees: greta on its PATH and in build/release, and the model under the names that documents use."""
     for name in NAMES_OF_THE_MODEL:
         (folder / name).symlink_to(model)
-    for name in ["bench", "prompts", "python", "src", "tests"]:
+    for name in ["bench", "examples", "include", "prompts", "python", "src", "tests"]:
         (folder / name).symlink_to(REPOSITORY / name)
     for name in ["build/release/greta", "bin/greta"]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -80,12 +80,23 @@ def run_python(block, folder, environment):
     return done.stdout + done.stderr, [f"exit code {done.returncode}"] if done.returncode else []
 
 
+def run_c(block, folder, _environment):
+    """A whole program is compiled as strictly as C99 can be, and run; a piece of one is only shown."""
+    if "int main(" not in block.text:
+        return "", []
+    (folder / "example.c").write_text(block.text)
+    command = "cc -std=c99 -Wall -Wextra -Werror -pedantic -I include example.c -o example -lm && ./example"
+    done = subprocess.run(["bash", "-c", command], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          check=False)
+    return done.stdout + done.stderr, [f"exit code {done.returncode}"] if done.returncode else []
+
+
 def read_json(block, _folder, _environment):
     json.loads(block.text)
     return "", []
 
 
-RUN = {"sh": run_shell, "python": run_python, "json": read_json}
+RUN = {"sh": run_shell, "python": run_python, "c": run_c, "json": read_json}
 
 
 def pattern_of(shown, exact):

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-LANGUAGES = {"sh", "python", "json", "text"}
+LANGUAGES = {"sh", "python", "c", "json", "text"}
 COMMAND = re.compile(r"^(\S*/)?(greta|cmake|ctest|ninja|pip|python3|scripts/\S+) ", re.MULTILINE)
 COLUMNS = 120  # of prose; a table's row or a link may need more
 

@@ -7,8 +7,9 @@ import sys
 
 ROOT = pathlib.Path(__file__).parents[2]
 DOCUMENTS = ["architecture.md", "extending.md", "development.md"]  # those that speak of the code
-FOLDERS = ["src", "tests", "bench", "cmake", "completions", "docs", "prompts", "python", "scripts", "tools", ".ci"]
-CODE = {".h", ".cpp", ".py", ".cmake", ".sh", ".bash", ".txt", ".json"}
+FOLDERS = ["src", "include", "examples", "tests", "bench", "cmake", "completions", "docs", "prompts", "python", "scripts",
+           "tools", ".ci"]
+CODE = {".h", ".c", ".cu", ".cpp", ".py", ".cmake", ".sh", ".bash", ".txt", ".json"}
 WORDS = re.compile(r"[A-Za-z_]\w*(?=\(\))|\bk[A-Z]\w+|\b[A-Z][a-z0-9]+[A-Z]\w+|\w+(?=::)|(?<=::)\w+|^\w+_\w+$")
 
 

@@ -68,8 +68,9 @@ Bundle rounded(test::TinyEngine& tiny, const std::function<double(double)>& roun
   Bundle bundle = record_matrix(tiny.engine, request_of(4, 16));
   const Bundle recorded = bundle;
   for (Event& event : bundle.events) {
-    const Stage stage = *stage_from_name(event.stage);
-    if (!is_projection(stage)) continue;
+    const std::optional<Stage> named = stage_from_name(event.stage);  // what the cache held is no stage
+    if (!named || !is_projection(*named)) continue;
+    const Stage stage = *named;
     const PhaseRecord phase{&tiny.engine.model(), PhaseView(recorded, event.key(), event.phase), {}, nullptr};
     std::string why;
     const auto subject =

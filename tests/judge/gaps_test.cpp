@@ -222,7 +222,7 @@ Bundle with_rows(const Bundle& bundle, const std::function<bool(Stage, int64_t)>
     std::vector<int64_t> positions;
     std::vector<float> rows;
     for (size_t i = 0; i < all.size(); ++i) {
-      if (!wanted(*stage_from_name(event.stage), all[i])) continue;
+      if (!wanted(stage_from_name(event.stage).value(), all[i])) continue;
       positions.push_back(all[i]);
       const auto begin = data.begin() + static_cast<std::ptrdiff_t>(i * width);
       rows.insert(rows.end(), begin, begin + static_cast<std::ptrdiff_t>(width));

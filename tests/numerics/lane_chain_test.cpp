@@ -30,6 +30,12 @@ std::vector<double> doubles(test::RandomTensors& random, int64_t n) {
   return values;
 }
 
+std::vector<int16_t> codes(test::RandomTensors& random, int64_t n) {
+  std::vector<int16_t> values(static_cast<size_t>(n));
+  for (int16_t& value : values) value = static_cast<int16_t>(random.below(256) - 128);
+  return values;
+}
+
 struct Vectors {
   std::vector<std::vector<double>> values = {};
   std::vector<const double*> pointers = {};
@@ -55,18 +61,19 @@ LaneSums product_sums(const std::vector<double>& w, const double* x, int64_t n) 
   return sums;
 }
 
-LaneSums block_sums(const BlockTerms& terms, const double* x, const double* group_sums) {
+LaneSums block_sums(const BlockTerms& terms, const BlockRow& row) {
   LaneSums sums{};
   for (int64_t lane = 0; lane < kLanes; ++lane) {
     double of_b = 0;
     for (int64_t g = 0; g < terms.n / terms.group; ++g) {
-      double a = 0;
+      double whole = 0;
       for (int64_t i = g * terms.group; i < (g + 1) * terms.group; ++i)
-        a += terms.scaled[i * kLanes + lane] * x[i];
+        whole += double{1} * terms.codes[i / 2 * 2 * kLanes + lane * 2 + i % 2] * row.codes[i];
+      const double a = whole * (terms.scale[g * kLanes + lane] * row.scale[g]);
       const double before = sums.sum[lane];
       double between = 0, b = 0;
       if (terms.offset != nullptr) {
-        b = terms.offset[g * kLanes + lane] * group_sums[g];
+        b = terms.offset[g * kLanes + lane] * row.sums[g];
         between = std::max((before + a) * (before + a), (before + b) * (before + b));
       }
       sums.sum[lane] = terms.offset == nullptr ? before + a : before + a + b;
@@ -81,26 +88,63 @@ LaneSums block_sums(const BlockTerms& terms, const double* x, const double* grou
   return sums;
 }
 
-TEST(LaneChain, EveryFormAddsAsTheDefinitionForAnyNumberOfVectors) {
+bool equal_bits(const LaneSums& a, const LaneSums& b) { return std::memcmp(&a, &b, sizeof a) == 0; }
+
+constexpr size_t kCounts[] = {1, 2, 3, 4, 5, 7, 8, 9, 11, 16, 19};
+
+TEST(LaneChain, EveryFormAddsProductsAsTheDefinition) {
   test::RandomTensors random(1);
   for (const auto& [name, form, needs] : kForms) {
     if (!missing_features(needs).empty()) continue;
-    for (const size_t count : {1, 2, 3, 4, 5, 7, 8, 9, 11, 16, 19}) {
+    for (const size_t count : kCounts) {
       for (const int64_t n : {32, 96, 160}) {
-        const std::vector<double> w = doubles(random, n * kLanes), offset = doubles(random, n / 16 * kLanes);
-        const Vectors xs = vectors(random, count, n), group_sums = vectors(random, count, n / 16);
-        std::vector<LaneSums> products(count), blocks(count), plain(count);
-        form->products(w.data(), xs.pointers.data(), count, n, products.data());
-        const BlockTerms with_offset{w.data(), offset.data(), n, 16}, without{w.data(), nullptr, n, 32};
-        form->blocks(with_offset, xs.pointers.data(), group_sums.pointers.data(), count, blocks.data());
-        form->blocks(without, xs.pointers.data(), nullptr, count, plain.data());
+        const std::vector<double> w = doubles(random, n * kLanes);
+        const Vectors xs = vectors(random, count, n);
+        std::vector<LaneSums> sums(count);
+        form->products(w.data(), xs.pointers.data(), count, n, sums.data());
         for (size_t j = 0; j < count; ++j) {
-          const double* x = xs.pointers[j];
-          const LaneSums want[] = {product_sums(w, x, n), block_sums(with_offset, x, group_sums.pointers[j]),
-                                   block_sums(without, x, nullptr)};
-          EXPECT_EQ(std::memcmp(&products[j], &want[0], sizeof(LaneSums)), 0) << name << count << " of " << n;
-          EXPECT_EQ(std::memcmp(&blocks[j], &want[1], sizeof(LaneSums)), 0) << name << count << " of " << n;
-          EXPECT_EQ(std::memcmp(&plain[j], &want[2], sizeof(LaneSums)), 0) << name << count << " of " << n;
+          EXPECT_TRUE(equal_bits(sums[j], product_sums(w, xs.pointers[j], n)))
+              << name << ' ' << count << " of " << n;
+        }
+      }
+    }
+  }
+}
+
+/// Rows of codes with their scales and sums, and where they lie.
+struct Blocks {
+  std::vector<std::vector<int16_t>> of_codes = {};
+  Vectors scales = {}, sums = {};
+  std::vector<BlockRow> rows = {};
+
+  Blocks(test::RandomTensors& random, size_t count, int64_t n, int64_t groups)
+      : scales(vectors(random, count, groups)), sums(vectors(random, count, groups)) {
+    for (size_t j = 0; j < count; ++j) of_codes.push_back(codes(random, n));
+    for (size_t j = 0; j < count; ++j)
+      rows.push_back({of_codes[j].data(), scales.pointers[j], sums.pointers[j]});
+  }
+};
+
+TEST(LaneChain, EveryFormAddsBlocksAsTheDefinition) {
+  test::RandomTensors random(2);
+  for (const auto& [name, form, needs] : kForms) {
+    if (!missing_features(needs).empty()) continue;
+    for (const size_t count : kCounts) {
+      for (const auto& [n, group] : {std::pair{32, 32}, {96, 16}, {160, 32}, {160, 16}}) {
+        const int64_t groups = n / group;
+        const std::vector<int16_t> w = codes(random, n * kLanes);
+        const std::vector<double> scale = doubles(random, groups * kLanes);
+        const std::vector<double> offset = doubles(random, groups * kLanes);
+        const Blocks blocks(random, count, n, groups);
+        for (const double* minima : {offset.data(), static_cast<const double*>(nullptr)}) {
+          const BlockTerms terms{w.data(), scale.data(), minima, n, group};
+          std::vector<LaneSums> sums(count);
+          std::vector<int32_t> room(kBlocksAtOnce * static_cast<size_t>(groups * kLanes));
+          form->blocks(terms, blocks.rows.data(), count, room.data(), sums.data());
+          for (size_t j = 0; j < count; ++j) {
+            EXPECT_TRUE(equal_bits(sums[j], block_sums(terms, blocks.rows[j])))
+                << name << ' ' << count << " of " << n << " in " << group;
+          }
         }
       }
     }

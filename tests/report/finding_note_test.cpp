@@ -45,10 +45,41 @@ TEST(FindingNote, NamesTheCauseAndWhatSpeaksForIt) {
                     HasSubstr(": confirmado."), HasSubstr("en 2 de las 2 capas"), HasSubstr("Dónde mirar")));
 }
 
-TEST(FindingNote, SaysWhatACauseLeavesUnexplained) {
-  const Verdict verdict = changed([](Finding& finding) { finding.hypothesis_noise_ratio = 42; });
-  EXPECT_THAT(english(verdict), HasSubstr("but a noise ratio of 42 is left"));
-  EXPECT_THAT(spanish(verdict), HasSubstr("queda una razón de ruido de 42"));
+/// What is not reproduced has no name, however near something comes.
+TEST(FindingNote, SaysWhatItResemblesAndWhatThatLeaves) {
+  const Verdict verdict = changed([](Finding& finding) {
+    finding.cause = Cause::unexplained;
+    finding.nearest = {"Wq is read sideways", "Wq se lee de lado"};
+    finding.explained_residual = 0.996;
+    finding.hypothesis_noise_ratio = 42;
+  });
+  EXPECT_THAT(english(verdict),
+              AllOf(HasSubstr("It resembles this: Wq is read sideways (weight_column_major); that explains "
+                              "0.99600 of the residual and leaves errors of up to 42 times"),
+                    Not(HasSubstr("Mend this"))));
+  EXPECT_THAT(spanish(verdict), HasSubstr("Se parece a esto: Wq se lee de lado"));
+}
+
+TEST(FindingNote, SaysWhyWhatWasEstimatedIsNoName) {
+  for (const HeldUp held_up : {HeldUp::no_other_row, HeldUp::no}) {
+    const Verdict verdict = changed([&](Finding& finding) {
+      finding.cause = Cause::unexplained;
+      finding.held_up = held_up;
+      finding.nearest = {"times 0.99", "por 0.99"};
+    });
+    const bool alone = held_up == HeldUp::no_other_row;
+    EXPECT_THAT(english(verdict), AllOf(HasSubstr("not named"), HasSubstr("times 0.99"),
+                                        HasSubstr(alone ? "the only row" : "held out")));
+    EXPECT_THAT(spanish(verdict), AllOf(HasSubstr("sin nombre"), HasSubstr("por 0.99"),
+                                        HasSubstr(alone ? "la única fila" : "se apartó")));
+  }
+}
+
+TEST(FindingNote, SaysThatWhatWasEstimatedHeldUp) {
+  EXPECT_THAT(english(changed([](Finding&) {})), Not(HasSubstr("estimated from other rows")));
+  const Verdict verdict = changed([](Finding& finding) { finding.held_up = HeldUp::yes; });
+  EXPECT_THAT(english(verdict), HasSubstr("estimated from other rows"));
+  EXPECT_THAT(spanish(verdict), HasSubstr("se estimó con filas distintas"));
 }
 
 TEST(FindingNote, SaysByWhichArithmeticItWasTriedWhereNoneIsKnown) {
@@ -61,8 +92,9 @@ TEST(FindingNote, SaysByWhichArithmeticItWasTriedWhereNoneIsKnown) {
 TEST(FindingNote, ShowsOnWhichSideOfTheBoundARatioIs) {
   Verdict verdict = changed([](Finding& finding) { finding.hypothesis_noise_ratio = 0.99991; });
   EXPECT_THAT(english(verdict), HasSubstr("within rounding (noise ratio 0.9999)"));
+  verdict.findings[0].cause = Cause::unexplained;
   verdict.findings[0].hypothesis_noise_ratio = 1.0004;
-  EXPECT_THAT(english(verdict), HasSubstr("a noise ratio of 1.0004 is left"));
+  EXPECT_THAT(english(verdict), HasSubstr("up to 1.0004 times"));
 }
 
 TEST(FindingNote, OfAmbiguousNamesBothAndWhatSeparatesThem) {
@@ -85,8 +117,9 @@ TEST(FindingNote, OfUnexplainedIsHonest) {
     finding.cause = Cause::unexplained;
     finding.explained_residual = 0.31;
   });
-  EXPECT_THAT(english(verdict), AllOf(HasSubstr("None of the 7 hypotheses tried reproduces the output; the "
-                                                "best, weight_column_major, explains 0.31"),
+  EXPECT_THAT(english(verdict), AllOf(HasSubstr("None of the 7 hypotheses tried reproduces the output within "
+                                                "rounding"),
+                                      HasSubstr("The best, weight_column_major, explains 0.31"),
                                       HasSubstr("Wrong are: heads 2 of 9"), Not(HasSubstr("Mend this"))));
   EXPECT_THAT(spanish(verdict), HasSubstr("Ninguna de las 7 hipótesis probadas"));
   verdict.findings[0].pattern.en = "";

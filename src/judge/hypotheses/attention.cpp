@@ -218,6 +218,7 @@ std::vector<Candidate> window(const Suspect& s) {
     Reading other;
     other.window = size;
     candidates.push_back(reading(other, std::move(title), fitted));
+    candidates.back().estimated = false;  // it is counted
   };
   if (own > 0) {
     add(0,

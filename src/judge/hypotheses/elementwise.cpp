@@ -58,7 +58,7 @@ std::vector<Candidate> residual_scaled(const Suspect& s) {
       const std::vector<Operand>& operands = seen.problem->operands;
       if (operands[0].values.empty() || operands[1].values.empty()) return {};
       for (size_t i = 0; i < seen.observed.size(); ++i) {
-        if (!std::isfinite(seen.observed[i])) continue;
+        if (!std::isfinite(seen.observed[i]) || !seen.in_affected(i)) continue;
         const double branch = own * static_cast<double>(operands[1].values[i]);
         const double residual = static_cast<double>(operands[0].values[i]);
         const double x = scaled == 1 ? branch : residual;

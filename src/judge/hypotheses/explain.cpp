@@ -111,6 +111,7 @@ std::optional<Explanation> score(const Hypothesis& hypothesis, const Candidate& 
                      .explained_residual = sum.explained(),
                      .noise_ratio = sum.noise_ratio,
                      .fitted = candidate.fitted,
+                     .held_up = candidate.estimated ? HeldUp::yes : HeldUp::nothing_estimated,
                      .overreaches = sum.overreaches};
 }
 
@@ -133,8 +134,20 @@ std::vector<Suspect> suspects_of(const Evidence& evidence) {
   return suspects;
 }
 
+/// What the hypothesis estimates from the other rows, on a row that is held out.
+HeldUp held_up(const Hypothesis& hypothesis, const Suspect& suspect) {
+  const std::optional<HeldOut> parts = hold_out(suspect.evidence);
+  if (!parts) return HeldUp::no_other_row;
+  const Suspect there{parts->row, suspect.at, suspect.direct};
+  for (const Candidate& candidate : hypothesis.candidates({parts->rest, suspect.at, suspect.direct})) {
+    const std::optional<Explanation> one = score(hypothesis, candidate, there);
+    if (candidate.estimated && one && covers(*one)) return HeldUp::yes;
+  }
+  return HeldUp::no;
+}
+
 bool rivals(const Explanation& best, const Explanation& other) {
-  if (reproduces(best) != reproduces(other)) return false;
+  if (reproduces(best) != reproduces(other) || covers(best) != covers(other)) return false;
   if (reproduces(best) && best.fitted < other.fitted) return false;
   if (!best.overreaches && other.overreaches) return false;
   return best.explained_residual - other.explained_residual < kMargin;
@@ -142,17 +155,26 @@ bool rivals(const Explanation& best, const Explanation& other) {
 
 }  // namespace
 
-bool reproduces(const Explanation& e) { return e.noise_ratio <= 1 && e.explained_residual > 0.5; }
+bool covers(const Explanation& e) { return e.noise_ratio <= 1 && e.explained_residual > 0.5; }
+
+bool reproduces(const Explanation& e) {
+  const bool holds = e.held_up == HeldUp::nothing_estimated || e.held_up == HeldUp::yes;
+  return holds && covers(e);
+}
 
 std::optional<Explanation> best_of(const Hypothesis& hypothesis, const Evidence& evidence) {
   std::optional<Explanation> best;
-  for (const Suspect& suspect : suspects_of(evidence)) {
+  const std::vector<Suspect> suspects = suspects_of(evidence);
+  const Suspect* found_in = nullptr;
+  for (const Suspect& suspect : suspects) {
     for (const Candidate& candidate : hypothesis.candidates(suspect)) {
       std::optional<Explanation> one = score(hypothesis, candidate, suspect);
-      if (one && std::isfinite(one->explained_residual) && (!best || better(*one, *best)))
-        best = std::move(one);
+      if (!one || !std::isfinite(one->explained_residual) || (best && !better(*one, *best))) continue;
+      best = std::move(one);
+      found_in = &suspect;
     }
   }
+  if (best && best->held_up == HeldUp::yes && covers(*best)) best->held_up = held_up(hypothesis, *found_in);
   return best;
 }
 
@@ -198,8 +220,11 @@ void name_cause(std::span<const Explanation> explanations, Finding& finding) {
   for (const Explanation& other : explanations.subspan(1)) {
     finding.ruled_out.push_back({std::string(other.hypothesis->name), other.explained_residual});
   }
-  if (!reproduces(best) && best.explained_residual < kExplains) return;
+  finding.nearest = best.title;
+  finding.held_up = best.held_up;
   const bool rival = explanations.size() > 1 && rivals(best, explanations[1]);
+  // Of numbers from a single row two may be told as what it could be, one is no name.
+  if (!reproduces(best) && !(rival && covers(best) && best.held_up == HeldUp::no_other_row)) return;
   finding.cause = rival ? Cause::ambiguous : Cause::named;
   if (!rival) finding.family = family_of(*best.hypothesis);
   finding.title = best.title;

@@ -18,12 +18,16 @@ struct Explanation {
   double explained_residual = 0;
   double noise_ratio = 0;  // |observed - hypothesis| / bound: 1 or less reproduces it within rounding
   int fitted = 0;
+  HeldUp held_up = HeldUp::nothing_estimated;
   bool overreaches = false;        // it would have changed rows or heads that are right
   std::string by_arithmetic = {};  // that it was tried with, where the kernels' is not known
 };
 
 /// Within rounding, and nearer than the right computation: a hypothesis that widens the bound (sums in bf16)
 /// covers much that it does not explain.
+bool covers(const Explanation& explanation);
+
+/// And what was estimated holds up elsewhere.
 bool reproduces(const Explanation& explanation);
 
 /// The best of a hypothesis's candidates; nullopt when none applies.
@@ -34,11 +38,10 @@ std::optional<Explanation> best_of(const Hypothesis& hypothesis, const Evidence&
 std::vector<Explanation> explain(const Evidence& evidence, std::span<const std::string> first = {},
                                  int threads = 1);
 
-/// Below this a hypothesis does not explain; rivals closer than the margin are not told apart.
-inline constexpr double kExplains = 0.99;
+/// Rivals closer than this are not told apart.
 inline constexpr double kMargin = 0.005;
 
-/// Puts the winner, or "unexplained" or "ambiguous", the runner-up and what was ruled out into the finding.
+/// Only what reproduces is a name. Puts the winner, or "unexplained" or "ambiguous", the runner-up and what was ruled out into the finding.
 void name_cause(std::span<const Explanation> explanations, Finding& finding);
 
 }  // namespace greta

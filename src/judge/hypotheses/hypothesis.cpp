@@ -58,7 +58,8 @@ Candidate computed_by(How how, Text title, int fitted) {
                 return true;
               },
           .title = std::move(title),
-          .fitted = fitted};
+          .fitted = fitted,
+          .estimated = fitted > 0};
 }
 
 Candidate changed_afterwards(Afterwards change, Text title, int fitted) {
@@ -93,7 +94,8 @@ Candidate with_weight(const GgufTensor* weight, Text title, std::shared_ptr<cons
                 return true;
               },
           .title = std::move(title),
-          .fitted = fitted};
+          .fitted = fitted,
+          .estimated = fitted > 0};
 }
 
 }  // namespace greta

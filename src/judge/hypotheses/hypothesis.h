@@ -36,7 +36,9 @@ struct Candidate {
   /// Makes the right problem the wrong one; false when the observation lacks what it takes.
   std::function<bool(const Observation& observation, StageProblem& problem)> change;
   Text title;
-  int fitted = 0;  // numbers estimated from the observed output itself; fewer is stronger evidence
+  int fitted = 0;  // numbers taken from the observed output itself; fewer is stronger evidence
+  /// Some of them may be any number: one row always has one, so it must hold in others.
+  bool estimated = false;
 };
 
 /// The problem, over a gap, of a stage that `problem` is made from; nullptr when there is none.

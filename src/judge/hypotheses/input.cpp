@@ -95,15 +95,21 @@ std::vector<Candidate> wrong_row(const Suspect& s) {
 std::vector<Candidate> token_shift(const Suspect& s) {
   if (!is_from_tokens(s)) return {};
   std::vector<Candidate> candidates;
-  for (const int shift : {1, -1}) {
-    candidates.push_back({[shift](const Observation&, StageProblem& problem) {
-                            const int64_t n = problem.model->config.n_vocab;
-                            for (TokenId& id : problem.tokens)
-                              id = static_cast<TokenId>(std::clamp<int64_t>(id + shift, 0, n - 1));
-                            return true;
-                          },
-                          {fmt::format("the embedding of token id {:+d} is used", shift),
-                           fmt::format("se usa el embedding del id de token {:+d}", shift)}});
+  // Past the table's end there is its last row again, or its first.
+  for (const bool around : {false, true}) {
+    for (const int shift : {1, -1}) {
+      candidates.push_back({[=](const Observation&, StageProblem& problem) {
+                              const int64_t n = problem.model->config.n_vocab;
+                              for (TokenId& id : problem.tokens) {
+                                const int64_t other = id + shift;
+                                id = static_cast<TokenId>(around ? (other + n) % n
+                                                                 : std::clamp<int64_t>(other, 0, n - 1));
+                              }
+                              return true;
+                            },
+                            {fmt::format("the embedding of token id {:+d} is used", shift),
+                             fmt::format("se usa el embedding del id de token {:+d}", shift)}});
+    }
   }
   candidates.push_back(
       {[](const Observation& seen, StageProblem& problem) {

@@ -67,7 +67,8 @@ Candidate with_eps(double eps, double model_eps, std::string_view stage, int fit
           },
           {fmt::format("the eps of {} is {:.3g}, not {:.3g}", stage, eps, model_eps),
            fmt::format("el eps de {} es {:.3g} en lugar de {:.3g}", stage, eps, model_eps)},
-          fitted};
+          fitted,
+          fitted > 0};
 }
 
 /// With y = x w r, r = 1 / sqrt(mean(x^2) + eps): the r of each row gives the eps that was used; rows count
@@ -79,6 +80,7 @@ std::optional<double> estimated_eps(const Suspect& s) {
     if (x.empty()) return std::nullopt;
     const size_t n = static_cast<size_t>(seen.problem->weight->dims[0]);
     for (size_t begin = 0; begin + n <= x.size(); begin += n) {
+      if (!seen.in_affected(begin)) continue;
       double square = 0, both = 0;
       for (size_t i = begin; i < begin + n; ++i) {
         square += seen.right.value[i] * seen.right.value[i];

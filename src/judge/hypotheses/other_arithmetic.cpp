@@ -48,7 +48,7 @@ struct Adapted {
 std::optional<Adapted> adapted(const Hypothesis& hypothesis, Evidence evidence) {
   const auto left_by = [&](const Evidence& seen) {
     const auto best = best_of(hypothesis, seen);
-    return best && reproduces(*best) ? 1 - best->explained_residual : kNothing;
+    return best && covers(*best) ? 1 - best->explained_residual : kNothing;
   };
   if (evidence.observations.empty() || left_by(evidence) < kNothing) return Adapted{std::move(evidence)};
   const Observation& seen = evidence.observations.front();

@@ -25,7 +25,8 @@ Candidate afterwards(Change change, Text title, int fitted = 0) {
                 return true;
               },
           .title = std::move(title),
-          .fitted = fitted};
+          .fitted = fitted,
+          .estimated = fitted > 0};
 }
 
 /// The values are `rows`, whatever the stage's inputs are.
@@ -48,8 +49,7 @@ void each_affected(const Evidence& evidence, const Visit& visit) {
   for (const Observation& seen : evidence.observations) {
     for (size_t i = 0; i < seen.observed.size(); ++i) {
       const double observed = static_cast<double>(seen.observed[i]), right = seen.right.value[i];
-      const bool affected = seen.affected[i / static_cast<size_t>(seen.head_width())] != 0;
-      if (affected && std::isfinite(observed) && std::isfinite(right))
+      if (seen.in_affected(i) && std::isfinite(observed) && std::isfinite(right))
         visit(observed, right, seen.right.bound[i]);
     }
   }
@@ -106,14 +106,15 @@ std::vector<Candidate> constant_offset(const Suspect& s) {
   std::vector<double> sum(width);
   int64_t rows = 0;
   for (const Observation& seen : all) {
-    for (int64_t row = 0; row < seen.rows; ++row, ++rows) {
+    for (int64_t row = 0; row < seen.rows; ++row) {
+      if (!seen.is_affected(row)) continue;
+      ++rows;
       for (size_t j = 0; j < width; ++j) {
         const size_t i = static_cast<size_t>(row) * width + j;
         sum[j] += static_cast<double>(seen.observed[i]) - seen.right.value[i];
       }
     }
   }
-  if (rows < 3) return {};
   for (double& value : sum) value /= static_cast<double>(rows);
   return {afterwards(
       [sum](const Observation&, Expected& expected) {
@@ -169,13 +170,15 @@ std::vector<Candidate> zero(const Suspect& s) {
 
 /// Puts the observed value where `wrong` says so; the rest must be right.
 Candidate damaged(std::function<bool(const Observation&, size_t)> wrong, Text title, int fitted) {
-  return afterwards(
+  Candidate candidate = afterwards(
       [wrong = std::move(wrong)](const Observation& seen, Expected& expected) {
         for (size_t i = 0; i < expected.value.size() && i < seen.observed.size(); ++i) {
           if (wrong(seen, i)) expected.value[i] = static_cast<double>(seen.observed[i]);
         }
       },
       std::move(title), fitted);
+  candidate.estimated = false;  // it says where, not what
+  return candidate;
 }
 
 std::vector<Candidate> not_finite(const Suspect& s) {

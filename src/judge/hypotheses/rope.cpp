@@ -201,7 +201,8 @@ Candidate with_base(double base, double model_base, int fitted) {
           },
           {fmt::format("the base of RoPE is {:.6g}, not {:.6g}", base, model_base),
            fmt::format("la base de RoPE es {:.6g} en lugar de {:.6g}", base, model_base)},
-          fitted};
+          fitted,
+          fitted > 0};
 }
 
 std::vector<Candidate> rope_base(const Suspect& s) {
@@ -272,12 +273,14 @@ std::vector<Candidate> rope_dims(const Suspect& s) {
 }
 
 Candidate position_scaled(double factor, int fitted) {
-  return rotated(
+  Candidate candidate = rotated(
       {.position = [factor](double p, double) { return p * factor; }},
       {fmt::format("positions are multiplied by {:.6g}: a RoPE scaling that the model does not have", factor),
        fmt::format("las posiciones se multiplican por {:.6g}: un escalado de RoPE que el modelo no tiene",
                    factor)},
       fitted);
+  candidate.estimated = fitted > 0;
+  return candidate;
 }
 
 std::vector<Candidate> rope_scale(const Suspect& s) {

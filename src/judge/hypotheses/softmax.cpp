@@ -46,6 +46,7 @@ std::optional<double> temperature_seen(const Evidence& evidence) {
     if (score.size() != seen.observed.size()) return std::nullopt;
     const size_t n = static_cast<size_t>(seen.head_width());
     for (size_t begin = 0; begin < score.size(); begin += n) {
+      if (!seen.in_affected(begin)) continue;
       const size_t top = static_cast<size_t>(
           std::max_element(score.begin() + begin, score.begin() + static_cast<std::ptrdiff_t>(begin + n)) -
           score.begin());
@@ -81,8 +82,7 @@ std::optional<double> scale_over_gap(const Suspect& s) {
       for (size_t i = 0; i < seen.observed.size(); ++i) {
         const double off = static_cast<double>(seen.observed[i]) - here.value[i];
         const double slope = (there.value[i] - here.value[i]) / kStep;
-        if (seen.affected[i / static_cast<size_t>(seen.head_width())] == 0 || !std::isfinite(off * slope))
-          continue;
+        if (!seen.in_affected(i) || !std::isfinite(off * slope)) continue;
         both += off * slope;
         square += slope * slope;
       }
@@ -110,7 +110,7 @@ std::vector<Candidate> softmax_scale(const Suspect& s) {
     for (const Observation& seen : s.evidence.observations) {
       for (size_t i = 0; i < seen.observed.size(); ++i) {
         if (!std::isfinite(seen.observed[i]) || !std::isfinite(seen.right.value[i])) continue;
-        if (seen.affected[i / static_cast<size_t>(seen.head_width())] == 0) continue;
+        if (!seen.in_affected(i)) continue;
         both += static_cast<double>(seen.observed[i]) * seen.right.value[i];
         square += seen.right.value[i] * seen.right.value[i];
       }

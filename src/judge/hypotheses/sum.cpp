@@ -192,7 +192,7 @@ std::vector<Candidate> weight_element(const Suspect& s) {
     const size_t k = static_cast<size_t>(seen.problem->weight->dims[0]);
     for (size_t i = 0; i < seen.observed.size() && !x.empty(); ++i) {
       const double error = static_cast<double>(seen.observed[i]) - seen.right.value[i];
-      if (!(std::abs(error) > seen.right.bound[i])) continue;
+      if (!seen.in_affected(i) || !(std::abs(error) > seen.right.bound[i])) continue;
       outputs.insert(static_cast<int64_t>(i) % seen.width);
       const size_t row = i / static_cast<size_t>(seen.width);
       rows.push_back(
@@ -202,7 +202,7 @@ std::vector<Candidate> weight_element(const Suspect& s) {
       if (outputs.size() > 1) return {};
     }
   }
-  if (rows.size() < 3) return {};
+  if (rows.size() < 2) return {};  // any element would do
   size_t best = 0;
   double best_delta = 0, least = std::numeric_limits<double>::infinity();
   for (size_t j = 0; j < rows.front().x.size(); ++j) {

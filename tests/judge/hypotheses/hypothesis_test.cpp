@@ -125,8 +125,8 @@ TEST_P(NamesTheCause, OrSaysThatItIsUnexplained) {
 }
 
 TEST(NameCause, RivalsWithinTheMarginAreAmbiguous) {
-  const std::vector<Explanation> rivals = {{hypotheses()[0], "one", "uno", 0.9995, 3, 0},
-                                           {hypotheses()[1], "two", "dos", 0.9990, 4, 0}};
+  const std::vector<Explanation> rivals = {{hypotheses()[0], {"one", "uno"}, 0.9995, 0.3},
+                                           {hypotheses()[1], {"two", "dos"}, 0.9990, 0.4}};
   Finding finding;
   name_cause(rivals, finding);
   EXPECT_EQ(finding.hypothesis(), "ambiguous");
@@ -134,9 +134,31 @@ TEST(NameCause, RivalsWithinTheMarginAreAmbiguous) {
   EXPECT_EQ(finding.runner_up, hypotheses()[1]->name);
 }
 
+TEST(NameCause, WhatComesCloseIsNoName) {
+  const std::vector<Explanation> close = {{hypotheses()[0], {"one", "uno"}, 0.99999, 1.001}};
+  Finding finding;
+  name_cause(close, finding);
+  EXPECT_EQ(finding.hypothesis(), "unexplained");
+  EXPECT_EQ(finding.nearest.en, "one");
+}
+
+TEST(NameCause, WhatWasEstimatedMustHoldElsewhere) {
+  for (const HeldUp held_up : {HeldUp::no, HeldUp::no_other_row, HeldUp::yes}) {
+    const std::vector<Explanation> fitted = {{.hypothesis = hypotheses()[0],
+                                              .title = {"one", "uno"},
+                                              .explained_residual = 0.99999,
+                                              .noise_ratio = 0.5,
+                                              .fitted = 1,
+                                              .held_up = held_up}};
+    Finding finding;
+    name_cause(fitted, finding);
+    EXPECT_EQ(finding.cause == Cause::named, held_up == HeldUp::yes) << name(held_up);
+  }
+}
+
 TEST(NameCause, WhatReproducesTheOutputBeatsWhatComesClose) {
-  const std::vector<Explanation> explanations = {{hypotheses()[0], "one", "uno", 0.9995, 0.5, 0},
-                                                 {hypotheses()[1], "two", "dos", 0.9990, 4, 0}};
+  const std::vector<Explanation> explanations = {{hypotheses()[0], {"one", "uno"}, 0.9995, 0.5},
+                                                 {hypotheses()[1], {"two", "dos"}, 0.9990, 4}};
   Finding finding;
   name_cause(explanations, finding);
   EXPECT_EQ(finding.hypothesis(), hypotheses()[0]->name);
