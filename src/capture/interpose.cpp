@@ -19,8 +19,9 @@ struct Observer {
   void* data = nullptr;
 };
 
-std::mutex& lock() {
-  static auto* const kLock = new std::mutex;  // programs compute until after our destructors
+/// Recursive: a program's observer may call what stands here.
+std::recursive_mutex& lock() {
+  static auto* const kLock = new std::recursive_mutex;  // programs compute until after our destructors
   return *kLock;
 }
 
