@@ -8,6 +8,7 @@
 #include <set>
 
 #include "judge/attest.h"
+#include "judge/factors.h"
 #include "judge/findings.h"
 #include "judge/harness.h"
 #include "judge/inference.h"
@@ -207,11 +208,48 @@ JudgedCell judge_cell(const CellRecord& record, const OraclePass& oracle, const 
 struct Convicted {
   std::vector<Conviction> convictions;
   std::vector<StageNoise> noise;
+  std::vector<Trialled> trials;
 };
+
+/// Rows that a phase computes at once: a prompt of one token is S = 1 in prefill, too.
+bool is_one_row(const PhaseRecord& phase) {
+  return phase.view.kind() == Phase::decode || phase.tokens.size() == 1;
+}
+
+Trialled trialled(const PhaseRecord& phase, At at, const Event& event, bool wrong) {
+  const GgufTensor* weight = weight_of(*phase.model, {at.stage, at.layer});
+  return {at.stage,
+          {{"kernel", event.kernel},
+           {"weight type", weight == nullptr ? "" : std::string(name(weight->type))},
+           {"route", event.route},
+           {"S", is_one_row(phase) ? "1" : "> 1"},
+           {"phase", std::string(name(phase.view.kind()))},
+           {"stage", std::string(name(at.stage))},
+           {"layer", std::to_string(at.layer)},
+           {"prompt", event.prompt_id},
+           {"experiment", event.experiment}},
+          wrong};
+}
+
+/// A prefill of one row is no evidence for prefill where decode is wrong as well, and prefill of more right.
+void count_as_one_row(std::vector<Conviction>& convictions, const std::set<At>& right_of_more) {
+  std::set<At> in_decode;
+  std::set<At> of_more;
+  for (const Conviction& conviction : convictions) {
+    if (conviction.in == Phase::decode) in_decode.insert(conviction.at);
+    if (!is_one_row(*conviction.phase)) of_more.insert(conviction.at);
+  }
+  for (Conviction& conviction : convictions) {
+    const At at = conviction.at;
+    if (in_decode.contains(at) && !of_more.contains(at) && right_of_more.contains(at))
+      conviction.in = Phase::decode;
+  }
+}
 
 Convicted convict(const std::vector<CellRecord>& records, const OraclePass& oracle) {
   Convicted result;
   std::map<std::pair<Phase, At>, double> noise;
+  std::set<At> right_of_more;
   for (const CellRecord& record : records) {
     for (const PhaseRecord* phase : record.phases()) {
       const Phase in = phase->view.kind();
@@ -221,11 +259,14 @@ Convicted convict(const std::vector<CellRecord>& records, const OraclePass& orac
         const double ratio = judged.judgement->noise_ratio;
         double& largest = noise[{in, at}];
         largest = std::max(largest, ratio);
+        result.trials.push_back(trialled(*phase, at, *event, judged.is_convicted()));
+        if (!judged.is_convicted() && !is_one_row(*phase)) right_of_more.insert(at);
         if (judged.is_convicted())
           result.convictions.push_back({phase, record.cell.key, at, ratio, in, judged.sighting.get()});
       }
     }
   }
+  count_as_one_row(result.convictions, right_of_more);
   for (const auto& [place, ratio] : noise)
     result.noise.push_back({place.first, place.second.layer, place.second.stage, ratio});
   return result;
@@ -380,6 +421,7 @@ Verdict judge(const Bundle& recorded, const Model& model, const JudgeOptions& op
     cells.push_back(judge_cell(record, oracle, model, aligned, layers));
   Verdict verdict = assemble(bundle, model, std::move(cells), std::move(convicted.noise), std::move(findings),
                              std::move(flags));
+  if (!verdict.findings.empty()) verdict.factors = factors_of(convicted.trials);
   verdict.untested_writes = untested_writes(phases, oracle);
   verdict.arithmetic = kernel_arithmetic(phases);
   verdict.route_differences = route_differences(verdict.arithmetic, phases, verdict.pairs);

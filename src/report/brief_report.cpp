@@ -90,6 +90,7 @@ Document brief_report(const Report& report) {
   say(writer.attestation());
   if (verdict.aligned) say(writer.logits());
   document.push_back(findings(writer));
+  for (const std::string& sentence : writer.factors()) say(sentence);
   for (const std::string& sentence : writer.coverage()) say(sentence);
   for (const std::string& sentence : writer.arithmetic()) say(sentence);
   if (const std::vector<std::string> steps = writer.next_steps(); !steps.empty())

@@ -47,6 +47,7 @@ class Full {
     if (verdict_.aligned) lines.push_back(writer_.logits());
     lines.push_back(writer_.coverage().front());
     for (std::string& sentence : writer_.untested()) lines.push_back(std::move(sentence));
+    for (std::string& sentence : writer_.factors()) lines.push_back(std::move(sentence));
     for (std::string& sentence : writer_.arithmetic()) lines.push_back(std::move(sentence));
     list(lines);
   }

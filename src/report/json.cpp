@@ -189,6 +189,14 @@ nlohmann::json to_json(const RouteDifference& difference) {
           {"mae", json_number(difference.mae)}};
 }
 
+nlohmann::json to_json(const Factor& factor) {
+  return {{"stages", names_of(factor.stages)},
+          {"attributes", factor.attributes},
+          {"wrong_values", factor.wrong_values},
+          {"wrong", factor.wrong},
+          {"right", factor.right}};
+}
+
 template <class T>
 nlohmann::json list_of(const std::vector<T>& items) {
   nlohmann::json list = nlohmann::json::array();
@@ -235,6 +243,7 @@ nlohmann::json to_json(const Verdict& verdict) {
       {"untested_writes", list_of(verdict.untested_writes)},
       {"arithmetic", list_of(verdict.arithmetic)},
       {"route_differences", list_of(verdict.route_differences)},
+      {"factors", list_of(verdict.factors)},
       {"coverage", to_json(verdict.coverage)},
       {"findings", list_of(verdict.findings)},
       {"cells", list_of(verdict.cells)},

@@ -103,6 +103,12 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "Route difference, no fault: {0} in prefill: {1}; in decode: {2}; apart by up to {3} in the mean.",
      "Diferencia de ruta, no un fallo: {0} en prefill: {1}; en decode: {2}; difieren hasta {3} en promedio."},
 
+    {Phrase::factor_tells,
+     "What tells wrong from right: {0} is wrong in all {1} recordings with ({2}); all {3} other recordings "
+     "of "
+     "this kind of stage are right.",
+     "Qué separa lo incorrecto de lo correcto: {0} es incorrecto en los {1} registros con ({2}); los otros "
+     "{3} registros de esta clase de etapa son correctos."},
     {Phrase::groups_equal, "Equal bit for bit: {0}.", "Idénticos bit a bit: {0}."},
     {Phrase::groups_rounding, "Within rounding: {0}.", "Dentro del redondeo: {0}."},
     {Phrase::groups_fault, "With a fault: {0}.", "Con fallo: {0}."},

@@ -55,6 +55,7 @@ enum class Phrase {
   arithmetic_inferred,
   arithmetic_of,
   route_difference,
+  factor_tells,
   // facts
   groups_equal,
   groups_rounding,

@@ -214,6 +214,29 @@ std::vector<std::string> Writer::arithmetic() const {
   return sentences;
 }
 
+/// "S > 1, stage q; S > 1, stage k".
+std::string Writer::wrong_values(const Factor& factor) const {
+  std::vector<std::string> all;
+  for (const std::vector<std::string>& values : factor.wrong_values) {
+    std::vector<std::string> words;
+    for (size_t i = 0; i < values.size(); ++i)
+      words.push_back(fmt::format("{} {}", factor.attributes[i], values[i].empty() ? "-" : values[i]));
+    all.push_back(fmt::format("{}", fmt::join(words, ", ")));
+  }
+  return fmt::format("{}", fmt::join(all, "; "));
+}
+
+std::vector<std::string> Writer::factors() const {
+  std::vector<std::string> sentences;
+  for (const Factor& factor : verdict.factors) {
+    std::vector<std::string> stages;
+    for (const Stage stage : factor.stages) stages.emplace_back(name(stage));
+    sentences.push_back(
+        say(Phrase::factor_tells, join(stages), factor.wrong, wrong_values(factor), factor.right));
+  }
+  return sentences;
+}
+
 std::vector<std::string> Writer::next_steps() const {
   if (!verdict.aligned) return {say(Phrase::next_align)};
   std::vector<std::string> steps;

@@ -26,6 +26,9 @@ struct Writer {
   std::vector<std::string> untested() const;
   /// What was inferred of the arithmetic, and where prefill's is another than decode's. May be empty.
   std::vector<std::string> arithmetic() const;
+  std::string wrong_values(const Factor& factor) const;
+  /// What tells wrong recordings from right ones.
+  std::vector<std::string> factors() const;
   /// "layer 0, stage q, phase prefill".
   std::string place(const FindingGroup& finding) const;
   /// The whole note: cause, evidence, rivals, origin, figures, where it was seen, where to look.

@@ -206,6 +206,15 @@ struct StageNoise {
   double ratio = 0;
 };
 
+/// What tells the wrong recordings of some stages from the right ones of the same kind: all with these values
+/// of these attributes are wrong, all others right.
+struct Factor {
+  std::vector<Stage> stages = {};            // with wrong recordings
+  std::vector<std::string> attributes = {};  // "kernel", "S", "phase", ...: one, or two together
+  std::vector<std::vector<std::string>> wrong_values = {};  // each: a value per attribute
+  int64_t wrong = 0, right = 0;                             // recordings
+};
+
 struct Coverage {
   int64_t recorded = 0;    // stage pairs of the matrix
   int64_t judged = 0;      // those with a verdict: EQUAL, ROUNDING, FAULT, or propagated from a judged origin
@@ -228,6 +237,7 @@ struct Verdict {
   std::vector<StagePair> pairs;
   std::vector<StageNoise> noise;
   std::vector<Finding> findings;  // in execution order
+  std::vector<Factor> factors;    // of what was convicted
   std::vector<Flag> flags;
   std::vector<UntestedWrite> untested_writes;
   std::vector<KernelArithmetic> arithmetic;
