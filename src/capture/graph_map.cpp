@@ -1,0 +1,325 @@
+#include "capture/graph_map.h"
+
+#include <cstdlib>
+#include <optional>
+#include <set>
+#include <utility>
+
+namespace greta::capture {
+namespace {
+
+/// What the value of a node is, or was made from by steps that change no number (views, copies, chosen rows).
+struct Tag {
+  enum Kind { stage, activated_gate, changed_scores, fused_qkv, normed } kind = stage;
+  Place place = {Stage::x_in, 0};
+  bool scaled = false;  // of queries
+  int turned = 0;       // by a matrix of so many rows
+};
+
+struct WeightName {
+  std::string_view name;
+  Stage stage;
+};
+
+constexpr WeightName kProducts[] = {
+    {"attn_q.weight", Stage::q},          {"attn_k.weight", Stage::k},
+    {"attn_v.weight", Stage::v},          {"attn_output.weight", Stage::attn_out},
+    {"ffn_gate.weight", Stage::gate},     {"ffn_up.weight", Stage::up},
+    {"ffn_down.weight", Stage::down},     {"output.weight", Stage::logits},
+    {"token_embd.weight", Stage::logits},  // where a model has one table for both
+};
+constexpr WeightName kNorms[] = {
+    {"attn_norm.weight", Stage::attn_norm},    {"attn_q_norm.weight", Stage::q_norm},
+    {"attn_k_norm.weight", Stage::k_norm},     {"post_attention_norm.weight", Stage::attn_post_norm},
+    {"ffn_norm.weight", Stage::ffn_norm},      {"post_ffw_norm.weight", Stage::ffn_post_norm},
+    {"output_norm.weight", Stage::final_norm},
+};
+
+/// "blk.3.attn_q.weight" -> attn_q.weight of layer 3; a name without layer -> itself, kNoLayer.
+std::pair<std::string_view, int> split(std::string_view name) {
+  if (!name.starts_with("blk.")) return {name, kNoLayer};
+  const size_t dot = name.find('.', 4);
+  if (dot == std::string_view::npos) return {name, kNoLayer};
+  return {name.substr(dot + 1), std::atoi(std::string(name.substr(4, dot - 4)).c_str())};
+}
+
+template <size_t N>
+std::optional<Place> place_in(const WeightName (&table)[N], Tensor weight) {
+  const auto [name, layer] = split(weight.name());
+  for (const WeightName& row : table) {
+    if (row.name == name) return Place{row.stage, layer};
+  }
+  return std::nullopt;
+}
+
+bool is_bias(Tensor t) { return t.name().ends_with(".bias"); }
+
+/// Through casts and copies to what lies in memory between two graphs.
+Tensor stored(Tensor t) {
+  for (t = base_of(t); t.src(0); t = base_of(t.src(0))) {
+    const std::string_view op = t.op_name();
+    if (op != "CPY" && op != "CONT" && op != "DUP") break;
+  }
+  return t;
+}
+
+class Reader {
+ public:
+  GraphMap read(void* graph) {
+    const int nodes = the_ggml->call().graph_n_nodes(graph);
+    for (int i = 0; i < nodes; ++i) {
+      const Tensor node(the_ggml->call().graph_node(graph, i));
+      look_at(node);
+      map_.last = node;
+    }
+    for (const auto& [place, node] : map_.stages) map_.places_of.emplace(node.tensor.address(), place);
+    return std::move(map_);
+  }
+
+ private:
+  using Look = void (Reader::*)(Tensor);
+
+  void look_at(Tensor node) {
+    static const std::unordered_map<std::string_view, Look> kLooks = {
+        {"GET_ROWS", &Reader::get_rows}, {"SCALE", &Reader::scale},
+        {"MUL", &Reader::multiply},      {"MUL_MAT", &Reader::product},
+        {"ADD", &Reader::add},           {"ROPE", &Reader::rope},
+        {"SET_ROWS", &Reader::set_rows}, {"SOFT_MAX", &Reader::softmax},
+        {"RMS_NORM", &Reader::norm},     {"FLASH_ATTN_EXT", &Reader::flash},
+        {"GLU", &Reader::glu},           {"UNARY", &Reader::unary},
+        {"CPY", &Reader::copy},          {"VIEW", &Reader::view},
+        {"RESHAPE", &Reader::pass},      {"PERMUTE", &Reader::pass},
+        {"TRANSPOSE", &Reader::pass},    {"CONT", &Reader::pass},
+        {"DUP", &Reader::pass},
+    };
+    const auto look = kLooks.find(node.op_name());
+    if (look != kLooks.end()) (this->*look->second)(node);
+  }
+
+  const Tag* tag(Tensor t) const {
+    const auto it = tags_.find(t.address());
+    return it == tags_.end() ? nullptr : &it->second;
+  }
+  bool is(Tensor t, Stage stage) const {
+    const Tag* its = tag(t);
+    return its != nullptr && its->kind == Tag::stage && its->place.stage == stage;
+  }
+  /// As they meet the keys: some layers of some models have no RoPE.
+  bool are_queries(Tensor t) const { return is(t, Stage::q_rope) || is(t, Stage::q_norm) || is(t, Stage::q); }
+  void pass(Tensor node) {
+    if (const Tag* its = tag(node.src(0))) tags_[node.address()] = Tag(*its);
+  }
+
+  /// Of one product of three weights the queries come first, then the keys.
+  void view(Tensor node) {
+    const Tag* its = tag(node.src(0));
+    if (its == nullptr || its->kind != Tag::fused_qkv) return pass(node);
+    const size_t bytes = static_cast<size_t>(node.ne(0) * node.ne(1)) * node.nb(0), offset = node.view_offs();
+    if (offset == 0) query_bytes_ = bytes;
+    const Stage stage = offset == 0 ? Stage::q : offset == query_bytes_ ? Stage::k : Stage::v;
+    found(node, {stage, its->place.layer}, fused_kernel_);
+  }
+
+  void found(Tensor node, Place place, std::string kernel) {
+    map_.stages[place] = {.tensor = node, .kernel = std::move(kernel)};
+    tags_[node.address()] = {Tag::stage, place};
+  }
+  void found(Tensor node, Place place) { found(node, place, "ggml." + lower(node.op_name())); }
+  /// The stage's value is this node's instead; its kernel stays.
+  void replaced(Tensor node, Place place) { found(node, place, map_.stages[place].kernel); }
+
+  static std::string lower(std::string_view text) {
+    std::string out(text);
+    for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    return out;
+  }
+  static std::string product_kernel(Tensor weight, int64_t rows) {
+    return "ggml.mul_mat." + std::string(weight.type()) + (rows > 1 ? ".gemm" : ".gemv");
+  }
+
+  void get_rows(Tensor node) {
+    if (tag(node.src(0)) != nullptr) {  // rows of activations: those whose logits are wanted
+      pass(node);
+      if (!node.src(1).src(0)) map_.output_rows = node.src(1);
+    } else if (node.src(0).name() == "token_embd.weight") {
+      map_.tokens = node.src(1);
+      found(node, {Stage::x_in, 0});
+    }
+  }
+
+  void scale(Tensor node) {
+    const Tag* its = tag(node.src(0));
+    if (its == nullptr) return;
+    Tag next = *its;
+    if (is(node.src(0), Stage::x_in) || is(node.src(0), Stage::logits)) return replaced(node, next.place);
+    if (is(node.src(0), Stage::qk)) next.kind = Tag::changed_scores;
+    next.scaled = true;
+    tags_[node.address()] = next;
+  }
+
+  void norm(Tensor node) {
+    if (const Tag* its = tag(node.src(0))) tags_[node.address()] = {Tag::normed, its->place};
+  }
+
+  /// A weight says which stage; of which layer, what it meets: an engine may take another layer's weight.
+  Place met(Place by_weight, Tensor input) const {
+    const Tag* its = tag(input);
+    if (its == nullptr || by_weight.layer == kNoLayer) return by_weight;
+    return {by_weight.stage, its->place.layer + (its->place.stage == Stage::x_out ? 1 : 0)};
+  }
+
+  void multiply(Tensor node) {
+    for (const int i : {1, 0}) {
+      if (const auto place = place_in(kNorms, node.src(i)))
+        return found(node, met(*place, node.src(1 - i)), "ggml.rms_norm");
+    }
+    for (const int i : {0, 1}) {  // an activation that is not one op with its product
+      const Tag* gate = tag(node.src(i));
+      if (gate != nullptr && gate->kind == Tag::activated_gate && is(node.src(1 - i), Stage::up))
+        return found(node, {Stage::act, gate->place.layer}, "ggml.glu");
+    }
+  }
+
+  void product(Tensor node) {
+    const Tensor left = node.src(0);
+    if (const auto place = place_in(kProducts, base_of(left)))
+      return found(node, met(*place, node.src(1)), product_kernel(base_of(left), node.src(1).ne(1)));
+    if (const auto [name, layer] = split(base_of(left).name()); name == "attn_qkv.weight") {
+      fused_kernel_ = product_kernel(base_of(left), node.src(1).ne(1));
+      tags_[node.address()] = {Tag::fused_qkv, met({Stage::q, layer}, node.src(1))};
+      return;
+    }
+    const Tag* right = tag(node.src(1));
+    if (right == nullptr) return;
+    const int layer = right->place.layer;
+    const Tensor cache = stored(left);
+    if (are_queries(node.src(1)) && keys_.contains(cache.address())) {
+      AttentionMap& attention = map_.attention[layer];
+      attention.cached_keys = cache;
+      attention.turned_keys = right->turned;
+      attention.scaled_queries = right->scaled;
+      found(node, {Stage::qk, layer}, "ggml.kq." + std::string(left.type()));
+    } else if (is(node.src(1), Stage::softmax) && values_.contains(cache.address())) {
+      map_.attention[layer].cached_values = cache;
+      found(node, {Stage::pv, layer}, "ggml.kqv." + std::string(left.type()));
+    } else if (!left.src(0) && left.ne(0) == left.ne(1) && left.type() == "f32") {
+      Tag turned = *right;  // llama.cpp turns queries, keys and values of quantised caches
+      turned.turned = static_cast<int>(left.ne(0));
+      tags_[node.address()] = turned;
+    }
+  }
+
+  void add(Tensor node) {
+    for (const int i : {1, 0}) {
+      const Tag* its = tag(node.src(1 - i));
+      if (!is_bias(node.src(i)) || its == nullptr) continue;
+      if (its->kind == Tag::fused_qkv) {
+        tags_[node.address()] = Tag(*its);
+        return;
+      }
+      return replaced(node, its->place);
+    }
+    for (const int i : {0, 1}) {
+      const Tag* its = tag(node.src(i));
+      if (its == nullptr || its->kind != Tag::stage) continue;
+      const Stage branch = its->place.stage;
+      if (branch == Stage::attn_out || branch == Stage::attn_post_norm)
+        return found(node, {Stage::x_attn, its->place.layer});
+      if (branch == Stage::down || branch == Stage::ffn_post_norm)
+        return found(node, {Stage::x_out, its->place.layer});
+    }
+  }
+
+  void rope(Tensor node) {
+    if (keys_.contains(stored(node.src(0)).address()) || is_cache(node.src(0)))
+      map_.shifted = stored(node.src(0));
+    const Tag* its = tag(node.src(0));
+    if (its == nullptr || its->kind != Tag::stage) return;
+    const Stage from = its->place.stage;
+    const bool queries = from == Stage::q || from == Stage::q_norm;
+    if (!queries && from != Stage::k && from != Stage::k_norm) return;
+    map_.positions = node.src(1);
+    found(node, {queries ? Stage::q_rope : Stage::k_rope, its->place.layer});
+  }
+
+  /// A stored tensor that is no weight, and is turned: a cache.
+  static bool is_cache(Tensor t) {
+    const Tensor base = stored(t);
+    return !base.src(0) && !base.name().ends_with(".weight") && base.name().starts_with("cache");
+  }
+
+  void written(Tensor node, Tensor from, Tensor slots) {
+    const Tag* its = tag(from);
+    if (its == nullptr || its->kind != Tag::stage) return;
+    const Stage stage = its->place.stage;
+    const void* cache = base_of(node).address();
+    if (stage == Stage::k_rope || stage == Stage::k_norm || stage == Stage::k) {
+      keys_.insert(cache);
+      map_.attention[its->place.layer].slots = slots;
+    } else if (stage == Stage::v) {
+      values_.insert(cache);
+      map_.attention[its->place.layer].turned_values = its->turned;
+    }
+  }
+  void set_rows(Tensor node) { written(node, node.src(0), node.src(1)); }
+  /// A cast, or a copy into a cache as versions before SET_ROWS wrote it: there the view says where.
+  void copy(Tensor node) {
+    pass(node);
+    if (base_of(node) != node) written(node, node.src(0), node);
+  }
+
+  void softmax(Tensor node) {
+    const Tag* its = tag(node.src(0));
+    if (its == nullptr || its->place.stage != Stage::qk) return;
+    AttentionMap& attention = map_.attention[its->place.layer];
+    attention.scale = node.float_parameter(0);
+    attention.plain_scores = its->kind == Tag::stage;
+    if (node.src(1)) attention.mask = stored(node.src(1));
+    found(node, {Stage::softmax, its->place.layer});
+  }
+
+  void flash(Tensor node) {
+    if (!are_queries(node.src(0))) return;
+    const Tag queries = *tag(node.src(0));
+    const Tensor keys = stored(node.src(1)), values = stored(node.src(2));
+    if (!keys_.contains(keys.address()) || !values_.contains(values.address())) return;
+    AttentionMap& attention = map_.attention[queries.place.layer];
+    attention.fused = true;
+    if (node.src(3)) attention.mask = stored(node.src(3));
+    attention.cached_keys = keys;
+    attention.cached_values = values;
+    attention.turned_keys = queries.turned;
+    attention.scaled_queries = queries.scaled;
+    found(node, {Stage::pv, queries.place.layer});
+  }
+
+  void glu(Tensor node) {
+    if (is(node.src(0), Stage::up) &&
+        !node.src(1)) {  // one product of both weights: gate, then up, or turned round
+      const int layer = tag(node.src(0))->place.layer;
+      const StageNode both = map_.stages[{Stage::up, layer}];
+      const int64_t half = node.ne(0), gate = node.int_parameter(1) != 0 ? half : 0;
+      map_.stages[{Stage::gate, layer}] = {both.tensor, both.kernel, gate, half};
+      map_.stages[{Stage::up, layer}] = {both.tensor, both.kernel, half - gate, half};
+      return found(node, {Stage::act, layer});
+    }
+    if (is(node.src(0), Stage::gate) && node.src(1) && is(node.src(1), Stage::up))
+      found(node, {Stage::act, tag(node.src(0))->place.layer});
+  }
+
+  void unary(Tensor node) {
+    if (is(node.src(0), Stage::gate)) tags_[node.address()] = {Tag::activated_gate, tag(node.src(0))->place};
+  }
+
+  GraphMap map_;
+  std::unordered_map<const void*, Tag> tags_;
+  std::string fused_kernel_;
+  size_t query_bytes_ = 0;               // of a row
+  std::set<const void*> keys_, values_;  // caches that this graph writes to
+};
+
+}  // namespace
+
+GraphMap map_of(void* graph) { return Reader().read(graph); }
+
+}  // namespace greta::capture

@@ -1,0 +1,46 @@
+#pragma once
+// Which node of a graph is which stage: by the names of weights (they are the model file's), by ops, and by
+// what a node is computed from; never by what llama.cpp calls it. This is the one table of nodes.
+
+#include <map>
+#include <string>
+#include <unordered_map>
+
+#include "capture/ggml.h"
+#include "capture/stage.h"
+
+namespace greta::capture {
+
+/// How one layer attends.
+struct AttentionMap {
+  Tensor cached_keys, cached_values;       // whole tensors that the layer reads
+  Tensor slots;                            // where this graph writes its keys: row numbers
+  Tensor mask;                             // [slots, rows]: 0 where a row sees a slot, -inf where it does not
+  bool fused = false;                      // flash attention: neither scores nor weights exist
+  int turned_keys = 0, turned_values = 0;  // rows of the matrix that they are turned by; 0: they are not
+  bool scaled_queries = false;             // q was multiplied by something after RoPE
+  float scale = 1;                         // that the softmax takes
+  bool plain_scores = true;                // nothing stands between scores and softmax
+};
+
+struct StageNode {
+  Tensor tensor;
+  std::string kernel;              // of the product, where a bias is added after it
+  int64_t first = 0, columns = 0;  // of a product of two stages' weights: the stage's part; 0: all
+};
+
+struct GraphMap {
+  std::map<Place, StageNode> stages;
+  std::unordered_multimap<const void*, Place> places_of;  // of the nodes to look at
+  std::map<int, AttentionMap> attention;                  // by layer
+  Tensor tokens, positions, output_rows;  // inputs: ids, positions, rows that the last layer keeps
+  Tensor shifted;                         // a cache whose keys this graph turns on (K-shift)
+  Tensor last;                            // the last node: the logits, of a language model
+
+  bool is_model() const { return tokens && positions && !attention.empty(); }
+};
+
+/// Of a graph about to be computed: its inputs are there, its results are not.
+GraphMap map_of(void* graph);
+
+}  // namespace greta::capture

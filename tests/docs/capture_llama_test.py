@@ -1,0 +1,84 @@
+"""Runs what docs/capture.md shows of llama.cpp, on SmolLM2. Needs llama-simple on the PATH, or built by
+scripts/get-llama-cpp.sh, and the model; llama-cpp-python's block runs where it can be imported. Then captures a tiny
+model of each architecture. CTest runs it."""
+
+import argparse
+import glob
+import importlib.util
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+
+from examples_test import environment_of, run_shell, scratch_like_the_repository
+from markdown import blocks_of
+
+REPOSITORY = pathlib.Path(__file__).parents[2]
+CACHE = pathlib.Path(os.environ.get("GRETA_CACHE") or pathlib.Path.home() / ".cache/greta")
+MODEL = CACHE / "models/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def folders_of_llama():
+    """Where a llama-simple is: each is another version."""
+    on_path = shutil.which("llama-simple")
+    built = glob.glob(str(CACHE / "llama.cpp/*/build/bin/llama-simple"))
+    return [pathlib.Path(program).parent for program in ([on_path] if on_path else []) + sorted(built)]
+
+
+def run(greta, llama, blocks):
+    """What is wrong, a line each."""
+    with tempfile.TemporaryDirectory(prefix="greta-llama-") as name:
+        folder = pathlib.Path(name)
+        scratch_like_the_repository(folder, greta, MODEL)
+        environment = environment_of(folder)
+        environment["PATH"] = f"{environment['PATH']}:{llama}"
+        for block in blocks:
+            if "llama-cpp-python" in block.reason and importlib.util.find_spec("llama_cpp") is None:
+                print(f"not run: {block.place}: {block.reason}")
+                continue
+            printed, wrong = run_shell(block, folder, environment)
+            yield from (f"{block.place} with {llama}: {flaw}\n{printed}" for flaw in wrong)
+            print(f"run: {block.place} with {llama}")
+
+
+def run_architectures(greta, llama):
+    """Of each architecture that GRETA knows a tiny model: judged whole, with nothing declared, nothing is found."""
+    with tempfile.TemporaryDirectory(prefix="greta-llama-") as name:
+        for archive in sorted((REPOSITORY / "tests/goldens/architectures").glob("*.tgz")):
+            folder = pathlib.Path(name) / archive.stem
+            folder.mkdir()
+            with tarfile.open(archive) as files:
+                files.extractall(folder)
+            model, bundle = next(folder.rglob("*.gguf")), folder / "trace"
+            recorded = subprocess.run([greta, "capture", "--out", bundle, "--", llama / "llama-simple", "-m", model, "-n", "3",
+                                       "Hello there"], capture_output=True, check=False)
+            judged = subprocess.run([greta, "diagnose", bundle, "-m", model, "--json"], capture_output=True, check=False)
+            equal = b"equal bit for bit" in recorded.stderr
+            whole = judged.returncode == 0 and json.loads(judged.stdout)["coverage"]["percent"] == 100
+            if not equal or not whole:
+                yield f"{archive.stem} with {llama}: {(recorded.stderr + judged.stderr).decode()[-300:]}"
+            print(f"run: {archive.stem} with {llama}")
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--greta", required=True, help="the program")
+    greta = pathlib.Path(arguments.parse_args().greta).resolve()
+    page = REPOSITORY / "docs/capture.md"
+    blocks = [block for block in blocks_of("capture.md", page.read_text()) if "llama" in (block.reason or "")]
+    if len(blocks) != 2:
+        sys.exit(f"docs/capture.md shows {len(blocks)} examples with llama.cpp, not 2")
+    if not MODEL.exists() or not folders_of_llama():
+        print("skipped: needs SmolLM2 (scripts/get-model.sh) and a llama-simple (scripts/get-llama-cpp.sh)")
+        sys.exit(77)
+    wrong = [flaw for llama in folders_of_llama() for flaw in [*run(greta, llama, blocks), *run_architectures(greta, llama)]]
+    print("\n".join([*wrong, f"{len(wrong)} wrong"]))
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
