@@ -285,6 +285,27 @@ TEST(FlashAttention, OneKernelReadsTheWrongHeadsForKeysAndValues) {
   }
 }
 
+/// Keys of a slot that is one too late, rounded as nothing declares: the cause is tried with every arithmetic
+/// whose rotation of the cache fits its heads, which no size of llama.cpp's does here.
+TEST(Undeclared, ACacheWrongEverywhereIsTriedWithWhatFits) {
+  const auto late = [](std::vector<Row>& cache, const std::vector<Row>& own) {
+    for (size_t r = 0; r < own.size(); ++r) {
+      Row row = own[r == 0 ? own.size() - 1 : r - 1];
+      for (float& value : row) value = as_f16(value);
+      cache[cache.size() - own.size() + r] = row;
+    }
+  };
+  std::vector<Mistake> all;
+  for (const int layer : {0, 1}) all.push_back({Stage::kv_write, layer, {}, "prefill", late});
+  const test::PlainLlama& llama = test::plain_llama();
+  Bundle bundle = llama.record(all, test::two_prompts());
+  bundle.manifest.erase("kernels");
+  const Verdict verdict = judge(bundle, llama.model());
+  EXPECT_EQ(verdict.status, RunStatus::fault);
+  ASSERT_FALSE(verdict.findings.empty());
+  EXPECT_EQ(verdict.findings[0].stage, Stage::kv_write);
+}
+
 /// A product of operands of six bits: no arithmetic of the vocabulary.
 Row of_six_bits(const PlainSite& site) {
   Row x = site.in(inputs_of(site.stage)[0]);

@@ -58,6 +58,7 @@ std::optional<Adapted> adapted(const Hypothesis& hypothesis, Evidence evidence) 
   std::optional<Adapted> best;
   double least = kNothing;
   for (const Declared& declared : arithmetic_candidates(kernels, declared_arithmetic(*seen.phase, at))) {
+    if (!rotation_fits(declared, seen.phase->model->config)) continue;
     Evidence other = judged_by(declared, evidence);
     const double left = left_by(other);
     if (left >= least) continue;
