@@ -70,6 +70,14 @@ List findings(const Writer& writer) {
   return list;
 }
 
+/// "cpu (avx2), 2 threads": what is known of it.
+std::string machine(const Verdict& verdict) {
+  std::string text = verdict.device.empty() ? std::string("an unnamed device") : verdict.device;
+  if (!verdict.isa.empty()) text += fmt::format(" ({})", verdict.isa);
+  if (verdict.threads > 0) text += fmt::format(", {} threads", verdict.threads);
+  return text;
+}
+
 }  // namespace
 
 Document brief_report(const Report& report) {
@@ -77,18 +85,19 @@ Document brief_report(const Report& report) {
   const Verdict& verdict = report.verdict;
   Document document;
   const auto say = [&document](std::string sentence) { document.push_back(Paragraph{std::move(sentence)}); };
-  say(fmt::format("{} on {} ({}), {} threads, {:.1f} s",
-                  verdict.model_name.empty() ? verdict.model_file : verdict.model_name, verdict.device,
-                  verdict.isa, verdict.threads, verdict.seconds));
+  say(fmt::format("{} on {}, {:.1f} s", verdict.model_name.empty() ? verdict.model_file : verdict.model_name,
+                  machine(verdict), verdict.seconds));
   for (const std::string& sentence : writer.not_exercised()) say(sentence);
   if (!verdict.injected.empty()) say(writer.say(Phrase::injected, join(verdict.injected)));
-  document.push_back(Heading{2, writer.table_heading()});
-  document.push_back(narrow_table(verdict));
-  document.push_back(Paragraph{verdict.aligned ? writer.verdict_sentence() : writer.say(Phrase::not_aligned),
-                               std::string(name(verdict.status)), tone_of(verdict.status)});
+  if (report.facts.any_pair) {
+    document.push_back(Heading{2, writer.table_heading()});
+    document.push_back(narrow_table(verdict));
+  }
+  document.push_back(
+      Paragraph{writer.headline(), std::string(name(verdict.status)), tone_of(verdict.status)});
   document.push_back(flags(writer));
   for (const std::string& sentence : writer.untested()) say(sentence);
-  say(writer.attestation());
+  if (report.facts.any_pair) say(writer.attestation());
   if (verdict.aligned) say(writer.logits());
   document.push_back(findings(writer));
   for (const std::string& sentence : writer.factors()) say(sentence);

@@ -38,12 +38,10 @@ class Full {
 
   void summary() {
     heading(2, writer_.say(Phrase::summary));
-    document_.push_back(
-        Paragraph{verdict_.aligned ? writer_.verdict_sentence() : writer_.say(Phrase::not_aligned),
-                  std::string(name(verdict_.status))});
+    document_.push_back(Paragraph{writer_.headline(), std::string(name(verdict_.status))});
     std::vector<std::string> lines = writer_.not_exercised();
     if (!verdict_.injected.empty()) lines.push_back(writer_.say(Phrase::injected, join(verdict_.injected)));
-    lines.push_back(writer_.attestation());
+    if (facts_.any_pair) lines.push_back(writer_.attestation());
     if (verdict_.aligned) lines.push_back(writer_.logits());
     lines.push_back(writer_.coverage().front());
     for (std::string& sentence : writer_.untested()) lines.push_back(std::move(sentence));
@@ -55,7 +53,7 @@ class Full {
   void method() {
     heading(2, writer_.say(Phrase::method));
     std::vector<std::string> lines{writer_.method()};
-    if (!verdict_.aligned) lines.push_back(writer_.say(Phrase::not_aligned));
+    if (writer_.is_misaligned()) lines.push_back(writer_.say(Phrase::not_aligned));
     if (verdict_.aligned && facts_.any_pair) lines.push_back(writer_.say(Phrase::method_aligned));
     lines.push_back(writer_.say(Phrase::method_judge));
     lines.push_back(writer_.say(Phrase::method_table));
@@ -63,8 +61,11 @@ class Full {
                                 layer_ranges(verdict_.layers)));
     lines.push_back(
         writer_.say(Phrase::method_model, verdict_.model_name, verdict_.model_file, verdict_.model_hash));
-    lines.push_back(writer_.say(Phrase::method_machine, verdict_.device, verdict_.isa, verdict_.threads,
-                                verdict_.kv_format, verdict_.engine, verdict_.engine_version, verdict_.date,
+    const auto known = [](const std::string& text) { return text.empty() ? "-" : text; };
+    const std::string threads = verdict_.threads > 0 ? std::to_string(verdict_.threads) : "";
+    lines.push_back(writer_.say(Phrase::method_machine, known(verdict_.device), known(verdict_.isa),
+                                known(threads), known(verdict_.kv_format), verdict_.engine,
+                                verdict_.engine_version, verdict_.date,
                                 fmt::format("{:.1f}", verdict_.seconds)));
     if (!verdict_.command_line.empty())
       lines.push_back(writer_.say(Phrase::method_command, verdict_.command_line));

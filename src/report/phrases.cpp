@@ -427,6 +427,11 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "No hay nada que corregir. Conviene ejecutarlo con los prompts, las capas y el dispositivo que "
      "importan; una ruta que "
      "E0 no elige merece su propio `--route`."},
+    {Phrase::next_clean_alone,
+     "Nothing to mend in what was recorded. To see one token in both phases, record an aligned decode0: the "
+     "last prompt token once more, by decode.",
+     "Nada que corregir en lo registrado. Para ver un mismo token en ambas fases, registrar un decode0 "
+     "alineado (aligned decode0): el último token del prompt otra vez, en decode."},
     {Phrase::next_mend, "Mend this first: {1} ({0}).", "Corregir primero esto: {1} ({0})."},
     {Phrase::look_weight,
      "Where to look: how {0}'s kernel reads and packs this weight (layout, block format, layer); "

@@ -164,6 +164,7 @@ enum class Phrase {
   method_command,
   // next steps
   next_clean,
+  next_clean_alone,
   next_mend,
   look_weight,
   look_sum,

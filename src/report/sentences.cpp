@@ -102,6 +102,10 @@ std::string Writer::verdict_sentence() const {
   return say(which, brief(facts.max_noise_ratio));
 }
 
+std::string Writer::headline() const {
+  return is_misaligned() ? say(Phrase::not_aligned) : verdict_sentence();
+}
+
 std::string Writer::attestation() const {
   const size_t total = verdict.cells.size();
   if (total == 0) return say(Phrase::attested_no_cell);
@@ -165,7 +169,7 @@ std::vector<std::string> Writer::exercised() const {
 
 std::vector<std::string> Writer::conclusion() const {
   std::vector<std::string> sentences;
-  if (!verdict.aligned) sentences.push_back(say(Phrase::not_aligned));
+  if (is_misaligned()) sentences.push_back(say(Phrase::not_aligned));
   sentences.push_back(verdict_sentence());
   if (verdict.aligned && facts.any_pair) {
     std::vector<std::string> others;
@@ -267,7 +271,7 @@ std::vector<std::string> Writer::factors() const {
 }
 
 std::vector<std::string> Writer::next_steps() const {
-  if (!verdict.aligned) return {say(Phrase::next_align)};
+  if (is_misaligned()) return {say(Phrase::next_align)};
   std::vector<std::string> steps;
   const auto inert = std::find_if(verdict.flags.begin(), verdict.flags.end(),
                                   [](const Flag& flag) { return flag.kind == FlagKind::inert_factor; });
@@ -278,7 +282,9 @@ std::vector<std::string> Writer::next_steps() const {
   if (inert != verdict.flags.end()) steps.push_back(say(Phrase::next_inert, name(inert->cell)));
   switch (verdict.status) {
     case RunStatus::equal:
-    case RunStatus::rounding: steps.push_back(say(Phrase::next_clean)); break;
+    case RunStatus::rounding:
+      steps.push_back(say(facts.any_pair ? Phrase::next_clean : Phrase::next_clean_alone));
+      break;
     case RunStatus::harness_suspect: steps.push_back(say(Phrase::next_harness)); break;
     case RunStatus::undeclared_arithmetic: steps.push_back(say(Phrase::next_undeclared)); break;
     case RunStatus::vacuous: steps.push_back(say(Phrase::next_vacuous)); break;

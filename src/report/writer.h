@@ -18,6 +18,9 @@ struct Writer {
   const Facts& facts;
   Language language;
 
+  /// prefill_last and decode0 are of different tokens.
+  bool is_misaligned() const { return !verdict.aligned && facts.any_pair; }
+  std::string headline() const;
   std::string verdict_sentence() const;
   /// What GRETA concludes, strongest first.
   std::vector<std::string> conclusion() const;
