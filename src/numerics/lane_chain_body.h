@@ -71,7 +71,6 @@ GRETA_INLINE void product_lanes(const double* w, const double* const* xs, int64_
 template <size_t R>
 GRETA_INLINE void sum_codes(const int16_t* weights, const int16_t* const* xs, int64_t group, int32_t** to) {
   __m256i sums[R]{};
-  GRETA_UNROLL(8)
   for (int64_t pair = 0; pair < group / 2; ++pair) {
     const __m256i w = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(weights + pair * 2 * kLanes));
     GRETA_UNROLL(4)
