@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <functional>
 #include <set>
-#include <utility>
 
 namespace greta {
 namespace {
@@ -29,25 +28,62 @@ std::vector<int64_t> telling_rows(const Observation& seen) {
   return some;
 }
 
-/// Of an input: prompt and position.
-using RowKey = std::pair<std::string, int64_t>;
+/// What is made apart from others: a row of a prompt at a position; of it a head, where those are counted.
+struct Slice {
+  std::string prompt;
+  int64_t position = 0, head = 0;
+  auto operator<=>(const Slice&) const = default;
+};
 
-RowKey key_of(const Observation& seen, int64_t row) {
-  return {seen.phase->view.cell().prompt, seen.problem->positions[static_cast<size_t>(row)]};
+using SliceOf = std::function<Slice(const Observation& seen, int64_t row, int64_t head)>;
+
+Slice row_slice(const Observation& seen, int64_t row, int64_t) {
+  return {seen.phase->view.cell().prompt, seen.problem->positions[static_cast<size_t>(row)], 0};
 }
 
-/// Only the rows that `wanted` wants count as affected; recordings without one stay out.
-Evidence only(const Evidence& evidence, const std::function<bool(const RowKey&)>& wanted) {
-  Evidence some{evidence.model, evidence.at, {}, {}};
-  for (const Observation& all : evidence.observations) {
-    Observation seen = all;
-    bool any = false;
+Slice head_slice(const Observation& seen, int64_t row, int64_t head) {
+  Slice part = row_slice(seen, row, head);
+  part.head = head;
+  return part;
+}
+
+/// Whether each head of a row is computed by itself.
+bool heads_are_apart(Stage stage) {
+  switch (info(stage).kind) {
+    case StageKind::head_norm:
+    case StageKind::rope:
+    case StageKind::scores:
+    case StageKind::weights:
+    case StageKind::mix: return true;
+    default: return false;
+  }
+}
+
+std::set<Slice> affected_slices(const Evidence& evidence, const SliceOf& slice_of) {
+  std::set<Slice> parts;
+  for (const Observation& seen : evidence.observations) {
     for (int64_t row = 0; row < seen.rows; ++row) {
-      const auto heads = seen.affected.begin() + row * seen.heads;
-      if (!wanted(key_of(seen, row))) std::fill_n(heads, seen.heads, char{0});
-      any = any || seen.is_affected(row);
+      for (int64_t head = 0; head < seen.heads; ++head) {
+        if (seen.is_affected(row, head)) parts.insert(slice_of(seen, row, head));
+      }
     }
-    if (any) some.observations.push_back(std::move(seen));
+  }
+  return parts;
+}
+
+/// Only the parts that `wanted` wants count as affected; recordings without one stay out.
+Evidence only(const Evidence& evidence, const SliceOf& slice_of,
+              const std::function<bool(const Slice&)>& wanted) {
+  Evidence some{evidence.model, evidence.at, {}, {}};
+  for (Observation seen : evidence.observations) {
+    for (int64_t row = 0; row < seen.rows; ++row) {
+      for (int64_t head = 0; head < seen.heads; ++head) {
+        if (!wanted(slice_of(seen, row, head)))
+          seen.affected[static_cast<size_t>(row * seen.heads + head)] = 0;
+      }
+    }
+    if (std::count(seen.affected.begin(), seen.affected.end(), char{0}) != std::ssize(seen.affected))
+      some.observations.push_back(std::move(seen));
   }
   return some;
 }
@@ -55,16 +91,16 @@ Evidence only(const Evidence& evidence, const std::function<bool(const RowKey&)>
 }  // namespace
 
 std::optional<HeldOut> hold_out(const Evidence& evidence) {
-  std::set<RowKey> keys;
-  for (const Observation& seen : evidence.observations) {
-    for (int64_t row = 0; row < seen.rows; ++row) {
-      if (seen.is_affected(row)) keys.insert(key_of(seen, row));
-    }
+  SliceOf slice_of = row_slice;
+  std::set<Slice> parts = affected_slices(evidence, slice_of);
+  if (parts.size() < 2 && heads_are_apart(evidence.at.stage)) {
+    slice_of = head_slice;
+    parts = affected_slices(evidence, slice_of);
   }
-  if (keys.size() < 2) return std::nullopt;
-  const RowKey last = *keys.rbegin();
-  return HeldOut{only(evidence, [&](const RowKey& key) { return key != last; }),
-                 only(evidence, [&](const RowKey& key) { return key == last; })};
+  if (parts.size() < 2) return std::nullopt;
+  const Slice last = *parts.rbegin();
+  return HeldOut{only(evidence, slice_of, [&](const Slice& part) { return part != last; }),
+                 only(evidence, slice_of, [&](const Slice& part) { return part == last; })};
 }
 
 std::optional<Sighting> sighting_of(const PhaseRecord& phase, At at, Trial trial) {

@@ -33,13 +33,14 @@ struct Evidence {
   Text pattern;                           // which positions, heads, elements are wrong
 };
 
-/// Evidence in two parts: one to estimate from, and a row of another prompt or position to test by. What is
-/// not in a part counts as not affected there: estimates look at affected rows alone.
+/// Evidence in two parts: one to estimate from, and a row of another prompt or position to test by; of a
+/// single row a head, where each is computed by itself. What is not in a part counts as not affected there:
+/// estimates look at what is affected alone.
 struct HeldOut {
   Evidence rest, row;
 };
 
-/// nullopt where a single row is wrong, however often it was recorded.
+/// nullopt where a single one is wrong, however often it was recorded.
 std::optional<HeldOut> hold_out(const Evidence& evidence);
 
 /// Gathers the wrong rows of a stage from those who show them, equal data once.

@@ -285,6 +285,34 @@ TEST(FlashAttention, OneKernelReadsTheWrongHeadsForKeysAndValues) {
   }
 }
 
+/// What `wrong` makes of one stage of layer 0 in decode, of one prompt: a single wrong row.
+Finding in_one_row(Stage stage, const std::function<Row(const PlainSite&)>& wrong) {
+  const test::PlainLlama& llama = test::plain_llama();
+  const auto prompts = test::two_prompts();
+  const Verdict verdict = judge(
+      llama.record({{stage, 0, wrong, "decode"}}, {prompts.begin(), prompts.begin() + 1}), llama.model());
+  EXPECT_EQ(verdict.findings.size(), 1u);
+  return verdict.findings.empty() ? Finding{} : verdict.findings[0];
+}
+
+TEST(Undeclared, OneRowNamesNoConstantUnlessItsHeadsAgree) {
+  const Finding scaled = in_one_row(Stage::down, [](const PlainSite& site) {
+    Row y = times(site.weight(), site.in(inputs_of(site.stage)[0]));
+    for (float& value : y) value *= 0.75f;
+    return y;
+  });
+  EXPECT_EQ(scaled.cause, Cause::unexplained) << test::text_of(scaled);
+  EXPECT_EQ(scaled.best, "output_scaled");
+  EXPECT_EQ(scaled.held_up, HeldUp::no_other_row);
+  const Finding scores = in_one_row(Stage::qk, [](const PlainSite& site) {
+    Row s = site.scores({});
+    for (float& score : s) score *= 1.0625f;
+    return s;
+  });
+  EXPECT_EQ(scores.hypothesis(), "softmax_scale") << test::text_of(scores);
+  EXPECT_EQ(scores.held_up, HeldUp::yes);
+}
+
 /// Keys of a slot that is one too late, rounded as nothing declares: the cause is tried with every arithmetic
 /// whose rotation of the cache fits its heads, which no size of llama.cpp's does here.
 TEST(Undeclared, ACacheWrongEverywhereIsTriedWithWhatFits) {

@@ -148,7 +148,7 @@ HeldUp held_up(const Hypothesis& hypothesis, const Suspect& suspect) {
 
 bool rivals(const Explanation& best, const Explanation& other) {
   if (reproduces(best) != reproduces(other) || covers(best) != covers(other)) return false;
-  if (reproduces(best) && best.fitted < other.fitted) return false;
+  if (covers(best) && best.fitted < other.fitted) return false;
   if (!best.overreaches && other.overreaches) return false;
   return best.explained_residual - other.explained_residual < kMargin;
 }
