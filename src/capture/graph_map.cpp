@@ -11,7 +11,7 @@ namespace {
 /// What the value of a node is, or was made from by steps that change no number (views, copies, chosen rows).
 struct Tag {
   enum Kind { stage, activated_gate, changed_scores, fused_qkv, normed } kind = stage;
-  Place place = {Stage::x_in, 0};
+  At place = {0, Stage::x_in};
   bool scaled = false;  // of queries
   int turned = 0;       // by a matrix of so many rows
 };
@@ -44,10 +44,10 @@ std::pair<std::string_view, int> split(std::string_view name) {
 }
 
 template <size_t N>
-std::optional<Place> place_in(const WeightName (&table)[N], Tensor weight) {
+std::optional<At> place_in(const WeightName (&table)[N], Tensor weight) {
   const auto [name, layer] = split(weight.name());
   for (const WeightName& row : table) {
-    if (row.name == name) return Place{row.stage, layer};
+    if (row.name == name) return At{layer, row.stage};
   }
   return std::nullopt;
 }
@@ -117,16 +117,16 @@ class Reader {
     const size_t bytes = static_cast<size_t>(node.ne(0) * node.ne(1)) * node.nb(0), offset = node.view_offs();
     if (offset == 0) query_bytes_ = bytes;
     const Stage stage = offset == 0 ? Stage::q : offset == query_bytes_ ? Stage::k : Stage::v;
-    found(node, {stage, its->place.layer}, fused_kernel_);
+    found(node, {its->place.layer, stage}, fused_kernel_);
   }
 
-  void found(Tensor node, Place place, std::string kernel) {
+  void found(Tensor node, At place, std::string kernel) {
     map_.stages[place] = {.tensor = node, .kernel = std::move(kernel)};
     tags_[node.address()] = {Tag::stage, place};
   }
-  void found(Tensor node, Place place) { found(node, place, "ggml." + lower(node.op_name())); }
+  void found(Tensor node, At place) { found(node, place, "ggml." + lower(node.op_name())); }
   /// The stage's value is this node's instead; its kernel stays.
-  void replaced(Tensor node, Place place) { found(node, place, map_.stages[place].kernel); }
+  void replaced(Tensor node, At place) { found(node, place, map_.stages[place].kernel); }
 
   static std::string lower(std::string_view text) {
     std::string out(text);
@@ -143,7 +143,7 @@ class Reader {
       if (!node.src(1).src(0)) map_.output_rows = node.src(1);
     } else if (node.src(0).name() == "token_embd.weight") {
       map_.tokens = node.src(1);
-      found(node, {Stage::x_in, 0});
+      found(node, {0, Stage::x_in});
     }
   }
 
@@ -162,10 +162,10 @@ class Reader {
   }
 
   /// A weight says which stage; of which layer, what it meets: an engine may take another layer's weight.
-  Place met(Place by_weight, Tensor input) const {
+  At met(At by_weight, Tensor input) const {
     const Tag* its = tag(input);
     if (its == nullptr || by_weight.layer == kNoLayer) return by_weight;
-    return {by_weight.stage, its->place.layer + (its->place.stage == Stage::x_out ? 1 : 0)};
+    return {its->place.layer + (its->place.stage == Stage::x_out ? 1 : 0), by_weight.stage};
   }
 
   void multiply(Tensor node) {
@@ -176,7 +176,7 @@ class Reader {
     for (const int i : {0, 1}) {  // an activation that is not one op with its product
       const Tag* gate = tag(node.src(i));
       if (gate != nullptr && gate->kind == Tag::activated_gate && is(node.src(1 - i), Stage::up))
-        return found(node, {Stage::act, gate->place.layer}, "ggml.glu");
+        return found(node, {gate->place.layer, Stage::act}, "ggml.glu");
     }
   }
 
@@ -186,7 +186,7 @@ class Reader {
       return found(node, met(*place, node.src(1)), product_kernel(base_of(left), node.src(1).ne(1)));
     if (const auto [name, layer] = split(base_of(left).name()); name == "attn_qkv.weight") {
       fused_kernel_ = product_kernel(base_of(left), node.src(1).ne(1));
-      tags_[node.address()] = {Tag::fused_qkv, met({Stage::q, layer}, node.src(1))};
+      tags_[node.address()] = {Tag::fused_qkv, met({layer, Stage::q}, node.src(1))};
       return;
     }
     const Tag* right = tag(node.src(1));
@@ -198,10 +198,10 @@ class Reader {
       attention.cached_keys = cache;
       attention.turned_keys = right->turned;
       attention.scaled_queries = right->scaled;
-      found(node, {Stage::qk, layer}, "ggml.kq." + std::string(left.type()));
+      found(node, {layer, Stage::qk}, "ggml.kq." + std::string(left.type()));
     } else if (is(node.src(1), Stage::softmax) && values_.contains(cache.address())) {
       map_.attention[layer].cached_values = cache;
-      found(node, {Stage::pv, layer}, "ggml.kqv." + std::string(left.type()));
+      found(node, {layer, Stage::pv}, "ggml.kqv." + std::string(left.type()));
     } else if (!left.src(0) && left.ne(0) == left.ne(1) && left.type() == "f32") {
       Tag turned = *right;  // llama.cpp turns queries, keys and values of quantised caches
       turned.turned = static_cast<int>(left.ne(0));
@@ -224,9 +224,9 @@ class Reader {
       if (its == nullptr || its->kind != Tag::stage) continue;
       const Stage branch = its->place.stage;
       if (branch == Stage::attn_out || branch == Stage::attn_post_norm)
-        return found(node, {Stage::x_attn, its->place.layer});
+        return found(node, {its->place.layer, Stage::x_attn});
       if (branch == Stage::down || branch == Stage::ffn_post_norm)
-        return found(node, {Stage::x_out, its->place.layer});
+        return found(node, {its->place.layer, Stage::x_out});
     }
   }
 
@@ -239,7 +239,7 @@ class Reader {
     const bool queries = from == Stage::q || from == Stage::q_norm;
     if (!queries && from != Stage::k && from != Stage::k_norm) return;
     map_.positions = node.src(1);
-    found(node, {queries ? Stage::q_rope : Stage::k_rope, its->place.layer});
+    found(node, {its->place.layer, queries ? Stage::q_rope : Stage::k_rope});
   }
 
   /// A stored tensor that is no weight, and is turned: a cache.
@@ -275,7 +275,7 @@ class Reader {
     attention.scale = node.float_parameter(0);
     attention.plain_scores = its->kind == Tag::stage;
     if (node.src(1)) attention.mask = stored(node.src(1));
-    found(node, {Stage::softmax, its->place.layer});
+    found(node, {its->place.layer, Stage::softmax});
   }
 
   void flash(Tensor node) {
@@ -290,21 +290,21 @@ class Reader {
     attention.cached_values = values;
     attention.turned_keys = queries.turned;
     attention.scaled_queries = queries.scaled;
-    found(node, {Stage::pv, queries.place.layer});
+    found(node, {queries.place.layer, Stage::pv});
   }
 
   void glu(Tensor node) {
     if (is(node.src(0), Stage::up) &&
         !node.src(1)) {  // one product of both weights: gate, then up, or turned round
       const int layer = tag(node.src(0))->place.layer;
-      const StageNode both = map_.stages[{Stage::up, layer}];
+      const StageNode both = map_.stages[{layer, Stage::up}];
       const int64_t half = node.ne(0), gate = node.int_parameter(1) != 0 ? half : 0;
-      map_.stages[{Stage::gate, layer}] = {both.tensor, both.kernel, gate, half};
-      map_.stages[{Stage::up, layer}] = {both.tensor, both.kernel, half - gate, half};
-      return found(node, {Stage::act, layer});
+      map_.stages[{layer, Stage::gate}] = {both.tensor, both.kernel, gate, half};
+      map_.stages[{layer, Stage::up}] = {both.tensor, both.kernel, half - gate, half};
+      return found(node, {layer, Stage::act});
     }
     if (is(node.src(0), Stage::gate) && node.src(1) && is(node.src(1), Stage::up))
-      found(node, {Stage::act, tag(node.src(0))->place.layer});
+      found(node, {tag(node.src(0))->place.layer, Stage::act});
   }
 
   void unary(Tensor node) {

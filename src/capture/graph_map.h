@@ -7,7 +7,7 @@
 #include <unordered_map>
 
 #include "capture/ggml.h"
-#include "capture/stage.h"
+#include "model/stage.h"
 
 namespace greta::capture {
 
@@ -30,9 +30,9 @@ struct StageNode {
 };
 
 struct GraphMap {
-  std::map<Place, StageNode> stages;
-  std::unordered_multimap<const void*, Place> places_of;  // of the nodes to look at
-  std::map<int, AttentionMap> attention;                  // by layer
+  std::map<At, StageNode> stages;
+  std::unordered_multimap<const void*, At> places_of;  // of the nodes to look at
+  std::map<int, AttentionMap> attention;               // by layer
   Tensor tokens, positions, output_rows;  // inputs: ids, positions, rows that the last layer keeps
   Tensor shifted;                         // a cache whose keys this graph turns on (K-shift)
   Tensor last;                            // the last node: the logits, of a language model

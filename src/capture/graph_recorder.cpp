@@ -53,7 +53,7 @@ GraphRecorder::Rows GraphRecorder::rows_of(int64_t count) const {
   return rows;
 }
 
-Record& GraphRecorder::add(Place place, const std::string& kernel, const Rows& rows,
+Record& GraphRecorder::add(At place, const std::string& kernel, const Rows& rows,
                            std::vector<int64_t> shape) {
   records_.push_back(
       {.place = place, .kernel = kernel, .positions = rows.positions, .shape = std::move(shape)});
@@ -65,7 +65,7 @@ void GraphRecorder::computed(const void* address) {
   for (auto it = begin; it != end; ++it) computed(it->second);
 }
 
-void GraphRecorder::computed(Place place) {
+void GraphRecorder::computed(At place) {
   const StageNode& node = map_.stages.at(place);
   if (!node.tensor.is_there() || !is_readable(node.tensor.type()))
     return note(std::string(name(place.stage)) + " is in a type that is not read");
@@ -77,7 +77,7 @@ void GraphRecorder::computed(Place place) {
   }
 }
 
-void GraphRecorder::plain(Place place, const StageNode& node) {
+void GraphRecorder::plain(At place, const StageNode& node) {
   const Tensor t = node.tensor;
   // Heads may be a dimension of their own; of one row that makes no difference.
   const bool heads = t.ne(2) > 1 || batch_.graph_rows == 1;
@@ -95,17 +95,17 @@ void GraphRecorder::plain(Place place, const StageNode& node) {
     const auto first = row.begin() + node.first;
     record.values.insert(record.values.end(), first, first + columns);
   }
-  if (place.stage != Stage::x_out || !map_.stages.contains({Stage::attn_norm, place.layer + 1})) return;
+  if (place.stage != Stage::x_out || !map_.stages.contains({place.layer + 1, Stage::attn_norm})) return;
   Record next = record;  // the next layer begins with it
-  next.place = {Stage::x_in, place.layer + 1};
+  next.place = {place.layer + 1, Stage::x_in};
   records_.push_back(std::move(next));
 }
 
 /// A cache of several streams is seen through a view that begins with one of them.
 GraphRecorder::Slots GraphRecorder::slots_in(int layer) const {
   const AttentionMap& attention = map_.attention.at(layer);
-  const Tensor view = attention.fused ? map_.stages.at({Stage::pv, layer}).tensor.src(1)
-                                      : map_.stages.at({Stage::qk, layer}).tensor.src(0);
+  const Tensor view = attention.fused ? map_.stages.at({layer, Stage::pv}).tensor.src(1)
+                                      : map_.stages.at({layer, Stage::qk}).tensor.src(0);
   Slots slots{.of_position = caches_.slots(attention.cached_keys, batch_.n_pos())};
   const size_t row = attention.cached_keys.nb(1);
   if (base_of(view) != attention.cached_keys || row == 0) return slots;
@@ -117,7 +117,7 @@ GraphRecorder::Slots GraphRecorder::slots_in(int layer) const {
 }
 
 /// [n_kv, S, heads] -> [S, heads, n_pos], columns in order of positions.
-void GraphRecorder::scores(Place place, const StageNode& node) {
+void GraphRecorder::scores(At place, const StageNode& node) {
   const Tensor t = node.tensor;
   const AttentionMap& attention = map_.attention.at(place.layer);
   const bool raw = place.stage == Stage::qk;
@@ -147,7 +147,7 @@ void GraphRecorder::scores(Place place, const StageNode& node) {
 }
 
 /// What attention gives: of flash attention [dim, heads, S], else [dim, S, heads].
-void GraphRecorder::mixed(Place place, const StageNode& node) {
+void GraphRecorder::mixed(At place, const StageNode& node) {
   const Tensor t = node.tensor;
   const AttentionMap& attention = map_.attention.at(place.layer);
   if (untold_ && attention.turned_values > 0) return;  // turned back by what nobody would be told of
@@ -226,7 +226,7 @@ void GraphRecorder::write_cache(int layer, std::string_view type) {
     declared_[kernel] =
         "{\"op\": \"kv_write\", \"rotation\": " + keys + ", \"rotation_of_values\": " + values + "}";
   }
-  Record& record = add({Stage::kv_write, layer}, kernel, all, {batch_.n_pos(), static_cast<int64_t>(width)});
+  Record& record = add({layer, Stage::kv_write}, kernel, all, {batch_.n_pos(), static_cast<int64_t>(width)});
   record.dtype = type;
   for (size_t p = 0; p < n_pos; ++p)
     record.values.insert(record.values.end(), rows[p].begin(), rows[p].end());

@@ -45,13 +45,13 @@ class GraphRecorder {
     int64_t stream = 0;
   };
   Slots slots_in(int layer) const;
-  Record& add(Place place, const std::string& kernel, const Rows& rows, std::vector<int64_t> shape);
+  Record& add(At place, const std::string& kernel, const Rows& rows, std::vector<int64_t> shape);
   void note(const std::string& text);
-  void computed(Place place);
+  void computed(At place);
 
-  void plain(Place place, const StageNode& node);
-  void scores(Place place, const StageNode& node);
-  void mixed(Place place, const StageNode& node);
+  void plain(At place, const StageNode& node);
+  void scores(At place, const StageNode& node);
+  void mixed(At place, const StageNode& node);
   void read_keys(int layer, Tensor view);
   void read_values(int layer, Tensor view, bool position_first);
   void write_cache(int layer, std::string_view type);

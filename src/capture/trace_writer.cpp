@@ -7,6 +7,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "base/utf8.h"
+
 namespace greta::capture {
 namespace {
 
@@ -48,7 +50,7 @@ class File {
 
 constexpr int kNew = O_WRONLY | O_CREAT | O_TRUNC;
 
-std::string key_of(const std::string& phase, Place place) {
+std::string key_of(const std::string& phase, At place) {
   std::string key = phase + "/";
   if (place.layer != kNoLayer) key += "L" + std::to_string(place.layer) + ".";
   return key + std::string(name(place.stage));
@@ -83,17 +85,18 @@ std::string manifest_text(const Manifest& m) {
 
 std::string quoted(std::string_view text) {
   std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) >= 0x7f) {
-      char escape[8];
-      std::snprintf(escape, sizeof escape, "\\u%04x", static_cast<unsigned>(static_cast<unsigned char>(c)));
-      out += escape;
+  for (size_t at = 0; at < text.size();) {
+    const auto byte = static_cast<unsigned char>(text[at]);
+    const size_t length = utf8_length(text, at);
+    if (byte == '"' || byte == '\\') out += '\\';
+    if (length > 0 && byte >= 0x20 && byte != 0x7f) {
+      out += text.substr(at, length);
     } else {
-      out += c;
+      char escape[8];
+      std::snprintf(escape, sizeof escape, "\\u%04x", static_cast<unsigned>(byte));
+      out += escape;
     }
+    at += length > 0 ? length : 1;
   }
   return out + "\"";
 }

@@ -8,12 +8,12 @@
 #include <string_view>
 #include <vector>
 
-#include "capture/stage.h"
+#include "model/stage.h"
 
 namespace greta::capture {
 
 struct Record {
-  Place place;
+  At place;
   std::string kernel, dtype = "f32";
   std::vector<int64_t> positions, shape;
   std::vector<float> values = {};

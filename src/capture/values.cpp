@@ -1,7 +1,8 @@
 #include "capture/values.h"
 
-#include <bit>
 #include <cstring>
+
+#include "base/half.h"
 
 namespace greta::capture {
 namespace {
@@ -13,14 +14,6 @@ T load(const char* at) {
   T value;
   std::memcpy(&value, at, sizeof value);
   return value;
-}
-
-float from_half(uint16_t bits) {
-  const uint32_t magnitude = uint32_t{bits & 0x7fffU} << 13;
-  const bool finite = (bits & 0x7c00) != 0x7c00;
-  const float value =
-      finite ? std::bit_cast<float>(magnitude) * 0x1p112F : std::bit_cast<float>(magnitude | 0x7f800000U);
-  return (bits & 0x8000) != 0 ? -value : value;
 }
 
 }  // namespace
@@ -46,12 +39,12 @@ float Values::at(int64_t i0, int64_t i1, int64_t i2, int64_t i3) const {
   const auto i = static_cast<size_t>(i0);
   switch (type_) {
     case Type::f32: return load<float>(place(i, i1, i2, i3));
-    case Type::f16: return from_half(load<uint16_t>(place(i, i1, i2, i3)));
-    case Type::bf16: return std::bit_cast<float>(uint32_t{load<uint16_t>(place(i, i1, i2, i3))} << 16);
+    case Type::f16: return f16_to_f32(load<uint16_t>(place(i, i1, i2, i3)));
+    case Type::bf16: return bf16_to_f32(load<uint16_t>(place(i, i1, i2, i3)));
     case Type::q8_0: break;
   }
   const char* block = place(i / kBlock, i1, i2, i3);
-  return from_half(load<uint16_t>(block)) * static_cast<float>(load<int8_t>(block + 2 + i % kBlock));
+  return f16_to_f32(load<uint16_t>(block)) * static_cast<float>(load<int8_t>(block + 2 + i % kBlock));
 }
 
 void Values::append_row(std::vector<float>& to, int64_t count, int64_t i1, int64_t i2, int64_t i3) const {

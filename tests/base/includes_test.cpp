@@ -40,7 +40,7 @@ const std::map<std::string, std::set<std::string>> kArrows = {
     {"io", {"base"}},
     {"units", {"base"}},
     {"base", {}},
-    {"capture", {}},  // a library for strangers' programs: of ours it has nothing
+    {"capture", {"model"}},  // a library for strangers' programs: of ours it has headers, and links nothing
 };
 
 std::set<std::string> reachable(const std::string& room) {
@@ -188,7 +188,7 @@ TEST(SourceTree, TheDocumentHasTheseArrows) {
   const size_t begin = text.find("\n```\n", text.find("Arrows go one way")) + 5;
   static const std::regex kChain(R"re(\w+(, \w+)*( -> \w+(, \w+)*)+)re"), kName(R"re(\w+)re");
   const std::string block = text.substr(begin, text.find("```", begin) - begin);
-  std::map<std::string, std::set<std::string>> told = {{"base", {}}, {"capture", {}}};
+  std::map<std::string, std::set<std::string>> told = {{"base", {}}};
   for (std::sregex_iterator chain(block.begin(), block.end(), kChain), end; chain != end; ++chain) {
     std::set<std::string> from;
     const std::string links = chain->str() + " -> ";
@@ -206,8 +206,9 @@ TEST(SourceTree, TheDocumentHasTheseArrows) {
 TEST(SourceTree, RoomsAreLinkedAlongTheArrows) {
   const std::string text = contents("CMakeLists.txt");
   static const std::regex kRoom(R"re(greta_room\((\w+) LINKS ([^)]*)\))re"), kLink(R"re(\bgreta_(\w+))re");
-  std::map<std::string, std::set<std::string>> links = {{"cli", kArrows.at("cli")},  // the program: all
-                                                        {"capture", {}}};            // cmake/capture.cmake
+  std::map<std::string, std::set<std::string>> links = {
+      {"cli", kArrows.at("cli")},           // the program: all
+      {"capture", kArrows.at("capture")}};  // headers: below
   for (std::sregex_iterator room(text.begin(), text.end(), kRoom), end; room != end; ++room) {
     std::set<std::string>& linked = links[(*room)[1]];
     const std::string list = (*room)[2];

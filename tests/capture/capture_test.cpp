@@ -55,7 +55,7 @@ class Capture : public ::testing::Test {
   }
 
   Scratch scratch_;
-  const std::string model_ = scratch_ / "tiny.gguf", bundle_ = scratch_ / "bundle";
+  const std::string model_ = scratch_ / "tïny.gguf", bundle_ = scratch_ / "bundle";
 };
 
 TEST_F(Capture, WhatAProgramComputesIsJudgedWithNothingDeclared) {
