@@ -1,7 +1,6 @@
 #include "judge/evidence.h"
 
 #include <algorithm>
-#include <functional>
 #include <set>
 
 namespace greta {
@@ -28,23 +27,16 @@ std::vector<int64_t> telling_rows(const Observation& seen) {
   return some;
 }
 
-/// What is made apart from others: a row of a prompt at a position; of it a head, where those are counted.
+/// What is made apart from others: a row of a prompt at a position; of it a head, where those count.
 struct Slice {
   std::string prompt;
   int64_t position = 0, head = 0;
   auto operator<=>(const Slice&) const = default;
 };
 
-using SliceOf = std::function<Slice(const Observation& seen, int64_t row, int64_t head)>;
-
-Slice row_slice(const Observation& seen, int64_t row, int64_t) {
-  return {seen.phase->view.cell().prompt, seen.problem->positions[static_cast<size_t>(row)], 0};
-}
-
-Slice head_slice(const Observation& seen, int64_t row, int64_t head) {
-  Slice part = row_slice(seen, row, head);
-  part.head = head;
-  return part;
+Slice slice_of(const Observation& seen, int64_t row, int64_t head, bool heads) {
+  return {seen.phase->view.cell().prompt, seen.problem->positions[static_cast<size_t>(row)],
+          heads ? head : 0};
 }
 
 /// Whether each head of a row is computed by itself.
@@ -59,31 +51,32 @@ bool heads_are_apart(Stage stage) {
   }
 }
 
-std::set<Slice> affected_slices(const Evidence& evidence, const SliceOf& slice_of) {
-  std::set<Slice> parts;
+std::set<Slice> affected_slices(const Evidence& evidence, bool heads) {
+  std::set<Slice> slices;
   for (const Observation& seen : evidence.observations) {
     for (int64_t row = 0; row < seen.rows; ++row) {
       for (int64_t head = 0; head < seen.heads; ++head) {
-        if (seen.is_affected(row, head)) parts.insert(slice_of(seen, row, head));
+        if (seen.is_affected(row, head)) slices.insert(slice_of(seen, row, head, heads));
       }
     }
   }
-  return parts;
+  return slices;
 }
 
-/// Only the parts that `wanted` wants count as affected; recordings without one stay out.
-Evidence only(const Evidence& evidence, const SliceOf& slice_of,
-              const std::function<bool(const Slice&)>& wanted) {
+/// Where `wanted` says so only this slice counts as affected, else all others; recordings without any stay
+/// out.
+Evidence only(const Evidence& evidence, const Slice& slice, bool heads, bool wanted) {
   Evidence some{evidence.model, evidence.at, {}, {}};
   for (Observation seen : evidence.observations) {
+    bool any = false;
     for (int64_t row = 0; row < seen.rows; ++row) {
       for (int64_t head = 0; head < seen.heads; ++head) {
-        if (!wanted(slice_of(seen, row, head)))
-          seen.affected[static_cast<size_t>(row * seen.heads + head)] = 0;
+        char& affected = seen.affected[static_cast<size_t>(row * seen.heads + head)];
+        if ((slice_of(seen, row, head, heads) == slice) != wanted) affected = 0;
+        any = any || affected != 0;
       }
     }
-    if (std::count(seen.affected.begin(), seen.affected.end(), char{0}) != std::ssize(seen.affected))
-      some.observations.push_back(std::move(seen));
+    if (any) some.observations.push_back(std::move(seen));
   }
   return some;
 }
@@ -91,16 +84,13 @@ Evidence only(const Evidence& evidence, const SliceOf& slice_of,
 }  // namespace
 
 std::optional<HeldOut> hold_out(const Evidence& evidence) {
-  SliceOf slice_of = row_slice;
-  std::set<Slice> parts = affected_slices(evidence, slice_of);
-  if (parts.size() < 2 && heads_are_apart(evidence.at.stage)) {
-    slice_of = head_slice;
-    parts = affected_slices(evidence, slice_of);
-  }
-  if (parts.size() < 2) return std::nullopt;
-  const Slice last = *parts.rbegin();
-  return HeldOut{only(evidence, slice_of, [&](const Slice& part) { return part != last; }),
-                 only(evidence, slice_of, [&](const Slice& part) { return part == last; })};
+  bool heads = false;
+  std::set<Slice> slices = affected_slices(evidence, heads);
+  if (slices.size() < 2 && heads_are_apart(evidence.at.stage))
+    slices = affected_slices(evidence, heads = true);
+  if (slices.size() < 2) return std::nullopt;
+  const Slice last = *slices.rbegin();
+  return HeldOut{.rest = only(evidence, last, heads, false), .row = only(evidence, last, heads, true)};
 }
 
 std::optional<Sighting> sighting_of(const PhaseRecord& phase, At at, Trial trial) {

@@ -208,7 +208,6 @@ JudgedCell judge_cell(const CellRecord& record, const OraclePass& oracle, const 
 struct Convicted {
   std::vector<Conviction> convictions;
   std::vector<StageNoise> noise;
-  std::vector<Trialled> trials;
 };
 
 /// Rows that a phase computes at once: a prompt of one token is S = 1 in prefill, too.
@@ -229,6 +228,18 @@ Trialled trialled(const PhaseRecord& phase, At at, const Event& event, bool wron
            {"prompt", event.prompt_id},
            {"experiment", event.experiment}},
           wrong};
+}
+
+/// All that was judged and not taken back.
+std::vector<Trialled> trials_of(const std::vector<const PhaseRecord*>& phases, const OraclePass& oracle) {
+  std::vector<Trialled> trials;
+  for (const PhaseRecord* phase : phases) {
+    for (const auto& [at, event] : phase->view.events()) {
+      const JudgedStage& judged = *oracle.find(phase->view, at);
+      if (judged.judgement) trials.push_back(trialled(*phase, at, *event, judged.is_convicted()));
+    }
+  }
+  return trials;
 }
 
 /// A prefill of one row is no evidence for prefill where decode is wrong as well, and prefill of more right.
@@ -259,7 +270,6 @@ Convicted convict(const std::vector<CellRecord>& records, const OraclePass& orac
         const double ratio = judged.judgement->noise_ratio;
         double& largest = noise[{in, at}];
         largest = std::max(largest, ratio);
-        result.trials.push_back(trialled(*phase, at, *event, judged.is_convicted()));
         if (!judged.is_convicted() && !is_one_row(*phase)) right_of_more.insert(at);
         if (judged.is_convicted())
           result.convictions.push_back({phase, record.cell.key, at, ratio, in, judged.sighting.get()});
@@ -421,7 +431,7 @@ Verdict judge(const Bundle& recorded, const Model& model, const JudgeOptions& op
     cells.push_back(judge_cell(record, oracle, model, aligned, layers));
   Verdict verdict = assemble(bundle, model, std::move(cells), std::move(convicted.noise), std::move(findings),
                              std::move(flags));
-  if (!verdict.findings.empty()) verdict.factors = factors_of(convicted.trials);
+  if (!verdict.findings.empty()) verdict.factors = factors_of(trials_of(phases, oracle));
   verdict.untested_writes = untested_writes(phases, oracle);
   verdict.arithmetic = kernel_arithmetic(phases);
   verdict.route_differences = route_differences(verdict.arithmetic, phases, verdict.pairs);

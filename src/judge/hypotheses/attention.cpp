@@ -218,7 +218,7 @@ std::vector<Candidate> window(const Suspect& s) {
     Reading other;
     other.window = size;
     candidates.push_back(reading(other, std::move(title), fitted));
-    candidates.back().estimated = false;  // it is counted
+    candidates.back().counted = true;
   };
   if (own > 0) {
     add(0,

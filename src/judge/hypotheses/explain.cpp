@@ -111,7 +111,7 @@ std::optional<Explanation> score(const Hypothesis& hypothesis, const Candidate& 
                      .explained_residual = sum.explained(),
                      .noise_ratio = sum.noise_ratio,
                      .fitted = candidate.fitted,
-                     .held_up = candidate.estimated ? HeldUp::yes : HeldUp::nothing_estimated,
+                     .held_up = candidate.is_estimated() ? HeldUp::yes : HeldUp::nothing_estimated,
                      .overreaches = sum.overreaches};
 }
 
@@ -141,7 +141,7 @@ HeldUp held_up(const Hypothesis& hypothesis, const Suspect& suspect) {
   const Suspect there{parts->row, suspect.at, suspect.direct};
   for (const Candidate& candidate : hypothesis.candidates({parts->rest, suspect.at, suspect.direct})) {
     const std::optional<Explanation> one = score(hypothesis, candidate, there);
-    if (candidate.estimated && one && covers(*one)) return HeldUp::yes;
+    if (candidate.is_estimated() && one && covers(*one)) return HeldUp::yes;
   }
   return HeldUp::no;
 }

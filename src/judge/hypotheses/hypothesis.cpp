@@ -58,8 +58,7 @@ Candidate computed_by(How how, Text title, int fitted) {
                 return true;
               },
           .title = std::move(title),
-          .fitted = fitted,
-          .estimated = fitted > 0};
+          .fitted = fitted};
 }
 
 Candidate changed_afterwards(Afterwards change, Text title, int fitted) {
@@ -94,8 +93,7 @@ Candidate with_weight(const GgufTensor* weight, Text title, std::shared_ptr<cons
                 return true;
               },
           .title = std::move(title),
-          .fitted = fitted,
-          .estimated = fitted > 0};
+          .fitted = fitted};
 }
 
 }  // namespace greta

@@ -37,8 +37,10 @@ struct Candidate {
   std::function<bool(const Observation& observation, StageProblem& problem)> change;
   Text title;
   int fitted = 0;  // numbers taken from the observed output itself; fewer is stronger evidence
-  /// Some of them may be any number: one row always has one, so it must hold in others.
-  bool estimated = false;
+  /// They are counted, or say where: one row tells them. Others may be any number, which one row always has.
+  bool counted = false;
+
+  bool is_estimated() const { return fitted > 0 && !counted; }
 };
 
 /// The problem, over a gap, of a stage that `problem` is made from; nullptr when there is none.

@@ -67,8 +67,7 @@ Candidate with_eps(double eps, double model_eps, std::string_view stage, int fit
           },
           {fmt::format("the eps of {} is {:.3g}, not {:.3g}", stage, eps, model_eps),
            fmt::format("el eps de {} es {:.3g} en lugar de {:.3g}", stage, eps, model_eps)},
-          fitted,
-          fitted > 0};
+          fitted};
 }
 
 /// With y = x w r, r = 1 / sqrt(mean(x^2) + eps): the r of each row gives the eps that was used; rows count

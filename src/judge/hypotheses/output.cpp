@@ -25,8 +25,7 @@ Candidate afterwards(Change change, Text title, int fitted = 0) {
                 return true;
               },
           .title = std::move(title),
-          .fitted = fitted,
-          .estimated = fitted > 0};
+          .fitted = fitted};
 }
 
 /// The values are `rows`, whatever the stage's inputs are.
@@ -177,7 +176,7 @@ Candidate damaged(std::function<bool(const Observation&, size_t)> wrong, Text ti
         }
       },
       std::move(title), fitted);
-  candidate.estimated = false;  // it says where, not what
+  candidate.counted = true;  // it says where, not what
   return candidate;
 }
 

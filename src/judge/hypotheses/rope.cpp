@@ -124,18 +124,23 @@ double minimum(const std::vector<double>& points, const std::function<double(dou
   return (low + high) / 2;
 }
 
+/// Whole positions, which are counted.
 Candidate shifted(double shift, int fitted) {
-  return rotated({.position = [shift](double p, double) { return p + shift; }},
-                 {fmt::format("the position of RoPE is off by {:+g}", shift),
-                  fmt::format("la posición de RoPE está desplazada en {:+g}", shift)},
-                 fitted);
+  Candidate candidate = rotated({.position = [shift](double p, double) { return p + shift; }},
+                                {fmt::format("the position of RoPE is off by {:+g}", shift),
+                                 fmt::format("la posición de RoPE está desplazada en {:+g}", shift)},
+                                fitted);
+  candidate.counted = true;
+  return candidate;
 }
 
 Candidate constant(double position, int fitted) {
-  return rotated({.position = [position](double, double) { return position; }},
-                 {fmt::format("the position of RoPE is always {:g}", position),
-                  fmt::format("la posición de RoPE es siempre {:g}", position)},
-                 fitted);
+  Candidate candidate = rotated({.position = [position](double, double) { return position; }},
+                                {fmt::format("the position of RoPE is always {:g}", position),
+                                 fmt::format("la posición de RoPE es siempre {:g}", position)},
+                                fitted);
+  candidate.counted = true;
+  return candidate;
 }
 
 /// The position that the first wrong row was rotated to; nothing when that is its own or 0 (rope_omitted's).
@@ -201,8 +206,7 @@ Candidate with_base(double base, double model_base, int fitted) {
           },
           {fmt::format("the base of RoPE is {:.6g}, not {:.6g}", base, model_base),
            fmt::format("la base de RoPE es {:.6g} en lugar de {:.6g}", base, model_base)},
-          fitted,
-          fitted > 0};
+          fitted};
 }
 
 std::vector<Candidate> rope_base(const Suspect& s) {
@@ -273,14 +277,12 @@ std::vector<Candidate> rope_dims(const Suspect& s) {
 }
 
 Candidate position_scaled(double factor, int fitted) {
-  Candidate candidate = rotated(
+  return rotated(
       {.position = [factor](double p, double) { return p * factor; }},
       {fmt::format("positions are multiplied by {:.6g}: a RoPE scaling that the model does not have", factor),
        fmt::format("las posiciones se multiplican por {:.6g}: un escalado de RoPE que el modelo no tiene",
                    factor)},
       fitted);
-  candidate.estimated = fitted > 0;
-  return candidate;
 }
 
 std::vector<Candidate> rope_scale(const Suspect& s) {
