@@ -101,13 +101,17 @@ int64_t cache_bytes(Format format, int64_t elements) {
                                 : elements * (format == Format::f16 ? 2 : 4);
 }
 
+bool KvCache::can_hold(const ModelConfig& config, Format format) {
+  return format != Format::q8_0 || config.head_dim % kBlock == 0;
+}
+
 KvCache::KvCache(const ModelConfig& config, int64_t positions, Format format)
     : n_layer_(config.n_layer),
       n_head_kv_(config.n_head_kv),
       head_dim_(config.head_dim),
       capacity_((positions + kLanes - 1) / kLanes * kLanes),
       format_(format) {
-  if (format == Format::q8_0 && head_dim_ % kBlock != 0) {
+  if (!can_hold(config, format)) {
     fail_input("a KV cache in q8_0 needs heads of a multiple of {} dims, those of {} have {}; use f16 or f32",
                kBlock, config.name, head_dim_);
   }

@@ -16,6 +16,9 @@ class KvCache {
   /// model's heads are no whole blocks of q8_0.
   KvCache(const ModelConfig& config, int64_t positions, Format format);
 
+  /// Whether the model's heads are whole blocks of the format.
+  static bool can_hold(const ModelConfig& config, Format format);
+
   int64_t layers() const { return n_layer_; }
   int64_t capacity() const { return capacity_; }
   int64_t length() const { return length_; }

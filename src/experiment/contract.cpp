@@ -4,6 +4,7 @@
 #include <map>
 
 #include "experiment/difference.h"
+#include "experiment/exercise.h"
 #include "experiment/plan_difference.h"
 
 namespace greta {

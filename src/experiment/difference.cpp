@@ -123,8 +123,7 @@ class Explanation {
     const bool of_blocks = !difference_.way.blocks.empty();
     const Text title = of_blocks ? Text{"what a prompt leaves depends on how it is cut into blocks",
                                         "lo que deja un prompt depende de cómo se corta en bloques"}
-                                 : Text{"n tokens at once do not leave what n steps of decode leave",
-                                        "n tokens de una vez no dejan lo mismo que n pasos de decode"};
+                                 : what(RunCause::prefill_unlike_decode);
     return difference_finding(of_blocks ? Phases::prefill : Phases::both, difference_.first,
                               of_blocks ? RunCause::block_edges : RunCause::prefill_unlike_decode, title,
                               {told,
@@ -150,14 +149,6 @@ std::vector<Finding> explain_difference(const Program& program, const OwnTokensR
                                         std::span<const int32_t> tokens, const OwnDifference& difference,
                                         const Snapshot& expected, const Snapshot& observed, const Text& how) {
   return Explanation(program, request, tokens, difference).findings(expected, observed, how);
-}
-
-std::set<int64_t> windows_within(const ModelConfig& config, int64_t n) {
-  std::set<int64_t> windows;
-  for (const LayerConfig& layer : config.layers) {
-    if (layer.window > 0 && layer.window < n) windows.insert(layer.window);
-  }
-  return windows;
 }
 
 }  // namespace greta

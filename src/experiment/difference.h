@@ -44,7 +44,4 @@ struct JudgedRuns {
 JudgedRuns judge_own_runs(const Program& program, const OwnTokensRequest& request,
                           std::span<const int32_t> tokens, Runner& runner, const Snapshot& at_once);
 
-/// Windows whose edge lies within n positions.
-std::set<int64_t> windows_within(const ModelConfig& config, int64_t n);
-
 }  // namespace greta

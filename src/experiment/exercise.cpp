@@ -10,12 +10,13 @@ namespace {
 
 std::vector<std::string> other_caches(const ModelConfig& config, const Reach& reach) {
   std::vector<std::string> formats;
-  for (const Format format : {Format::f32, Format::f16, Format::q8_0}) {
-    const bool can = format != Format::q8_0 || config.head_dim % 32 == 0;
-    if (can && !reach.caches.contains(format)) formats.emplace_back(name(format));
+  for (const Format format : cache_formats(config)) {
+    if (!reach.caches.contains(format)) formats.emplace_back(name(format));
   }
   return formats;
 }
+
+}  // namespace
 
 std::set<int64_t> windows_of(const ModelConfig& config) {
   std::set<int64_t> windows;
@@ -25,7 +26,17 @@ std::set<int64_t> windows_of(const ModelConfig& config) {
   return windows;
 }
 
-}  // namespace
+std::set<int64_t> windows_within(const ModelConfig& config, int64_t n) {
+  std::set<int64_t> windows = windows_of(config);
+  windows.erase(windows.lower_bound(n), windows.end());
+  return windows;
+}
+
+std::vector<Format> cache_formats(const ModelConfig& config) {
+  std::vector<Format> formats{Format::f32, Format::f16, Format::q8_0};
+  std::erase_if(formats, [&](Format format) { return !KvCache::can_hold(config, format); });
+  return formats;
+}
 
 void add_kernels(const Plan& plan, std::set<std::string>& kernels) {
   for (const Op& op : plan.ops()) {

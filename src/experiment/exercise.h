@@ -16,6 +16,13 @@ void add_kernels(const Plan& plan, std::set<std::string>& kernels);
 /// Kernels of the recorded events.
 void add_kernels(const Bundle& bundle, std::set<std::string>& kernels);
 
+/// Windows of layers; those whose edge lies within n positions.
+std::set<int64_t> windows_of(const ModelConfig& config);
+std::set<int64_t> windows_within(const ModelConfig& config, int64_t n);
+
+/// Formats that a cache of the model may have.
+std::vector<Format> cache_formats(const ModelConfig& config);
+
 /// What was reached.
 struct Reach {
   int64_t positions = 0;           // of the longest run

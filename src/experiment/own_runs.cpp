@@ -6,6 +6,7 @@
 #include <array>
 
 #include "experiment/difference.h"
+#include "experiment/exercise.h"
 #include "experiment/plan_difference.h"
 #include "judge/judge.h"
 
@@ -37,10 +38,8 @@ class OwnRuns {
 
   JudgedRuns run() {
     steps_and_inner_block();
-    for (const Format format : {Format::f32, Format::f16, Format::q8_0}) other_cache(format);
-    std::set<int64_t> windows;
-    for (const LayerConfig& layer : config_.layers) windows.insert(layer.window);
-    for (const int64_t window : windows) edge_of_window(window);
+    for (const Format format : cache_formats(config_)) other_cache(format);
+    for (const int64_t window : windows_of(config_)) edge_of_window(window);
     judge_all();
     return std::move(result_);
   }
@@ -97,7 +96,6 @@ class OwnRuns {
   /// last row as a step.
   void other_cache(Format format) {
     if (format == program_.engine().options().kv_format) return;
-    if (format == Format::q8_0 && config_.head_dim % 32 != 0) return;
     const int64_t n = std::min(kCacheHistory + kCacheBlock + 1, std::ssize(tokens_)), last = n - 1;
     if (n < 4 || !program_.different_routes().empty()) return;
     const int64_t history = std::max<int64_t>(0, last - kCacheBlock), block = last - history;

@@ -8,6 +8,7 @@
 #include <random>
 
 #include "experiment/difference.h"
+#include "experiment/exercise.h"
 #include "experiment/plan_difference.h"
 
 namespace greta {
@@ -190,9 +191,7 @@ class OwnTokens {
                              {sentence(*of_threads)}));
     } else {
       add(difference_finding(Phases::prefill, *first, RunCause::not_repeatable,
-                             {"the same tokens do not always give the same",
-                              "los mismos tokens no siempre dan el mismo resultado"},
-                             {sentence(*first)}));
+                             what(RunCause::not_repeatable), {sentence(*first)}));
     }
   }
 

@@ -67,8 +67,7 @@ class Search {
 
   Finding not_repeatable() const {
     return difference_finding(phases(), trial_.first, RunCause::not_repeatable,
-                              {"the same tokens do not always give the same",
-                               "los mismos tokens no siempre dan el mismo resultado"},
+                              what(RunCause::not_repeatable),
                               {first_told(trial_.first),
                                {fmt::format("{} more runs gave what was recorded.", kRepeats),
                                 fmt::format("Otras {} ejecuciones dieron lo registrado.", kRepeats)}});

@@ -54,6 +54,8 @@ std::span<const RunCauseInfo> run_causes() {
   return kCauses;
 }
 
+const Text& what(RunCause cause) { return run_causes()[static_cast<size_t>(cause)].what; }
+
 std::string_view name(RunCause cause) { return run_causes()[static_cast<size_t>(cause)].name; }
 
 }  // namespace greta

@@ -33,4 +33,7 @@ std::span<const RunCauseInfo> run_causes();
 
 std::string_view name(RunCause cause);
 
+/// In one line.
+const Text& what(RunCause cause);
+
 }  // namespace greta
