@@ -14,6 +14,7 @@ import sys
 import torch
 import transformers
 
+from . import prompt
 from .layouts import STAGES
 from .recorder import Recorder
 from .slots import PADDING, nested
@@ -95,9 +96,7 @@ def tokenize(gguf, text):
 def main():
     parser = argparse.ArgumentParser(prog="python3 -m greta.capture", description=__doc__.split("\n")[0])
     parser.add_argument("--gguf", required=True, help="the model, of an architecture that transformers reads")
-    prompt = parser.add_mutually_exclusive_group(required=True)
-    prompt.add_argument("--prompt-file", help="a text; its name is the prompt's id")
-    prompt.add_argument("--tokens", help="token ids: 1,2,3")
+    prompt.add_arguments(parser)
     parser.add_argument("--out", required=True, help="directory to create")
     parser.add_argument("--layers", default="all", help="all, 0-3 or 0,5,29")
     parser.add_argument("--decode", action="store_true", help="record decode0 too")
@@ -107,11 +106,8 @@ def main():
     from .gguf_model import load_gguf
 
     try:
-        if args.tokens is not None:
-            text, tokens, prompt_id = None, [int(t) for t in args.tokens.split(",")], "tokens"
-        else:
-            file = pathlib.Path(args.prompt_file)
-            text, prompt_id = file.read_text(encoding="utf-8"), file.stem
+        prompt_id, text, tokens = prompt.read(args)
+        if tokens is None:
             tokens = tokenize(args.gguf, text)
         model = load_gguf(args.gguf, args.attention)
         capture(model, tokens, args.out, decode=args.decode, text=text, prompt_id=prompt_id, gguf=args.gguf,

@@ -15,6 +15,8 @@ import re
 import shutil
 import sys
 
+from . import prompt
+
 PREFILL, DECODE0 = "prefill", "decode0"
 FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}  # enum llama_flash_attn_type
 CACHE_TYPES = {"f32": 0, "f16": 1, "q8_0": 8}  # enum ggml_type
@@ -213,9 +215,7 @@ def capture(gguf, out, *, text=None, tokens=None, prompt_id="prompt", layers="al
 def main():
     parser = argparse.ArgumentParser(prog="python3 -m greta.llama_cpp", description=__doc__.split("\n")[0])
     parser.add_argument("--gguf", required=True, help="the model")
-    prompt = parser.add_mutually_exclusive_group(required=True)
-    prompt.add_argument("--prompt-file", help="a text; its name is the prompt's id")
-    prompt.add_argument("--tokens", help="token ids: 1,2,3")
+    prompt.add_arguments(parser)
     parser.add_argument("--out", required=True, help="directory to create")
     parser.add_argument("--layers", default="all", help="all, 0 or 0-3")
     parser.add_argument("--flash-attention", choices=FLASH_ATTENTION, default="auto")
@@ -226,12 +226,8 @@ def main():
     options = {"layers": args.layers, "threads": args.threads, "flash_attention": args.flash_attention,
                "cache_type": args.cache_type, "library": args.library}
     try:
-        if args.tokens is not None:
-            tokens = [int(token) for token in args.tokens.split(",")]
-            sentence = capture(args.gguf, args.out, tokens=tokens, prompt_id="tokens", **options)
-        else:
-            file = pathlib.Path(args.prompt_file)
-            sentence = capture(args.gguf, args.out, text=file.read_text(encoding="utf-8"), prompt_id=file.stem, **options)
+        prompt_id, text, tokens = prompt.read(args)
+        sentence = capture(args.gguf, args.out, text=text, tokens=tokens, prompt_id=prompt_id, **options)
         print(f"greta.llama_cpp: {sentence}\nnext: greta diagnose {args.out} -m {args.gguf}")
     except (CaptureError, OSError, ValueError) as error:
         sys.exit(f"greta.llama_cpp: {error}")

@@ -19,6 +19,11 @@ struct Hash128 {
 
 Hash128 hash_bytes(std::span<const std::byte> bytes);
 
+/// What a file is told by: "xxh3-128:" and the hex digits.
+inline std::string named_hash(std::span<const std::byte> bytes) {
+  return "xxh3-128:" + hash_bytes(bytes).hex();
+}
+
 /// SHA-256 as 64 lower-case hex digits: what other engines name files by.
 std::string sha256_hex(std::span<const std::byte> bytes);
 

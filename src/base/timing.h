@@ -2,7 +2,10 @@
 // Measuring time: a stopwatch, and the middle of several rounds.
 
 #include <algorithm>
+#include <array>
 #include <chrono>
+#include <ctime>
+#include <string>
 #include <vector>
 
 namespace greta {
@@ -24,6 +27,15 @@ double seconds_of(const Body& body) {
   const Stopwatch watch;
   body();
   return watch.seconds();
+}
+
+/// Now, as in 2026-02-03T12:34:56Z.
+inline std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm utc{};
+  std::array<char, 32> text{};
+  std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
+  return text.data();
 }
 
 /// The middle value, between two the mean of them; 0 of none.

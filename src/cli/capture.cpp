@@ -3,8 +3,6 @@
 
 #include <unistd.h>
 
-#include <array>
-#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -13,6 +11,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/mapped_file.h"
+#include "base/timing.h"
 #include "bundle/bundle.h"
 #include "bundle/bundle_files.h"
 #include "cli/capture_log.h"
@@ -43,14 +42,6 @@ std::string library_path() {
     if (fs::exists(path, error)) return fs::canonical(path, error).string();
   }
   fail_machine("libgreta_capture.so is not beside the program {}: build or install it", folder.string());
-}
-
-std::string now() {
-  const std::time_t time = std::time(nullptr);
-  std::array<char, 32> text{};
-  std::tm utc{};
-  std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&time, &utc));
-  return text.data();
 }
 
 void check_layers(const std::string& layers) {
@@ -117,7 +108,7 @@ nlohmann::json finished_manifest(const CaptureOptions& options, const Context& c
   try {
     if (model.empty()) return manifest;
     const MappedFile weights(model);
-    manifest["model"]["hash"] = "xxh3-128:" + hash_bytes(weights.bytes()).hex();
+    manifest["model"]["hash"] = named_hash(weights.bytes());
     manifest["model"]["bytes"] = weights.bytes().size();
   } catch (const Error&) {  // gone by now: then nobody can tell whether it is the same
   }
@@ -143,7 +134,7 @@ void report(const CaptureOptions& options, const nlohmann::json& manifest, const
 void run_capture(const CaptureOptions& options, Context& context) {
   check_layers(options.layers);
   const ChildRequest request = request_of(options, options.out);
-  const nlohmann::json unknown = {{"engine", "unknown"}, {"complete", false}, {"time", now()}};
+  const nlohmann::json unknown = {{"engine", "unknown"}, {"complete", false}, {"time", utc_now()}};
   { const BundleWriter empty(options.out, options.force, unknown); }
   remove_capture_log(options.out);
   ChildEnd end;

@@ -13,7 +13,7 @@ void check_hash(const Bundle& bundle, const Model& model) {
   if (!bundle.manifest.contains("model")) return;
   const std::string said = bundle.manifest["model"].value("hash", "");
   std::string own;
-  if (said.starts_with("xxh3-128:")) own = "xxh3-128:" + hash_bytes(model.file.bytes()).hex();
+  if (said.starts_with("xxh3-128:")) own = named_hash(model.file.bytes());
   if (said.starts_with("sha256:")) own = "sha256:" + sha256_hex(model.file.bytes());
   if (own.empty() || own == said) return;
   fail_input(

@@ -1,10 +1,7 @@
 #include "record/manifest.h"
 
-#include <fmt/chrono.h>
-
-#include <ctime>
-
 #include "base/hash.h"
+#include "base/timing.h"
 #include "bundle/bundle.h"
 #include "bundle/kernel_fields.h"
 #include "engine/kernel_table.h"
@@ -38,9 +35,6 @@ nlohmann::json kernels_of(Isa isa, const std::string& device) {
   return kernels;
 }
 
-/// Now, as in 2026-02-03T12:34:56Z.
-std::string utc_now() { return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr))); }
-
 }  // namespace
 
 nlohmann::json make_manifest(const Engine& engine, const MatrixRequest& request, const Origin& origin) {
@@ -64,7 +58,7 @@ nlohmann::json make_manifest(const Engine& engine, const MatrixRequest& request,
           {"model",
            {{"file", model.file.path()},
             {"bytes", model.file.file_size()},
-            {"hash", "xxh3-128:" + hash_bytes(model.file.bytes()).hex()},
+            {"hash", named_hash(model.file.bytes())},
             {"name", model.config.name},
             {"architecture", model.config.architecture},
             {"n_layer", model.config.n_layer},

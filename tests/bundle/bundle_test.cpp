@@ -1,14 +1,12 @@
 #include "bundle/bundle.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
-#include <csignal>
 #include <nlohmann/json.hpp>
 
 #include "base/hash.h"
 #include "bundle/decode0_row.h"
 #include "io/archive.h"
+#include "io/file_size_limit.h"
 #include "io/testing.h"
 
 namespace greta {
@@ -16,6 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::testing::ElementsAre;
+using testing::FileSizeLimit;
 using ::testing::HasSubstr;
 using testing::message_of;
 using testing::read_file;
@@ -176,24 +175,6 @@ TEST(BundleWriter, AShapeThatDoesNotFitIsOurError) {
   BundleWriter writer(temp / "b", false, kManifest);
   message_of([&] { writer.write(event_of("q", 5), kData, true); }, ErrorKind::machine);
 }
-
-/// Files of this process end at `bytes`, as on a full disk; the signal that would tell of it is ignored.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
-    ::getrlimit(RLIMIT_FSIZE, &old_);
-    const rlimit limit{bytes, old_.rlim_max};
-    ::setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  ~FileSizeLimit() {
-    ::setrlimit(RLIMIT_FSIZE, &old_);
-    std::signal(SIGXFSZ, handler_);
-  }
-
- private:
-  rlimit old_{};
-  void (*handler_)(int);
-};
 
 TEST(BundleWriter, AFullDiskLeavesAReadableBundle) {
   TempDirectory temp;

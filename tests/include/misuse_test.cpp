@@ -1,7 +1,6 @@
 // greta_trace.h used wrongly, on a full disk, by several threads, in a program that is killed:
 // an error with a message, and a bundle that can be read.
 
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,6 +13,7 @@
 #include "bundle/event.h"
 #include "bundle/kernel_fields.h"
 #include "include/recording.h"
+#include "io/file_size_limit.h"
 
 namespace greta {
 namespace {
@@ -247,31 +247,13 @@ TEST(GretaTraceMisuse, NoPhaseWasBegun) {
   EXPECT_THAT(read_bundle(temp / "b").events, SizeIs(1));
 }
 
-/// No file grows beyond `bytes`, as on a disk that is full.
-class FullDisk {
- public:
-  explicit FullDisk(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
-    ::getrlimit(RLIMIT_FSIZE, &old_);
-    const rlimit limit{bytes, old_.rlim_max};
-    ::setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  ~FullDisk() {
-    ::setrlimit(RLIMIT_FSIZE, &old_);
-    std::signal(SIGXFSZ, handler_);
-  }
-
- private:
-  rlimit old_{};
-  void (*handler_)(int);
-};
-
 TEST(GretaTraceMisuse, AFullDiskLeavesWhatWentBefore) {
   for (const bool of_values :
        {true, false}) {  // a tensors file is the first that is too long, or events.jsonl
     const Recording recording;
     int code = GRETA_TRACE_OK, taken = 0;
     {
-      const FullDisk full(1500);
+      const testing::FileSizeLimit full(1500);
       for (; code == GRETA_TRACE_OK && taken < 100; ++taken) {
         const bool large = of_values && taken > 2;
         code = recording.rows(large ? "v" : "q", std::vector<float>(large ? 400 : 4, 1.0f), 1, 10 + taken);
