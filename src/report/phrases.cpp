@@ -106,9 +106,8 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "Diferencia de ruta, no un fallo: {0} en prefill: {1}; en decode: {2}; difieren hasta {3} en promedio."},
 
     {Phrase::factor_tells,
-     "What tells wrong from right: {0} is wrong in all {1} recordings with ({2}); all {3} other recordings "
-     "of "
-     "this kind of stage are right.",
+     "What tells wrong from right: {0} is wrong in all {1} recordings with ({2}); all {3} others of this "
+     "kind of stage are right.",
      "Qué separa lo incorrecto de lo correcto: {0} es incorrecto en los {1} registros con ({2}); los otros "
      "{3} registros de esta clase de etapa son correctos."},
     {Phrase::groups_equal, "Equal bit for bit: {0}.", "Idénticos bit a bit: {0}."},
