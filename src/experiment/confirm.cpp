@@ -141,7 +141,7 @@ class Confirmation {
     const auto measure = [&] {
       const Verdict run =
           judge(record_matrix(engine_, with_interventions(request)), engine_.model(),
-                {.threads = threads(), .causes = false, .only = &looked_at, .known = &known_});
+                {.threads = threads(), .causes = Causes::none, .only = &looked_at, .known = &known_});
       return mismatch_of(findings_, run, group);
     };
     const Mismatch before = measure();

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <span>
 
 #include "base/parallel.h"
 #include "judge/hypotheses/explain.h"
@@ -31,11 +32,10 @@ class ConvictedStage {
   ConvictedStage(At at, const Convictions& convictions, bool causes)
       : at_(at), convictions_(convictions), causes_(causes) {}
 
-  /// `likely`: hypotheses that explained this stage in other layers.
-  std::vector<Finding> findings(const std::vector<std::string>& likely, int threads) const {
+  std::vector<Finding> findings(const Search& search, int threads) const {
     const Convictions prefill = of_phase(Phase::prefill), decode = of_phase(Phase::decode);
     const auto of = [&](Phases phases, const Convictions& some) {
-      return finding(phases, some, likely, threads);
+      return finding(phases, some, search, threads);
     };
     if (decode.empty()) return {of(Phases::prefill, prefill)};
     if (prefill.empty()) return {of(Phases::decode, decode)};
@@ -55,8 +55,7 @@ class ConvictedStage {
     return some;
   }
 
-  Finding finding(Phases phases, const Convictions& convictions, const std::vector<std::string>& likely,
-                  int threads) const {
+  Finding finding(Phases phases, const Convictions& convictions, const Search& search, int threads) const {
     Finding finding;
     finding.phase = phases;
     finding.layer = at_.layer;
@@ -76,7 +75,8 @@ class ConvictedStage {
     const Evidence evidence = gather_evidence(witnesses, at_);
     finding.pattern = evidence.pattern;
     if (!evidence.observations.empty()) finding.gap = evidence.observations.front().gap;
-    name_cause(explain(evidence, likely, threads), finding);
+    name_cause(explain(evidence, search, threads), finding);
+    finding.sought = search.in_full || finding.cause != Cause::unexplained;
     return finding;
   }
 
@@ -85,83 +85,127 @@ class ConvictedStage {
   bool causes_;
 };
 
-/// A stage in all its layers: what explained it in one is tried first in the later ones.
+bool is_explained(const std::vector<Finding>& findings) {
+  return std::ranges::all_of(findings, [](const Finding& f) { return f.cause != Cause::unexplained; });
+}
+
+/// A stage in all its layers. The first and the last are tried with every hypothesis, the others with what
+/// explained those, and again while there is something new; what is left then has the same unknown cause.
 class StageInLayers {
  public:
-  void add(ConvictedStage stage) { layers_.push_back(std::move(stage)); }
+  void add(ConvictedStage stage) { layers_.push_back({std::move(stage)}); }
 
-  /// The layers to be looked at now: the first; once that is done all others, as if none of them added to
-  /// what is likely.
-  size_t due() const { return done_ == 0 ? 1 : layers_.size() - done_; }
+  struct Look {
+    size_t layer = 0;
+    Search search = {};
+  };
 
-  std::vector<Finding> look(size_t due, int threads) const {
-    return layers_[done_ + due].findings(likely_, threads);
+  /// What is to be looked at now; empty when all is done.
+  std::vector<Look> due(Causes causes) const {
+    if (causes != Causes::first) return looks(unexplained(&Layer::in_full), true);
+    const std::vector<size_t> fresh = unexplained(&Layer::by_likely);
+    const bool begun = std::ranges::any_of(layers_, &Layer::in_full);
+    if (begun && !fresh.empty()) return looks(fresh, false);
+    const std::vector<size_t> left = unexplained(&Layer::in_full);
+    if (left.empty() || (begun && !found_more_)) return {};
+    return looks(left.size() == 1 ? left : std::vector{left.front(), left.back()}, true);
   }
 
-  /// Takes what was found in the layers that were due, up to one that adds to what is likely: those after it
-  /// are due again.
-  void take(std::vector<std::vector<Finding>> found) {
+  std::vector<Finding> look(const Look& look, int threads) const {
+    return layers_[look.layer].stage.findings(look.search, threads);
+  }
+
+  void take(std::span<const Look> looks, std::vector<std::vector<Finding>> found) {
     const size_t known = likely_.size();
-    for (std::vector<Finding>& some : found) {
-      for (Finding& finding : some) {
-        if (finding.cause == Cause::named) {
-          add_likely(finding.best);
-          add_likely(finding.runner_up);
-        }
-        findings_.push_back(std::move(finding));
+    for (size_t i = 0; i < looks.size(); ++i) {
+      Layer& layer = layers_[looks[i].layer];
+      layer.by_likely = true;
+      layer.in_full = layer.in_full || looks[i].search.in_full;
+      layer.findings = std::move(found[i]);
+      for (const Finding& finding : layer.findings) {
+        if (finding.cause != Cause::named) continue;
+        add_likely(finding.best);
+        add_likely(finding.runner_up);
       }
-      ++done_;
-      if (likely_.size() != known) return;
     }
+    found_more_ = likely_.size() != known;
+    for (Layer& layer : layers_) layer.by_likely = layer.by_likely && (layer.in_full || !found_more_);
   }
 
-  std::vector<Finding>& findings() { return findings_; }
+  std::vector<Finding> findings() {
+    std::vector<Finding> all;
+    for (Layer& layer : layers_) std::ranges::move(layer.findings, std::back_inserter(all));
+    return all;
+  }
 
  private:
+  struct Layer {
+    ConvictedStage stage;
+    bool by_likely = false, in_full = false;  // tried so
+    std::vector<Finding> findings = {};
+  };
+
+  std::vector<size_t> unexplained(bool Layer::*tried) const {
+    std::vector<size_t> some;
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      const Layer& layer = layers_[i];
+      const bool open = layer.findings.empty() || !is_explained(layer.findings);
+      if (open && !(layer.*tried)) some.push_back(i);
+    }
+    return some;
+  }
+
+  std::vector<Look> looks(const std::vector<size_t>& layers, bool in_full) const {
+    std::vector<Look> some;
+    for (const size_t layer : layers) some.push_back({layer, {likely_, in_full}});
+    return some;
+  }
+
   void add_likely(const std::string& hypothesis) {
     if (!hypothesis.empty() && std::find(likely_.begin(), likely_.end(), hypothesis) == likely_.end())
       likely_.push_back(hypothesis);
   }
 
-  std::vector<ConvictedStage> layers_;
-  size_t done_ = 0;
+  std::vector<Layer> layers_;
+  bool found_more_ = false;
   std::vector<std::string> likely_;
-  std::vector<Finding> findings_;
 };
 
 /// One look at all that is due; false when nothing was.
-bool look_once(std::map<Stage, StageInLayers>& stages, int threads) {
+bool look_once(std::map<Stage, StageInLayers>& stages, Causes causes, int threads) {
   struct Task {
     StageInLayers* stage;
-    size_t due;
-    std::vector<Finding> found = {};
+    const StageInLayers::Look* look;
+    std::vector<Finding>* found;
   };
+  std::map<StageInLayers*, std::vector<StageInLayers::Look>> due;
+  std::map<StageInLayers*, std::vector<std::vector<Finding>>> found;
   std::vector<Task> tasks;
   for (auto& [stage, layers] : stages) {
-    for (size_t due = 0; due < layers.due(); ++due) tasks.push_back({&layers, due});
+    const auto& looks = due[&layers] = layers.due(causes);
+    found[&layers].resize(looks.size());
+    for (size_t i = 0; i < looks.size(); ++i) tasks.push_back({&layers, &looks[i], &found[&layers][i]});
   }
   const int each = std::max(1, threads / static_cast<int>(std::max<size_t>(1, tasks.size())));
   parallel_for(threads, tasks.size(),
-               [&](size_t i) { tasks[i].found = tasks[i].stage->look(tasks[i].due, each); });
-  std::map<StageInLayers*, std::vector<std::vector<Finding>>> found;
-  for (Task& task : tasks) found[task.stage].push_back(std::move(task.found));
-  for (auto& [stage, some] : found) stage->take(std::move(some));
+               [&](size_t i) { *tasks[i].found = tasks[i].stage->look(*tasks[i].look, each); });
+  for (auto& [stage, looks] : due) {
+    if (!looks.empty()) stage->take(looks, std::move(found[stage]));
+  }
   return !tasks.empty();
 }
 
 }  // namespace
 
-std::vector<Finding> findings_of(const std::vector<Conviction>& convictions, int threads, bool causes) {
+std::vector<Finding> findings_of(const std::vector<Conviction>& convictions, int threads, Causes causes) {
   std::map<At, Convictions> by_place;
   for (const Conviction& conviction : convictions) by_place[conviction.at].push_back(&conviction);
   std::map<Stage, StageInLayers> stages;
-  for (const auto& [at, some] : by_place) stages[at.stage].add({at, some, causes});
-  while (look_once(stages, threads)) {
+  for (const auto& [at, some] : by_place) stages[at.stage].add({at, some, causes != Causes::none});
+  while (look_once(stages, causes, threads)) {
   }
   std::vector<Finding> findings;
-  for (auto& [stage, layers] : stages) {
-    std::move(layers.findings().begin(), layers.findings().end(), std::back_inserter(findings));
-  }
+  for (auto& [stage, layers] : stages) std::ranges::move(layers.findings(), std::back_inserter(findings));
   std::stable_sort(findings.begin(), findings.end(), [](const Finding& a, const Finding& b) {
     return At{a.layer, a.stage} < At{b.layer, b.stage};
   });

@@ -19,9 +19,12 @@ struct Conviction {
   const Sighting* sighting = nullptr;  // without one no cause is looked for
 };
 
+/// How far causes are looked for: nowhere; of each stage in its first and last wrong layers with every
+/// hypothesis, and in those between with what explained these; or in every layer with every hypothesis.
+enum class Causes { none, first, all };
+
 /// One finding for each layer, stage and phase, in execution order. A stage that is wrong in both phases for
 /// the same reason is one finding, "both". `threads` share the work.
-/// Without `causes` nothing is tried: findings say where and in which phase.
-std::vector<Finding> findings_of(const std::vector<Conviction>& convictions, int threads, bool causes);
+std::vector<Finding> findings_of(const std::vector<Conviction>& convictions, int threads, Causes causes);
 
 }  // namespace greta

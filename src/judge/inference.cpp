@@ -27,7 +27,7 @@ struct Tried {
   const PhaseRecord* phase;
   At at;
   bool convicted = false;
-  int64_t worst = -1;  // the position that is farthest outside its bound, where known
+  int64_t worst = -1, element = -1;  // the position, and in its row, that is farthest outside, where known
 };
 using Classes = std::map<KernelClass, std::vector<Tried>>;
 
@@ -44,31 +44,33 @@ std::vector<T> some_of(const std::vector<T>& all, size_t n) {
   return some;
 }
 
-/// The first outputs of a projection: they show its arithmetic as all do.
-GgufTensor first_outputs(const GgufTensor& tensor, int dim, size_t count) {
+/// Outputs [first, first + kOutputs) of a projection's weight or bias.
+GgufTensor some_outputs(const GgufTensor& tensor, int dim, size_t first) {
   GgufTensor part = tensor;
-  const size_t all = tensor.dims[static_cast<size_t>(dim)];
-  part.dims[static_cast<size_t>(dim)] = count;
-  part.data = tensor.data.first(tensor.data.size() / all * count);
+  const size_t each = tensor.data.size() / tensor.dims[static_cast<size_t>(dim)];
+  part.dims[static_cast<size_t>(dim)] = kOutputs;
+  part.data = tensor.data.subspan(each * first, each * kOutputs);
   return part;
 }
 
-Subject with_few_outputs(Subject subject) {
+/// Those about one of them: they show a projection's arithmetic as all do.
+Subject with_few_outputs(Subject subject, size_t about) {
   const StageProblem& whole = *subject.problem;
   const size_t all = whole.kind == StageKind::projection ? whole.weight->dims[1] : 0;
   if (all <= kOutputs) return subject;
+  const size_t first = std::min(about / kOutputs * kOutputs, all - kOutputs);
   struct Part {
     GgufTensor weight, bias;
   };
-  const auto part = std::make_shared<Part>(Part{first_outputs(*whole.weight, 1, kOutputs), {}});
-  if (whole.bias != nullptr) part->bias = first_outputs(*whole.bias, 0, kOutputs);
+  const auto part = std::make_shared<Part>(Part{some_outputs(*whole.weight, 1, first), {}});
+  if (whole.bias != nullptr) part->bias = some_outputs(*whole.bias, 0, first);
   auto problem = std::make_shared<StageProblem>(whole);
   problem->weight = &part->weight;
   problem->bias = whole.bias == nullptr ? nullptr : &part->bias;
   problem->keeps = part;
   std::vector<float> observed;
   for (size_t row = 0; row < whole.positions.size(); ++row) {
-    const auto begin = subject.observed.begin() + row * all;
+    const auto begin = subject.observed.begin() + row * all + first;
     observed.insert(observed.end(), begin, begin + kOutputs);
   }
   subject.problem = std::move(problem);
@@ -85,8 +87,8 @@ std::optional<Subject> few_rows_of(const Tried& seen) {
   if (judged && std::find(positions.begin(), positions.end(), seen.worst) == positions.end())
     positions.insert(std::upper_bound(positions.begin(), positions.end(), seen.worst), seen.worst);
   auto subject = subject_of(*seen.phase, seen.at, positions, &why);
-  // What convicts a stage may lie anywhere.
-  return subject && !seen.convicted ? with_few_outputs(std::move(*subject)) : std::move(subject);
+  if (!subject) return subject;
+  return with_few_outputs(std::move(*subject), static_cast<size_t>(std::max<int64_t>(seen.element, 0)));
 }
 
 /// Of some stages of a class, and of some that are convicted.
@@ -279,6 +281,7 @@ void judge_all(const std::vector<const PhaseRecord*>& phases, const OraclePass::
       const JudgedStage* judged = pass.find(seen.phase->view, seen.at);
       seen.convicted = judged->is_convicted();
       seen.worst = judged->judgement ? judged->judgement->position : -1;
+      seen.element = judged->judgement ? judged->judgement->element : -1;
     }
     std::erase_if(stages,
                   [&](const Tried& seen) { return !pass.find(seen.phase->view, seen.at)->judgement; });

@@ -414,7 +414,7 @@ Verdict judge(const Bundle& recorded, const Model& model, const JudgeOptions& op
   for (CellRecord& record : records) record.judge_by(inferred);
   infer_arithmetic(phases, quick, inferred);
   OraclePass::Options full = quick;
-  full.sightings = options.causes;
+  full.sightings = options.causes != Causes::none;
   OraclePass oracle(full);
   for (const PhaseRecord* phase : phases) oracle.add(*phase);
   oracle.run();

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "bundle/bundle.h"
+#include "judge/findings.h"
 #include "judge/oracle_pass.h"
 #include "model/model.h"
 #include "verdict/verdict.h"
@@ -13,7 +14,7 @@ namespace greta {
 
 struct JudgeOptions {
   int threads = 1;
-  bool causes = true;                  // else findings say where and in which phase only: much faster
+  Causes causes = Causes::first;
   const std::set<At>* only = nullptr;  // the stages held against the oracle; none: all
   KnownJudgements* known = nullptr;    // of earlier calls: equal data are judged once
 };

@@ -11,12 +11,14 @@ namespace greta {
 inline constexpr int64_t kLanes = 8;
 
 /// Per lane: the sum of the terms, the sum of the squared partial sums, the sum of the squared terms; of
-/// block products also the squared partial sums of two chains apart, one of the A and one of the B.
+/// block products also the squared partial sums of two chains apart, one of the A and one of the B, and the
+/// sum of (scale[g] * row.scale[g])^2 * row.spread[g].
 struct LaneSums {
   double sum[kLanes];
   double energy[kLanes];
   double squares[kLanes];
   double apart[kLanes];
+  double spread[kLanes];
 };
 
 /// out[j], lane l: over i of w[i][l] * xs[j][i], for n terms. w is [n][8].
@@ -35,11 +37,13 @@ struct BlockTerms {
   int64_t group;  // even, at most 2^16: so many products fit an int32
 };
 
-/// What they are multiplied by: codes[n] of int8 values, scale[n / group]; sums[n / group] or null.
+/// What they are multiplied by: codes[n] of int8 values, scale[n / group]; sums[n / group] or null, for terms
+/// without offsets spread[n / group] or null.
 struct BlockRow {
   const int16_t* codes;
   const double* scale;
   const double* sums;
+  const double* spread;
 };
 
 /// out[j]: the chain of the block products with rows[j].

@@ -39,13 +39,14 @@ GRETA_INLINE Vector as_doubles(const int32_t* from) {
 /// Some lanes of LaneSums, for R vectors.
 template <size_t R>
 struct Chains {
-  Vector sum[R]{}, energy[R]{}, squares[R]{}, sum_b[R]{}, apart[R]{};
+  Vector sum[R]{}, energy[R]{}, squares[R]{}, sum_b[R]{}, apart[R]{}, spread[R]{};
 
   GRETA_INLINE void store_vector(size_t r, int64_t lane, LaneSums& out) const {
     store(out.sum + lane, sum[r]);
     store(out.energy + lane, energy[r]);
     store(out.squares + lane, squares[r]);
     store(out.apart + lane, apart[r]);
+    store(out.spread + lane, spread[r]);
   }
 };
 
@@ -113,7 +114,7 @@ GRETA_INLINE void sum_groups(const BlockTerms& terms, const BlockRow* rows, int3
 }
 
 /// One row's chain, all lanes beside each other.
-template <bool kOffset>
+template <bool kOffset, bool kSpread>
 GRETA_INLINE void chain_row(const BlockTerms& terms, const BlockRow& row, const int32_t* code_sums,
                             LaneSums* out) {
   constexpr size_t kVectors = kLanes / kWidth;
@@ -122,7 +123,9 @@ GRETA_INLINE void chain_row(const BlockTerms& terms, const BlockRow& row, const 
     GRETA_UNROLL(8)
     for (size_t v = 0; v < kVectors; ++v) {
       const int64_t at = g * kLanes + static_cast<int64_t>(v) * kWidth;
-      const Vector a = as_doubles(code_sums + at) * (load(terms.scale + at) * row.scale[g]);
+      const Vector scale = load(terms.scale + at) * row.scale[g];
+      const Vector a = as_doubles(code_sums + at) * scale;
+      if constexpr (kSpread) s.spread[v] += scale * scale * row.spread[g];
       if constexpr (kOffset) {
         const Vector b = load(terms.offset + at) * row.sums[g];
         const Vector after_a = s.sum[v] + a, after_b = s.sum[v] + b;
@@ -152,9 +155,11 @@ GRETA_INLINE void block_rows(const BlockTerms& terms, const BlockRow* rows, int3
   for (size_t r = 0; r < R; ++r) {
     const int32_t* own = code_sums + static_cast<int64_t>(r) * stride;
     if (terms.offset != nullptr) {
-      chain_row<true>(terms, rows[r], own, out + r);
+      chain_row<true, false>(terms, rows[r], own, out + r);
+    } else if (rows[r].spread != nullptr) {
+      chain_row<false, true>(terms, rows[r], own, out + r);
     } else {
-      chain_row<false>(terms, rows[r], own, out + r);
+      chain_row<false, false>(terms, rows[r], own, out + r);
     }
   }
 }

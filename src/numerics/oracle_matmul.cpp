@@ -49,11 +49,12 @@ struct UnitBits {
 /// Lanes beyond the last row hold zeros.
 class WeightTile {
  public:
-  WeightTile(const WeightRows& weight, bool in_parts, const Roundings& roundings)
+  WeightTile(const WeightRows& weight, bool in_parts, double code_offset, const Roundings& roundings)
       : weight_(weight),
         format_(roundings.weight),
         flushed_below_(flushed_below(roundings.unit)),
         group_(in_parts ? weight.scale_group() : 0),
+        code_offset_(in_parts ? code_offset : 0),
         row_(static_cast<size_t>(weight.length())) {
     if (!in_parts) {
       weights_.resize(row_.size() * kLanes);
@@ -89,6 +90,8 @@ class WeightTile {
 
   bool in_parts() const { return group_ != 0; }
   bool has_offset() const { return !offset_.empty(); }
+  /// Of codes whose offset the kernels subtract apart from their products.
+  double code_offset() const { return code_offset_; }
   int64_t length() const { return weight_.length(); }
   int64_t group() const { return group_; }
   const double* weights() const { return weights_.data(); }
@@ -142,6 +145,7 @@ class WeightTile {
   Format format_;
   double flushed_below_;
   int64_t group_;  // of chain_blocks; 0 when the rows are decoded whole
+  double code_offset_;
   std::vector<double> row_, row_scale_, row_offset_, weights_, scale_, offset_;
   std::vector<int16_t> codes_;
   UnitBits bits_;
@@ -151,14 +155,31 @@ struct Input {
   std::vector<ActivationRow> rows;
   std::vector<const double*> pointers;
   // Of products in blocks, per row and group of weights.
-  std::vector<std::vector<double>> group_scales, group_sums;
+  std::vector<std::vector<double>> group_scales, group_sums, group_spreads;
   std::vector<BlockRow> blocks;
 };
+
+/// Of codes that are stored with an offset, what it contributes to interleaved sums, in squared codes: spread
+/// over them it is in other lanes than where sums of groups take it away (docs/numerics.md, "q6_K").
+std::vector<double> spread_of(const ActivationRow& row, size_t group, double offset) {
+  std::vector<double> spread;
+  for (size_t begin = 0; begin < row.codes.size(); begin += group) {
+    double sum = 0, squares = 0;
+    for (size_t i = begin; i < begin + group; ++i) {
+      const double code = row.codes[i];
+      sum += code;
+      squares += code * code;
+    }
+    spread.push_back(offset * offset * (2 * squares + sum * sum));
+  }
+  return spread;
+}
 
 void add_blocks(Input& input, const ActivationRow& row, const WeightTile& tile) {
   const size_t group = static_cast<size_t>(tile.group());
   std::vector<double>& scales = input.group_scales.emplace_back(row.value.size() / group);
   for (size_t g = 0; g < scales.size(); ++g) scales[g] = row.scales[g * group / kActivationBlock];
+  if (tile.code_offset() != 0) input.group_spreads.push_back(spread_of(row, group, tile.code_offset()));
   if (!tile.has_offset()) return;
   std::vector<double>& sums = input.group_sums.emplace_back(scales.size());
   for (size_t i = 0; i < row.value.size(); ++i) sums[i / group] += row.value[i];
@@ -177,7 +198,8 @@ Input round_input(std::span<const float> x, const WeightTile& tile, const Roundi
     input.pointers.push_back(input.rows[r].value.data());
     if (!tile.in_parts()) continue;
     input.blocks.push_back({input.rows[r].codes.data(), input.group_scales[r].data(),
-                            tile.has_offset() ? input.group_sums[r].data() : nullptr});
+                            tile.has_offset() ? input.group_sums[r].data() : nullptr,
+                            tile.code_offset() != 0 ? input.group_spreads[r].data() : nullptr});
   }
   return input;
 }
@@ -189,6 +211,7 @@ struct ChainModel {
   double term_roundings;  // roundings of one term before it is added
   bool in_blocks;         // terms are whole blocks
   bool apart;             // minima may be summed by a chain of their own
+  double super_blocks;    // interleaved sums have a term of each
 };
 
 ChainModel chain_model(const GgufTensor& weight, const WeightRows& rows, const WeightTile& tile,
@@ -198,12 +221,16 @@ ChainModel chain_model(const GgufTensor& weight, const WeightRows& rows, const W
   if (tile.in_parts()) {
     // Ours adds a block's two terms in turn; ggml's kernels join two sums at the end.
     const bool apart = rows.has_offset() && activation != Format::q8_block32;
-    return {k / static_cast<double>(tile.group()) * (1 + offsets), 1, bounds::kBlockTermRoundings, true,
-            apart};
+    return {k / static_cast<double>(tile.group()) * (1 + offsets),
+            1,
+            bounds::kBlockTermRoundings,
+            true,
+            apart,
+            k / static_cast<double>(kSuperBlock)};
   }
   // A bf16 unit takes an f16 weight as two bf16 numbers, high and low part, and adds their products in turn.
   const bool two_parts = weight.type == TensorType::f16 && activation == Format::bf16;
-  return {k, two_parts ? 2.0 : 1.0, 1 + offsets, false, false};
+  return {k, two_parts ? 2.0 : 1.0, 1 + offsets, false, false, 0};
 }
 
 /// Energy of the partial sums when the sum begins with a bias: each is larger by it at most (Minkowski).
@@ -215,7 +242,8 @@ double bound_of(const LaneSums& sums, int64_t lane, double bias, const ChainMode
                 const Roundings& roundings) {
   const double u = bounds::unit_roundoff(roundings.accumulator);
   const double any_order = bounds::any_order_energy(sums.sum[lane], sums.squares[lane], model.steps);
-  const double energy = std::max(sums.energy[lane], model.apart ? sums.apart[lane] : 0);
+  const double energy = std::max(
+      {sums.energy[lane], model.apart ? sums.apart[lane] : 0, model.super_blocks / 2 * sums.spread[lane]});
   const double partial = with_bias(std::max(energy, any_order), model.steps, bias);
   // Terms are rounded by f32 operations whatever the accumulator is.
   const double scale = u > 0 ? bounds::kU / u : 0;
@@ -386,7 +414,9 @@ Expected matmul(const GgufTensor& weight, std::span<const float> x, int64_t rows
   const bool apart = format == Format::q8_block32 || format == Format::q8_1 || format == Format::q8_1_sum ||
                      format == Format::q8_k;
   const bool in_blocks = apart && weight_rows.scale_group() != 0;
-  WeightTile tile(weight_rows, in_blocks, roundings);
+  // ggml's kernel multiplies q6_K's codes as they are stored, 0 to 63.
+  const double code_offset = weight.type == TensorType::q6_k && format == Format::q8_k ? 32 : 0;
+  WeightTile tile(weight_rows, in_blocks, code_offset, roundings);
   const Input input = round_input(x, tile, roundings);
   const ChainModel model = chain_model(weight, weight_rows, tile, roundings.activation);
   const Product product{input, tile, bias_values, model, roundings, n, scale};

@@ -26,7 +26,7 @@ bool is_flagged(Engine& engine, const std::vector<Prompt>& prompts, const Detect
                         .change = fault_change(engine, {spec})};
   request.routes.add(parse_route_rule("all=" + limit.route));
   const Verdict verdict = judge(record_matrix(engine, request), engine.model(),
-                                {.threads = engine.options().threads, .causes = false});
+                                {.threads = engine.options().threads, .causes = Causes::none});
   const Detection detection = held_against(spec, verdict);
   return detection.right_place && detection.right_phase;
 }

@@ -116,6 +116,7 @@ struct Finding {
   std::vector<CellKey> cells;
   std::vector<std::string> prompts_that_cannot_show;  // such as a prompt of one token
   Cause cause = Cause::unexplained;
+  bool sought = true;                      // by every hypothesis, if it is unexplained
   CauseFamily family = CauseFamily::none;  // of a named cause
   std::string best;  // the hypothesis that fits best, named or not; empty: none applies to the stage
   HeldUp held_up = HeldUp::nothing_estimated;  // of the best

@@ -83,7 +83,7 @@ TEST(Intervention, OnACleanEngineChangesNothingButRoundings) {
     for (const InterventionSite& site : all_sites()) {
       request.change = interventions(tiny.engine, {site});
       const Bundle bundle = record_matrix(tiny.engine, request);
-      const Verdict verdict = judge(bundle, tiny.engine.model(), {.causes = false});
+      const Verdict verdict = judge(bundle, tiny.engine.model(), {.causes = Causes::none});
       const std::string at = fmt::format("{} of {} in L{}, {}", name(site.stage), name(site.phase),
                                          site.layer, name(setting.type));
       EXPECT_TRUE(verdict.findings.empty())
@@ -107,7 +107,7 @@ bool mend(test::TinyEngine& tiny, MatrixRequest request, const std::string& faul
   Verdict verdict;
   std::vector<InterventionSite> sites;
   for (int round = 0; round < 3; ++round) {
-    verdict = judge(record_matrix(tiny.engine, request), tiny.engine.model(), {.causes = false});
+    verdict = judge(record_matrix(tiny.engine, request), tiny.engine.model(), {.causes = Causes::none});
     for (const Finding& found : verdict.findings) sites.push_back({found.phase, found.layer, found.stage});
     request.change = then(faulty, interventions(tiny.engine, sites));
     if (verdict.findings.empty()) break;
@@ -146,7 +146,7 @@ TEST(Intervention, OfAnotherPhaseOrLayerLeavesTheFault) {
         InterventionSite{Phases::prefill, 0, q}}) {
     request.change = then(fault, interventions(tiny.engine, {site}));
     const Verdict verdict =
-        judge(record_matrix(tiny.engine, request), tiny.engine.model(), {.causes = false});
+        judge(record_matrix(tiny.engine, request), tiny.engine.model(), {.causes = Causes::none});
     ASSERT_EQ(verdict.findings.size(), 1u);
     EXPECT_EQ(verdict.findings[0].stage, k);
   }

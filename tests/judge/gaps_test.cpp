@@ -185,7 +185,7 @@ TEST(Gaps, OfTheEnginesOwnRoundingsAreNoFault) {
     request.layers = {0, 1};
     const Bundle whole = record_matrix(tiny.engine, request);
     for (const Stages& gap : gaps()) {
-      const Verdict verdict = judge(without(whole, gap), tiny.engine.model(), {.causes = false});
+      const Verdict verdict = judge(without(whole, gap), tiny.engine.model(), {.causes = Causes::none});
       EXPECT_TRUE(verdict.findings.empty()) << name(type) << " without " << name(gap[0]) << ", ...\n"
                                             << all_of(verdict);
     }

@@ -178,16 +178,16 @@ std::optional<Explanation> best_of(const Hypothesis& hypothesis, const Evidence&
   return best;
 }
 
-std::vector<Explanation> explain(const Evidence& evidence, std::span<const std::string> first, int threads) {
+std::vector<Explanation> explain(const Evidence& evidence, const Search& search, int threads) {
   std::vector<Explanation> explanations;
   if (evidence.observations.empty()) return explanations;
-  const auto is_first = [&](const Hypothesis* h) {
-    return std::find(first.begin(), first.end(), h->name) != first.end();
+  const auto is_likely = [&](const Hypothesis* h) {
+    return std::find(search.likely.begin(), search.likely.end(), h->name) != search.likely.end();
   };
   const auto try_all = [&](bool wanted) {
     std::vector<const Hypothesis*> some;
     for (const Hypothesis* hypothesis : hypotheses()) {
-      if (is_first(hypothesis) == wanted) some.push_back(hypothesis);
+      if (is_likely(hypothesis) == wanted) some.push_back(hypothesis);
     }
     std::vector<std::optional<Explanation>> best(some.size());
     parallel_for(threads, some.size(), [&](size_t i) { best[i] = best_of(*some[i], evidence); });
@@ -197,7 +197,7 @@ std::vector<Explanation> explain(const Evidence& evidence, std::span<const std::
     std::stable_sort(explanations.begin(), explanations.end(), better);
   };
   try_all(true);
-  if (explanations.empty() || !reproduces(explanations.front())) try_all(false);
+  if (search.in_full && (explanations.empty() || !reproduces(explanations.front()))) try_all(false);
   if (explanations.empty()) return explanations;
   if (auto other = with_other_arithmetic(explanations.front(), evidence))
     explanations.front() = std::move(*other);

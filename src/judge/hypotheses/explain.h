@@ -33,10 +33,14 @@ bool reproduces(const Explanation& explanation);
 /// The best of a hypothesis's candidates; nullopt when none applies.
 std::optional<Explanation> best_of(const Hypothesis& hypothesis, const Evidence& evidence);
 
-/// The best candidate of each hypothesis that applies, best first. `first`: names to try before all others;
-/// when one of them reproduces the output within rounding, the rest are left out. `threads` share the work.
-std::vector<Explanation> explain(const Evidence& evidence, std::span<const std::string> first = {},
-                                 int threads = 1);
+/// Hypotheses to try: the likely ones first, and all others where none of these reproduces the output.
+struct Search {
+  std::vector<std::string> likely = {};
+  bool in_full = true;  // else the likely ones alone
+};
+
+/// The best candidate of each hypothesis that was tried and applies, best first. `threads` share the work.
+std::vector<Explanation> explain(const Evidence& evidence, const Search& search = {}, int threads = 1);
 
 /// Rivals closer than this are not told apart.
 inline constexpr double kMargin = 0.005;
