@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <span>
 
@@ -32,10 +33,13 @@ class ConvictedStage {
   ConvictedStage(At at, const Convictions& convictions, bool causes)
       : at_(at), convictions_(convictions), causes_(causes) {}
 
-  std::vector<Finding> findings(const Search& search, int threads) const {
+  /// `other`: the stage in another layer, which must agree about numbers that one row can't tell; or none.
+  std::vector<Finding> findings(const Search& search, const ConvictedStage* other, int threads) const {
     const Convictions prefill = of_phase(Phase::prefill), decode = of_phase(Phase::decode);
     const auto of = [&](Phases phases, const Convictions& some) {
-      return finding(phases, some, search, threads);
+      Search own = search;
+      if (other != nullptr) own.elsewhere = [=] { return other->evidence(phases); };
+      return finding(phases, some, own, threads);
     };
     if (decode.empty()) return {of(Phases::prefill, prefill)};
     if (prefill.empty()) return {of(Phases::decode, decode)};
@@ -55,14 +59,25 @@ class ConvictedStage {
     return some;
   }
 
+  Evidence evidence(Phases phases) const {
+    if (phases == Phases::both) return gather_evidence(witnesses_of(convictions_), at_);
+    const Phase phase = phases == Phases::prefill ? Phase::prefill : Phase::decode;
+    return gather_evidence(witnesses_of(of_phase(phase)), at_);
+  }
+
+  static std::vector<Witness> witnesses_of(const Convictions& convictions) {
+    std::vector<Witness> witnesses;
+    for (const Conviction* conviction : convictions)
+      witnesses.push_back({conviction->phase, conviction->sighting});
+    return witnesses;
+  }
+
   Finding finding(Phases phases, const Convictions& convictions, const Search& search, int threads) const {
     Finding finding;
     finding.phase = phases;
     finding.layer = at_.layer;
     finding.stage = at_.stage;
-    std::vector<Witness> witnesses;
     for (const Conviction* conviction : convictions) {
-      witnesses.push_back({conviction->phase, conviction->sighting});
       if (std::find(finding.cells.begin(), finding.cells.end(), conviction->cell) == finding.cells.end())
         finding.cells.push_back(conviction->cell);
       double& side =
@@ -72,7 +87,7 @@ class ConvictedStage {
     }
     plain_title(finding);
     if (!causes_) return finding;
-    const Evidence evidence = gather_evidence(witnesses, at_);
+    const Evidence evidence = gather_evidence(witnesses_of(convictions), at_);
     finding.pattern = evidence.pattern;
     if (!evidence.observations.empty()) finding.gap = evidence.observations.front().gap;
     name_cause(explain(evidence, search, threads), finding);
@@ -89,47 +104,65 @@ bool is_explained(const std::vector<Finding>& findings) {
   return std::ranges::all_of(findings, [](const Finding& f) { return f.cause != Cause::unexplained; });
 }
 
-/// A stage in all its layers. The first and the last are tried with every hypothesis, the others with what
-/// explained those, and again while there is something new; what is left then has the same unknown cause.
+/// Hypotheses that explained a stage: stages of one kind may be the work of one kernel.
+class Likely {
+ public:
+  void add(const Finding& finding) {
+    if (finding.cause != Cause::named) return;
+    for (const std::string& name : {finding.best, finding.runner_up}) {
+      if (!name.empty() && std::find(names_.begin(), names_.end(), name) == names_.end())
+        names_.push_back(name);
+    }
+  }
+  const std::vector<std::string>& names() const { return names_; }
+
+ private:
+  std::vector<std::string> names_;
+};
+
+/// A stage in all its layers. The first and the last are tried with every hypothesis, the others with what is
+/// likely, and again while there is something new; what is left then has the same unknown cause.
 class StageInLayers {
  public:
+  explicit StageInLayers(Likely* likely) : likely_(likely) {}
+
   void add(ConvictedStage stage) { layers_.push_back({std::move(stage)}); }
 
   struct Look {
     size_t layer = 0;
     Search search = {};
+    const ConvictedStage* other = nullptr;  // of another layer; or none
   };
 
   /// What is to be looked at now; empty when all is done.
   std::vector<Look> due(Causes causes) const {
-    if (causes != Causes::first) return looks(unexplained(&Layer::in_full), true);
-    const std::vector<size_t> fresh = unexplained(&Layer::by_likely);
+    if (causes != Causes::first) {
+      return looks(unexplained([](const Layer& layer) { return !layer.in_full; }), true);
+    }
     const bool begun = std::ranges::any_of(layers_, &Layer::in_full);
+    const std::vector<size_t> fresh = unexplained([&](const Layer& layer) {
+      return !layer.in_full && (layer.findings.empty() || layer.tried < likely_->names().size());
+    });
     if (begun && !fresh.empty()) return looks(fresh, false);
-    const std::vector<size_t> left = unexplained(&Layer::in_full);
+    const std::vector<size_t> left = unexplained([](const Layer& layer) { return !layer.in_full; });
     if (left.empty() || (begun && !found_more_)) return {};
     return looks(left.size() == 1 ? left : std::vector{left.front(), left.back()}, true);
   }
 
   std::vector<Finding> look(const Look& look, int threads) const {
-    return layers_[look.layer].stage.findings(look.search, threads);
+    return layers_[look.layer].stage.findings(look.search, look.other, threads);
   }
 
   void take(std::span<const Look> looks, std::vector<std::vector<Finding>> found) {
-    const size_t known = likely_.size();
+    const size_t known = likely_->names().size();
     for (size_t i = 0; i < looks.size(); ++i) {
       Layer& layer = layers_[looks[i].layer];
-      layer.by_likely = true;
+      layer.tried = looks[i].search.likely.size();
       layer.in_full = layer.in_full || looks[i].search.in_full;
       layer.findings = std::move(found[i]);
-      for (const Finding& finding : layer.findings) {
-        if (finding.cause != Cause::named) continue;
-        add_likely(finding.best);
-        add_likely(finding.runner_up);
-      }
+      for (const Finding& finding : layer.findings) likely_->add(finding);
     }
-    found_more_ = likely_.size() != known;
-    for (Layer& layer : layers_) layer.by_likely = layer.by_likely && (layer.in_full || !found_more_);
+    found_more_ = likely_->names().size() != known;
   }
 
   std::vector<Finding> findings() {
@@ -141,34 +174,33 @@ class StageInLayers {
  private:
   struct Layer {
     ConvictedStage stage;
-    bool by_likely = false, in_full = false;  // tried so
+    size_t tried = 0;      // likely hypotheses
+    bool in_full = false;  // tried with every one
     std::vector<Finding> findings = {};
   };
 
-  std::vector<size_t> unexplained(bool Layer::*tried) const {
+  std::vector<size_t> unexplained(const std::function<bool(const Layer&)>& which) const {
     std::vector<size_t> some;
     for (size_t i = 0; i < layers_.size(); ++i) {
       const Layer& layer = layers_[i];
       const bool open = layer.findings.empty() || !is_explained(layer.findings);
-      if (open && !(layer.*tried)) some.push_back(i);
+      if (open && which(layer)) some.push_back(i);
     }
     return some;
   }
 
   std::vector<Look> looks(const std::vector<size_t>& layers, bool in_full) const {
     std::vector<Look> some;
-    for (const size_t layer : layers) some.push_back({layer, {likely_, in_full}});
+    for (const size_t layer : layers) {
+      const Layer& other = layer == 0 ? layers_.back() : layers_.front();
+      some.push_back({layer, {likely_->names(), in_full}, layers_.size() > 1 ? &other.stage : nullptr});
+    }
     return some;
   }
 
-  void add_likely(const std::string& hypothesis) {
-    if (!hypothesis.empty() && std::find(likely_.begin(), likely_.end(), hypothesis) == likely_.end())
-      likely_.push_back(hypothesis);
-  }
-
+  Likely* likely_;
   std::vector<Layer> layers_;
   bool found_more_ = false;
-  std::vector<std::string> likely_;
 };
 
 /// One look at all that is due; false when nothing was.
@@ -200,8 +232,12 @@ bool look_once(std::map<Stage, StageInLayers>& stages, Causes causes, int thread
 std::vector<Finding> findings_of(const std::vector<Conviction>& convictions, int threads, Causes causes) {
   std::map<At, Convictions> by_place;
   for (const Conviction& conviction : convictions) by_place[conviction.at].push_back(&conviction);
+  std::map<StageKind, Likely> likely;
   std::map<Stage, StageInLayers> stages;
-  for (const auto& [at, some] : by_place) stages[at.stage].add({at, some, causes != Causes::none});
+  for (const auto& [at, some] : by_place) {
+    const auto [stage, fresh] = stages.try_emplace(at.stage, &likely[info(at.stage).kind]);
+    stage->second.add({at, some, causes != Causes::none});
+  }
   while (look_once(stages, causes, threads)) {
   }
   std::vector<Finding> findings;

@@ -98,7 +98,10 @@ std::vector<Subject> subjects_of(const std::vector<Tried>& stages) {
   std::vector<Subject> subjects;
   for (const auto* kind : {&right, &convicted}) {
     for (const Tried& seen : some_of(*kind, kTried)) {
-      if (auto subject = few_rows_of(seen)) subjects.push_back(std::move(*subject));
+      auto subject = few_rows_of(seen);
+      // Zeros are numbers of any format, and what any arithmetic makes of zeros.
+      if (subject && std::ranges::any_of(subject->observed, [](float x) { return x != 0; }))
+        subjects.push_back(std::move(*subject));
     }
   }
   return subjects;

@@ -434,7 +434,7 @@ Verdict judge(const Bundle& recorded, const Model& model, const JudgeOptions& op
   if (!verdict.findings.empty()) verdict.factors = factors_of(trials_of(phases, oracle));
   verdict.untested_writes = untested_writes(phases, oracle);
   verdict.arithmetic = kernel_arithmetic(phases);
-  verdict.route_differences = route_differences(verdict.arithmetic, phases, verdict.pairs);
+  verdict.route_differences = route_differences(verdict.arithmetic, phases, verdict.pairs, verdict.findings);
   return verdict;
 }
 

@@ -14,7 +14,7 @@ constexpr int kCompared = 12;  // stages whose operands are put through both
 
 std::vector<KernelArithmetic> kernel_arithmetic(const std::vector<const PhaseRecord*>& phases) {
   using Source = KernelArithmetic::Source;
-  std::map<std::pair<KernelClass, std::string>, KernelArithmetic> all;
+  std::map<std::tuple<KernelClass, std::string, Source>, KernelArithmetic> all;
   for (const PhaseRecord* phase : phases) {
     for (const auto& [at, event] : phase->view.events()) {
       if (!has_place(phase->model->config, at)) continue;
@@ -23,14 +23,17 @@ std::vector<KernelArithmetic> kernel_arithmetic(const std::vector<const PhaseRec
                             !phase->inferred->by_default.contains(event);
       if (kernels.kind == StageKind::cache && !inferred) continue;
       const std::string what = describe(kernel_declares(*phase, at));
-      KernelArithmetic& entry = all[{kernels, what}];
+      const bool declared = is_declared(phase->view.bundle().manifest, event->kernel);
+      const Source source = inferred && is_open(*phase, at) ? Source::inferred
+                            : declared                      ? Source::declared
+                                                            : Source::by_default;
+      KernelClass told = kernels;
+      told.last_row = false;  // many rows or one: they are told together where they are alike
+      KernelArithmetic& entry = all[{told, what, source}];
       entry.phase = kernels.phase;
       if (kernels.weight) entry.weight_type = name(*kernels.weight);
       entry.what = what;
-      const bool declared = is_declared(phase->view.bundle().manifest, event->kernel);
-      entry.source = inferred && is_open(*phase, at) ? Source::inferred
-                     : declared                      ? Source::declared
-                                                     : Source::by_default;
+      entry.source = source;
       if (std::find(entry.stages.begin(), entry.stages.end(), at.stage) == entry.stages.end())
         entry.stages.push_back(at.stage);
     }
@@ -82,7 +85,8 @@ double apart(const std::vector<const PhaseRecord*>& phases, Stage stage) {
 
 std::vector<RouteDifference> route_differences(const std::vector<KernelArithmetic>& arithmetic,
                                                const std::vector<const PhaseRecord*>& phases,
-                                               const std::vector<StagePair>& pairs) {
+                                               const std::vector<StagePair>& pairs,
+                                               const std::vector<Finding>& findings) {
   std::map<std::tuple<std::string, std::string, std::string>, RouteDifference> all;
   // Where experiments force several arithmetics in one phase, that is what they are for.
   const auto only_of = [&](Phase phase, Stage stage, const std::string& weight_type) {
@@ -98,6 +102,7 @@ std::vector<RouteDifference> route_differences(const std::vector<KernelArithmeti
   for (const KernelArithmetic& decode : arithmetic) {
     if (decode.phase != Phase::decode) continue;
     for (const Stage stage : decode.stages) {
+      if (std::ranges::any_of(findings, [&](const Finding& f) { return f.stage == stage; })) continue;
       const KernelArithmetic* prefill = only_of(Phase::prefill, stage, decode.weight_type);
       if (only_of(Phase::decode, stage, decode.weight_type) == nullptr) continue;
       if (prefill == nullptr || prefill->what == decode.what) continue;

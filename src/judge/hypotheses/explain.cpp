@@ -17,6 +17,7 @@ struct Score {
   double wrong = 0, left = 0;  // sums of squares: of |observed - oracle|, of |observed - hypothesis|
   double noise_ratio = 0;
   bool overreaches = false;                    // it would have changed rows or heads that are right
+  bool any_finite = false;                     // of what is wrong
   bool in_prefill = false, in_decode = false;  // where it could be tried
   double explained() const { return wrong > 0 ? 1 - std::sqrt(left / wrong) : 0; }
 };
@@ -41,6 +42,7 @@ void add_slice(const Observation& seen, const Expected& value, int64_t begin, do
   for (int64_t at = begin; at < begin + seen.head_width(); ++at) {
     const size_t i = static_cast<size_t>(at);
     if (!seen.right.tells(i)) continue;
+    score.any_finite = score.any_finite || (std::isfinite(seen.observed[i]) && seen.is_wrong(i));
     const double before = element_error(seen.observed[i], seen.right.value[i], gross);
     const double after = element_error(seen.observed[i], value.value[i], gross);
     if (!seen.of_unit_size) {
@@ -103,6 +105,8 @@ std::optional<Explanation> score(const Hypothesis& hypothesis, const Candidate& 
     add_score(candidate, suspect, seen, sum);
     if (sum.wrong > 0 && hopeless(sum)) break;
   }
+  // NaN is made from NaN by whatever is done with it.
+  if (!sum.any_finite && !candidate.describes) sum.noise_ratio = kInfinity;
   // What could be tried in one of two wrong phases only explains neither.
   if (sum.wrong == 0 || (prefill && !sum.in_prefill) || (decode && !sum.in_decode && !hopeless(sum)))
     return std::nullopt;
@@ -134,16 +138,30 @@ std::vector<Suspect> suspects_of(const Evidence& evidence) {
   return suspects;
 }
 
-/// What the hypothesis estimates from the other rows, on a row that is held out.
-HeldUp held_up(const Hypothesis& hypothesis, const Suspect& suspect) {
+/// Whether what the hypothesis estimates there reproduces what is wrong here.
+bool agrees_with(const Hypothesis& hypothesis, const Suspect& there, const Suspect& here) {
+  const std::vector<Candidate> candidates = hypothesis.candidates(there);
+  return std::ranges::any_of(candidates, [&](const Candidate& candidate) {
+    if (!candidate.is_estimated()) return false;
+    const std::optional<Explanation> one = score(hypothesis, candidate, here);
+    return one && covers(*one);
+  });
+}
+
+/// What is estimated from the other rows, on a row that is held out; or from another layer's, on this one's.
+HeldUp held_up(const Hypothesis& hypothesis, const Suspect& suspect,
+               const std::function<Evidence()>& elsewhere) {
   const std::optional<HeldOut> parts = hold_out(suspect.evidence);
-  if (!parts) return HeldUp::no_other_row;
-  const Suspect there{parts->row, suspect.at, suspect.direct};
-  for (const Candidate& candidate : hypothesis.candidates({parts->rest, suspect.at, suspect.direct})) {
-    const std::optional<Explanation> one = score(hypothesis, candidate, there);
-    if (candidate.is_estimated() && one && covers(*one)) return HeldUp::yes;
+  const auto in = [&](const Evidence& evidence, At at) { return Suspect{evidence, at, suspect.direct}; };
+  if (parts && agrees_with(hypothesis, in(parts->rest, suspect.at), in(parts->row, suspect.at)))
+    return HeldUp::yes;
+  if (elsewhere) {
+    const Evidence other = elsewhere();
+    const bool any = !other.observations.empty();
+    if (any && agrees_with(hypothesis, in(other, {other.at.layer, suspect.at.stage}), suspect))
+      return HeldUp::yes;
   }
-  return HeldUp::no;
+  return parts ? HeldUp::no : HeldUp::no_other_row;
 }
 
 bool rivals(const Explanation& best, const Explanation& other) {
@@ -162,7 +180,8 @@ bool reproduces(const Explanation& e) {
   return holds && covers(e);
 }
 
-std::optional<Explanation> best_of(const Hypothesis& hypothesis, const Evidence& evidence) {
+std::optional<Explanation> best_of(const Hypothesis& hypothesis, const Evidence& evidence,
+                                   const std::function<Evidence()>& elsewhere) {
   std::optional<Explanation> best;
   const std::vector<Suspect> suspects = suspects_of(evidence);
   const Suspect* found_in = nullptr;
@@ -174,7 +193,8 @@ std::optional<Explanation> best_of(const Hypothesis& hypothesis, const Evidence&
       found_in = &suspect;
     }
   }
-  if (best && best->held_up == HeldUp::yes && covers(*best)) best->held_up = held_up(hypothesis, *found_in);
+  if (best && best->held_up == HeldUp::yes && covers(*best))
+    best->held_up = held_up(hypothesis, *found_in, elsewhere);
   return best;
 }
 
@@ -190,7 +210,8 @@ std::vector<Explanation> explain(const Evidence& evidence, const Search& search,
       if (is_likely(hypothesis) == wanted) some.push_back(hypothesis);
     }
     std::vector<std::optional<Explanation>> best(some.size());
-    parallel_for(threads, some.size(), [&](size_t i) { best[i] = best_of(*some[i], evidence); });
+    parallel_for(threads, some.size(),
+                 [&](size_t i) { best[i] = best_of(*some[i], evidence, search.elsewhere); });
     for (std::optional<Explanation>& one : best) {
       if (one) explanations.push_back(std::move(*one));
     }

@@ -2,6 +2,7 @@
 // Which hypothesis explains a finding: each is tried on the rows that are wrong, and scored by what it
 // leaves.
 
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -31,12 +32,15 @@ bool covers(const Explanation& explanation);
 bool reproduces(const Explanation& explanation);
 
 /// The best of a hypothesis's candidates; nullopt when none applies.
-std::optional<Explanation> best_of(const Hypothesis& hypothesis, const Evidence& evidence);
+std::optional<Explanation> best_of(const Hypothesis& hypothesis, const Evidence& evidence,
+                                   const std::function<Evidence()>& elsewhere = {});
 
 /// Hypotheses to try: the likely ones first, and all others where none of these reproduces the output.
 struct Search {
   std::vector<std::string> likely = {};
   bool in_full = true;  // else the likely ones alone
+  /// The same stage in another layer, which must agree about numbers that its own rows can't tell; or none.
+  std::function<Evidence()> elsewhere = {};
 };
 
 /// The best candidate of each hypothesis that was tried and applies, best first. `threads` share the work.

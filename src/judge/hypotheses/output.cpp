@@ -102,19 +102,15 @@ std::vector<Candidate> constant_offset(const Suspect& s) {
   const auto& all = s.evidence.observations;
   if (!s.direct || info(s.at.stage).row_per != RowPer::token) return {};
   const size_t width = static_cast<size_t>(all.front().width);
-  std::vector<double> sum(width);
-  int64_t rows = 0;
+  std::vector<double> sum(width), rows(width);
   for (const Observation& seen : all) {
-    for (int64_t row = 0; row < seen.rows; ++row) {
-      if (!seen.is_affected(row)) continue;
-      ++rows;
-      for (size_t j = 0; j < width; ++j) {
-        const size_t i = static_cast<size_t>(row) * width + j;
-        sum[j] += static_cast<double>(seen.observed[i]) - seen.right.value[i];
-      }
+    for (size_t i = 0; i < seen.observed.size(); ++i) {
+      if (!seen.in_affected(i)) continue;
+      ++rows[i % width];
+      sum[i % width] += static_cast<double>(seen.observed[i]) - seen.right.value[i];
     }
   }
-  for (double& value : sum) value /= static_cast<double>(rows);
+  for (size_t j = 0; j < width; ++j) sum[j] /= std::max(rows[j], 1.0);
   return {afterwards(
       [sum](const Observation&, Expected& expected) {
         for (size_t i = 0; i < expected.value.size(); ++i) {
@@ -176,7 +172,7 @@ Candidate damaged(std::function<bool(const Observation&, size_t)> wrong, Text ti
         }
       },
       std::move(title), fitted);
-  candidate.counted = true;  // it says where, not what
+  candidate.counted = candidate.describes = true;
   return candidate;
 }
 
