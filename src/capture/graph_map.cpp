@@ -35,6 +35,13 @@ constexpr WeightName kNorms[] = {
     {"output_norm.weight", Stage::final_norm},
 };
 
+/// The norm of a stage is another stage, whichever weight it takes.
+constexpr std::pair<Stage, Stage> kNormOf[] = {{Stage::q, Stage::q_norm},
+                                               {Stage::k, Stage::k_norm},
+                                               {Stage::attn_out, Stage::attn_post_norm},
+                                               {Stage::x_attn, Stage::ffn_norm},
+                                               {Stage::down, Stage::ffn_post_norm}};
+
 /// "blk.3.attn_q.weight" -> attn_q.weight of layer 3; a name without layer -> itself, kNoLayer.
 std::pair<std::string_view, int> split(std::string_view name) {
   if (!name.starts_with("blk.")) return {name, kNoLayer};
@@ -165,7 +172,11 @@ class Reader {
   At met(At by_weight, Tensor input) const {
     const Tag* its = tag(input);
     if (its == nullptr || by_weight.layer == kNoLayer) return by_weight;
-    return {its->place.layer + (its->place.stage == Stage::x_out ? 1 : 0), by_weight.stage};
+    At place = {its->place.layer + (its->place.stage == Stage::x_out ? 1 : 0), by_weight.stage};
+    for (const auto& [of, norm] : kNormOf) {
+      if (its->kind == Tag::normed && its->place.stage == of) place.stage = norm;
+    }
+    return place;
   }
 
   void multiply(Tensor node) {

@@ -17,7 +17,7 @@ namespace {
 
 struct DiagnoseOptions {
   CommonOptions common;
-  std::string bundle, out;
+  std::string bundle, out, causes = "first";
   bool force = false;
 };
 
@@ -28,7 +28,15 @@ void run_diagnose(const DiagnoseOptions& options, Context& context) {
   const Model model = open_model(options.common.model);
   check_bundle(bundle, model, options.force);
   if (!options.out.empty()) make_directory(options.out, options.force);
-  Verdict judged = judge(bundle, model, {.threads = chosen_threads(options.common)});
+  const auto tell = [&](const Places& places) {
+    say(stderr,
+        "greta: {} of {} recorded stages are wrong after {:.1f} s, the first: {}; looking for causes\n",
+        places.wrong, places.judged, clock.seconds(), places.first);
+  };
+  Verdict judged = judge(bundle, model,
+                         {.threads = chosen_threads(options.common),
+                          .causes = options.causes == "all" ? Causes::all : Causes::first,
+                          .on_places = tell});
   const Verdict verdict =
       completed(std::move(judged), {.directory = options.out, .seconds = clock.seconds()});
   const report::Report report(verdict);
@@ -55,6 +63,10 @@ void add_diagnose(Program& program, Context& context) {
       .range(1, 256)
       .takes("N");
   command.footer("Example: greta diagnose trace-dir -m model.gguf --out result");
+  command
+      .option("--causes", options->causes,
+              "first: in the first and last wrong layers of a stage, and what explains them in the others")
+      .one_of({"first", "all"});
   command.on_run([options, &context] { run_diagnose(*options, context); });
 }
 

@@ -133,7 +133,8 @@ UnitRun run_unit(Engine& engine, MatrixRequest request) {
   UnitRun unit;
   unit.device = engine.options().device;
   unit.bundle = record_matrix(engine, request);
-  unit.verdict = judge(unit.bundle, engine.model(), {.threads = engine.options().threads, .causes = Causes::none});
+  unit.verdict =
+      judge(unit.bundle, engine.model(), {.threads = engine.options().threads, .causes = Causes::none});
   unit.bias = accumulation_bias(unit.bundle, engine.model(), engine.options().threads);
   run_all_rows(engine, request, unit);
   return unit;

@@ -132,9 +132,10 @@ std::vector<Declared> candidates(const KernelClass& kernels) {
     case StageKind::projection: return of_products(*kernels.weight);
     case StageKind::scores:
     case StageKind::mix:
-      return {rounded(f16, f32, f32, f32),   rounded(bf16, f32, f32, f32),  rounded(q8_0, f32, f32, f32),
-              rounded(f16, f32, f32, f16),   rounded(f16, f32, f16, f32),   rounded(f16, f32, f16, f16),
-              rounded(bf16, f32, f32, bf16), rounded(bf16, f32, bf16, bf16)};
+      return {rounded(f32, f32, f32, f16),   rounded(f32, f32, f32, bf16), rounded(f16, f32, f32, f32),
+              rounded(bf16, f32, f32, f32),  rounded(q8_0, f32, f32, f32), rounded(f16, f32, f32, f16),
+              rounded(f16, f32, f16, f32),   rounded(f16, f32, f16, f16),  rounded(bf16, f32, f32, bf16),
+              rounded(bf16, f32, bf16, bf16)};
     case StageKind::rope:
       return {with_iterated_angles(), with_fast_math(4 * bounds::kU), rounded(f16, f32, f32, f16),
               rounded(bf16, f32, f32, bf16)};

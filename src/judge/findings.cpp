@@ -108,7 +108,7 @@ bool is_explained(const std::vector<Finding>& findings) {
 class Likely {
  public:
   void add(const Finding& finding) {
-    if (finding.cause != Cause::named) return;
+    if (finding.cause == Cause::unexplained) return;
     for (const std::string& name : {finding.best, finding.runner_up}) {
       if (!name.empty() && std::find(names_.begin(), names_.end(), name) == names_.end())
         names_.push_back(name);

@@ -117,6 +117,22 @@ bool is_held_in(Format format, std::span<const float> values) {
   return true;
 }
 
+/// Sums of a coarse format have a bound that small mistakes hide in: what they leave must be without a slope.
+/// That of the observed values on the expected ones is 1 but for the rounding errors' share, at most their
+/// bounds' third in the standard deviation.
+bool looks_like_rounding(std::span<const float> observed, const Expected& expected) {
+  double both = 0, square = 0, error = 0;
+  for (size_t i = 0; i < observed.size(); ++i) {
+    const double value = expected.value[i], seen = static_cast<double>(observed[i]);
+    if (!std::isfinite(value) || !std::isfinite(seen) || !std::isfinite(expected.bound[i])) continue;
+    both += value * seen;
+    square += value * value;
+    error += value * value * expected.bound[i] * expected.bound[i] / 9;
+  }
+  constexpr double kDeviations = 4;
+  return square == 0 || std::abs(both / square - 1) <= kDeviations * std::sqrt(error) / square;
+}
+
 /// How a candidate fits a stage.
 struct Fit {
   bool explains = false;
@@ -131,6 +147,8 @@ Fit fit(const Declared& declared, bool fused, const Subject& subject) {
   const Expected expected = expected_of(by_arithmetic(root, declared, fused));
   if (expected.value.size() != subject.observed.size()) return {};
   Fit fit{noise_ratio(subject.observed, expected).max <= 1, 0};
+  if (bounds::unit_roundoff(declared.roundings.accumulator) > bounds::kU)
+    fit.explains = fit.explains && looks_like_rounding(subject.observed, expected);
   for (size_t i = 0; i < expected.value.size(); ++i) {
     const double off = static_cast<double>(subject.observed[i]) - expected.value[i];
     if (std::isfinite(off)) fit.squares += off * off;

@@ -282,6 +282,21 @@ Convicted convict(const std::vector<CellRecord>& records, const OraclePass& orac
   return result;
 }
 
+Places places_of(const std::vector<const PhaseRecord*>& phases, const Convicted& convicted,
+                 const OraclePass& oracle) {
+  Places places;
+  places.wrong = std::ssize(convicted.convictions);
+  for (const PhaseRecord* phase : phases) {
+    for (const auto& [at, event] : phase->view.events())
+      places.judged += oracle.find(phase->view, at)->judgement.has_value();
+  }
+  const auto earlier = [](const Conviction& a, const Conviction& b) { return a.at < b.at; };
+  const Conviction& first = *std::ranges::min_element(convicted.convictions, earlier);
+  const std::string layer = first.at.layer == kNoLayer ? "" : fmt::format(" of layer {}", first.at.layer);
+  places.first = fmt::format("{}{} in {}", name(first.at.stage), layer, name(first.in));
+  return places;
+}
+
 /// MAE of a finding, from the pairs of its cells.
 void add_mae(Verdict& verdict) {
   for (Finding& finding : verdict.findings) {
@@ -421,6 +436,8 @@ Verdict judge(const Bundle& recorded, const Model& model, const JudgeOptions& op
 
   std::vector<Flag> flags = withdraw_contradictions(phases, oracle);
   Convicted convicted = convict(records, oracle);
+  if (options.on_places && !convicted.convictions.empty())
+    options.on_places(places_of(phases, convicted, oracle));
   std::vector<Finding> findings = findings_of(convicted.convictions, options.threads, options.causes);
   append(flags, withdraw_undeclared(phases, convicted.convictions, findings, oracle));
 

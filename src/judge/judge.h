@@ -2,7 +2,9 @@
 // From a bundle and the model file to a verdict.
 // Nothing else is seen: any engine that writes bundles gets the same.
 
+#include <functional>
 #include <set>
+#include <string>
 
 #include "bundle/bundle.h"
 #include "judge/findings.h"
@@ -12,11 +14,18 @@
 
 namespace greta {
 
+/// What is known before any cause is looked for.
+struct Places {
+  int64_t judged = 0, wrong = 0;  // recorded stages
+  std::string first;              // "q of layer 3 in decode", in execution order
+};
+
 struct JudgeOptions {
   int threads = 1;
   Causes causes = Causes::first;
-  const std::set<At>* only = nullptr;  // the stages held against the oracle; none: all
-  KnownJudgements* known = nullptr;    // of earlier calls: equal data are judged once
+  const std::set<At>* only = nullptr;                 // the stages held against the oracle; none: all
+  KnownJudgements* known = nullptr;                   // of earlier calls: equal data are judged once
+  std::function<void(const Places&)> on_places = {};  // called where some are wrong
 };
 
 /// Compares prefill_last with decode0 in every cell, stage and layer of `bundle`, and holds each side against

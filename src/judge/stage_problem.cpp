@@ -250,7 +250,17 @@ Expected right_of(const StageProblem& problem, const Values& values) {
 }
 
 Expected compute(const StageProblem& problem, const Values& values) {
-  return problem.how ? problem.how(problem, values) : right_of(problem, values);
+  if (!problem.how) return right_of(problem, values);
+  Expected expected = problem.how(problem, values);
+  const Roundings& roundings = problem.declared.roundings;
+  if (bounds::unit_roundoff(roundings.output) <= bounds::kU) return expected;
+  // A formula of its own has f32's bound, or none: the kernel rounds the result, and parts of it on the way.
+  const double parts = bounds::unit_roundoff(roundings.between) > bounds::kU ? 3 : 1;
+  for (size_t i = 0; i < expected.value.size(); ++i) {
+    const double rounding = bounds::rounding(expected.value[i], roundings.output);
+    if (expected.bound[i] < rounding) expected.bound[i] += parts * rounding;
+  }
+  return expected;
 }
 
 Expected expected_of(const StageProblem& problem) {

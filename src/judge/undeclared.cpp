@@ -44,13 +44,28 @@ double relative_error(const Sighting* sighting) {
   return size > 0 ? std::sqrt(off / size) : INFINITY;
 }
 
+/// An arithmetic touches all elements of a row; a tail or a head that is wrong alone is something else.
+bool is_spread(const Sighting* sighting) {
+  if (sighting == nullptr) return false;
+  const Observation& seen = sighting->telling;
+  const size_t width = static_cast<size_t>(seen.width);
+  int64_t wrong = 0, all = 0;
+  for (size_t i = 0; i < seen.observed.size(); ++i) {
+    if (!seen.is_affected(static_cast<int64_t>(i / width)) || !seen.right.tells(i)) continue;
+    ++all;
+    wrong += seen.is_wrong(i);
+  }
+  return 2 * wrong >= all;
+}
+
 struct Tally {
   int64_t judged = 0, convicted = 0;
-  bool open = true, small = true, unexplained = true;
+  bool open = true, small = true, spread = true, unexplained = true;
   std::set<Phase> phases = {};
 
   bool is_undeclared() const {
-    return open && small && unexplained && judged >= kFewest && convicted == judged && phases.size() == 2;
+    return open && small && spread && unexplained && judged >= kFewest && convicted == judged &&
+           phases.size() == 2;
   }
 };
 
@@ -76,6 +91,7 @@ std::vector<Flag> withdraw_undeclared(const std::vector<const PhaseRecord*>& pha
   for (const Conviction& conviction : convictions) {
     Tally& tally = tallies[kinds[conviction.at]];
     tally.small = tally.small && relative_error(conviction.sighting) <= kMostOff;
+    tally.spread = tally.spread && is_spread(conviction.sighting);
   }
   for (const Finding& finding : findings) {
     Tally& tally = tallies[kinds[{finding.layer, finding.stage}]];

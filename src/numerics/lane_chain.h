@@ -43,7 +43,7 @@ struct BlockRow {
   const int16_t* codes;
   const double* scale;
   const double* sums;
-  const double* spread;
+  const double* spread = nullptr;
 };
 
 /// out[j]: the chain of the block products with rows[j].

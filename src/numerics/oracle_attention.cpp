@@ -218,11 +218,10 @@ Expected softmax(std::span<const float> scores, int64_t n_pos, int sum_lanes, bo
     for (size_t i = 0; i < n; ++i) {
       const double difference = row[i] - max;
       terms[i] = std::exp(difference);
-      // The difference is rounded to f32, unless it is one already (always, when within a factor of two).
-      const bool exact = static_cast<double>(static_cast<float>(difference)) == difference;
+      // The difference is rounded to f32. It may be from a number within 1 of the maximum, such as a running one.
       errors[i] = std::isinf(difference)
                       ? 0
-                      : bounds::exp_error(difference, fast_math) + (exact ? 0 : bounds::kU * -difference);
+                      : bounds::exp_error(difference, fast_math) + bounds::kU * (1 - difference);
       error_of_sum += terms[i] * errors[i];
     }
     const RowSum sum = sum_positive(terms, sum_lanes);

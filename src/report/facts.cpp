@@ -61,7 +61,9 @@ void add_finding(const Finding& finding, FindingGroup& group) {
   first.noise_ratio_decode = std::max(first.noise_ratio_decode, finding.noise_ratio_decode);
   first.hypothesis_noise_ratio = std::max(first.hypothesis_noise_ratio, finding.hypothesis_noise_ratio);
   first.mae = std::max(first.mae, finding.mae);
-  first.explained_residual = std::min(first.explained_residual, finding.explained_residual);
+  if (finding.sought)
+    first.explained_residual = std::min(first.explained_residual, finding.explained_residual);
+  first.sought = first.sought && finding.sought;
   if (group.pattern_varies || first.pattern.en != finding.pattern.en) {
     group.pattern_varies = true;
     first.pattern = {};

@@ -123,6 +123,9 @@ std::vector<std::string> Writer::cause(const Finding& finding) const {
                 fmt::format("{:.5f}", finding.runner_up_residual)),
             say(Phrase::finding_separate)};
   }
+  const bool some = !finding.sought;
+  if (finding.best.empty() && some)
+    return {say(Phrase::finding_not_sought), say(Phrase::finding_sought_in_some)};
   if (finding.best.empty()) return {say(Phrase::finding_unexplained_none)};
   const std::string nearest = finding.nearest.in(language);
   if (finding.held_up == HeldUp::no_other_row && finding.hypothesis_noise_ratio <= 1)
@@ -136,6 +139,7 @@ std::vector<std::string> Writer::cause(const Finding& finding) const {
   } else {
     sentences.push_back(say(Phrase::finding_best, finding.best, residual(finding.explained_residual)));
   }
+  if (some) sentences.push_back(say(Phrase::finding_sought_in_some));
   return sentences;
 }
 

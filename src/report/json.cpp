@@ -75,6 +75,7 @@ nlohmann::json to_json(const Finding& finding) {
           {"nearest", finding.nearest.en},
           {"nearest_es", finding.nearest.es},
           {"held_up", name(finding.held_up)},
+          {"sought", finding.sought},
           {"by_arithmetic", finding.by_arithmetic},
           {"ruled_out", ruled_out(finding)},
           {"difference", difference(finding)},

@@ -97,6 +97,8 @@ enum class Phrase {
   finding_one_row,
   finding_not_elsewhere,
   finding_unexplained_none,
+  finding_not_sought,
+  finding_sought_in_some,
   finding_ambiguous,
   finding_separate,
   finding_hypothesis,

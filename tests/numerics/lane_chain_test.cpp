@@ -69,7 +69,10 @@ LaneSums block_sums(const BlockTerms& terms, const BlockRow& row) {
       double whole = 0;
       for (int64_t i = g * terms.group; i < (g + 1) * terms.group; ++i)
         whole += double{1} * terms.codes[i / 2 * 2 * kLanes + lane * 2 + i % 2] * row.codes[i];
-      const double a = whole * (terms.scale[g * kLanes + lane] * row.scale[g]);
+      const double scale = terms.scale[g * kLanes + lane] * row.scale[g];
+      const double a = whole * scale;
+      if (terms.offset == nullptr && row.spread != nullptr)
+        sums.spread[lane] += scale * scale * row.spread[g];
       const double before = sums.sum[lane];
       double between = 0, b = 0;
       if (terms.offset != nullptr) {
@@ -114,14 +117,17 @@ TEST(LaneChain, EveryFormAddsProductsAsTheDefinition) {
 /// Rows of codes with their scales and sums, and where they lie.
 struct Blocks {
   std::vector<std::vector<int16_t>> of_codes = {};
-  Vectors scales = {}, sums = {};
+  Vectors scales = {}, sums = {}, spreads = {};
   std::vector<BlockRow> rows = {};
 
   Blocks(test::RandomTensors& random, size_t count, int64_t n, int64_t groups)
-      : scales(vectors(random, count, groups)), sums(vectors(random, count, groups)) {
+      : scales(vectors(random, count, groups)),
+        sums(vectors(random, count, groups)),
+        spreads(vectors(random, count, groups)) {
     for (size_t j = 0; j < count; ++j) of_codes.push_back(codes(random, n));
     for (size_t j = 0; j < count; ++j)
-      rows.push_back({of_codes[j].data(), scales.pointers[j], sums.pointers[j]});
+      rows.push_back({of_codes[j].data(), scales.pointers[j], sums.pointers[j],
+                      j % 2 == 0 ? spreads.pointers[j] : nullptr});
   }
 };
 

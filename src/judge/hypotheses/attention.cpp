@@ -2,10 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <map>
+#include <set>
 
 #include "judge/hypotheses/attention_reading.h"
+#include "judge/residual_pattern.h"
 
 namespace greta {
 namespace {
@@ -238,6 +242,112 @@ std::vector<Candidate> window(const Suspect& s) {
   return candidates;
 }
 
+/// Which positions each row saw, as zeros of its weights, or masked scores, show; one that is seen by some
+/// head counts.
+using Sights = std::map<int64_t, std::vector<char>>;  // by the row's own position
+
+Sights sights_of(const Observation& seen) {
+  // Smaller weights may be zero for their size.
+  constexpr double kVisible = 1e-30;
+  const bool weights = seen.problem->kind == StageKind::weights;
+  const size_t n_pos = static_cast<size_t>(seen.head_width());
+  Sights sights;
+  for (int64_t row = 0; row < seen.rows; ++row) {
+    const int64_t own = seen.problem->positions[static_cast<size_t>(row)];
+    if (!seen.is_affected(row)) continue;
+    std::vector<char>& visible = sights[own];
+    visible.assign(n_pos, 0);
+    for (int64_t head = 0; head < seen.heads; ++head) {
+      for (size_t p = 0; p < n_pos; ++p) {
+        const size_t i = static_cast<size_t>(row * seen.width + head * seen.head_width()) + p;
+        const bool shown = weights ? seen.observed[i] != 0 : std::isfinite(seen.observed[i]);
+        const bool too_small = weights && static_cast<int64_t>(p) <= own && seen.right.value[i] < kVisible &&
+                               seen.right.value[i] > 0;
+        if (shown || too_small) visible[p] = 1;
+      }
+    }
+  }
+  return sights;
+}
+
+/// Rows with the same positions hidden, or shown, beside the right mask's.
+struct SightGroup {
+  std::set<int64_t> rows, hidden, shown;
+};
+
+std::vector<SightGroup> sight_groups(const Evidence& evidence) {
+  const int64_t window = evidence.observations.front().problem->attention.window;
+  std::map<std::pair<std::set<int64_t>, std::set<int64_t>>, std::set<int64_t>> groups;
+  for (const Observation& seen : evidence.observations) {
+    for (const auto& [own, visible] : sights_of(seen)) {
+      std::set<int64_t> hidden, shown;
+      for (int64_t p = 0; p < std::ssize(visible); ++p) {
+        const bool right = p <= own && (window == 0 || p > own - window);
+        if (right && visible[static_cast<size_t>(p)] == 0) hidden.insert(p);
+        if (!right && visible[static_cast<size_t>(p)] != 0) shown.insert(p);
+      }
+      if (!hidden.empty() || !shown.empty()) groups[{hidden, shown}].insert(own);
+    }
+  }
+  std::vector<SightGroup> list;
+  for (const auto& [sets, rows] : groups) list.push_back({rows, sets.first, sets.second});
+  return list;
+}
+
+std::string told(const std::vector<SightGroup>& groups, Language language) {
+  constexpr size_t kTold = 2;
+  const bool en = language == Language::english;
+  const auto list = [&](const std::set<int64_t>& positions) { return index_pattern(positions, language); };
+  std::string text;
+  for (size_t i = 0; i < std::min(kTold, groups.size()); ++i) {
+    const SightGroup& group = groups[i];
+    text += fmt::format(fmt::runtime(en ? "{}rows at {}" : "{}las filas en {}"), i > 0 ? "; " : "",
+                        list(group.rows));
+    if (!group.hidden.empty())
+      text += fmt::format(fmt::runtime(en ? " do not see {}" : " no ven {}"), list(group.hidden));
+    if (!group.shown.empty())
+      text += fmt::format(fmt::runtime(en ? "{} see {}" : "{} ven {}"),
+                          group.hidden.empty() ? ""
+                          : en                 ? ", but"
+                                               : ", pero",
+                          list(group.shown));
+  }
+  if (groups.size() > kTold) {
+    text += fmt::format(fmt::runtime(en ? "; and so on for {} more sets of rows" : "; y así {} grupos más"),
+                        groups.size() - kTold);
+  }
+  return text;
+}
+
+/// The mask as the rows show it: what they make of the positions that they see must be right.
+std::vector<Candidate> mask_read(const Suspect& s) {
+  if (!s.direct || (s.kind() != StageKind::scores && s.kind() != StageKind::weights)) return {};
+  const std::vector<SightGroup> groups = sight_groups(s.evidence);
+  if (groups.empty()) return {};
+  const auto how = [](const Observation& seen) {
+    Reading other;
+    other.window = 0;
+    other.visible = [sights = sights_of(seen)](int64_t own, int64_t p, int64_t) {
+      const auto it = sights.find(own);
+      return it == sights.end() ? p <= own : it->second[static_cast<size_t>(p)] != 0;
+    };
+    return other;
+  };
+  std::vector<Candidate> candidates = masked(s, {}, {});
+  for (Candidate& candidate : candidates) {
+    candidate.change = [how, s_kind = s.kind()](const Observation& seen, StageProblem& problem) {
+      const Candidate one =
+          s_kind == StageKind::scores ? reading(how(seen), {}) : of_masked_scores(how(seen), {});
+      return one.change(seen, problem);
+    };
+    candidate.title = {"the mask is another: " + told(groups, Language::english),
+                       "la máscara es otra: " + told(groups, Language::spanish)};
+    candidate.fitted = 3;
+    candidate.counted = true;
+  }
+  return candidates;
+}
+
 std::vector<Candidate> head_order(const Suspect& s) {
   if (s.kind() != StageKind::mix) return {};
   return {changed_afterwards(
@@ -257,7 +367,7 @@ std::vector<Candidate> head_order(const Suspect& s) {
 
 constexpr const char* kHeads = "B3.21 of the founding engine (n_kv against n_q heads)";
 
-const std::array<Hypothesis, 9> kAttention{{
+const std::array<Hypothesis, 10> kAttention{{
     {"head_map",
      {"query heads read the wrong KV heads", "las cabezas leen cabezas KV equivocadas"},
      kHeads,
@@ -291,6 +401,11 @@ const std::array<Hypothesis, 9> kAttention{{
       "otra ventana que la del modelo, o ninguna, o una de más; su tamaño se estima"},
      "https://github.com/vllm-project/vllm/issues/3385",
      window},
+    {"mask_read",
+     {"rows see other positions than the mask says; which, is read from what they make",
+      "las filas ven otras posiciones que las de la máscara; cuáles, se lee de sus valores"},
+     "https://github.com/vllm-project/vllm/issues/3385",
+     mask_read},
     {"head_order",
      {"heads and dims are exchanged in attention's output",
       "cabezas y dimensiones están intercambiadas en la salida de la atención"},

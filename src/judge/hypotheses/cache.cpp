@@ -167,8 +167,11 @@ Candidate in_slot(int by, Left left, const RowPart& part, Text title) {
     problem.how = moving(to_slot(by, fill), part);
     return true;
   };
-  return {
-      .change = change, .title = std::move(title), .fitted = left == Left::before ? 1 : 0, .counted = true};
+  return {.change = change,
+          .title = std::move(title),
+          .fitted = left == Left::before ? 1 : 0,
+          .counted = true,
+          .may_be_empty = true};
 }
 
 Text title_of_slot(int by, const RowPart& part) {

@@ -17,7 +17,7 @@ struct Score {
   double wrong = 0, left = 0;  // sums of squares: of |observed - oracle|, of |observed - hypothesis|
   double noise_ratio = 0;
   bool overreaches = false;                    // it would have changed rows or heads that are right
-  bool any_finite = false;                     // of what is wrong
+  bool any_number = false;                     // or infinity, of what is wrong; and none is zero by itself
   bool in_prefill = false, in_decode = false;  // where it could be tried
   double explained() const { return wrong > 0 ? 1 - std::sqrt(left / wrong) : 0; }
 };
@@ -42,7 +42,8 @@ void add_slice(const Observation& seen, const Expected& value, int64_t begin, do
   for (int64_t at = begin; at < begin + seen.head_width(); ++at) {
     const size_t i = static_cast<size_t>(at);
     if (!seen.right.tells(i)) continue;
-    score.any_finite = score.any_finite || (std::isfinite(seen.observed[i]) && seen.is_wrong(i));
+    const bool empty = std::isnan(seen.observed[i]) || value.value[i] == 0;
+    score.any_number = score.any_number || (!empty && seen.is_wrong(i));
     const double before = element_error(seen.observed[i], seen.right.value[i], gross);
     const double after = element_error(seen.observed[i], value.value[i], gross);
     if (!seen.of_unit_size) {
@@ -105,8 +106,7 @@ std::optional<Explanation> score(const Hypothesis& hypothesis, const Candidate& 
     add_score(candidate, suspect, seen, sum);
     if (sum.wrong > 0 && hopeless(sum)) break;
   }
-  // NaN is made from NaN by whatever is done with it.
-  if (!sum.any_finite && !candidate.describes) sum.noise_ratio = kInfinity;
+  if (!sum.any_number && !candidate.may_be_empty) sum.noise_ratio = kInfinity;
   // What could be tried in one of two wrong phases only explains neither.
   if (sum.wrong == 0 || (prefill && !sum.in_prefill) || (decode && !sum.in_decode && !hopeless(sum)))
     return std::nullopt;
@@ -173,7 +173,12 @@ bool rivals(const Explanation& best, const Explanation& other) {
 
 }  // namespace
 
-bool covers(const Explanation& e) { return e.noise_ratio <= 1 && e.explained_residual > 0.5; }
+bool covers(const Explanation& e) {
+  // Several numbers that are fitted take something off whatever is wrong.
+  const bool fitted = e.held_up != HeldUp::nothing_estimated && e.fitted > 1;
+  const double least = fitted ? 0.9 : 0.5;
+  return e.noise_ratio <= 1 && e.explained_residual > least;
+}
 
 bool reproduces(const Explanation& e) {
   const bool holds = e.held_up == HeldUp::nothing_estimated || e.held_up == HeldUp::yes;

@@ -39,8 +39,8 @@ struct Candidate {
   int fitted = 0;  // numbers taken from the observed output itself; fewer is stronger evidence
   /// They are counted, or say where: one row tells them. Others may be any number, which one row always has.
   bool counted = false;
-  /// It says where values are wrong, not how they come about: all that can be said of NaN.
-  bool describes = false;
+  /// Its values may be zeros or NaN alone. Of any other these say nothing: what is made from zeros is zero.
+  bool may_be_empty = false;
 
   bool is_estimated() const { return fitted > 0 && !counted; }
 };

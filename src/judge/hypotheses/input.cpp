@@ -4,8 +4,11 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <map>
 
 #include "judge/hypotheses/hypothesis.h"
+#include "numerics/dequant.h"
 
 namespace greta {
 namespace {
@@ -124,7 +127,61 @@ std::vector<Candidate> token_shift(const Suspect& s) {
   return candidates;
 }
 
-const std::array<Hypothesis, 3> kInput{{
+/// Rows of the embedding as they were seen, by the token that each ought to be of.
+using SeenRows = std::map<TokenId, std::span<const float>>;
+
+/// Whose rows of the table they are; in one pass, as a table is large.
+std::map<TokenId, TokenId> owners_of(const GgufTensor& table, const SeenRows& rows, double scale) {
+  std::map<TokenId, TokenId> owners;
+  std::vector<double> decoded(table.dims[0]);
+  for (int64_t id = 0; id < row_count(table) && owners.size() < rows.size(); ++id) {
+    decode_row(table, id, decoded);
+    for (const auto& [own, row] : rows) {
+      const bool same = std::ranges::equal(decoded, row, [&](double a, float b) {
+        return std::abs(a * scale - static_cast<double>(b)) <= 2e-6 * std::abs(a * scale);
+      });
+      if (same) owners.try_emplace(own, static_cast<TokenId>(id));
+    }
+  }
+  return owners;
+}
+
+/// The wrong rows are other tokens': which, is looked up.
+std::vector<Candidate> token_read(const Suspect& s) {
+  constexpr size_t kTold = 48;  // characters of them
+  if (!is_from_tokens(s) || !s.direct || s.weight() == nullptr) return {};
+  SeenRows rows;
+  for (const Observation& seen : s.evidence.observations) {
+    const size_t width = static_cast<size_t>(seen.width);
+    for (int64_t row = 0; row < seen.rows; ++row) {
+      if (seen.is_affected(row))
+        rows.try_emplace(seen.problem->tokens[static_cast<size_t>(row)],
+                         std::span(seen.observed).subspan(static_cast<size_t>(row) * width, width));
+    }
+  }
+  const std::map<TokenId, TokenId> owners =
+      owners_of(*s.weight(), rows, s.evidence.observations.front().problem->scale);
+  if (owners.empty() || owners.size() < rows.size()) return {};
+  std::string pairs;
+  for (const auto& [own, other] : owners) {
+    if (pairs.size() > kTold) break;
+    pairs += fmt::format("{}{} -> {}", pairs.empty() ? "" : ", ", own, other);
+  }
+  const auto change = [owners](const Observation&, StageProblem& problem) {
+    for (TokenId& id : problem.tokens) {
+      if (const auto it = owners.find(id); it != owners.end()) id = it->second;
+    }
+    return true;
+  };
+  Candidate candidate{change,
+                      {"another token's row of the embedding is used: " + pairs,
+                       "se usa la fila del embedding de otro token: " + pairs},
+                      static_cast<int>(owners.size())};
+  candidate.counted = true;
+  return {candidate};
+}
+
+const std::array<Hypothesis, 4> kInput{{
     {"wrong_input",
      {"the stage is computed from another stage's output",
       "la etapa se calcula a partir de la salida de otra"},
@@ -138,6 +195,11 @@ const std::array<Hypothesis, 3> kInput{{
      {"the embedding of another token is used", "se usa el embedding de otro token"},
      "https://github.com/paiml/realizar/issues/101",
      token_shift},
+    {"token_read",
+     {"the embedding of other tokens is used; which, is looked up in the table",
+      "se usa el embedding de otros tokens; cuáles, se busca en la tabla"},
+     "https://github.com/paiml/realizar/issues/101",
+     token_read},
 }};
 
 }  // namespace

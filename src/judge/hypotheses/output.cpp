@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cmath>
+#include <set>
 
 #include "judge/hypotheses/hypothesis.h"
 #include "judge/residual_pattern.h"
@@ -103,13 +104,16 @@ std::vector<Candidate> constant_offset(const Suspect& s) {
   if (!s.direct || info(s.at.stage).row_per != RowPer::token) return {};
   const size_t width = static_cast<size_t>(all.front().width);
   std::vector<double> sum(width), rows(width);
+  std::set<std::pair<std::string, int64_t>> distinct;  // one row's own error is a vector, too
   for (const Observation& seen : all) {
     for (size_t i = 0; i < seen.observed.size(); ++i) {
       if (!seen.in_affected(i)) continue;
+      distinct.insert({seen.phase->view.cell().prompt, seen.problem->positions[i / width]});
       ++rows[i % width];
       sum[i % width] += static_cast<double>(seen.observed[i]) - seen.right.value[i];
     }
   }
+  if (distinct.size() < 2) return {};
   for (size_t j = 0; j < width; ++j) sum[j] /= std::max(rows[j], 1.0);
   return {afterwards(
       [sum](const Observation&, Expected& expected) {
@@ -157,10 +161,12 @@ std::vector<Candidate> stale(const Suspect& s) {
 
 std::vector<Candidate> zero(const Suspect& s) {
   if (!s.direct || s.kind() == StageKind::cache) return {};  // kv_not_written's
-  return {instead(
+  Candidate candidate = instead(
       [](const Observation& seen) { return SharedRows(std::vector<float>(seen.observed.size(), 0.0f)); },
       {fmt::format("{} is zero: never written", s.name()),
-       fmt::format("{} es cero: no se escribe nunca", s.name())})};
+       fmt::format("{} es cero: no se escribe nunca", s.name())});
+  candidate.may_be_empty = true;
+  return {candidate};
 }
 
 /// Puts the observed value where `wrong` says so; the rest must be right.
@@ -172,7 +178,7 @@ Candidate damaged(std::function<bool(const Observation&, size_t)> wrong, Text ti
         }
       },
       std::move(title), fitted);
-  candidate.counted = candidate.describes = true;
+  candidate.counted = candidate.may_be_empty = true;
   return candidate;
 }
 

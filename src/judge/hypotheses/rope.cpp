@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <set>
 
 #include "judge/hypotheses/hypothesis.h"
 
@@ -37,6 +38,8 @@ oracle::RopeShape own_rope(const Suspect& s) { return model_problem(s.model(), s
 /// One head, in place of `value`, `bound`.
 void rotate_head(const oracle::RopeShape& shape, const Rotation& rotation, double position,
                  double position_error, const float* x, double* value, double* bound) {
+  // Of a cosine or sine, and of its product.
+  const double rounding = 2 * bounds::unit_roundoff(shape.between);
   const int64_t dims = rotation.dims > 0 ? rotation.dims : shape.rope_dims;
   const bool adjacent = shape.adjacent != rotation.other_style;
   for (int64_t pair = 0; pair < dims / 2; ++pair) {
@@ -52,7 +55,7 @@ void rotate_head(const oracle::RopeShape& shape, const Rotation& rotation, doubl
     value[a] = xa * std::cos(angle) - xb * std::sin(angle);
     value[b] = xa * std::sin(angle) + xb * std::cos(angle);
     const double error =
-        2 * std::numbers::pi * bounds::kTurns + position_error * std::abs(angle) + 6 * bounds::kU;
+        2 * std::numbers::pi * bounds::kTurns + position_error * std::abs(angle) + 4 * bounds::kU + rounding;
     bound[a] = bound[b] = (std::abs(xa) + std::abs(xb)) * error;
   }
 }
@@ -64,12 +67,14 @@ Candidate rotated(Rotation rotation, Text title, int fitted = 0) {
         const double first = static_cast<double>(block.empty() ? problem.positions.front() : block.front());
         problem.how = [rotation, first](const StageProblem& p, const Values& values) {
           Expected expected{{values[0].begin(), values[0].end()}, std::vector<double>(values[0].size(), 0.0)};
-          const size_t head = static_cast<size_t>(p.rope.head_dim);
-          const size_t row = head * static_cast<size_t>(p.rope.heads);
+          oracle::RopeShape shape = p.rope;
+          shape.between = p.declared.roundings.between;
+          const size_t head = static_cast<size_t>(shape.head_dim);
+          const size_t row = head * static_cast<size_t>(shape.heads);
           for (size_t at = 0; at + head <= values[0].size(); at += head) {
             const double right = static_cast<double>(p.positions[at / row]);
             const double position = rotation.position ? rotation.position(right, first) : right;
-            rotate_head(p.rope, rotation, position, p.declared.angle_rounding, &values[0][at],
+            rotate_head(shape, rotation, position, p.declared.angle_rounding, &values[0][at],
                         &expected.value[at], &expected.bound[at]);
           }
           return expected;
@@ -253,12 +258,33 @@ std::vector<Candidate> rope_twice(const Suspect& s) {
                   {"RoPE is applied twice", "RoPE se aplica dos veces"})};
 }
 
+/// The dims at the end of a head that are left as they were, in all rows.
+int64_t untouched_dims(const Suspect& s) {
+  const Observation& seen = s.evidence.observations.front();
+  const SharedRows& x = seen.problem->operands[0].values;
+  const int64_t head = seen.head_width();
+  int64_t untouched = head;
+  for (int64_t slice = 0; slice < seen.rows * seen.heads; ++slice) {
+    if (!seen.is_affected(slice / seen.heads, slice % seen.heads)) continue;
+    int64_t same = 0;
+    while (same < untouched) {
+      const size_t i = static_cast<size_t>(slice * head + head - 1 - same);
+      if (seen.observed[i] != x[i]) break;
+      ++same;
+    }
+    untouched = same;
+  }
+  return untouched;
+}
+
 std::vector<Candidate> rope_dims(const Suspect& s) {
   if (!is_rope(s)) return {};
   std::vector<Candidate> candidates;
   const int64_t own = s.config().rope_dims;
-  for (const int64_t dims : {own / 4 / 2 * 2, own / 2 / 2 * 2, own * 3 / 4 / 2 * 2}) {
-    if (dims <= 0) continue;
+  std::set<int64_t> sizes{own / 4 / 2 * 2, own / 2 / 2 * 2, own * 3 / 4 / 2 * 2};
+  if (can_fit(s)) sizes.insert((s.config().head_dim - untouched_dims(s)) / 2 * 2);
+  for (const int64_t dims : sizes) {
+    if (dims <= 0 || dims >= own) continue;
     for (const bool own_frequencies : {true, false}) {
       const int64_t of = own_frequencies ? own : dims;
       candidates.push_back(

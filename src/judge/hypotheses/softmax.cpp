@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "judge/hypotheses/attention_reading.h"
 
@@ -191,9 +192,56 @@ std::vector<Candidate> not_normalised(const Suspect& s) {
                       {"the softmax is not divided by its sum", "el softmax no se divide por su suma"})};
 }
 
+/// Every weight of a head by one factor: the sum that they are divided by is of other positions than theirs.
+std::vector<Candidate> wrong_sum(const Suspect& s) {
+  if (s.kind() != StageKind::weights || !s.direct) return {};
+  double least = std::numeric_limits<double>::infinity(), most = 0;
+  for (const Observation& seen : s.evidence.observations) {
+    const size_t n = static_cast<size_t>(seen.head_width());
+    for (size_t begin = 0; begin < seen.observed.size(); begin += n) {
+      if (!seen.in_affected(begin)) continue;
+      double sum = 0;
+      for (size_t i = begin; i < begin + n; ++i) sum += static_cast<double>(seen.observed[i]);
+      least = std::min(least, sum);
+      most = std::max(most, sum);
+    }
+  }
+  if (!std::isfinite(most) || least <= 0) return {};
+  const auto change = [](const Observation& seen, StageProblem& problem) {
+    problem.how = [&seen](const StageProblem& p, const Values& values) {
+      Expected expected = right_of(p, values);
+      const size_t n = static_cast<size_t>(seen.head_width());
+      for (size_t begin = 0; begin < expected.value.size(); begin += n) {
+        double sum = 0, right = 0;
+        for (size_t i = begin; i < begin + n; ++i) {
+          sum += static_cast<double>(seen.observed[i]);
+          right += expected.value[i];
+        }
+        const double factor = sum / right;
+        for (size_t i = begin; i < begin + n; ++i) {
+          expected.value[i] *= factor;
+          expected.bound[i] =
+              expected.bound[i] * std::abs(factor) + 4 * bounds::kU * std::abs(expected.value[i]);
+        }
+      }
+      return expected;
+    };
+    return true;
+  };
+  Candidate candidate{
+      change,
+      {fmt::format("the weights are divided by another sum than theirs: they add up to {:.4g} "
+                   "to {:.4g}",
+                   least, most),
+       fmt::format("los pesos se dividen por otra suma que la suya: suman de {:.4g} a {:.4g}", least, most)},
+      4};
+  candidate.counted = true;  // one number a head, of many weights
+  return {candidate};
+}
+
 constexpr const char* kScale = "https://github.com/mlc-ai/mlc-llm/pull/3426";
 
-const std::array<Hypothesis, 5> kSoftmax{{
+const std::array<Hypothesis, 6> kSoftmax{{
     {"softmax_scale",
      {"scores have another scale; it is estimated", "los scores tienen otra escala, que se estima"},
      kScale,
@@ -211,6 +259,11 @@ const std::array<Hypothesis, 5> kSoftmax{{
      {"the softmax is not divided by its sum", "el softmax no se divide por su suma"},
      kScale,
      not_normalised},
+    {"softmax_sum",
+     {"the weights of a head are divided by another sum than theirs",
+      "los pesos de una cabeza se dividen por otra suma que la suya"},
+     kScale,
+     wrong_sum},
 }};
 
 }  // namespace

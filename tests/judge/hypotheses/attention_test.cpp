@@ -233,6 +233,31 @@ std::vector<NamedCase> attention_cases() {
       {"NotDivided", "softmax_not_normalised", softmax, 1, undivided, "not divided by its sum"},
       {"SoftmaxShowsNext", "mask_offset", softmax, 0, softmax_seeing_next, "sees the next position",
        "prefill"},
+      {"PositionThreeHidden", "mask_read", softmax, 1,
+       [](const PlainSite& s) {
+         Row y = s.right();
+         const size_t n = static_cast<size_t>(s.run.n_pos());
+         if (s.position < 9) return y;
+         for (size_t begin = 0; begin < y.size(); begin += n) {
+           const float rest = 1 - y[begin + 3];
+           y[begin + 3] = 0;
+           for (size_t i = begin; i < begin + n; ++i) y[i] /= rest;
+         }
+         return y;
+       },
+       "do not see 3", "prefill"},
+      {"SumOfTheFirstEight", "softmax_sum", softmax, 0,
+       [](const PlainSite& s) {
+         Row y = s.right();
+         const size_t n = static_cast<size_t>(s.run.n_pos());
+         for (size_t begin = 0; begin < y.size(); begin += n) {
+           float sum = 0;
+           for (size_t i = begin; i < begin + std::min<size_t>(n, 8); ++i) sum += y[i];
+           for (size_t i = begin; i < begin + n; ++i) y[i] /= sum;
+         }
+         return y;
+       },
+       "another sum than theirs"},
       {"AnotherLayersValues", "wrong_layer_cache", kv_write, 1,
        [](const PlainSite& s) {
          return s.run.rows.at({0, kv_write}).at(s.position);

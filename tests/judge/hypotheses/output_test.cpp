@@ -106,6 +106,8 @@ std::vector<NamedCase> output_cases() {
       {"TokenBefore", shift, x_in, 0,
        embedding_of([](const PlainSite& s) { return token(s, std::max<int64_t>(s.position - 1, 0)); }),
        "the token before", "decode"},
+      {"IdOfThreeBits", "token_read", x_in, 0,
+       embedding_of([](const PlainSite& s) { return token(s, s.position) & 7; }), "another token's row"},
   };
 }
 
