@@ -1,0 +1,232 @@
+#!/usr/bin/env python3
+"""Mutants of the engine's own sources: what `greta isolate` says of bugs that somebody wrote into them.
+
+  scripts/mutants.py check                 every row of tests/mutants still applies to today's sources
+  scripts/mutants.py build DIR             one program with all of them, chosen by GRETA_MUTANT=<id>
+  scripts/mutants.py run DIR OUT [ID ...]  `greta isolate` on each (or on some); OUT/<id>.json
+  scripts/mutants.py score OUT             what was found, placed, and named; the tables of the docs
+
+A row of tests/mutants/*.toml: `was` (unique in `context`, which is unique in `file`) becomes `becomes`.
+Mutants are compiled into a copy of the sources as alternatives, so that one build serves all:
+expressions as (chosen ? (becomes) : (was)), statements as if (chosen) { becomes } else { was }.
+Only the kernels of the widest ISA are mutated: isolate runs no others.
+"""
+
+import concurrent.futures
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+MODELS = pathlib.Path(os.environ.get("GRETA_MODELS", pathlib.Path.home() / ".cache/greta/models"))
+FILES = {
+    "smollm2": "SmolLM2-135M-Instruct.Q4_1.gguf",
+    "gemma": "gemma-3-270m-q4_k_m.gguf",
+    "qwen": "qwen.gguf",
+}
+
+
+def rows():
+    """All mutants, in the order of the files; each knows its number from 1."""
+    found = []
+    for path in sorted((ROOT / "tests/mutants").glob("*.toml")):
+        table = tomllib.loads(path.read_text())
+        for row in table["mutant"]:
+            found.append({"file": table["file"], "model": "smollm2", "phases": "both"} | row)
+    for number, row in enumerate(found, 1):
+        row["number"] = number
+    ids = [row["id"] for row in found]
+    twice = {i for i in ids if ids.count(i) > 1}
+    if twice:
+        sys.exit(f"two mutants of one id: {', '.join(sorted(twice))}")
+    return found
+
+
+def place(row, edit, text):
+    """Where an edit's text lies in the source."""
+
+    def only(part, whole, what):
+        if whole.count(part) != 1:
+            sys.exit(f"{row['id']}: {what} occurs {whole.count(part)} times, not once: {part!r}")
+        return whole.index(part)
+
+    context = edit.get("context", edit["was"])
+    begin = only(context, text, f"in {row['file']} it") + only(edit["was"], context, "in its context it")
+    return begin, begin + len(edit["was"])
+
+
+class Span:
+    """A piece of the source with its alternatives, and the pieces inside it."""
+
+    def __init__(self, begin, end):
+        self.begin, self.end, self.choices, self.inner = begin, end, [], []
+
+    def put(self, begin, end, choice):
+        if (begin, end) == (self.begin, self.end):
+            return self.choices.append(choice)
+        for span in self.inner:
+            if span.begin <= begin and end <= span.end:
+                return span.put(begin, end, choice)
+        new = Span(begin, end)
+        inside = [s for s in self.inner if begin <= s.begin and s.end <= end]
+        if any(s.begin < end and begin < s.end for s in self.inner if s not in inside):
+            sys.exit(f"mutant {choice[0]} cuts another's text")
+        new.inner = inside
+        self.inner = [s for s in self.inner if s not in inside] + [new]
+        new.choices.append(choice)
+
+    def render(self, text):
+        out, at = "", self.begin
+        for span in sorted(self.inner, key=lambda s: s.begin):
+            out += text[at : span.begin] + span.render(text)
+            at = span.end
+        out += text[at : self.end]
+        for number, becomes in self.choices:
+            chosen = f"greta_mutant == {number}"
+            if text[self.begin : self.end].rstrip().endswith(";"):
+                out = f"{{ if ({chosen}) {{ {becomes} }} else {{ {out} }} }}"
+            else:
+                out = f"({chosen} ? ({becomes}) : ({out}))"
+        return out
+
+
+def mutated(file, mutants):
+    text = (ROOT / file).read_text()
+    whole = Span(0, len(text))
+    for row in mutants:
+        for edit in [row, *row.get("more", [])]:
+            begin, end = place(row, edit, text)
+            whole.put(begin, end, (row["number"], edit["becomes"]))
+    return whole.render(text)
+
+
+def by_file():
+    files = {}
+    for row in rows():
+        files.setdefault(row["file"], []).append(row)
+    return {file: mutated(file, mutants) for file, mutants in files.items()}
+
+
+CHOICE = """#pragma once
+#include <bit>
+/// The mutant that is switched on; 0: none.
+extern "C" const int greta_mutant;
+"""
+
+
+def write_tree(tree):
+    """A copy of the sources with all mutants in it."""
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True).stdout
+    wanted = ("src/", "cmake/", "include/", "CMake", "completions/", "docs/", "LICENSE", "README")
+    for name in names.decode().split("\0"):
+        if name.startswith(wanted) and (ROOT / name).is_file():
+            to = tree / name
+            to.parent.mkdir(parents=True, exist_ok=True)
+            if not to.exists() or to.read_bytes() != (ROOT / name).read_bytes():
+                shutil.copyfile(ROOT / name, to)
+
+    def put(name, text):
+        to = tree / name
+        to.parent.mkdir(parents=True, exist_ok=True)
+        if not to.exists() or to.read_text() != text:
+            to.write_text(text)
+
+    put("src/base/mutant.h", CHOICE)
+    start = '#pragma GCC diagnostic ignored "-Wextra"\n#include "base/mutant.h"\n'
+    files = by_file()
+    for file, text in files.items():
+        if file.endswith(".cpp"):
+            put(file, '#include "base/mutant.h"\n' + text)
+    put(
+        "src/engine/mutant.cpp",
+        '#include "base/mutant.h"\n\n#include <cstdlib>\n\nnamespace {\nint chosen() {\n'
+        '  const char* text = std::getenv("GRETA_MUTANT_NUMBER");\n  return text ? std::atoi(text) : 0;\n}\n}\n'
+        'extern "C" const int greta_mutant = chosen();\n',
+    )
+    # Headers of kernels: a second set, which only the files of the widest ISA include.
+    def second(text):
+        text = re.sub(r'#include "kernels/cpu/(?!kernel_list|lanes_)', '#include "kernels/mutated/', text)
+        return text.replace('#include "kernels/math.h"', '#include "kernels/mutated/math.h"')
+
+    for path in [*(ROOT / "src/kernels/cpu").glob("*.h"), ROOT / "src/kernels/math.h"]:
+        name = str(path.relative_to(ROOT))
+        text = files.get(name, path.read_text())
+        if text.startswith("#pragma once") or path.name != "kernel_list.h":
+            put(f"src/kernels/mutated/{path.name}", '#include "base/mutant.h"\n' + second(text))
+    for path in (ROOT / "src/kernels/cpu").glob("*_avx512*.cpp"):
+        put(str(path.relative_to(ROOT)), second(path.read_text()))
+
+
+def build(directory):
+    tree = pathlib.Path(directory).resolve() / "tree"
+    write_tree(tree)
+    if not (tree / "build/release/build.ninja").exists():
+        options = ["-DBUILD_TESTING=OFF"]
+        if shutil.which("ccache"):
+            options.append("-DCMAKE_CXX_COMPILER_LAUNCHER=ccache")
+        subprocess.run(["cmake", "--preset", "release", *options], cwd=tree, check=True)
+    subprocess.run(["cmake", "--build", "--preset", "release", "--target", "greta", "--", "-k0"], cwd=tree, check=True)
+    print(tree / "build/release/greta")
+
+
+def isolate(program, row, out, seconds):
+    """The document of one run, kept as OUT/<id>.json with what the run cost; None where it ended without one."""
+    with tempfile.TemporaryDirectory() as bundle:
+        command = [program, "isolate", "-m", MODELS / FILES[row["model"]], "--json", "--force", "--out", bundle]
+        start = time.monotonic()
+        try:
+            done = subprocess.run(
+                ["nice", *map(str, command)],
+                env=os.environ | {"GRETA_MUTANT_NUMBER": str(row["number"])},
+                capture_output=True,
+                timeout=seconds,
+            )
+            code, said, error = done.returncode, done.stdout, done.stderr
+        except subprocess.TimeoutExpired as ended:
+            code, said, error = "timeout", b"", ended.stderr or b""
+        took = time.monotonic() - start
+    try:
+        verdict = json.loads(said)
+        for large in ("cells", "differences", "arithmetic"):
+            verdict.pop(large, None)
+    except json.JSONDecodeError:
+        verdict = None
+    result = {"id": row["id"], "code": code, "seconds": round(took, 1), "error": error.decode()[-2000:], "verdict": verdict}
+    (out / f"{row['id']}.json").write_text(json.dumps(result, indent=1))
+    return result
+
+
+def run(directory, out, *ids):
+    program = pathlib.Path(directory).resolve() / "tree/build/release/greta"
+    out = pathlib.Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    todo = [row for row in rows() if (row["id"] in ids if ids else not (out / f"{row['id']}.json").exists())]
+    todo.sort(key=lambda row: list(FILES).index(row["model"]))
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for row, result in zip(todo, pool.map(lambda row: isolate(program, row, out, 300), todo)):
+            verdict = result["verdict"]
+            count = len(verdict["findings"]) if verdict else "-"
+            print(row["id"], result["code"], count, result["seconds"], flush=True)
+
+
+def main():
+    command, *rest = sys.argv[1:] or ["help"]
+    if command == "check":
+        print(f"{len(rows())} mutants of {len(by_file())} files apply")
+    elif command == "build":
+        build(*rest)
+    elif command == "run":
+        run(*rest)
+    else:
+        sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()
