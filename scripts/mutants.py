@@ -167,6 +167,7 @@ def write_tree(tree):
 def build(directory):
     tree = pathlib.Path(directory).resolve() / "tree"
     write_tree(tree)
+    (tree / "numbers.json").write_text(json.dumps({row["id"]: row["number"] for row in rows()}))
     if not (tree / "build/release/build.ninja").exists():
         options = ["-DBUILD_TESTING=OFF"]
         if shutil.which("ccache"):
@@ -176,15 +177,18 @@ def build(directory):
     print(tree / "build/release/greta")
 
 
-def isolate(program, row, out, seconds):
+def isolate(program, row, number, out, seconds):
     """The document of one run, kept as OUT/<id>.json with what the run cost; None where it ended without one."""
     with tempfile.TemporaryDirectory() as bundle:
         command = [program, "isolate", "-m", MODELS / FILES[row["model"]], "--json", "--force", "--out", bundle]
+        everywhere = not any(row.get(key) for key in ("layers", "fused", "race", "equivalent"))
+        if everywhere:  # in all layers alike: what a user runs takes up to a minute, this a quarter
+            command += ["--layers", "0-2"]
         start = time.monotonic()
         try:
             done = subprocess.run(
                 ["nice", *map(str, command)],
-                env=os.environ | {"GRETA_MUTANT_NUMBER": str(row["number"])},
+                env=os.environ | {"GRETA_MUTANT_NUMBER": str(number)},
                 capture_output=True,
                 timeout=seconds,
             )
@@ -204,16 +208,78 @@ def isolate(program, row, out, seconds):
 
 
 def run(directory, out, *ids):
-    program = pathlib.Path(directory).resolve() / "tree/build/release/greta"
+    tree = pathlib.Path(directory).resolve() / "tree"
+    program, numbers = tree / "build/release/greta", json.loads((tree / "numbers.json").read_text())
     out = pathlib.Path(out)
     out.mkdir(parents=True, exist_ok=True)
     todo = [row for row in rows() if (row["id"] in ids if ids else not (out / f"{row['id']}.json").exists())]
-    todo.sort(key=lambda row: list(FILES).index(row["model"]))
+    todo.sort(key=lambda row: (list(FILES).index(row["model"]), "review" in row))
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        for row, result in zip(todo, pool.map(lambda row: isolate(program, row, out, 300), todo)):
+        for row, result in zip(todo, pool.map(lambda row: isolate(program, row, numbers[row["id"]], out, 300), todo)):
             verdict = result["verdict"]
             count = len(verdict["findings"]) if verdict else "-"
             print(row["id"], result["code"], count, result["seconds"], flush=True)
+
+
+STAGES = {
+    "projections": "q k v attn_out gate up down logits".split(),
+    "norms": "attn_norm q_norm k_norm attn_post_norm ffn_norm ffn_post_norm final_norm".split(),
+}
+
+
+def grade(row, result):
+    """What is true of a run: found, place, phase, name; each True, False or None (not asked)."""
+    verdict = result["verdict"]
+    findings = verdict["findings"] if verdict else []
+    if row.get("equivalent"):
+        return {"found": None, "false alarm": bool(findings) or result["code"] != 0}
+    wanted = set(row.get("stages", []))
+    for group, stages in STAGES.items():
+        wanted |= set(stages) if row.get(group) else set()
+    placed = [f for f in findings if f["stage"] in wanted]
+    # A difference between runs has no stage of its own: it tells where the runs part.
+    elsewhere = [f for f in findings if f["stage"] not in wanted and not f["difference"]]
+    named = {f["hypothesis"] for f in findings if f["hypothesis"] not in ("unexplained", "ambiguous")}
+    right = {name for name in named if re.fullmatch(row.get("names", "(?!)"), name)}
+    phases = {f["phase"] for f in (placed or findings)}
+    one_row = any("S" in f["attributes"] or "kernel" in f["attributes"] for f in (verdict or {"factors": []})["factors"])
+    allowed = {
+        "both": {"both", "prefill", "decode"},
+        "prefill": {"prefill"},
+        "decode": {"decode"},
+        # One-token prefills run the kernels of one row; decode with forced GEMM those of several.
+        "S=1": {"decode"} | ({"both", "prefill"} if one_row else set()),
+        "S>1": {"prefill"} | ({"both", "decode"} if one_row else set()),
+    }[row["phases"]]
+    return {
+        "found": bool(findings),
+        "place": bool(findings) and (bool(placed) or not wanted or any(f["difference"] for f in findings)),
+        "false places": len(elsewhere),
+        "phase": bool(findings) and (phases <= allowed or bool(row.get("fused") or row.get("race"))),
+        "named": bool(right),
+        "wrong": sorted(named - right),
+        "nameable": row.get("nameable", True),
+    }
+
+
+def score(out):
+    """Prints what became of each mutant, and the totals."""
+    results = {path.stem: json.loads(path.read_text()) for path in pathlib.Path(out).glob("*.json")}
+    for title, mine in (("our own", lambda r: "review" not in r), ("re-made from the review", lambda r: "review" in r)):
+        graded = [(row, grade(row, results[row["id"]])) for row in rows() if mine(row) and row["id"] in results]
+        bugs = [(row, g) for row, g in graded if g["found"] is not None]
+        found = [(row, g) for row, g in bugs if g["found"]]
+        nameable = [(row, g) for row, g in found if g["nameable"]]
+        controls = [(row, g) for row, g in graded if g["found"] is None]
+        print(f"\n## {title}: {len(bugs)} bugs, {len(controls)} equivalent")
+        print("found", len(found), "missed", [row["id"] for row, g in bugs if not g["found"]])
+        print("placed", sum(g["place"] for _, g in found), "not", [row["id"] for row, g in found if not g["place"]])
+        print("false places", [(row["id"], g["false places"]) for row, g in found if g["false places"]])
+        print("phase", sum(g["phase"] for _, g in found), "not", [row["id"] for row, g in found if not g["phase"]])
+        print("named", sum(g["named"] for _, g in nameable), "of", len(nameable))
+        print("not named", [row["id"] for row, g in nameable if not g["named"]])
+        print("other names", [(row["id"], g["wrong"]) for row, g in found if g["wrong"]])
+        print("false alarms", [row["id"] for row, g in controls if g["false alarm"]])
 
 
 def main():
@@ -224,6 +290,8 @@ def main():
         build(*rest)
     elif command == "run":
         run(*rest)
+    elif command == "score":
+        score(*rest)
     else:
         sys.exit(__doc__)
 
