@@ -213,9 +213,9 @@ def run(directory, out, *ids):
     out = pathlib.Path(out)
     out.mkdir(parents=True, exist_ok=True)
     todo = [row for row in rows() if (row["id"] in ids if ids else not (out / f"{row['id']}.json").exists())]
-    todo.sort(key=lambda row: (list(FILES).index(row["model"]), "review" in row))
+    todo.sort(key=lambda row: ("review" in row, list(FILES).index(row["model"])))
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        for row, result in zip(todo, pool.map(lambda row: isolate(program, row, numbers[row["id"]], out, 300), todo)):
+        for row, result in zip(todo, pool.map(lambda row: isolate(program, row, numbers[row["id"]], out, 150), todo)):
             verdict = result["verdict"]
             count = len(verdict["findings"]) if verdict else "-"
             print(row["id"], result["code"], count, result["seconds"], flush=True)
