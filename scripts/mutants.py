@@ -26,11 +26,22 @@ import tomllib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MODELS = pathlib.Path(os.environ.get("GRETA_MODELS", pathlib.Path.home() / ".cache/greta/models"))
+# A mutant of all layers alike is run on a model's first layers (scripts/cut_layers.py): a tenth of the time.
 FILES = {
-    "smollm2": "SmolLM2-135M-Instruct.Q4_1.gguf",
-    "gemma": "gemma-3-270m-q4_k_m.gguf",
-    "qwen": "qwen.gguf",
+    "smollm2": ("SmolLM2-135M-Instruct.Q4_1.gguf", "smollm2-4.gguf"),
+    "gemma": ("gemma-3-270m-q4_k_m.gguf", "gemma-6.gguf"),
+    "qwen": ("qwen.gguf", "qwen-2.gguf"),
 }
+
+
+STAGES = {
+    "projections": "q k v attn_out gate up down logits".split(),
+    "norms": "attn_norm q_norm k_norm attn_post_norm ffn_norm ffn_post_norm final_norm".split(),
+}
+# Made in every layer, the first one included.
+LAYERED = {s for names in STAGES.values() for s in names} | set(
+    "q_rope k_rope kv_write qk softmax pv x_attn act x_out".split()
+)
 
 
 def rows():
@@ -177,13 +188,22 @@ def build(directory):
     print(tree / "build/release/greta")
 
 
+def wanted(row):
+    """The stages that are wrong."""
+    stages = set(row.get("stages", []))
+    for group, names in STAGES.items():
+        stages |= set(names) if row.get(group) else set()
+    return stages
+
+
 def isolate(program, row, number, out, seconds):
     """The document of one run, kept as OUT/<id>.json with what the run cost; None where it ended without one."""
     with tempfile.TemporaryDirectory() as bundle:
-        command = [program, "isolate", "-m", MODELS / FILES[row["model"]], "--json", "--force", "--out", bundle]
-        everywhere = not any(row.get(key) for key in ("layers", "fused", "race", "equivalent"))
-        if everywhere:  # in all layers alike: what a user runs takes up to a minute, this a quarter
-            command += ["--layers", "0-2"]
+        whole = row.get("layers", "local") not in ("local", "5,11,17")
+        model = MODELS / FILES[row["model"]][0 if whole else 1]
+        command = [program, "isolate", "-m", model, "--json", "--force", "--out", bundle]
+        if not any(row.get(key) for key in ("layers", "fused", "race", "equivalent")):
+            command += ["--layers", "1" if wanted(row) <= LAYERED else "0-1"]
         start = time.monotonic()
         try:
             done = subprocess.run(
@@ -221,25 +241,18 @@ def run(directory, out, *ids):
             print(row["id"], result["code"], count, result["seconds"], flush=True)
 
 
-STAGES = {
-    "projections": "q k v attn_out gate up down logits".split(),
-    "norms": "attn_norm q_norm k_norm attn_post_norm ffn_norm ffn_post_norm final_norm".split(),
-}
-
-
 def grade(row, result):
     """What is true of a run: found, place, phase, name; each True, False or None (not asked)."""
     verdict = result["verdict"]
     findings = verdict["findings"] if verdict else []
     if row.get("equivalent"):
         return {"found": None, "false alarm": bool(findings) or result["code"] != 0}
-    wanted = set(row.get("stages", []))
-    for group, stages in STAGES.items():
-        wanted |= set(stages) if row.get(group) else set()
-    placed = [f for f in findings if f["stage"] in wanted]
+    stages = wanted(row)
+    placed = [f for f in findings if f["stage"] in stages]
     # A difference between runs has no stage of its own: it tells where the runs part.
-    elsewhere = [f for f in findings if f["stage"] not in wanted and not f["difference"]]
-    named = {f["hypothesis"] for f in findings if f["hypothesis"] not in ("unexplained", "ambiguous")}
+    elsewhere = [f for f in findings if f["stage"] not in stages and not f["difference"]]
+    # corrupted_elements says which elements are wrong: a description, no cause.
+    named = {f["hypothesis"] for f in findings} - {"unexplained", "ambiguous", "corrupted_elements"}
     right = {name for name in named if re.fullmatch(row.get("names", "(?!)"), name)}
     phases = {f["phase"] for f in (placed or findings)}
     one_row = any("S" in f["attributes"] or "kernel" in f["attributes"] for f in (verdict or {"factors": []})["factors"])
@@ -253,7 +266,7 @@ def grade(row, result):
     }[row["phases"]]
     return {
         "found": bool(findings),
-        "place": bool(findings) and (bool(placed) or not wanted or any(f["difference"] for f in findings)),
+        "place": bool(findings) and (bool(placed) or not stages or any(f["difference"] for f in findings)),
         "false places": len(elsewhere),
         "phase": bool(findings) and (phases <= allowed or bool(row.get("fused") or row.get("race"))),
         "named": bool(right),
