@@ -275,24 +275,57 @@ def grade(row, result):
     }
 
 
+def said(g):
+    if not g["found"]:
+        return "**missed**"
+    if g["wrong"]:
+        return f"**{', '.join(g['wrong'])}**" + (" beside the right one" if g["named"] else "")
+    return "named" if g["named"] else "not named" if g["nameable"] else "unexplained"
+
+
+def percent(part, whole):
+    return f"{part}/{whole} = {100 * part / whole:.1f} %" if whole else "-"
+
+
+def totals(graded):
+    bugs = [(row, g) for row, g in graded if g["found"] is not None]
+    found = [g for _, g in bugs if g["found"]]
+    nameable = [g for _, g in bugs if g["nameable"]]
+    controls = [g for _, g in graded if g["found"] is None]
+    return [
+        ("found", percent(len(found), len(bugs))),
+        ("in the right stages, of those found", percent(sum(g["place"] for g in found), len(found))),
+        ("with the right phase or kernel", percent(sum(g["phase"] for g in found), len(found))),
+        ("rightly named, of those that have a nameable cause", percent(sum(g["named"] for g in nameable), len(nameable))),
+        ("runs with a wrong name", str(sum(bool(g["wrong"]) for g in found))),
+        ("healthy stages convicted", str(sum(g["false places"] for g in found))),
+        ("equivalent changes that were flagged", f"{sum(g['false alarm'] for g in controls)} of {len(controls)}"),
+    ]
+
+
 def score(out):
-    """Prints what became of each mutant, and the totals."""
+    """Prints the tables of docs/mutants.md."""
     results = {path.stem: json.loads(path.read_text()) for path in pathlib.Path(out).glob("*.json")}
-    for title, mine in (("our own", lambda r: "review" not in r), ("re-made from the review", lambda r: "review" in r)):
-        graded = [(row, grade(row, results[row["id"]])) for row in rows() if mine(row) and row["id"] in results]
-        bugs = [(row, g) for row, g in graded if g["found"] is not None]
-        found = [(row, g) for row, g in bugs if g["found"]]
-        nameable = [(row, g) for row, g in found if g["nameable"]]
-        controls = [(row, g) for row, g in graded if g["found"] is None]
-        print(f"\n## {title}: {len(bugs)} bugs, {len(controls)} equivalent")
-        print("found", len(found), "missed", [row["id"] for row, g in bugs if not g["found"]])
-        print("placed", sum(g["place"] for _, g in found), "not", [row["id"] for row, g in found if not g["place"]])
-        print("false places", [(row["id"], g["false places"]) for row, g in found if g["false places"]])
-        print("phase", sum(g["phase"] for _, g in found), "not", [row["id"] for row, g in found if not g["phase"]])
-        print("named", sum(g["named"] for _, g in nameable), "of", len(nameable))
-        print("not named", [row["id"] for row, g in nameable if not g["named"]])
-        print("other names", [(row["id"], g["wrong"]) for row, g in found if g["wrong"]])
-        print("false alarms", [row["id"] for row, g in controls if g["false alarm"]])
+    graded = [(row, grade(row, results[row["id"]])) for row in rows() if row["id"] in results]
+    own = totals([(row, g) for row, g in graded if "review" not in row])
+    made = totals([(row, g) for row, g in graded if "review" in row])
+    print("| | our own | re-made from the review |\n|---|---|---|")
+    for (what, a), (_, b) in zip(own, made):
+        print(f"| {what} | {a} | {b} |")
+    left_out = [row["id"] for row in rows() if row["id"] not in results]
+    if left_out:
+        print(f"\nNot run: {', '.join(left_out)}.")
+    print("\n| mutant | what it does | found | stages | phase | said |\n|---|---|---|---|---|---|")
+    mark = {True: "yes", False: "**no**"}
+    for row, g in graded:
+        name = row["id"] + (f" ({row['review']})" if "review" in row else "")
+        if g["found"] is None:
+            print(f"| {name} | *equivalent:* {row['what']} | {'**flagged**' if g['false alarm'] else 'no'} | | | |")
+        elif not g["found"]:
+            print(f"| {name} | {row['what']} | **no** | | | |")
+        else:
+            place = mark[g["place"]] + (f", {g['false places']} false" if g["false places"] else "")
+            print(f"| {name} | {row['what']} | yes | {place} | {mark[g['phase']]} | {said(g)} |")
 
 
 def main():
