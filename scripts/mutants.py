@@ -250,7 +250,7 @@ def grade(row, result):
     stages = wanted(row)
     placed = [f for f in findings if f["stage"] in stages]
     # A difference between runs has no stage of its own: it tells where the runs part.
-    elsewhere = [f for f in findings if f["stage"] not in stages and not f["difference"]]
+    elsewhere = [f for f in findings if stages and f["stage"] not in stages and not f["difference"]]
     # corrupted_elements says which elements are wrong: a description, no cause.
     named = {f["hypothesis"] for f in findings} - {"unexplained", "ambiguous", "corrupted_elements"}
     right = {name for name in named if re.fullmatch(row.get("names", "(?!)"), name)}
@@ -276,8 +276,6 @@ def grade(row, result):
 
 
 def said(g):
-    if not g["found"]:
-        return "**missed**"
     if g["wrong"]:
         return f"**{', '.join(g['wrong'])}**" + (" beside the right one" if g["named"] else "")
     return "named" if g["named"] else "not named" if g["nameable"] else "unexplained"

@@ -16,8 +16,8 @@
 namespace greta {
 namespace {
 
-constexpr int64_t kInARow = 42;    // steps from the first token on
-constexpr int64_t kOneStepOf = 6;  // of so many of the others, which is drawn
+constexpr int64_t kInARow = 42;                            // steps from the first token on
+constexpr int64_t kOneStepOf = 6;                          // of so many of the others, which is drawn
 constexpr int64_t kSessionTokens = 17, kSessionBlock = 7;  // two blocks, and the last one
 // Remainders of every tile of rows, and the edges of lanes; in an order that is drawn.
 constexpr std::array<int64_t, 7> kBlocks{1, 2, 3, 5, 6, 7, 33};
@@ -204,11 +204,11 @@ class OwnTokens {
     const std::span<const int32_t> tokens = first_tokens(kSessionTokens);
     const int64_t n = std::ssize(tokens);
     const MatrixRequest& matrix = program_.request();
-    Session session(program_.engine(), n,
-                    make_session_plans(program_.engine(), {.block = kSessionBlock,
-                                                           .routes = matrix.routes,
-                                                           .fast = true,
-                                                           .change = matrix.change}));
+    Session session(
+        program_.engine(), n,
+        make_session_plans(
+            program_.engine(),
+            {.block = kSessionBlock, .routes = matrix.routes, .fast = true, .change = matrix.change}));
     session.prefill(tokens);
     if (const auto lost = lost_count(session.cache(), n)) return add_lost(*lost, Phases::prefill);
     Snapshot cut;

@@ -162,7 +162,8 @@ TEST(Intervention, WhereThePlanLacksAnOperandThereIsNone) {
     request.change = change;
     return data_of(record_matrix(tiny.engine, request), kDecode0, kv_write, 1);
   };
-  EXPECT_EQ(caches(then(without, interventions(tiny.engine, {{Phases::both, 1, kv_write}}))), caches(without));
+  EXPECT_EQ(caches(then(without, interventions(tiny.engine, {{Phases::both, 1, kv_write}}))),
+            caches(without));
 }
 
 }  // namespace
