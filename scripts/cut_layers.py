@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""A GGUF with the first layers of another: scripts/cut_layers.py IN OUT LAYERS (needs the Python package gguf)."""
+"""A GGUF with the first layers of another: scripts/cut_layers.py IN OUT LAYERS.
+
+Needs the Python package gguf.
+"""
 
 import sys
 

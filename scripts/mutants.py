@@ -2,7 +2,7 @@
 """Mutants of the engine's own sources: what `greta isolate` says of bugs that somebody wrote into them.
 
   scripts/mutants.py check                 every row of tests/mutants still applies to today's sources
-  scripts/mutants.py build DIR             one program with all of them, chosen by GRETA_MUTANT=<id>
+  scripts/mutants.py build DIR             one program with all of them, chosen by GRETA_MUTANT_NUMBER
   scripts/mutants.py run DIR OUT [ID ...]  `greta isolate` on each (or on some); OUT/<id>.json
   scripts/mutants.py score OUT             what was found, placed, and named; the tables of the docs
 
@@ -158,7 +158,8 @@ def write_tree(tree):
     put(
         "src/engine/mutant.cpp",
         '#include "base/mutant.h"\n\n#include <cstdlib>\n\nnamespace {\nint chosen() {\n'
-        '  const char* text = std::getenv("GRETA_MUTANT_NUMBER");\n  return text ? std::atoi(text) : 0;\n}\n}\n'
+        '  const char* text = std::getenv("GRETA_MUTANT_NUMBER");\n'
+        "  return text ? std::atoi(text) : 0;\n}\n}\n"
         'extern "C" const int greta_mutant = chosen();\n',
     )
     # Headers of kernels: a second set, which only the files of the widest ISA include.
@@ -184,7 +185,7 @@ def build(directory):
         if shutil.which("ccache"):
             options.append("-DCMAKE_CXX_COMPILER_LAUNCHER=ccache")
         subprocess.run(["cmake", "--preset", "release", *options], cwd=tree, check=True)
-    subprocess.run(["cmake", "--build", "--preset", "release", "--target", "greta", "--", "-k0"], cwd=tree, check=True)
+    subprocess.run(["cmake", "--build", "--preset", "release", "--target", "greta"], cwd=tree, check=True)
     print(tree / "build/release/greta")
 
 
@@ -197,9 +198,9 @@ def wanted(row):
 
 
 def isolate(program, row, number, out, seconds):
-    """The document of one run, kept as OUT/<id>.json with what the run cost; None where it ended without one."""
+    """One run, kept as OUT/<id>.json; its verdict is None where it ended without one."""
     with tempfile.TemporaryDirectory() as bundle:
-        whole = row.get("layers", "local") not in ("local", "5,11,17")
+        whole = row.get("equivalent") or row.get("layers", "local") not in ("local", "5,11,17")
         model = MODELS / FILES[row["model"]][0 if whole else 1]
         command = [program, "isolate", "-m", model, "--json", "--force", "--out", bundle]
         if not any(row.get(key) for key in ("layers", "fused", "race", "equivalent")):
@@ -222,7 +223,8 @@ def isolate(program, row, number, out, seconds):
             verdict.pop(large, None)
     except json.JSONDecodeError:
         verdict = None
-    result = {"id": row["id"], "code": code, "seconds": round(took, 1), "error": error.decode()[-2000:], "verdict": verdict}
+    result = {"id": row["id"], "code": code, "seconds": round(took, 1)}
+    result |= {"error": error.decode()[-2000:], "verdict": verdict}
     (out / f"{row['id']}.json").write_text(json.dumps(result, indent=1))
     return result
 
@@ -235,7 +237,8 @@ def run(directory, out, *ids):
     todo = [row for row in rows() if (row["id"] in ids if ids else not (out / f"{row['id']}.json").exists())]
     todo.sort(key=lambda row: ("review" in row, list(FILES).index(row["model"])))
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        for row, result in zip(todo, pool.map(lambda row: isolate(program, row, numbers[row["id"]], out, 150), todo)):
+        results = pool.map(lambda row: isolate(program, row, numbers[row["id"]], out, 150), todo)
+        for row, result in zip(todo, results):
             verdict = result["verdict"]
             count = len(verdict["findings"]) if verdict else "-"
             print(row["id"], result["code"], count, result["seconds"], flush=True)
@@ -255,7 +258,8 @@ def grade(row, result):
     named = {f["hypothesis"] for f in findings} - {"unexplained", "ambiguous", "corrupted_elements"}
     right = {name for name in named if re.fullmatch(row.get("names", "(?!)"), name)}
     phases = {f["phase"] for f in (placed or findings)}
-    one_row = any("S" in f["attributes"] or "kernel" in f["attributes"] for f in (verdict or {"factors": []})["factors"])
+    factors = verdict["factors"] if verdict else []
+    one_row = any({"S", "kernel"} & set(factor["attributes"]) for factor in factors)
     allowed = {
         "both": {"both", "prefill", "decode"},
         "prefill": {"prefill"},
@@ -289,15 +293,17 @@ def totals(graded):
     bugs = [(row, g) for row, g in graded if g["found"] is not None]
     found = [g for _, g in bugs if g["found"]]
     nameable = [g for _, g in bugs if g["nameable"]]
+    named = [g for g in nameable if g["named"]]
     controls = [g for _, g in graded if g["found"] is None]
+    alarms = sum(g["false alarm"] for g in controls)
     return [
         ("found", percent(len(found), len(bugs))),
         ("in the right stages, of those found", percent(sum(g["place"] for g in found), len(found))),
         ("with the right phase or kernel", percent(sum(g["phase"] for g in found), len(found))),
-        ("rightly named, of those that have a nameable cause", percent(sum(g["named"] for g in nameable), len(nameable))),
+        ("rightly named, of those that have a nameable cause", percent(len(named), len(nameable))),
         ("runs with a wrong name", str(sum(bool(g["wrong"]) for g in found))),
         ("healthy stages convicted", str(sum(g["false places"] for g in found))),
-        ("equivalent changes that were flagged", f"{sum(g['false alarm'] for g in controls)} of {len(controls)}"),
+        ("equivalent changes that were flagged", f"{alarms} of {len(controls)}"),
     ]
 
 
@@ -318,7 +324,8 @@ def score(out):
     for row, g in graded:
         name = row["id"] + (f" ({row['review']})" if "review" in row else "")
         if g["found"] is None:
-            print(f"| {name} | *equivalent:* {row['what']} | {'**flagged**' if g['false alarm'] else 'no'} | | | |")
+            flagged = "**flagged**" if g["false alarm"] else "no"
+            print(f"| {name} | *equivalent:* {row['what']} | {flagged} | | | |")
         elif not g["found"]:
             print(f"| {name} | {row['what']} | **no** | | | |")
         else:
