@@ -40,6 +40,10 @@ greta_python_test(docs.manual docs/manual_test.py unit --greta $<TARGET_FILE:gre
 greta_python_test(docs.names docs/names_test.py docs)
 greta_python_test(docs.completion docs/completion_test.py unit --greta $<TARGET_FILE:greta>)
 
+# Every mutant of tests/mutants still applies to the sources. (Running them takes half an hour: docs/detection-power.md.)
+greta_find_python(python tomllib)
+greta_python_test(mutants.apply ../scripts/mutants.py unit check)
+
 # The name says what is missing where CTest lists it as skipped: PyTorch is no Debian package of ours.
 greta_find_python(python numpy torch transformers safetensors)
 greta_python_test(python.capture.needs_torch_and_transformers python/capture_test.py unit)

@@ -115,10 +115,12 @@ void keep_history(PlanEdit& edit, const Op& write) {
   edit.after(write, op(true));
 }
 
-/// The buffer that holds a stage while its layer runs.
+/// The buffer that holds a stage while its layer runs; kNoBuffer where no op of the plan makes it.
 BufferId buffer_of(PlanEdit& edit, At at) {
-  if (at.stage == Stage::x_in) return edit.find({at.layer, Stage::x_attn})->reads[0];
-  return edit.find(at)->writes;
+  const bool input = at.stage == Stage::x_in;
+  const Op* user = edit.find(input ? At{at.layer, Stage::x_attn} : at);
+  if (user == nullptr) return kNoBuffer;
+  return input ? user->reads[0] : user->writes;
 }
 
 /// What the oracle computes the stage from, but for the cache.
@@ -137,10 +139,13 @@ void intervene(PlanEdit& edit, const Engine& engine, At at) {
   edit.unfuse([&](At made) { return made == at; });
   const Op* target = edit.find(at);
   if (target == nullptr) return;
+  // A faulty plan may lack an op that the model asks for: then there is nothing to compute from.
+  const std::vector<BufferId> operands = operand_buffers(edit, engine.model().config, *target);
+  if (std::find(operands.begin(), operands.end(), kNoBuffer) != operands.end()) return;
   edit.after(*target, {.layer = at.layer,
                        .call = ActionCall{std::make_shared<OracleAction>(engine, at.stage, at.layer,
                                                                          *kernel_call(*target)->kernel)},
-                       .reads = operand_buffers(edit, engine.model().config, *target),
+                       .reads = operands,
                        .writes = target->writes,
                        .cache = target->cache});
   if (info(at.stage).kind == StageKind::cache) keep_history(edit, *target);

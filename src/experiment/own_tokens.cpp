@@ -7,6 +7,8 @@
 #include <numeric>
 #include <random>
 
+#include "engine/session.h"
+#include "engine/session_plans.h"
 #include "experiment/difference.h"
 #include "experiment/exercise.h"
 #include "experiment/plan_difference.h"
@@ -14,8 +16,9 @@
 namespace greta {
 namespace {
 
-constexpr int64_t kInARow = 42;    // steps from the first token on
-constexpr int64_t kOneStepOf = 6;  // of so many of the others, which is drawn
+constexpr int64_t kInARow = 42;                            // steps from the first token on
+constexpr int64_t kOneStepOf = 6;                          // of so many of the others, which is drawn
+constexpr int64_t kSessionTokens = 17, kSessionBlock = 7;  // two blocks, and the last one
 // Remainders of every tile of rows, and the edges of lanes; in an order that is drawn.
 constexpr std::array<int64_t, 7> kBlocks{1, 2, 3, 5, 6, 7, 33};
 
@@ -72,6 +75,7 @@ class OwnTokens {
     if (result_.differences.empty()) hold_steps(at_once);
     if (result_.differences.empty()) hold_drawn_steps(at_once);
     if (result_.differences.empty()) hold_blocks(at_once);
+    if (result_.differences.empty()) hold_session(at_once);
     if (result_.differences.empty()) judge_some(at_once);
     describe();
     return std::move(result_);
@@ -192,6 +196,26 @@ class OwnTokens {
     } else {
       add(difference_finding(Phases::prefill, *first, RunCause::not_repeatable,
                              what(RunCause::not_repeatable), {sentence(*first)}));
+    }
+  }
+
+  /// As a session cuts a prompt into blocks. Those of other rows were held above, so small ones will do.
+  void hold_session(const Snapshot& at_once) {
+    const std::span<const int32_t> tokens = first_tokens(kSessionTokens);
+    const int64_t n = std::ssize(tokens);
+    const MatrixRequest& matrix = program_.request();
+    Session session(
+        program_.engine(), n,
+        make_session_plans(
+            program_.engine(),
+            {.block = kSessionBlock, .routes = matrix.routes, .fast = true, .change = matrix.change}));
+    session.prefill(tokens);
+    if (const auto lost = lost_count(session.cache(), n)) return add_lost(*lost, Phases::prefill);
+    Snapshot cut;
+    read_cache_into(session.cache(), 0, cut);
+    if (const auto first = first_deviation(at_once, cut)) {
+      add(difference_finding(Phases::prefill, *first, RunCause::block_edges, what(RunCause::block_edges),
+                             {sentence(*first)}));
     }
   }
 

@@ -184,6 +184,18 @@ TEST_F(ContractTest, AShortLastTileOfALargeBlockIsRun) {
   EXPECT_EQ(found.differences.front().stage, Stage::k);
 }
 
+TEST_F(ContractTest, APromptAsASessionCutsItIsHeld) {
+  const auto second_block = wrong(Stage::k, [](const KernelArgs& args, int64_t, int) {
+    return args.block_rows == 7 && args.position == 7;
+  });
+  const Contract found = contract([&](PlanEdit& edit) {
+    if (edit.logits() == kNoBuffer) second_block(edit);  // blocks before a prompt's last one
+  });
+  EXPECT_THAT(judged_.findings, IsEmpty());
+  ASSERT_FALSE(found.differences.empty());
+  EXPECT_EQ(found.differences.front().difference->cause, "block_edges");
+}
+
 TEST(DrawnRows, OfInnerBlocksHaveAllThatTheyAreJudgedBy) {
   test::TinyEngine tiny(TensorType::q4_1);
   MatrixRequest request;

@@ -152,5 +152,19 @@ TEST(Intervention, OfAnotherPhaseOrLayerLeavesTheFault) {
   }
 }
 
+TEST(Intervention, WhereThePlanLacksAnOperandThereIsNone) {
+  test::TinyEngine tiny(TensorType::q4_1);
+  MatrixRequest request = request_of({});
+  const PlanChange without = {.edit = [](PlanEdit& edit) {
+    edit.keep_only([](const Op& op) { return op.made() != At{1, k_rope}; });
+  }};
+  const auto caches = [&](const PlanChange& change) {
+    request.change = change;
+    return data_of(record_matrix(tiny.engine, request), kDecode0, kv_write, 1);
+  };
+  EXPECT_EQ(caches(then(without, interventions(tiny.engine, {{Phases::both, 1, kv_write}}))),
+            caches(without));
+}
+
 }  // namespace
 }  // namespace greta
