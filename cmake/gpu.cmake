@@ -15,3 +15,22 @@ if(GRETA_NVCC AND NOT GRETA_SANITIZE)
   set_source_files_properties(src/gpu/cuda.cpp PROPERTIES OBJECT_DEPENDS ${cuda_code}
     COMPILE_DEFINITIONS "GRETA_CUDA_CODE=\"${cuda_code}\"" SKIP_UNITY_BUILD_INCLUSION ON)
 endif()
+
+# AMD's, by Debian's clang alone (no ROCm). There is no loader for them yet: a test reads what the compiler made of the
+# source (tests/kernels/gpu/hip_code.sh).
+find_program(GRETA_HIP_CLANG clang++-22)
+find_program(GRETA_HIP_LLD ld.lld-22)
+if(GRETA_HIP_CLANG AND GRETA_HIP_LLD AND NOT GRETA_SANITIZE AND BUILD_TESTING)
+  foreach(target gfx90a gfx942)
+    set(hip_code ${CMAKE_BINARY_DIR}/kernels.${target}.hsaco)
+    add_custom_command(OUTPUT ${hip_code} DEPENDS ${gpu_source} ${gpu_headers} VERBATIM
+      COMMAND ${GRETA_HIP_CLANG} -x hip --offload-arch=${target} --cuda-device-only -nogpuinc -nogpulib
+        --no-gpu-bundle-output -std=c++20 -O3 -ffp-contract=off -Wall -Wextra -Werror -Wno-pass-failed
+        -I${CMAKE_SOURCE_DIR}/src ${gpu_source} -o ${hip_code})
+    list(APPEND hip_codes ${hip_code})
+    add_test(NAME kernels.hip_code_${target}
+      COMMAND ${CMAKE_SOURCE_DIR}/tests/kernels/gpu/hip_code.sh ${target} ${hip_code})
+    set_tests_properties(kernels.hip_code_${target} PROPERTIES LABELS unit)
+  endforeach()
+  add_custom_target(hip_code ALL DEPENDS ${hip_codes})
+endif()

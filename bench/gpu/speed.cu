@@ -1,5 +1,6 @@
-// Speed of the products of kernels/gpu on a real card, beside what the card reads in the same run. Weights are random
-// bits, cycled through more memory than any cache holds; launches are replayed as a graph. Build and run:
+// Speed of the products of kernels/gpu on a real card, beside what the card reads in the same run. Weights
+// are random bits, cycled through more memory than any cache holds; launches are replayed as a graph. Build
+// and run:
 //   nvcc -std=c++20 -O3 --expt-relaxed-constexpr -fmad=false -gencode=arch=compute_90,code=sm_90 -Isrc
 //        bench/gpu/speed.cu -o speed && ./speed
 
@@ -126,7 +127,7 @@ void gemv(Card& card, const Product& product, int64_t n, int64_t k, double read)
 void gemm(Card& card, const Product& product, int64_t s, int64_t n, int64_t k) {
   const Args args = args_for(card, product.type, n, k, s);
   const dim3 grid(static_cast<unsigned>((n + 16 * kTileWaves - 1) / (16 * kTileWaves)),
-                  static_cast<unsigned>((s + 8 * kTileTokens - 1) / (8 * kTileTokens)));
+                  static_cast<unsigned>((s + kGroupTokens - 1) / kGroupTokens));
   const double us = card.time(5, [&](int) { product.gemm<<<grid, 32 * kTileWaves, 0, card.stream>>>(args); });
   std::printf("gemm %-5s %4ld x %5ld x %5ld  %8.1f us  %6.1f TOPS\n", product.name, s, n, k, us,
               2e-6 * s * n * k / us);

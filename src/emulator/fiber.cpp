@@ -124,8 +124,8 @@ void Fiber::start(void (*body)(void*), void* context) {
   s.body = body;
   s.context = context;
   s.ended = false;
-  // As greta_switch_stack leaves a stack: six registers, then where to go. At a function's first instruction the
-  // stack is 8 bytes off a multiple of 16.
+  // As greta_switch_stack leaves a stack: six registers, then where to go. At a function's first instruction
+  // the stack is 8 bytes off a multiple of 16.
   void** top = reinterpret_cast<void**>(s.stack + kStackBytes) - 1;
   *top = nullptr;  // main's caller: it returns to nobody
   const auto entry = +[] { State::main(static_cast<State*>(starting)); };

@@ -1,6 +1,6 @@
 #pragma once
-// What a lane of the emulator can do: kernels/gpu/lane.h's third form. Every lane is a fiber with a stack of its
-// own; who waits lets the others run.
+// What a lane of the emulator can do: kernels/gpu/lane.h's third form. Every lane is a fiber with a stack of
+// its own; who waits lets the others run.
 
 #include <array>
 #include <cstddef>
@@ -28,8 +28,8 @@ T* shared(int64_t count) {
   return reinterpret_cast<T*>(shared_bytes(count * static_cast<int64_t>(sizeof(T))));
 }
 
-/// Where lane `thread` shows a value of at most kSlotBytes in this exchange. The next one has other slots: nobody
-/// is two exchanges ahead of a lane of its wave.
+/// Where lane `thread` shows a value of at most kSlotBytes in this exchange. The next one has other slots:
+/// nobody is two exchanges ahead of a lane of its wave.
 inline constexpr size_t kSlotBytes = 16;
 std::byte* slot(int thread);
 void end_exchange();

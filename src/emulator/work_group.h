@@ -16,8 +16,8 @@ class WorkGroup {
   ~WorkGroup();
   WorkGroup(WorkGroup&&) noexcept;
 
-  /// Runs `body` on all lanes of work-group (x, y). Throws a machine Error when lanes wait for ones that never
-  /// come: on a GPU they would hang, or worse.
+  /// Runs `body` on all lanes of work-group (x, y). Throws a machine Error when lanes wait for ones that
+  /// never come: on a GPU they would hang, or worse.
   void run(Body body, const gpu::Args& args, int threads, int x, int y);
 
   struct State;

@@ -24,8 +24,8 @@ struct DeviceChoice {
 /// Throws an input Error that lists the names there are.
 DeviceChoice find_device(const std::string& name);
 
-/// The device, if it has memory of its own: nullptr for the host and what runs there. Throws a machine Error that
-/// says what is missing.
+/// The device, if it has memory of its own: nullptr for the host and what runs there. Throws a machine Error
+/// that says what is missing.
 std::unique_ptr<gpu::Device> open_device(const std::string& name, ThreadPool& pool);
 
 /// Why CUDA devices can't be used here; empty where they can.

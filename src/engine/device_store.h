@@ -31,8 +31,8 @@ class DeviceStore {
   std::map<const void*, Copy> copies_;
 };
 
-/// Bytes on the host that a device may have, too. Whoever asks for one side gets what the other has changed; who
-/// will write says so. Without a device: the host's bytes.
+/// Bytes on the host that a device may have, too. Whoever asks for one side gets what the other has changed;
+/// who will write says so. Without a device: the host's bytes.
 class Mirror {
  public:
   Mirror() = default;

@@ -1,6 +1,6 @@
 #pragma once
-// The one table of kernels that the engine plans with: the CPU's, the simulated devices' and the GPUs'. A new kind of
-// device is one line in kernel_table.cpp.
+// The one table of kernels that the engine plans with: the CPU's, the simulated devices' and the GPUs'. A new
+// kind of device is one line in kernel_table.cpp.
 
 #include <span>
 #include <string>

@@ -228,12 +228,18 @@ class Planner {
   /// The kernel of an op that leaves no choice.
   const KernelInfo& kernel(OpKind op, std::optional<TensorType> type = {},
                            Format activation = Format::f32) const {
-    return require_kernel({.op = op,
-                           .isa = request_.isa,
-                           .weight_type = type,
-                           .activation = activation,
-                           .device = is_simulated(request_.device) ? "cpu" : request_.device},
-                          fmt::format("no kernel for {}", name(op)));
+    const KernelQuery query{.op = op,
+                            .isa = request_.isa,
+                            .weight_type = type,
+                            .activation = activation,
+                            .device = is_simulated(request_.device) ? "cpu" : request_.device};
+    std::string why;
+    const KernelInfo* kernel = find_kernel(query, &why);
+    if (kernel != nullptr) return *kernel;
+    // Of a device with kernels of its own, a file can ask too much.
+    if (type)
+      fail_input("cannot run {} of {} (weight type {}): {}", name(op), request_.device, name(*type), why);
+    fail_machine("no kernel for {}: {}", name(op), why);
   }
 
   KernelCall& add(const KernelInfo& kernel, std::optional<Stage> stage, std::vector<BufferId> in,

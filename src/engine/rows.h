@@ -23,8 +23,8 @@ View as_input(const Plan& plan, const Op& op, View in);
 /// By buffer id, whether some op reads or writes it: a fused op needs nothing of what lies between its parts.
 std::vector<bool> touched_buffers(const Plan& plan);
 
-/// What the op's kernel, or the action in its place or on its own, gets besides rows. Returns the call of an action of
-/// its own, nullptr for other ops.
+/// What the op's kernel, or the action in its place or on its own, gets besides rows. Returns the call of an
+/// action of its own, nullptr for other ops.
 const ActionCall* set_call(const Op& op, KernelArgs& args);
 
 /// Throws where the block is none for the plan (a machine Error), or does not fit the cache (an input Error).

@@ -1,7 +1,7 @@
 #pragma once
-// Runs a plan on a device with memory of its own. One thread hands it the kernels, in order. What is no kernel of the
-// device (a record, an intervention, a faulty twin) runs on the host between two of them: it gets copies of what it
-// reads, and what it writes goes back.
+// Runs a plan on a device with memory of its own. One thread hands it the kernels, in order. What is no
+// kernel of the device (a record, an intervention, a faulty twin) runs on the host between two of them: it
+// gets copies of what it reads, and what it writes goes back.
 
 #include <optional>
 #include <vector>

@@ -11,8 +11,8 @@ namespace greta::gpu {
 /// Card number `index`. Throws a machine Error that says what is missing, or what the driver said.
 std::unique_ptr<Device> open_cuda(int index);
 
-/// What this build or this machine lacks for any card; empty where nothing is known to be missing. (Asks for no
-/// card: that wakes the driver.)
+/// What this build or this machine lacks for any card; empty where nothing is known to be missing. (Asks for
+/// no card: that wakes the driver.)
 std::string missing_for_cuda();
 
 }  // namespace greta::gpu

@@ -1,6 +1,6 @@
 #pragma once
-// A device with memory of its own: what the engine's stream executor runs on. Whatever is asked of it happens in
-// order. Errors are machine Errors that name the device.
+// A device with memory of its own: what the engine's stream executor runs on. Whatever is asked of it happens
+// in order. Errors are machine Errors that name the device.
 
 #include <cstddef>
 #include <cstdint>

@@ -1,6 +1,6 @@
 #pragma once
-// How blocks of packed weights and of activations are coded (pack.h has the layouts). Plain data and constants:
-// kernels of every device read this.
+// How blocks of packed weights and of activations are coded (pack.h has the layouts). Plain data and
+// constants: kernels of every device read this.
 
 #include <cstdint>
 

@@ -1,6 +1,6 @@
 #pragma once
-// qk, softmax, pv, and attention: the three fused, with the CPU's orders (kernels/cpu/attention.h) and so its bits.
-// A work-group has a query of a head.
+// qk, softmax, pv, and attention: the three fused, with the CPU's orders (kernels/cpu/attention.h) and so its
+// bits. A work-group has a query of a head.
 
 #include "kernels/gpu/rows.h"
 

@@ -5,6 +5,12 @@
 
 namespace greta::gpu::GRETA_FORM {
 
+/// The scales of a block of a weight row, as they are stored.
+struct StoredScales {
+  uint16_t d, m;
+  uint8_t small[2];
+};
+
 /// d and m of each group of scales of a block; exact in f32: 11 bits times 8.
 template <int kGroups>
 struct Scales {
@@ -17,8 +23,8 @@ struct BlockWeight {
   static constexpr int kGroups = kCode.groups;
   static constexpr bool kHasMin = kCode.has_min;
   static constexpr int kLow = kCode.bits == 8 ? 8 : kCode.bits >= 4 ? 4 : 2;  // bits of the first plane
-  /// Codes are multiplied as signed bytes. Those of 8 bits are moved to fit; of the others, the offset times the
-  /// activations' sum is taken off the integer sum.
+  /// Codes are multiplied as signed bytes. Those of 8 bits are moved to fit; of the others, the offset times
+  /// the activations' sum is taken off the integer sum.
   static constexpr int kOffset = kCode.bits == 8 ? 0 : kCode.offset();
 
   static GRETA_DEVICE const std::byte* run_at(const std::byte* panel, int64_t block) {
@@ -47,28 +53,46 @@ struct BlockWeight {
     return [codes](int r) { return load<uint32_t>(codes + 64 * r); };
   }
 
-  static GRETA_DEVICE Scales<kGroups> scales(const std::byte* panel, int64_t block, int row) {
+  /// `before`: those of an earlier block of the same run, if there are any: they have the same d and m.
+  static GRETA_DEVICE StoredScales stored_scales(const std::byte* panel, int64_t block, int row,
+                                                 const StoredScales* before = nullptr) {
     const std::byte* run = run_at(panel, block);
     const std::byte* small = run + kCode.head_bytes() + block % kCode.run() * kCode.small_bytes() + row;
-    const float d = half_to_float(load<uint16_t>(run + 2 * row));
+    StoredScales stored{};
+    if (before != nullptr) {
+      stored.d = before->d, stored.m = before->m;
+    } else {
+      stored.d = load<uint16_t>(run + 2 * row);
+      if constexpr (kHasMin) stored.m = load<uint16_t>(run + 32 + 2 * row);
+    }
+    if constexpr (kCode.small_bytes() > 0) stored.small[0] = load<uint8_t>(small);
+    if constexpr (kCode.small_bytes() > 16) stored.small[1] = load<uint8_t>(small + 16);
+    return stored;
+  }
+
+  static GRETA_DEVICE Scales<kGroups> decode(const StoredScales& stored) {
+    const float d = half_to_float(stored.d);
     float m = 0;
-    if constexpr (kHasMin) m = half_to_float(load<uint16_t>(run + 32 + 2 * row));
+    if constexpr (kHasMin) m = half_to_float(stored.m);
     Scales<kGroups> of{};
     for (int g = 0; g < kGroups; ++g) {
+      const int small = stored.small[g];
       if constexpr (kCode.form == ScaleForm::halves) {
         of.d[g] = d, of.m[g] = m;
       } else if constexpr (kCode.form == ScaleForm::signed8) {
-        of.d[g] = d * static_cast<float>(load<int8_t>(small + 16 * g));
+        of.d[g] = d * static_cast<float>(static_cast<int8_t>(small));
       } else if constexpr (kCode.form == ScaleForm::unsigned8) {
-        of.d[g] = d * static_cast<float>(load<uint8_t>(small));
-        of.m[g] = -m * static_cast<float>(load<uint8_t>(small + 16));
+        of.d[g] = d * static_cast<float>(small);
+        of.m[g] = -m * static_cast<float>(int{stored.small[1]});
       } else {
-        const int both = load<uint8_t>(small + 16 * g);
-        of.d[g] = d * static_cast<float>(both & 15);
-        of.m[g] = -m * static_cast<float>(both >> 4);
+        of.d[g] = d * static_cast<float>(small & 15);
+        of.m[g] = -m * static_cast<float>(small >> 4);
       }
     }
     return of;
+  }
+  static GRETA_DEVICE Scales<kGroups> scales(const std::byte* panel, int64_t block, int row) {
+    return decode(stored_scales(panel, block, row));
   }
 
   /// The weight of byte `code` of a word: d (u - offset), or d u + m rounded once; d u is exact.

@@ -3,9 +3,10 @@
 #include "kernels/gpu/kernels.h"
 
 #if defined(__HIP__)
-#define GRETA_GLOBAL __attribute__((global)) __attribute__((amdgpu_flat_work_group_size(64, 320)))
+#define GRETA_GLOBAL \
+  __attribute__((global)) __attribute__((amdgpu_flat_work_group_size(64, kDotThreads + kChainThreads)))
 #else
-#define GRETA_GLOBAL __global__ __launch_bounds__(320)
+#define GRETA_GLOBAL __global__ __launch_bounds__(kDotThreads + kChainThreads)
 #endif
 
 namespace greta::gpu::GRETA_FORM {

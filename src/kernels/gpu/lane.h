@@ -1,18 +1,18 @@
 #pragma once
-// What a lane of a GPU can do, in three forms: CUDA, HIP and the emulator, whose own (emulator/lanes.h) stand before
-// this. Kernels are written for teams of 16 lanes, because sums run in 16 lanes on every device; a wave (32 lanes on
-// NVIDIA, 64 on AMD) matters to the matrix unit alone.
+// What a lane of a GPU can do, in three forms: CUDA, HIP and the emulator, whose own (emulator/lanes.h) stand
+// before this. Kernels are written for teams of 16 lanes, because sums run in 16 lanes on every device; a
+// wave (32 lanes on NVIDIA, 64 on AMD) matters to the matrix unit alone.
 
 #include "kernels/gpu/args.h"
 
 #if defined(__CUDACC__)
 #define GRETA_FORM cuda
 #define GRETA_DEVICE __device__ __forceinline__
-#define GRETA_SHARED(type, name, count) __shared__ type name[count]
+#define GRETA_SHARED(type, name, count) __shared__ alignas(16) type name[count]
 #elif defined(__HIP__)
 #define GRETA_FORM hip
 #define GRETA_DEVICE __attribute__((device, always_inline)) inline
-#define GRETA_SHARED(type, name, count) static __attribute__((shared)) type name[count]
+#define GRETA_SHARED(type, name, count) static __attribute__((shared, aligned(16))) type name[count]
 #else
 #define GRETA_DEVICE inline
 #define GRETA_SHARED(type, name, count) type* const name = emulator::shared<type>(count)

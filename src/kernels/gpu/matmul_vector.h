@@ -1,6 +1,6 @@
 #pragma once
-// Vector route, with the CPU's chain (kernels/cpu/matmul_vector.h): f32 activations, weights decoded to f32, one
-// chain of FMAs per output in ascending k, from the bias or 0. A team has a panel, lane = weight row.
+// Vector route, with the CPU's chain (kernels/cpu/matmul_vector.h): f32 activations, weights decoded to f32,
+// one chain of FMAs per output in ascending k, from the bias or 0. A team has a panel, lane = weight row.
 
 #include "kernels/gpu/matmul_int8.h"
 

@@ -1,7 +1,7 @@
 #pragma once
 // The matrix unit over bytes, in three forms: 16 weight rows by kTokens tokens of a block of 32 k, as exact
-// integer sums. The order of k inside such a sum is of no matter, so both vendors' lanes hold the same words: of a
-// block's eight words of 4 k, the one at word() and the one four after it (the two halves of the block).
+// integer sums. The order of k inside such a sum is of no matter, so both vendors' lanes hold the same words:
+// of a block's eight words of 4 k, the one at word() and the one four after it (the two halves of the block).
 //   NVIDIA   mma.sync m16n8k16 and m16n8k32: 8 tokens, a lane has two weight rows; 2 x 2 outputs
 //   CDNA 3   mfma_i32_16x16x32_i8: 16 tokens, a lane has one weight row; 4 x 1 outputs
 //   CDNA 2   two mfma_i32_16x16x16i8 in its place
@@ -55,14 +55,15 @@ GRETA_DEVICE void multiply_block(int (&sum)[4], const int (&low)[2], const int (
 
 using Sums = int __attribute__((ext_vector_type(4)));
 
+GRETA_DEVICE int64_t pair(int first, int second) {
+  return static_cast<int64_t>(static_cast<uint64_t>(static_cast<uint32_t>(second)) << 32 |
+                              static_cast<uint32_t>(first));
+}
+
 GRETA_DEVICE void multiply_block(int (&sum)[4], const int (&low)[1], const int (&high)[1], int x_low,
                                  int x_high) {
   Sums c = {sum[0], sum[1], sum[2], sum[3]};
 #if defined(__gfx942__)
-  const auto pair = [](int first, int second) __attribute__((device)) {
-    return static_cast<int64_t>(static_cast<uint64_t>(static_cast<uint32_t>(second)) << 32 |
-                                static_cast<uint32_t>(first));
-  };
   c = __builtin_amdgcn_mfma_i32_16x16x32_i8(pair(low[0], high[0]), pair(x_low, x_high), c, 0, 0, 0);
 #elif defined(__AMDGCN__)
   c = __builtin_amdgcn_mfma_i32_16x16x16i8(low[0], x_low, c, 0, 0, 0);

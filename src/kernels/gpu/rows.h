@@ -1,6 +1,6 @@
 #pragma once
-// Row-wise ops, with the CPU's formulas and orders (kernels/cpu/elementwise.h). A work-group has a row, or a head
-// of one.
+// Row-wise ops, with the CPU's formulas and orders (kernels/cpu/elementwise.h). A work-group has a row, or a
+// head of one.
 
 #include "kernels/gpu/block_weight.h"
 #include "kernels/gpu/shapes.h"
@@ -75,8 +75,8 @@ GRETA_DEVICE int quantized(float x, float d) {
   return static_cast<int>((q + 0x1.8p23f) - 0x1.8p23f);
 }
 
-/// The largest magnitude of a team's 32 values. As integers, magnitudes are ordered like the floats, and NaN is
-/// above all.
+/// The largest magnitude of a team's 32 values. As integers, magnitudes are ordered like the floats, and NaN
+/// is above all.
 GRETA_DEVICE float largest(float low, float high) {
   const int a = math::bits(low) & 0x7fffffff, b = math::bits(high) & 0x7fffffff;
   return math::from_bits(most_of_team(a < b ? b : a));

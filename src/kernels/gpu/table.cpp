@@ -30,8 +30,7 @@ Grid a_panel(const Args& args, int) {
   return {over(args.weight.n, kPanelRows), 1, kDotThreads + kChainThreads};
 }
 Grid a_tile(const Args& args, int wave) {
-  return {over(args.weight.n, kPanelRows * kTileWaves), over(args.out.rows, wave / 4 * kTileTokens),
-          kTileWaves * wave};
+  return {over(args.weight.n, kPanelRows * kTileWaves), over(args.out.rows, kGroupTokens), kTileWaves * wave};
 }
 template <int kTokens>
 Grid panels_and_tokens(const Args& args, int) {
