@@ -44,10 +44,10 @@ DeviceChoice find_device(const std::string& name) {
   if (called(cards, kEmulated, name) != cards.end()) return {DeviceKind::emulated, "emu"};
   const auto units = sim::devices();
   if (called(units, kSimulated, name) != units.end()) return {DeviceKind::simulated, name};
-  std::string known = "cpu, cuda[:N]";
+  std::string known = "cpu, cuda";
   for (const emulator::Card& card : cards) known += fmt::format(", {}{}", kEmulated, card.name);
   for (const sim::Device& unit : units) known += fmt::format(", {}{}", kSimulated, unit.name);
-  fail_input("--device {}: there is no such device; use one of {}", name, known);
+  fail_input("--device {}: there is no such device; use {}", name, known);
 }
 
 std::unique_ptr<gpu::Device> open_device(const std::string& name, ThreadPool& pool) {

@@ -228,17 +228,17 @@ class Planner {
   /// The kernel of an op that leaves no choice.
   const KernelInfo& kernel(OpKind op, std::optional<TensorType> type = {},
                            Format activation = Format::f32) const {
+    const std::string_view device = request_.device;
     const KernelQuery query{.op = op,
                             .isa = request_.isa,
                             .weight_type = type,
                             .activation = activation,
-                            .device = is_simulated(request_.device) ? "cpu" : request_.device};
+                            .device = is_simulated(device) ? "cpu" : device};
     std::string why;
     const KernelInfo* kernel = find_kernel(query, &why);
     if (kernel != nullptr) return *kernel;
     // Of a device with kernels of its own, a file can ask too much.
-    if (type)
-      fail_input("cannot run {} of {} (weight type {}): {}", name(op), request_.device, name(*type), why);
+    if (type) fail_input("cannot run {} of {} (weight type {}): {}", name(op), device, name(*type), why);
     fail_machine("no kernel for {}: {}", name(op), why);
   }
 
