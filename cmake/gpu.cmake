@@ -6,7 +6,7 @@ list(APPEND gpu_headers ${CMAKE_SOURCE_DIR}/src/kernels/math.h ${CMAKE_SOURCE_DI
   ${CMAKE_SOURCE_DIR}/src/kernels/block_code.h)
 
 find_program(GRETA_NVCC nvcc PATHS /usr/local/cuda/bin)
-if(GRETA_NVCC AND NOT GRETA_SANITIZE)
+if(GRETA_NVCC AND CMAKE_BUILD_TYPE STREQUAL "Release" AND NOT GRETA_SANITIZE)
   set(cuda_code ${CMAKE_BINARY_DIR}/kernels.fatbin)
   add_custom_command(OUTPUT ${cuda_code} DEPENDS ${gpu_source} ${gpu_headers} VERBATIM
     COMMAND ${GRETA_NVCC} -std=c++20 -O3 --expt-relaxed-constexpr -fmad=false -ftz=false -prec-div=true -prec-sqrt=true
@@ -20,7 +20,7 @@ endif()
 # source (tests/kernels/gpu/hip_code.sh).
 find_program(GRETA_HIP_CLANG clang++-22)
 find_program(GRETA_HIP_LLD ld.lld-22)
-if(GRETA_HIP_CLANG AND GRETA_HIP_LLD AND NOT GRETA_SANITIZE AND BUILD_TESTING)
+if(GRETA_HIP_CLANG AND GRETA_HIP_LLD AND CMAKE_BUILD_TYPE STREQUAL "Release" AND NOT GRETA_SANITIZE AND BUILD_TESTING)
   foreach(target gfx90a gfx942)
     set(hip_code ${CMAKE_BINARY_DIR}/kernels.${target}.hsaco)
     add_custom_command(OUTPUT ${hip_code} DEPENDS ${gpu_source} ${gpu_headers} VERBATIM

@@ -41,6 +41,10 @@ class Emulator final : public gpu::Device {
   }
 
   void launch(const gpu::Kernel& kernel, const gpu::Args& args) override {
+    if (recording_ != nullptr) {
+      recording_->push_back({&kernel, args});
+      return;
+    }
     const gpu::Grid grid = kernel.grid(args, card_.wave);
     const Body body = card_.wave == 32 ? gpu::wave32::body_of(kernel.id) : gpu::wave64::body_of(kernel.id);
     std::atomic<int64_t> next{0};
@@ -53,11 +57,33 @@ class Emulator final : public gpu::Device {
 
   void wait() override {}
 
+  std::unique_ptr<gpu::Recording> record(const std::function<void()>& launches) override {
+    auto made = std::make_unique<Launches>(*this);
+    recording_ = &made->list;
+    launches();
+    recording_ = nullptr;
+    return made;
+  }
+
  private:
+  struct Launch {
+    const gpu::Kernel* kernel;
+    gpu::Args args;
+  };
+  struct Launches final : gpu::Recording {
+    explicit Launches(Emulator& on) : emulator(on) {}
+    void replay() override {
+      for (const Launch& launch : list) emulator.launch(*launch.kernel, launch.args);
+    }
+    Emulator& emulator;
+    std::vector<Launch> list;
+  };
+
   Card card_;
   ThreadPool& pool_;
   std::vector<WorkGroup> groups_;  // a thread's own
   std::map<std::byte*, AlignedBytes> memory_;
+  std::vector<Launch>* recording_ = nullptr;
 };
 
 }  // namespace

@@ -22,6 +22,7 @@ class Fiber {
   bool ended() const;
 
  private:
+  struct Switch;
   struct State;
   std::unique_ptr<State> state_;
 };

@@ -1,6 +1,7 @@
 #include "engine/plan_edit.h"
 
 #include <algorithm>
+#include <atomic>
 #include <set>
 #include <utility>
 
@@ -87,6 +88,8 @@ void PlanEdit::commit() {
   }
   plan_.ops_.assign(std::move_iterator(ops_.begin()), std::move_iterator(ops_.end()));
   set_barriers(plan_.ops_);
+  static std::atomic<uint64_t> edits{0};
+  plan_.id_ = ++edits;
 }
 
 BufferId PlanEdit::add_buffer(Buffer buffer) {

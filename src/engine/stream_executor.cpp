@@ -34,6 +34,7 @@ void StreamExecutor::reserve(const Plan& plan, const Block& block) {
   const int64_t stamps = std::ssize(plan.ops()) * kStampBytes;
   if (stamps_.size() < stamps) stamps_ = gpu::DeviceBytes(store_.device(), stamps);
   store_.device().fill(stamps_.data(), 0xff, stamps);
+  if (position_.size() == 0) position_ = gpu::DeviceBytes(store_.device(), sizeof(int64_t));
   launches_.assign(plan.ops().size(), {});
 }
 
@@ -63,14 +64,12 @@ View StreamExecutor::host_view(const Plan& plan, BufferId id, const Block& block
   return view;
 }
 
-void StreamExecutor::launch(const Plan& plan, const Op& op, const Block& block, KvCache& cache) {
+gpu::Args StreamExecutor::args_for(const Plan& plan, const Op& op, const Block& block, KvCache& cache) {
   KernelArgs args;
   args.out = device_view(plan, op.writes, block, true);
   for (size_t j = 0; j < op.reads.size(); ++j)
     args.in[j] = as_input(plan, op, device_view(plan, op.reads[j], block, false));
   if (op.cache != CacheUse::none) args.cache = cache.device_layer(op.layer, op.cache == CacheUse::writes);
-  args.position = block.position;
-  args.block_rows = block.rows;
   set_call(op, args);
   const std::byte* panels = nullptr;
   if (args.weight != nullptr) {
@@ -78,9 +77,9 @@ void StreamExecutor::launch(const Plan& plan, const Op& op, const Block& block, 
     args.bias = moved(store_, args.bias, args.weight->panels() * kPanelRows);
   }
   args.params.rope_turns = moved(store_, args.params.rope_turns, args.params.rope_dims);
-  gpu::Args device = gpu::args_of(args, panels);
+  gpu::Args device = gpu::args_of(args, panels, reinterpret_cast<const int64_t*>(position_.data()));
   device.stamp = reinterpret_cast<gpu::Stamp*>(stamps_.data()) + op.id;
-  store_.device().launch(*args.kernel->on_device, device);
+  return device;
 }
 
 /// What the op's kernel says of itself: its stamp, if it ran on the device.
@@ -116,6 +115,40 @@ void StreamExecutor::act(const Plan& plan, const Op& op, const Block& block, KvC
   pool().run([&](Part part) { action_of(op)->run(args, part); });
 }
 
+void StreamExecutor::run_ops(const Plan& plan, const Block& block, KvCache& cache) {
+  for (const Op& op : plan.ops()) {
+    if (action_of(op) != nullptr) {
+      act(plan, op, block, cache);
+    } else {
+      const gpu::Args args = args_for(plan, op, block, cache);
+      store_.device().launch(*kernel_call(op)->kernel->on_device, args);
+    }
+  }
+}
+
+/// The plan's kernels at once, if they are a step's and have run before with the same arguments.
+bool StreamExecutor::replay(const Plan& plan, const Block& block, KvCache& cache) {
+  const auto acts = [](const Op& op) { return action_of(op) != nullptr; };
+  if (block.rows != 1 || std::any_of(plan.ops().begin(), plan.ops().end(), acts)) return false;
+  std::vector<gpu::Args> args;
+  for (const Op& op : plan.ops()) args.push_back(args_for(plan, op, block, cache));
+  Recorded& recorded = recorded_[plan.id()];
+  if (recorded.args != args) {
+    recorded = {std::move(args), nullptr};
+    return false;
+  }
+  if (recorded.recording == nullptr) {
+    recorded.recording = store_.device().record([&] {
+      for (const Op& op : plan.ops())
+        store_.device().launch(*kernel_call(op)->kernel->on_device,
+                               recorded.args[static_cast<size_t>(op.id)]);
+    });
+  }
+  if (recorded.recording == nullptr) return false;
+  recorded.recording->replay();
+  return true;
+}
+
 std::span<const float> StreamExecutor::run(const Plan& plan, std::span<const int32_t> tokens,
                                            int64_t position, KvCache& cache) {
   const Block block{std::ssize(tokens), position};
@@ -123,13 +156,8 @@ std::span<const float> StreamExecutor::run(const Plan& plan, std::span<const int
   reserve(plan, block);
   const View ids = host_view(plan, plan.tokens, block, true);
   for (int64_t i = 0; i < block.rows; ++i) std::memcpy(ids.raw_row(i), &tokens[static_cast<size_t>(i)], 4);
-  for (const Op& op : plan.ops()) {
-    if (action_of(op) != nullptr) {
-      act(plan, op, block, cache);
-    } else {
-      launch(plan, op, block, cache);
-    }
-  }
+  store_.device().upload(position_.data(), reinterpret_cast<const std::byte*>(&block.position), 8);
+  if (!replay(plan, block, cache)) run_ops(plan, block, cache);
   cache.set_length(block.n_pos());
   if (plan.logits == kNoBuffer) {
     store_.device().wait();

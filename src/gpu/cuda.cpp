@@ -50,6 +50,25 @@ std::string text_of(int error) {
   return text != nullptr ? text : fmt::format("error {}", error);
 }
 
+void call(int result, const std::string& label, const char* what) {
+  if (result != 0) fail_machine("{}: {}: {}", label, what, text_of(result));
+}
+
+class CudaGraph final : public Recording {
+ public:
+  CudaGraph(void* graph, void* stream, std::string label) : stream_(stream), label_(std::move(label)) {
+    const int result = driver().graph_make(&exec_, graph, 0);
+    driver().graph_destroy(graph);
+    call(result, label_, "cannot make a graph");
+  }
+  ~CudaGraph() override { driver().exec_destroy(exec_); }
+  void replay() override { call(driver().graph_launch(exec_, stream_), label_, "cannot launch a graph"); }
+
+ private:
+  void *exec_ = nullptr, *stream_;
+  std::string label_;
+};
+
 class Cuda final : public Device {
  public:
   explicit Cuda(int index) : index_(index) {
@@ -120,6 +139,15 @@ class Cuda final : public Device {
          kernel.symbol);
   }
 
+  std::unique_ptr<Recording> record(const std::function<void()>& launches) override {
+    constexpr int kOfThisThread = 1;
+    void* graph = nullptr;
+    call(driver().capture_begin(stream_, kOfThisThread), "cannot record");
+    launches();
+    call(driver().capture_end(stream_, &graph), "cannot record");
+    return std::make_unique<CudaGraph>(graph, stream_, label());
+  }
+
   void wait() override { call(driver().stream_wait(stream_), "the card failed"); }
 
  private:
@@ -128,7 +156,7 @@ class Cuda final : public Device {
 
   std::string label() const { return fmt::format("--device cuda:{}", index_); }
   void call(int result, const char* what) const {
-    if (result != 0) fail_machine("{}: {}: {}", label(), what, text_of(result));
+    if (result != 0) gpu::call(result, label(), what);
   }
   int attribute(int id) const {
     int value = 0;

@@ -28,6 +28,12 @@ inline constexpr int kComputeMajor = 75, kComputeMinor = 76;
   X(stream_create, "cuStreamCreate", (void** stream, unsigned flags))                                       \
   X(stream_destroy, "cuStreamDestroy_v2", (void* stream))                                                   \
   X(stream_wait, "cuStreamSynchronize", (void* stream))                                                     \
+  X(capture_begin, "cuStreamBeginCapture_v2", (void* stream, int mode))                                     \
+  X(capture_end, "cuStreamEndCapture", (void* stream, void** graph))                                        \
+  X(graph_make, "cuGraphInstantiateWithFlags", (void** exec, void* graph, unsigned long long flags))        \
+  X(graph_launch, "cuGraphLaunch", (void* exec, void* stream))                                              \
+  X(graph_destroy, "cuGraphDestroy", (void* graph))                                                         \
+  X(exec_destroy, "cuGraphExecDestroy", (void* exec))                                                       \
   X(memory_info, "cuMemGetInfo_v2", (size_t * free, size_t * total))                                        \
   X(allocate, "cuMemAlloc_v2", (CudaAddress * address, size_t bytes))                                       \
   X(release, "cuMemFree_v2", (CudaAddress address))                                                         \

@@ -4,12 +4,20 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
 #include "kernels/gpu/table.h"
 
 namespace greta::gpu {
+
+/// Launches that a device can repeat at once.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+  virtual void replay() = 0;
+};
 
 class Device {
  public:
@@ -31,6 +39,10 @@ class Device {
   virtual void fill(std::byte* to, uint8_t value, int64_t bytes) = 0;
   virtual void launch(const Kernel& kernel, const Args& args) = 0;
   virtual void wait() = 0;
+
+  /// What `launches` launches (it does nothing else), without running it; nullptr where the device has no such
+  /// thing: then it has not been called.
+  virtual std::unique_ptr<Recording> record(const std::function<void()>& launches);
 };
 
 /// Owns a piece of a device's memory.

@@ -22,6 +22,8 @@ struct View {
     return reinterpret_cast<T*>(raw_row(r));
   }
   GRETA_INLINE std::byte* raw_row(int64_t r) const { return data + r * stride; }
+
+  bool operator==(const View&) const = default;
 };
 
 /// One layer's keys and values. Element (position p, kv head h, dim d):
@@ -40,6 +42,8 @@ struct KvView {
   int64_t capacity = 0;
   int64_t n_head_kv = 0;
   int64_t head_dim = 0;
+
+  bool operator==(const KvView&) const = default;
 };
 
 /// Where the code and the scale of an element of a q8_0 cache are, in bytes;
@@ -60,6 +64,8 @@ struct OpParams {
   bool rope_adjacent = true;          // pairs (2i, 2i + 1), else (i, i + rope_dims / 2)
   const float* rope_turns = nullptr;  // [rope_dims / 2][2]: high and low part of frequency / (2 pi), in turns
   int64_t window = 0;                 // positions that a query sees, its own included; 0: all before it
+
+  bool operator==(const OpParams&) const = default;
 };
 
 }  // namespace greta

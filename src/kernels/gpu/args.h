@@ -10,6 +10,8 @@ namespace greta::gpu {
 struct Weight {
   const std::byte* panels = nullptr;  // as the host packs them (kernels/pack.h)
   int64_t n = 0, k = 0, panel_bytes = 0;
+
+  bool operator==(const Weight&) const = default;
 };
 
 /// What the kernel that ran says of itself: its place in the list of kernels, as compiled into it.
@@ -24,9 +26,11 @@ struct Args {
   Weight weight;
   const float* bias = nullptr;
   KvView cache;
-  int64_t position = 0;
+  const int64_t* position = nullptr;  // of the block's row 0: arguments of a step are those of the next
   OpParams params;
   Stamp* stamp = nullptr;
+
+  bool operator==(const Args&) const = default;
 };
 
 /// Work-groups of a launch, and the threads of each (a multiple of 64).

@@ -47,7 +47,7 @@ struct Query {
     kv_head = head / (a.params.n_head / a.cache.n_head_kv);
   }
   /// The position that it has, the last one it sees, and the first one.
-  GRETA_DEVICE int64_t own() const { return args.position + row; }
+  GRETA_DEVICE int64_t own() const { return *args.position + row; }
   GRETA_DEVICE int64_t begin() const {
     const int64_t window = args.params.window;
     return window == 0 || own() < window ? 0 : own() - window + 1;
@@ -220,7 +220,7 @@ GRETA_DEVICE void put(const float* x, const KvView& kv, std::byte* base, int64_t
 
 GRETA_DEVICE void kv_write(const Args& args) {
   const KvView& kv = args.cache;
-  const int64_t r = group_x() / kv.n_head_kv, h = group_x() % kv.n_head_kv, p = args.position + r;
+  const int64_t r = group_x() / kv.n_head_kv, h = group_x() % kv.n_head_kv, p = *args.position + r;
   const int64_t first_key = (h * (kv.capacity / kTeam) + p / kTeam) * kv.head_dim * kTeam + p % kTeam;
   put(args.in[0].row(r) + h * kv.head_dim, kv, kv.keys, first_key, kTeam);
   put(args.in[1].row(r) + h * kv.head_dim, kv, kv.values, (h * kv.capacity + p) * kv.head_dim, 1);

@@ -16,7 +16,7 @@ GRETA_DEVICE void each(int64_t n, Body body) {
 
 GRETA_DEVICE void rope_table(const Args& args) {
   const int64_t r = group_x(), pairs = args.params.rope_dims / 2;
-  const float position = static_cast<float>(args.position + r);
+  const float position = static_cast<float>(*args.position + r);
   float* out = args.out.row(r);
   each(pairs, [&](int64_t i) {
     const float high = args.params.rope_turns[2 * i], low = args.params.rope_turns[2 * i + 1];

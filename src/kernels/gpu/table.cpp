@@ -144,13 +144,13 @@ std::span<const Kernel> kernels() {
   return all;
 }
 
-Args args_of(const KernelArgs& args, const std::byte* panels) {
+Args args_of(const KernelArgs& args, const std::byte* panels, const int64_t* position) {
   Args of{.in = {args.in[0], args.in[1]},
           .out = args.out,
           .weight = {},
           .bias = args.bias,
           .cache = args.cache,
-          .position = args.position,
+          .position = position,
           .params = args.params};
   if (const PackedWeight* weight = args.weight)
     of.weight = {panels, weight->n, weight->k, weight->panel_bytes};

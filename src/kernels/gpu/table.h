@@ -28,8 +28,8 @@ struct Kernel {
 /// In the order of KernelId.
 std::span<const Kernel> kernels();
 
-/// Arguments whose addresses, `panels` of the weight among them, are the device's.
-Args args_of(const KernelArgs& args, const std::byte* panels);
+/// Arguments whose addresses are the device's, those of the weight's panels and of the position among them.
+Args args_of(const KernelArgs& args, const std::byte* panels, const int64_t* position);
 
 /// As rows of the engine's table, for a device such as "cuda"; `missing` as in KernelInfo.
 std::vector<KernelInfo> kernel_infos(std::string_view device, const std::string& missing);

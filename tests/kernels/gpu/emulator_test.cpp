@@ -25,7 +25,8 @@ class Emulated : public testing::TestWithParam<emulator::Card> {
   /// Runs the kernel on the emulator. Its memory is the host's: addresses are the same.
   void launch(const KernelInfo& of, const KernelArgs& args) {
     gpu::Stamp stamp;
-    gpu::Args device = gpu::args_of(args, args.weight != nullptr ? args.weight->bytes.data() : nullptr);
+    gpu::Args device =
+        gpu::args_of(args, args.weight != nullptr ? args.weight->bytes.data() : nullptr, &args.position);
     device.stamp = &stamp;
     device_->launch(*of.on_device, device);
     EXPECT_EQ(stamp.kernel, static_cast<int32_t>(of.on_device->id)) << of.name;
