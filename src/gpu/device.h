@@ -40,8 +40,8 @@ class Device {
   virtual void launch(const Kernel& kernel, const Args& args) = 0;
   virtual void wait() = 0;
 
-  /// What `launches` launches (it does nothing else), without running it; nullptr where the device has no such
-  /// thing: then it has not been called.
+  /// What `launches` launches (it does nothing else), without running it;
+  /// nullptr where the device has no such thing: then it has not been called.
   virtual std::unique_ptr<Recording> record(const std::function<void()>& launches);
 };
 

@@ -71,7 +71,7 @@ TEST_P(OnDevice, EveryStageHasTheBitsOfTheCpu) {
   }
 }
 
-/// What greta run does: fused kernels, no actions, several blocks; from the second step on, a recording of the first.
+/// What greta run does: fused kernels, no actions, several blocks; steps are recorded once, then replayed.
 std::vector<float> logits_after(Engine& engine, std::span<const int32_t> tokens) {
   Session session(engine, std::ssize(tokens),
                   make_session_plans(engine, {.block = 5, .steps = {{}}, .fast = true}));

@@ -61,6 +61,7 @@ struct Query {
     const int64_t tile = kv_head * (kv.capacity / kTeam) + position / kTeam;
     const int64_t first = tile * kv.head_dim * kTeam + position % kTeam;
     float sum = 0;
+#pragma unroll 16
     for (int64_t d = 0; d < kv.head_dim; ++d)
       sum = math::fma(Cache::read(kv.keys, first + d * kTeam, kTeam), q[d], sum);
     return sum * args.params.scale;
@@ -73,6 +74,7 @@ struct Query {
     float* out = args.out.row(row) + head * kv.head_dim;
     each(kv.head_dim, [&](int64_t d) {
       float sum = fresh ? 0.0f : out[d];
+#pragma unroll 16
       for (int64_t p = from; p < to; ++p) {
         const int64_t element = (kv_head * kv.capacity + p) * kv.head_dim + d;
         sum = math::fma(Cache::read(kv.values, element, 1), weights[p - from], sum);
@@ -86,17 +88,21 @@ struct Query {
 
 /// The largest of what every thread has found.
 GRETA_DEVICE float most_of_group(float mine) {
-  GRETA_SHARED(float, most, kRowThreads);
-  most[thread_index()] = mine;
+  constexpr int kTeams = kRowThreads / kTeam;
+  GRETA_SHARED(float, most, kTeams);
+  const auto larger = [](float a, float b) { return a < b ? b : a; };
+  for (int apart = kTeam / 2; apart > 0; apart /= 2) mine = larger(mine, from_lane(mine, apart));
+  if (lane_of_team() == 0) most[thread_index() / kTeam] = mine;
   meet();
   float top = most[0];
-  for (int i = 1; i < thread_count(); ++i) top = top < most[i] ? most[i] : top;
+  for (int i = 1; i < kTeams; ++i) top = larger(top, most[i]);
   return top;
 }
 
 /// Adds a run's exponentials to the 16 sums, of which each lane of the first team has one.
 GRETA_DEVICE void add_to_sums(const float* exponentials, int64_t n, float& sum) {
   if (thread_index() >= kTeam) return;
+#pragma unroll 8
   for (int64_t i = lane_of_team(); i < n; i += kTeam) sum += exponentials[i];
 }
 

@@ -129,6 +129,7 @@ GRETA_DEVICE void rms_norm(const Args& args) {
   GRETA_SHARED(float, shared, 1);
   if (thread_index() < kWave) {
     float squares = 0;
+#pragma unroll 8
     for (int64_t i = lane_of_team(); i < n; i += kTeam) squares = math::fma(x[i], x[i], squares);
     const float mean = sum_tree(squares) / static_cast<float>(n);
     if (thread_index() == 0) shared[0] = 1.0f / square_root(mean + args.params.eps);
