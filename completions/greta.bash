@@ -1,6 +1,7 @@
 # Completion of greta for bash: commands, their options (asked of the program itself), and the values of some.
 
 _greta_devices="cpu sim:mi100 sim:mi250x sim:mi300x sim:v100 sim:a100 sim:h100 sim:b200"
+_greta_devices+=" cuda emu:h100 emu:a100 emu:mi300x emu:mi250x"
 
 _greta_options() {
   "$1" "$2" --help 2>/dev/null | sed -nE 's/^ +(-[^ ]*).*/\1/p' | tr ',' '\n'
@@ -12,10 +13,10 @@ _greta() {
   # Bash splits sim:mi300x at its colon.
   local colon=$COMP_CWORD
   [[ $current == : ]] || ((colon--))
-  if [[ $colon -gt 1 && ${COMP_WORDS[colon]} == : && ${COMP_WORDS[colon - 1]} == *sim ]]; then
+  if [[ $colon -gt 1 && ${COMP_WORDS[colon]} == : && ${COMP_WORDS[colon - 1]} =~ (sim|emu)$ ]]; then
     [[ $current != : ]] || current=
-    words=${_greta_devices#cpu }
-    mapfile -t COMPREPLY < <(compgen -W "${words//sim:/}" -- "$current")
+    words=$(tr ' ' '\n' <<<"$_greta_devices" | sed -n "s/^${BASH_REMATCH[1]}://p")
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
     return
   fi
   if [[ $COMP_CWORD -eq 1 ]]; then

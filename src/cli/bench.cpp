@@ -45,11 +45,20 @@ struct ReadShare {
   Speed read, share;
 };
 
+/// The options, if they ask for the host: its memory and its units are what is measured beside the engine.
+const CommonOptions& on_host(const CommonOptions& options) {
+  const DeviceKind kind = find_device(options.device).kind;
+  if (kind == DeviceKind::gpu || kind == DeviceKind::emulated)
+    fail_input("--device {}: bench measures the host; bench/gpu/speed.cu measures a GPU's kernels",
+               options.device);
+  return options;
+}
+
 class Bench {
  public:
   Bench(const BenchOptions& options, const Context& context)
       : options_(options),
-        engine_(load_engine(options.common, context.environment)),
+        engine_(load_engine(on_host(options.common), context.environment)),
         routes_(chosen_routes(options.common, context.environment)),
         plans_(make_session_plans(engine_, {.routes = routes_, .steps = {routes_}, .fast = true})) {}
 

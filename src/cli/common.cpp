@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/usable_cores.h"
+#include "engine/device.h"
 #include "sim/device.h"
 
 namespace greta::cli {
@@ -32,7 +33,8 @@ void add_engine_options(Command& command, CommonOptions& options) {
   command.option("--threads", options.threads, "default: physical cores in the CPU quota")
       .range(1, 256)
       .takes("N");
-  command.option("--device", options.device, "cpu, or sim:UNIT such as sim:mi300x").takes("DEVICE");
+  command.option("--device", options.device, "cpu, cuda[:N], emu:CARD (emulated), sim:UNIT (simulated)")
+      .takes("DEVICE");
   command.option("--sim-input", options.sim_input, "what a simulated matrix unit multiplies")
       .one_of({"bf16", "f16"});
   command.flag("--invariant", options.invariant, "on sim devices: one order of sums in both phases");
@@ -51,17 +53,11 @@ Isa parse_isa(const std::string& text, const std::string& where) {
 }
 
 void check_device(const CommonOptions& options) {
-  std::string known;
+  find_device(options.device);
   for (const sim::Device& device : sim::devices()) {
-    if (options.device == fmt::format("sim:{}", device.name)) {
-      if (options.sim_input == "bf16" && device.bf16.empty())
-        fail_input("--device {}: this unit has no bf16; use --sim-input f16", options.device);
-      return;
-    }
-    known += fmt::format(", sim:{}", device.name);
-  }
-  if (options.device != "cpu") {
-    fail_input("--device {}: this build has no such device; use cpu{}", options.device, known);
+    if (options.device == fmt::format("sim:{}", device.name) && options.sim_input == "bf16" &&
+        device.bf16.empty())
+      fail_input("--device {}: this unit has no bf16; use --sim-input f16", options.device);
   }
 }
 

@@ -6,6 +6,7 @@
 #include "base/utf8.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "engine/device.h"
 #include "engine/kernel_table.h"
 #include "sim/block.h"
 
@@ -116,6 +117,7 @@ void run_info(const InfoOptions& options) {
   if (options.units && !options.common.json) return print_units();
   if (options.common.json) {
     nlohmann::json json = {{"version", GRETA_VERSION}, {"device", "cpu"}, {"isa", name(best_isa())}};
+    json["cuda"] = {{"missing", missing_for_cuda()}};
     for (const KernelInfo& kernel : kernel_table()) json["kernels"].push_back(kernel_json(kernel));
     if (file) json["model"] = model_json(*file);
     if (options.units) {
@@ -128,6 +130,8 @@ void run_info(const InfoOptions& options) {
   if (file) return print_model(*file);
   say("greta {}, device cpu, widest ISA here: {}, cores: {}\n", GRETA_VERSION, name(best_isa()),
       chosen_threads({}));
+  const std::string missing = missing_for_cuda();
+  say("cuda: {}\n", missing.empty() ? "code and driver are there" : "missing: " + missing);
   print_kernels();
 }
 

@@ -5,6 +5,8 @@
 #include <string>
 
 #include "base/thread_pool.h"
+#include "engine/device.h"
+#include "engine/executor.h"
 #include "engine/planner.h"
 
 namespace greta {
@@ -13,8 +15,7 @@ struct EngineOptions {
   int threads = 1;
   Isa isa = Isa::scalar;
   Format kv_format = Format::f32;  // or f16, q8_0
-  // Of the projections; all other ops run on the CPU's kernels whatever the device.
-  std::string device = "cpu";  // or "sim:mi300x", ...
+  std::string device = "cpu";      // or another name of find_device()
   Format sim_input = Format::bf16;
   bool invariant = false;
   bool declares = true;  // its bundles say what its kernels do
@@ -28,6 +29,13 @@ class Engine {
   const Weights& weights() const { return weights_; }
   const EngineOptions& options() const { return options_; }
   ThreadPool& pool() { return pool_; }
+  /// The name of the card that runs; empty for the host.
+  std::string card() const { return store_ ? store_->device().card() : ""; }
+
+  /// For the engine's device; `pool`: the threads of what runs on the host.
+  std::unique_ptr<Executor> executor(ThreadPool& pool) const { return make_executor(pool, store_.get()); }
+  /// Room for `positions` tokens where that executor can use it; `format`: the engine's where none is given.
+  KvCache cache(int64_t positions, std::optional<Format> format = {}) const;
 
   Plan plan(Phase phase, int64_t max_rows, const RouteTable& routes = {}, bool logits = true) const;
 
@@ -39,6 +47,7 @@ class Engine {
   Model model_;
   ThreadPool pool_;
   Weights weights_;
+  std::unique_ptr<DeviceStore> store_;  // of a device with memory of its own
 };
 
 }  // namespace greta

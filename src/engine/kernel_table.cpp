@@ -4,6 +4,8 @@
 #include <vector>
 
 #include "base/error.h"
+#include "gpu/cuda.h"
+#include "kernels/gpu/table.h"
 #include "sim/device.h"
 
 namespace greta {
@@ -12,6 +14,9 @@ std::span<const KernelInfo> kernel_table() {
   static const std::vector<KernelInfo> table = [] {
     std::vector<KernelInfo> all(cpu_kernels().begin(), cpu_kernels().end());
     for (KernelInfo& kernel : sim::kernels()) all.push_back(std::move(kernel));
+    for (KernelInfo& kernel : gpu::kernel_infos("cuda", gpu::missing_for_cuda()))
+      all.push_back(std::move(kernel));
+    for (KernelInfo& kernel : gpu::kernel_infos("emu", "")) all.push_back(std::move(kernel));
     return all;
   }();
   return table;
@@ -26,6 +31,15 @@ const KernelInfo& require_kernel(const KernelQuery& query, const std::string& ot
   const KernelInfo* kernel = find_kernel(query, &why);
   if (kernel == nullptr) fail_machine("{}: {}", otherwise, why);
   return *kernel;
+}
+
+const KernelInfo* kernel_on(std::string_view device, int32_t id) {
+  for (const KernelInfo& kernel : kernel_table()) {
+    if (kernel.device == device && kernel.on_device != nullptr &&
+        static_cast<int32_t>(kernel.on_device->id) == id)
+      return &kernel;
+  }
+  return nullptr;
 }
 
 const KernelInfo* kernel_named(std::string_view name) {

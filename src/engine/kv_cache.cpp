@@ -105,7 +105,7 @@ bool KvCache::can_hold(const ModelConfig& config, Format format) {
   return format != Format::q8_0 || config.head_dim % kBlock == 0;
 }
 
-KvCache::KvCache(const ModelConfig& config, int64_t positions, Format format)
+KvCache::KvCache(const ModelConfig& config, int64_t positions, Format format, gpu::Device* device)
     : n_layer_(config.n_layer),
       n_head_kv_(config.n_head_kv),
       head_dim_(config.head_dim),
@@ -117,8 +117,8 @@ KvCache::KvCache(const ModelConfig& config, int64_t positions, Format format)
   }
   const int64_t bytes = cache_bytes(format, n_head_kv_ * capacity_ * head_dim_);
   for (int64_t i = 0; i < n_layer_; ++i) {
-    keys_.emplace_back(bytes);
-    values_.emplace_back(bytes);
+    keys_.emplace_back(bytes, device);
+    values_.emplace_back(bytes, device);
     fill(layer(i), 0, capacity_, kPoison);
   }
 }
@@ -144,9 +144,18 @@ void KvCache::fill(KvView view, int64_t from, int64_t to, float value) const {
   for (int64_t position = from; position < to; ++position) write_cache_row(view, position, row);
 }
 
-KvView KvCache::layer(int64_t index) const {
-  // A view is how kernels write; the cache itself stays the owner.
-  const auto data = [](const AlignedBytes& bytes) { return const_cast<std::byte*>(bytes.data()); };
+KvView KvCache::layer(int64_t index, bool writes) const {
+  const auto data = [writes](Mirror& bytes) {
+    return writes ? bytes.write_host() : const_cast<std::byte*>(bytes.read_host());
+  };
+  const size_t i = static_cast<size_t>(index);
+  return {data(keys_[i]), data(values_[i]), format_, capacity_, n_head_kv_, head_dim_};
+}
+
+KvView KvCache::device_layer(int64_t index, bool writes) const {
+  const auto data = [writes](Mirror& bytes) {
+    return writes ? bytes.write_device() : const_cast<std::byte*>(bytes.read_device());
+  };
   const size_t i = static_cast<size_t>(index);
   return {data(keys_[i]), data(values_[i]), format_, capacity_, n_head_kv_, head_dim_};
 }

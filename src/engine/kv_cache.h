@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "base/aligned.h"
+#include "engine/device_store.h"
 #include "kernels/kernel.h"
 #include "model/model.h"
 
@@ -14,7 +14,8 @@ class KvCache {
  public:
   /// Room for `positions` (rounded up to 16); `format` is f32, f16 or q8_0. Throws an input Error where the
   /// model's heads are no whole blocks of q8_0.
-  KvCache(const ModelConfig& config, int64_t positions, Format format);
+  /// With a device, kernels there and the host share it: each sees what the other has written.
+  KvCache(const ModelConfig& config, int64_t positions, Format format, gpu::Device* device = nullptr);
 
   /// Whether the model's heads are whole blocks of the format.
   static bool can_hold(const ModelConfig& config, Format format);
@@ -32,14 +33,18 @@ class KvCache {
   /// The same with copies of what `position` holds, as plausible as any other row.
   void fill_unused_like(int64_t position);
 
-  KvView layer(int64_t index) const;
+  /// A layer in the host's memory. Whoever only reads may say so: what is on a device stays fresh there.
+  KvView layer(int64_t index, bool writes = true) const;
+  /// The same in the device's memory.
+  KvView device_layer(int64_t index, bool writes) const;
 
  private:
   void fill(KvView view, int64_t from, int64_t to, float value) const;
 
   int64_t n_layer_, n_head_kv_, head_dim_, capacity_, length_ = 0;
   Format format_;
-  std::vector<AlignedBytes> keys_, values_;
+  // A view is how kernels write; the cache itself stays the owner.
+  mutable std::vector<Mirror> keys_, values_;
 };
 
 /// A layer's cache as it was when this was made.

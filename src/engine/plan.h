@@ -114,8 +114,13 @@ class Plan {
   /// The op that makes the stage, or nullptr.
   const Op* find(At at) const;
 
+  /// The same for a plan and its copies, until they are edited.
+  uint64_t id() const { return id_; }
+
  private:
   friend class PlanEdit;
+
+  uint64_t id_ = 0;
 
   std::vector<Op> ops_;
   std::vector<Buffer> buffers_;

@@ -1,6 +1,7 @@
 #include "engine/plan_edit.h"
 
 #include <algorithm>
+#include <atomic>
 #include <set>
 #include <utility>
 
@@ -87,6 +88,8 @@ void PlanEdit::commit() {
   }
   plan_.ops_.assign(std::move_iterator(ops_.begin()), std::move_iterator(ops_.end()));
   set_barriers(plan_.ops_);
+  static std::atomic<uint64_t> edits{0};
+  plan_.id_ = ++edits;
 }
 
 BufferId PlanEdit::add_buffer(Buffer buffer) {
@@ -183,12 +186,15 @@ bool PlanEdit::can_fuse_quantize(Place place) {
 
 // Gate, up and activation are not fused. The activation is 7.7 % of a prefill (SmolLM2, one thread), and that
 // is exp and a division: it moves 12 GB/s where cache gives 241, so fusing would save a twentieth at most.
-void PlanEdit::fuse_quantize(Isa isa) {
+void PlanEdit::fuse_quantize() {
   for (Place place = ops_.begin(); place != ops_.end(); ++place) {
     if (!can_fuse_quantize(place)) continue;
     const Place rounding = std::next(place);
     KernelCall call = std::get<KernelCall>(place->call);
-    const KernelQuery query{.op = call.kernel->op, .isa = isa, .activation = Format::q8_block32};
+    const KernelQuery query{.op = call.kernel->op,
+                            .isa = call.kernel->isa,
+                            .activation = Format::q8_block32,
+                            .device = call.kernel->device};
     call.kernel = &require_kernel(query, fmt::format("no kernel for {}", name(query.op)));
     std::vector<Op> parts{*place, *rounding};
     place->call = FusedCall{std::move(call), std::move(parts)};

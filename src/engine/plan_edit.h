@@ -56,7 +56,7 @@ class PlanEdit {
 
   /// Joins norms and activations with the int8 rounding of their output where nothing else reads it: the f32
   /// rows are never stored. The bits do not change.
-  void fuse_quantize(Isa isa);
+  void fuse_quantize();
 
   /// Gives the head (final norm, logits) every row of the block, where it has the last one only.
   void keep_all_rows();

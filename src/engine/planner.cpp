@@ -157,7 +157,7 @@ class Planner {
     const KernelInfo& chosen = choose_projection(stage, weight->type);
     BufferId activation = in;
     // A simulated unit rounds what it reads itself; a vector route does not round at all.
-    const bool rounds = chosen.device != "cpu" || chosen.roundings.activation == Format::f32;
+    const bool rounds = is_simulated(chosen.device) || chosen.roundings.activation == Format::f32;
     if (!rounds) activation = quantized(in, chosen.roundings.activation);
     KernelCall& call = add(chosen, stage, {activation}, out);
     set_weight(call, weight);
@@ -169,7 +169,7 @@ class Planner {
   /// what is forced, or by default the matrix route where it exists, GEMV for S = 1.
   const KernelInfo& choose_projection(Stage stage, TensorType type) const {
     const RouteChoice forced = request_.routes.choice(stage, request_.phase);
-    const bool simulated = request_.device != "cpu";
+    const bool simulated = is_simulated(request_.device);
     // Logits are of the last row only. (Simulated kernels would give GEMV other bits than GEMM.)
     const bool single = request_.max_rows == 1 || (stage == Stage::logits && !simulated);
     Shape shape = forced.shape.value_or(single ? Shape::gemv : Shape::gemm);
@@ -228,8 +228,18 @@ class Planner {
   /// The kernel of an op that leaves no choice.
   const KernelInfo& kernel(OpKind op, std::optional<TensorType> type = {},
                            Format activation = Format::f32) const {
-    return require_kernel({.op = op, .isa = request_.isa, .weight_type = type, .activation = activation},
-                          fmt::format("no kernel for {}", name(op)));
+    const std::string_view device = request_.device;
+    const KernelQuery query{.op = op,
+                            .isa = request_.isa,
+                            .weight_type = type,
+                            .activation = activation,
+                            .device = is_simulated(device) ? "cpu" : device};
+    std::string why;
+    const KernelInfo* kernel = find_kernel(query, &why);
+    if (kernel != nullptr) return *kernel;
+    // Of a device with kernels of its own, a file can ask too much.
+    if (type) fail_input("cannot run {} of {} (weight type {}): {}", name(op), device, name(*type), why);
+    fail_machine("no kernel for {}: {}", name(op), why);
   }
 
   KernelCall& add(const KernelInfo& kernel, std::optional<Stage> stage, std::vector<BufferId> in,

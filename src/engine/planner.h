@@ -13,7 +13,7 @@ struct PlanRequest {
   bool logits = true;    // of the block's last row; false fills the cache only
   Isa isa = Isa::scalar;
   RouteTable routes;
-  std::string device = "cpu";       // whose projections: "sim:mi300x"
+  std::string device = "cpu";       // KernelInfo::device; of "sim:mi300x" the projections, else all ops
   Format sim_input = Format::bf16;  // what a simulated matrix unit multiplies
   bool invariant = false;           // on a simulated device: one order of sums, the GEMM's, in both phases
 };

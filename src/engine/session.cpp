@@ -20,9 +20,8 @@ int64_t checked_positions(const ModelConfig& config, int64_t positions) {
 Session::Session(Engine& engine, int64_t positions, SessionPlans plans)
     : engine_(engine),
       plans_(std::move(plans)),
-      cache_(engine.model().config, checked_positions(engine.model().config, positions),
-             engine.options().kv_format),
-      executor_(engine.pool()) {}
+      cache_(engine.cache(checked_positions(engine.model().config, positions))),
+      executor_(engine.executor(engine.pool())) {}
 
 void Session::check(std::span<const int32_t> tokens) const {
   const int64_t n_vocab = engine_.model().config.n_vocab;
@@ -34,7 +33,7 @@ void Session::check(std::span<const int32_t> tokens) const {
 
 std::span<const float> Session::forward(const Plan& plan, std::span<const int32_t> tokens) {
   check(tokens);
-  return executor_.run(plan, tokens, cache_.length(), cache_);
+  return executor_->run(plan, tokens, cache_.length(), cache_);
 }
 
 std::span<const float> Session::prefill(std::span<const int32_t> tokens) {

@@ -35,7 +35,7 @@ class Session {
   const Engine& engine_;
   SessionPlans plans_;
   KvCache cache_;
-  Executor executor_;
+  std::unique_ptr<Executor> executor_;
 };
 
 }  // namespace greta

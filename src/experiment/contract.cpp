@@ -91,7 +91,7 @@ class Contractor {
   }
 
   Contract run() {
-    const bool own = !request_.quick && engine_.options().device == "cpu";
+    const bool own = !request_.quick && !is_simulated(engine_.options().device);
     const Prompt& longest =
         *std::max_element(matrix_.prompts.begin(), matrix_.prompts.end(),
                           [](const Prompt& a, const Prompt& b) { return a.tokens.size() < b.tokens.size(); });

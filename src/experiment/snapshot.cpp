@@ -120,8 +120,7 @@ std::optional<Deviation> first_not_finite(const Snapshot& snapshot) {
 }
 
 Runner::Runner(const Engine& engine, ThreadPool& pool, int64_t positions, std::optional<Format> format)
-    : cache_(engine.model().config, positions + kSpareSlots, format.value_or(engine.options().kv_format)),
-      executor_(pool) {}
+    : cache_(engine.cache(positions + kSpareSlots, format)), executor_(engine.executor(pool)) {}
 
 void Runner::poison(float value) {
   poison_ = value;
@@ -129,8 +128,8 @@ void Runner::poison(float value) {
 }
 
 std::span<const float> Runner::forward(const Plan& plan, std::span<const int32_t> tokens) {
-  if (poison_) executor_.fill_buffers(*poison_);
-  return executor_.run(plan, tokens, cache_.length(), cache_);
+  if (poison_) executor_->fill_buffers(*poison_);
+  return executor_->run(plan, tokens, cache_.length(), cache_);
 }
 
 bool Runner::forward(const Plan& plan, std::span<const int32_t> tokens, Snapshot& snapshot) {
@@ -150,7 +149,7 @@ void read_cache_into(const KvCache& cache, int64_t first, Snapshot& snapshot) {
   for (int64_t i = 0; i < cache.layers(); ++i) {
     std::vector<float>& rows = snapshot.cache.emplace_back();
     for (int64_t position = first; position < cache.length(); ++position) {
-      const std::vector<float> row = read_cache_row(cache.layer(i), position);
+      const std::vector<float> row = read_cache_row(cache.layer(i, false), position);
       rows.insert(rows.end(), row.begin(), row.end());
     }
   }

@@ -64,7 +64,7 @@ class Runner {
 
  private:
   KvCache cache_;
-  Executor executor_;
+  std::unique_ptr<Executor> executor_;
   std::optional<float> poison_;
 };
 

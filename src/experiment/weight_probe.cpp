@@ -133,8 +133,8 @@ class Prober {
   Prober(Engine& engine, const WeightProbeRequest& request)
       : engine_(engine),
         plans_{plan(request, Phase::prefill, kProbes), plan(request, Phase::decode, 1)},
-        executor_(engine.pool()),
-        cache_(engine.model().config, kProbes, engine.options().kv_format) {}
+        executor_(engine.executor(engine.pool())),
+        cache_(engine.cache(kProbes)) {}
 
   /// Both phases of one projection.
   std::vector<WeightProbe> probe(Stage stage, int layer) {
@@ -172,13 +172,13 @@ class Prober {
     const std::vector<int32_t> tokens(probe.columns.size(), 0);  // nobody reads them
     const size_t rows = std::min(tokens.size(), static_cast<size_t>(plan.max_rows));
     for (; first < tokens.size(); first += rows)
-      executor_.run(cut, std::span(tokens).subspan(first, rows), 0, cache_);
+      executor_->run(cut, std::span(tokens).subspan(first, rows), 0, cache_);
     return outputs;
   }
 
   Engine& engine_;
   const std::array<Plan, 2> plans_;
-  Executor executor_;
+  std::unique_ptr<Executor> executor_;
   KvCache cache_;
 };
 

@@ -219,7 +219,7 @@ void run_on(const KernelInfo& kernel, KernelArgs args, const View& in, Isa isa) 
 
 Wrong multiply_by(const TwinSite& site, std::shared_ptr<const PackedWeight> weight) {
   // A simulated device's kernels take any type of weight.
-  if (weight->type == site.call().weight->type || site.call().kernel->device != "cpu") {
+  if (weight->type == site.call().weight->type || is_simulated(site.call().kernel->device)) {
     return [kernel = site.call().kernel, weight](const WrongCall& call) {
       KernelArgs args = call.args;
       args.weight = weight.get();

@@ -11,7 +11,7 @@ template <class Change>
 MakeWrong with_unit(Change change) {
   return [change](TwinSite& site) -> Wrong {
     const KernelInfo& right = *site.call().kernel;
-    if (right.device != "cpu" && right.route == Route::vector) return [](const WrongCall&) {};
+    if (is_simulated(right.device) && right.route == Route::vector) return [](const WrongCall&) {};
     if (right.roundings.unit == nullptr || right.roundings.unit->fraction_bits == 0) return nullptr;
     auto unit = std::make_shared<units::Instruction>(*right.roundings.unit);
     change(*unit);

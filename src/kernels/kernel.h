@@ -19,6 +19,7 @@
 #include "base/rounding.h"
 #include "base/thread_pool.h"
 #include "kernels/pack.h"
+#include "kernels/views.h"
 #include "model/tensor_type.h"
 
 namespace greta {
@@ -67,48 +68,6 @@ std::string_view name(Route route);
 std::string_view name(Shape shape);
 std::string_view name(Isa isa);
 
-/// Rows of a buffer. `stride` is in bytes, from row to row.
-struct View {
-  std::byte* data = nullptr;
-  int64_t rows = 0;
-  int64_t cols = 0;
-  int64_t stride = 0;
-  Format format = Format::f32;
-
-  template <class T = float>
-  GRETA_INLINE T* row(int64_t r) const {
-    return reinterpret_cast<T*>(raw_row(r));
-  }
-  GRETA_INLINE std::byte* raw_row(int64_t r) const { return data + r * stride; }
-};
-
-/// One layer's keys and values. Element (position p, kv head h, dim d):
-///   key   at ((h * (capacity / 16) + p / 16) * head_dim + d) * 16 + p % 16   (lanes are positions)
-///   value at (h * capacity + p) * head_dim + d                               (lanes are dims)
-/// capacity is a multiple of 16. Slots that were never written hold NaN: attention must not let them pass.
-///
-/// q8_0 (head_dim is a multiple of 32) cuts these elements into runs of 32 dims of each lane: 512 elements of
-/// keys (16 positions), 32 of values. A run is its f16 scales d, one per lane, then its int8 codes in the
-/// order above; the element is d * code, exact in f32.
-/// What is not finite has a scale that is not: the block is NaN.
-struct KvView {
-  std::byte* keys = nullptr;
-  std::byte* values = nullptr;
-  Format format = Format::f32;  // f32, f16 (round to nearest even on write) or q8_0
-  int64_t capacity = 0;
-  int64_t n_head_kv = 0;
-  int64_t head_dim = 0;
-};
-
-/// Where the code and the scale of an element of a q8_0 cache are, in bytes;
-/// `lanes`: 16 of keys, 1 of values.
-GRETA_INLINE constexpr int64_t q8_code_at(int64_t element, int64_t lanes) {
-  return element / (32 * lanes) * (34 * lanes) + 2 * lanes + element % (32 * lanes);
-}
-GRETA_INLINE constexpr int64_t q8_scale_at(int64_t element, int64_t lanes) {
-  return element / (32 * lanes) * (34 * lanes) + element % lanes * 2;
-}
-
 /// What the op that ran says of itself:
 /// filled by the kernel, read by record ops, never copied from a request.
 struct Launch {
@@ -116,18 +75,10 @@ struct Launch {
   uint32_t count = 0;            // how often it has run since the buffer was made
 };
 
-struct OpParams {
-  float eps = 0;
-  float scale = 1;  // of qk, embed, matmul; of in1 in add
-  int64_t n_head = 0;
-  int64_t head_dim = 0;
-  int64_t rope_dims = 0;              // dims of a head that are rotated (the first ones), even
-  bool rope_adjacent = true;          // pairs (2i, 2i + 1), else (i, i + rope_dims / 2)
-  const float* rope_turns = nullptr;  // [rope_dims / 2][2]: high and low part of frequency / (2 pi), in turns
-  int64_t window = 0;                 // positions that a query sees, its own included; 0: all before it
-};
-
 struct KernelInfo;
+namespace gpu {
+struct Kernel;
+}
 
 /// Of an op. Kernels read two at most; an action in a kernel's place may read more.
 inline constexpr size_t kMaxInputs = 4;
@@ -162,9 +113,11 @@ struct KernelInfo {
   Isa isa;
   Roundings roundings;
   KernelFn run;
-  std::string needs;           // CPU features, for people: "avx512f avx512bw avx512vnni"
-  std::string missing;         // the ones that this machine lacks; empty when the kernel can run here
-  std::string device = "cpu";  // or sim:<unit>: then any ISA and weight type, f32 activations in
+  std::string needs;    // CPU features, for people: "avx512f avx512bw avx512vnni"
+  std::string missing;  // the ones that this machine lacks; empty when the kernel can run here
+  // Or sim:<unit>: then any ISA and weight type, f32 activations in; or cuda, hip, emu: then any ISA.
+  std::string device = "cpu";
+  const gpu::Kernel* on_device = nullptr;  // of cuda, hip, emu; `run` makes the same bits on the host
 };
 
 /// The CPU's kernels, whether this machine can run them or not.
@@ -172,6 +125,9 @@ std::span<const KernelInfo> cpu_kernels();
 
 /// The widest ISA whose kernels this machine can run.
 Isa best_isa();
+
+/// Whether only its projections are a device's: all other ops run on the CPU's kernels.
+inline bool is_simulated(std::string_view device) { return device.starts_with("sim:"); }
 
 /// What to look for in the table. Fields that an op does not have stay empty.
 struct KernelQuery {
@@ -181,7 +137,7 @@ struct KernelQuery {
   std::optional<Route> route = {};
   std::optional<Shape> shape = {};
   Format activation = Format::f32;  // of row-wise ops: the format to make
-  std::string_view device = "cpu";  // of matmul: other ops have CPU kernels on every device
+  std::string_view device = "cpu";  // as KernelInfo has it; sim:<unit> of a matmul only
   Format input = Format::bf16;      // of a simulated matrix unit: what it multiplies
 };
 

@@ -18,11 +18,7 @@
 
 #include "base/compiler.h"
 
-#if defined(__CUDACC__) || defined(__HIPCC__)
-#define GRETA_MATH __host__ __device__ inline
-#else
 #define GRETA_MATH static GRETA_INLINE
-#endif
 
 namespace greta::math {
 

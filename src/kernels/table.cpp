@@ -52,12 +52,13 @@ std::vector<KernelInfo> make_table() {
 }
 
 std::string describe(const KernelQuery& query) {
-  if (query.device != "cpu") {
+  if (is_simulated(query.device)) {
     return fmt::format("{} on {}, {} route, {}, {} inputs", name(query.op), query.device,
                        query.route ? name(*query.route) : "any", query.shape ? name(*query.shape) : "any",
                        name(query.input));
   }
-  std::string text = fmt::format("{} on {}", name(query.op), name(query.isa));
+  std::string text =
+      fmt::format("{} on {}", name(query.op), query.device == "cpu" ? name(query.isa) : query.device);
   if (query.weight_type) text += fmt::format(", {} weights", name(*query.weight_type));
   if (query.route) text += fmt::format(", {} route", name(*query.route));
   if (query.shape) text += fmt::format(", {}", name(*query.shape));
@@ -67,11 +68,12 @@ std::string describe(const KernelQuery& query) {
 
 bool answers(const KernelInfo& kernel, const KernelQuery& query) {
   if (kernel.device != query.device) return false;
-  if (query.device != "cpu") {
+  if (is_simulated(query.device)) {
     const bool input = kernel.route == Route::vector || kernel.roundings.activation == query.input;
     return kernel.op == query.op && kernel.route == query.route && kernel.shape == query.shape && input;
   }
-  return kernel.op == query.op && kernel.isa == query.isa && kernel.weight_type == query.weight_type &&
+  const bool isa = query.device != "cpu" || kernel.isa == query.isa;
+  return kernel.op == query.op && isa && kernel.weight_type == query.weight_type &&
          kernel.route == query.route && kernel.shape == query.shape &&
          (query.op == OpKind::matmul || kernel.roundings.output == query.activation);
 }
@@ -127,7 +129,9 @@ const KernelInfo* find_kernel(std::span<const KernelInfo> table, const KernelQue
   for (const KernelInfo& kernel : table) {
     if (!answers(kernel, query)) continue;
     if (kernel.missing.empty()) return &kernel;
-    if (why) *why = fmt::format("{} needs {}, which this CPU lacks", kernel.name, kernel.missing);
+    if (why)
+      *why = fmt::format("{} needs {}, which this {} lacks", kernel.name, kernel.missing,
+                         kernel.on_device == nullptr ? "CPU" : "machine");
     return nullptr;
   }
   if (why) {

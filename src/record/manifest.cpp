@@ -52,37 +52,41 @@ nlohmann::json make_manifest(const Engine& engine, const MatrixRequest& request,
   nlohmann::json options = {
       {"route", origin.routes}, {"inject", origin.injected}, {"invariant", engine.options().invariant}};
   if (request.drawn.count > 0) options["seed"] = request.drawn.seed;
-  return {{"schema", kBundleSchema},
-          {"engine", "greta"},
-          {"version", GRETA_VERSION},
-          {"model",
-           {{"file", model.file.path()},
-            {"bytes", model.file.file_size()},
-            {"hash", named_hash(model.file.bytes())},
-            {"name", model.config.name},
-            {"architecture", model.config.architecture},
-            {"n_layer", model.config.n_layer},
-            {"n_embd", model.config.n_embd},
-            {"n_head", model.config.n_head},
-            {"n_head_kv", model.config.n_head_kv},
-            {"head_dim", model.config.head_dim},
-            {"n_ff", model.config.n_ff},
-            {"n_vocab", model.config.n_vocab}}},
-          {"device", engine.options().device},
-          {"isa", name(engine.options().isa)},
-          {"threads", engine.options().threads},
-          {"kv_format", name(engine.options().kv_format)},
-          {"options", options},
-          {"environment", origin.environment},
-          {"prompts", prompts},
-          {"experiments", experiments},
-          {"kernels", engine.options().declares ? kernels_of(engine.options().isa, engine.options().device)
-                                                : nlohmann::json::object()},
-          {"time", utc_now()},
-          {"command_line", origin.command_line},
-          {"aligned", request.aligned},
-          {"shared_cache", true},
-          {"complete", false}};
+  nlohmann::json manifest = {
+      {"schema", kBundleSchema},
+      {"engine", "greta"},
+      {"version", GRETA_VERSION},
+      {"model",
+       {{"file", model.file.path()},
+        {"bytes", model.file.file_size()},
+        {"hash", named_hash(model.file.bytes())},
+        {"name", model.config.name},
+        {"architecture", model.config.architecture},
+        {"n_layer", model.config.n_layer},
+        {"n_embd", model.config.n_embd},
+        {"n_head", model.config.n_head},
+        {"n_head_kv", model.config.n_head_kv},
+        {"head_dim", model.config.head_dim},
+        {"n_ff", model.config.n_ff},
+        {"n_vocab", model.config.n_vocab}}},
+      {"device", engine.options().device},
+      {"isa", name(engine.options().isa)},
+      {"threads", engine.options().threads},
+      {"kv_format", name(engine.options().kv_format)},
+      {"options", options},
+      {"environment", origin.environment},
+      {"prompts", prompts},
+      {"experiments", experiments},
+      {"kernels", engine.options().declares
+                      ? kernels_of(engine.options().isa, find_device(engine.options().device).kernels)
+                      : nlohmann::json::object()},
+      {"time", utc_now()},
+      {"command_line", origin.command_line},
+      {"aligned", request.aligned},
+      {"shared_cache", true},
+      {"complete", false}};
+  if (const std::string card = engine.card(); !card.empty()) manifest["card"] = card;
+  return manifest;
 }
 
 }  // namespace greta

@@ -1,0 +1,160 @@
+// Speed of the products of kernels/gpu on a real card, beside what the card reads in the same run. Weights
+// are random bits, cycled through more memory than any cache holds; launches are replayed as a graph. Build
+// and run:
+//   nvcc -std=c++20 -O3 --expt-relaxed-constexpr -fmad=false -gencode=arch=compute_90,code=sm_90 -Isrc
+//        bench/gpu/speed.cu -o speed && ./speed
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <vector>
+
+#include "kernels/gpu/kernels.cu"
+
+namespace {
+
+using namespace greta;
+using namespace greta::gpu;
+using namespace greta::gpu::cuda;
+
+void check(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return;
+  std::fprintf(stderr, "%s: %s\n", what, cudaGetErrorString(error));
+  std::exit(1);
+}
+
+__global__ void fill_random(uint32_t* to, size_t count) {
+  for (size_t i = blockIdx.x * size_t{blockDim.x} + threadIdx.x; i < count;
+       i += size_t{gridDim.x} * blockDim.x) {
+    uint32_t x = static_cast<uint32_t>(i) * 2654435761u;
+    x ^= x >> 16, x *= 0x85ebca6bu, x ^= x >> 13;
+    to[i] = x & 0xbbffbbffu;  // as f16: never infinite, so that no product is slow or fast for being odd
+  }
+}
+
+__global__ void read_all(const uint4* from, size_t count, uint32_t* out) {
+  uint32_t sum = 0;
+  for (size_t i = blockIdx.x * size_t{blockDim.x} + threadIdx.x; i < count;
+       i += size_t{gridDim.x} * blockDim.x) {
+    const uint4 x = __ldg(from + i);
+    sum += x.x ^ x.y ^ x.z ^ x.w;
+  }
+  if (sum == 12345) *out = sum;
+}
+
+constexpr size_t kMemory = size_t{2} << 30;
+
+struct Card {
+  cudaStream_t stream;
+  std::byte *memory, *x, *out;
+
+  Card() {
+    check(cudaStreamCreate(&stream), "stream");
+    check(cudaMalloc(&memory, kMemory), "memory");
+    check(cudaMalloc(&x, size_t{64} << 20), "memory");
+    check(cudaMalloc(&out, size_t{512} << 20), "memory");
+    fill_random<<<1024, 256, 0, stream>>>(reinterpret_cast<uint32_t*>(memory), kMemory / 4);
+    fill_random<<<1024, 256, 0, stream>>>(reinterpret_cast<uint32_t*>(x), (size_t{64} << 20) / 4);
+    check(cudaStreamSynchronize(stream), "fill");
+  }
+
+  /// Microseconds of one of `count` launches: the median of 15 replays of a graph.
+  template <class Launch>
+  double time(int count, Launch launch) {
+    cudaGraph_t graph;
+    cudaGraphExec_t exec;
+    check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal), "capture");
+    for (int i = 0; i < count; ++i) launch(i);
+    check(cudaStreamEndCapture(stream, &graph), "capture");
+    check(cudaGraphInstantiate(&exec, graph, 0), "graph");
+    cudaEvent_t begin, end;
+    cudaEventCreate(&begin), cudaEventCreate(&end);
+    std::vector<float> times;
+    for (int i = 0; i < 18; ++i) {
+      cudaEventRecord(begin, stream);
+      check(cudaGraphLaunch(exec, stream), "launch");
+      cudaEventRecord(end, stream);
+      check(cudaEventSynchronize(end), "run");
+      float ms = 0;
+      cudaEventElapsedTime(&ms, begin, end);
+      if (i >= 3) times.push_back(ms);
+    }
+    std::sort(times.begin(), times.end());
+    return 1e3 * times[times.size() / 2] / count;
+  }
+};
+
+using Global = void (*)(Args);
+
+struct Product {
+  const char* name;
+  TensorType type;
+  Global gemv, gemm;
+};
+
+const Product kProducts[] = {
+    {"q4_k", TensorType::q4_k, greta_gemv_q4_k, greta_gemm_q4_k},
+    {"q6_k", TensorType::q6_k, greta_gemv_q6_k, greta_gemm_q6_k},
+    {"q4_1", TensorType::q4_1, greta_gemv_q4_1, greta_gemm_q4_1},
+    {"q8_0", TensorType::q8_0, greta_gemv_q8_0, greta_gemm_q8_0},
+};
+
+int64_t panel_bytes(TensorType type, int64_t k) {
+  const BlockCode code = block_code(type);
+  return (k / kBlock / code.run() * code.run_bytes() + 63) / 64 * 64;
+}
+
+Args args_for(const Card& card, TensorType type, int64_t n, int64_t k, int64_t rows) {
+  Args args{};
+  args.in[0] = {card.x, rows, k, k / kBlock * int64_t{sizeof(ActivationBlock)}, Format::q8_block32};
+  args.out = {card.out, rows, n, n * 4, Format::f32};
+  args.weight = {card.memory, n, k, panel_bytes(type, k)};
+  return args;
+}
+
+void gemv(Card& card, const Product& product, int64_t n, int64_t k, double read) {
+  Args args = args_for(card, product.type, n, k, 1);
+  const int64_t panels = (n + 15) / 16, bytes = panels * args.weight.panel_bytes;
+  const int copies = static_cast<int>(std::min<int64_t>(40, static_cast<int64_t>(kMemory) / bytes));
+  const double us = card.time(copies * (bytes < (32 << 20) ? 3 : 1), [&](int i) {
+    args.weight.panels = card.memory + i % copies * bytes;
+    product.gemv<<<static_cast<unsigned>(panels), kDotThreads + kChainThreads, 0, card.stream>>>(args);
+  });
+  std::printf("gemv %-5s %6ld x %5ld  %8.2f us  %7.0f GB/s  %3.0f %% of read\n", product.name, n, k, us,
+              1e-3 * bytes / us, 1e-1 * bytes / us / read);
+}
+
+void gemm(Card& card, const Product& product, int64_t s, int64_t n, int64_t k) {
+  const Args args = args_for(card, product.type, n, k, s);
+  const dim3 grid(static_cast<unsigned>((n + 16 * kTileWaves - 1) / (16 * kTileWaves)),
+                  static_cast<unsigned>((s + kGroupTokens - 1) / kGroupTokens));
+  const double us = card.time(5, [&](int) { product.gemm<<<grid, 32 * kTileWaves, 0, card.stream>>>(args); });
+  std::printf("gemm %-5s %4ld x %5ld x %5ld  %8.1f us  %6.1f TOPS\n", product.name, s, n, k, us,
+              2e-6 * s * n * k / us);
+}
+
+}  // namespace
+
+int main() {
+  cudaDeviceProp properties;
+  check(cudaGetDeviceProperties(&properties, 0), "no card");
+  Card card;
+  const double us = card.time(3, [&](int) {
+    read_all<<<properties.multiProcessorCount * 16, 512, 0, card.stream>>>(
+        reinterpret_cast<const uint4*>(card.memory), kMemory / 16, reinterpret_cast<uint32_t*>(card.out));
+  });
+  const double read = 1e-3 * kMemory / us;  // GB/s
+  std::printf("%s, %d SMs; read: %.0f GB/s\n", properties.name, properties.multiProcessorCount, read);
+  struct Shape3 {
+    int64_t s, n, k;
+  };
+  for (const Product& product : kProducts) {
+    for (const auto& [n, k] :
+         {std::pair{1024, 4096}, {4096, 4096}, {14336, 4096}, {4096, 14336}, {128256, 4096}})
+      gemv(card, product, n, k, read);
+    for (const auto& [s, n, k] : {Shape3{32, 4096, 4096}, {512, 4096, 4096}, {2048, 14336, 4096}})
+      gemm(card, product, s, n, k);
+  }
+  check(cudaDeviceSynchronize(), "end");
+  return 0;
+}

@@ -1,0 +1,3 @@
+#define GRETA_WAVE 64
+#define GRETA_FORM wave64
+#include "emulator/kernels_body.h"

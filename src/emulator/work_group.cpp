@@ -1,0 +1,126 @@
+#include "emulator/work_group.h"
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include "base/aligned.h"
+#include "base/error.h"
+#include "emulator/fiber.h"
+#include "emulator/lanes.h"
+
+namespace greta::emulator {
+
+constexpr int64_t kSharedBytes = 48 << 10;  // what every device gives a work-group without asking
+
+struct WorkGroup::Lane {
+  int64_t shared = 0;  // of the arena, taken so far
+  uint32_t exchanges = 0;
+  int waits_for = 0;  // lanes of its wave, or of the group; 0: it may run
+};
+
+static uint64_t next_random(uint64_t& state) {  // splitmix64
+  uint64_t x = (state += 0x9e3779b97f4a7c15u);
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+  return x ^ (x >> 31);
+}
+
+struct WorkGroup::State {
+  explicit State(uint64_t seed) : random(seed), arena(kSharedBytes) {}
+
+  void reset(Body to_run, const gpu::Args& with, int threads, int group_x, int group_y) {
+    body = to_run, args = &with, x = group_x, y = group_y;
+    lanes.assign(static_cast<size_t>(threads), {});
+    while (fibers.size() < lanes.size()) fibers.emplace_back();
+    for (auto& side : slots) side.resize(lanes.size() * kSlotBytes);
+    std::memset(arena.data(), 0xff, static_cast<size_t>(arena.size()));
+    order.resize(lanes.size());
+    std::iota(order.begin(), order.end(), 0);
+  }
+
+  /// Lanes of a wave or of the group (those that `lane` waits for) go on once all of them wait for the same.
+  bool release(size_t lane) {
+    const size_t width = static_cast<size_t>(lanes[lane].waits_for), first = lane / width * width;
+    for (size_t i = first; i < first + width; ++i) {
+      if (lanes[i].waits_for != lanes[lane].waits_for || fibers[i].ended()) return false;
+    }
+    for (size_t i = first; i < first + width; ++i) lanes[i].waits_for = 0;
+    return true;
+  }
+
+  void wait_for(int width) {
+    lanes[current].waits_for = width;
+    fibers[current].wait();
+  }
+
+  uint64_t random;
+  AlignedBytes arena;
+  std::vector<Fiber> fibers;
+  std::vector<Lane> lanes;
+  std::vector<size_t> order;
+  std::vector<std::byte> slots[2];
+  Body body = nullptr;
+  const gpu::Args* args = nullptr;
+  int x = 0, y = 0;
+  size_t current = 0;
+  int64_t most_taken = 0;
+};
+
+namespace {
+thread_local WorkGroup::State* running = nullptr;
+}
+
+WorkGroup::WorkGroup(uint64_t seed) : state_(std::make_unique<State>(seed)) {}
+WorkGroup::~WorkGroup() = default;
+WorkGroup::WorkGroup(WorkGroup&&) noexcept = default;
+
+void WorkGroup::run(Body body, const gpu::Args& args, int threads, int x, int y) {
+  State& s = *state_;
+  s.reset(body, args, threads, x, y);
+  running = &s;
+  const size_t count = s.lanes.size();
+  for (size_t i = 0; i < count; ++i)
+    s.fibers[i].start(
+        [](void* state) { static_cast<State*>(state)->body(*static_cast<State*>(state)->args); }, &s);
+  for (size_t left = count; left > 0;) {
+    for (size_t i = count; i > 1; --i) std::swap(s.order[i - 1], s.order[next_random(s.random) % i]);
+    bool moved = false;
+    for (const size_t lane : s.order) {
+      if (s.fibers[lane].ended()) continue;
+      if (s.lanes[lane].waits_for != 0 && !s.release(lane)) continue;
+      moved = true;
+      s.current = lane;
+      s.fibers[lane].resume();
+      if (s.fibers[lane].ended()) --left;
+    }
+    if (!moved) fail_machine("lanes of a work-group wait for others that have ended or wait elsewhere");
+  }
+  if (s.most_taken > kSharedBytes)
+    fail_machine("a work-group takes {} bytes of shared memory of {}", s.most_taken, kSharedBytes);
+}
+
+int thread_index() { return static_cast<int>(running->current); }
+int group_x() { return running->x; }
+int group_y() { return running->y; }
+int thread_count() { return static_cast<int>(running->lanes.size()); }
+
+void meet() { running->wait_for(thread_count()); }
+void meet_wave(int wave) { running->wait_for(wave); }
+
+std::byte* shared_bytes(int64_t bytes) {
+  int64_t& taken = running->lanes[running->current].shared;
+  std::byte* memory = running->arena.data() + taken;
+  taken += round_up(bytes, 16);
+  running->most_taken = std::max(running->most_taken, taken);
+  return taken > kSharedBytes ? running->arena.data() : memory;  // run() will say so: a lane may not throw
+}
+
+std::byte* slot(int thread) {
+  std::vector<std::byte>& side = running->slots[running->lanes[running->current].exchanges % 2];
+  return side.data() + static_cast<size_t>(thread) * kSlotBytes;
+}
+
+void end_exchange() { ++running->lanes[running->current].exchanges; }
+
+}  // namespace greta::emulator

@@ -1,0 +1,64 @@
+#include "engine/device.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+
+#include "base/error.h"
+#include "emulator/device.h"
+#include "gpu/cuda.h"
+#include "sim/device.h"
+
+namespace greta {
+namespace {
+
+constexpr std::string_view kCuda = "cuda", kEmulated = "emu:", kSimulated = "sim:";
+
+/// N of "cuda:N", 0 of "cuda".
+std::optional<int> cuda_index(std::string_view name) {
+  if (name == kCuda) return 0;
+  if (!name.starts_with("cuda:")) return std::nullopt;
+  const std::string_view digits = name.substr(5);
+  int index = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), index);
+  const bool whole = error == std::errc() && end == digits.data() + digits.size() && index >= 0;
+  return whole ? std::optional(index) : std::nullopt;
+}
+
+/// The entry of a table of devices that is called `prefix` and its name.
+template <class Devices>
+auto called(const Devices& devices, std::string_view prefix, std::string_view name) {
+  return std::find_if(devices.begin(), devices.end(), [&](const auto& device) {
+    return name.starts_with(prefix) && name.substr(prefix.size()) == device.name;
+  });
+}
+
+}  // namespace
+
+DeviceChoice find_device(const std::string& name) {
+  if (name == "cpu") return {};
+  if (cuda_index(name)) return {DeviceKind::gpu, std::string(kCuda)};
+  const auto cards = emulator::cards();
+  if (called(cards, kEmulated, name) != cards.end()) return {DeviceKind::emulated, "emu"};
+  const auto units = sim::devices();
+  if (called(units, kSimulated, name) != units.end()) return {DeviceKind::simulated, name};
+  std::string known = "cpu, cuda";
+  for (const emulator::Card& card : cards) known += fmt::format(", {}{}", kEmulated, card.name);
+  for (const sim::Device& unit : units) known += fmt::format(", {}{}", kSimulated, unit.name);
+  fail_input("--device {}: there is no such device; use {}", name, known);
+}
+
+std::unique_ptr<gpu::Device> open_device(const std::string& name, ThreadPool& pool) {
+  switch (find_device(name).kind) {
+    case DeviceKind::gpu: return gpu::open_cuda(*cuda_index(name));
+    case DeviceKind::emulated:
+      return emulator::make_device(*called(emulator::cards(), kEmulated, name), pool);
+    default: return nullptr;
+  }
+}
+
+std::string missing_for_cuda() { return gpu::missing_for_cuda(); }
+
+}  // namespace greta

@@ -1,0 +1,42 @@
+#pragma once
+// What a kernel of a device with memory of its own gets: the numbers of KernelArgs, with addresses there. All
+// kernels take the same: one way to launch them.
+
+#include "kernels/block_code.h"
+#include "kernels/views.h"
+
+namespace greta::gpu {
+
+struct Weight {
+  const std::byte* panels = nullptr;  // as the host packs them (kernels/pack.h)
+  int64_t n = 0, k = 0, panel_bytes = 0;
+
+  bool operator==(const Weight&) const = default;
+};
+
+/// What the kernel that ran says of itself: its place in the list of kernels, as compiled into it.
+struct Stamp {
+  int32_t kernel = -1;
+  uint32_t count = 0;
+};
+
+struct Args {
+  View in[2];
+  View out;
+  Weight weight;
+  const float* bias = nullptr;
+  KvView cache;
+  const int64_t* position = nullptr;  // of the block's row 0: arguments of a step are those of the next
+  OpParams params;
+  Stamp* stamp = nullptr;
+
+  bool operator==(const Args&) const = default;
+};
+
+/// Work-groups of a launch, and the threads of each (a multiple of 64).
+struct Grid {
+  int64_t x = 1, y = 1;
+  int threads = 128;
+};
+
+}  // namespace greta::gpu

@@ -1,0 +1,57 @@
+#pragma once
+// Every kernel by name: X(name, body). The name is also the symbol of a code object, after "greta_".
+
+#include <cstddef>
+#include <cstdint>
+
+#include "model/tensor_type.h"
+
+namespace greta::gpu {
+
+#define GRETA_GPU_BLOCK_TYPES(X) \
+  X(q4_0) X(q4_1) X(q5_0) X(q5_1) X(q8_0) X(q2_k) X(q3_k) X(q4_k) X(q5_k) X(q6_k)
+#define GRETA_GPU_TYPES(X) X(f32) X(f16) X(bf16) GRETA_GPU_BLOCK_TYPES(X)
+
+// A macro is not expanded within itself: each list of types has its own X.
+#define GRETA_GPU_OF_TYPE(type)                                          \
+  GRETA_GPU_X(embed_##type, embed<TensorType::type>)                     \
+  GRETA_GPU_X(vector_gemv_##type, (vector_product<TensorType::type, 1>)) \
+  GRETA_GPU_X(vector_gemm_##type, (vector_product<TensorType::type, kVectorTokens>))
+#define GRETA_GPU_OF_BLOCK_TYPE(type)              \
+  GRETA_GPU_X(gemv_##type, gemv<TensorType::type>) \
+  GRETA_GPU_X(gemm_##type, gemm<TensorType::type>)
+
+/// Expands GRETA_GPU_X(name, body) for every kernel.
+#define GRETA_GPU_KERNELS                      \
+  GRETA_GPU_X(rope_table, rope_table)          \
+  GRETA_GPU_X(quantize, quantize)              \
+  GRETA_GPU_X(rms_norm, rms_norm<false>)       \
+  GRETA_GPU_X(rms_norm_q8, rms_norm<true>)     \
+  GRETA_GPU_X(rope, rope)                      \
+  GRETA_GPU_X(kv_write, kv_write)              \
+  GRETA_GPU_X(qk, qk)                          \
+  GRETA_GPU_X(softmax, softmax)                \
+  GRETA_GPU_X(pv, pv)                          \
+  GRETA_GPU_X(attention, attention)            \
+  GRETA_GPU_X(add, add)                        \
+  GRETA_GPU_X(silu_mul, (gate<Silu, false>))   \
+  GRETA_GPU_X(silu_mul_q8, (gate<Silu, true>)) \
+  GRETA_GPU_X(gelu_mul, (gate<Gelu, false>))   \
+  GRETA_GPU_X(gelu_mul_q8, (gate<Gelu, true>)) \
+  GRETA_GPU_TYPES(GRETA_GPU_OF_TYPE)           \
+  GRETA_GPU_BLOCK_TYPES(GRETA_GPU_OF_BLOCK_TYPE)
+
+/// A kernel's place in the list, which it stamps when it runs.
+enum class KernelId : int32_t {
+#define GRETA_GPU_X(name, body) name,
+  GRETA_GPU_KERNELS
+#undef GRETA_GPU_X
+};
+
+inline constexpr size_t kKernelCount = 0
+#define GRETA_GPU_X(name, body) +1
+    GRETA_GPU_KERNELS
+#undef GRETA_GPU_X
+    ;
+
+}  // namespace greta::gpu

@@ -1,0 +1,22 @@
+// The code object: CUDA (nvcc) or HIP (clang); neither needs a GPU or the other's headers.
+
+#include "kernels/gpu/kernels.h"
+
+#if defined(__HIP__)
+#define GRETA_GLOBAL \
+  __attribute__((global)) __attribute__((amdgpu_flat_work_group_size(64, kDotThreads + kChainThreads)))
+#else
+#define GRETA_GLOBAL __global__ __launch_bounds__(kDotThreads + kChainThreads)
+#endif
+
+namespace greta::gpu::GRETA_FORM {
+
+#define GRETA_GPU_X(name, body)                                \
+  extern "C" GRETA_GLOBAL void greta_##name(const Args args) { \
+    stamp(args, KernelId::name);                               \
+    body(args);                                                \
+  }
+GRETA_GPU_KERNELS
+#undef GRETA_GPU_X
+
+}  // namespace greta::gpu::GRETA_FORM

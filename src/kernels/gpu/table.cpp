@@ -1,0 +1,180 @@
+#include "kernels/gpu/table.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <string>
+
+#include "kernels/gpu/shapes.h"
+
+namespace greta::gpu {
+namespace {
+
+constexpr int64_t over(int64_t n, int64_t unit) { return (n + unit - 1) / unit; }
+
+// What a work-group has of each op.
+Grid a_row(const Args& args, int) { return {args.out.rows, 1, kRowThreads}; }
+Grid a_norm(const Args& args, int) {
+  return {args.in[0].rows * (args.in[0].cols / args.in[1].cols), 1, kRowThreads};
+}
+Grid a_head(const Args& args, int) {
+  return {args.in[0].rows * (args.in[0].cols / args.params.head_dim), 1, kRowThreads};
+}
+Grid a_cached_head(const Args& args, int) { return {args.in[0].rows * args.cache.n_head_kv, 1, kRowThreads}; }
+Grid a_query(const Args& args, int) {
+  const int64_t rows =
+      args.in[0].cols == args.params.n_head * args.cache.head_dim ? args.in[0].rows : args.out.rows;
+  return {rows * args.params.n_head, 1, kRowThreads};
+}
+Grid a_panel(const Args& args, int) {
+  return {over(args.weight.n, kPanelRows), 1, kDotThreads + kChainThreads};
+}
+Grid a_tile(const Args& args, int wave) {
+  return {over(args.weight.n, kPanelRows * kTileWaves), over(args.out.rows, kGroupTokens), kTileWaves * wave};
+}
+template <int kTokens>
+Grid panels_and_tokens(const Args& args, int) {
+  return {over(args.weight.n, kPanelRows * (kVectorThreads / 16)), over(args.out.rows, kTokens),
+          kVectorThreads};
+}
+
+constexpr Roundings kToBlocks{.output = Format::q8_block32}, kOfBlocks{.activation = Format::q8_block32};
+
+/// What follows from a kernel's name: `op` is the name up to its weight type, if it has one.
+struct Kind {
+  std::string_view prefix, shown;  // "vector_gemv_", "vector.gemv"
+  OpKind op;
+  Grid (*grid)(const Args& args, int wave);
+  std::optional<Route> route = {};
+  std::optional<Shape> shape = {};
+  Roundings roundings = {};
+};
+
+const std::array kKinds{
+    Kind{"rope_table", "rope_table", OpKind::rope_table, a_row},
+    Kind{"quantize", "quantize.q8_block32", OpKind::quantize, a_row, {}, {}, kToBlocks},
+    Kind{"rms_norm", "rms_norm", OpKind::rms_norm, a_norm},
+    Kind{"rms_norm_q8", "rms_norm.q8_block32", OpKind::rms_norm, a_norm, {}, {}, kToBlocks},
+    Kind{"rope", "rope", OpKind::rope, a_head},
+    Kind{"kv_write", "kv_write", OpKind::kv_write, a_cached_head},
+    Kind{"qk", "qk", OpKind::qk, a_query},
+    Kind{"softmax", "softmax", OpKind::softmax, a_row},
+    Kind{"pv", "pv", OpKind::pv, a_query},
+    Kind{"attention", "attention", OpKind::attention, a_query},
+    Kind{"add", "add", OpKind::add, a_row},
+    Kind{"silu_mul", "silu_mul", OpKind::silu_mul, a_row},
+    Kind{"silu_mul_q8", "silu_mul.q8_block32", OpKind::silu_mul, a_row, {}, {}, kToBlocks},
+    Kind{"gelu_mul", "gelu_mul", OpKind::gelu_mul, a_row},
+    Kind{"gelu_mul_q8", "gelu_mul.q8_block32", OpKind::gelu_mul, a_row, {}, {}, kToBlocks},
+};
+
+const std::array kTypedKinds{
+    Kind{"embed_", "embed", OpKind::embed, a_row},
+    Kind{"gemv_", "gemv", OpKind::matmul, a_panel, Route::matrix, Shape::gemv, kOfBlocks},
+    Kind{"gemm_", "gemm", OpKind::matmul, a_tile, Route::matrix, Shape::gemm, kOfBlocks},
+    Kind{"vector_gemv_", "vector.gemv", OpKind::matmul, panels_and_tokens<1>, Route::vector, Shape::gemv},
+    Kind{"vector_gemm_", "vector.gemm", OpKind::matmul, panels_and_tokens<kVectorTokens>, Route::vector,
+         Shape::gemm},
+};
+
+struct Named {
+  KernelId id;
+  const char* symbol;  // "greta_" and the name
+};
+
+constexpr Named kNamed[] = {
+#define GRETA_GPU_X(name, body) {KernelId::name, "greta_" #name},
+    GRETA_GPU_KERNELS
+#undef GRETA_GPU_X
+};
+
+constexpr std::pair<std::string_view, TensorType> kTypeNames[] = {
+#define GRETA_GPU_TYPE(type) {#type, TensorType::type},
+    GRETA_GPU_TYPES(GRETA_GPU_TYPE)
+#undef GRETA_GPU_TYPE
+};
+
+Kernel kernel_of(const Named& named) {
+  const std::string_view name = std::string_view(named.symbol).substr(6);
+  const auto with = [&](const Kind& kind, std::optional<TensorType> type) {
+    return Kernel{named.id,   named.symbol, kind.shown,     kind.op,  type,
+                  kind.route, kind.shape,   kind.roundings, kind.grid};
+  };
+  for (const Kind& kind : kKinds) {
+    if (name == kind.prefix) return with(kind, {});
+  }
+  for (const Kind& kind : kTypedKinds) {
+    for (const auto& [type_name, type] : kTypeNames) {
+      if (name.starts_with(kind.prefix) && name.substr(kind.prefix.size()) == type_name)
+        return with(kind, type);
+    }
+  }
+  return with(kKinds[0], {});  // not reached: a test asks every name
+}
+
+/// The CPU's kernel with the bits of a device's.
+const KernelInfo* on_host(const Kernel& kernel) {
+  for (const KernelInfo& cpu : cpu_kernels()) {
+    if (cpu.op == kernel.op && cpu.weight_type == kernel.type && cpu.route == kernel.route &&
+        cpu.shape == kernel.shape && cpu.roundings == kernel.roundings && cpu.missing.empty())
+      return &cpu;
+  }
+  return nullptr;
+}
+
+/// What faulty twins and experiments call: the same bits in the host's memory, under the kernel's own name.
+void run_on_host(const KernelArgs& args, Part part) {
+  static const std::vector<const KernelInfo*> equals = [] {
+    std::vector<const KernelInfo*> all;
+    for (const Kernel& kernel : kernels()) all.push_back(on_host(kernel));
+    return all;
+  }();
+  equals[static_cast<size_t>(args.kernel->on_device->id)]->run(args, part);
+  if (part.index == 0 && args.launch != nullptr) args.launch->kernel = args.kernel->name.c_str();
+}
+
+}  // namespace
+
+std::span<const Kernel> kernels() {
+  static const std::vector<Kernel> all = [] {
+    std::vector<Kernel> made;
+    for (const Named& named : kNamed) made.push_back(kernel_of(named));
+    return made;
+  }();
+  return all;
+}
+
+Args args_of(const KernelArgs& args, const std::byte* panels, const int64_t* position) {
+  Args of{.in = {args.in[0], args.in[1]},
+          .out = args.out,
+          .weight = {},
+          .bias = args.bias,
+          .cache = args.cache,
+          .position = position,
+          .params = args.params};
+  if (const PackedWeight* weight = args.weight)
+    of.weight = {panels, weight->n, weight->k, weight->panel_bytes};
+  return of;
+}
+
+std::vector<KernelInfo> kernel_infos(std::string_view device, const std::string& missing) {
+  std::vector<KernelInfo> infos;
+  for (const Kernel& kernel : kernels()) {
+    infos.push_back({.name = fmt::format("{}.{}", device, kernel.name) +
+                             (kernel.type ? fmt::format(".{}", name(*kernel.type)) : ""),
+                     .op = kernel.op,
+                     .weight_type = kernel.type,
+                     .route = kernel.route,
+                     .shape = kernel.shape,
+                     .isa = Isa::scalar,
+                     .roundings = kernel.roundings,
+                     .run = run_on_host,
+                     .needs = "",
+                     .missing = missing,
+                     .device = std::string(device),
+                     .on_device = &kernel});
+  }
+  return infos;
+}
+
+}  // namespace greta::gpu
