@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "bundle/bundle_files.h"
+#include "report/page.h"
 #include "report/report.h"
 
 namespace greta::report {
@@ -19,6 +20,7 @@ std::string verdict_file(const Report& report);
 
 /// In the order in which people are told of them.
 inline constexpr Artifact kArtifacts[] = {
+    {"report.html", page},
     {"report.en.md", [](const Report& report) { return markdown(report, Language::english); }},
     {"report.es.md", [](const Report& report) { return markdown(report, Language::spanish); }},
     {"b3_31_analysis.txt", b3_31_analysis},
