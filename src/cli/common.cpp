@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/nearest.h"
 #include "base/usable_cores.h"
 #include "sim/device.h"
 
@@ -61,7 +62,11 @@ void check_device(const CommonOptions& options) {
     known += fmt::format(", sim:{}", device.name);
   }
   if (options.device != "cpu") {
-    fail_input("--device {}: this build has no such device; use cpu{}", options.device, known);
+    std::vector<std::string> names = {"cpu"};
+    for (const sim::Device& device : sim::devices()) names.push_back(fmt::format("sim:{}", device.name));
+    const std::string meant = did_you_mean(options.device, names);
+    fail_input("--device {}: this build has no such device{} use cpu{}", options.device,
+               meant.empty() ? ";" : meant, known);
   }
 }
 

@@ -345,6 +345,7 @@ void describe(const Bundle& bundle, const Model& model, Verdict& verdict) {
   const nlohmann::json file = manifest.value("model", nlohmann::json::object());
   const nlohmann::json options = manifest.value("options", nlohmann::json::object());
   verdict.aligned = is_aligned(bundle);
+  verdict.bundle = bundle.path;
   verdict.engine = manifest.value("engine", "");
   verdict.engine_version = manifest.value("version", "");
   verdict.model_name = file.value("name", model.config.name);

@@ -7,6 +7,7 @@
 #include "bundle/bundle_files.h"
 #include "report/page.h"
 #include "report/report.h"
+#include "report/stored_verdict.h"
 
 namespace greta::report {
 
@@ -25,6 +26,7 @@ inline constexpr Artifact kArtifacts[] = {
     {"report.es.md", [](const Report& report) { return markdown(report, Language::spanish); }},
     {"b3_31_analysis.txt", b3_31_analysis},
     {"verdict.json", verdict_file},
+    {kStoredVerdict, [](const Report& report) { return stored_verdict(report.verdict); }},
 };
 
 /// Of these and the bundle's own files.

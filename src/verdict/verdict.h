@@ -262,6 +262,7 @@ struct Verdict {
   std::vector<RouteDifference> route_differences;
   Coverage coverage;
   double seconds = 0;
+  std::string bundle;     // that was judged
   std::string directory;  // where the bundle and the reports are; empty: nowhere
   std::optional<Exercise> exercise = {};
 };
