@@ -1,5 +1,5 @@
 # report.html's style and script become text in the program: a page is one file.
-foreach(part IN ITEMS "STYLE page.css" "SCRIPT page.js")
+foreach(part IN ITEMS "STYLE page.css" "SCRIPT page.js" "REPRO repro.py")
   separate_arguments(part)
   list(GET part 0 name)
   list(GET part 1 file)

@@ -32,6 +32,8 @@ _greta() {
     --kv) words="f32 f16 q8_0" ;;
     --tensors) words="none first all" ;;
     --phase) words="prefill decode" ;;
+    --format) words="html markdown json junit sarif github agent" ;;
+    --inject) words=$("${COMP_WORDS[0]}" faults 2>/dev/null | sed -nE 's/^([a-z0-9_]+) +.* of .*/\1/p') ;;
     --experiments) words="E0,E1,E2,E3,E4 E0 E1 E2 E3 E4" ;;
     --prompts) words="p0_short p4_sys p5_ba p6_long" ;;
     --layers) words="all 0" ;;

@@ -44,6 +44,7 @@ int main(int argc, char** argv) {
   cli::add_compare(program, context);
   cli::add_diagnose(program, context);
   cli::add_report(program, context);
+  cli::add_repro(program, context);
   cli::add_trace(program, context);
   cli::add_capture(program, context);
   cli::add_whatif(program, context);

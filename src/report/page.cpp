@@ -303,6 +303,8 @@ std::string shell(const std::string& title, const std::string& body, const nlohm
 
 }  // namespace
 
+std::string repro_script() { return std::string(kReproScript); }
+
 std::string page(const Report& report) {
   const Verdict& verdict = report.verdict;
   const std::string title = fmt::format("{} {}", name(verdict.status),

@@ -20,6 +20,9 @@ std::string page(const Report& report);
 std::string document_page(const std::string& title, const std::vector<Document>& languages,
                           const std::string& graphic = {});
 
+/// repro.py of `greta repro`.
+std::string repro_script();
+
 /// What the page's script shows of a place (page/page.js); numbers have four digits.
 nlohmann::json page_data(const Report& report);
 
