@@ -32,7 +32,7 @@ std::string did_you_mean(std::string_view word, std::span<const std::string> kno
   size_t least = 0;
   for (const std::string& name : known) {
     const bool begins = word.size() > 2 && (name.starts_with(word) || word.starts_with(name));
-    const size_t distance = begins ? 1 : edits(word, name);
+    const size_t distance = begins ? 0 : edits(word, name);
     if (3 * distance > std::max<size_t>(word.size(), 3)) continue;
     if (best == nullptr || distance < least) {
       best = &name;

@@ -124,6 +124,16 @@ std::string machine(const Verdict& verdict) {
   return text;
 }
 
+/// The names of what was written, but for the page and what no one reads; two lines at most.
+std::string files_told() {
+  std::string files;
+  for (const Artifact& artifact : kArtifacts) {
+    const std::string_view file = artifact.name;
+    if (file != "report.html" && file != kStoredVerdict) files += std::string(file) + " ";
+  }
+  return files + kArchive;
+}
+
 }  // namespace
 
 Document brief_report(const Report& report) {
@@ -133,6 +143,11 @@ Document brief_report(const Report& report) {
   const auto say = [&document](std::string sentence) { document.push_back(Paragraph{std::move(sentence)}); };
   say(fmt::format("{} on {}, {:.1f} s", verdict.model_name.empty() ? verdict.model_file : verdict.model_name,
                   machine(verdict), verdict.seconds));
+  const bool found = !report.facts.findings.empty();
+  const auto say_not_exercised = [&] {
+    for (const std::string& sentence : writer.not_exercised()) say(sentence);
+  };
+  if (!found) say_not_exercised();  // what is clean is so as far as one looked
   if (!verdict.injected.empty()) say(writer.say(Phrase::injected, join(verdict.injected)));
   document.push_back(
       Paragraph{writer.headline(), std::string(name(verdict.status)), tone_of(verdict.status)});
@@ -149,14 +164,12 @@ Document brief_report(const Report& report) {
   for (const std::string& sentence : writer.coverage()) say(sentence);
   for (const std::string& sentence : writer.exercised()) say(sentence);
   for (const std::string& sentence : writer.arithmetic()) say(sentence);
-  for (const std::string& sentence : writer.not_exercised()) say(sentence);
+  if (found) say_not_exercised();
   if (const std::vector<std::string> steps = writer.next_steps(); !steps.empty())
     say(fmt::format("{}: {}", writer.say(Phrase::next_step), steps.front()));
   if (!verdict.directory.empty()) {
     document.push_back(Heading{2, verdict.directory});
-    std::string files;
-    for (const Artifact& artifact : kArtifacts) files += std::string(artifact.name) + " ";
-    document.push_back(Preformatted{files + kArchive});
+    document.push_back(Preformatted{"open report.html; the rest:\n" + files_told()});
   }
   return document;
 }

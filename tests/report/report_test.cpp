@@ -235,7 +235,7 @@ TEST(Terminal, SaysWhatMatters) {
   EXPECT_THAT(
       terminal(verdict, false),
       AllOf(HasSubstr("SmolLM2 135M Instruct on cpu (avx512), 2 threads"), HasSubstr("\nFAULT: "),
-            HasSubstr("5.37518e-01"), HasSubstr("layers 0-1, stage q, phase prefill"), HasSubstr("1.23e+04"),
+            HasSubstr("5.4e-01"), HasSubstr("layers 0-1, stage q, phase prefill"), HasSubstr("1.23e+04"),
             HasSubstr("100.0 % of the recorded stages judged"), HasSubstr("out/run-7")));
 }
 
