@@ -1,6 +1,5 @@
 #include "cli/verdict_output.h"
 
-#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <fstream>
@@ -18,9 +17,7 @@ void add_format_options(Command& command, CommonOptions& options) {
 }
 
 void add_format_option(Command& command, CommonOptions& options) {
-  command
-      .option("--format", options.format,
-              fmt::format("on stdout: {}", fmt::join(report::format_names(), ", ")))
+  command.option("--format", options.format, "on stdout, in the place of the text")
       .takes("FORMAT")
       .one_of(report::format_names());
 }

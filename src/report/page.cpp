@@ -142,10 +142,15 @@ std::string first_to_fix(const Report& report) {
                        }));
   }
   const FindingGroup& first = groups.front();
-  return fmt::format(
-      "<h2>{}</h2><p class=\"fix\">{}</p><p>{}</p>", words(Word::fix_first),
-      twice(report, [&](const Writer& writer) { return html_words(writer.place(first)); }),
-      twice(report, [&](const Writer& writer) { return html_words(writer.finding_brief(first).front()); }));
+  const auto place = [&](const Writer& writer) { return html_words(writer.place(first)); };
+  return fmt::format("<h2>{}</h2><p class=\"fix\">{}</p>{}", words(Word::fix_first), twice(report, place),
+                     twice_block(report, [&](const Writer& writer) {
+                       const std::vector<std::string> notes = writer.finding_brief(first);
+                       std::string rest;
+                       for (size_t i = 1; i < notes.size(); ++i)
+                         rest += fmt::format("<li>{}</li>", html_words(notes[i]));
+                       return fmt::format("<p>{}</p><ul>{}</ul>", html_words(notes.front()), rest);
+                     }));
 }
 
 /// How much of the map was measured, and of what was recorded judged; what was not is grey.
