@@ -1,5 +1,5 @@
 // The formats of CI systems, each against its documented grammar. (Beyond CI, JUnit was held against the
-// xunit-plugin's junit-10.xsd, SARIF against the public 2.1.0 model; docs/ci.md says how.)
+// xunit-plugin's junit-10.xsd, SARIF against the public 2.1.0 model; docs/reports.md says how.)
 
 #include <gtest/gtest.h>
 
