@@ -44,9 +44,7 @@ void refuse_what_is_no_gguf(const std::string& path) {
   if (path.find("://") != std::string::npos)
     fail_input("{}: a model is read from a file: download it first", path);
   if (std::filesystem::is_directory(path, none)) fail_input("{}: is a directory. {}", path, kHow);
-  for (const char* end : {".safetensors", ".bin", ".pth", ".pt", ".onnx"}) {
-    if (path.ends_with(end)) fail_input("{}: a checkpoint of another format. {}", path, kHow);
-  }
+  if (path.ends_with(".safetensors")) fail_input("{}: a checkpoint of another format. {}", path, kHow);
   const bool hub_name =
       std::count(path.begin(), path.end(), '/') == 1 && !path.starts_with('.') && !path.starts_with('/');
   if (hub_name && !path.ends_with(".gguf") && !std::filesystem::exists(path, none))
