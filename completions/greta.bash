@@ -7,6 +7,10 @@ _greta_options() {
   "$1" "$2" --help 2>/dev/null | sed -nE 's/^ +(-[^ ]*).*/\1/p' | tr ',' '\n'
 }
 
+_greta_faults() {
+  "$1" faults 2>/dev/null | sed -nE 's/^([a-z0-9_]+) +.* of .*/\1/p'
+}
+
 _greta() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]} words
   COMPREPLY=()
@@ -33,6 +37,8 @@ _greta() {
     --kv) words="f32 f16 q8_0" ;;
     --tensors) words="none first all" ;;
     --phase) words="prefill decode" ;;
+    --format) words="html markdown json junit sarif github agent" ;;
+    --inject) words=$(_greta_faults "${COMP_WORDS[0]}") ;;
     --experiments) words="E0,E1,E2,E3,E4 E0 E1 E2 E3 E4" ;;
     --prompts) words="p0_short p4_sys p5_ba p6_long" ;;
     --layers) words="all 0" ;;

@@ -17,6 +17,8 @@ void add_manual(Program& program);
 void add_mma(Program& program, Context& context);
 void add_perplexity(Program& program, Context& context);
 void add_plan(Program& program, Context& context);
+void add_report(Program& program, Context& context);
+void add_repro(Program& program, Context& context);
 void add_run(Program& program, Context& context);
 void add_selftest(Program& program, Context& context);
 void add_tokenize(Program& program, Context& context);

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/nearest.h"
 #include "base/usable_cores.h"
 #include "engine/device.h"
 #include "sim/device.h"

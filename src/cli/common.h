@@ -15,6 +15,7 @@ namespace greta::cli {
 struct CommonOptions {
   std::string model;
   bool json = false;
+  std::string format;  // --format; empty: for people
   int threads = 0;  // 0: the cores that this process may use
   std::string device = "cpu";
   std::string sim_input = "bf16";
@@ -23,6 +24,8 @@ struct CommonOptions {
   std::string isa;  // "": GRETA_ISA, or the widest
   std::string kv = "f32";
   std::vector<std::string> routes;  // --route
+
+  bool is_for_machines() const { return json || !format.empty(); }
 };
 
 /// What every command gets from main().

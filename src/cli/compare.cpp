@@ -1,12 +1,12 @@
-#include <nlohmann/json.hpp>
-
 #include "base/error.h"
 #include "bundle/join.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/verdict_output.h"
 #include "judge/bundle_check.h"
 #include "judge/compare_bundles.h"
 #include "report/comparison.h"
+#include "report/format.h"
 
 namespace greta::cli {
 namespace {
@@ -33,8 +33,10 @@ void run_compare(const CompareOptions& options, Context& context) {
     }
   }
   const BundleComparison result = compare_bundles(a, b, model ? &*model : nullptr, chosen_threads({}));
-  if (options.common.json) {
-    say_json(report::comparison_json(result), 2);
+  if (options.common.is_for_machines()) {
+    const std::string format = options.common.json ? "json" : options.common.format;
+    if (format == "github") add_step_summary(context, report::to_markdown(report::comparison_report(result)));
+    say_report(report::in_format(result, options.a, options.b, format));
   } else {
     say_report(report::comparison_report(result));
   }
@@ -50,7 +52,7 @@ void add_compare(Program& program, Context& context) {
   command.option("B", options->b, "another one").required();
   command.option("-m,--model", options->common.model, "to judge differences against rounding noise")
       .takes("FILE");
-  add_json_option(command, options->common);
+  add_format_options(command, options->common);
   command.flag("--force", options->force, "compare damaged bundles, or another model's");
   command.footer("Example: greta compare trace-a trace-b -m model.gguf");
   command.on_run([options, &context] { run_compare(*options, context); });

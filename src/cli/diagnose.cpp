@@ -1,5 +1,3 @@
-#include <unistd.h>
-
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -7,6 +5,7 @@
 #include "bundle/join.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/verdict_output.h"
 #include "io/output_file.h"
 #include "judge/bundle_check.h"
 #include "judge/judge.h"
@@ -41,11 +40,7 @@ void run_diagnose(const DiagnoseOptions& options, Context& context) {
       completed(std::move(judged), {.directory = options.out, .seconds = clock.seconds()});
   const report::Report report(verdict);
   if (!options.out.empty()) report::write_files(report, options.out);
-  if (options.common.json) {
-    say_json(report::to_json(verdict), 2);
-  } else {
-    say_report(report::terminal(report, isatty(STDOUT_FILENO) != 0));
-  }
+  say_verdict(report, options.common, context);
   context.exit_code = exit_code(verdict.status);
 }
 
@@ -56,7 +51,7 @@ void add_diagnose(Program& program, Context& context) {
   Command command = program.command("diagnose", "judge a recorded trace: what is wrong, where and why");
   command.option("BUNDLE", options->bundle, "a bundle: directory or .tgz, of any engine").required();
   add_model_option(command, options->common);
-  add_json_option(command, options->common);
+  add_format_options(command, options->common);
   command.option("--out", options->out, "directory for verdict.json and the reports").takes("DIR");
   command.flag("--force", options->force, "take a damaged or other model's bundle, or --out");
   command.option("--threads", options->common.threads, "default: the cores that this process may use")

@@ -1,9 +1,14 @@
 #include "cli/environment.h"
 
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 
 #include "base/error.h"
+#include "base/nearest.h"
 #include "cli/common.h"
 #include "engine/route.h"
 
@@ -49,6 +54,19 @@ class Reader {
 
 std::span<const Variable> environment_variables() { return kVariables; }
 
+std::vector<std::string> unknown_variables() {
+  std::vector<std::string> known, complaints;
+  for (const Variable& variable : kVariables) known.emplace_back(variable.name);
+  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
+    const std::string_view line = *entry, name = line.substr(0, line.find('='));
+    const bool ours = name.starts_with("GRETA_") && !name.starts_with("GRETA_CAPTURE_") &&
+                      !name.starts_with("GRETA_TEST_");  // the capture library's, and the tests'
+    if (!ours || std::find(known.begin(), known.end(), name) != known.end()) continue;
+    complaints.push_back(fmt::format("{}: there is no such variable{}", name, did_you_mean(name, known)));
+  }
+  return complaints;
+}
+
 Environment read_environment() {
   Reader reader;
   Environment environment;
@@ -64,6 +82,7 @@ Environment read_environment() {
   environment.isa = reader.text("GRETA_ISA");
   if (environment.isa) parse_isa(*environment.isa, "GRETA_ISA=");
   environment.set = reader.seen();
+  if (const char* summary = std::getenv("GITHUB_STEP_SUMMARY")) environment.github_step_summary = summary;
   return environment;
 }
 

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace greta::cli {
 
@@ -20,6 +21,8 @@ struct Environment {
   std::optional<std::string> trace_prompt_id;  // GRETA_TRACE_PROMPT_ID=LABEL
   std::optional<std::string> isa;              // GRETA_ISA=scalar|avx2|avx512
 
+  std::string github_step_summary;             // GITHUB_STEP_SUMMARY: of the CI that runs us, none of ours
+
   std::map<std::string, std::string> set;  // the GRETA_* variables that were set, for the manifest
 };
 
@@ -28,6 +31,9 @@ struct Variable {
   std::string_view name, values, help;
 };
 std::span<const Variable> environment_variables();
+
+/// Variables that are called like ours and are not: "GRETA_X: there is no such variable; did you mean ...?".
+std::vector<std::string> unknown_variables();
 
 /// Reads and checks the flags. Throws an input Error that names the variable and what it may be.
 Environment read_environment();

@@ -22,9 +22,19 @@ const char* needs(Needs needs) {
   return "";
 }
 
-void print_json() {
+/// Its name, class or stage has the word.
+bool is_wanted(const Fault& fault, const std::string& word) {
+  for (const std::string_view text :
+       {std::string_view(fault.name), std::string_view(fault.fault_class), name(fault.stage)}) {
+    if (text.find(word) != std::string_view::npos) return true;
+  }
+  return false;
+}
+
+void print_json(const std::string& word) {
   nlohmann::json list = nlohmann::json::array();
   for (const Fault& fault : faults()) {
+    if (!is_wanted(fault, word)) continue;
     list.push_back({{"name", fault.name},
                     {"class", fault.fault_class},
                     {"stage", name(fault.stage)},
@@ -39,8 +49,9 @@ void print_json() {
 }
 
 /// Three lines each, within 80 columns.
-void print_text() {
+void print_text(const std::string& word) {
   for (const Fault& fault : faults()) {
+    if (!is_wanted(fault, word)) continue;
     say("{:<23} {} of {}\n    {}\n    after {}\n", fault.name, fault.fault_class, name(fault.stage),
         fault.what, fault.source);
   }
@@ -50,17 +61,19 @@ void print_text() {
 
 void add_faults(Program& program, Context&) {
   auto options = std::make_shared<CommonOptions>();
+  auto word = std::make_shared<std::string>();
   Command command = program.command("faults", "the bugs that isolate --inject can put in");
+  command.option("WORD", *word, "only those with it in their name, class or stage");
   add_json_option(command, *options);
   command.footer(
       "FAULT[@prefill|@decode][:LAYER][,COND...]\n"
       "COND: S>n, S=n, pos>=n, head>=n, K>n, every=n, by=X\n"
       "Example: greta isolate -m model.gguf --inject 'wq_column_major@prefill,S>1'");
-  command.on_run([options] {
+  command.on_run([options, word] {
     if (options->json) {
-      print_json();
+      print_json(*word);
     } else {
-      print_text();
+      print_text(*word);
     }
   });
 }

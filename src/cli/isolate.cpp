@@ -1,5 +1,4 @@
 #include <fmt/chrono.h>
-#include <unistd.h>
 
 #include <ctime>
 #include <nlohmann/json.hpp>
@@ -12,6 +11,7 @@
 #include "cli/matrix_options.h"
 #include "cli/output.h"
 #include "cli/progress.h"
+#include "cli/verdict_output.h"
 #include "cli/weight_verify.h"
 #include "experiment/confirm.h"
 #include "experiment/contract.h"
@@ -90,12 +90,8 @@ void run_isolate(IsolateOptions& options, Context& context) {
   if (context.environment.trace_qkv_w_verify) probes = verify_weights(matrix);
   const report::Report report(verdict);
   report::write_files(report, matrix.directory);
-  if (options.matrix.common.json) {
-    say_json(report::to_json(verdict), 2);
-  } else {
-    say_report(report::terminal(report, isatty(STDOUT_FILENO) != 0));
-    if (!probes.empty()) say_report(report::weights_report(probes));
-  }
+  say_verdict(report, options.matrix.common, context);
+  if (!options.matrix.common.is_for_machines() && !probes.empty()) say_report(report::weights_report(probes));
   context.exit_code = exit_code(verdict.status);
 }
 
@@ -106,6 +102,7 @@ void add_isolate(Program& program, Context& context) {
   options->matrix.prompts = {"p0_short", "p4_sys", "p5_ba", "p6_long"};
   Command command = program.command("isolate", "the experiment matrix E0-E4 and its verdict");
   add_matrix_options(command, options->matrix);
+  add_format_option(command, options->matrix.common);
   command.option("--experiments", options->experiments, "some of E0,E1,E2,E3,E4")
       .shows_default()
       .takes("LIST");

@@ -43,6 +43,8 @@ int main(int argc, char** argv) {
   cli::add_isolate(program, context);
   cli::add_compare(program, context);
   cli::add_diagnose(program, context);
+  cli::add_report(program, context);
+  cli::add_repro(program, context);
   cli::add_trace(program, context);
   cli::add_capture(program, context);
   cli::add_whatif(program, context);
@@ -61,6 +63,7 @@ int main(int argc, char** argv) {
     install_sigbus_message();
     cli::install_interrupt_handler();
     context.environment = cli::read_environment();
+    for (const std::string& complaint : cli::unknown_variables()) fail(("note: " + complaint).c_str(), 0);
     const std::optional<cli::Answer> answer = program.parse(argc, argv);
     return answer ? print(*answer) : context.exit_code;
   } catch (const cli::Interrupted& interrupted) {

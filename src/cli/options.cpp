@@ -1,10 +1,12 @@
 #include "cli/options.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <sstream>
 #include <utility>
 
 #include "base/error.h"
+#include "base/nearest.h"
 
 namespace greta::cli {
 
@@ -118,20 +120,65 @@ Command Program::command(const std::string& name, const std::string& help) {
   return Command(app_->add_subcommand(name, help));
 }
 
+namespace {
+
+/// What is not known of a command line, and what was probably meant.
+std::string complaint_about(const CLI::App& program, const std::vector<std::string>& unknown) {
+  const std::vector<CLI::App*> chosen = program.get_subcommands();
+  // CLI11 lists an option's value before it.
+  const auto option = std::find_if(unknown.begin(), unknown.end(),
+                                   [](const std::string& word) { return word.starts_with('-'); });
+  const std::string& word = option == unknown.end() ? unknown.front() : *option;
+  std::vector<std::string> known;
+  if (chosen.empty() && option == unknown.end()) {
+    for (const CLI::App* command : program.get_subcommands([](const CLI::App*) { return true; }))
+      known.push_back(command->get_name());
+    return "unknown command '" + word + "'" + did_you_mean(word, known);
+  }
+  const CLI::App& command = chosen.empty() ? program : *chosen.front();
+  if (!word.starts_with('-'))
+    return "'" + word + "' was not expected: " + command.get_name() + " takes no more of these";
+  for (const CLI::Option* one : command.get_options()) {
+    for (const std::string& name : one->get_lnames()) known.push_back("--" + name);
+    for (const std::string& name : one->get_snames()) known.push_back("-" + name);
+  }
+  return "unknown option " + word + did_you_mean(word, known);
+}
+
+/// `greta help COMMAND` is `greta COMMAND --help`.
+std::vector<std::string> arguments_of(int argc, char** argv) {
+  std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
+  if (!arguments.empty() && arguments.front() == "help") {
+    arguments.erase(arguments.begin());
+    arguments.emplace_back("--help");
+  }
+  std::reverse(arguments.begin(), arguments.end());  // as CLI11 takes them
+  return arguments;
+}
+
+}  // namespace
+
 std::optional<Answer> Program::parse(int argc, char** argv) {
-  const auto answer_to = [this](const CLI::ParseError& error) {
+  const auto refusal = [this](const std::string& complaint) {
+    return Answer{
+        .complaint = app_->get_name() + ": " + complaint + "\nRun with --help for more information.\n",
+        .exit_code = static_cast<int>(ErrorKind::input)};
+  };
+  const auto answer_to = [&](const CLI::ParseError& error) {
     std::ostringstream text, complaint;
     if (app_->exit(error, text, complaint) == 0) return Answer{.text = text.str()};  // help was asked for
     return Answer{.complaint = app_->get_name() + ": " + complaint.str(),
                   .exit_code = static_cast<int>(ErrorKind::input)};
   };
   try {
-    app_->parse(argc, argv);
+    app_->parse(arguments_of(argc, argv));
     return std::nullopt;
+  } catch (const CLI::ExtrasError&) {
+    return refusal(complaint_about(*app_, app_->remaining(true)));
   } catch (const CLI::RequiredError& error) {
     // What is not known says more than what is missing: it may be that, misspelt.
     const std::vector<std::string> unknown = app_->remaining(true);
-    return unknown.empty() ? answer_to(error) : answer_to(CLI::ExtrasError(unknown));
+    return unknown.empty() ? answer_to(error) : refusal(complaint_about(*app_, unknown));
   } catch (const CLI::ParseError& error) {
     return answer_to(error);
   }

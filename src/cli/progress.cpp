@@ -17,7 +17,13 @@ Progress::~Progress() {
 
 void Progress::show(int done, int total, const std::string& label) {
   constexpr int kWidth = 30;
-  if (!terminal_ || total == 0) return;
+  if (total == 0) return;
+  if (!terminal_) {
+    if (clock_.seconds() < next_) return;
+    next_ = clock_.seconds() + kEvery;
+    fmt::print(stderr, "greta: {} of {}: {}\n", done, total, printable(label));
+    return;
+  }
   const int filled = kWidth * done / total;
   fmt::print(stderr, "\r\x1b[K[{:#>{}}{:->{}}] {}/{} {}", "", filled, "", kWidth - filled, done, total,
              printable(label));

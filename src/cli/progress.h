@@ -1,7 +1,9 @@
 #pragma once
-// A progress line on stderr, if that is a terminal; nothing otherwise.
+// A progress line on stderr; where that is no terminal, a line now and then of what takes long.
 
 #include <string>
+
+#include "base/timing.h"
 
 namespace greta::cli {
 
@@ -13,6 +15,9 @@ class Progress {
 
  private:
   bool terminal_;
+  Stopwatch clock_;
+  double next_ = kFirst;  // seconds: when to say something again
+  static constexpr double kFirst = 2, kEvery = 10;
 };
 
 }  // namespace greta::cli

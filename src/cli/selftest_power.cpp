@@ -10,6 +10,7 @@
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "io/output_file.h"
+#include "report/page.h"
 #include "report/power_table.h"
 #include "selftest/power_run.h"
 #include "verdict/power_score.h"
@@ -32,7 +33,7 @@ void check_out(const std::string& path) {
     fail_input("--out {}: {} is no directory; create it", path, parent.string());
   if (std::filesystem::is_directory(path, ignored))
     fail_input("--out {}: is a directory; name a Markdown file", path);
-  report::with_measured(document_at(path), "", path);
+  if (!path.ends_with(".html")) report::with_measured(document_at(path), "", path);
 }
 
 PowerResult measure(const PowerOptions& options, const Context& context) {
@@ -72,14 +73,20 @@ void add_power_options(Command& command, PowerOptions& options) {
   command.flag("--weakest", options.weakest, "also the weakest faults that are flagged");
   command.flag("--undeclared", options.common.undeclared,
                "kernels declare nothing: what they do is inferred");
-  command.option("--out", options.out, "also Markdown; between the marks of a file that is").takes("FILE.md");
+  command.option("--out", options.out, "also Markdown (between the marks of a file that is) or .html")
+      .takes("FILE");
   add_engine_options(command, options.common);
 }
 
 void run_power(const PowerOptions& options, Context& context) {
   check_out(options.out);
   const PowerResult result = measure(options, context);
-  if (!options.out.empty()) {
+  if (options.out.ends_with(".html")) {
+    replace_file(options.out,
+                 report::document_page("selftest: " + result.model,
+                                       {{report::Preformatted{report::power_terminal(result)}}}),
+                 ErrorKind::input);
+  } else if (!options.out.empty()) {
     replace_file(options.out,
                  report::with_measured(document_at(options.out), report::power_markdown(result), options.out),
                  ErrorKind::input);

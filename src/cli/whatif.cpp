@@ -13,6 +13,7 @@
 #include "cli/progress.h"
 #include "io/json_fields.h"
 #include "io/output_file.h"
+#include "report/page.h"
 #include "report/whatif.h"
 
 namespace greta::cli {
@@ -108,12 +109,15 @@ void run_whatif(const WhatifOptions& options, Context& context) {
   if (!out.empty()) {
     replace_file((fs::path(out) / "whatif.json").string(), json);
     replace_file((fs::path(out) / "drift.svg").string(), report::whatif_svg(result));
+    replace_file((fs::path(out) / "report.html").string(),
+                 report::document_page("what if: " + result.model_name, {report::whatif_report(result)},
+                                       report::whatif_svg(result)));
   }
   if (options.matrix.common.json) {
     say_report(json);
   } else {
     say_report(report::whatif_report(result));
-    if (!out.empty()) say("\n{}\n  whatif.json drift.svg\n", out);
+    if (!out.empty()) say("\n{}\n  whatif.json drift.svg report.html\n", out);
   }
   context.exit_code = exit_code_of(result);
 }
@@ -139,7 +143,8 @@ void add_whatif(Program& program, Context& context) {
   command.option("--inject", matrix.inject, "a bug in all but the reference (greta faults)")
       .takes("FAULT")
       .repeatable();
-  command.option("--out", matrix.out, "directory to create, for whatif.json and drift.svg").takes("DIR");
+  command.option("--out", matrix.out, "directory to create, for report.html, whatif.json, drift.svg")
+      .takes("DIR");
   command.flag("--force", matrix.force, "write into a directory that exists");
   add_engine_options(command, matrix.common);
   command.remove("--device");  // --devices lists them

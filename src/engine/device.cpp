@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/nearest.h"
 #include "emulator/device.h"
 #include "gpu/cuda.h"
 #include "sim/device.h"
@@ -44,10 +45,11 @@ DeviceChoice find_device(const std::string& name) {
   if (called(cards, kEmulated, name) != cards.end()) return {DeviceKind::emulated, "emu"};
   const auto units = sim::devices();
   if (called(units, kSimulated, name) != units.end()) return {DeviceKind::simulated, name};
-  std::string known = "cpu, cuda";
-  for (const emulator::Card& card : cards) known += fmt::format(", {}{}", kEmulated, card.name);
-  for (const sim::Device& unit : units) known += fmt::format(", {}{}", kSimulated, unit.name);
-  fail_input("--device {}: there is no such device; use {}", name, known);
+  std::vector<std::string> known = {"cpu", "cuda"};
+  for (const emulator::Card& card : cards) known.push_back(fmt::format("{}{}", kEmulated, card.name));
+  for (const sim::Device& unit : units) known.push_back(fmt::format("{}{}", kSimulated, unit.name));
+  fail_input("--device {}: there is no such device{} (known: {})", name, did_you_mean(name, known),
+             fmt::join(known, ", "));
 }
 
 std::unique_ptr<gpu::Device> open_device(const std::string& name, ThreadPool& pool) {

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/nearest.h"
 #include "fault/fault.h"
 
 namespace greta {
@@ -81,6 +82,17 @@ const Fault* find_fault(std::string_view name) {
 
 }  // namespace
 
+namespace {
+
+std::string meant(std::string_view word) {
+  std::vector<std::string> names;
+  for (const Fault& fault : faults()) names.emplace_back(fault.name);
+  const std::string hint = did_you_mean(word, names);
+  return hint.empty() ? ";" : hint;
+}
+
+}  // namespace
+
 FaultSpec parse_fault(const std::string& text, int64_t n_layer) {
   FaultSpec spec;
   spec.text = text;
@@ -107,8 +119,7 @@ FaultSpec parse_fault(const std::string& text, int64_t n_layer) {
   }
   spec.fault = find_fault(rest);
   if (spec.fault == nullptr)
-    fail_input("--inject {}: unknown fault \"{}\"; greta faults lists them: {}, ...", text, rest,
-               faults().front().name);
+    fail_input("--inject {}: unknown fault \"{}\"{} `greta faults` lists them", text, rest, meant(rest));
   check(spec);
   return spec;
 }

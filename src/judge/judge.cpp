@@ -257,9 +257,21 @@ void count_as_one_row(std::vector<Conviction>& convictions, const std::set<At>& 
   }
 }
 
+StageNoise stage_noise(const PhaseRecord& phase, At at, const Event& event, const JudgedStage& judged) {
+  return {.phase = phase.view.kind(),
+          .layer = at.layer,
+          .stage = at.stage,
+          .ratio = judged.judgement->noise_ratio,
+          .cell = phase.view.cell(),
+          .kernel = event.kernel,
+          .route = event.route,
+          .arithmetic = describe(kernel_declares(phase, at)),
+          .picture = judged.picture};
+}
+
 Convicted convict(const std::vector<CellRecord>& records, const OraclePass& oracle) {
   Convicted result;
-  std::map<std::pair<Phase, At>, double> noise;
+  std::map<std::pair<Phase, At>, StageNoise> noise;
   std::set<At> right_of_more;
   for (const CellRecord& record : records) {
     for (const PhaseRecord* phase : record.phases()) {
@@ -268,8 +280,8 @@ Convicted convict(const std::vector<CellRecord>& records, const OraclePass& orac
         const JudgedStage& judged = *oracle.find(phase->view, at);
         if (!judged.judgement) continue;
         const double ratio = judged.judgement->noise_ratio;
-        double& largest = noise[{in, at}];
-        largest = std::max(largest, ratio);
+        StageNoise& worst = noise[{in, at}];
+        if (worst.picture == nullptr || ratio > worst.ratio) worst = stage_noise(*phase, at, *event, judged);
         if (!judged.is_convicted() && !is_one_row(*phase)) right_of_more.insert(at);
         if (judged.is_convicted())
           result.convictions.push_back({phase, record.cell.key, at, ratio, in, judged.sighting.get()});
@@ -277,8 +289,7 @@ Convicted convict(const std::vector<CellRecord>& records, const OraclePass& orac
     }
   }
   count_as_one_row(result.convictions, right_of_more);
-  for (const auto& [place, ratio] : noise)
-    result.noise.push_back({place.first, place.second.layer, place.second.stage, ratio});
+  for (auto& [place, worst] : noise) result.noise.push_back(std::move(worst));
   return result;
 }
 
@@ -349,6 +360,7 @@ void describe(const Bundle& bundle, const Model& model, Verdict& verdict) {
   const nlohmann::json file = manifest.value("model", nlohmann::json::object());
   const nlohmann::json options = manifest.value("options", nlohmann::json::object());
   verdict.aligned = is_aligned(bundle);
+  verdict.bundle = bundle.path;
   verdict.engine = manifest.value("engine", "");
   verdict.engine_version = manifest.value("version", "");
   verdict.model_name = file.value("name", model.config.name);

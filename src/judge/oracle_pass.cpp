@@ -1,6 +1,7 @@
 #include "judge/oracle_pass.h"
 
 #include "base/parallel.h"
+#include "judge/error_picture.h"
 
 namespace greta {
 namespace {
@@ -78,6 +79,7 @@ void OraclePass::judge_batch(const Batch& batch) const {
 void OraclePass::keep(const Job& job, Trial trial) const {
   job.result->judgement = judgement_of(trial);
   if (job.result->judgement->untold > 0) job.result->why = kSomeUntold;
+  job.result->picture = std::make_shared<const ErrorPicture>(error_picture(*job.phase, job.at, trial));
   if (!options_.sightings || !job.result->is_convicted()) return;
   if (auto sighting = sighting_of(*job.phase, job.at, std::move(trial)))
     job.result->sighting = std::make_shared<const Sighting>(std::move(*sighting));

@@ -11,6 +11,7 @@
 
 #include "judge/evidence.h"
 #include "judge/stage_oracle.h"
+#include "verdict/error_picture.h"
 
 namespace greta {
 
@@ -19,6 +20,7 @@ struct JudgedStage {
   std::string why;  // nothing could be judged, or not all
   /// Of a conviction, when asked for.
   std::shared_ptr<const Sighting> sighting = {};
+  std::shared_ptr<const ErrorPicture> picture = {};  // of what was judged
 
   bool is_convicted() const { return judgement && judgement->noise_ratio > 1; }
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <filesystem>
 #include <limits>
 #include <numeric>
 
@@ -33,6 +34,21 @@ void check_magic(std::span<const std::byte> bytes, std::string_view label) {
     fail_input("{}: a Git LFS pointer instead of the model; fetch the model itself (git lfs pull)", label);
   }
   fail_input("{}: not a GGUF file: it starts with '{}' instead of 'GGUF'", label, excerpt(magic));
+}
+
+/// What people name in the place of a GGUF file; what is wrong with a file, MappedFile says.
+void refuse_what_is_no_gguf(const std::string& path) {
+  constexpr const char* kHow =
+      "GRETA reads GGUF; llama.cpp's convert_hf_to_gguf.py makes one of a checkpoint";
+  std::error_code none;
+  if (path.find("://") != std::string::npos)
+    fail_input("{}: a model is read from a file: download it first", path);
+  if (std::filesystem::is_directory(path, none)) fail_input("{}: is a directory. {}", path, kHow);
+  if (path.ends_with(".safetensors")) fail_input("{}: a checkpoint of another format. {}", path, kHow);
+  const bool hub_name =
+      std::count(path.begin(), path.end(), '/') == 1 && !path.starts_with('.') && !path.starts_with('/');
+  if (hub_name && !path.ends_with(".gguf") && !std::filesystem::exists(path, none))
+    fail_input("{}: no such file; a name on a hub must be downloaded first. {}", path, kHow);
 }
 
 uint32_t read_version(GgufCursor& cursor, std::string_view label) {
@@ -88,6 +104,7 @@ uint64_t read_alignment(const Gguf& file) {
 }  // namespace
 
 Gguf Gguf::open(const std::string& path) {
+  refuse_what_is_no_gguf(path);
   MappedFile file(path);
   Gguf result = parse(file.bytes(), path);
   result.file_ = std::move(file);

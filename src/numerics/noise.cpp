@@ -6,9 +6,8 @@
 #include "base/error.h"
 
 namespace greta {
-namespace {
 
-double ratio_of(double observed, double value, double bound) {
+double element_noise_ratio(double observed, double value, double bound) {
   if (observed == value) return 0;
   const double error = std::abs(observed - value);
   // Written so that NaN on one side, and a missing bound, count as the worst.
@@ -16,8 +15,6 @@ double ratio_of(double observed, double value, double bound) {
              ? error / bound
              : std::numeric_limits<double>::infinity();
 }
-
-}  // namespace
 
 NoiseRatio noise_ratio(std::span<const float> observed, const Expected& expected) {
   if (observed.size() != expected.value.size()) {
@@ -29,7 +26,7 @@ NoiseRatio noise_ratio(std::span<const float> observed, const Expected& expected
       ++noise.untold;
       continue;
     }
-    const double ratio = ratio_of(observed[i], expected.value[i], expected.bound[i]);
+    const double ratio = element_noise_ratio(observed[i], expected.value[i], expected.bound[i]);
     if (ratio > noise.max) {
       noise.max = ratio;
       noise.at = static_cast<int64_t>(i);

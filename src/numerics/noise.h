@@ -17,6 +17,9 @@ struct NoiseRatio {
   int64_t untold = 0;  // elements of which `expected` tells nothing
 };
 
+/// Of one element of which something is told.
+double element_noise_ratio(double observed, double value, double bound);
+
 /// Elements where observed and value agree exactly (also -inf), and those of which nothing is told, have
 /// ratio 0.
 /// Requires observed.size() == expected.value.size().

@@ -5,7 +5,9 @@
 #include <iterator>
 
 #include "bundle/bundle_files.h"
+#include "report/page.h"
 #include "report/report.h"
+#include "report/stored_verdict.h"
 
 namespace greta::report {
 
@@ -19,10 +21,12 @@ std::string verdict_file(const Report& report);
 
 /// In the order in which people are told of them.
 inline constexpr Artifact kArtifacts[] = {
+    {"report.html", page},
     {"report.en.md", [](const Report& report) { return markdown(report, Language::english); }},
     {"report.es.md", [](const Report& report) { return markdown(report, Language::spanish); }},
     {"b3_31_analysis.txt", b3_31_analysis},
     {"verdict.json", verdict_file},
+    {kStoredVerdict, [](const Report& report) { return stored_verdict(report.verdict); }},
 };
 
 /// Of these and the bundle's own files.

@@ -1,5 +1,8 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <map>
+
 #include "report/artifacts.h"
 #include "report/layout.h"
 #include "report/writer.h"
@@ -23,29 +26,71 @@ std::string short_routes(const Cell& cell) {
   return fmt::format("{}/{}/{}", initial(cell.q.route), initial(cell.k.route), initial(cell.v.route));
 }
 
-// 3+1+10+1+11+1+11+1+11+1+5+1+5+1+4+1+12 = 80
-Table narrow_table(const Verdict& verdict) {
+/// What the first stage that differs is called; of an unpaired cell nothing.
+std::string first_of(const Cell& cell) {
+  if (!cell.has_first_difference) return "-";
+  return cell.first_layer == kNoLayer ? std::string(name(cell.first_stage))
+                                      : fmt::format("L{} {}", cell.first_layer, name(cell.first_stage));
+}
+
+std::string short_mae(const Cell& cell, double mae) { return cell.paired ? fmt::format("{:.1e}", mae) : "-"; }
+
+/// An experiment's rows, but for its name.
+std::vector<std::vector<TableCell>> rows_of(const Verdict& verdict, const std::string& experiment) {
+  std::vector<std::vector<TableCell>> rows;
+  for (const Cell& cell : verdict.cells) {
+    if (cell.key.experiment != experiment) continue;
+    rows.push_back({cell.key.prompt,
+                    short_mae(cell, cell.q.mae),
+                    short_mae(cell, cell.k.mae),
+                    short_mae(cell, cell.v.mae),
+                    short_routes(cell),
+                    brief(cell.max_noise_ratio),
+                    first_of(cell),
+                    {std::string(name(cell.verdict)), tone_of(cell.verdict)}});
+  }
+  return rows;
+}
+
+bool same_texts(const std::vector<std::vector<TableCell>>& a, const std::vector<std::vector<TableCell>>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
+    return std::equal(x.begin(), x.end(), y.begin(), y.end(),
+                      [](const TableCell& one, const TableCell& other) { return one.text == other.text; });
+  });
+}
+
+/// A row per experiment and prompt; an experiment that is as an earlier one in all columns is a note.
+// 3+1+10+1+7+1+7+1+7+1+5+1+8+1+12+1+12 = 79
+Table narrow_table(const Report& report) {
   Table table{{{"exp", Align::left, 3},
                {"prompt", Align::left, 10},
-               {"Q MAE", Align::right, 11},
-               {"K MAE", Align::right, 11},
-               {"V MAE", Align::right, 11},
+               {"Q MAE", Align::right, 7},
+               {"K MAE", Align::right, 7},
+               {"V MAE", Align::right, 7},
                {"route", Align::left, 5},
-               {"force", Align::left, 5},
-               {"gemm", Align::left, 4},
+               {"noise", Align::right, 8},
+               {"first diff", Align::left, 12},
                {"verdict", Align::left, 12}},
               {}};
-  for (const Cell& cell : verdict.cells) {
-    table.rows.push_back({cell.key.experiment,
-                          cell.key.prompt,
-                          mae_text(cell, cell.q.mae),
-                          mae_text(cell, cell.k.mae),
-                          mae_text(cell, cell.v.mae),
-                          short_routes(cell),
-                          route_forced(cell),
-                          cell.force_gemm ? "yes" : "no",
-                          {std::string(name(cell.verdict)), tone_of(cell.verdict)}});
+  std::map<std::string, std::vector<std::vector<TableCell>>> shown;
+  std::vector<std::string> notes;
+  for (const std::string& experiment : report.facts.experiments) {
+    auto rows = rows_of(report.verdict, experiment);
+    const auto same = std::find_if(shown.begin(), shown.end(),
+                                   [&](const auto& earlier) { return same_texts(earlier.second, rows); });
+    if (same != shown.end()) {
+      notes.push_back(fmt::format("{}: as {} in all columns", experiment, same->first));
+      continue;
+    }
+    for (const std::vector<TableCell>& row : rows) {
+      std::vector<TableCell> whole = {experiment};
+      whole.insert(whole.end(), row.begin(), row.end());
+      table.rows.push_back(std::move(whole));
+    }
+    shown.emplace(experiment, std::move(rows));
   }
+  if (!notes.empty()) table.notes[table.rows.size() - 1] = notes;
+  table.note_indent = 0;
   return table;
 }
 
@@ -72,10 +117,21 @@ List findings(const Writer& writer) {
 
 /// "cpu (avx2), 2 threads": what is known of it.
 std::string machine(const Verdict& verdict) {
-  std::string text = verdict.device.empty() ? std::string("an unnamed device") : verdict.device;
+  std::string text = verdict.engine.empty() || verdict.engine == "greta" ? "" : verdict.engine + ", ";
+  text += verdict.device.empty() ? std::string("an unnamed device") : verdict.device;
   if (!verdict.isa.empty()) text += fmt::format(" ({})", verdict.isa);
   if (verdict.threads > 0) text += fmt::format(", {} threads", verdict.threads);
   return text;
+}
+
+/// The names of what was written, but for the page and what no one reads; two lines at most.
+std::string files_told() {
+  std::string files;
+  for (const Artifact& artifact : kArtifacts) {
+    const std::string_view file = artifact.name;
+    if (file != "report.html" && file != kStoredVerdict) files += std::string(file) + " ";
+  }
+  return files + kArchive;
 }
 
 }  // namespace
@@ -87,30 +143,33 @@ Document brief_report(const Report& report) {
   const auto say = [&document](std::string sentence) { document.push_back(Paragraph{std::move(sentence)}); };
   say(fmt::format("{} on {}, {:.1f} s", verdict.model_name.empty() ? verdict.model_file : verdict.model_name,
                   machine(verdict), verdict.seconds));
-  for (const std::string& sentence : writer.not_exercised()) say(sentence);
+  const bool found = !report.facts.findings.empty();
+  const auto say_not_exercised = [&] {
+    for (const std::string& sentence : writer.not_exercised()) say(sentence);
+  };
+  if (!found) say_not_exercised();  // what is clean is so as far as one looked
   if (!verdict.injected.empty()) say(writer.say(Phrase::injected, join(verdict.injected)));
-  if (report.facts.any_pair) {
-    document.push_back(Heading{2, writer.table_heading()});
-    document.push_back(narrow_table(verdict));
-  }
   document.push_back(
       Paragraph{writer.headline(), std::string(name(verdict.status)), tone_of(verdict.status)});
-  document.push_back(flags(writer));
-  for (const std::string& sentence : writer.untested()) say(sentence);
-  if (report.facts.any_pair) say(writer.attestation());
-  if (verdict.aligned) say(writer.logits());
   document.push_back(findings(writer));
+  document.push_back(flags(writer));
   for (const std::string& sentence : writer.factors()) say(sentence);
+  if (report.facts.any_pair) {
+    document.push_back(Heading{2, writer.table_heading()});
+    document.push_back(narrow_table(report));
+    if (!writer.attestation().empty()) say(writer.attestation());
+  }
+  for (const std::string& sentence : writer.untested()) say(sentence);
+  if (verdict.aligned) say(writer.logits());
   for (const std::string& sentence : writer.coverage()) say(sentence);
   for (const std::string& sentence : writer.exercised()) say(sentence);
   for (const std::string& sentence : writer.arithmetic()) say(sentence);
+  if (found) say_not_exercised();
   if (const std::vector<std::string> steps = writer.next_steps(); !steps.empty())
     say(fmt::format("{}: {}", writer.say(Phrase::next_step), steps.front()));
   if (!verdict.directory.empty()) {
     document.push_back(Heading{2, verdict.directory});
-    std::string files;
-    for (const Artifact& artifact : kArtifacts) files += std::string(artifact.name) + " ";
-    document.push_back(Preformatted{files + kArchive});
+    document.push_back(Preformatted{"open report.html; the rest:\n" + files_told()});
   }
   return document;
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <span>
 
 #include "io/json_number.h"
@@ -37,12 +38,16 @@ Table table_of(std::span<const StagePair* const> pairs) {
                {.head = "max abs", .align = Align::right, .least = 9},
                {.head = "noise", .align = Align::right, .least = 8}},
               {}};
+  std::string said;  // the same note is said once
   for (const StagePair* pair : pairs) {
-    if (!pair->why.empty()) table.notes[table.rows.size()] = {pair->why};
+    const bool judged = pair->status != PairStatus::missing;
+    if (!pair->why.empty() && pair->why != said) table.notes[table.rows.size()] = {pair->why};
+    said = pair->why;
     table.rows.push_back({run_of(*pair), fmt::format("{}", pair->layer), name(pair->stage),
-                          name(pair->status), fmt::format("{:.2e}", pair->metrics.rel_l2),
+                          judged ? std::string(name(pair->status)) : "NOT JUDGED",
+                          fmt::format("{:.2e}", pair->metrics.rel_l2),
                           fmt::format("{:.2e}", pair->metrics.max_abs),
-                          fmt::format("{:.2g}", pair->noise_ratio)});
+                          judged ? fmt::format("{:.2g}", pair->noise_ratio) : "-"});
   }
   return table;
 }
@@ -65,10 +70,33 @@ nlohmann::json to_json(const StagePair& pair) {
 
 }  // namespace
 
+namespace {
+
+/// Where they part, and how far it reaches: before any table.
+std::string first_difference(const BundleComparison& result) {
+  const StagePair* first = nullptr;
+  std::set<int> layers;
+  std::set<std::string> runs;
+  for (const StagePair& pair : result.pairs) {
+    if (pair.status == PairStatus::equal || pair.status == PairStatus::missing) continue;
+    if (first == nullptr || (pair.status == PairStatus::fault && first->status != PairStatus::fault))
+      first = &pair;
+    layers.insert(pair.layer);
+    runs.insert(run_of(pair));
+  }
+  if (first == nullptr) return "";
+  const std::string layer = first->layer == kNoLayer ? "" : fmt::format("layer {} ", first->layer);
+  return fmt::format("{}: first {}{} in {}; {} layers, {} runs differ", name(first->status), layer,
+                     name(first->stage), run_of(*first), layers.size(), runs.size());
+}
+
+}  // namespace
+
 Document comparison_report(const BundleComparison& result) {
   Document document;
   const auto say = [&document](std::string sentence) { document.push_back(Paragraph{std::move(sentence)}); };
   const std::vector<const StagePair*> shown = worth_showing(result);
+  if (const std::string first = first_difference(result); !first.empty()) say(first);
   if (!shown.empty()) document.push_back(table_of(std::span(shown).first(std::min(shown.size(), kMostRows))));
   if (shown.size() > kMostRows)
     say(fmt::format("... and {} more (--json has all)", shown.size() - kMostRows));

@@ -185,6 +185,26 @@ std::vector<std::string> Writer::since(const Finding& finding) const {
   return sentences;
 }
 
+/// One wrong element, and the kernel that made it: of the worst recording.
+std::string Writer::element(const Finding& finding) const {
+  for (const StageNoise& noise : verdict.noise) {
+    const bool here = noise.layer == finding.layer && noise.stage == finding.stage &&
+                      concerns(finding.phase, noise.phase) && noise.ratio > 1;
+    if (!here || noise.picture == nullptr || noise.picture->values.empty()) continue;
+    const auto error = [](const ErrorPicture::Value& value) {
+      const double ratio = std::abs(static_cast<double>(value.observed) - value.expected) / value.bound;
+      return std::isnan(ratio) ? INFINITY : ratio;
+    };
+    const auto& values = noise.picture->values;
+    const auto worst = std::max_element(values.begin(), values.end(),
+                                        [&](const auto& a, const auto& b) { return error(a) < error(b); });
+    return say(Phrase::finding_element, noise.kernel.empty() ? std::string(name(noise.stage)) : noise.kernel,
+               noise.picture->position, worst->element, fmt::format("{:.6g}", worst->observed),
+               fmt::format("{:.6g}", worst->expected), fmt::format("{:.2g}", worst->bound));
+  }
+  return "";
+}
+
 std::string Writer::gap(const Finding& finding) const {
   if (finding.gap.empty()) return "";
   std::vector<Stage> gap = finding.gap;
@@ -269,6 +289,7 @@ std::vector<std::string> Writer::finding(const FindingGroup& group) const {
   add_all(since(finding));
   add(gap(finding));
   add(pattern(group));
+  add(element(finding));
   add_all(figures(finding));
   if (!finding.cells.empty()) add(say(Phrase::finding_cells, cell_list(finding.cells, language)));
   if (!finding.prompts_that_cannot_show.empty())
@@ -285,6 +306,7 @@ std::vector<std::string> Writer::finding_brief(const FindingGroup& group) const 
     return sentences;
   }
   std::vector<std::string> rest{runner_up(group.first), gap(group.first), pattern(group)};
+  rest.push_back(element(group.first));
   for (std::string& sentence : intervention(group)) rest.push_back(std::move(sentence));
   for (std::string& sentence : rest) {
     if (!sentence.empty()) sentences.push_back(std::move(sentence));

@@ -39,9 +39,11 @@ class Full {
   void summary() {
     heading(2, writer_.say(Phrase::summary));
     document_.push_back(Paragraph{writer_.headline(), std::string(name(verdict_.status))});
-    std::vector<std::string> lines = writer_.not_exercised();
+    std::vector<std::string> lines;
+    if (!facts_.findings.empty()) lines = writer_.finding_brief(facts_.findings.front());
+    for (std::string& sentence : writer_.not_exercised()) lines.push_back(std::move(sentence));
     if (!verdict_.injected.empty()) lines.push_back(writer_.say(Phrase::injected, join(verdict_.injected)));
-    if (facts_.any_pair) lines.push_back(writer_.attestation());
+    if (facts_.any_pair && !writer_.attestation().empty()) lines.push_back(writer_.attestation());
     if (verdict_.aligned) lines.push_back(writer_.logits());
     lines.push_back(writer_.coverage().front());
     for (std::string& sentence : writer_.untested()) lines.push_back(std::move(sentence));

@@ -117,6 +117,7 @@ enum class Phrase {
   finding_pattern,
   finding_pattern_all,
   finding_pattern_varies,
+  finding_element,
   finding_gap,
   finding_gap_start,
   intervention_what,

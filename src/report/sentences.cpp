@@ -108,6 +108,10 @@ std::string Writer::headline() const {
 
 std::string Writer::attestation() const {
   const size_t total = verdict.cells.size();
+  const bool forced = std::any_of(verdict.cells.begin(), verdict.cells.end(), [](const Cell& cell) {
+    return cell.force_route != "auto" || cell.force_gemm || !cell.attested;
+  });
+  if (total > 0 && !forced) return "";
   if (total == 0) return say(Phrase::attested_no_cell);
   if (facts.unattested.empty()) return say(Phrase::attested_all, total);
   return say(Phrase::attested_not, total - facts.unattested.size(), total,

@@ -71,6 +71,7 @@ struct Writer {
   std::string runner_up(const Finding& finding) const;
   std::string ruled_out(const Finding& finding) const;
   std::vector<std::string> since(const Finding& finding) const;
+  std::string element(const Finding& finding) const;
   std::string gap(const Finding& finding) const;
   std::string pattern(const FindingGroup& group) const;
   std::vector<std::string> intervention(const FindingGroup& group) const;

@@ -2,6 +2,7 @@
 // What the experiment matrix found: plain data, from which every report is made.
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "model/phase.h"
 #include "model/stage.h"
 #include "numerics/metrics.h"
+#include "verdict/error_picture.h"
 #include "verdict/exercise.h"
 #include "verdict/metamorphic.h"
 
@@ -216,6 +218,10 @@ struct StageNoise {
   int layer = kNoLayer;
   Stage stage = Stage::x_in;
   double ratio = 0;
+  // The recording that has it, and how its errors are spread.
+  CellKey cell = {};
+  std::string kernel = {}, route = {}, arithmetic = {};
+  std::shared_ptr<const ErrorPicture> picture = {};
 };
 
 /// What tells the wrong recordings of some stages from the right ones of the same kind: all with these values
@@ -256,6 +262,7 @@ struct Verdict {
   std::vector<RouteDifference> route_differences;
   Coverage coverage;
   double seconds = 0;
+  std::string bundle;     // that was judged
   std::string directory;  // where the bundle and the reports are; empty: nowhere
   std::optional<Exercise> exercise = {};
 };

@@ -45,8 +45,9 @@ TEST_F(SmolLM2, IsolateVouchesForTheCleanEngine) {
     EXPECT_TRUE(cell["attested"]) << cell;
     EXPECT_TRUE(cell["logits_top1_agree"]) << cell;
   }
-  for (const char* file : {"manifest.json", "events.jsonl", "tensors-0000.safetensors", "verdict.json",
-                           "b3_31_analysis.txt", "report.en.md", "report.es.md", "artifacts.tgz"}) {
+  for (const char* file :
+       {"manifest.json", "events.jsonl", "tensors-0000.safetensors", "verdict.json", "b3_31_analysis.txt",
+        "report.html", "report.en.md", "report.es.md", "artifacts.tgz"}) {
     EXPECT_TRUE(test::fs::exists(scratch_ / ("out/" + std::string(file)))) << file;
   }
   EXPECT_EQ(parse(test::read_file(scratch_ / "out/verdict.json")), verdict);

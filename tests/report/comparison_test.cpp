@@ -36,6 +36,7 @@ BundleComparison sample_comparison() {
 
 TEST(ComparisonReport, ShowsWhatDiffersFromEqualInputs) {
   EXPECT_EQ(to_terminal(comparison_report(sample_comparison()), 80, false),
+            "FAULT: first layer 0 q in E0/p0_short decode0; 2 layers, 1 runs differ\n\n"
             "run                        L stage          status        rel L2   max abs    noise\n"
             "E0/p0_short decode0        0 q              FAULT       2.50e-01  2.00e+00      0.5\n"
             "    outside its bound\n"

@@ -235,7 +235,7 @@ TEST(Terminal, SaysWhatMatters) {
   EXPECT_THAT(
       terminal(verdict, false),
       AllOf(HasSubstr("SmolLM2 135M Instruct on cpu (avx512), 2 threads"), HasSubstr("\nFAULT: "),
-            HasSubstr("5.37518e-01"), HasSubstr("layers 0-1, stage q, phase prefill"), HasSubstr("1.23e+04"),
+            HasSubstr("5.4e-01"), HasSubstr("layers 0-1, stage q, phase prefill"), HasSubstr("1.23e+04"),
             HasSubstr("100.0 % of the recorded stages judged"), HasSubstr("out/run-7")));
 }
 
@@ -335,8 +335,8 @@ class WriteFiles : public ::testing::Test {
 TEST_F(WriteFiles, LeavesReportsAndAnArchiveThatReadsAsTheBundle) {
   testing::write_file(temp_ / "run-7/private.txt", "not ours");
   write_files(fault_verdict(), temp_ / "run-7");
-  for (const char* name :
-       {"verdict.json", "b3_31_analysis.txt", "report.en.md", "report.es.md", "artifacts.tgz"}) {
+  for (const char* name : {"verdict.json", "b3_31_analysis.txt", "report.html", "report.en.md",
+                           "report.es.md", "artifacts.tgz"}) {
     EXPECT_GT(fs::file_size(temp_ / (std::string("run-7/") + name)), 100u) << name;
   }
   EXPECT_EQ(nlohmann::json::parse(testing::read_file(temp_ / "run-7/verdict.json")).at("verdict"), "FAULT");
@@ -370,9 +370,9 @@ TEST_F(WriteFiles, SaysWhatItCannotWrite) {
   const auto write = [&](const std::string& directory) {
     return testing::message_of([&] { write_files(fault_verdict(), directory); }, ErrorKind::machine);
   };
-  EXPECT_THAT(write(temp_ / "nowhere"), HasSubstr("nowhere/report.en.md"));
+  EXPECT_THAT(write(temp_ / "nowhere"), HasSubstr("nowhere/report.html"));
   testing::write_file(temp_ / "file", "x");
-  EXPECT_THAT(write(temp_ / "file"), HasSubstr("file/report.en.md"));
+  EXPECT_THAT(write(temp_ / "file"), HasSubstr("file/report.html"));
   if (!fs::exists("/dev/full")) GTEST_SKIP() << "this system has no /dev/full";
   fs::create_symlink("/dev/full", temp_ / "run-7/report.es.md.tmp");
   EXPECT_THAT(write(temp_ / "run-7"), AllOf(HasSubstr("report.es.md"), HasSubstr("No space left on device")));

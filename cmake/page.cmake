@@ -1,0 +1,11 @@
+# report.html's style and script become text in the program: a page is one file.
+foreach(part IN ITEMS "STYLE page.css" "SCRIPT page.js" "REPRO repro.py")
+  separate_arguments(part)
+  list(GET part 0 name)
+  list(GET part 1 file)
+  set(path ${CMAKE_SOURCE_DIR}/src/report/page/${file})
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${path})
+  file(READ ${path} GRETA_PAGE_${name})
+endforeach()
+configure_file(src/report/page/files.h.in ${CMAKE_BINARY_DIR}/page/report/page_files.h @ONLY)
+target_include_directories(greta_report PRIVATE ${CMAKE_BINARY_DIR}/page)

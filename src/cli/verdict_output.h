@@ -1,0 +1,19 @@
+#pragma once
+// How a verdict leaves the program: for people, or in one of the formats for machines.
+
+#include "cli/common.h"
+#include "report/report.h"
+
+namespace greta::cli {
+
+void add_format_option(Command& command, CommonOptions& options);
+/// The same, and --json.
+void add_format_options(Command& command, CommonOptions& options);
+
+/// Where GitHub asks for a step's summary, `summary` (Markdown) is added to it.
+void add_step_summary(const Context& context, const std::string& summary);
+
+/// On stdout as the options say; the format "github" also writes the step's summary.
+void say_verdict(const report::Report& report, const CommonOptions& options, const Context& context);
+
+}  // namespace greta::cli
