@@ -176,7 +176,9 @@ class Reader {
     for (const auto& [of, norm] : kNormOf) {
       if (its->kind == Tag::normed && its->place.stage == of) place.stage = norm;
     }
-    return place;
+    // An engine may take another layer's input: a stage that is there already is not this one.
+    const At own{by_weight.layer, place.stage};
+    return map_.stages.contains(place) && !map_.stages.contains(own) ? own : place;
   }
 
   void multiply(Tensor node) {

@@ -189,15 +189,15 @@ bool is_coarser(const Declared& declared, const Declared& first) {
          coarser(a.between, b.between);
 }
 
-/// The format that all results of a class are held in: bf16 before f16, which holds most of its numbers, too;
-/// f32 where there is none.
-Format held_in(const std::vector<Subject>& subjects) {
+/// The coarse formats that all results of a class are held in: small numbers may be of both.
+std::vector<Format> held_in(const std::vector<Subject>& subjects) {
+  std::vector<Format> formats;
   for (const Format format : {bf16, f16}) {
     const bool all = std::ranges::all_of(
         subjects, [&](const Subject& subject) { return is_held_in(format, subject.observed); });
-    if (all) return format;
+    if (all) formats.push_back(format);
   }
-  return f32;
+  return formats;
 }
 
 /// What explains a class better than what is supposed of it.
@@ -213,12 +213,13 @@ std::optional<Declared> better_than(const Declared& supposed, const KernelClass&
   const double right =
       convicted == 0 ? best.share : 1 - static_cast<double>(convicted) / static_cast<double>(stages.size());
   std::optional<Declared> better;
-  const Format held = held_in(subjects);
+  const std::vector<Format> held = held_in(subjects);
+  const auto is_held = [&](const Declared& by) { return std::ranges::count(held, by.roundings.output) > 0; };
   // Numbers that are all of a coarse format are what rounding to it leaves, and speak for nothing finer.
-  const bool rounded = held != f32 && supposed.roundings.output != held && kernels.kind != StageKind::cache;
+  const bool rounded = !held.empty() && !is_held(supposed) && kernels.kind != StageKind::cache;
   double most = std::max(rounded ? 0 : right, 0.499);
   for (const Declared& candidate : arithmetic_candidates(kernels, first)) {
-    if (rounded && candidate.roundings.output != held) continue;
+    if (rounded && !is_held(candidate)) continue;
     // A unit's rule is slow to try: for what all else convicts, and supposed where it explains all.
     const bool unit = candidate.roundings.unit != nullptr;
     if (unit && (convicted == 0 || (better && best.share > 1 - kSame))) continue;
