@@ -79,9 +79,9 @@ std::string value_text(const GgufValue& value) {
   return std::visit(Visitor{}, value);
 }
 
-std::map<std::string_view, int> count_types(const Gguf& file) {
-  std::map<std::string_view, int> types;
-  for (const GgufTensor& tensor : file.tensors()) ++types[name(tensor.type)];
+std::map<std::string, int> count_types(const Gguf& file) {
+  std::map<std::string, int> types;
+  for (const GgufTensor& tensor : file.tensors()) ++types[label(tensor.type)];
   return types;
 }
 
@@ -89,7 +89,7 @@ nlohmann::json model_json(const Gguf& file) {
   nlohmann::json metadata = nlohmann::json::object();
   for (const auto& [key, value] : file.metadata()) metadata[printable(key)] = value_text(value);
   nlohmann::json types = nlohmann::json::object();
-  for (const auto& [type, count] : count_types(file)) types[std::string(type)] = count;
+  for (const auto& [type, count] : count_types(file)) types[type] = count;
   return {{"path", file.path()},       {"gguf_version", file.version()},
           {"bytes", file.file_size()}, {"tensors", file.tensors().size()},
           {"weight_types", types},     {"metadata", metadata}};
@@ -100,6 +100,7 @@ void print_model(const Gguf& file) {
       file.tensors().size());
   for (const auto& [type, count] : count_types(file)) say(" {} {}", count, type);
   say("\n");
+  if (!file.part().empty()) say("  {}\n", file.part());
   for (const auto& [key, value] : file.metadata()) say("  {} = {}\n", key, value_text(value));
 }
 

@@ -64,6 +64,13 @@ constexpr LayerTensor kBiases[] = {
     {"attn_v.bias", Stage::v, one, kv_width, bias},
 };
 
+// Of fine-tunes: llama.cpp takes them where they are.
+constexpr LayerTensor kOptionalBiases[] = {
+    {"attn_q.bias", Stage::q, one, q_width, bias, true},
+    {"attn_k.bias", Stage::k, one, kv_width, bias, true},
+    {"attn_v.bias", Stage::v, one, kv_width, bias, true},
+};
+
 constexpr NumberKey kGraniteNumbers[] = {
     {"embedding_scale", &ModelConfig::embedding_scale},
     {"residual_scale", &ModelConfig::residual_scale},
@@ -107,7 +114,7 @@ constexpr Architecture kArchitectures[] = {
     {.name = "llama",
      .rope_adjacent = true,
      .model_tensors = kModelWithFactors,
-     .layer_tensors = {kAttention, kFfn, kNorms},
+     .layer_tensors = {kAttention, kOptionalBiases, kFfn, kNorms},
      .windowed = Windowed::all},
     {.name = "qwen2",
      .rope_adjacent = false,

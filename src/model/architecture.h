@@ -37,6 +37,7 @@ struct LayerTensor {
   Stage stage;  // that it makes
   Dim rows, columns;
   WeightUse use;
+  bool optional = false;
 };
 
 /// A positive number under <architecture>.<key>, read where present.
@@ -70,7 +71,9 @@ struct Architecture {
   Activation activation = Activation::silu;
   std::span<const NumberKey> number_keys = {};
   Windowed windowed = Windowed::none;
-  int global_every = 0;             // layers n, 2n, ... (from 1) are global, the others local; 0: all global
+  // Layers n, 2n, ... (from 1) are global, the others local, where attention.sliding_window_pattern does
+  // not say otherwise; 0: all global.
+  int global_every = 0;
   double local_rope_base = 0;       // of local layers, whose positions are never scaled
   int no_rope_every = 0;            // layers n, 2n, ... have no RoPE
   bool embedding_scaled = false;    // by sqrt(n_embd)

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "model/chat_coverage.h"
 #include "model/chat_literal.h"
 #include "model/gguf_cursor.h"
 
@@ -166,18 +167,19 @@ struct Family {
   std::array<std::string_view, 3> marks;  // all of them are in the template
   std::string_view token;  // stands for the family among the tokens of a model without a template
   std::string (*render)(const Context&, Messages);
+  bool trims = true;  // where the template does
 };
 
 // In order: the first whose marks are all there.
 constexpr std::array<Family, 8> kFamilies{{
-    {"phi4", {"<|im_start|>", "<|im_sep|>"}, "<|im_sep|>", phi4},
-    {"chatml", {"<|im_start|>", "<|im_end|>"}, "<|im_start|>", chatml},
+    {"phi4", {"<|im_start|>", "<|im_sep|>"}, "<|im_sep|>", phi4, false},
+    {"chatml", {"<|im_start|>", "<|im_end|>"}, "<|im_start|>", chatml, false},
     {"llama3", {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"}, "<|start_header_id|>", llama3},
     {"gemma", {"<start_of_turn>", "<end_of_turn>"}, "<start_of_turn>", gemma},
     {"llama2", {"[INST]", "[/INST]", "<<SYS>>"}, "", llama2},
     {"mistral", {"[INST]", "[/INST]"}, "", mistral},
-    {"phi3", {"<|assistant|>", "<|end|>"}, "", phi3},
-    {"zephyr", {"<|user|>", "<|assistant|>", "eos_token"}, "", zephyr},
+    {"phi3", {"<|assistant|>", "<|end|>"}, "", phi3, false},
+    {"zephyr", {"<|user|>", "<|assistant|>", "eos_token"}, "", zephyr, false},
 }};
 
 std::string known_families() {
@@ -191,6 +193,30 @@ std::string token_text(const Gguf& file, std::string_view key) {
   if (!tokens || tokens->strings.empty()) return {};
   const auto id = file.find_uint(key, tokens->strings.size() - 1);
   return id ? std::string(tokens->strings[*id]) : std::string();
+}
+
+Context context_of(const Gguf& file, std::string_view template_text) {
+  return {template_text, token_text(file, "tokenizer.ggml.bos_token_id"),
+          token_text(file, "tokenizer.ggml.eos_token_id")};
+}
+
+/// Refuses a template that says another thing than its family to a conversation of this shape.
+void refuse_difference(const Family& family, const Context& context, const std::string& path,
+                       Messages messages) {
+  std::vector<ChatMessage> sample;
+  std::vector<std::string> contents, roles;
+  for (const ChatMessage& message : messages) {
+    contents.push_back(fmt::format("({})", contents.size()));
+    roles.push_back(message.role);
+    sample.push_back({message.role, contents.back()});
+  }
+  const std::string rendering = family.render(context, sample);
+  const std::vector<std::string> marks{"system", "user", "assistant", context.bos, context.eos};
+  if (const auto why =
+          chat_difference(context.template_text, roles, rendering, contents, marks, family.trims)) {
+    fail_input("{}: tokenizer.chat_template is of the family {}, but {}; write the prompt out with -p", path,
+               family.name, *why);
+  }
 }
 
 }  // namespace
@@ -219,17 +245,10 @@ std::string_view chat_family(const Gguf& file) {
 
 std::string apply_chat_family(std::string_view name, std::string_view template_text, const Gguf& file,
                               Messages messages) {
-  for (const ChatMessage& message : messages) {
-    if (message.role != "system" && message.role != "user" && message.role != "assistant") {
-      fail_input("chat: role '{}' is not known; known: system, user, assistant", excerpt(message.role));
-    }
-  }
   const auto family = std::ranges::find(kFamilies, name, &Family::name);
   if (family == kFamilies.end())
     fail_input("chat: format '{}' is not known; known: {}", name, known_families());
-  const Context context{template_text, token_text(file, "tokenizer.ggml.bos_token_id"),
-                        token_text(file, "tokenizer.ggml.eos_token_id")};
-  return family->render(context, messages);
+  return family->render(context_of(file, template_text), messages);
 }
 
 std::string apply_chat_template(const Gguf& file, Messages messages) {
@@ -238,12 +257,19 @@ std::string apply_chat_template(const Gguf& file, Messages messages) {
     fail_input("{}: no tokenizer.chat_template: the model was not made for chat; give it a plain prompt",
                file.path());
   }
-  const std::string_view family = chat_family(*text);
-  if (family.empty()) {
+  for (const ChatMessage& message : messages) {
+    if (message.role != "system" && message.role != "user" && message.role != "assistant") {
+      fail_input("chat: role '{}' is not known; known: system, user, assistant", excerpt(message.role));
+    }
+  }
+  const auto family = std::ranges::find(kFamilies, chat_family(*text), &Family::name);
+  if (family == kFamilies.end()) {
     fail_input("{}: tokenizer.chat_template has a format that GRETA does not know; known: {}", file.path(),
                known_families());
   }
-  return apply_chat_family(family, *text, file, messages);
+  const Context context = context_of(file, *text);
+  refuse_difference(*family, context, file.path(), messages);
+  return family->render(context, messages);
 }
 
 }  // namespace greta

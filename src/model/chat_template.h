@@ -1,7 +1,8 @@
 #pragma once
 // Chat formats by family, recognised by marks in the model's own template (tokenizer.chat_template). GRETA
-// does not run the template: it knows the families' formats, and reads from the template's text what differs
-// within a family (a default system message, spaces around marks, trimming).
+// does not run the template: it knows the families' formats, reads from the template's text what differs
+// within a family (a default system message, spaces around marks, trimming), and refuses a template whose
+// literals say anything else (chat_coverage.h).
 
 #include <span>
 #include <string>
@@ -16,14 +17,16 @@ struct ChatMessage {
   std::string content;
 };
 
-/// The prompt for `messages` with the assistant's turn opened, in the format of the family that the template
-/// belongs to. It has no BOS: Tokenizer::encode() puts it first where the model wants one. Throws an input
-/// Error when the file has no template or its family is not known (the message lists the known ones), and for
-/// a role that is none of the three or a system message that is not the first where the family has a place
-/// for it only there.
+/// The prompt for `messages` with the assistant's turn opened, in the format of the family that the
+/// template belongs to. It has no BOS: Tokenizer::encode() puts it first where the model wants one. Throws
+/// an input Error when the file has no template, its family is not known (the message lists the known ones)
+/// or the template says another thing than the family, and for a role that is none of the three or a system
+/// message that is not the first where the family has a place for it only there. A template that asks for
+/// the time gets none: its own default date stands, so that a prompt stays the same from day to day.
 std::string apply_chat_template(const Gguf& file, std::span<const ChatMessage> messages);
 
-/// The same for a family by its name, with a template's text to read the details from (may be empty).
+/// A family's format by its name, with a template's text to read the details from (may be empty); nothing
+/// is said of what else the template would write.
 std::string apply_chat_family(std::string_view family, std::string_view template_text, const Gguf& file,
                               std::span<const ChatMessage> messages);
 

@@ -94,8 +94,8 @@ uint64_t read_alignment(const Gguf& file) {
   constexpr std::string_view kKey = "general.alignment";
   const uint64_t alignment =
       file.find_uint(kKey, std::numeric_limits<uint64_t>::max()).value_or(kDefaultAlignment);
-  if (!std::has_single_bit(alignment) || alignment < kSmallestAlignment || alignment > kLargestAlignment) {
-    fail_input("{}: {} is {}; it must be a power of two from {} to {}", file.path(), kKey, alignment,
+  if (alignment == 0 || alignment % kSmallestAlignment != 0 || alignment > kLargestAlignment) {
+    fail_input("{}: {} is {}; it must be a multiple of {}, up to {}", file.path(), kKey, alignment,
                kSmallestAlignment, kLargestAlignment);
   }
   return alignment;

@@ -37,7 +37,7 @@ struct GgufTensor {
   int n_dims = 0;
   // GGUF order: dims[0] is the contiguous one (K of a weight matrix); 1 beyond n_dims.
   std::array<uint64_t, 4> dims{1, 1, 1, 1};
-  std::span<const std::byte> data;
+  std::span<const std::byte> data;  // empty when GRETA does not know the type
 };
 
 class Gguf {
@@ -52,6 +52,8 @@ class Gguf {
   uint64_t file_size() const { return bytes_.size(); }
   uint32_t version() const { return version_; }
   std::span<const std::byte> bytes() const { return bytes_; }
+  /// "part 2 of 3 of a split model", or empty for a whole file.
+  std::string part() const;
   /// Gives back the memory that `part` of a mapped file takes; it can still be read.
   void forget(std::span<const std::byte> part) const noexcept { file_.forget(part); }
   const std::vector<std::pair<std::string_view, GgufValue>>& metadata() const { return metadata_; }
@@ -81,5 +83,8 @@ class Gguf {
   std::vector<uint32_t> key_order_;
   std::vector<uint32_t> tensor_order_;
 };
+
+/// Refuses a part of a split file: the others have the rest of what is asked.
+void refuse_part(const Gguf& file);
 
 }  // namespace greta

@@ -60,6 +60,21 @@ std::optional<uint64_t> Gguf::find_uint(std::string_view key, uint64_t max) cons
   return number;
 }
 
+std::string Gguf::part() const {
+  const auto most = std::numeric_limits<uint64_t>::max() - 1;
+  const uint64_t count = find_uint("split.count", most).value_or(0);
+  if (count <= 1) return {};
+  const auto number = find_uint("split.no", most);
+  return number ? fmt::format("part {} of {} of a split model", *number + 1, count)
+                : fmt::format("one of {} parts of a split model", count);
+}
+
+void refuse_part(const Gguf& file) {
+  const std::string part = file.part();
+  if (part.empty()) return;
+  fail_input("{}: {}; merge them first: llama-gguf-split --merge FIRST_PART WHOLE", file.path(), part);
+}
+
 std::optional<double> Gguf::find_float(std::string_view key) const {
   return find_as<double>(*this, key, "a float");
 }

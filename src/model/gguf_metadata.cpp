@@ -45,12 +45,27 @@ void check_bools(const GgufCursor& cursor, std::span<const std::byte> bytes) {
   if (!good) cursor.fail("a bool must be stored as 0 or 1; the file is damaged");
 }
 
-GgufArray read_array(GgufCursor& cursor) {
+GgufArray read_array(GgufCursor& cursor, int depth);
+
+/// Arrays of arrays are walked and skipped: no key that is read has one.
+void skip_arrays(GgufCursor& cursor, GgufArray& array, int depth) {
+  constexpr int kDeepest = 8;
+  if (depth == kDeepest) cursor.fail("arrays are nested deeper than {}; the file is damaged", kDeepest);
+  cursor.check_count(array.count, sizeof(uint32_t) + sizeof(uint64_t), "arrays of the array");
+  GgufCursor walk = cursor;
+  for (uint64_t i = 0; i < array.count; ++i) read_array(walk, depth + 1);
+  array.bytes = cursor.take(walk.offset() - cursor.offset(), "the array");
+}
+
+GgufArray read_array(GgufCursor& cursor, int depth) {
   GgufArray array;
   const GgufType type = read_type(cursor, "the array's element type");
   array.element_type = static_cast<uint32_t>(type);
-  if (type == GgufType::array) cursor.fail("arrays of arrays are not supported, and no known model has them");
   array.count = cursor.read<uint64_t>("the array's length");
+  if (type == GgufType::array) {
+    skip_arrays(cursor, array, depth);
+    return array;
+  }
   if (type == GgufType::string) {
     read_strings(cursor, array);
     return array;
@@ -64,7 +79,7 @@ GgufArray read_array(GgufCursor& cursor) {
 GgufValue read_value(GgufCursor& cursor) {
   const GgufType type = read_type(cursor, "the value's type");
   if (type == GgufType::string) return cursor.read_string("the value's text");
-  if (type == GgufType::array) return read_array(cursor);
+  if (type == GgufType::array) return read_array(cursor, 1);
   const auto bytes = cursor.take(scalar_size(type), "the value");
   if (type == GgufType::boolean) check_bools(cursor, bytes);
   return decode_scalar(type, bytes);

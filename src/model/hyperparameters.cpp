@@ -184,14 +184,38 @@ int64_t read_window(const Gguf& file, const Keys& keys, Windowed windowed, uint6
   return static_cast<int64_t>(*window);
 }
 
+constexpr std::string_view kPattern = "attention.sliding_window_pattern";
+
+/// Whether each layer keeps to the window: n for all but the layers n, 2n, ... (0: all), or a bool for each.
+std::vector<bool> local_layers(const Gguf& file, const Keys& keys, const Architecture& architecture,
+                               int64_t n_layer) {
+  std::vector<bool> local(static_cast<size_t>(n_layer));
+  if (architecture.global_every == 0) return local;
+  const std::string key = keys.key(kPattern);
+  const GgufValue* value = file.find(key);
+  if (const auto* array = value == nullptr ? nullptr : std::get_if<GgufArray>(value)) {
+    if (array->element_type != static_cast<uint32_t>(GgufType::boolean) || array->count != local.size()) {
+      fail_input("{}: {} is an array of {} {}; expected a bool for each of {} layers", file.path(), key,
+                 array->count, name(static_cast<GgufType>(array->element_type)), n_layer);
+    }
+    for (size_t n = 0; n < local.size(); ++n) local[n] = array->bytes[n] != std::byte{0};
+    return local;
+  }
+  const auto every =
+      file.find_uint(key, kMostLayers).value_or(static_cast<uint64_t>(architecture.global_every));
+  for (size_t n = 0; n < local.size(); ++n) local[n] = every == 0 || (n + 1) % every != 0;
+  return local;
+}
+
 void read_layers(const Gguf& file, const Keys& keys, const Architecture& architecture, ModelConfig& config) {
   const auto is_each = [](int every, int64_t n) { return every > 0 && (n + 1) % every == 0; };
   const double scale = 1 / rope_factor(file, keys);
   const int64_t window = read_window(file, keys, architecture.windowed, static_cast<uint64_t>(config.n_ctx));
   const double local_base = keys.find_positive("rope.freq_base_swa").value_or(architecture.local_rope_base);
+  const std::vector<bool> locals = local_layers(file, keys, architecture, config.n_layer);
   for (int64_t n = 0; n < config.n_layer; ++n) {
     LayerConfig& layer = config.layers.emplace_back();
-    const bool local = architecture.global_every > 0 && !is_each(architecture.global_every, n);
+    const bool local = locals[static_cast<size_t>(n)];
     layer.rope_base = local ? local_base : config.rope_base;
     layer.rope_scale = local ? 1 : scale;
     if (local || architecture.windowed == Windowed::all) layer.window = window;
@@ -218,10 +242,6 @@ void refuse_other_kinds_of_file(const Gguf& file) {
   const auto type = file.find_string("general.type");
   if (type && *type != "model") {
     fail_input("{}: general.type is '{}'; expected a model", file.path(), excerpt(*type));
-  }
-  const auto parts = file.find_uint("split.count", std::numeric_limits<uint64_t>::max());
-  if (parts && *parts > 1) {
-    fail_input("{}: one of {} parts of a split model; merge them into one file first", file.path(), *parts);
   }
 }
 
@@ -252,6 +272,7 @@ void refuse_unsupported(const Gguf& file, const Architecture& architecture) {
   for (const RefusedKey& refused : refused_keys()) {
     const auto reads = [&](const NumberKey& number) { return number.key == refused.key; };
     if (std::any_of(architecture.number_keys.begin(), architecture.number_keys.end(), reads)) continue;
+    if (refused.key == kPattern && architecture.global_every > 0) continue;  // local_layers() reads it
     const std::string key = keys.key(refused.key);
     const auto value = find_number(file, key);
     if (value && *value != refused.harmless) {

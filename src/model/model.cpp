@@ -34,6 +34,10 @@ class Binder {
     const GgufTensor* tensor = file_.find_tensor(name);
     if (tensor == nullptr) return nullptr;
     check_shape(*tensor, rows, size_of(columns, config_));
+    if (find_tensor_type(static_cast<uint32_t>(tensor->type)) == nullptr) {
+      fail_input("{}: the tensor {} has {}, which GRETA does not know; convert the model to another type",
+                 file_.path(), name, label(tensor->type));
+    }
     if (use != WeightUse::matrix && tensor->type != TensorType::f32) {
       fail_input("{}: the tensor {} is {}; {} must be f32", file_.path(), name, greta::name(tensor->type),
                  use == WeightUse::norm   ? "a norm"
@@ -56,7 +60,9 @@ class Binder {
     const LayerTensor& first = fused.front();
     int64_t rows = 0;
     for (const LayerTensor& t : fused) rows += size_of(t.rows, config_);
-    const GgufTensor* whole = get(fmt::format("blk.{}.{}", n, first.name), rows, first.columns, first.use);
+    const std::string name = fmt::format("blk.{}.{}", n, first.name);
+    const GgufTensor* whole = first.optional ? find(name, rows, first.columns, first.use)
+                                             : get(name, rows, first.columns, first.use);
     if (fused.size() == 1) {
       slot(layer, first) = whole;
       return;
@@ -209,6 +215,7 @@ const GgufTensor* bias_of(const Model& model, WeightAt at) {
 }
 
 Model bind_model(Gguf file) {
+  refuse_part(file);
   const Architecture& architecture = architecture_of(file);
   refuse_unsupported(file, architecture);
   Model model;

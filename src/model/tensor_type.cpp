@@ -1,5 +1,7 @@
 #include "model/tensor_type.h"
 
+#include <fmt/format.h>
+
 #include <array>
 
 #include "base/error.h"
@@ -41,6 +43,12 @@ const TensorTypeInfo& info(TensorType type) {
   const TensorTypeInfo* entry = find_tensor_type(static_cast<uint32_t>(type));
   if (entry == nullptr) fail_machine("tensor type {} is not in the table", static_cast<uint32_t>(type));
   return *entry;
+}
+
+std::string label(TensorType type) {
+  const auto id = static_cast<uint32_t>(type);
+  const TensorTypeInfo* entry = find_tensor_type(id);
+  return entry != nullptr ? std::string(entry->name) : fmt::format("type {}", id);
 }
 
 bool has_blocks(TensorType type) {

@@ -3,6 +3,7 @@
 // oracle, kernels/pack.h for the kernels; the two share no code on purpose.)
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 namespace greta {
@@ -47,5 +48,8 @@ const TensorTypeInfo& info(TensorType type);
 bool has_blocks(TensorType type);
 
 inline std::string_view name(TensorType type) { return info(type).name; }
+
+/// The same for any type that a file may hold: "type 40" for an id that GRETA does not know.
+std::string label(TensorType type);
 
 }  // namespace greta

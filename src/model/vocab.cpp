@@ -46,6 +46,7 @@ std::optional<TokenId> Vocab::find(std::string_view text) const {
 
 void Vocab::read_texts(const Gguf& file) {
   const GgufArray* tokens = file.find_strings("tokenizer.ggml.tokens");
+  if (!tokens) refuse_part(file);
   if (!tokens) fail_input("{}: tokenizer.ggml.tokens is missing: the file has no vocabulary", file.path());
   const size_t count = tokens->strings.size();
   if (count == 0 || count > static_cast<size_t>(std::numeric_limits<TokenId>::max())) {
@@ -72,12 +73,8 @@ void Vocab::read_texts(const Gguf& file) {
     texts_->append(tokens->strings[i]);
     starts_.push_back(start);
     if (tokens->strings[i].empty()) continue;  // a hole in the vocabulary: an id without a text
-    const auto [at, fresh] = ids_.emplace(std::string_view(*texts_).substr(start, texts_->size() - start),
-                                          static_cast<TokenId>(i));
-    if (!fresh) {
-      fail_input("{}: tokenizer.ggml.tokens[{}] repeats token {}'s text '{}'", file.path(), i, at->second,
-                 excerpt(at->first));
-    }
+    // Converters give what is left of a vocabulary one text: the first id is the text's, as in llama.cpp.
+    ids_.emplace(std::string_view(*texts_).substr(start, texts_->size() - start), static_cast<TokenId>(i));
   }
   starts_.push_back(texts_->size());
 }

@@ -31,7 +31,7 @@ class Vocab {
  public:
   /// Reads tokenizer.ggml.{tokens, token_type, *_token_id}; an input Error for missing or wrong ones: a count
   /// that differs from the tokens', a kind or id out of range,
-  /// texts that are not UTF-8, too long or given twice.
+  /// texts that are not UTF-8 or too long. A text that several ids have is the first one's.
   static Vocab from(const Gguf& file);
 
   int32_t size() const { return static_cast<int32_t>(kinds_.size()); }

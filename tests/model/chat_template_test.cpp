@@ -16,8 +16,16 @@ using Messages = std::vector<ChatMessage>;
 const Messages kHi{{"user", "Hi"}};
 const Messages kTurns{{"system", "Be brief."}, {"user", "Hi"}, {"assistant", "Hello!"}, {"user", "And now?"}};
 
+/// By the family of a template of which `template_text` has the marks.
 std::string rendered(std::string_view template_text, const Messages& messages) {
-  auto builder = test::tiny_spm();  // <s> and </s> are BOS and EOS
+  const auto bytes = test::tiny_spm().build();  // <s> and </s> are BOS and EOS
+  return apply_chat_family(chat_family(template_text), template_text,
+                           Gguf::parse(std::as_bytes(std::span(bytes)), "tiny.gguf"), messages);
+}
+
+/// By a whole template.
+std::string applied(std::string_view template_text, const Messages& messages) {
+  auto builder = test::tiny_spm();
   if (!template_text.empty()) builder.set_string("tokenizer.chat_template", template_text);
   const auto bytes = builder.build();
   return apply_chat_template(Gguf::parse(std::as_bytes(std::span(bytes)), "tiny.gguf"), messages);
@@ -25,7 +33,7 @@ std::string rendered(std::string_view template_text, const Messages& messages) {
 
 std::string error_of(std::string_view template_text, const Messages& messages) {
   try {
-    rendered(template_text, messages);
+    applied(template_text, messages);
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::input);
     return error.what();
@@ -118,6 +126,46 @@ TEST(ChatTemplate, WhatIsNotKnownIsRefusedWithAList) {
   EXPECT_THAT(error_of("<start_of_turn><end_of_turn>", {{"user", "a"}, {"system", "b"}}),
               HasSubstr("only come first"));
   EXPECT_EQ(chat_family("### Human:"), "");
+}
+
+// Whole templates: what differs from the family is refused with its text. Each state was checked with
+// Jinja2 3.1 (chat_templates.py does so for a directory of templates).
+constexpr auto kWholeChatMl =
+    "{%- if tools %}{{- '<|im_start|>system\\n# Tools' }}{%- endif %}\n"
+    "{%- for message in messages %}\n"
+    "  {%- if message.role == 'tool' %}{{- '<tool_response>' }}{%- else %}\n"
+    "  {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}{%- endif %}\n"
+    "{%- endfor %}\n"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}\n";
+
+std::string with(std::string_view old_text, std::string_view new_text) {
+  std::string text(kWholeChatMl);
+  return text.replace(text.find(old_text), old_text.size(), new_text);
+}
+
+TEST(ChatTemplate, BranchesThatNoMessageReachesAreNoDifference) {
+  EXPECT_EQ(applied(kWholeChatMl, kHi), "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
+  const auto for_assistant = with("message.role == 'tool'", "message.role == 'assistant'");
+  EXPECT_EQ(applied(for_assistant, kHi), applied(kWholeChatMl, kHi));
+  EXPECT_THAT(error_of(for_assistant, kTurns), HasSubstr("it may write '<tool_response>'"));
+}
+
+TEST(ChatTemplate, ATemplateThatSaysAnotherThingThanItsFamilyIsRefused) {
+  EXPECT_EQ(error_of(with("'<|im_start|>assistant\\n'", "'<|im_start|>assistant\\n<think>\\n'"), kHi),
+            "tiny.gguf: tokenizer.chat_template is of the family chatml, but it may write "
+            "'<|im_start|>assistant\\x0a<think>\\x0a'; write the prompt out with -p");
+  EXPECT_THAT(error_of(with("message.content", "message.content | trim"), kHi), HasSubstr("it trims"));
+  EXPECT_THAT(error_of(with("message.content", "message.content.split('x')[0]"), kHi), HasSubstr("'split'"));
+  EXPECT_THAT(error_of(with("'<|im_end|>\\n'", "'<|im_end|>'"), kHi), HasSubstr("it does not write"));
+  EXPECT_THAT(error_of(with("{%- if tools %}", "{%- if not tools %}"), kHi), HasSubstr("# Tools"));
+  EXPECT_THAT(error_of(with("{%- if tools %}", "{%- set tools = messages %}{%- if tools %}"), kHi),
+              HasSubstr("# Tools"));
+  const auto no_system = with("{%- for message",
+                              "{%- if messages[0].role == 'system' %}"
+                              "{{ raise_exception('none') }}{%- endif %}{%- for message");
+  EXPECT_EQ(applied(no_system, kHi), applied(kWholeChatMl, kHi));
+  EXPECT_THAT(error_of(no_system, kTurns), HasSubstr("raise_exception('none')"));
+  EXPECT_THAT(error_of(std::string(kWholeChatMl) + std::string(1 << 18, ' '), kHi), HasSubstr("bytes"));
 }
 
 TEST(ChatTemplate, MegabytesOfMarksAreNotQuadratic) {

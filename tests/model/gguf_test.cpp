@@ -18,6 +18,32 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
+TEST(Gguf, ListsTensorsOfTypesThatItDoesNotKnow) {
+  for (const uint32_t type : {4u, 16u, 28u, 40u, 1000u, 0x80000000u, 0xffffffffu}) {
+    GgufBuilder file;
+    file.add_f32("known", {4});
+    file.tensors.push_back({"new", {257}, type, {}, {}, {}});
+    const auto bytes = file.build();
+    const Gguf gguf = Gguf::parse(std::as_bytes(std::span(bytes)), "f");
+    ASSERT_NE(gguf.find_tensor("new"), nullptr) << type;
+    EXPECT_TRUE(gguf.find_tensor("new")->data.empty()) << type;
+    EXPECT_EQ(label(gguf.find_tensor("new")->type), fmt::format("type {}", type));
+    EXPECT_EQ(label(gguf.find_tensor("known")->type), "f32");
+  }
+}
+
+TEST(Gguf, ArraysOfArraysAreSkipped) {
+  std::string nested;
+  const auto add = [&](auto value) { nested.append(reinterpret_cast<const char*>(&value), sizeof value); };
+  add(uint32_t{9}), add(uint64_t{2});                    // two arrays:
+  add(uint32_t{4}), add(uint64_t{1}), add(uint32_t{7});  // [7]
+  add(uint32_t{9}), add(uint64_t{0});                    // []
+  const auto bytes = GgufBuilder().add_raw("k", 9, nested).set_string("after", "x").build();
+  const Gguf gguf = Gguf::parse(std::as_bytes(std::span(bytes)), "f");
+  EXPECT_EQ(std::get<GgufArray>(*gguf.find("k")).count, 2u);
+  EXPECT_EQ(gguf.find_string("after"), "x");
+}
+
 TEST(Gguf, ReadsEveryScalarType) {
   GgufBuilder file;
   file.set<uint8_t>("u8", 200)
@@ -122,7 +148,7 @@ TEST(Gguf, FindsTensorsAndTheirData) {
 }
 
 TEST(Gguf, ReadsVersion2AndOtherAlignments) {
-  for (const uint32_t alignment : {8u, 64u, 1u << 20}) {
+  for (const uint32_t alignment : {8u, 24u, 64u, 1u << 20}) {
     GgufBuilder file = tiny_llama();
     file.version = 2;
     file.alignment = alignment;

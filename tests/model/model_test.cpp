@@ -122,6 +122,27 @@ TEST(BindModel, HarmlessKeysAreAccepted) {
   EXPECT_EQ(Bound(file).model.config.n_layer, 2);
 }
 
+TEST(BindModel, BiasesOfFineTunesAreRead) {
+  GgufBuilder file = tiny_llama();
+  file.add_f32("blk.1.attn_k.bias", {4});
+  const Bound bound(file);
+  EXPECT_EQ(bias_of(bound.model, {Stage::k, 1}), bound.model.file.find_tensor("blk.1.attn_k.bias"));
+  EXPECT_EQ(bias_of(bound.model, {Stage::k, 0}), nullptr);
+}
+
+TEST(BindModel, ATypeThatIsNewerIsRefusedOnUse) {
+  GgufBuilder file = tiny_llama();
+  for (auto& tensor : file.tensors) {
+    if (tensor.name == "blk.1.ffn_up.weight") tensor.type = 40;
+  }
+  try {
+    const Bound bound(file);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("the tensor blk.1.ffn_up.weight has type 40, which GRETA"));
+  }
+}
+
 struct BadModel {
   std::string name;
   std::function<void(GgufBuilder&)> change;
@@ -169,7 +190,12 @@ std::vector<BadModel> kinds_of_file() {
       number("ArchitectureIsANumber", "general.architecture", 1,
              "general.architecture is an unsigned integer"),
       text("Adapter", "general.type", "adapter", "general.type is 'adapter'; expected a model"),
-      number("Split", "split.count", 3, "one of 3 parts of a split model"),
+      {"SecondPart",
+       [](GgufBuilder& file) {
+         file.set<uint16_t>("split.count", 3).set<uint16_t>("split.no", 1).erase("general.architecture");
+       },
+       "part 2 of 3 of a split model; merge them first"},
+      number("Split", "split.count", 3, "one of 3 parts of a split model; merge them first"),
   };
 }
 
@@ -294,7 +320,7 @@ std::vector<BadModel> unsupported() {
       real("RopeScaleLinear", "llama.rope.scale_linear", 4, "llama.rope.scale_linear is 4; " + not_yet),
       extra("RopeFreqsTooMany", "rope_freqs.weight", "the tensor rope_freqs.weight has the shape"),
       extra("RopeFactors", "rope_factors_long.weight", "the tensor rope_factors_long.weight; " + not_yet),
-      extra("BiasOfQ", "blk.0.attn_q.bias", "the tensor blk.0.attn_q.bias; " + not_yet + "biases"),
+      extra("BiasOfGate", "blk.0.ffn_gate.bias", "the tensor blk.0.ffn_gate.bias; " + not_yet + "biases"),
       extra("BiasOfOutput", "output.bias", "the tensor output.bias; " + not_yet + "biases"),
       number("Experts", "llama.expert_count", 8,
              "llama.expert_count is 8; " + not_yet + "a mixture of experts"),
