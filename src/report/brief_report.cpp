@@ -98,10 +98,14 @@ Document brief_report(const Report& report) {
   document.push_back(flags(writer));
   for (const std::string& sentence : writer.untested()) say(sentence);
   if (report.facts.any_pair) say(writer.attestation());
-  if (verdict.aligned) say(writer.logits());
+  const bool only_ops = !verdict.ops.empty() && verdict.coverage.recorded == 0;
+  if (verdict.aligned && !only_ops) say(writer.logits());
   document.push_back(findings(writer));
+  for (const std::string& sentence : writer.ops()) say(sentence);
   for (const std::string& sentence : writer.factors()) say(sentence);
-  for (const std::string& sentence : writer.coverage()) say(sentence);
+  if (!only_ops) {
+    for (const std::string& sentence : writer.coverage()) say(sentence);
+  }
   for (const std::string& sentence : writer.exercised()) say(sentence);
   for (const std::string& sentence : writer.arithmetic()) say(sentence);
   if (const std::vector<std::string> steps = writer.next_steps(); !steps.empty())

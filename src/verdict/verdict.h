@@ -12,6 +12,7 @@
 #include "numerics/metrics.h"
 #include "verdict/exercise.h"
 #include "verdict/metamorphic.h"
+#include "verdict/op.h"
 
 namespace greta {
 
@@ -249,6 +250,7 @@ struct Verdict {
   std::vector<StagePair> pairs;
   std::vector<StageNoise> noise;
   std::vector<Finding> findings;  // in execution order
+  std::vector<JudgedOp> ops;      // in execution order
   std::vector<Factor> factors;    // of what was convicted
   std::vector<Flag> flags;
   std::vector<UntestedWrite> untested_writes;
