@@ -8,6 +8,7 @@
 // `greta capture` does the same for any program, and knows more graphs; this is for a program of your own.
 #define GRETA_TRACE_IMPLEMENTATION
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -18,19 +19,32 @@
 
 namespace {
 
-// Of a node's name up to its "-LAYER": which stage it is. A row per name; all are [width, (heads,) rows].
+// What llama.cpp calls a node, up to its "-LAYER", and the stage that it is. Several nodes have one name: the op
+// tells them apart (GGML_OP_NONE: any).
 struct Node {
   const char* name;
+  ggml_op op;
   const char* stage;
 };
 constexpr Node kNodes[] = {
-    {"attn_norm", "attn_norm"},  {"ffn_norm", "ffn_norm"},
-    {"ffn_gate", "gate"},        {"ffn_up", "up"},
-    {"ffn_swiglu", "act"},       {"ffn_geglu", "act"},
-    {"ffn_out", "down"},         {"l_out", "x_out"},
-    {"attn_out", "attn_out"},    {"ffn_inp", "x_attn"},
-    {"kqv_out", "pv"},           {"result_norm", "final_norm"},
-    {"result_output", "logits"},
+    {"attn_norm", GGML_OP_NONE, "attn_norm"},
+    {"Qcur", GGML_OP_MUL_MAT, "q"},
+    {"Kcur", GGML_OP_MUL_MAT, "k"},
+    {"Vcur", GGML_OP_MUL_MAT, "v"},
+    {"Qcur", GGML_OP_ROPE, "q_rope"},
+    {"Kcur", GGML_OP_ROPE, "k_rope"},
+    {"kqv_out", GGML_OP_NONE, "pv"},
+    {"attn_out", GGML_OP_NONE, "attn_out"},
+    {"ffn_inp", GGML_OP_NONE, "x_attn"},
+    {"ffn_norm", GGML_OP_NONE, "ffn_norm"},
+    {"ffn_gate", GGML_OP_NONE, "gate"},
+    {"ffn_up", GGML_OP_NONE, "up"},
+    {"ffn_swiglu", GGML_OP_NONE, "act"},
+    {"ffn_geglu", GGML_OP_NONE, "act"},
+    {"ffn_out", GGML_OP_NONE, "down"},
+    {"l_out", GGML_OP_NONE, "x_out"},
+    {"result_norm", GGML_OP_NONE, "final_norm"},
+    {"result_output", GGML_OP_NONE, "logits"},
 };
 
 struct Recording {
@@ -44,7 +58,8 @@ const char* stage_of(const ggml_tensor* node, int* layer) {
   const size_t size = dash == nullptr ? std::strlen(node->name) : static_cast<size_t>(dash - node->name);
   *layer = dash == nullptr ? 0 : std::atoi(dash + 1);
   for (const Node& row : kNodes) {
-    if (std::strlen(row.name) == size && std::memcmp(row.name, node->name, size) == 0) return row.stage;
+    const bool named = std::strlen(row.name) == size && std::memcmp(row.name, node->name, size) == 0;
+    if (named && (row.op == GGML_OP_NONE || row.op == node->op)) return row.stage;
   }
   return nullptr;
 }

@@ -97,6 +97,19 @@ void measure_alone(const Bundle& bundle, const std::vector<OpRecord>& records, i
   });
 }
 
+/// A title's layers are what stands for them here; its weight is the op's.
+std::string retold(std::string title, std::string_view layer, std::string_view weight,
+                   const std::vector<std::string>& labels) {
+  for (size_t at = title.find(layer); at != std::string::npos; at = title.find(layer, at + 1)) {
+    size_t number = 0, end = at + layer.size();
+    while (end < title.size() && title[end] >= '0' && title[end] <= '9' && number < labels.size())
+      number = 10 * number + static_cast<size_t>(title[end++] - '0');
+    if (end > at + layer.size() && number < labels.size()) title.replace(at, end - at, labels[number]);
+  }
+  if (const size_t at = title.find("Wgate"); at != std::string::npos) title.replace(at, 5, weight);
+  return title;
+}
+
 /// Those that are a stage of the model made for them.
 void measure_staged(const StagedOps& staged, const std::vector<OpRecord>& records,
                     const JudgeOptions& options, std::vector<Measured>& measured) {
@@ -126,7 +139,9 @@ void measure_staged(const StagedOps& staged, const std::vector<OpRecord>& record
         if (!here) continue;
         one.wrong = true;
         one.hypothesis = finding.hypothesis();
-        if (finding.cause == Cause::named) one.title = finding.title;
+        if (finding.cause == Cause::named)
+          one.title = {retold(finding.title.en, "layer ", "the weight", staged.labels),
+                       retold(finding.title.es, "capa ", "el peso", staged.labels)};
         one.explained_residual = finding.explained_residual;
       }
       if (!found) {

@@ -113,7 +113,8 @@ std::vector<Product> products_of(const OpRecord& record) {
   const int64_t rows = record.output.rows();
   std::map<int64_t, Product> by_matrix;
   const auto add = [&](int64_t at, int64_t x_row, int64_t result) {
-    Product& product = by_matrix.try_emplace(at, Product{matrix(at), {}, {}}).first->second;
+    Product& product =
+        by_matrix.try_emplace(at, Product{matrix(at), matrices > 1 ? at : -1, {}, {}}).first->second;
     const auto row = x.values.subspan(static_cast<size_t>(x_row * k), static_cast<size_t>(k));
     product.x.insert(product.x.end(), row.begin(), row.end());
     product.results.push_back(static_cast<size_t>(result));

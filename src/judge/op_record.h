@@ -55,7 +55,8 @@ std::optional<OpRecord> op_record(const Bundle& bundle, const Event& event,
 /// A weight, the rows that it is multiplied with, and where their results are: an op of several matrices
 /// (experts, heads) is several of these.
 struct Product {
-  GgufTensor weight;  // [n, k]
+  GgufTensor weight;    // [n, k]
+  int64_t matrix = -1;  // which of several; -1: there is one
   std::vector<float> x;
   std::vector<size_t> results;  // rows of the output
 };

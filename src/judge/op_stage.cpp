@@ -23,6 +23,7 @@ struct Staged {
   std::vector<Rows> inputs;
   std::vector<float> output;
   std::optional<GgufTensor> weight = {};
+  int64_t matrix = -1;             // which of several
   std::vector<int64_t> positions;  // of the rows
   std::vector<TokenId> tokens = {};
   ModelConfig config = {};
@@ -55,6 +56,7 @@ std::vector<Staged> products(const OpRecord& op) {
     staged.config.n_embd = op.input(1).width();
     staged.config.n_ff = op.output.width();
     staged.weight = part.weight;
+    staged.matrix = part.matrix;
     staged.inputs.push_back({Stage::ffn_norm, std::move(part.x)});
     for (const size_t row : part.results) {
       const auto values = op.output.values.subspan(row * n, n);
@@ -248,16 +250,16 @@ class Stager {
   }
 
   /// The layer of an op's place. A first one is left empty: its x_in would be made from tokens.
-  int layer_of(StagedOps& group, const std::string& place, const Staged& staged) {
+  int layer_of(StagedOps& group, const std::string& place, const std::string& label, const Staged& staged) {
     if (staged.stage == Stage::x_in) {
-      if (group.of_layer.empty()) new_layer(group, staged);
+      if (group.of_layer.empty()) new_layer(group, staged, label);
       group.model.token_embd = group.weights.empty() ? keep(group, *staged.weight) : &group.weights.front();
       return 0;
     }
-    if (group.of_layer.empty()) new_layer(group, staged);
+    if (group.of_layer.empty()) new_layer(group, staged, label);
     const auto [it, fresh] = layers_.try_emplace({&group, place}, static_cast<int>(group.of_layer.size()));
     if (!fresh) return it->second;
-    new_layer(group, staged);
+    new_layer(group, staged, label);
     LayerWeights& weights = group.model.layers.back();
     if (staged.weight) weights.of(staged.stage) = keep(group, *staged.weight);
     if (staged.stage == Stage::attn_norm && !staged.weight) {
@@ -272,7 +274,8 @@ class Stager {
     return &group.weights.back();
   }
 
-  static void new_layer(StagedOps& group, const Staged& staged) {
+  static void new_layer(StagedOps& group, const Staged& staged, const std::string& label) {
+    group.labels.push_back(label);
     LayerConfig layer = staged.layer;
     for (const Stage lacking : {Stage::q_norm, Stage::k_norm, Stage::attn_post_norm, Stage::ffn_post_norm})
       layer.lacks.set(static_cast<size_t>(lacking));
@@ -289,7 +292,10 @@ class Stager {
         fmt::format("{} {} {} {}", event.name.empty() ? event.inputs.front() : event.name, event.layer,
                     staged.layer.rope_scale,
                     staged.weight ? static_cast<const void*>(staged.weight->data.data()) : nullptr);
-    const int layer = layer_of(group, place, staged);
+    std::string label = event.name.empty() ? event.inputs.front() : event.name;
+    if (staged.matrix >= 0) label = fmt::format("matrix {} of {}", staged.matrix, event.inputs.front());
+    if (event.layer != kNoLayer) label += fmt::format(" (layer {})", event.layer);
+    const int layer = layer_of(group, place, label, staged);
     auto& records = group.of_layer[static_cast<size_t>(layer)];
     if (std::ranges::find(records, index) == records.end()) records.push_back(index);
     const std::string prompt = fmt::format("{}#{}.{}", name(event.key()), index, part);

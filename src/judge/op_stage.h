@@ -5,6 +5,7 @@
 
 #include <list>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "judge/op_record.h"
@@ -19,6 +20,7 @@ struct StagedOps {
   Bundle bundle;
   Stage stage = Stage::gate;
   std::vector<std::vector<size_t>> of_layer;  // which records each layer stands for
+  std::vector<std::string> labels;            // what people call each layer: "matrix 2 of experts"
   std::list<std::vector<float>> owned;        // what the model's weights point to
   std::list<GgufTensor> weights;
 };
