@@ -31,17 +31,21 @@ constexpr Node kNodes[] = {
     {"Qcur", GGML_OP_MUL_MAT, "q"},
     {"Kcur", GGML_OP_MUL_MAT, "k"},
     {"Vcur", GGML_OP_MUL_MAT, "v"},
+    {"Qcur_normed", GGML_OP_NONE, "q_norm"},
+    {"Kcur_normed", GGML_OP_NONE, "k_norm"},
     {"Qcur", GGML_OP_ROPE, "q_rope"},
     {"Kcur", GGML_OP_ROPE, "k_rope"},
     {"kqv_out", GGML_OP_NONE, "pv"},
-    {"attn_out", GGML_OP_NONE, "attn_out"},
+    {"attn_post_norm", GGML_OP_NONE, "attn_post_norm"},
     {"ffn_inp", GGML_OP_NONE, "x_attn"},
+    {"sa_out", GGML_OP_NONE, "x_attn"},
     {"ffn_norm", GGML_OP_NONE, "ffn_norm"},
     {"ffn_gate", GGML_OP_NONE, "gate"},
     {"ffn_up", GGML_OP_NONE, "up"},
     {"ffn_swiglu", GGML_OP_NONE, "act"},
     {"ffn_geglu", GGML_OP_NONE, "act"},
     {"ffn_out", GGML_OP_NONE, "down"},
+    {"ffn_post_norm", GGML_OP_NONE, "ffn_post_norm"},
     {"l_out", GGML_OP_NONE, "x_out"},
     {"result_norm", GGML_OP_NONE, "final_norm"},
     {"result_output", GGML_OP_NONE, "logits"},
@@ -54,6 +58,11 @@ struct Recording {
 };
 
 const char* stage_of(const ggml_tensor* node, int* layer) {
+  // Wo's product has no name of its own in some models.
+  if (node->op == GGML_OP_MUL_MAT && std::strstr(node->src[0]->name, ".attn_output.weight") != nullptr) {
+    *layer = std::atoi(node->src[0]->name + std::strlen("blk."));
+    return "attn_out";
+  }
   const char* dash = std::strrchr(node->name, '-');
   const size_t size = dash == nullptr ? std::strlen(node->name) : static_cast<size_t>(dash - node->name);
   *layer = dash == nullptr ? 0 : std::atoi(dash + 1);
@@ -73,11 +82,10 @@ bool observe(ggml_tensor* node, bool ask, void* user) {
   if (ask) return true;
   std::vector<char> values(ggml_nbytes(node));
   ggml_backend_tensor_get(node, values.data(), 0, values.size());
-  const int64_t rows = ggml_nelements(node) / node->ne[0] == recording.rows ? recording.rows : node->ne[1];
-  const int64_t width = ggml_nelements(node) / rows;
-  if (rows == recording.rows)  // else a graph that keeps fewer rows at its end: all logits were asked for
-    greta_trace_rows(recording.trace, stage, layer, values.data(), GRETA_TRACE_F32, rows, width,
-                     recording.first);
+  // Heads of q and k follow each other in a row. With the logits of all rows no graph keeps fewer.
+  const int64_t width = ggml_nelements(node) / recording.rows;
+  greta_trace_rows(recording.trace, stage, layer, values.data(), GRETA_TRACE_F32, recording.rows, width,
+                   recording.first);
   return true;
 }
 
