@@ -85,8 +85,9 @@ Document brief_report(const Report& report) {
   const Verdict& verdict = report.verdict;
   Document document;
   const auto say = [&document](std::string sentence) { document.push_back(Paragraph{std::move(sentence)}); };
-  say(fmt::format("{} on {}, {:.1f} s", verdict.model_name.empty() ? verdict.model_file : verdict.model_name,
-                  machine(verdict), verdict.seconds));
+  const std::string& model = verdict.model_name.empty() ? verdict.model_file : verdict.model_name;
+  say(fmt::format("{} on {}, {:.1f} s", model.empty() ? verdict.engine : model, machine(verdict),
+                  verdict.seconds));
   for (const std::string& sentence : writer.not_exercised()) say(sentence);
   if (!verdict.injected.empty()) say(writer.say(Phrase::injected, join(verdict.injected)));
   if (report.facts.any_pair) {
