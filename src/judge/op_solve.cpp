@@ -19,6 +19,14 @@ void demand(const OpRecord& op, bool fits, const char* what) {
   if (!fits) op.fail(what);
 }
 
+/// A count that an attribute gives.
+int64_t whole(const OpRecord& op, const std::string& attribute, int64_t fallback) {
+  const double number = op.number(attribute, static_cast<double>(fallback));
+  if (!(number >= 0 && number < 1e9) || number != std::floor(number))
+    op.fail(fmt::format("the attribute {} is {}; must be a whole number from 0", attribute, number));
+  return static_cast<int64_t>(number);
+}
+
 /// b's values as often as a has room for them.
 Values32 repeated(const OpRecord& op, const OpTensor& b, int64_t count) {
   demand(op, b.count() > 0 && count % b.count() == 0, "b must fit a, or be repeated a whole number of times");
@@ -363,9 +371,9 @@ oracle::RopeShape rope_shape(const OpRecord& op) {
   const OpTensor& x = op.input(0);
   const std::string layout = word_of(*op.event, "layout", "adjacent");
   demand(op, layout == "adjacent" || layout == "halves", "layout is adjacent or halves");
-  const int64_t head_dim = static_cast<int64_t>(op.number("head_dim", static_cast<double>(x.width())));
+  const int64_t head_dim = whole(op, "head_dim", x.width());
   demand(op, head_dim > 0 && x.width() % head_dim == 0, "rows of whole heads");
-  const int64_t dims = static_cast<int64_t>(op.number("dims", static_cast<double>(head_dim)));
+  const int64_t dims = whole(op, "dims", head_dim);
   demand(op, dims >= 0 && dims <= head_dim && dims % 2 == 0, "an even number of dims, within a head");
   const int64_t rows = std::ssize(rope_positions(op));
   return {.heads = x.count() / rows / head_dim,
@@ -380,7 +388,10 @@ std::vector<int64_t> rope_positions(const OpRecord& op) {
   const OpTensor& x = op.input(0);
   std::vector<int64_t> positions;
   if (op.has_input(1)) {
-    for (const float position : op.input(1).values) positions.push_back(static_cast<int64_t>(position));
+    for (const float position : op.input(1).values) {
+      demand(op, position >= 0 && position < 0x1p24f, "positions from 0");
+      positions.push_back(static_cast<int64_t>(position));
+    }
   } else {
     positions = positions_of(*op.event);
   }

@@ -12,8 +12,8 @@
 namespace greta {
 namespace {
 
-using testing::ElementsAre;
-using testing::HasSubstr;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 const char* kLine =
     R"({"prompt_id": "p", "phase": "decode0", "shape": [2, 3], "op": "rope", "inputs": ["x", "weight: f"],
@@ -53,7 +53,8 @@ TEST(OpTable, IsTheDocuments) {
   for (const OpInfo& op : known_ops()) {
     EXPECT_THAT(section, HasSubstr("`" + std::string(op.name) + "`"));
     for (const AttributeInfo& attribute : op.attributes) {
-      if (!attribute.name.empty()) EXPECT_THAT(section, HasSubstr("`" + std::string(attribute.name) + "`"));
+      if (attribute.name.empty()) continue;
+      EXPECT_THAT(section, HasSubstr("`" + std::string(attribute.name) + "`"));
     }
   }
 }
