@@ -1,5 +1,5 @@
-// llama.cpp through llama.h, recorded by greta_trace.h: all rows of a prompt's prefill, then the prompt's last
-// token again at its own position (decode0, aligned), and the logits of every token.
+// llama.cpp through llama.h, recorded by greta_trace.h: all rows of a prompt's prefill, then the prompt's
+// last token again at its own position (decode0, aligned), and the logits of every token.
 //
 //   c++ -std=c++17 -I include -I LLAMA/include -I LLAMA/ggml/include examples/llama_h.cpp -o llama_h
 //       -L LLAMA/build/bin -lllama -lggml -lggml-base
@@ -19,8 +19,8 @@
 
 namespace {
 
-// What llama.cpp calls a node, up to its "-LAYER", and the stage that it is. Several nodes have one name: the op
-// tells them apart (GGML_OP_NONE: any).
+// What llama.cpp calls a node, up to its "-LAYER", and the stage that it is. Several nodes have one name: the
+// op tells them apart (GGML_OP_NONE: any).
 struct Node {
   const char* name;
   ggml_op op;

@@ -46,8 +46,8 @@ struct OpRecord {
   [[noreturn]] void fail(const std::string& problem) const;
 };
 
-/// The op with its operands. nullopt with `why` when it is not known or data were not kept; an input Error for
-/// a weight that the model's file lacks, or operands whose shapes do not fit each other.
+/// The op with its operands. nullopt with `why` when it is not known or data were not kept; an input Error
+/// for a weight that the model's file lacks, or operands whose shapes do not fit each other.
 std::optional<OpRecord> op_record(const Bundle& bundle, const Event& event,
                                   const std::map<const Event*, std::vector<OpInput>>& inputs,
                                   const Model* model, std::string* why);

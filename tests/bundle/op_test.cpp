@@ -16,8 +16,10 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 const char* kLine =
-    R"({"prompt_id": "p", "phase": "decode0", "shape": [2, 3], "op": "rope", "inputs": ["x", "weight: f"],
-  "attributes": {"base": 10000, "layout": "halves", "scale": true}, "name": "y", "hash": "00112233445566778899aabbccddeeff"})";
+    R"({"prompt_id": "p", "phase": "decode0", "shape": [2, 3],
+  "op": "rope", "inputs": ["x", "weight: f"],
+  "attributes": {"base": 10000, "layout": "halves", "scale": true}, "name": "y",
+  "hash": "00112233445566778899aabbccddeeff"})";
 
 TEST(OpEvent, IsReadAndWritten) {
   const Event event = event_from_json(nlohmann::json::parse(kLine), "line 1");
