@@ -100,11 +100,13 @@ void measure_alone(const Bundle& bundle, const std::vector<OpRecord>& records, i
 /// A title's layers are what stands for them here; its weight is the op's.
 std::string retold(std::string title, std::string_view layer, std::string_view weight,
                    const std::vector<std::string>& labels) {
-  for (size_t at = title.find(layer); at != std::string::npos; at = title.find(layer, at + 1)) {
+  for (size_t at = title.find(layer); at != std::string::npos; at = title.find(layer, at)) {
     size_t number = 0, end = at + layer.size();
     while (end < title.size() && title[end] >= '0' && title[end] <= '9' && number < labels.size())
       number = 10 * number + static_cast<size_t>(title[end++] - '0');
-    if (end > at + layer.size() && number < labels.size()) title.replace(at, end - at, labels[number]);
+    const bool known = end > at + layer.size() && number < labels.size();
+    if (known) title.replace(at, end - at, labels[number]);
+    at += known ? labels[number].size() : layer.size();  // a label may say "layer", too
   }
   if (const size_t at = title.find("Wgate"); at != std::string::npos) title.replace(at, 5, weight);
   return title;

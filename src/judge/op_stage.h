@@ -1,7 +1,7 @@
 #pragma once
 // An op as a stage. A stage is an op whose inputs the model names; so an op of a stage's kind is that stage
-// in a model made for it, whose one weight is the op's own: arithmetic is then inferred, evidence gathered and
-// a cause named as for any stage, by the same code.
+// in a model made for it, whose one weight is the op's own: arithmetic is then inferred, evidence gathered
+// and a cause named as for any stage, by the same code.
 
 #include <list>
 #include <memory>

@@ -39,6 +39,15 @@ TEST_P(Ops, WrongIsConvictedAndNamed) {
   }
 }
 
+TEST(OpVerdict, TitlesSayTheMatricesOfTheOp) {
+  const std::vector<OpCase> all = cases();
+  const auto experts =
+      std::find_if(all.begin(), all.end(), [](const OpCase& c) { return c.op == "mul_mat_id"; });
+  Bundle bundle = recorded(*experts, 1, false);
+  bundle.events.back().layer = 3;  // so do its labels say "layer"
+  EXPECT_THAT(judged(bundle).title.en, HasSubstr("(layer 3) is used in matrix"));
+}
+
 TEST(OpVerdict, UnknownIsUnmeasured) {
   OpCase c{"", "flux_capacitor", {some({2, 4}, 1)},
            {}, {2, 4},           [](const auto& in, int) { return in[0].values; }};
