@@ -173,6 +173,34 @@ GRETA_TRACE_API int greta_trace_rows(greta_trace trace, const char* stage, int l
 /* Any event. Chunks of a prompt may come one by one; the same rows once more are taken if they are equal. */
 GRETA_TRACE_API int greta_trace_stage(greta_trace trace, const greta_trace_event* event);
 
+/* A tensor of an op. Row-major: the contiguous dimension comes last (ggml's ne backwards); the first 0 ends
+   the shape. */
+typedef struct greta_trace_tensor {
+  const char* name; /* by which later ops may name it; or "weight: NAME", a tensor of the model's file */
+  const void* data; /* NULL, of an input: recorded before by this name, or a weight */
+  greta_trace_dtype dtype;
+  int64_t shape[4];
+  const int64_t* strides; /* in elements, one for each extent; NULL: dense */
+} greta_trace_tensor;
+
+/* One op, its inputs and what it made: judged by these alone, without a model (docs/trace-format.md, "Ops",
+   has the ops, the order of their inputs and their attributes). An op of another name is kept, unmeasured. */
+typedef struct greta_trace_op_event {
+  const char* op;         /* "mul_mat" */
+  const char* attributes; /* "eps=1e-6, layout=halves"; NULL: none */
+  const greta_trace_tensor* inputs;
+  size_t n_inputs;
+  greta_trace_tensor output; /* without a name: the op's */
+  int layer;                 /* from 0; GRETA_TRACE_NO_LAYER */
+  const char* kernel;        /* as greta_trace_kernel names it */
+  unsigned flags;            /* GRETA_TRACE_HOST */
+} greta_trace_op_event;
+
+#define GRETA_TRACE_NO_LAYER (-1)
+
+/* Any op, in the phase that was begun. Inputs with data are recorded before it, each time. */
+GRETA_TRACE_API int greta_trace_op(greta_trace trace, const greta_trace_op_event* event);
+
 /* Ends the bundle. The first error of all calls on this trace, or GRETA_TRACE_OK. */
 GRETA_TRACE_API int greta_trace_close(greta_trace trace);
 
@@ -984,6 +1012,7 @@ typedef struct gtrace_rows {
   const greta_trace_event* event;
   const gtrace_dtype* dtype;
   int layer, rank, by_head;
+  int is_tensor;        /* of an op: any shape, as it is */
   int64_t count, width; /* rows, values in one */
   char* data;
   uint64_t* hashes; /* of each row */
@@ -1006,7 +1035,11 @@ static int gtrace_check_stage(gtrace_rows* rows) {
   const int is_last = gtrace_among(gtrace_last_stages, ' ', e->stage, size);
   const int is_known = is_last || gtrace_among(gtrace_layer_stages, ' ', e->stage, size);
   const int is_qk = strcmp(e->stage, "qk") == 0;
-  rows->layer = is_last ? -1 : e->layer;
+  rows->layer = is_last && !rows->is_tensor ? -1 : e->layer;
+  if (rows->is_tensor)
+    return rows->layer >= -1 && rows->layer <= 1000000
+               ? GRETA_TRACE_OK
+               : gtrace_bad(GRETA_TRACE_E_STAGE, e, "layers count from 0");
   rows->by_head = is_qk || strcmp(e->stage, "softmax") == 0;
   if (!is_known && !(e->flags & GRETA_TRACE_UNJUDGED))
     return gtrace_fail(
@@ -1032,7 +1065,8 @@ static int gtrace_check_shape(gtrace_rows* rows) {
     all *= e->shape[d];
   }
   rows->rank = d;
-  if (d < 2) return gtrace_bad(GRETA_TRACE_E_SHAPE, e, "the shape needs rows and a width, none of them 0");
+  if (d < (rows->is_tensor ? 1 : 2))
+    return gtrace_bad(GRETA_TRACE_E_SHAPE, e, "the shape needs rows and a width, none of them 0");
   if (rows->by_head && d != 3)
     return gtrace_bad(GRETA_TRACE_E_SHAPE, e, "its shape is {rows, heads, positions}");
   rows->count = e->shape[0];
@@ -1235,7 +1269,16 @@ static void gtrace_statistics(gtrace_text* text, const gtrace_rows* rows, int64_
 /* ---- Writing ---- */
 
 static void gtrace_write_shape(gtrace_text* text, const gtrace_rows* rows, int64_t n) {
+  int d;
   gtrace_puts(text, "[");
+  if (rows->is_tensor) {
+    for (d = 0; d < rows->rank; ++d) {
+      if (d > 0) gtrace_puts(text, ",");
+      gtrace_integer(text, rows->event->shape[d]);
+    }
+    gtrace_puts(text, "]");
+    return;
+  }
   gtrace_integer(text, n);
   gtrace_puts(text, ",");
   gtrace_integer(text, rows->by_head ? rows->event->shape[1] : rows->width);
@@ -1381,7 +1424,7 @@ static void gtrace_event_line(gtrace_text* line, const gtrace_where* where, cons
   gtrace_field(line, "prompt_id", where->prompt);
   gtrace_field(line, "phase", phase);
   gtrace_count(line, "layer", rows->layer);
-  gtrace_field(line, "stage", e->stage);
+  if (!rows->is_tensor) gtrace_field(line, "stage", e->stage);
   gtrace_puts(line, ",\"positions\":[");
   gtrace_integer(line, from);
   for (i = first + 1; to - from != n - 1 && i < first + n - 1; ++i) {
@@ -1539,6 +1582,138 @@ GRETA_TRACE_API int greta_trace_stage(greta_trace trace, const greta_trace_event
   free(where.phase);
   free(where.prompt);
   free(where.experiment);
+  return gtrace_done(trace, code);
+}
+
+/* ---- Ops ---- */
+
+/* "eps=1e-6, layout=halves" as the fields of an object. */
+static int gtrace_attributes(gtrace_text* json, const char* op, const char* at) {
+  while (at != NULL) {
+    const char* comma = strchr(at, ',');
+    size_t size = comma == NULL ? strlen(at) : (size_t)(comma - at), key;
+    const char* equals;
+    int is_negative;
+    while (size > 0 && *at == ' ') ++at, --size;
+    while (size > 0 && at[size - 1] == ' ') --size;
+    if (size > 0) {
+      equals = (const char*)memchr(at, '=', size);
+      key = equals == NULL ? 0 : (size_t)(equals - at);
+      if (key == 0 || key + 1 == size)
+        return gtrace_fail(GRETA_TRACE_E_ARGUMENT, "op \"%.40s\": \"%.*s\" is no name=value", op,
+                           (int)(size < 40 ? size : 40), at);
+      if (json->size > 0 && json->at[json->size - 1] != '{') gtrace_puts(json, ",");
+      gtrace_quote_part(json, at, key);
+      gtrace_puts(json, ":");
+      is_negative = equals[1] == '-';
+      if (gtrace_is_number(equals + 1 + is_negative, size - key - 1 - (size_t)is_negative))
+        gtrace_put(json, equals + 1, size - key - 1);
+      else
+        gtrace_quote_part(json, equals + 1, size - key - 1);
+    }
+    at = comma == NULL ? NULL : comma + 1;
+  }
+  return GRETA_TRACE_OK;
+}
+
+/* One tensor as an event: `more` is what its line says of the op that made it, or "". */
+static int gtrace_emit_tensor(greta_trace trace, const greta_trace_op_event* op,
+                              const greta_trace_tensor* tensor, const char* name, const char* more) {
+  greta_trace_event event;
+  gtrace_rows rows;
+  gtrace_where where = {NULL, NULL, NULL};
+  gtrace_source source = {NULL, NULL};
+  gtrace_text key = {NULL, 0, 0, 0}, line = {NULL, 0, 0, 0};
+  gtrace_trace* t;
+  char file[48];
+  int code;
+  memset(&event, 0, sizeof event);
+  memset(&rows, 0, sizeof rows);
+  event.stage = name;
+  event.layer = op->layer;
+  event.dtype = tensor->dtype;
+  event.data = tensor->data;
+  memcpy(event.shape, tensor->shape, sizeof event.shape);
+  event.strides = tensor->strides;
+  event.kernel = *more != 0 ? op->kernel : NULL;
+  event.flags = op->flags & GRETA_TRACE_HOST;
+  rows.event = &event;
+  rows.is_tensor = 1;
+  code = gtrace_check_event(&rows);
+  if (code == GRETA_TRACE_OK) code = gtrace_enter(trace, &event, &where, &source);
+  if (code == GRETA_TRACE_OK) code = gtrace_read(&rows, source);
+  if (code == GRETA_TRACE_OK) {
+    GRETA_TRACE_LOCK();
+    t = gtrace_find(trace);
+    code = t == NULL ? gtrace_no_trace() : t->broken ? gtrace_is_broken() : GRETA_TRACE_OK;
+    if (code == GRETA_TRACE_OK && t->changed) code = gtrace_write_manifest(t, 0);
+    if (code == GRETA_TRACE_OK) {
+      (void)snprintf(file, sizeof file, "tensors-%04ld.safetensors", (long)t->n_files);
+      gtrace_tensor_key(&key, &where, where.phase, &rows);
+      code = key.failed ? gtrace_no_memory() : gtrace_write_values(t, &key, &rows, 0, rows.count, file);
+    }
+    if (code == GRETA_TRACE_OK) {
+      ++t->n_files;
+      gtrace_event_line(&line, &where, where.phase, &rows, 0, rows.count);
+      gtrace_field(&line, "name", name);
+      gtrace_puts(&line, more);
+      gtrace_field(&line, "file", file);
+      gtrace_field(&line, "tensor", key.at);
+      gtrace_puts(&line, "}\n");
+      code = line.failed ? gtrace_no_memory() : gtrace_append(t, &line);
+    }
+    GRETA_TRACE_UNLOCK();
+  }
+  free(rows.data);
+  free(rows.hashes);
+  free(where.phase);
+  free(where.prompt);
+  free(where.experiment);
+  free(key.at);
+  free(line.at);
+  return code;
+}
+
+static int gtrace_check_op(const greta_trace_op_event* e) {
+  size_t i;
+  if (e == NULL || e->op == NULL || *e->op == 0)
+    return gtrace_fail(GRETA_TRACE_E_ARGUMENT, "an op needs its name");
+  if (e->n_inputs > 64 || (e->inputs == NULL && e->n_inputs > 0))
+    return gtrace_fail(GRETA_TRACE_E_ARGUMENT, "op \"%.40s\": inputs is NULL, or more than 64", e->op);
+  for (i = 0; i < e->n_inputs; ++i) {
+    if (e->inputs[i].name == NULL || *e->inputs[i].name == 0)
+      return gtrace_fail(GRETA_TRACE_E_ARGUMENT, "op \"%.40s\": input %d has no name", e->op, (int)i);
+  }
+  return GRETA_TRACE_OK;
+}
+
+GRETA_TRACE_API int greta_trace_op(greta_trace trace, const greta_trace_op_event* event) {
+  gtrace_text more = {NULL, 0, 0, 0};
+  const char* name;
+  size_t i;
+  int code = gtrace_check_op(event);
+  if (code == GRETA_TRACE_OK) {
+    gtrace_puts(&more, ",\"op\":");
+    gtrace_quote(&more, event->op);
+    gtrace_puts(&more, ",\"inputs\":[");
+    for (i = 0; i < event->n_inputs; ++i) {
+      if (i > 0) gtrace_puts(&more, ",");
+      gtrace_quote(&more, event->inputs[i].name);
+    }
+    gtrace_puts(&more, "],\"attributes\":{");
+    code = gtrace_attributes(&more, event->op, event->attributes);
+    gtrace_puts(&more, "}");
+    if (code == GRETA_TRACE_OK && more.failed) code = gtrace_no_memory();
+  }
+  for (i = 0; code == GRETA_TRACE_OK && i < event->n_inputs; ++i) {
+    if (event->inputs[i].data == NULL) continue;
+    code = gtrace_emit_tensor(trace, event, &event->inputs[i], event->inputs[i].name, "");
+  }
+  if (code == GRETA_TRACE_OK) {
+    name = event->output.name != NULL && *event->output.name != 0 ? event->output.name : event->op;
+    code = gtrace_emit_tensor(trace, event, &event->output, name, more.at);
+  }
+  free(more.at);
   return gtrace_done(trace, code);
 }
 

@@ -71,6 +71,58 @@ void read_raw(const Fields& fields, Event& event) {
   }
 }
 
+/// What an op says of itself.
+void read_op(const nlohmann::json& json, const Fields& fields, Event& event) {
+  event.op = fields.text_or("op", "");
+  event.name = fields.text_or("name", "");
+  if (fields.has("inputs")) {
+    const nlohmann::json& inputs = json.at("inputs");
+    if (!inputs.is_array()) fields.fail("inputs", "must be a list of names");
+    for (const nlohmann::json& input : inputs) {
+      if (!input.is_string() || input.get_ref<const std::string&>().empty())
+        fields.fail("inputs", "must be a list of names");
+      event.inputs.push_back(input);
+    }
+  }
+  if (fields.has("attributes")) {
+    const nlohmann::json& attributes = json.at("attributes");
+    if (!attributes.is_object()) fields.fail("attributes", "must be an object");
+    for (const auto& [name, value] : attributes.items()) {
+      if (value.is_null()) continue;
+      if (value.is_boolean())
+        event.attributes[name] = value.get<bool>() ? 1.0 : 0.0;
+      else if (value.is_number())
+        event.attributes[name] = value.get<double>();
+      else if (value.is_string())
+        event.attributes[name] = value.get<std::string>();
+      else
+        fields.fail("attributes", "are numbers, words, true and false");
+    }
+  }
+  if (event.op.empty() && (!event.inputs.empty() || !event.attributes.empty()))
+    fields.fail("op", "is missing: inputs and attributes are an op's");
+}
+
+/// Ops and their inputs need no token: what they do not say is layer -1, and rows from 0.
+void read_where(const Fields& fields, Event& event) {
+  const bool is_stage = event.op.empty() && event.name.empty();
+  event.layer = static_cast<int>(
+      is_stage || fields.has("layer") ? fields.integer("layer", kNoLayer, kMaxLayers) : kNoLayer);
+  event.stage = is_stage ? fields.text("stage") : fields.text_or("stage", "");
+  if (is_stage && event.stage.empty()) fields.fail("stage", "is empty");
+  event.shape = fields.integers("shape", 0, kMaxExtent);
+  if (is_stage || fields.has("positions")) {
+    event.positions = fields.integers("positions", 0, kMaxExtent);
+  } else {
+    const int64_t rows = event.shape.empty() ? 1 : event.shape.front();
+    event.positions = {0, std::max<int64_t>(rows, 1) - 1};
+  }
+  if (event.positions.empty()) fields.fail("positions", "is empty: give [first, last] or a list");
+  if (event.positions.size() == 2 && event.positions[0] > event.positions[1]) {
+    fields.fail("positions", "has first > last");
+  }
+}
+
 }  // namespace
 
 std::vector<int64_t> positions_of(const Event& event) {
@@ -112,6 +164,15 @@ nlohmann::json to_json(const Event& event) {
   };
   if (event.unscaled) json["unscaled"] = true;
   if (event.unmasked) json["unmasked"] = true;
+  if (!event.name.empty()) json["name"] = event.name;
+  if (!event.op.empty()) {
+    json["op"] = event.op;
+    json["inputs"] = event.inputs;
+    nlohmann::json attributes = nlohmann::json::object();
+    for (const auto& [name, value] : event.attributes)
+      std::visit([&, key = name](const auto& known) { attributes[key] = known; }, value);
+    json["attributes"] = std::move(attributes);
+  }
   if (!event.file.empty()) {
     json["file"] = event.file;
     json["tensor"] = event.tensor;
@@ -124,16 +185,9 @@ Event event_from_json(const nlohmann::json& json, const std::string& where) {
   Event event;
   read_cell(fields, event);
   event.phase = fields.text("phase");
-  event.layer = static_cast<int>(fields.integer("layer", kNoLayer, kMaxLayers));
-  event.stage = fields.text("stage");
   if (event.phase.empty()) fields.fail("phase", "is empty");
-  if (event.stage.empty()) fields.fail("stage", "is empty");
-  event.positions = fields.integers("positions", 0, kMaxExtent);
-  if (event.positions.empty()) fields.fail("positions", "is empty: give [first, last] or a list");
-  if (event.positions.size() == 2 && event.positions[0] > event.positions[1]) {
-    fields.fail("positions", "has first > last");
-  }
-  event.shape = fields.integers("shape", 0, kMaxExtent);
+  read_op(json, fields, event);
+  read_where(fields, event);
   const std::optional<int64_t> count = element_count(event.shape);
   if (!count) fields.fail("shape", "holds more elements than 64 bits can count");
   event.dtype = fields.text_or("dtype", "f32");

@@ -1,13 +1,15 @@
 #pragma once
-// A line of events.jsonl: one recorded stage. Public format, docs/trace-format.md.
+// A line of events.jsonl: one recorded stage, op or input of an op. Public format, docs/trace-format.md.
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "model/phase.h"
@@ -20,13 +22,16 @@ namespace greta {
 inline constexpr std::array<std::string_view, 12> kDtypes{
     "f64", "f32", "f16", "bf16", "i64", "i32", "i16", "i8", "u8", "q8_block32", "q8_0", "q8_0_stored"};
 
+/// A number (true is 1), or a word.
+using OpAttribute = std::variant<double, std::string>;
+
 struct Event {
   std::string cell;        // "E0/p4_sys"
   std::string experiment;  // "E0"
   std::string prompt_id;   // "p4_sys"
   std::string phase;       // kPrefillLast, ..., or another engine's word
   int layer = kNoLayer;
-  std::string stage;               // name(Stage), or a name that another engine uses
+  std::string stage;               // name(Stage), or a name that another engine uses; "" of an op without one
   std::vector<int64_t> positions;  // [first, last], or a list when there are more or fewer than two
   std::vector<int64_t> shape;
   std::string dtype = "f32";  // one of kDtypes
@@ -34,7 +39,11 @@ struct Event {
   std::string kernel;         // as the op that ran wrote it
   uint64_t launches = 0;
   bool unscaled = false, unmasked = false;  // of scores: as they were before these
-  std::string hash;                         // XXH3-128 of the bytes, hex
+  std::string name;                         // by which ops call it their input; "": by `tensor`
+  std::string op;                           // what computed it, from `inputs` ("": not said)
+  std::vector<std::string> inputs;  // names of recorded tensors, or "weight: NAME" of the model's file
+  std::map<std::string, OpAttribute> attributes;
+  std::string hash;  // XXH3-128 of the bytes, hex
   Summary summary;
   std::string file;  // safetensors file and key of the data; empty when it was not kept
   std::string tensor;

@@ -127,7 +127,9 @@ class Joined {
 
 Bundle joined(Bundle bundle) {
   std::map<Place, std::vector<size_t>> places;
-  for (size_t i = 0; i < bundle.events.size(); ++i) places[place_of(bundle.events[i])].push_back(i);
+  for (size_t i = 0; i < bundle.events.size(); ++i) {  // ops and their inputs are each by itself
+    if (!bundle.events[i].stage.empty()) places[place_of(bundle.events[i])].push_back(i);
+  }
   std::map<size_t, Event> whole;  // by the place of the first
   std::vector<char> gone(bundle.events.size());
   Bundle made;

@@ -9,6 +9,7 @@
 #include "io/output_file.h"
 #include "judge/bundle_check.h"
 #include "judge/judge.h"
+#include "judge/op_judge.h"
 #include "report/report.h"
 
 namespace greta::cli {
@@ -22,20 +23,26 @@ struct DiagnoseOptions {
 
 void run_diagnose(const DiagnoseOptions& options, Context& context) {
   const Stopwatch clock;
-  const Bundle bundle = joined(read_bundle(options.bundle));
-  for (const std::string& note : bundle.notes) say(stderr, "greta: note: {}: {}\n", bundle.path, note);
-  const Model model = open_model(options.common.model);
-  check_bundle(bundle, model, options.force);
+  const Bundle recorded = read_bundle(options.bundle);
+  for (const std::string& note : recorded.notes) say(stderr, "greta: note: {}: {}\n", recorded.path, note);
+  const bool stages = records_stages(recorded) || !records_ops(recorded);
+  const bool has_model = !options.common.model.empty();
+  if (stages && !has_model)
+    fail_input("{}: has stages, which a model says how to make: give it with -m", recorded.path);
+  const Bundle bundle = joined(recorded);
+  const Model model = has_model ? open_model(options.common.model) : Model{};
+  has_model ? check_bundle(bundle, model, options.force) : check_intact(bundle, options.force);
   if (!options.out.empty()) make_directory(options.out, options.force);
   const auto tell = [&](const Places& places) {
     say(stderr,
         "greta: {} of {} recorded stages are wrong after {:.1f} s, the first: {}; looking for causes\n",
         places.wrong, places.judged, clock.seconds(), places.first);
   };
-  Verdict judged = judge(bundle, model,
-                         {.threads = chosen_threads(options.common),
-                          .causes = options.causes == "all" ? Causes::all : Causes::first,
-                          .on_places = tell});
+  const JudgeOptions how{.threads = chosen_threads(options.common),
+                         .causes = options.causes == "all" ? Causes::all : Causes::first,
+                         .on_places = tell};
+  std::vector<JudgedOp> ops = judge_ops(recorded, has_model ? &model : nullptr, how);
+  Verdict judged = with_ops(judge(bundle, model, how), std::move(ops), stages);
   const Verdict verdict =
       completed(std::move(judged), {.directory = options.out, .seconds = clock.seconds()});
   const report::Report report(verdict);
@@ -50,7 +57,8 @@ void add_diagnose(Program& program, Context& context) {
   auto options = std::make_shared<DiagnoseOptions>();
   Command command = program.command("diagnose", "judge a recorded trace: what is wrong, where and why");
   command.option("BUNDLE", options->bundle, "a bundle: directory or .tgz, of any engine").required();
-  add_model_option(command, options->common);
+  command.option("-m,--model", options->common.model, "the model, a GGUF file; ops alone need none")
+      .takes("FILE");
   add_format_options(command, options->common);
   command.option("--out", options->out, "directory for verdict.json and the reports").takes("DIR");
   command.flag("--force", options->force, "take a damaged or other model's bundle, or --out");

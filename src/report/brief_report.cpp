@@ -141,8 +141,9 @@ Document brief_report(const Report& report) {
   const Verdict& verdict = report.verdict;
   Document document;
   const auto say = [&document](std::string sentence) { document.push_back(Paragraph{std::move(sentence)}); };
-  say(fmt::format("{} on {}, {:.1f} s", verdict.model_name.empty() ? verdict.model_file : verdict.model_name,
-                  machine(verdict), verdict.seconds));
+  const std::string& model = verdict.model_name.empty() ? verdict.model_file : verdict.model_name;
+  say(fmt::format("{} on {}, {:.1f} s", model.empty() ? verdict.engine : model, machine(verdict),
+                  verdict.seconds));
   const bool found = !report.facts.findings.empty();
   const auto say_not_exercised = [&] {
     for (const std::string& sentence : writer.not_exercised()) say(sentence);
@@ -153,6 +154,7 @@ Document brief_report(const Report& report) {
       Paragraph{writer.headline(), std::string(name(verdict.status)), tone_of(verdict.status)});
   document.push_back(findings(writer));
   document.push_back(flags(writer));
+  for (const std::string& sentence : writer.ops()) say(sentence);
   for (const std::string& sentence : writer.factors()) say(sentence);
   if (report.facts.any_pair) {
     document.push_back(Heading{2, writer.table_heading()});
@@ -160,8 +162,11 @@ Document brief_report(const Report& report) {
     if (!writer.attestation().empty()) say(writer.attestation());
   }
   for (const std::string& sentence : writer.untested()) say(sentence);
-  if (verdict.aligned) say(writer.logits());
-  for (const std::string& sentence : writer.coverage()) say(sentence);
+  const bool only_ops = !verdict.ops.empty() && verdict.coverage.recorded == 0;
+  if (verdict.aligned && !only_ops) say(writer.logits());
+  if (!only_ops) {
+    for (const std::string& sentence : writer.coverage()) say(sentence);
+  }
   for (const std::string& sentence : writer.exercised()) say(sentence);
   for (const std::string& sentence : writer.arithmetic()) say(sentence);
   if (found) say_not_exercised();

@@ -46,6 +46,7 @@ class Full {
     if (facts_.any_pair && !writer_.attestation().empty()) lines.push_back(writer_.attestation());
     if (verdict_.aligned) lines.push_back(writer_.logits());
     lines.push_back(writer_.coverage().front());
+    for (std::string& sentence : writer_.ops()) lines.push_back(std::move(sentence));
     for (std::string& sentence : writer_.untested()) lines.push_back(std::move(sentence));
     for (std::string& sentence : writer_.factors()) lines.push_back(std::move(sentence));
     for (std::string& sentence : writer_.arithmetic()) lines.push_back(std::move(sentence));

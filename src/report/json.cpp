@@ -194,6 +194,24 @@ nlohmann::json to_json(const KernelArithmetic& kernels) {
           {"source", name(kernels.source)}};
 }
 
+nlohmann::json to_json(const JudgedOp& op) {
+  return {{"op", op.op},
+          {"name", op.name},
+          {"kernel", op.kernel},
+          {"phase", op.phase},
+          {"layer", op.layer},
+          {"status", name(op.status)},
+          {"recorded", op.recorded},
+          {"wrong", op.wrong},
+          {"unmeasured", op.unmeasured},
+          {"noise_ratio", json_number(op.noise_ratio)},
+          {"arithmetic", op.arithmetic},
+          {"why", op.why},
+          {"hypothesis", op.hypothesis},
+          {"title", op.title.en},
+          {"explained_residual", json_number(op.explained_residual)}};
+}
+
 nlohmann::json to_json(const UntestedWrite& write) {
   return {{"cell", name(write.cell)}, {"layers", write.layers}, {"recorded", write.recorded}};
 }
@@ -278,6 +296,7 @@ nlohmann::json to_json(const Verdict& verdict) {
       {"untested_writes", list_of(verdict.untested_writes)},
       {"arithmetic", list_of(verdict.arithmetic)},
       {"route_differences", list_of(verdict.route_differences)},
+      {"ops", list_of(verdict.ops)},
       {"factors", list_of(verdict.factors)},
       {"coverage", to_json(verdict.coverage)},
       {"exercise", verdict.exercise ? to_json(*verdict.exercise) : nlohmann::json()},

@@ -98,6 +98,23 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "Algunas etapas calculan, igual en todas partes, con una aritmética que no se declaró ni se pudo "
      "inferir: "
      "no se juzgaron."},
+    {Phrase::verdict_ops_fault, "Rounding does not explain what these ops gave: {0}.",
+     "El redondeo no explica lo que dieron estas operaciones: {0}."},
+    {Phrase::verdict_ops_unmeasured, "No op that was measured is wrong, but not all were: {0}.",
+     "Ninguna operación medida es incorrecta, pero no todas se midieron: {0}."},
+    {Phrase::verdict_ops_clean, "Every recorded op gave what its own inputs make, within rounding.",
+     "Cada operación registrada dio lo que sus propias entradas producen, salvo redondeo."},
+    {Phrase::ops_coverage,
+     "{0} recordings of ops: {1} within rounding, {2} wrong, {3} UNMEASURED. Largest noise ratio within "
+     "rounding: {4}.",
+     "{0} registros de operaciones: {1} salvo redondeo, {2} incorrectos, {3} UNMEASURED. Mayor razón de "
+     "ruido "
+     "salvo redondeo: {4}."},
+    {Phrase::op_wrong, "{0}: wrong in {1} of {2} recordings, noise ratio {3}. {4}.",
+     "{0}: incorrecta en {1} de {2} registros, razón de ruido {3}. {4}."},
+    {Phrase::op_unmeasured, "{0}: UNMEASURED in {1} of {2} recordings: {3}.",
+     "{0}: UNMEASURED en {1} de {2} registros: {3}."},
+    {Phrase::op_inferred, "{0}: {1}", "{0}: {1}"},
     {Phrase::arithmetic_inferred, "Inferred, since nothing was declared: {0}.",
      "Inferido, pues no se declaró nada: {0}."},
     {Phrase::arithmetic_of, "{0} in {1}: {2}", "{0} en {1}: {2}"},

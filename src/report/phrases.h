@@ -52,6 +52,13 @@ enum class Phrase {
   verdict_inconclusive,
   verdict_harness,
   verdict_undeclared,
+  verdict_ops_fault,
+  verdict_ops_unmeasured,
+  verdict_ops_clean,
+  ops_coverage,
+  op_wrong,
+  op_unmeasured,
+  op_inferred,
   // arithmetic
   arithmetic_inferred,
   arithmetic_of,

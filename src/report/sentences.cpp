@@ -103,7 +103,9 @@ std::string Writer::verdict_sentence() const {
 }
 
 std::string Writer::headline() const {
-  return is_misaligned() ? say(Phrase::not_aligned) : verdict_sentence();
+  if (is_misaligned()) return say(Phrase::not_aligned);
+  const bool of_ops = !verdict.ops.empty() && facts.findings.empty() && verdict.flags.empty();
+  return of_ops ? ops_headline() : verdict_sentence();
 }
 
 std::string Writer::attestation() const {

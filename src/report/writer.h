@@ -39,6 +39,9 @@ struct Writer {
   /// The cause and what speaks for it.
   std::vector<std::string> finding_brief(const FindingGroup& finding) const;
   std::string method() const;
+  /// Recorded ops: those that are wrong, not measured, of an inferred arithmetic; then how many there are.
+  std::vector<std::string> ops() const;
+  std::string ops_headline() const;
   std::vector<std::string> coverage() const;
   /// What the run did not exercise; none where it does not say.
   std::vector<std::string> not_exercised() const;

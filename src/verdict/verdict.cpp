@@ -48,6 +48,15 @@ std::string_view name(KernelArithmetic::Source source) {
   return "?";
 }
 
+std::string_view name(OpStatus status) {
+  switch (status) {
+    case OpStatus::within: return "WITHIN";
+    case OpStatus::fault: return "FAULT";
+    case OpStatus::unmeasured: return "UNMEASURED";
+  }
+  return "?";
+}
+
 std::string_view name(HeldUp held_up) {
   switch (held_up) {
     case HeldUp::nothing_estimated: return "nothing estimated";

@@ -14,6 +14,7 @@
 #include "verdict/error_picture.h"
 #include "verdict/exercise.h"
 #include "verdict/metamorphic.h"
+#include "verdict/op.h"
 
 namespace greta {
 
@@ -255,6 +256,7 @@ struct Verdict {
   std::vector<StagePair> pairs;
   std::vector<StageNoise> noise;
   std::vector<Finding> findings;  // in execution order
+  std::vector<JudgedOp> ops;      // in execution order
   std::vector<Factor> factors;    // of what was convicted
   std::vector<Flag> flags;
   std::vector<UntestedWrite> untested_writes;

@@ -64,6 +64,24 @@ def run_architectures(greta, llama):
             print(f"run: {archive.stem} with {llama}")
 
 
+def run_example(greta, llama):
+    """examples/llama_h.cpp with the headers and libraries of that build: SmolLM2 is judged whole, and right."""
+    source = next(llama.parents[1].glob("*/vendor/llama.cpp"), None)
+    if source is None:
+        return print(f"not run: examples/llama_h.cpp with {llama}: its headers are not there")
+    with tempfile.TemporaryDirectory(prefix="greta-llama-") as name:
+        program, bundle = pathlib.Path(name) / "llama_h", pathlib.Path(name) / "bundle"
+        subprocess.run(["c++", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-I", REPOSITORY / "include",
+                        "-isystem", source / "include", "-isystem", source / "ggml/include",
+                        REPOSITORY / "examples/llama_h.cpp", "-o", program, "-L", llama, f"-Wl,-rpath,{llama}",
+                        "-lllama", "-lggml", "-lggml-base"], check=True)
+        subprocess.run([program, MODEL, "The capital of France is", bundle], check=True)
+        judged = subprocess.run([greta, "diagnose", bundle, "-m", MODEL, "--json"], capture_output=True, check=False)
+        print(f"run: examples/llama_h.cpp with {llama}")
+        if judged.returncode != 0 or json.loads(judged.stdout)["coverage"]["percent"] != 100:
+            yield f"examples/llama_h.cpp with {llama}: exit code {judged.returncode}: {judged.stderr.decode()[-300:]}"
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--greta", required=True, help="the program")
@@ -75,7 +93,8 @@ def main():
     if not MODEL.exists() or not folders_of_llama():
         print("skipped: needs SmolLM2 (scripts/get-model.sh) and a llama-simple (scripts/get-llama-cpp.sh)")
         sys.exit(77)
-    wrong = [flaw for llama in folders_of_llama() for flaw in [*run(greta, llama, blocks), *run_architectures(greta, llama)]]
+    wrong = [flaw for llama in folders_of_llama() for flaw in [*run(greta, llama, blocks), *run_architectures(greta, llama),
+                                                              *run_example(greta, llama)]]
     print("\n".join([*wrong, f"{len(wrong)} wrong"]))
     return 1 if wrong else 0
 
