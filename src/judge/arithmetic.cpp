@@ -6,11 +6,13 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <set>
 
 #include "base/error.h"
 #include "bundle/kernel_fields.h"
 #include "io/json_fields.h"
+#include "numerics/activation.h"
 #include "units/instruction.h"
 
 namespace greta {
@@ -178,6 +180,14 @@ std::string describe(const Declared& declared) {
   if (r.rotation > 0) parts.push_back(fmt::format("inputs rotated by {}", r.rotation));
   if (r.rotation_of_values > 0) parts.push_back(fmt::format("values rotated by {}", r.rotation_of_values));
   return parts.empty() ? "f32" : fmt::format("{}", fmt::join(parts, ", "));
+}
+
+bool is_held_in(Format format, std::span<const float> values) {
+  const std::vector<double> held = round_activations(values, format).value;
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (std::isfinite(values[i]) && static_cast<double>(values[i]) != held[i]) return false;
+  }
+  return true;
 }
 
 }  // namespace greta

@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 
 #include "bundle/bundle.h"
@@ -61,5 +62,9 @@ bool rotation_fits(const Declared& declared, const ModelConfig& config);
 
 /// In words, as "activations q8_1, output f16"; "f32" where nothing is coarser.
 std::string describe(const Declared& declared);
+
+/// What an output of f16 or bf16 holds are numbers of that format: else its bound would explain all that is
+/// not off by more.
+bool is_held_in(Format format, std::span<const float> values);
 
 }  // namespace greta

@@ -107,16 +107,6 @@ std::vector<Subject> subjects_of(const std::vector<Tried>& stages) {
   return subjects;
 }
 
-/// What an output of f16 or bf16 holds are numbers of that format: else its bound would explain all that is
-/// not off by more.
-bool is_held_in(Format format, std::span<const float> values) {
-  const std::vector<double> held = round_activations(values, format).value;
-  for (size_t i = 0; i < values.size(); ++i) {
-    if (std::isfinite(values[i]) && static_cast<double>(values[i]) != held[i]) return false;
-  }
-  return true;
-}
-
 /// Sums of a coarse format have a bound that small mistakes hide in: what they leave must be without a slope.
 /// That of the observed values on the expected ones is 1 but for the rounding errors' share, at most their
 /// bounds' third in the standard deviation.

@@ -1,5 +1,7 @@
 #include "judge/oracle_pass.h"
 
+#include <algorithm>
+
 #include "base/parallel.h"
 #include "judge/error_picture.h"
 
@@ -7,6 +9,21 @@ namespace greta {
 namespace {
 
 constexpr int64_t kBatchRows = 64;  // decoding their weight is then little beside their sums
+
+/// Results in bf16 or f16 over a gap that is made in f32: what the engine rounds there is not known.
+bool is_made_too_finely(const PhaseRecord& phase, At at, const Subject& subject) {
+  const StageProblem& problem = *subject.problem;
+  if (problem.kind == StageKind::cache && problem.cache_format != Format::f32) return false;
+  const auto is_coarse = [](const Declared& declared) {
+    return bounds::unit_roundoff(declared.roundings.output) > bounds::kU;
+  };
+  const bool fine = std::ranges::any_of(subject.gap, [&](Stage stage) {
+    return !is_coarse(kernel_declares(phase, {at.layer, stage}));
+  });
+  const bool any = std::ranges::any_of(subject.observed, [](float x) { return x != 0; });
+  return fine && any &&
+         (is_held_in(Format::bf16, subject.observed) || is_held_in(Format::f16, subject.observed));
+}
 
 }  // namespace
 
@@ -78,6 +95,10 @@ void OraclePass::judge_batch(const Batch& batch) const {
 
 void OraclePass::keep(const Job& job, Trial trial) const {
   job.result->judgement = judgement_of(trial);
+  if (job.result->is_convicted() && is_made_too_finely(*job.phase, job.at, trial.subject)) {
+    *job.result = {std::nullopt, "over a gap in the recording whose kernels declare no arithmetic"};
+    return;
+  }
   if (job.result->judgement->untold > 0) job.result->why = kSomeUntold;
   job.result->picture = std::make_shared<const ErrorPicture>(error_picture(*job.phase, job.at, trial));
   if (!options_.sightings || !job.result->is_convicted()) return;

@@ -218,7 +218,7 @@ Expected softmax(std::span<const float> scores, int64_t n_pos, int sum_lanes, bo
     for (size_t i = 0; i < n; ++i) {
       const double difference = row[i] - max;
       terms[i] = std::exp(difference);
-      // The difference is rounded to f32. It may be from a number within 1 of the maximum, such as a running one.
+      // The difference is rounded to f32. It may be from a number within 1 of the maximum, as a running one.
       errors[i] = std::isinf(difference)
                       ? 0
                       : bounds::exp_error(difference, fast_math) + bounds::kU * (1 - difference);

@@ -62,6 +62,8 @@ constexpr HeldUp kLast<HeldUp> = HeldUp::no_other_row;
 template <>
 constexpr FlagKind kLast<FlagKind> = FlagKind::undeclared_arithmetic;
 template <>
+constexpr OpStatus kLast<OpStatus> = OpStatus::unmeasured;
+template <>
 constexpr KernelArithmetic::Source kLast<KernelArithmetic::Source> = KernelArithmetic::Source::inferred;
 
 }  // namespace
@@ -93,9 +95,9 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Deviation, phase, length, layer, position, wh
                                    observed)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Difference, cause, told, first)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Finding, phase, layer, stage, cells, prompts_that_cannot_show, cause,
-                                   family, best, held_up, nearest, title, explained_residual, runner_up,
-                                   runner_up_residual, hypothesis_noise_ratio, by_arithmetic, ruled_out,
-                                   pattern, gap, intervention, noise_ratio, noise_ratio_prefill,
+                                   sought, family, best, held_up, nearest, title, explained_residual,
+                                   runner_up, runner_up_residual, hypothesis_noise_ratio, by_arithmetic,
+                                   ruled_out, pattern, gap, intervention, noise_ratio, noise_ratio_prefill,
                                    noise_ratio_decode, mae, difference)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ProjectionSeen, mae, route, kernel)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Cell, key, verdict, prompt_tokens, q, k, v, attn_norm_mae,
@@ -113,10 +115,13 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Factor, stages, attributes, wrong_values, wro
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Coverage, recorded, judged, propagated, alone, skipped)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Exercise, seed, held, prompts, first_tokens, own_tokens, blocks, threads,
                                    judged, steps, caches, equal, unvouched, not_exercised)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(JudgedOp, op, name, kernel, phase, layer, status, recorded, wrong,
+                                   unmeasured, noise_ratio, arithmetic, why, hypothesis, title,
+                                   explained_residual)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Verdict, status, aligned, engine, engine_version, model_name, model_file,
                                    model_hash, device, isa, kv_format, threads, command_line, date, injected,
                                    layers, cells, pairs, noise, findings, factors, flags, untested_writes,
-                                   arithmetic, route_differences, coverage, seconds, bundle, directory,
+                                   arithmetic, route_differences, ops, coverage, seconds, bundle, directory,
                                    exercise)
 
 namespace report {
