@@ -68,7 +68,7 @@ void add_diagnose(Program& program, Context& context) {
   command.footer("Example: greta diagnose trace-dir -m model.gguf --out result");
   command
       .option("--causes", options->causes,
-              "first: in the first and last wrong layers of a stage, and what explains them in the others")
+              "sought: of each stage in its first and last layer")
       .one_of({"first", "all"});
   command.on_run([options, &context] { run_diagnose(*options, context); });
 }

@@ -47,7 +47,7 @@ void run_report(ReportOptions& options, Context& context) {
 
 void add_report(Program& program, Context& context) {
   auto options = std::make_shared<ReportOptions>();
-  Command command = program.command("report", "a verdict in another form: a page, or for CI and agents");
+  Command command = program.command("report", "a verdict in another form: a page, CI, agents");
   command.option("PATH", options->path, "what isolate or diagnose left: a directory or .tgz").required();
   command.option("-m,--model", options->common.model, "judge the bundle anew, by this model").takes("FILE");
   add_format_options(command, options->common);

@@ -98,7 +98,7 @@ void run_repro(const ReproOptions& options, Context&) {
 
 void add_repro(Program& program, Context& context) {
   auto options = std::make_shared<ReproOptions>();
-  Command command = program.command("repro", "one wrong stage alone, to be computed anew with numpy");
+  Command command = program.command("repro", "one wrong stage alone, to be remade with numpy");
   command.option("PATH", options->path, "a bundle: what isolate left, or any engine's").required();
   command.option("FINDING", options->finding, "its number in the report; default: 1").range(1, 100000);
   command.option("-m,--model", options->common.model, "judge the bundle anew, by this model").takes("FILE");

@@ -143,7 +143,7 @@ void add_whatif(Program& program, Context& context) {
   command.option("--inject", matrix.inject, "a bug in all but the reference (greta faults)")
       .takes("FAULT")
       .repeatable();
-  command.option("--out", matrix.out, "directory to create, for report.html, whatif.json, drift.svg")
+  command.option("--out", matrix.out, "directory for report.html, whatif.json, drift.svg")
       .takes("DIR");
   command.flag("--force", matrix.force, "write into a directory that exists");
   add_engine_options(command, matrix.common);

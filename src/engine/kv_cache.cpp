@@ -144,20 +144,22 @@ void KvCache::fill(KvView view, int64_t from, int64_t to, float value) const {
   for (int64_t position = from; position < to; ++position) write_cache_row(view, position, row);
 }
 
-KvView KvCache::layer(int64_t index, bool writes) const {
-  const auto data = [writes](Mirror& bytes) {
-    return writes ? bytes.write_host() : const_cast<std::byte*>(bytes.read_host());
-  };
+template <class Data>
+KvView KvCache::view(int64_t index, const Data& data) const {
   const size_t i = static_cast<size_t>(index);
   return {data(keys_[i]), data(values_[i]), format_, capacity_, n_head_kv_, head_dim_};
 }
 
+KvView KvCache::layer(int64_t index, bool writes) const {
+  return view(index, [writes](Mirror& bytes) {
+    return writes ? bytes.write_host() : const_cast<std::byte*>(bytes.read_host());
+  });
+}
+
 KvView KvCache::device_layer(int64_t index, bool writes) const {
-  const auto data = [writes](Mirror& bytes) {
+  return view(index, [writes](Mirror& bytes) {
     return writes ? bytes.write_device() : const_cast<std::byte*>(bytes.read_device());
-  };
-  const size_t i = static_cast<size_t>(index);
-  return {data(keys_[i]), data(values_[i]), format_, capacity_, n_head_kv_, head_dim_};
+  });
 }
 
 CacheCopy::CacheCopy(const KvView& cache)

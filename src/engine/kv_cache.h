@@ -39,6 +39,9 @@ class KvCache {
   KvView device_layer(int64_t index, bool writes) const;
 
  private:
+  template <class Data>
+  KvView view(int64_t index, const Data& data) const;
+
   void fill(KvView view, int64_t from, int64_t to, float value) const;
 
   int64_t n_layer_, n_head_kv_, head_dim_, capacity_, length_ = 0;

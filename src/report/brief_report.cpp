@@ -142,8 +142,7 @@ Document brief_report(const Report& report) {
   Document document;
   const auto say = [&document](std::string sentence) { document.push_back(Paragraph{std::move(sentence)}); };
   const std::string& model = verdict.model_name.empty() ? verdict.model_file : verdict.model_name;
-  say(fmt::format("{} on {}, {:.1f} s", model.empty() ? "ops" : model, machine(verdict),
-                  verdict.seconds));
+  say(fmt::format("{} on {}, {:.1f} s", model.empty() ? "ops" : model, machine(verdict), verdict.seconds));
   const bool found = !report.facts.findings.empty();
   const auto say_not_exercised = [&] {
     for (const std::string& sentence : writer.not_exercised()) say(sentence);

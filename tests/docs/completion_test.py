@@ -27,7 +27,7 @@ def words_of_messages(greta, folder):
 
     def listed(*arguments):
         message = run(greta, *arguments)
-        return set(re.split(r", | or ", re.search(r"(?:use|built in) \(?([\w:, ]+?)\)?(?: nor a file)?\n", message).group(1)))
+        return set(re.split(r", | or ", re.search(r"(?:use|known:|built in) \(?([\w:, ]+?)\)?(?: nor a file)?\n", message).group(1)))
 
     return {
         "--device": listed("plan", "-m", model, "--device", "x"),

@@ -176,7 +176,7 @@ TEST(Device, ANameThatIsNoneListsThoseThatAre) {
       find_device(name);
       ADD_FAILURE() << name;
     } catch (const Error& error) {
-      EXPECT_THAT(error.what(), testing::HasSubstr("use cpu, cuda, emu:h100")) << name;
+      EXPECT_THAT(error.what(), testing::HasSubstr("known: cpu, cuda, emu:h100")) << name;
     }
   }
   EXPECT_EQ(find_device("cuda:3").kernels, "cuda");

@@ -43,7 +43,7 @@ TEST(ParseFault, ReadsEveryCondition) {
 
 TEST(ParseFault, SaysWhatIsWrong) {
   EXPECT_THAT([] { parse_fault("nothing", 2); },
-              message("unknown fault \"nothing\"; greta faults lists them"));
+              message("unknown fault \"nothing\"; `greta faults` lists them"));
   EXPECT_THAT([] { parse_fault("wq_column_major@later", 2); }, message("unknown phase"));
   EXPECT_THAT([] { parse_fault("wq_column_major:2", 2); }, message("layer 2 of a model of 2 layers"));
   EXPECT_THAT([] { parse_fault("wq_column_major:x", 2); }, message("is no number"));

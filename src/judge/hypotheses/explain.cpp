@@ -43,7 +43,7 @@ void add_slice(const Observation& seen, const Expected& value, int64_t begin, do
     const size_t i = static_cast<size_t>(at);
     if (!seen.right.tells(i)) continue;
     const bool empty = std::isnan(seen.observed[i]) || value.value[i] == 0;
-    score.any_number = score.any_number || (!empty && seen.is_wrong(i));
+    score.any_number = score.any_number || (!empty && (seen.is_wrong(i) || seen.of_unit_size));
     const double before = element_error(seen.observed[i], seen.right.value[i], gross);
     const double after = element_error(seen.observed[i], value.value[i], gross);
     if (!seen.of_unit_size) {
