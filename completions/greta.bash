@@ -36,6 +36,7 @@ _greta() {
     --isa) words="scalar avx2 avx512" ;;
     --kv) words="f32 f16 q8_0" ;;
     --tensors) words="none first all" ;;
+    --causes) words="first all" ;;
     --phase) words="prefill decode" ;;
     --format) words="html markdown json junit sarif github agent" ;;
     --inject) words=$(_greta_faults "${COMP_WORDS[0]}") ;;
