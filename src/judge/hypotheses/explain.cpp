@@ -176,7 +176,7 @@ bool rivals(const Explanation& best, const Explanation& other) {
 bool covers(const Explanation& e) {
   // Several numbers that are fitted take something off whatever is wrong.
   const bool fitted = e.held_up != HeldUp::nothing_estimated && e.fitted > 1;
-  const double least = fitted ? 0.9 : 0.5;
+  const double least = fitted ? 0.9 : 0.7;
   return e.noise_ratio <= 1 && e.explained_residual > least;
 }
 
