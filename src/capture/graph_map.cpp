@@ -176,9 +176,8 @@ class Reader {
     for (const auto& [of, norm] : kNormOf) {
       if (its->kind == Tag::normed && its->place.stage == of) place.stage = norm;
     }
-    // An engine may take another layer's input: a stage that is there already is not this one.
-    const At own{by_weight.layer, place.stage};
-    return map_.stages.contains(place) && !map_.stages.contains(own) ? own : place;
+    // Another layer's input, or another stage's: where both are other than the weight's, the weight is right.
+    return place.layer != by_weight.layer && place.stage != by_weight.stage ? by_weight : place;
   }
 
   void multiply(Tensor node) {
