@@ -9,9 +9,9 @@
 
 namespace greta {
 
-/// Reads `count` tensor entries; their data are spans of `file`. `alignment` is a checked power of two.
-/// Throws an input Error for shapes whose size does not fit in 63 bits, unknown types, and data outside the
-/// file, unaligned or shared by two tensors.
+/// Reads `count` tensor entries; their data are spans of `file`. `alignment` is a checked multiple of 8.
+/// A tensor of a type that GRETA does not know has no data. Throws an input Error for shapes whose size does
+/// not fit in 63 bits, and for data outside the file, unaligned or shared by two tensors.
 std::vector<GgufTensor> read_tensors(GgufCursor& cursor, uint64_t count, uint64_t alignment,
                                      std::span<const std::byte> file);
 
