@@ -51,6 +51,7 @@ struct Roundings {
   int splits = 1;  // of K, each a chain of the unit's instruction; f32 additions join them in order
   Format between = Format::f32;  // results between the parts of an op; of a product of blocks: its scales'
   Format unnormalised = Format::f32;  // attention's weights, before they are divided by their sum
+  Format scores = Format::f32;        // attention's scores and weights, where the mix alone is recorded
   bool fast_math = false;             // CUDA's fast exponential, sine, cosine and division
   // Inputs, of the cache the keys and the values, are turned by a Walsh-Hadamard matrix of so many rows
   // before they are rounded (llama.cpp does it where a cache is quantised); 0: they are not.

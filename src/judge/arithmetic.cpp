@@ -41,6 +41,9 @@ const units::Instruction* unit_from_name(const std::string& text) {
   return nullptr;
 }
 
+constexpr int kTelling = 8;  // numbers with bits that f16 has and bf16 has not, if they were f16's
+constexpr int kSmallestNormalExponent = -14;  // of f16, as frexp() counts: below are fewer bits
+
 bool is_coarse(Format format) { return bounds::unit_roundoff(format) > bounds::kU; }
 
 /// RoPE's angle (docs/numerics.md, "RoPE").
@@ -101,6 +104,8 @@ bool is_declared(const nlohmann::json& manifest, const std::string& kernel) {
 
 bool may_be_stored(const Declared& declared) { return declared.roundings.activation == Format::q8_0; }
 
+bool may_be_apart(const Declared& declared) { return is_coarse(declared.roundings.output); }
+
 Declared declared_arithmetic(const nlohmann::json& manifest, const std::string& kernel) {
   Declared declared;
   if (!is_declared(manifest, kernel)) return declared;
@@ -158,6 +163,13 @@ Declared with_iterated_angles(Declared declared) {
   return declared;
 }
 
+Declared all_in(Format format) {
+  Declared declared;
+  Roundings& roundings = declared.roundings;
+  roundings.activation = roundings.output = roundings.between = roundings.scores = format;
+  return declared;
+}
+
 bool rotation_fits(const Declared& declared, const ModelConfig& config) {
   const auto fits = [&](int rotation) { return rotation == 0 || config.head_dim % rotation == 0; };
   return fits(declared.roundings.rotation) && fits(declared.roundings.rotation_of_values);
@@ -173,6 +185,7 @@ std::string describe(const Declared& declared) {
   add("weights", r.weight);
   add("sums", r.accumulator);
   add("output", r.output);
+  if (r.scores != r.output) add("scores", r.scores);
   if (r.between != r.output) add("results between", r.between);
   if (r.unit != nullptr) parts.push_back(r.unit->full_name());
   if (declared.angle_growth > 0 && !r.fast_math) parts.push_back("angles made one from the other");
@@ -188,6 +201,24 @@ bool is_held_in(Format format, std::span<const float> values) {
     if (std::isfinite(values[i]) && static_cast<double>(values[i]) != held[i]) return false;
   }
   return true;
+}
+
+void HeldFormats::add(std::span<const float> values) {
+  bf16_ = bf16_ && is_held_in(Format::bf16, values);
+  f16_ = f16_ && is_held_in(Format::f16, values);
+  if (!bf16_ || !f16_ || telling_ >= kTelling) return;
+  for (const float value : values) {
+    int exponent = 0;
+    const bool power = std::abs(std::frexp(value, &exponent)) == 0.5F;
+    telling_ += std::isfinite(value) && value != 0 && !power && exponent > kSmallestNormalExponent;
+  }
+}
+
+std::vector<Format> HeldFormats::formats() const {
+  std::vector<Format> formats;
+  if (bf16_) formats.push_back(Format::bf16);
+  if (f16_ && (!bf16_ || telling_ < kTelling)) formats.push_back(Format::f16);
+  return formats;
 }
 
 }  // namespace greta

@@ -35,6 +35,8 @@ KernelClass kernel_class(const Model& model, const PhaseView& view, At at);
 /// What was inferred. Classes by the default arithmetic are not in it, nor are those that nothing explains.
 struct InferredArithmetic {
   std::map<KernelClass, Declared> of_class = {};
+  // Of those that nothing explains what they are judged by where all their results are held in bf16 or f16.
+  std::map<KernelClass, Declared> supposed = {};
   // Stages that another kernel than most of their class computes, as exactly as the default.
   std::set<const Event*> by_default = {};
   bool operator==(const InferredArithmetic&) const = default;
@@ -50,6 +52,10 @@ bool is_declared(const nlohmann::json& manifest, const std::string& kernel);
 /// Activations in "q8_0": by ggml's codes, or by those of the scale as it is stored. People mean either.
 bool may_be_stored(const Declared& declared);
 
+/// Of a mix whose scores and weights are not recorded: made by one kernel, or by three that each round their
+/// results as this one.
+bool may_be_apart(const Declared& declared);
+
 /// An input Error for a declaration that could not be heeded: a name that is no format, a field that is none,
 /// or one that the stages which the kernel computed do not read. It names the kernel, and what is known.
 void demand_known_declarations(const Bundle& bundle);
@@ -60,11 +66,27 @@ Declared with_iterated_angles(Declared declared = {});
 /// Whether the model's heads can be cut into what is rotated.
 bool rotation_fits(const Declared& declared, const ModelConfig& config);
 
+/// Operands and results of each step in one format, sums in f32.
+Declared all_in(Format format);
+
 /// In words, as "activations q8_1, output f16"; "f32" where nothing is coarser.
 std::string describe(const Declared& declared);
 
 /// What an output of f16 or bf16 holds are numbers of that format: else its bound would explain all that is
 /// not off by more.
 bool is_held_in(Format format, std::span<const float> values);
+
+/// Which of bf16 and f16 all of some numbers may have been rounded to. Every number of bf16 in f16's normal
+/// range is one of f16, too, but of eight that f16 rounded, and that are no powers of two, one in 2^24 times
+/// all are numbers of bf16: these speak for bf16 alone.
+class HeldFormats {
+ public:
+  void add(std::span<const float> values);
+  std::vector<Format> formats() const;
+
+ private:
+  bool bf16_ = true, f16_ = true;
+  int telling_ = 0;
+};
 
 }  // namespace greta

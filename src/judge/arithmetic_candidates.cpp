@@ -123,7 +123,12 @@ std::vector<Declared> of_flash_attention(const Declared& first) {
     all.push_back(rounded(f32, f32, row.sums, row.output));
     all.back().roundings.between = row.weights;
   }
-  return with_queries(std::move(all), first);
+  all = with_queries(std::move(all), first);
+  for (const Format format : {bf16, f16}) {
+    all.push_back(rounded(format, f32, f32, format));
+    all.back().roundings.scores = format;
+  }
+  return all;
 }
 
 /// From the most exact to the least; f32 by the defaults is tried before.
@@ -158,6 +163,11 @@ std::vector<Declared> candidates(const KernelClass& kernels) {
 }  // namespace
 
 std::vector<Declared> arithmetic_candidates(const KernelClass& kernels, const Declared& declared) {
+  if (kernels.fused && kernels.kind == StageKind::mix && may_be_apart(declared)) {
+    Declared apart = declared;
+    apart.roundings.scores = apart.roundings.between = declared.roundings.output;
+    return {apart};
+  }
   if (kernels.fused && kernels.kind == StageKind::mix) return of_flash_attention(declared);
   if (kernels.fused) return with_queries(candidates(kernels), declared);
   if (!may_be_stored(declared)) return candidates(kernels);

@@ -33,10 +33,14 @@ Declared part_of(const Declared& fused, StageKind carrier, StageKind kind) {
   part.roundings.fast_math = whole.fast_math;
   if (kind == StageKind::scores) {
     part.roundings.activation = whole.activation;
-    if (carrier == StageKind::weights) part.roundings.output = part.roundings.between = whole.between;
+    part.roundings.output = part.roundings.between =
+        carrier == StageKind::weights ? whole.between : whole.scores;
   }
+  if (kind == StageKind::weights) part.roundings.output = whole.scores;
   if (kind == StageKind::mix) {
-    part.roundings.unnormalised = whole.between;
+    const bool apart =
+        whole.scores != Format::f32;  // three kernels: weights are divided before they are rounded
+    part.roundings.unnormalised = apart ? Format::f32 : whole.between;
     part.roundings.accumulator = whole.accumulator;
     part.roundings.output = whole.output;
   }

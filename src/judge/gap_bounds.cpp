@@ -73,10 +73,53 @@ double draws_factor(const StageProblem& problem, const Values& values) {
   return factor;
 }
 
+/// Each element is made from one of each operand, or a pair, so moving all of them at once is exact.
+bool is_elementwise(const StageProblem& problem) {
+  using enum StageKind;
+  const StageKind kind = problem.kind;
+  return problem.how == nullptr &&
+         (kind == embedding || kind == rope || kind == cache || kind == sum || kind == product);
+}
+
+/// Whether element `i` of a row is the second of a pair that RoPE turns.
+bool is_second(const oracle::RopeShape& shape, size_t i) {
+  const size_t in_head = i % static_cast<size_t>(shape.head_dim);
+  return shape.adjacent ? in_head % 2 == 1 : 2 * in_head >= static_cast<size_t>(shape.rope_dims);
+}
+
+/// The largest change where one operand is at either end of its bounds; of a pair, at all four.
+void carry_by_element(const StageProblem& problem, const Values& values, size_t operand,
+                      const Expected& maker, Expected& expected) {
+  std::vector<double> most(expected.value.size());
+  const int ends = problem.kind == StageKind::rope ? 4 : 2;
+  for (int end = 0; end < ends; ++end) {
+    std::vector<float> rows(values[operand].begin(), values[operand].end());
+    for (size_t j = 0; j < rows.size(); ++j) {
+      const bool flip = end >= 2 && is_second(problem.rope, j);
+      const double sign = (end % 2 == 0) != flip ? 1 : -1;
+      rows[j] = static_cast<float>(rows[j] + sign * maker.bound[j]);
+    }
+    Values moved = values;
+    moved[operand] = std::move(rows);
+    const Expected other = compute(problem, moved);
+    for (size_t j = 0; j < most.size(); ++j) {
+      const double change = std::abs(other.value[j] - expected.value[j]);
+      if (std::isfinite(change)) most[j] = std::max(most[j], change);
+    }
+  }
+  for (size_t j = 0; j < most.size(); ++j) expected.bound[j] += most[j];
+}
+
 }  // namespace
 
 void carry_bounds(const StageProblem& problem, const Values& values,
                   const std::vector<const Expected*>& makers, Expected& expected) {
+  if (is_elementwise(problem)) {
+    for (size_t i = 0; i < makers.size(); ++i) {
+      if (makers[i] != nullptr) carry_by_element(problem, values, i, *makers[i], expected);
+    }
+    return;
+  }
   constexpr int kDraws = 8;
   std::vector<double> squares(expected.value.size());
   uint64_t state = 0x9e3779b97f4a7c15u;

@@ -11,8 +11,9 @@ namespace greta {
 
 using Solved = std::map<const StageProblem*, Expected>;
 
-/// Operands' bounds, as independent errors, are sent through the stage: their root mean square over a few
-/// draws, doubled, joins the stage's own bound. `makers`: by operand; nullptr for recorded ones.
+/// Operands' bounds are sent through the stage and join its own bound. Where each element is made from one of
+/// each operand, the largest change within them; else, as independent errors, their root mean square over a
+/// few draws, doubled. `makers`: by operand; nullptr for recorded ones.
 void carry_bounds(const StageProblem& problem, const Values& values,
                   const std::vector<const Expected*>& makers, Expected& expected);
 

@@ -181,13 +181,9 @@ bool is_coarser(const Declared& declared, const Declared& first) {
 
 /// The coarse formats that all results of a class are held in: small numbers may be of both.
 std::vector<Format> held_in(const std::vector<Subject>& subjects) {
-  std::vector<Format> formats;
-  for (const Format format : {bf16, f16}) {
-    const bool all = std::ranges::all_of(
-        subjects, [&](const Subject& subject) { return is_held_in(format, subject.observed); });
-    if (all) formats.push_back(format);
-  }
-  return formats;
+  HeldFormats held;
+  for (const Subject& subject : subjects) held.add(subject.observed);
+  return held.formats();
 }
 
 /// What explains a class better than what is supposed of it.
@@ -310,6 +306,17 @@ void drop_what_explains_little(const Classes& classes, InferredArithmetic& infer
   }
 }
 
+/// An engine that holds all that a class gives in a coarse format doesn't compute it in f32, also where faults
+/// hide how: its right stages are then judged as what they are, and attention's scores as coarsely as may be.
+void suppose_held(const Classes& classes, InferredArithmetic& inferred) {
+  for (const auto& [kernels, stages] : classes) {
+    if (kernels.kind == StageKind::cache || convicted_of(stages) == 0 || inferred.of_class.contains(kernels))
+      continue;
+    const std::vector<Format> held = held_in(subjects_of(stages));
+    if (held.size() == 1) inferred.supposed[kernels] = all_in(held.front());
+  }
+}
+
 /// Kernels are chosen by shape, too: what a class's arithmetic convicts and the default explains is the work
 /// of another.
 void except_what_is_exact(const Classes& classes, InferredArithmetic& inferred) {
@@ -363,6 +370,7 @@ void infer_arithmetic(const std::vector<const PhaseRecord*>& phases, const Oracl
     if (!improve(classes, true, options.threads, inferred)) break;
   }
   drop_what_explains_little(classes, inferred);
+  suppose_held(classes, inferred);
   except_what_is_exact(classes, inferred);
 }
 

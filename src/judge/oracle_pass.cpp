@@ -10,13 +10,23 @@ namespace {
 
 constexpr int64_t kBatchRows = 64;  // decoding their weight is then little beside their sums
 
-/// Results in bf16 or f16 over a gap that is made in f32: what the engine rounds there is not known.
+bool is_coarse(const Declared& declared) {
+  return bounds::unit_roundoff(declared.roundings.output) > bounds::kU;
+}
+
+/// No recorded stage of the layer is of a kernel with coarse results.
+bool is_fine(const PhaseRecord& phase, int layer) {
+  return std::ranges::none_of(phase.view.events(), [&](const auto& entry) {
+    return entry.first.layer == layer && is_coarse(kernel_declares(phase, entry.first));
+  });
+}
+
+/// Results in bf16 or f16 over a gap that is made in f32: what the engine rounds there is not known. A cache
+/// in a coarse format tells nothing of that: any other stage of its layer does.
 bool is_made_too_finely(const PhaseRecord& phase, At at, const Subject& subject) {
   const StageProblem& problem = *subject.problem;
-  if (problem.kind == StageKind::cache && problem.cache_format != Format::f32) return false;
-  const auto is_coarse = [](const Declared& declared) {
-    return bounds::unit_roundoff(declared.roundings.output) > bounds::kU;
-  };
+  if (problem.kind == StageKind::cache && problem.cache_format != Format::f32 && is_fine(phase, at.layer))
+    return false;
   const bool fine = std::ranges::any_of(subject.gap, [&](Stage stage) {
     return !is_coarse(kernel_declares(phase, {at.layer, stage}));
   });

@@ -209,41 +209,47 @@ void add_hashes(const PhaseRecord& phase, At at, int depth, std::string& key) {
   }
 }
 
-/// An engine that rounds the results of all recorded stages of a layer to one coarse format, and so reads no
-/// others, does so with one that was not recorded, either.
-Declared as_its_layer(const PhaseRecord& phase, At at) {
-  std::optional<Format> held;
+/// The coarse format that all recorded results of a layer are held in, as far as some of each show; f32 for
+/// none, or where they are numbers of two.
+Format held_by_layer(const PhaseRecord& phase, int layer) {
+  constexpr size_t kSome = 1024;
+  HeldFormats held;
+  bool any = false;
   for (const auto& [other, event] : phase.view.events()) {
     const bool copy = is_cache(other) || info(other.stage).kind == StageKind::embedding;
-    if (other.layer != at.layer || copy) continue;
-    const Format output = kernel_declares(phase, other).roundings.output;
-    if (held && *held != output) return {};
-    held = output;
+    const std::vector<float>* data = phase.view.data(other);
+    if (other.layer != layer || copy || data == nullptr) continue;
+    any = true;
+    held.add(std::span(*data).first(std::min(data->size(), kSome)));
+    if (held.formats().empty()) break;
   }
-  Declared declared;
-  if (!held || bounds::unit_roundoff(*held) <= bounds::kU) return declared;
-  declared.roundings.activation = declared.roundings.output = declared.roundings.between = *held;
-  return declared;
+  const std::vector<Format> formats = held.formats();
+  return any && formats.size() == 1 ? formats.front() : Format::f32;
 }
+
+/// An engine that rounds the results of all recorded stages of a layer to one coarse format, and so reads no
+/// others, does so with one that was not recorded, either.
+Declared as_its_layer(const PhaseRecord& phase, At at) { return all_in(held_by_layer(phase, at.layer)); }
 
 }  // namespace
 
 std::string arithmetic_key(const Declared& declared) {
   const Roundings& r = declared.roundings;
-  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {}", name(r.activation), name(r.accumulator),
+  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", name(r.activation), name(r.accumulator),
                      name(r.output), name(r.weight), name(r.between), r.fast_math,
                      r.unit == nullptr ? "" : r.unit->full_name(), r.splits, declared.sum_lanes,
                      declared.angle_rounding, declared.angle_growth, r.rotation, r.rotation_of_values,
-                     name(r.unnormalised));
+                     name(r.unnormalised), name(r.scores));
 }
 
 bool is_open(const PhaseRecord& phase, At at) {
   const nlohmann::json& manifest = phase.view.bundle().manifest;
   at = carrier_of(phase.view, at);
   const std::string kernel = kernel_of(phase, at);
+  if (!is_declared(manifest, kernel)) return true;
+  const Declared declared = declared_arithmetic(manifest, kernel);
   const bool weights = info(at.stage).kind == StageKind::weights;
-  return !is_declared(manifest, kernel) || may_be_stored(declared_arithmetic(manifest, kernel)) ||
-         (weights && is_fused(phase.view, at));
+  return may_be_stored(declared) || (is_fused(phase.view, at) && (weights || may_be_apart(declared)));
 }
 
 Declared declared_arithmetic(const PhaseRecord& phase, At at) {
@@ -257,9 +263,12 @@ Declared kernel_declares(const PhaseRecord& phase, At at) {
   at = carrier_of(phase.view, at);
   const Declared declared = declared_arithmetic(phase, at);
   if (phase.inferred == nullptr || !is_open(phase, at)) return declared;
-  const auto it = phase.inferred->of_class.find(kernel_class(*phase.model, phase.view, at));
-  const bool by_default = phase.inferred->by_default.contains(phase.view.find(at));
-  return it == phase.inferred->of_class.end() || by_default ? declared : it->second;
+  if (phase.inferred->by_default.contains(phase.view.find(at))) return declared;
+  const KernelClass kernels = kernel_class(*phase.model, phase.view, at);
+  for (const auto* known : {&phase.inferred->of_class, &phase.inferred->supposed}) {
+    if (const auto it = known->find(kernels); it != known->end()) return it->second;
+  }
+  return declared;
 }
 
 Declared arithmetic_of(const PhaseRecord& phase, At at) {
