@@ -8,3 +8,23 @@ install(TARGETS greta_capture LIBRARY DESTINATION lib/greta)
 install(FILES include/greta_trace.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES ${CMAKE_BINARY_DIR}/greta.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(FILES completions/greta.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME greta)
+# `cmake --install build/release --component python`, and what the packages carry: the recorder of Python engines.
+install(DIRECTORY python/greta DESTINATION lib/python3/dist-packages COMPONENT python EXCLUDE_FROM_ALL
+  FILES_MATCHING PATTERN *.py)
+
+# The Debian package (scripts/deb.sh): the program with the libraries of the distribution.
+set(CPACK_GENERATOR DEB)
+set(CPACK_PACKAGE_NAME greta-llm)
+set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
+set(CPACK_PACKAGE_CONTACT "The GRETA maintainers <maintainers@greta.invalid>")
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "finds where and why an LLM engine computes wrongly")
+set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+set(CPACK_STRIP_FILES ON)
+set(CPACK_COMPONENTS_ALL Unspecified python)
+set(CPACK_COMPONENTS_GROUPING ALL_COMPONENTS_IN_ONE)
+set(CPACK_DEB_COMPONENT_INSTALL ON)
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_DEBIAN_PACKAGE_SECTION science)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_PACKAGE_SUGGESTS python3-numpy)
+include(CPack)

@@ -38,6 +38,7 @@ _greta() {
     --tensors) words="none first all" ;;
     --causes) words="first all" ;;
     --phase) words="prefill decode" ;;
+    --precision) words="f32 bf16 f16 int8" ;;
     --format) words="html markdown json junit sarif github agent" ;;
     --inject) words=$(_greta_faults "${COMP_WORDS[0]}") ;;
     --experiments) words="E0,E1,E2,E3,E4 E0 E1 E2 E3 E4" ;;

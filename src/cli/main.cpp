@@ -49,6 +49,7 @@ int main(int argc, char** argv) {
   cli::add_capture(program, context);
   cli::add_whatif(program, context);
   cli::add_run(program, context);
+  cli::add_bound(program, context);
   cli::add_bench(program, context);
   cli::add_perplexity(program, context);
   cli::add_plan(program, context);
