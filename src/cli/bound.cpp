@@ -94,9 +94,7 @@ void add_bound(Program& program, Context& context) {
   command.option("--precision", options->precision, "what results, or (int8) inputs, are rounded to")
       .one_of(precision_names())
       .shows_default();
-  command.option("--prompts", matrix.prompts, "built-in prompts or text files")
-      .comma_separated()
-      .takes("LIST");
+  add_prompt_options(command, matrix);
   command.option("--layers", matrix.layers, "of a stage: all, 0, 0-3 or 0,5,29")
       .shows_default()
       .takes("LIST");

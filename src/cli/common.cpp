@@ -34,8 +34,7 @@ void add_engine_options(Command& command, CommonOptions& options) {
   command.option("--threads", options.threads, "default: physical cores in the CPU quota")
       .range(1, 256)
       .takes("N");
-  command.option("--device", options.device, "cpu, cuda[:N], emu:CARD, sim:UNIT")
-      .takes("DEVICE");
+  command.option("--device", options.device, "cpu, cuda[:N], emu:CARD, sim:UNIT").takes("DEVICE");
   command.option("--sim-input", options.sim_input, "what a simulated matrix unit multiplies")
       .one_of({"bf16", "f16"});
   command.flag("--invariant", options.invariant, "on sim devices: one order of sums in both phases");

@@ -66,9 +66,7 @@ void add_diagnose(Program& program, Context& context) {
       .range(1, 256)
       .takes("N");
   command.footer("Example: greta diagnose trace-dir -m model.gguf --out result");
-  command
-      .option("--causes", options->causes,
-              "sought: of each stage in its first and last layer")
+  command.option("--causes", options->causes, "sought: of each stage in its first and last layer")
       .one_of({"first", "all"});
   command.on_run([options, &context] { run_diagnose(*options, context); });
 }

@@ -2,11 +2,25 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 
 #include "report/writer.h"
 
 namespace greta::report {
 namespace {
+
+/// What verdict.json says, and what a reader of Spanish does.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 10> kSpanishWords{
+    {{"EQUAL", "IGUAL"},
+     {"ROUNDING", "REDONDEO"},
+     {"FAULT", "FALLO"},
+     {"PROPAGATED", "PROPAGADO"},
+     {"MISSING", "FALTA"},
+     {"INCONCLUSIVE", "NO CONCLUYENTE"},
+     {"VACUOUS", "VACÍO"},
+     {"INERT_FACTOR", "FACTOR INERTE"},
+     {"HARNESS_SUSPECT", "GRABACIÓN SOSPECHOSA"},
+     {"UNDECLARED_ARITHMETIC", "ARITMÉTICA NO DECLARADA"}}};
 
 constexpr size_t kMaxListed = 8;
 
@@ -118,6 +132,13 @@ std::string Writer::attestation() const {
   if (facts.unattested.empty()) return say(Phrase::attested_all, total);
   return say(Phrase::attested_not, total - facts.unattested.size(), total,
              cell_list(facts.unattested, language));
+}
+
+std::string Writer::word(std::string_view status) const {
+  if (language == Language::english) return std::string(status);
+  const auto found = std::find_if(kSpanishWords.begin(), kSpanishWords.end(),
+                                  [status](const auto& entry) { return entry.first == status; });
+  return std::string(found == kSpanishWords.end() ? status : found->second);
 }
 
 std::string Writer::table_heading() const {

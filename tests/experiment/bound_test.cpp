@@ -11,7 +11,7 @@
 namespace greta {
 namespace {
 
-BoundRequest request_of(const std::string& precision, Stage stage = Stage::logits) {
+BoundRequest bound_request(const std::string& precision, Stage stage = Stage::logits) {
   BoundRequest request{
       .prompts = {{"p", "", test::random_tokens(20)}}, .stage = stage, .layers = {0, 1}, .draws = 8};
   for (const Precision& row : precisions()) {
@@ -20,16 +20,17 @@ BoundRequest request_of(const std::string& precision, Stage stage = Stage::logit
   return request;
 }
 
-test::TinyEngine engine_of(int threads = 1) {
+test::TinyEngine bound_engine(int threads = 1) {
   return test::TinyEngine(TensorType::q4_1, {.threads = threads, .isa = best_isa()});
 }
 
 TEST(RoundingBound, CoarserFormatsAllowMore) {
-  test::TinyEngine tiny = engine_of();
+  test::TinyEngine tiny = bound_engine();
   double before = 0;
   // Steps of 2^-24, 2^-11 and 2^-8: at least four times from one to the next, whatever the draw.
   for (const char* precision : {"f32", "f16", "bf16"}) {
-    const BoundSummary summary = summary_of(measure_bound(tiny.engine, request_of(precision)).places.front());
+    const BoundSummary summary =
+        summary_of(measure_bound(tiny.engine, bound_request(precision)).places.front());
     EXPECT_GT(summary.median.bound, 4 * before) << precision;
     EXPECT_LE(summary.median.bound, summary.worst.bound);
     EXPECT_EQ(summary.last.position, 19);
@@ -40,8 +41,8 @@ TEST(RoundingBound, CoarserFormatsAllowMore) {
 }
 
 TEST(RoundingBound, TheSameForOneSeedWhateverTheThreads) {
-  test::TinyEngine one = engine_of(1), two = engine_of(2);
-  BoundRequest request = request_of("int8");
+  test::TinyEngine one = bound_engine(1), two = bound_engine(2);
+  BoundRequest request = bound_request("int8");
   const auto bound = [&](Engine& engine) {
     return summary_of(measure_bound(engine, request).places.front());
   };
@@ -53,8 +54,8 @@ TEST(RoundingBound, TheSameForOneSeedWhateverTheThreads) {
 }
 
 TEST(RoundingBound, AStageHasARowPerLayerAndItsOwnPart) {
-  test::TinyEngine tiny = engine_of();
-  const RoundingBound result = measure_bound(tiny.engine, request_of("bf16", Stage::q));
+  test::TinyEngine tiny = bound_engine();
+  const RoundingBound result = measure_bound(tiny.engine, bound_request("bf16", Stage::q));
   ASSERT_EQ(result.places.size(), 2u);
   for (const PlaceBound& place : result.places) {
     ASSERT_TRUE(place.own.has_value());
@@ -64,8 +65,8 @@ TEST(RoundingBound, AStageHasARowPerLayerAndItsOwnPart) {
 }
 
 TEST(RoundingBound, LogProbabilitiesHaveTheTopTokenAndTheDivergence) {
-  test::TinyEngine tiny = engine_of();
-  BoundRequest request = request_of("bf16");
+  test::TinyEngine tiny = bound_engine();
+  BoundRequest request = bound_request("bf16");
   request.logprobs = true;
   const RoundingBound result = measure_bound(tiny.engine, request);
   ASSERT_TRUE(result.top1 && result.kl);
