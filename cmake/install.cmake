@@ -8,6 +8,7 @@ install(TARGETS greta_capture LIBRARY DESTINATION lib/greta)
 install(FILES include/greta_trace.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES ${CMAKE_BINARY_DIR}/greta.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(FILES completions/greta.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME greta)
+install(FILES LICENSE DESTINATION share/doc/greta-llm RENAME copyright)
 # `cmake --install build/release --component python`, and what the packages carry: the recorder of Python engines.
 install(DIRECTORY python/greta DESTINATION lib/python3/dist-packages COMPONENT python EXCLUDE_FROM_ALL
   FILES_MATCHING PATTERN *.py)
@@ -27,4 +28,5 @@ set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION science)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_PACKAGE_SUGGESTS python3-numpy)
+set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${CMAKE_SOURCE_DIR}/cmake/deb/prerm)
 include(CPack)

@@ -85,7 +85,7 @@ void add_bound(Program& program, Context& context) {
   auto options = std::make_shared<BoundOptions>();
   MatrixOptions& matrix = options->matrix;
   for (const std::string_view name : built_in_prompts()) matrix.prompts.emplace_back(name);
-  Command command = program.command("bound", "how far two right runs may differ: thresholds for tests");
+  Command command = program.command("bound", "how far right runs may differ: thresholds");
   add_model_option(command, matrix.common);
   add_json_option(command, matrix.common);
   command.option("--stage", options->stage, "logits, logprobs, or a stage such as q")

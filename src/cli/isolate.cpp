@@ -111,7 +111,7 @@ void add_isolate(Program& program, Context& context) {
   command.flag("--no-interventions", options->no_interventions, "do not prove findings by replacing outputs");
   command.flag("--quick", options->quick, "holds less of the program that runs unrecorded");
   command.flag("--verify-weights", context.environment.trace_qkv_w_verify,
-               "ask kernels, with one-hot inputs, how they read weights");
+               "one-hot inputs show how kernels read weights");
   command.option("--seed", options->seed, "repeats what was drawn; 0: drawn anew");
   command.option("--out", options->matrix.out, "directory to create; default: greta-isolate-<time>")
       .takes("DIR");

@@ -33,7 +33,7 @@ void add_matrix_options(Command& command, MatrixOptions& options) {
   add_model_option(command, options.common);
   add_json_option(command, options.common);
   command.option("--layers", options.layers, "all, 0, 0-3 or 0,5,29").shows_default().takes("LIST");
-  command.option("--inject", options.inject, "a bug: FAULT[@PHASE][:LAYER][,S>n] (greta faults)")
+  command.option("--inject", options.inject, "FAULT[@PHASE][:LAYER][,S>n], see faults")
       .takes("FAULT")
       .repeatable();
   command.flag("--force", options.force, "overwrite a bundle in the directory");
@@ -49,7 +49,7 @@ void add_prompt_options(Command& command, MatrixOptions& options) {
       .comma_separated()
       .shows_default()
       .takes("LIST");
-  command.option("-p,--prompt", options.own_prompts, "instead: a built-in one, a file or a text")
+  command.option("-p,--prompt", options.own_prompts, "instead: a name, a file or a text")
       .repeatable()
       .takes("PROMPT");
 }

@@ -78,7 +78,7 @@ void add_tokenize(Program& program, Context&) {
   add_json_option(command, options->common);
   command.flag("--no-bos", options->no_bos, "no BOS, even if the model's header asks for one");
   command.flag("--decode", options->decode, "ids to text (control characters as \\x1b)");
-  command.option("text", options->text, "text (--decode: ids), else stdin; -- before a leading -");
+  command.option("text", options->text, "text or ids, else stdin; -- before a leading -");
   command.footer("Example: greta tokenize -m model.gguf --no-bos -- \"Hello world\"");
   command.on_run([options] { run_tokenize(*options); });
 }

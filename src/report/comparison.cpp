@@ -105,7 +105,8 @@ std::string first_difference(const BundleComparison& result) {
   std::set<int> layers;
   std::set<std::string> runs;
   for (const StagePair& pair : result.pairs) {
-    if (pair.status == PairStatus::equal || pair.metrics.bit_equal) continue;
+    const bool unseen = pair.status == PairStatus::missing && pair.metrics.bit_equal;
+    if (pair.status == PairStatus::equal || unseen) continue;
     if (first == nullptr || (pair.status == PairStatus::fault && first->status != PairStatus::fault))
       first = &pair;
     layers.insert(pair.layer);

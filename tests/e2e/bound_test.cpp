@@ -191,7 +191,18 @@ TEST_F(BoundSmolLM2, RightRunsStayWithin) {
     EXPECT_LE(unit_ratios(some(prompts, {"p5_ba"}), {"sim:h100"}, input, 8).max(), 1);
 }
 
-TEST_F(BoundSmolLM2, ExhaustiveTwelvePromptsStayWithin) {
+/// A bound that nothing exceeds would be none.
+TEST_F(BoundSmolLM2, AWeightReadByColumnsGoesBeyond) {
+  Engine cpu = engine();
+  const std::vector<Prompt> prompts = some(clean_prompts(cpu.model(), false), {"p5_ba"});
+  const Bounds bounds = bounds_of(cpu, prompts, "int8", 8);
+  const PlanChange change = fault_change(cpu, {parse_fault("wq_column_major", cpu.model().config.n_layer)});
+  const Rows right = rows_of(cpu, prompts, "all=vector", bounds);
+  EXPECT_GT(ratios_of(right, rows_of(cpu, prompts, "all=matrix", bounds, change), bounds).max(), 1);
+}
+
+/// Minutes: by hand, with --gtest_also_run_disabled_tests (docs/bounds.md).
+TEST_F(BoundSmolLM2, DISABLED_TwelvePromptsStayWithin) {
   Engine cpu = engine();
   const std::vector<Prompt> prompts = clean_prompts(cpu.model(), false);
   ASSERT_EQ(prompts.size(), 12u);
@@ -202,7 +213,7 @@ TEST_F(BoundSmolLM2, ExhaustiveTwelvePromptsStayWithin) {
 
 /// The least size at which a faulty run leaves the bound against a right one of the vector route; 0: none up to
 /// 1e6.
-TEST_F(BoundSmolLM2, ExhaustiveWeakestFaultThatGoesBeyond) {
+TEST_F(BoundSmolLM2, DISABLED_WeakestFaultThatGoesBeyond) {
   Engine cpu = engine();
   const std::vector<Prompt> prompts = power_prompts(cpu.model());
   const Bounds bounds = bounds_of(cpu, prompts, "int8", 16);
