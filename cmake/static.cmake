@@ -18,6 +18,8 @@ if(GRETA_GLIBC)
   set(CMAKE_CXX_LINK_EXECUTABLE "${zig} -s -Wl,--gc-sections ${link}")
   set(CMAKE_CXX_CREATE_SHARED_LIBRARY
     "${zig} -s -shared -Wl,--version-script=${CMAKE_SOURCE_DIR}/cmake/capture.map ${link}")
+  # zig's libc does not know that environ and __environ are one variable: only that which libc itself uses has a value.
+  target_compile_definitions(greta PRIVATE environ=__environ)
   target_sources(greta PRIVATE cmake/static/older_libc.cpp)
   target_sources(greta_capture PRIVATE cmake/static/older_libc.cpp)
 else()

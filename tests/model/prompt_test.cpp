@@ -92,7 +92,16 @@ TEST_F(PromptFile, IsReadByteForByte) {
   EXPECT_EQ(prompt.text, "línea\r\n\n");
 }
 
+TEST(PromptText, HasABlankAndIsNoFile) {
+  const Prompt prompt = load_prompt("The port wakes, slowly");
+  EXPECT_EQ(prompt.id, "text");
+  EXPECT_EQ(prompt.text, "The port wakes, slowly");
+  EXPECT_THAT(error_of("the port.txt"), HasSubstr("nor a file"));  // a file's name, misspelt
+  EXPECT_THAT(error_of("caf\xe9 au lait"), HasSubstr("not a UTF-8 text (byte 3)"));
+}
+
 TEST_F(PromptFile, MustBeUtf8AndThere) {
+  EXPECT_THAT(error_of(write("utf16.txt", std::string("\xff\xfeh\0", 4))), HasSubstr("save it as UTF-8"));
   EXPECT_THAT(error_of(write("binary.txt", "ab\xff")), HasSubstr("not a UTF-8 text (byte 2)"));
   EXPECT_THAT(error_of("p7_none"), HasSubstr("p0_short, p4_sys, p5_ba, p6_long"));
   EXPECT_NE(error_of(testing::TempDir()), "no error");
