@@ -15,10 +15,10 @@ find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 pkg_check_modules(pcre2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(libarchive REQUIRED IMPORTED_TARGET libarchive)
 pkg_check_modules(libdeflate REQUIRED IMPORTED_TARGET libdeflate)
-set(greta_fmt fmt::fmt)
-set(greta_pugixml pugixml::pugixml)
+set(fmt_library fmt::fmt)
+set(pugixml_library pugixml::pugixml)
 if(GRETA_STATIC)
-  set(greta_fmt fmt::fmt-header-only)  # Debian has no archive of it
-  set(greta_pugixml pugixml::static)
+  set(fmt_library fmt::fmt-header-only)  # Debian has no archive of it
+  set(pugixml_library pugixml::static)
   find_package(ZLIB REQUIRED)  # libarchive's, for gzip
 endif()

@@ -29,7 +29,12 @@ _greta() {
     return
   fi
   case $previous in
-    -m | --model | --in | -f | --file) words= ;;
+    -m | --model)
+      mapfile -t COMPREPLY < <(compgen -f -X '!*.gguf' -- "$current"; compgen -d -- "$current")
+      compopt -o filenames 2>/dev/null
+      return
+      ;;
+    --in | -f | --file) words= ;;
     --out) mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     --device | --devices) words=$_greta_devices ;;
     --sim-input) words="bf16 f16" ;;

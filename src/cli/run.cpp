@@ -53,6 +53,7 @@ void generate(const RunOptions& options, const Context& context) {
   std::string text;
   PrintableStream printed;
   for (int64_t i = 0; i < options.n; ++i) {
+    if (is_interrupted() && !options.common.json) say_report(printed.end() + "\n");
     throw_if_interrupted("interrupted");
     const TokenId token = sampler.next(logits);
     if (tokenizer.ends_generation(token)) break;

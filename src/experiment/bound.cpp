@@ -98,6 +98,8 @@ RunRows run_once(Engine& engine, const BoundRequest& request, const Prompt& prom
   return all;
 }
 
+constexpr double kTwoRuns = 1.4142135623730951;  // sqrt 2: both round
+
 double of_two_runs(double draw_rms) { return bounds::kLambda * kTwoRuns * draw_rms; }
 /// A rounding error is spread evenly within its bound; a draw is as large as the bound.
 double typical_of(double draw_rms) { return kTwoRuns * draw_rms / std::sqrt(3.0); }

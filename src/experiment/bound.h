@@ -1,6 +1,6 @@
 #pragma once
-// How far two right runs of one precision can part: roundings are drawn and sent through the model, and what they
-// move is multiplied by what a bound allows beyond its mean square (docs/numerics.md, "Two whole runs").
+// How far two right runs of one precision can part: roundings are drawn and sent through the model, and what
+// they move is multiplied by what a bound allows beyond its mean square (docs/bounds.md).
 
 #include <functional>
 #include <string>
@@ -39,9 +39,5 @@ void add_rounding(PlanEdit& edit, const Precision& precision, uint64_t seed);
 
 /// Runs each prompt once as it is (the vector route, f32) and `draws` times with roundings.
 RoundingBound measure_bound(Engine& engine, const BoundRequest& request);
-
-/// How much larger the difference of two runs may be than what one draw moves in the mean: lambda for the tail,
-/// sqrt 2 because both runs round.
-inline constexpr double kTwoRuns = 1.4142135623730951;
 
 }  // namespace greta

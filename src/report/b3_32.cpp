@@ -56,8 +56,10 @@ List audit(const Writer& writer, const Finding& finding) {
 
 void add_first_layer(const Writer& writer, Document& document) {
   const Verdict& verdict = writer.verdict;
-  document.push_back(Heading{3, writer.table_heading()});
-  document.push_back(b3_31_table(verdict));
+  if (writer.has_routes()) {
+    document.push_back(Heading{3, writer.table_heading()});
+    document.push_back(b3_31_table(verdict));
+  }
   if (has_norm_pairs(verdict)) {
     const int layer = verdict.layers.empty() ? 0 : verdict.layers.front();
     document.push_back(Heading{3, writer.say(Phrase::heading_norm, layer)});

@@ -94,14 +94,6 @@ Table narrow_table(const Report& report) {
   return table;
 }
 
-/// Recorded by an engine of which no route was forced or told: the matrix has nothing to show.
-bool has_routes(const Report& report) {
-  const std::vector<Cell>& cells = report.verdict.cells;
-  return report.facts.experiments.size() > 1 || std::any_of(cells.begin(), cells.end(), [](const Cell& cell) {
-           return routes_used(cell) != "-" || cell.force_route != "auto" || cell.force_gemm;
-         });
-}
-
 // 32+1+9+1+12+1+12 = 68
 Table prompts_table(const Report& report) {
   Table table{{{"prompt", Align::left, 32},
@@ -180,7 +172,7 @@ Document brief_report(const Report& report) {
   for (const std::string& sentence : writer.ops()) say(sentence);
   for (const std::string& sentence : writer.factors()) say(sentence);
   if (report.facts.any_pair) {
-    const bool routes = has_routes(report);
+    const bool routes = writer.has_routes();
     document.push_back(Heading{2, routes ? writer.table_heading() : writer.say(Phrase::heading_prompts)});
     document.push_back(routes ? narrow_table(report) : prompts_table(report));
     if (!writer.attestation().empty()) say(writer.attestation());

@@ -86,7 +86,7 @@ class Full {
     maps();
     cells();
     stages();
-    attestation();
+    if (writer_.has_routes()) attestation();
     heading(3, writer_.say(Phrase::heading_coverage));
     std::vector<std::string> lines = writer_.coverage();
     for (std::string& sentence : writer_.exercised()) lines.push_back(std::move(sentence));

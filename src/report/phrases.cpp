@@ -52,6 +52,8 @@ constexpr std::array<Entry, kCount> kPhrases{{
     {Phrase::confirmed, "confirmed", "confirmado"},
     {Phrase::not_confirmed, "not confirmed", "no confirmado"},
 
+    {Phrase::and_single_roundings, "{0}; of single roundings, which fill their bound, {1}",
+     "{0}; en las etapas de un solo redondeo, que llenan su cota, {1}"},
     {Phrase::verdict_equal, "prefill_last and decode0 are equal bit for bit in every judged stage.",
      "prefill_last y decode0 son idénticos bit a bit en todas las etapas juzgadas."},
     {Phrase::verdict_rounding,

@@ -42,6 +42,7 @@ enum class Phrase {
   confirmed,
   not_confirmed,
   // the verdict in one sentence
+  and_single_roundings,
   verdict_equal,
   verdict_rounding,
   verdict_alone,

@@ -112,8 +112,11 @@ std::string Writer::verdict_sentence() const {
     return say(differ ? which : Phrase::verdict_fault_alone, place(first));
   }
   const bool clean = which == Phrase::verdict_equal || which == Phrase::verdict_rounding;
-  if (clean && !facts.any_pair) return say(Phrase::verdict_alone, brief(facts.max_noise_ratio));
-  return say(which, brief(facts.max_noise_ratio));
+  const bool apart = facts.max_of_single_roundings > facts.max_of_others && facts.max_of_others > 0;
+  const std::string largest = apart ? say(Phrase::and_single_roundings, brief(facts.max_of_others),
+                                          brief(facts.max_of_single_roundings))
+                                    : brief(facts.max_noise_ratio);
+  return say(clean && !facts.any_pair ? Phrase::verdict_alone : which, largest);
 }
 
 std::string Writer::headline() const {
@@ -132,6 +135,13 @@ std::string Writer::attestation() const {
   if (facts.unattested.empty()) return say(Phrase::attested_all, total);
   return say(Phrase::attested_not, total - facts.unattested.size(), total,
              cell_list(facts.unattested, language));
+}
+
+bool Writer::has_routes() const {
+  return facts.experiments.size() > 1 ||
+         std::any_of(verdict.cells.begin(), verdict.cells.end(), [](const Cell& cell) {
+           return routes_used(cell) != "-" || cell.force_route != "auto" || cell.force_gemm;
+         });
 }
 
 std::string Writer::word(std::string_view status) const {

@@ -51,6 +51,8 @@ struct Writer {
   std::vector<std::string> exercised() const;
   std::string attestation() const;
   std::string logits() const;
+  /// Whether routes were forced or told. Where an engine of its own recorded, the matrix has nothing to show.
+  bool has_routes() const;
   std::string table_heading() const;  // of B3.31's table
   /// A verdict's word, as JSON has it or as the language says it.
   std::string word(std::string_view status) const;

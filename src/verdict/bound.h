@@ -1,6 +1,6 @@
 #pragma once
-// What rounding can make of a place of the forward pass, from the tokens on: plain data, from which the reports
-// of `greta bound` are made.
+// What rounding can make of a place of the forward pass, from the tokens on: plain data, from which the
+// reports of `greta bound` are made.
 
 #include <cstdint>
 #include <optional>

@@ -211,8 +211,7 @@ TEST_F(BoundSmolLM2, DISABLED_TwelvePromptsStayWithin) {
   EXPECT_LE(unit_ratios(prompts, {"sim:h100", "sim:mi300x"}, Format::f16, 16).max(), 1);
 }
 
-/// The least size at which a faulty run leaves the bound against a right one of the vector route; 0: none up to
-/// 1e6.
+/// The least size at which a faulty run leaves the bound against a right one of the vector route.
 TEST_F(BoundSmolLM2, DISABLED_WeakestFaultThatGoesBeyond) {
   Engine cpu = engine();
   const std::vector<Prompt> prompts = power_prompts(cpu.model());
