@@ -1,5 +1,5 @@
-// Formats that GRETA does not write. libarchive's table names them all, and linked statically they would bring
-// libxml2 with ICU, nettle, liblzma and libbz2 along.
+// Formats that GRETA does not write. libarchive's table names them all, and linked statically they would
+// bring libxml2 with ICU, nettle, liblzma and libbz2 along.
 #include <archive.h>
 
 extern "C" {

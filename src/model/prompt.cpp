@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 
 #include "base/error.h"
 #include "base/mapped_file.h"
@@ -61,6 +63,10 @@ Prompt load_prompt(const std::string& name_or_path) {
         "prompt '{}' is no text (that has a blank) and neither built in (p0_short, p4_sys, p5_ba, p6_long) "
         "nor a file",
         name_or_path);
+  }
+  if (std::filesystem::is_fifo(name_or_path, ignored)) {  // a shell's <(command)
+    std::ifstream pipe(name_or_path, std::ios::binary);
+    return prompt_of_file(name_or_path, std::string(std::istreambuf_iterator<char>(pipe), {}));
   }
   const MappedFile file(name_or_path);
   return prompt_of_file(name_or_path,

@@ -432,13 +432,13 @@ constexpr std::array<Entry, kCount> kPhrases{{
     {Phrase::method_judge,
      "A stage whose inputs are equal in both phases is judged: EQUAL (same bits); ROUNDING (differs, but "
      "each side lies within its rounding bound of the fp64 oracle, which recomputes the stage from its "
-     "recorded inputs); FAULT (a side lies beyond). A stage whose inputs already differ is PROPAGATED and "
-     "not judged here. Noise ratio = largest |observed - oracle| / bound.",
+     "recorded inputs); FAULT (a side lies beyond). A stage whose inputs already differ is PROPAGATED: "
+     "judged by the oracle alone, not by this comparison. Noise ratio = largest |observed - oracle| / bound.",
      "Se juzga cada etapa cuyas entradas son iguales en ambas fases: IGUAL (EQUAL: los mismos bits), "
      "REDONDEO (ROUNDING: difiere, pero cada lado queda dentro de su cota de redondeo respecto del oráculo "
      "fp64, que recalcula la etapa a partir de sus entradas registradas); FALLO (FAULT: algún lado queda "
-     "fuera). Una etapa cuyas entradas ya difieren queda como PROPAGADO (PROPAGATED) y no se juzga en esta "
-     "comparación. Razón de ruido = mayor |observado - oráculo| / cota."},
+     "fuera). Una etapa cuyas entradas ya difieren queda como PROPAGADO (PROPAGATED): la juzga solo el "
+     "oráculo, no esta comparación. Razón de ruido = mayor |observado - oráculo| / cota."},
     {Phrase::method_table,
      "E0-E4 force route and GEMM on decode's Q, K, V only. MFMA = matrix units, VALU = vector units.",
      "E0-E4 fuerzan la ruta y GEMM solo en Q, K y V del decode. MFMA = unidades matriciales, VALU = unidades "

@@ -2,10 +2,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <thread>
 
 #include "base/error.h"
 #include "model/tokenizer.h"
@@ -98,6 +100,16 @@ TEST(PromptText, HasABlankAndIsNoFile) {
   EXPECT_EQ(prompt.text, "The port wakes, slowly");
   EXPECT_THAT(error_of("the port.txt"), HasSubstr("nor a file"));  // a file's name, misspelt
   EXPECT_THAT(error_of("caf\xe9 au lait"), HasSubstr("not a UTF-8 text (byte 3)"));
+}
+
+/// As a shell's <(command) is one.
+TEST(PromptPipe, IsReadToItsEnd) {
+  const std::string path = testing::TempDir() + "/prompt-pipe";
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  std::thread writer([&path] { std::ofstream(path) << "through a pipe"; });
+  EXPECT_EQ(load_prompt(path).text, "through a pipe");
+  writer.join();
+  std::filesystem::remove(path);
 }
 
 TEST_F(PromptFile, MustBeUtf8AndThere) {
