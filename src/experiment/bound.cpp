@@ -205,15 +205,17 @@ class Measurement {
   PlaceBound top_, divergence_{.is_divergence = true};
 };
 
-/// Of one recorded stage by the precision's own arithmetic: the largest of its elements' bounds.
-double own_bound(const PhaseRecord& phase, At at, const Precision& precision) {
+/// Of one recorded stage by the precision's own arithmetic: the largest of its elements' bounds; none where its
+/// inputs were not recorded.
+std::optional<double> own_bound(const PhaseRecord& phase, At at, const Precision& precision) {
   std::string why;
   const std::optional<Subject> subject = judged_subject(phase, at, &why);
-  if (!subject || !subject->gap.empty()) return 0;
+  if (!subject || !subject->gap.empty()) return std::nullopt;
   StageProblem problem = *subject->problem;
   const bool projection = problem.kind == StageKind::projection;
+  const bool copy = problem.kind == StageKind::embedding;  // rounded once, for every run alike
   problem.declared.roundings = {.activation = projection ? precision.input : Format::f32,
-                                .output = precision.result};
+                                .output = copy ? Format::f32 : precision.result};
   double most = 0;
   const Expected expected = expected_of(problem);
   for (size_t i = 0; i < expected.value.size(); ++i) {
@@ -228,6 +230,8 @@ std::map<int, double> own_bounds(Engine& engine, const BoundRequest& request) {
                        .prompts = request.prompts,
                        .layers = request.layers,
                        .routes = plain_routes()};
+  if (is_outside_layers(request.stage))
+    matrix.layers = {static_cast<int>(engine.model().config.n_layer) - 1};  // its input
   const Bundle bundle = record_matrix(engine, matrix);
   std::vector<std::unique_ptr<PhaseRecord>> phases;
   std::vector<std::pair<const PhaseRecord*, At>> jobs;
@@ -240,13 +244,14 @@ std::map<int, double> own_bounds(Engine& engine, const BoundRequest& request) {
       if (at.stage == request.stage) jobs.emplace_back(phases.back().get(), at);
     }
   }
-  std::vector<double> most(jobs.size());
+  std::vector<std::optional<double>> most(jobs.size());
   parallel_for(engine.options().threads, jobs.size(),
                [&](size_t i) { most[i] = own_bound(*jobs[i].first, jobs[i].second, request.precision); });
   std::map<int, double> by_layer;
   for (size_t i = 0; i < jobs.size(); ++i) {
+    if (!most[i]) continue;
     double& own = by_layer[jobs[i].second.layer];
-    own = std::max(own, 2 * most[i]);  // both runs round
+    own = std::max(own, 2 * *most[i]);  // both runs round
   }
   return by_layer;
 }
