@@ -205,8 +205,8 @@ class Measurement {
   PlaceBound top_, divergence_{.is_divergence = true};
 };
 
-/// Of one recorded stage by the precision's own arithmetic: the largest of its elements' bounds; none where its
-/// inputs were not recorded.
+/// Of one recorded stage by the precision's own arithmetic: the largest of its elements' bounds; none where
+/// its inputs were not recorded.
 std::optional<double> own_bound(const PhaseRecord& phase, At at, const Precision& precision) {
   std::string why;
   const std::optional<Subject> subject = judged_subject(phase, at, &why);
