@@ -286,11 +286,20 @@ std::vector<std::string> Writer::arithmetic() const {
 
 /// "S > 1, stage q; S > 1, stage k".
 std::string Writer::wrong_values(const Factor& factor) const {
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 3> kSpanish{
+      {{"stage", "etapa"}, {"phase", "fase"}, {"layer", "capa"}}};
+  const auto word_of = [&](const std::string& attribute) {
+    const auto found = std::find_if(kSpanish.begin(), kSpanish.end(),
+                                    [&](const auto& entry) { return entry.first == attribute; });
+    const bool translated = language == Language::spanish && found != kSpanish.end();
+    return translated ? std::string(found->second) : attribute;
+  };
   std::vector<std::string> all;
   for (const std::vector<std::string>& values : factor.wrong_values) {
     std::vector<std::string> words;
     for (size_t i = 0; i < values.size(); ++i)
-      words.push_back(fmt::format("{} {}", factor.attributes[i], values[i].empty() ? "-" : values[i]));
+      words.push_back(
+          fmt::format("{} {}", word_of(factor.attributes[i]), values[i].empty() ? "-" : values[i]));
     all.push_back(fmt::format("{}", fmt::join(words, ", ")));
   }
   return fmt::format("{}", fmt::join(all, "; "));
