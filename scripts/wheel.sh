@@ -16,7 +16,7 @@ if [[ -n $glibc ]]; then
   [[ -x $zig/bin/python3 ]] || quietly "making a virtual environment" python3 -m venv "$zig"
   "$zig/bin/python3" -c 'import ziglang' 2>/dev/null ||
     quietly "fetching zig, which links for older systems" "$zig/bin/pip" install "ziglang==0.17.1"
-  linker=(-DGRETA_GLIBC=$glibc "-DGRETA_ZIG=$zig/bin/python3;-m;ziglang")
+  linker=("-DGRETA_GLIBC=$glibc" "-DGRETA_ZIG=$zig/bin/python3;-m;ziglang")
 else
   glibc=$(getconf GNU_LIBC_VERSION | cut -d' ' -f2)
   linker=(-DGRETA_GLIBC=)

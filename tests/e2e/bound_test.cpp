@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
+#include "e2e/program.h"
 #include "fault/fault.h"
 #include "model/gguf_model_file.h"
 #include "numerics/metrics.h"
@@ -240,6 +242,30 @@ TEST_F(BoundSmolLM2, DISABLED_WeakestFaultThatGoesBeyond) {
     ++beyond;
   }
   EXPECT_GT(beyond, 0);
+}
+
+TEST(BoundCommand, SpeaksJson) {
+  const std::string model = GRETA_SOURCE_DIR "/examples/demo/model.gguf";
+  const auto bound = [&model](std::vector<std::string> more) {
+    std::vector<std::string> arguments{"bound", "-m", model, "--draws", "2", "--prompts", "p5_ba", "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const test::Outcome outcome = test::run_greta(arguments);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    return nlohmann::json::parse(outcome.out);
+  };
+  const nlohmann::json logprobs = bound({"--stage", "logprobs", "--precision", "f16"});
+  EXPECT_EQ(logprobs["schema"], "greta.bound/1");
+  EXPECT_EQ(logprobs["rounds"]["results"], "f16");
+  EXPECT_EQ(logprobs["places"].size(), 1u);
+  EXPECT_EQ(logprobs["top1"]["positions"].size(), logprobs["places"][0]["positions"].size());
+  EXPECT_GT(logprobs["kl"]["bound"], 0);
+  for (const nlohmann::json& step : logprobs["derivation"])
+    EXPECT_TRUE(step["kind"] == "derived" || step["kind"] == "measured") << step;
+  const nlohmann::json q = bound({"--stage", "q", "--layers", "1"});
+  ASSERT_EQ(q["places"].size(), 1u);
+  EXPECT_EQ(q["places"][0]["layer"], 1);
+  EXPECT_GT(q["places"][0]["own_bound"], 0);
+  EXPECT_EQ(test::run_greta({"bound", "-m", model, "--stage", "lgits"}).exit_code, 2);
 }
 
 }  // namespace

@@ -23,6 +23,16 @@ Verdict changed(Change change) {
   return verdict;
 }
 
+TEST(FindingNote, SaysTheSmallestRunThatShowsIt) {
+  Verdict verdict = diagnosed_verdict();
+  EXPECT_THAT(english(verdict),
+              HasSubstr("Smallest run that shows it: `greta isolate -m SmolLM2-135M-Instruct.Q4_1.gguf "
+                        "--experiments E0 --prompts p4_sys --layers 0 --inject 'wq_column_major@prefill,S>1' "
+                        "--quick --out small`"));
+  verdict.command_line = "greta diagnose bundle";  // another engine's: GRETA cannot run it
+  EXPECT_THAT(english(verdict), Not(HasSubstr("Smallest run")));
+}
+
 TEST(FindingNote, NamesTheCauseAndWhatSpeaksForIt) {
   const Verdict verdict = diagnosed_verdict();
   EXPECT_THAT(
