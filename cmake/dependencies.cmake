@@ -1,4 +1,9 @@
 # All from the distribution (docs/dependencies.md says why each).
+option(GRETA_STATIC "link everything but libc into the program" OFF)
+if(GRETA_STATIC)
+  set(CMAKE_FIND_LIBRARY_SUFFIXES .a)
+  set(OPENSSL_USE_STATIC_LIBS ON)
+endif()
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)
@@ -10,3 +15,10 @@ find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 pkg_check_modules(pcre2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(libarchive REQUIRED IMPORTED_TARGET libarchive)
 pkg_check_modules(libdeflate REQUIRED IMPORTED_TARGET libdeflate)
+set(fmt_library fmt::fmt)
+set(pugixml_library pugixml::pugixml)
+if(GRETA_STATIC)
+  set(fmt_library fmt::fmt-header-only)  # Debian has no archive of it
+  set(pugixml_library pugixml::static)
+  find_package(ZLIB REQUIRED)  # libarchive's, for gzip
+endif()

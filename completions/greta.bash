@@ -29,7 +29,12 @@ _greta() {
     return
   fi
   case $previous in
-    -m | --model | --in | -f | --file) words= ;;
+    -m | --model)
+      mapfile -t COMPREPLY < <(compgen -f -X '!*.gguf' -- "$current"; compgen -d -- "$current")
+      compopt -o filenames 2>/dev/null
+      return
+      ;;
+    --in | -f | --file) words= ;;
     --out) mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     --device | --devices) words=$_greta_devices ;;
     --sim-input) words="bf16 f16" ;;
@@ -38,6 +43,7 @@ _greta() {
     --tensors) words="none first all" ;;
     --causes) words="first all" ;;
     --phase) words="prefill decode" ;;
+    --precision) words="f32 bf16 f16 int8" ;;
     --format) words="html markdown json junit sarif github agent" ;;
     --inject) words=$(_greta_faults "${COMP_WORDS[0]}") ;;
     --experiments) words="E0,E1,E2,E3,E4 E0 E1 E2 E3 E4" ;;

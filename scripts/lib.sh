@@ -18,6 +18,8 @@ readonly BUILD_PACKAGES=(
   libgtest-dev libgmock-dev librapidcheck-dev
   python3 python3-pip python3-jsonschema python3-numpy
 )
+# What scripts/wheel.sh needs besides.
+readonly WHEEL_PACKAGES=(zlib1g-dev python3-wheel python3-venv)
 # What only .ci/run needs: libFuzzer comes with clang's runtime.
 readonly FUZZ_PACKAGES=(clang libclang-rt-14-dev)
 
@@ -72,6 +74,8 @@ build_preset() {
   [[ -f build/$preset/build.ninja ]] || quietly "configuring build/$preset" cmake --preset "$preset"
   quietly "building build/$preset (minutes the first time)" cmake --build --preset "$preset" "${targets[@]}"
 }
+
+project_version() { sed -n 's/^project(greta VERSION \([0-9.]*\) .*/\1/p' CMakeLists.txt; }
 
 smollm2() {
   scripts/get-model.sh smollm2 || die "could not fetch SmolLM2; see above"

@@ -49,8 +49,15 @@ void remove_own_files(const fs::path& directory) {
   }
 }
 
+/// Of a run that was interrupted before its first event: nothing would be lost.
+bool holds_no_event(const fs::path& directory) {
+  std::error_code error;
+  return fs::exists(directory / kManifestFile, error) && fs::file_size(directory / kEventsFile, error) == 0 &&
+         !error;
+}
+
 void prepare_directory(const fs::path& directory, bool force) {
-  if (!make_directory(directory, force)) return;
+  if (!make_directory(directory, force || holds_no_event(directory))) return;
   refuse_foreign_manifest(directory);
   remove_own_files(directory);
 }

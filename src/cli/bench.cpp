@@ -257,7 +257,7 @@ void add_bench(Program& program, Context& context) {
   add_model_option(command, options->common);
   add_json_option(command, options->common);
   add_engine_options(command, options->common);
-  command.option("-p", options->prefill, "tokens of prefill").range(1, 1 << 20);
+  command.option("-p,--prompt-tokens", options->prefill, "tokens of prefill").range(1, 1 << 20);
   command.option("-n", options->decode, "tokens of decode").range(1, 1 << 20);
   command.option("--depth", options->depths, "cached positions; default 0,1024,4096")
       .comma_separated()

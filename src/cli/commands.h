@@ -6,6 +6,7 @@
 namespace greta::cli {
 
 void add_bench(Program& program, Context& context);
+void add_bound(Program& program, Context& context);
 void add_capture(Program& program, Context& context);
 void add_compare(Program& program, Context& context);
 void add_diagnose(Program& program, Context& context);

@@ -34,14 +34,13 @@ void add_engine_options(Command& command, CommonOptions& options) {
   command.option("--threads", options.threads, "default: physical cores in the CPU quota")
       .range(1, 256)
       .takes("N");
-  command.option("--device", options.device, "cpu, cuda[:N], emu:CARD, sim:UNIT")
-      .takes("DEVICE");
+  command.option("--device", options.device, "cpu, cuda[:N], emu:CARD, sim:UNIT").takes("DEVICE");
   command.option("--sim-input", options.sim_input, "what a simulated matrix unit multiplies")
       .one_of({"bf16", "f16"});
   command.flag("--invariant", options.invariant, "on sim devices: one order of sums in both phases");
   command.option("--isa", options.isa, "scalar, avx2, avx512; default: GRETA_ISA or widest").takes("ISA");
   command.option("--kv", options.kv, "format of the KV cache").one_of({"f32", "f16", "q8_0"});
-  command.option("--route", options.routes, "STAGES=ROUTE[/SHAPE], such as q,k,v=matrix/gemm")
+  command.option("--route", options.routes, "STAGES=ROUTE[/SHAPE]: q,k,v=matrix/gemm")
       .takes("RULE")
       .repeatable();
 }

@@ -16,12 +16,12 @@ struct CommonOptions {
   std::string model;
   bool json = false;
   std::string format;  // --format; empty: for people
-  int threads = 0;  // 0: the cores that this process may use
+  int threads = 0;     // 0: the cores that this process may use
   std::string device = "cpu";
   std::string sim_input = "bf16";
   bool invariant = false;
   bool undeclared = false;  // of selftest: bundles do not say what kernels do
-  std::string isa;  // "": GRETA_ISA, or the widest
+  std::string isa;          // "": GRETA_ISA, or the widest
   std::string kv = "f32";
   std::vector<std::string> routes;  // --route
 

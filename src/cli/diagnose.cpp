@@ -62,13 +62,11 @@ void add_diagnose(Program& program, Context& context) {
   add_format_options(command, options->common);
   command.option("--out", options->out, "directory for verdict.json and the reports").takes("DIR");
   command.flag("--force", options->force, "take a damaged or other model's bundle, or --out");
-  command.option("--threads", options->common.threads, "default: the cores that this process may use")
+  command.option("--threads", options->common.threads, "default: physical cores in the CPU quota")
       .range(1, 256)
       .takes("N");
   command.footer("Example: greta diagnose trace-dir -m model.gguf --out result");
-  command
-      .option("--causes", options->causes,
-              "sought: of each stage in its first and last layer")
+  command.option("--causes", options->causes, "sought: of each stage in its first and last layer")
       .one_of({"first", "all"});
   command.on_run([options, &context] { run_diagnose(*options, context); });
 }

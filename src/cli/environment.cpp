@@ -16,16 +16,20 @@ namespace greta::cli {
 namespace {
 
 constexpr std::array<Variable, 9> kVariables{{
-    {"GRETA_QKV_FORCE_ROUTE", "mfma|valu|auto", "Route of the Q, K, V projections in decode."},
-    {"GRETA_QKV_FORCE_GEMM", "1", "Decode uses GEMM instead of GEMV for them."},
-    {"GRETA_TRACE_ATTN_L0_PIPE", "1", "Trace layer 0's attention pipeline, head 0, as JSON lines."},
-    {"GRETA_TRACE_ATTN_L0_PIPE_OUT", "FILE", "The file of these lines."},
-    {"GRETA_TRACE_ATTN_L0_NORM", "1", "They also have the norm before it."},
-    {"GRETA_TRACE_QKV_W_VERIFY", "1", "Ask the kernels, with one-hot inputs, how they read their weights."},
-    {"GRETA_TRACE_STAGE_DEBUG_INPUT", "1|0",
+    {"GRETA_QKV_FORCE_ROUTE", "mfma|valu|auto", "--route decode:q,k,v=ROUTE",
+     "Route of the Q, K, V projections in decode."},
+    {"GRETA_QKV_FORCE_GEMM", "1", "--route decode:q,k,v=auto/gemm",
+     "Decode uses GEMM instead of GEMV for them."},
+    {"GRETA_TRACE_ATTN_L0_PIPE", "1", "--attn-pipe",
+     "Trace layer 0's attention pipeline, head 0, as JSON lines."},
+    {"GRETA_TRACE_ATTN_L0_PIPE_OUT", "FILE", "--attn-pipe", "The file of these lines."},
+    {"GRETA_TRACE_ATTN_L0_NORM", "1", "--attn-pipe-norm", "They also have the norm before it."},
+    {"GRETA_TRACE_QKV_W_VERIFY", "1", "--verify-weights",
+     "Ask the kernels, with one-hot inputs, how they read their weights."},
+    {"GRETA_TRACE_STAGE_DEBUG_INPUT", "1|0", "--no-align",
      "Align decode0 with prefill_last: same token, same position (the default; 0 turns it off)."},
-    {"GRETA_TRACE_PROMPT_ID", "LABEL", "Label of the prompt in the trace."},
-    {"GRETA_ISA", "scalar|avx2|avx512", "The ISA of the kernels."},
+    {"GRETA_TRACE_PROMPT_ID", "LABEL", "--prompt-id", "Label of the prompt in the trace."},
+    {"GRETA_ISA", "scalar|avx2|avx512", "--isa", "The ISA of the kernels."},
 }};
 
 class Reader {
@@ -54,6 +58,13 @@ class Reader {
 
 std::span<const Variable> environment_variables() { return kVariables; }
 
+std::string environment_help() {
+  std::string text = "Environment variables, and the options that win over them:";
+  for (const Variable& variable : kVariables)
+    text += fmt::format("\n  {:<31}{}", variable.name, variable.option);
+  return text;
+}
+
 std::vector<std::string> unknown_variables() {
   std::vector<std::string> known, complaints;
   for (const Variable& variable : kVariables) known.emplace_back(variable.name);
@@ -74,11 +85,12 @@ Environment read_environment() {
   if (environment.qkv_force_route) parse_route(*environment.qkv_force_route, "GRETA_QKV_FORCE_ROUTE");
   environment.qkv_force_gemm = reader.flag("GRETA_QKV_FORCE_GEMM").value_or(false);
   environment.trace_attn_l0_pipe = reader.flag("GRETA_TRACE_ATTN_L0_PIPE").value_or(false);
-  environment.trace_attn_l0_pipe_out = reader.text("GRETA_TRACE_ATTN_L0_PIPE_OUT").value_or("");
+  const std::string pipe_file = reader.text("GRETA_TRACE_ATTN_L0_PIPE_OUT").value_or("");
+  if (environment.trace_attn_l0_pipe) environment.attn_pipe_file = pipe_file;
   environment.trace_attn_l0_norm = reader.flag("GRETA_TRACE_ATTN_L0_NORM").value_or(false);
   environment.trace_qkv_w_verify = reader.flag("GRETA_TRACE_QKV_W_VERIFY").value_or(false);
   environment.align_decode = reader.flag("GRETA_TRACE_STAGE_DEBUG_INPUT");
-  environment.trace_prompt_id = reader.text("GRETA_TRACE_PROMPT_ID");
+  environment.trace_prompt_id = reader.text("GRETA_TRACE_PROMPT_ID").value_or("");
   environment.isa = reader.text("GRETA_ISA");
   if (environment.isa) parse_isa(*environment.isa, "GRETA_ISA=");
   environment.set = reader.seen();

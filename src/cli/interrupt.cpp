@@ -19,8 +19,10 @@ void install_interrupt_handler() {
   std::signal(SIGTERM, note);
 }
 
+bool is_interrupted() { return interrupted != 0; }
+
 void throw_if_interrupted(const std::string& message) {
-  if (interrupted != 0) throw Interrupted(message);
+  if (is_interrupted()) throw Interrupted(message);
 }
 
 }  // namespace greta::cli

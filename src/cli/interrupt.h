@@ -14,6 +14,8 @@ class Interrupted : public std::runtime_error {
 /// The first SIGINT or SIGTERM is noted; a second one ends the program at once.
 void install_interrupt_handler();
 
+bool is_interrupted();
+
 /// Throws Interrupted with `message` if one was noted.
 void throw_if_interrupted(const std::string& message);
 

@@ -102,16 +102,16 @@ void add_isolate(Program& program, Context& context) {
   options->matrix.prompts = {"p0_short", "p4_sys", "p5_ba", "p6_long"};
   Command command = program.command("isolate", "the experiment matrix E0-E4 and its verdict");
   add_matrix_options(command, options->matrix);
+  add_attn_pipe_options(command, context.environment);
   add_format_option(command, options->matrix.common);
   command.option("--experiments", options->experiments, "some of E0,E1,E2,E3,E4")
       .shows_default()
       .takes("LIST");
-  command.option("--prompts", options->matrix.prompts, "built-in prompts or text files")
-      .comma_separated()
-      .shows_default()
-      .takes("LIST");
+  add_prompt_options(command, options->matrix);
   command.flag("--no-interventions", options->no_interventions, "do not prove findings by replacing outputs");
   command.flag("--quick", options->quick, "holds less of the program that runs unrecorded");
+  command.flag("--verify-weights", context.environment.trace_qkv_w_verify,
+               "one-hot inputs show how kernels read weights");
   command.option("--seed", options->seed, "repeats what was drawn; 0: drawn anew");
   command.option("--out", options->matrix.out, "directory to create; default: greta-isolate-<time>")
       .takes("DIR");

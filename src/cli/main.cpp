@@ -37,7 +37,8 @@ int main(int argc, char** argv) {
                        std::string("greta ") + GRETA_VERSION);
   program.footer(
       "Exit codes: 0 equal or rounding only; 1 a fault; 2 bad usage or input;\n"
-      "3 a failure of the machine or of GRETA; 4 nothing wrong found,\nbut it cannot vouch.");
+      "3 a failure of the machine or of GRETA; 4 nothing wrong found,\nbut it cannot vouch.\n\n" +
+      cli::environment_help());
   cli::Context context;
   context.command_line = join_arguments(argc, argv);
   cli::add_isolate(program, context);
@@ -49,6 +50,7 @@ int main(int argc, char** argv) {
   cli::add_capture(program, context);
   cli::add_whatif(program, context);
   cli::add_run(program, context);
+  cli::add_bound(program, context);
   cli::add_bench(program, context);
   cli::add_perplexity(program, context);
   cli::add_plan(program, context);

@@ -133,7 +133,8 @@ std::string manual(const std::vector<CommandText>& commands) {
   }
   text += fmt::format("{}.SH ENVIRONMENT\nAn option for the same wins over these.\n", kExitStatus);
   for (const Variable& variable : environment_variables()) {
-    text += fmt::format(".TP\n.BI {}= {}\n{}\n", variable.name, plain(variable.values), plain(variable.help));
+    text += fmt::format(".TP\n.BI {}= {}\n{} Option: {}.\n", variable.name, plain(variable.values),
+                        plain(variable.help), plain(variable.option));
   }
   return text;
 }

@@ -33,7 +33,7 @@ void add_matrix_options(Command& command, MatrixOptions& options) {
   add_model_option(command, options.common);
   add_json_option(command, options.common);
   command.option("--layers", options.layers, "all, 0, 0-3 or 0,5,29").shows_default().takes("LIST");
-  command.option("--inject", options.inject, "a bug: FAULT[@PHASE][:LAYER][,S>n] (greta faults)")
+  command.option("--inject", options.inject, "FAULT[@PHASE][:LAYER][,S>n], see faults")
       .takes("FAULT")
       .repeatable();
   command.flag("--force", options.force, "overwrite a bundle in the directory");
@@ -42,6 +42,26 @@ void add_matrix_options(Command& command, MatrixOptions& options) {
       .shows_default();
   command.flag("--no-align", options.no_align, "decode0 is the next token: not comparable");
   add_engine_options(command, options.common);
+}
+
+void add_prompt_options(Command& command, MatrixOptions& options) {
+  command.option("--prompts", options.prompts, "built-in prompts or text files")
+      .comma_separated()
+      .shows_default()
+      .takes("LIST");
+  command.option("-p,--prompt", options.own_prompts, "instead: a name, a file or a text")
+      .repeatable()
+      .takes("PROMPT");
+}
+
+void add_attn_pipe_options(Command& command, Environment& environment) {
+  command.option("--prompt-id", environment.trace_prompt_id, "label of the prompt in the trace")
+      .takes("LABEL");
+  const Option file =
+      command.option("--attn-pipe", environment.attn_pipe_file, "layer 0's attention, head 0, as JSON lines")
+          .takes("FILE");
+  command.flag("--attn-pipe-norm", environment.trace_attn_l0_norm, "they also have the norm before it")
+      .needs(file);
 }
 
 std::vector<int> parse_layers(const std::string& text, int64_t n_layer) {
@@ -68,14 +88,16 @@ std::vector<Prompt> load_prompts(const MatrixOptions& options, const Environment
                                  const Model& model) {
   const Tokenizer tokenizer = Tokenizer::from(model.file);
   std::vector<Prompt> prompts;
-  for (const std::string& name : options.prompts) {
+  const std::vector<std::string>& names = options.own_prompts.empty() ? options.prompts : options.own_prompts;
+  for (const std::string& name : names) {
     Prompt prompt = load_prompt(name, model.file);
-    if (environment.trace_prompt_id) {
-      if (options.prompts.size() > 1) {
-        fail_input("GRETA_TRACE_PROMPT_ID labels one prompt, and {} are given (--prompts)",
-                   options.prompts.size());
+    if (prompt.id == "text" && !prompts.empty()) prompt.id += std::to_string(prompts.size() + 1);
+    if (!environment.trace_prompt_id.empty()) {
+      if (names.size() > 1) {
+        fail_input("GRETA_TRACE_PROMPT_ID (--prompt-id) labels one prompt, and {} are given (--prompts)",
+                   names.size());
       }
-      prompt.id = *environment.trace_prompt_id;
+      prompt.id = environment.trace_prompt_id;
     }
     for (const Prompt& other : prompts) {
       if (other.id == prompt.id) fail_input("two prompts are called {}; rename one of the files", prompt.id);
@@ -121,14 +143,14 @@ MatrixRun run_matrix(const MatrixOptions& options, const Context& context,
 }
 
 void check_attn_pipe(const Environment& environment) {
-  if (environment.trace_attn_l0_pipe && environment.trace_attn_l0_pipe_out.empty()) {
+  if (environment.trace_attn_l0_pipe && environment.attn_pipe_file.empty()) {
     fail_input("GRETA_TRACE_ATTN_L0_PIPE=1 needs GRETA_TRACE_ATTN_L0_PIPE_OUT=FILE");
   }
 }
 
 void write_attn_pipe(const Bundle& bundle, const Environment& environment) {
-  if (!environment.trace_attn_l0_pipe) return;
-  OutputFile file(environment.trace_attn_l0_pipe_out, ErrorKind::input);
+  if (environment.attn_pipe_file.empty()) return;
+  OutputFile file(environment.attn_pipe_file, ErrorKind::input);
   for (const Event& event : bundle.events) {
     const bool phase = event.seen() == Seen::prefill_last || event.seen() == Seen::decode0;
     if (event.layer != 0 || event.stage != name(Stage::q) || !phase) continue;
@@ -141,8 +163,8 @@ void write_attn_pipe(const Bundle& bundle, const Environment& environment) {
 
 void trace_attn_pipe(Engine& engine, const Prompt& prompt, const RouteTable& routes,
                      const Environment& environment) {
-  if (!environment.trace_attn_l0_pipe) return;
   check_attn_pipe(environment);
+  if (environment.attn_pipe_file.empty()) return;
   MatrixRequest request;
   request.experiments = {experiment_of(routes)};
   request.prompts = {prompt};

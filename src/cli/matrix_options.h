@@ -13,6 +13,7 @@ namespace greta::cli {
 struct MatrixOptions {
   CommonOptions common;
   std::vector<std::string> prompts;
+  std::vector<std::string> own_prompts = {};  // -p; in the place of `prompts` where there are any
   std::string layers = "all";
   std::vector<std::string> inject;
   std::string out;
@@ -24,6 +25,12 @@ struct MatrixOptions {
 
 /// --layers, --inject, --out, --force, --tensors, --no-align and the engine's options.
 void add_matrix_options(Command& command, MatrixOptions& options);
+
+/// --prompts and -p.
+void add_prompt_options(Command& command, MatrixOptions& options);
+
+/// --prompt-id, --attn-pipe, --attn-pipe-norm: they win over the variables, which were read before.
+void add_attn_pipe_options(Command& command, Environment& environment);
 
 /// "all", "0", "0-3", "0,5,29". Throws an input Error for what is no list of layers of the model.
 std::vector<int> parse_layers(const std::string& text, int64_t n_layer);

@@ -47,6 +47,7 @@ Option& Option::comma_separated() {
 
 Option& Option::repeatable() {
   option_->allow_extra_args(false);
+  option_->description(option_->get_description() + "; repeatable");
   return *this;
 }
 
@@ -122,6 +123,15 @@ Command Program::command(const std::string& name, const std::string& help) {
 
 namespace {
 
+/// Where a word was given that an option takes: a required one that was not.
+std::string option_for(const std::string& word, const CLI::App& command) {
+  for (const CLI::Option* one : command.get_options()) {
+    if (one->get_required() && one->count() == 0 && !one->get_positional())
+      return "; did you mean " + one->get_name() + " '" + word + "'?";
+  }
+  return ": " + command.get_name() + " takes no more of these (an option that is repeatable, once a value)";
+}
+
 /// What is not known of a command line, and what was probably meant.
 std::string complaint_about(const CLI::App& program, const std::vector<std::string>& unknown) {
   const std::vector<CLI::App*> chosen = program.get_subcommands();
@@ -136,8 +146,7 @@ std::string complaint_about(const CLI::App& program, const std::vector<std::stri
     return "unknown command '" + word + "'" + did_you_mean(word, known);
   }
   const CLI::App& command = chosen.empty() ? program : *chosen.front();
-  if (!word.starts_with('-'))
-    return "'" + word + "' was not expected: " + command.get_name() + " takes no more of these";
+  if (!word.starts_with('-')) return "'" + word + "' was not expected" + option_for(word, command);
   for (const CLI::Option* one : command.get_options()) {
     for (const std::string& name : one->get_lnames()) known.push_back("--" + name);
     for (const std::string& name : one->get_snames()) known.push_back("-" + name);

@@ -1,4 +1,5 @@
 
+#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -23,16 +24,20 @@ struct RunOptions {
 };
 
 std::string prompt_text(const RunOptions& options, const Model& model) {
-  if (!options.chat) return options.prompt;
-  const ChatMessage message{"user", options.prompt};
+  const std::vector<std::string_view> names = built_in_prompts();
+  if (std::find(names.begin(), names.end(), options.prompt) != names.end())
+    return load_prompt(options.prompt, model.file).text;
+  const std::string text = prompt_of_text(options.prompt).text;
+  if (!options.chat) return text;
+  const ChatMessage message{"user", text};
   return apply_chat_template(model.file, std::span(&message, 1));
 }
 
 void generate(const RunOptions& options, const Context& context) {
   Engine engine = load_engine(options.common, context.environment);
   const Tokenizer tokenizer = Tokenizer::from(engine.model().file);
-  const Prompt prompt = encoded(
-      {context.environment.trace_prompt_id.value_or("run"), prompt_text(options, engine.model())}, tokenizer);
+  const std::string& id = context.environment.trace_prompt_id;
+  const Prompt prompt = encoded({id.empty() ? "run" : id, prompt_text(options, engine.model())}, tokenizer);
   const int64_t n = std::ssize(prompt.tokens);
   if (n == 0) fail_input("run: the prompt has no tokens; give some text with -p");
 
@@ -48,6 +53,7 @@ void generate(const RunOptions& options, const Context& context) {
   std::string text;
   PrintableStream printed;
   for (int64_t i = 0; i < options.n; ++i) {
+    if (is_interrupted() && !options.common.json) say_report(printed.end() + "\n");
     throw_if_interrupted("interrupted");
     const TokenId token = sampler.next(logits);
     if (tokenizer.ends_generation(token)) break;
@@ -76,7 +82,10 @@ void add_run(Program& program, Context& context) {
   add_model_option(command, options->common);
   add_json_option(command, options->common);
   add_engine_options(command, options->common);
-  command.option("-p,--prompt", options->prompt, "the text to go on from").required().takes("TEXT");
+  add_attn_pipe_options(command, context.environment);
+  command.option("-p,--prompt", options->prompt, "the text to go on from, or a built-in prompt")
+      .required()
+      .takes("TEXT");
   command.option("-n", options->n, "tokens to generate at most").range(1, 1 << 20);
   command.option("--temp", options->temperature, "0: greedy").range(0.0, 100.0);
   command.option("--seed", options->seed, "of the sampling");

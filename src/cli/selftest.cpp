@@ -53,7 +53,7 @@ void add_selftest(Program& program, Context& context) {
   add_power_options(command, options->power);
   const Option metamorphic = command.flag("--metamorphic", options->metamorphic,
                                           "the engine against itself instead, with no reference");
-  command.option("--inject", options->inject, "a bug: FAULT[@PHASE][:LAYER][,S>n] (greta faults)")
+  command.option("--inject", options->inject, "FAULT[@PHASE][:LAYER][,S>n], see faults")
       .takes("FAULT")
       .repeatable()
       .needs(metamorphic);

@@ -73,8 +73,7 @@ void add_power_options(Command& command, PowerOptions& options) {
   command.flag("--weakest", options.weakest, "also the weakest faults that are flagged");
   command.flag("--undeclared", options.common.undeclared,
                "kernels declare nothing: what they do is inferred");
-  command.option("--out", options.out, "also .md (between the marks of one that is) or .html")
-      .takes("FILE");
+  command.option("--out", options.out, "also .md (between the marks of one that is) or .html").takes("FILE");
   add_engine_options(command, options.common);
 }
 

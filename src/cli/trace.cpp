@@ -17,7 +17,8 @@ void run_trace(const MatrixOptions& options, const Context& context) {
     const nlohmann::json json = {{"directory", matrix.directory}, {"events", bundle.events.size()}};
     say_json(json);
   } else {
-    say("{} events in {}\n", bundle.events.size(), matrix.directory);
+    say("{} events in {}\nNext: greta diagnose {} -m {}\n", bundle.events.size(), matrix.directory,
+        matrix.directory, options.common.model);
   }
 }
 
@@ -27,7 +28,8 @@ void add_trace(Program& program, Context& context) {
   auto options = std::make_shared<MatrixOptions>();
   Command command = program.command("trace", "record a prompt's prefill and decode as a bundle");
   add_matrix_options(command, *options);
-  command.option("-p,--prompt", options->prompts, "a built-in prompt or a text file")
+  add_attn_pipe_options(command, context.environment);
+  command.option("-p,--prompt", options->prompts, "a built-in prompt, a text file or a text")
       .required()
       .single()
       .takes("PROMPT");

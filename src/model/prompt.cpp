@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 
 #include "base/error.h"
 #include "base/mapped_file.h"
@@ -38,6 +40,11 @@ constexpr std::array<BuiltIn, 4> kBuiltIn{{
      "the three most important colours that it mentions."},
 }};
 
+/// A file's name may have blanks, too, but ends as files of texts do.
+bool is_text(std::string_view prompt) {
+  return prompt.find_first_of(" \t\n") != std::string_view::npos && !prompt.ends_with(".txt");
+}
+
 }  // namespace
 
 std::vector<std::string_view> built_in_prompts() {
@@ -51,15 +58,31 @@ Prompt load_prompt(const std::string& name_or_path) {
   if (found != kBuiltIn.end()) return {name_or_path, std::string(found->text)};
   std::error_code ignored;
   if (!std::filesystem::exists(name_or_path, ignored)) {
-    fail_input("prompt '{}' is neither built in (p0_short, p4_sys, p5_ba, p6_long) nor a file", name_or_path);
+    if (is_text(name_or_path)) return prompt_of_text(name_or_path);
+    fail_input(
+        "prompt '{}' is no text (that has a blank) and neither built in (p0_short, p4_sys, p5_ba, p6_long) "
+        "nor a file",
+        name_or_path);
+  }
+  if (std::filesystem::is_fifo(name_or_path, ignored)) {  // a shell's <(command)
+    std::ifstream pipe(name_or_path, std::ios::binary);
+    return prompt_of_file(name_or_path, std::string(std::istreambuf_iterator<char>(pipe), {}));
   }
   const MappedFile file(name_or_path);
   return prompt_of_file(name_or_path,
                         {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()});
 }
 
+Prompt prompt_of_text(const std::string& text) {
+  const size_t valid = utf8_valid_prefix(text);
+  if (valid != text.size()) fail_input("the prompt is not a UTF-8 text (byte {})", valid);
+  return {"text", text};
+}
+
 Prompt prompt_of_file(const std::string& path, std::string_view bytes) {
   const size_t valid = utf8_valid_prefix(bytes);
+  const bool utf16 = bytes.starts_with("\xff\xfe") || bytes.starts_with("\xfe\xff");
+  if (utf16) fail_input("{}: begins as UTF-16 does: save it as UTF-8", path);
   if (valid != bytes.size()) fail_input("{}: not a UTF-8 text (byte {}): a prompt must be one", path, valid);
   return {std::filesystem::path(path).stem().string(), std::string(bytes)};
 }

@@ -1,9 +1,14 @@
 #include "report/b3_32.h"
 
 #include <algorithm>
+#include <array>
 
 namespace greta::report {
 namespace {
+
+/// Of b3_31_table(), whose own heads are B3.31's.
+constexpr std::array kSpanishHeads{"exp",      "prompt",        "MAE de Q",     "MAE de K",
+                                   "MAE de V", "ruta de Q/K/V", "ruta forzada", "GEMM forzado"};
 
 bool has_norms(const Cell& cell) {
   return !cell.attn_norm_hash_prefill.empty() && !cell.attn_norm_hash_decode.empty();
@@ -56,8 +61,14 @@ List audit(const Writer& writer, const Finding& finding) {
 
 void add_first_layer(const Writer& writer, Document& document) {
   const Verdict& verdict = writer.verdict;
-  document.push_back(Heading{3, writer.table_heading()});
-  document.push_back(b3_31_table(verdict));
+  if (writer.has_routes()) {
+    document.push_back(Heading{3, writer.table_heading()});
+    Table table = b3_31_table(verdict);
+    if (writer.language == Language::spanish) {
+      for (size_t i = 0; i < table.columns.size(); ++i) table.columns[i].head = kSpanishHeads[i];
+    }
+    document.push_back(std::move(table));
+  }
   if (has_norm_pairs(verdict)) {
     const int layer = verdict.layers.empty() ? 0 : verdict.layers.front();
     document.push_back(Heading{3, writer.say(Phrase::heading_norm, layer)});

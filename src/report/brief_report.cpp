@@ -94,6 +94,22 @@ Table narrow_table(const Report& report) {
   return table;
 }
 
+// 32+1+9+1+12+1+12 = 68
+Table prompts_table(const Report& report) {
+  Table table{{{"prompt", Align::left, 32},
+               {"noise", Align::right, 9},
+               {"first diff", Align::left, 12},
+               {"verdict", Align::left, 12}},
+              {}};
+  for (const Cell& cell : report.verdict.cells) {
+    table.rows.push_back({cell.key.prompt,
+                          brief(cell.max_noise_ratio),
+                          first_of(cell),
+                          {std::string(name(cell.verdict)), tone_of(cell.verdict)}});
+  }
+  return table;
+}
+
 std::string more(const Writer& writer, size_t count) {
   return count > kMaxListed ? writer.say(Phrase::more, count - kMaxListed) : "";
 }
@@ -156,8 +172,9 @@ Document brief_report(const Report& report) {
   for (const std::string& sentence : writer.ops()) say(sentence);
   for (const std::string& sentence : writer.factors()) say(sentence);
   if (report.facts.any_pair) {
-    document.push_back(Heading{2, writer.table_heading()});
-    document.push_back(narrow_table(report));
+    const bool routes = writer.has_routes();
+    document.push_back(Heading{2, routes ? writer.table_heading() : writer.say(Phrase::heading_prompts)});
+    document.push_back(routes ? narrow_table(report) : prompts_table(report));
     if (!writer.attestation().empty()) say(writer.attestation());
   }
   for (const std::string& sentence : writer.untested()) say(sentence);

@@ -29,8 +29,39 @@ std::vector<const StagePair*> worth_showing(const BundleComparison& result) {
   return shown;
 }
 
-Table table_of(std::span<const StagePair* const> pairs) {
-  Table table{{{.head = "run", .least = 24},
+/// Runs that are alike at one stage of one layer.
+struct Group {
+  const StagePair* first;
+  std::set<std::string> runs;
+  double rel_l2 = 0, max_abs = 0, noise_ratio = 0;  // the largest of them
+};
+
+/// What is wrong before what is not, else in the order of the runs.
+std::vector<Group> grouped(std::span<const StagePair* const> pairs) {
+  std::vector<Group> groups;
+  for (const StagePair* pair : pairs) {
+    auto group = std::find_if(groups.begin(), groups.end(), [pair](const Group& other) {
+      return other.first->layer == pair->layer && other.first->stage == pair->stage &&
+             other.first->status == pair->status && other.first->why == pair->why;
+    });
+    if (group == groups.end()) group = groups.insert(groups.end(), Group{pair, {}});
+    group->runs.insert(run_of(*pair));
+    group->rel_l2 = std::max(group->rel_l2, pair->metrics.rel_l2);
+    group->max_abs = std::max(group->max_abs, pair->metrics.max_abs);
+    group->noise_ratio = std::max(group->noise_ratio, pair->noise_ratio);
+  }
+  std::stable_partition(groups.begin(), groups.end(),
+                        [](const Group& group) { return group.first->status == PairStatus::fault; });
+  return groups;
+}
+
+std::string status_of(const StagePair& pair) {
+  return pair.status == PairStatus::missing ? "NOT JUDGED" : std::string(name(pair.status));
+}
+
+Table table_of(std::span<const Group> groups) {
+  Table table{{{.head = "first run", .least = 22},
+               {.head = "runs", .align = Align::right, .least = 4},
                {.head = "L", .align = Align::right, .least = 3},
                {.head = "stage", .least = 10},
                {.head = "status", .least = 10},
@@ -39,15 +70,15 @@ Table table_of(std::span<const StagePair* const> pairs) {
                {.head = "noise", .align = Align::right, .least = 8}},
               {}};
   std::string said;  // the same note is said once
-  for (const StagePair* pair : pairs) {
-    const bool judged = pair->status != PairStatus::missing;
-    if (!pair->why.empty() && pair->why != said) table.notes[table.rows.size()] = {pair->why};
-    said = pair->why;
-    table.rows.push_back({run_of(*pair), fmt::format("{}", pair->layer), name(pair->stage),
-                          judged ? std::string(name(pair->status)) : "NOT JUDGED",
-                          fmt::format("{:.2e}", pair->metrics.rel_l2),
-                          fmt::format("{:.2e}", pair->metrics.max_abs),
-                          judged ? fmt::format("{:.2g}", pair->noise_ratio) : "-"});
+  for (const Group& group : groups) {
+    const StagePair& first = *group.first;
+    if (!first.why.empty() && first.why != said) table.notes[table.rows.size()] = {first.why};
+    said = first.why;
+    table.rows.push_back(
+        {run_of(first), fmt::format("{}", group.runs.size()), fmt::format("{}", first.layer),
+         name(first.stage), status_of(first), fmt::format("{:.2e}", group.rel_l2),
+         fmt::format("{:.2e}", group.max_abs),
+         first.status == PairStatus::missing ? "-" : fmt::format("{:.2g}", group.noise_ratio)});
   }
   return table;
 }
@@ -68,17 +99,14 @@ nlohmann::json to_json(const StagePair& pair) {
   return json;
 }
 
-}  // namespace
-
-namespace {
-
 /// Where they part, and how far it reaches: before any table.
 std::string first_difference(const BundleComparison& result) {
   const StagePair* first = nullptr;
   std::set<int> layers;
   std::set<std::string> runs;
   for (const StagePair& pair : result.pairs) {
-    if (pair.status == PairStatus::equal || pair.status == PairStatus::missing) continue;
+    const bool unseen = pair.status == PairStatus::missing && pair.metrics.bit_equal;
+    if (pair.status == PairStatus::equal || unseen) continue;
     if (first == nullptr || (pair.status == PairStatus::fault && first->status != PairStatus::fault))
       first = &pair;
     layers.insert(pair.layer);
@@ -86,7 +114,7 @@ std::string first_difference(const BundleComparison& result) {
   }
   if (first == nullptr) return "";
   const std::string layer = first->layer == kNoLayer ? "" : fmt::format("layer {} ", first->layer);
-  return fmt::format("{}: first {}{} in {}; {} layers, {} runs differ", name(first->status), layer,
+  return fmt::format("{}: first {}{} in {}; {} layers, {} runs differ", status_of(*first), layer,
                      name(first->stage), run_of(*first), layers.size(), runs.size());
 }
 
@@ -95,7 +123,7 @@ std::string first_difference(const BundleComparison& result) {
 Document comparison_report(const BundleComparison& result) {
   Document document;
   const auto say = [&document](std::string sentence) { document.push_back(Paragraph{std::move(sentence)}); };
-  const std::vector<const StagePair*> shown = worth_showing(result);
+  const std::vector<Group> shown = grouped(worth_showing(result));
   if (const std::string first = first_difference(result); !first.empty()) say(first);
   if (!shown.empty()) document.push_back(table_of(std::span(shown).first(std::min(shown.size(), kMostRows))));
   if (shown.size() > kMostRows)

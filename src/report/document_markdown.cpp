@@ -97,15 +97,22 @@ struct PlainText {
 
 }  // namespace
 
+// What stands below a heading of level 3 is folded, as on the page.
 std::string to_markdown(const Document& document) {
   std::string text;
+  bool folded = false;
   for (const Block& block : printable(document)) {
-    const std::string lines = std::visit(Markdown{}, block);
+    const Heading* heading = std::get_if<Heading>(&block);
+    if (heading != nullptr && folded) text += "\n</details>\n";
+    if (heading != nullptr) folded = heading->level == 3;
+    const std::string lines = heading != nullptr && folded
+                                  ? fmt::format("<details>\n<summary>{}</summary>\n", heading->text)
+                                  : std::visit(Markdown{}, block);
     if (lines.empty()) continue;  // a list of nothing
     if (!text.empty()) text += '\n';
     text += lines;
   }
-  return text;
+  return folded ? text + "\n</details>\n" : text;
 }
 
 std::string to_text(const Document& document) {

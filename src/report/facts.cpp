@@ -111,6 +111,11 @@ std::string reason(const std::string& skipped) {
 
 Facts facts_of(const Verdict& verdict) {
   Facts facts;
+  for (const StageNoise& noise : verdict.noise) {
+    const bool single = info(noise.stage).kind == StageKind::sum;
+    double& most = single ? facts.max_of_single_roundings : facts.max_of_others;
+    most = std::max(most, noise.ratio);
+  }
   for (const Cell& cell : verdict.cells) {
     add_unique(facts.experiments, cell.key.experiment);
     add_unique(facts.prompts, cell.key.prompt);

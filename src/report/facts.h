@@ -36,6 +36,8 @@ struct Facts {
   std::vector<CellKey> unattested, top1_differs;
   bool logits_recorded = false;
   double max_noise_ratio = 0;
+  // Of sums of two numbers, one rounding each, which fill their bound; and of all other stages.
+  double max_of_single_roundings = 0, max_of_others = 0;
   std::map<std::string, int64_t> skipped;  // why -> pairs
 };
 

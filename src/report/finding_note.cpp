@@ -96,7 +96,8 @@ bool is_of_runs(const Finding& finding) {
 std::string Writer::title(const Finding& finding) const { return finding.title.in(language); }
 
 std::string Writer::in_phase(const Finding& finding) const {
-  return finding.phase == Phases::both ? say(Phrase::both) : std::string(name(finding.phase));
+  if (finding.phase == Phases::both) return say(Phrase::both);
+  return (language == Language::spanish ? "el " : "") + std::string(name(finding.phase));
 }
 
 std::vector<std::string> Writer::difference(const Finding& finding) const {
@@ -246,9 +247,14 @@ std::vector<std::string> Writer::intervention(const FindingGroup& group) const {
   return sentences;
 }
 
+/// Two phases that are wrong alike agree: then their difference says nothing.
+std::string Writer::numbers(const Finding& finding) const {
+  if (finding.phase == Phases::both) return say(Phrase::finding_ratio, brief(finding.noise_ratio));
+  return say(Phrase::finding_numbers, fmt::format("{:.3e}", finding.mae), brief(finding.noise_ratio));
+}
+
 std::vector<std::string> Writer::figures(const Finding& finding) const {
-  std::vector<std::string> sentences{
-      say(Phrase::finding_numbers, fmt::format("{:.3e}", finding.mae), brief(finding.noise_ratio))};
+  std::vector<std::string> sentences{numbers(finding)};
   const auto side = [&](Phase phase, double own) {
     if (own > 0) return brief(own);
     const std::optional<double> ratio = noise_at(verdict, phase, finding.layer, finding.stage);
@@ -311,8 +317,7 @@ std::vector<std::string> Writer::finding_brief(const FindingGroup& group) const 
   for (std::string& sentence : rest) {
     if (!sentence.empty()) sentences.push_back(std::move(sentence));
   }
-  sentences.push_back(
-      say(Phrase::finding_numbers, fmt::format("{:.3e}", group.first.mae), brief(group.first.noise_ratio)));
+  sentences.push_back(numbers(group.first));
   return sentences;
 }
 

@@ -22,6 +22,7 @@ class Full {
     heading(1,
             writer_.say(Phrase::title, verdict_.model_name.empty() ? verdict_.engine : verdict_.model_name));
     summary();
+    findings();
     method();
     results();
     heading(2, writer_.say(Phrase::conclusion));
@@ -38,9 +39,13 @@ class Full {
 
   void summary() {
     heading(2, writer_.say(Phrase::summary));
-    document_.push_back(Paragraph{writer_.headline(), std::string(name(verdict_.status))});
+    document_.push_back(Paragraph{writer_.headline(), writer_.word(name(verdict_.status))});
     std::vector<std::string> lines;
-    if (!facts_.findings.empty()) lines = writer_.finding_brief(facts_.findings.front());
+    if (!facts_.findings.empty()) {
+      lines = writer_.finding_brief(facts_.findings.front());
+      const std::string command = writer_.smallest_command(facts_.findings.front());
+      if (!command.empty()) lines.push_back(writer_.say(Phrase::finding_smallest, command));
+    }
     for (std::string& sentence : writer_.not_exercised()) lines.push_back(std::move(sentence));
     if (!verdict_.injected.empty()) lines.push_back(writer_.say(Phrase::injected, join(verdict_.injected)));
     if (facts_.any_pair && !writer_.attestation().empty()) lines.push_back(writer_.attestation());
@@ -78,11 +83,10 @@ class Full {
   void results() {
     heading(2, writer_.say(Phrase::results));
     add_first_layer(writer_, document_);
-    findings();
     maps();
     cells();
     stages();
-    attestation();
+    if (writer_.has_routes()) attestation();
     heading(3, writer_.say(Phrase::heading_coverage));
     std::vector<std::string> lines = writer_.coverage();
     for (std::string& sentence : writer_.exercised()) lines.push_back(std::move(sentence));
@@ -91,7 +95,7 @@ class Full {
 
   void findings() {
     if (facts_.findings.empty()) return;
-    heading(3, writer_.say(Phrase::heading_findings));
+    heading(2, writer_.say(Phrase::heading_findings));
     List list{.items = {}, .numbered = true};
     for (const FindingGroup& finding : facts_.findings)
       list.items.push_back({writer_.place(finding), writer_.finding(finding)});
@@ -124,7 +128,7 @@ class Full {
                 {}};
     for (const Cell& cell : verdict_.cells) {
       table.rows.push_back({cell.key.experiment, cell.key.prompt, fmt::format("{}", cell.prompt_tokens),
-                            name(cell.verdict), fmt::format("{}", cell.pairs_equal),
+                            writer_.word(name(cell.verdict)), fmt::format("{}", cell.pairs_equal),
                             fmt::format("{}", cell.pairs_rounding), fmt::format("{}", cell.pairs_fault),
                             fmt::format("{}", cell.pairs_propagated), first_difference(cell),
                             brief(cell.max_noise_ratio),
@@ -149,7 +153,7 @@ class Full {
     }
     heading(3, writer_.say(Phrase::heading_stages));
     Table table{columns({Phrase::column_stage}), {}};
-    for (const PairStatus status : kPairStatuses) table.columns.push_back({std::string(name(status))});
+    for (const PairStatus status : kPairStatuses) table.columns.push_back({writer_.word(name(status))});
     for (const Phrase worst : {Phrase::column_mae, Phrase::column_noise_ratio})
       table.columns.push_back({writer_.say(worst)});
     for (size_t i = 0; i < rows.size(); ++i) {

@@ -27,6 +27,8 @@ constexpr std::array<Entry, kCount> kPhrases{{
     {Phrase::heading_audit, "RMSNorm audit: {0}", "Auditoría de RMSNorm: {0}"},
     {Phrase::audit_line, "{0}: explained residual {1}", "{0}: residuo explicado {1}"},
     {Phrase::audit_winner, "{0}: explained residual {1}, the cause", "{0}: residuo explicado {1}, la causa"},
+    {Phrase::heading_prompts, "Largest error against the oracle in units of its bound (rounding allows 1)",
+     "Mayor error frente al oráculo en unidades de su cota (el redondeo permite 1)"},
     {Phrase::heading_findings, "Findings, in execution order", "Hallazgos, en orden de ejecución"},
     {Phrase::heading_cells, "Cells and their first difference", "Celdas y su primera diferencia"},
     {Phrase::heading_stages, "Stages, worst over layers and cells",
@@ -50,6 +52,8 @@ constexpr std::array<Entry, kCount> kPhrases{{
     {Phrase::confirmed, "confirmed", "confirmado"},
     {Phrase::not_confirmed, "not confirmed", "no confirmado"},
 
+    {Phrase::and_single_roundings, "{0}; of single roundings, which fill their bound, {1}",
+     "{0}; en las etapas de un solo redondeo, que llenan su cota, {1}"},
     {Phrase::verdict_equal, "prefill_last and decode0 are equal bit for bit in every judged stage.",
      "prefill_last y decode0 son idénticos bit a bit en todas las etapas juzgadas."},
     {Phrase::verdict_rounding,
@@ -107,20 +111,20 @@ constexpr std::array<Entry, kCount> kPhrases{{
     {Phrase::ops_coverage,
      "{0} recordings of ops: {1} within rounding, {2} wrong, {3} UNMEASURED. Largest noise ratio within "
      "rounding: {4}.",
-     "{0} registros de operaciones: {1} salvo redondeo, {2} incorrectos, {3} UNMEASURED. Mayor razón de "
-     "ruido "
+     "{0} registros de operaciones: {1} salvo redondeo, {2} incorrectos, {3} SIN MEDIR. Mayor razón de ruido "
      "salvo redondeo: {4}."},
     {Phrase::op_wrong, "{0}: wrong in {1} of {2} recordings, noise ratio {3}. {4}.",
      "{0}: incorrecta en {1} de {2} registros, razón de ruido {3}. {4}."},
     {Phrase::op_unmeasured, "{0}: UNMEASURED in {1} of {2} recordings: {3}.",
-     "{0}: UNMEASURED en {1} de {2} registros: {3}."},
+     "{0}: SIN MEDIR en {1} de {2} registros: {3}."},
     {Phrase::op_inferred, "{0}: {1}", "{0}: {1}"},
     {Phrase::arithmetic_inferred, "Inferred, since nothing was declared: {0}.",
      "Inferido, pues no se declaró nada: {0}."},
     {Phrase::arithmetic_of, "{0} in {1}: {2}", "{0} en {1}: {2}"},
     {Phrase::route_difference,
      "Route difference, no fault: {0} in prefill: {1}; in decode: {2}; apart by up to {3} in the mean.",
-     "Diferencia de ruta, no un fallo: {0} en prefill: {1}; en decode: {2}; difieren hasta {3} en promedio."},
+     "Diferencia de ruta, no un fallo: {0} en el prefill: {1}; en el decode: {2}; difieren hasta {3} en "
+     "promedio."},
 
     {Phrase::factor_tells,
      "What tells wrong from right: {0} is wrong in all {1} recordings with ({2}); all {3} others of this "
@@ -165,8 +169,8 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "El fallo no depende del prompt: se observa con todos los que se ejecutaron."},
     {Phrase::fault_of_phase,
      "The fault depends on the phase: {0} is wrong, {1} is within rounding at this stage (noise ratio {2}).",
-     "El fallo depende de la fase: {0} es incorrecta, {1} queda dentro del redondeo en esta etapa (razón de "
-     "ruido {2})."},
+     "El fallo depende de la fase: el {0} es incorrecto y el {1} queda dentro del redondeo en esta etapa "
+     "(razón de ruido {2})."},
     {Phrase::fault_of_both, "The fault does not depend on the phase: both are wrong.",
      "El fallo no depende de la fase: ambas son incorrectas."},
     {Phrase::fault_of_each,
@@ -174,7 +178,7 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "Ambas fases son incorrectas en esta etapa, cada una a su manera: la otra tiene su propio hallazgo."},
     {Phrase::fault_other_phase_unseen,
      "Whether the fault depends on the phase is open: {1} was not judged at this stage.",
-     "No se sabe si el fallo depende de la fase: {1} no se juzgó en esta etapa."},
+     "No se sabe si el fallo depende de la fase: el {1} no se juzgó en esta etapa."},
     {Phrase::interaction_none,
      "Route and prompt do not interact: the route's effect is the same with every prompt that shows the "
      "fault.",
@@ -185,7 +189,7 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "La ruta y el prompt interactúan: el efecto de la ruta en el fallo difiere un {0} entre prompts."},
     {Phrase::mae_in_layer, "{0} in layer {1}", "{0} en la capa {1}"},
     {Phrase::factor_route, "the route (matrix or vector) of decode's Q, K and V",
-     "de la ruta (matricial o vectorial) de Q, K y V en decode"},
+     "de la ruta (matricial o vectorial) de Q, K y V en el decode"},
     {Phrase::factor_gemm, "forced GEMM", "de forzar GEMM"},
     {Phrase::factor_prompt, "the prompt", "del prompt"},
     {Phrase::not_the_route,
@@ -196,7 +200,7 @@ constexpr std::array<Entry, kCount> kPhrases{{
     {Phrase::not_the_route_prefill,
      "So the kernel's route in decode is not the cause: the error lies in prefill, which all experiments run "
      "alike.",
-     "Por tanto, la causa no es la ruta del kernel en decode: el error está en prefill, que todos los "
+     "Por tanto, la causa no es la ruta del kernel en el decode: el error está en el prefill, que todos los "
      "experimentos ejecutan igual."},
     {Phrase::mae_all_zero,
      "The MAE of Q, K and V is zero in all experiments: forcing the route or GEMM changes nothing.",
@@ -235,7 +239,7 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "No se probaron todas las hipótesis en cada una de estas capas (--causes all lo hace)."},
     {Phrase::finding_ambiguous,
      "Cause not settled: {0} (hypotheses {1}, explained residual {2}, and {3}, {4}).",
-     "Causa sin decidir: {0} (hipótesis {1}, residuo explicado {2}, y {3}, {4})."},
+     "Causa no determinada: {0} (hipótesis {1}, residuo explicado {2}, y {3}, {4})."},
     {Phrase::finding_separate,
      "More rows or another stage would separate the two: add prompts, longer and shorter (`--prompts`), and "
      "all layers (`--layers all`).",
@@ -253,7 +257,7 @@ constexpr std::array<Entry, kCount> kPhrases{{
     {Phrase::finding_held_up, "Its number was estimated from other rows than the one that it was tested by.",
      "Su número se estimó con filas distintas de la que sirvió para comprobarlo."},
     {Phrase::finding_no_rival, "No rival hypothesis was scored.", "No se evaluó ninguna hipótesis rival."},
-    {Phrase::finding_runner_up, "Runner-up: {0} ({1}).", "Segunda: {0} ({1})."},
+    {Phrase::finding_runner_up, "Runner-up: {0} ({1}).", "Segunda hipótesis: {0} ({1})."},
     {Phrase::finding_ruled_out, "Also ruled out (explained residual): {0}.",
      "También descartadas (residuo explicado): {0}."},
     {Phrase::ruled_out_rest, "{0} others, none above {1}", "otras {0}, ninguna por encima de {1}"},
@@ -263,8 +267,7 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "Antes de ella, las {0} etapas juzgadas en {1} están dentro del redondeo."},
     {Phrase::finding_starts_here,
      "The fault starts here: what the stage is computed from ({0}) is within rounding (noise ratio {1}).",
-     "El fallo empieza aquí: aquello de lo que se calcula la etapa ({0}) está dentro del redondeo (razón de "
-     "ruido {1})."},
+     "El fallo empieza aquí: las entradas de la etapa ({0}) están dentro del redondeo (razón de ruido {1})."},
     {Phrase::finding_input_wrong,
      "Its input ({0}) is wrong too and has a finding of its own; this one is judged from the input as "
      "recorded.",
@@ -279,7 +282,7 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "Qué filas, cabezas y elementos son incorrectos varía según la capa (verdict.json)."},
     {Phrase::finding_element,
      "Look at {0}, position {1}, element {2}: {3}, where the oracle has {4} (bound {5}).",
-     "Véase {0}, posición {1}, elemento {2}: {3}, donde el oráculo tiene {4} (cota {5})."},
+     "Por ejemplo: {0}, posición {1}, elemento {2}: {3}, donde el oráculo da {4} (cota {5})."},
     {Phrase::finding_gap,
      "Between {0} and {1}: {2} was not recorded, so the fault may lie in any stage of this span.",
      "Entre {0} y {1}: {2} no se registró, así que el fallo puede estar en cualquier etapa de ese tramo."},
@@ -309,8 +312,13 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "No intervention: no stage was replaced in a live run; the runs told of here are all the proof.",
      "Sin intervención: no se sustituyó ninguna etapa en vivo; las ejecuciones aquí descritas son toda la "
      "prueba."},
-    {Phrase::finding_numbers, "MAE {0}, noise ratio {1} (rounding allows 1).",
-     "MAE {0}, razón de ruido {1} (el redondeo permite 1)."},
+    {Phrase::finding_numbers,
+     "Noise ratio against the oracle {1} (rounding allows 1); prefill against decode: MAE {0}.",
+     "Razón de ruido frente al oráculo: {1} (el redondeo permite 1); prefill frente a decode: MAE {0}."},
+    {Phrase::finding_ratio, "Noise ratio against the oracle {0} (rounding allows 1), alike in both phases.",
+     "Razón de ruido frente al oráculo: {0} (el redondeo permite 1), igual en ambas fases."},
+    {Phrase::finding_smallest, "Smallest run that shows it: `{0}`",
+     "La ejecución más corta que lo muestra: `{0}`"},
     {Phrase::finding_noise_sides, "Against the fp64 oracle: prefill {0}, decode {1}.",
      "Frente al oráculo fp64: prefill {0}, decode {1}."},
     {Phrase::finding_cells, "Seen in {0}.", "Se observa en {0}."},
@@ -321,8 +329,8 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "etapa."},
     {Phrase::blind_prompts,
      "{0} could not show it: a prompt of one token is processed by prefill too as a block of S = 1.",
-     "{0} no podía mostrarlo: un prompt de un solo token se procesa también en prefill como un bloque de S = "
-     "1."},
+     "{0} no podía mostrarlo: un prompt de un solo token se procesa también en el prefill como un bloque de "
+     "S = 1."},
     {Phrase::one_token_prompts,
      "{0} has one token: its prefill too is a block of S = 1, so it cannot show a fault that needs S > 1.",
      "{0} tiene un solo token: también su prefill es un bloque de S = 1, así que no puede mostrar un fallo "
@@ -357,16 +365,16 @@ constexpr std::array<Entry, kCount> kPhrases{{
     {Phrase::shared_fault_unseen,
      "A fault that both phases share stays invisible to a comparison of the two.",
      "Un fallo que ambas fases compartan queda invisible al compararlas entre sí."},
-    {Phrase::injected, "Faults injected on purpose: {0}.", "Fallos inyectados a propósito: {0}."},
+    {Phrase::injected, "Faults injected on purpose: {0}.", "Fallos introducidos a propósito: {0}."},
     {Phrase::coverage,
      "{0} % of the recorded stages judged ({1} of {2}), {3} of them propagated from an earlier difference.",
-     "Se juzgó el {0} % de las etapas registradas ({1} de {2}); {3} de ellas se propagan de una diferencia "
-     "anterior."},
+     "Se juzgó el {0} % de las etapas registradas ({1} de {2}); en {3} de ellas la diferencia viene de una "
+     "etapa anterior."},
     {Phrase::coverage_alone,
      "{0} of them were held against the fp64 oracle of their own inputs, each phase alone.",
      "{0} de ellas se contrastaron con el oráculo fp64 de sus propias entradas, cada fase por separado."},
     {Phrase::coverage_skipped, "Not judged: {0} stages, {1}.", "Sin juzgar: {0} etapas, {1}."},
-    {Phrase::not_exercised, "Not exercised: {0}.", "Sin ejercitar: {0}."},
+    {Phrase::not_exercised, "Not exercised: {0}.", "Lo que esta ejecución no puso a prueba: {0}."},
     {Phrase::held_prompts,
      "The program that runs unrecorded gives the recorded bits (caches of all layers and positions, logits) "
      "with "
@@ -402,14 +410,11 @@ constexpr std::array<Entry, kCount> kPhrases{{
 
     {Phrase::method_what,
      "The same token at the same position is computed twice: as the last row of prefill (`prefill_last`) and "
-     "as one step of "
-     "decode against the KV cache (`decode0`). Every stage of every layer traced is recorded in both and "
-     "compared.",
-     "El mismo token en la misma posición se calcula dos veces: como última fila de prefill (`prefill_last`) "
-     "y como un paso "
-     "de decode sobre la caché KV (`decode0`). En ambos casos se registran todas las etapas de las capas "
-     "trazadas y se "
-     "comparan."},
+     "as one step of decode against the KV cache (`decode0`). Every stage of every layer traced is recorded "
+     "in both and compared.",
+     "El mismo token en la misma posición se calcula dos veces: como última fila del prefill "
+     "(`prefill_last`) y como un paso del decode sobre la caché KV (`decode0`). En ambos casos se registran "
+     "todas las etapas de las capas trazadas y se comparan."},
     {Phrase::method_alone,
      "The recording holds no `prefill_last` and `decode0` of one prompt to compare: each recorded stage is "
      "judged alone, against the fp64 oracle, which recomputes it from its recorded inputs.",
@@ -426,22 +431,17 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "Alineación: `decode0` recibe el último token del prompt, con la caché de los tokens anteriores."},
     {Phrase::method_judge,
      "A stage whose inputs are equal in both phases is judged: EQUAL (same bits); ROUNDING (differs, but "
-     "each side lies within "
-     "its rounding bound of the fp64 oracle, which recomputes the stage from its recorded inputs); FAULT (a "
-     "side lies "
-     "beyond). A stage whose inputs already differ is PROPAGATED and not judged here. Noise ratio = largest "
-     "|observed - "
-     "oracle| / bound.",
-     "Se juzga cada etapa cuyas entradas son iguales en ambas fases: EQUAL (mismos bits); ROUNDING (difiere, "
-     "pero cada lado "
-     "queda dentro de su cota de redondeo respecto del oráculo fp64, que recalcula la etapa a partir de sus "
-     "entradas "
-     "registradas); FAULT (algún lado queda fuera). Una etapa cuyas entradas ya difieren es PROPAGATED y no "
-     "se juzga aquí. "
-     "Razón de ruido = mayor |observado - oráculo| / cota."},
+     "each side lies within its rounding bound of the fp64 oracle, which recomputes the stage from its "
+     "recorded inputs); FAULT (a side lies beyond). A stage whose inputs already differ is PROPAGATED: "
+     "judged by the oracle alone, not by this comparison. Noise ratio = largest |observed - oracle| / bound.",
+     "Se juzga cada etapa cuyas entradas son iguales en ambas fases: IGUAL (EQUAL: los mismos bits), "
+     "REDONDEO (ROUNDING: difiere, pero cada lado queda dentro de su cota de redondeo respecto del oráculo "
+     "fp64, que recalcula la etapa a partir de sus entradas registradas); FALLO (FAULT: algún lado queda "
+     "fuera). Una etapa cuyas entradas ya difieren queda como PROPAGADO (PROPAGATED): la juzga solo el "
+     "oráculo, no esta comparación. Razón de ruido = mayor |observado - oráculo| / cota."},
     {Phrase::method_table,
      "E0-E4 force route and GEMM on decode's Q, K, V only. MFMA = matrix units, VALU = vector units.",
-     "E0-E4 fuerzan la ruta y GEMM solo en Q, K y V de decode. MFMA = unidades matriciales, VALU = unidades "
+     "E0-E4 fuerzan la ruta y GEMM solo en Q, K y V del decode. MFMA = unidades matriciales, VALU = unidades "
      "vectoriales."},
     {Phrase::method_command, "Command: `{0}`", "Comando: `{0}`"},
 
@@ -456,13 +456,13 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "Nothing to mend in what was recorded. To see one token in both phases, record an aligned decode0: the "
      "last prompt token once more, by decode.",
      "Nada que corregir en lo registrado. Para ver un mismo token en ambas fases, registrar un decode0 "
-     "alineado (aligned decode0): el último token del prompt otra vez, en decode."},
+     "alineado (aligned decode0): el último token del prompt otra vez, en el decode."},
     {Phrase::next_mend, "Mend this first: {1} ({0}).", "Corregir primero esto: {1} ({0})."},
     {Phrase::look_weight,
      "Where to look: how {0}'s kernel reads and packs this weight (layout, block format, layer); "
-     "`GRETA_TRACE_QKV_W_VERIFY=1` probes it with one-hot inputs.",
-     "Dónde mirar: cómo lee y empaqueta este peso el kernel de {0} (disposición, formato de bloque, capa); "
-     "`GRETA_TRACE_QKV_W_VERIFY=1` lo sondea con entradas one-hot."},
+     "`--verify-weights` probes it with one-hot inputs.",
+     "Dónde mirar: cómo lee y empaqueta este peso el kernel en {0} (disposición, formato de bloque, capa); "
+     "`--verify-weights` lo sondea con entradas one-hot."},
     {Phrase::look_sum,
      "Where to look: the kernel's sum in {0} (tails, lanes, accumulator, undeclared formats).",
      "Dónde mirar: la suma del kernel en {0} (colas, carriles, acumulador, formatos no declarados)."},

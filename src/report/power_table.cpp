@@ -230,7 +230,11 @@ std::string power_terminal(const PowerResult& result) {
     if (!sentence.empty()) text += wrap("", sentence, 4);
   }
   const std::vector<std::string> misses = misses_of(result);
-  if (!misses.empty()) text += "\nnot as it should be:\n";
+  const std::vector<Total> totals = totals_of(result);
+  const bool holds =
+      std::all_of(totals.begin(), totals.end(), [](const Total& total) { return total.holds(); });
+  if (!misses.empty())
+    text += holds ? "\nmissed or ambiguous, within what is required:\n" : "\nnot as it should be:\n";
   for (const std::string& miss : misses) text += wrap("", "- " + miss, 4);
   return text + terminal_limits(result.limits) + "\n" + wrap("", machine_sentence(result), 4);
 }

@@ -2,11 +2,25 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 
 #include "report/writer.h"
 
 namespace greta::report {
 namespace {
+
+/// What verdict.json says, and what a reader of Spanish does.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 10> kSpanishWords{
+    {{"EQUAL", "IGUAL"},
+     {"ROUNDING", "REDONDEO"},
+     {"FAULT", "FALLO"},
+     {"PROPAGATED", "PROPAGADO"},
+     {"MISSING", "FALTA"},
+     {"INCONCLUSIVE", "NO CONCLUYENTE"},
+     {"VACUOUS", "VACÍO"},
+     {"INERT_FACTOR", "FACTOR INERTE"},
+     {"HARNESS_SUSPECT", "GRABACIÓN SOSPECHOSA"},
+     {"UNDECLARED_ARITHMETIC", "ARITMÉTICA NO DECLARADA"}}};
 
 constexpr size_t kMaxListed = 8;
 
@@ -98,8 +112,11 @@ std::string Writer::verdict_sentence() const {
     return say(differ ? which : Phrase::verdict_fault_alone, place(first));
   }
   const bool clean = which == Phrase::verdict_equal || which == Phrase::verdict_rounding;
-  if (clean && !facts.any_pair) return say(Phrase::verdict_alone, brief(facts.max_noise_ratio));
-  return say(which, brief(facts.max_noise_ratio));
+  const bool apart = facts.max_of_single_roundings > facts.max_of_others && facts.max_of_others > 0;
+  const std::string largest = apart ? say(Phrase::and_single_roundings, brief(facts.max_of_others),
+                                          brief(facts.max_of_single_roundings))
+                                    : brief(facts.max_noise_ratio);
+  return say(clean && !facts.any_pair ? Phrase::verdict_alone : which, largest);
 }
 
 std::string Writer::headline() const {
@@ -118,6 +135,20 @@ std::string Writer::attestation() const {
   if (facts.unattested.empty()) return say(Phrase::attested_all, total);
   return say(Phrase::attested_not, total - facts.unattested.size(), total,
              cell_list(facts.unattested, language));
+}
+
+bool Writer::has_routes() const {
+  return facts.experiments.size() > 1 ||
+         std::any_of(verdict.cells.begin(), verdict.cells.end(), [](const Cell& cell) {
+           return routes_used(cell) != "-" || cell.force_route != "auto" || cell.force_gemm;
+         });
+}
+
+std::string Writer::word(std::string_view status) const {
+  if (language == Language::english) return std::string(status);
+  const auto found = std::find_if(kSpanishWords.begin(), kSpanishWords.end(),
+                                  [status](const auto& entry) { return entry.first == status; });
+  return std::string(found == kSpanishWords.end() ? status : found->second);
 }
 
 std::string Writer::table_heading() const {
@@ -255,11 +286,20 @@ std::vector<std::string> Writer::arithmetic() const {
 
 /// "S > 1, stage q; S > 1, stage k".
 std::string Writer::wrong_values(const Factor& factor) const {
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 3> kSpanish{
+      {{"stage", "etapa"}, {"phase", "fase"}, {"layer", "capa"}}};
+  const auto word_of = [&](const std::string& attribute) {
+    const auto found = std::find_if(kSpanish.begin(), kSpanish.end(),
+                                    [&](const auto& entry) { return entry.first == attribute; });
+    const bool translated = language == Language::spanish && found != kSpanish.end();
+    return translated ? std::string(found->second) : attribute;
+  };
   std::vector<std::string> all;
   for (const std::vector<std::string>& values : factor.wrong_values) {
     std::vector<std::string> words;
     for (size_t i = 0; i < values.size(); ++i)
-      words.push_back(fmt::format("{} {}", factor.attributes[i], values[i].empty() ? "-" : values[i]));
+      words.push_back(
+          fmt::format("{} {}", word_of(factor.attributes[i]), values[i].empty() ? "-" : values[i]));
     all.push_back(fmt::format("{}", fmt::join(words, ", ")));
   }
   return fmt::format("{}", fmt::join(all, "; "));

@@ -38,6 +38,8 @@ struct Writer {
   std::vector<std::string> finding(const FindingGroup& finding) const;
   /// The cause and what speaks for it.
   std::vector<std::string> finding_brief(const FindingGroup& finding) const;
+  /// The command that shows it and little else; "" where nothing smaller is known.
+  std::string smallest_command(const FindingGroup& finding) const;
   std::string method() const;
   /// Recorded ops: those that are wrong, not measured, of an inferred arithmetic; then how many there are.
   std::vector<std::string> ops() const;
@@ -49,7 +51,11 @@ struct Writer {
   std::vector<std::string> exercised() const;
   std::string attestation() const;
   std::string logits() const;
+  /// Whether routes were forced or told. Where an engine of its own recorded, the matrix has nothing to show.
+  bool has_routes() const;
   std::string table_heading() const;  // of B3.31's table
+  /// A verdict's word, as JSON has it or as the language says it.
+  std::string word(std::string_view status) const;
   std::string yes_no(bool value) const { return say(value ? Phrase::yes : Phrase::no); }
 
   template <class... Args>
@@ -78,6 +84,7 @@ struct Writer {
   std::string gap(const Finding& finding) const;
   std::string pattern(const FindingGroup& group) const;
   std::vector<std::string> intervention(const FindingGroup& group) const;
+  std::string numbers(const Finding& finding) const;
   std::vector<std::string> figures(const Finding& finding) const;
   std::string look(const Finding& finding) const;
 

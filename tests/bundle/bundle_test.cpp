@@ -130,6 +130,14 @@ TEST(BundleWriter, RefusesADirectoryThatExists) {
   EXPECT_TRUE(fs::exists(temp / "b/events.jsonl"));
 }
 
+/// As an interrupt before the first event leaves it.
+TEST(BundleWriter, ARunWithoutAnEventIsBegunAgain) {
+  TempDirectory temp;
+  { BundleWriter nothing(temp / "b", false, kManifest); }
+  EXPECT_NO_THROW(write_two_runs(temp / "b"));
+  EXPECT_THROW(write_two_runs(temp / "b"), Error);
+}
+
 TEST(BundleWriter, ForceRemovesOwnFilesOnly) {
   TempDirectory temp;
   write_two_runs(temp / "b");

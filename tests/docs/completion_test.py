@@ -49,7 +49,7 @@ def flaws(greta, folder):
     for option, expected in sorted(words.items()):
         yield from difference(f"words of {option}", expected, offered(greta, "isolate", option, ""))
     in_script = set(re.findall(r"(?<![\w-])--?\w[\w-]*(?=[ |)])", re.search(r"case .*?esac", SCRIPT.read_text(), re.DOTALL).group()))
-    shell_options = {"-n", "-d", "-f", "-W", "-o", "-t"}  # of test, compgen, compopt, mapfile
+    shell_options = {"-n", "-d", "-f", "-W", "-X", "-o", "-t"}  # of test, compgen, compopt, mapfile
     for option in sorted(in_script - shell_options - set().union(*options.values())):
         yield f"the script names {option}, which no command has"
 

@@ -180,7 +180,8 @@ TEST_F(SmolLM2, WhatCannotBeWrittenOrFitIsRefused) {
   refused({"-p", "p0_short", "--out", "/proc/greta"}, "/proc/greta");
   refused({"-p", "nowhere", "--out", scratch_ / "a"}, "p0_short");
   refused({"-p", "p0_short", "--layers", "0-30", "--out", scratch_ / "b"}, "layers 0 to 29");
-  refused({"-p", "p0_short", "--inject", "no_such_fault", "--out", scratch_ / "c"}, "`greta faults` lists them");
+  refused({"-p", "p0_short", "--inject", "no_such_fault", "--out", scratch_ / "c"},
+          "`greta faults` lists them");
   std::string long_text;
   for (int i = 0; i < 9000; ++i) long_text += "word ";
   test::write_file(scratch_ / "long.txt", long_text);
@@ -214,6 +215,59 @@ TEST_F(SmolLM2, CtrlCLeavesAReadableBundle) {
   const Bundle bundle = read_bundle(scratch_ / "out");
   EXPECT_FALSE(bundle.events.empty());
   EXPECT_EQ(bundle.manifest["complete"], false);
+}
+
+TEST_F(SmolLM2, APromptIsANameOrAText) {
+  const std::vector<std::string> trace = {"trace", "-m",    model_,         "--layers",
+                                          "0",     "--out", scratch_ / "t", "-p"};
+  const auto with = [&trace](std::string word) {
+    std::vector<std::string> arguments = trace;
+    arguments.push_back(std::move(word));
+    return arguments;
+  };
+  const test::Outcome outcome = run_greta(with("The port wakes, slowly"));
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("Next: greta diagnose "));
+  const nlohmann::json manifest = parse(test::read_file(scratch_ / "t/manifest.json"));
+  EXPECT_EQ(manifest["prompts"][0]["id"], "text");
+  EXPECT_EQ(run_greta(with("wakes")).exit_code, 2);
+  const test::Outcome isolate =
+      run_greta({"isolate", "-m", model_, "-p", "One, two", "-p", "three four", "--layers", "0",
+                 "--experiments", "E0", "--quick", "--json", "--out", scratch_ / "i"});
+  ASSERT_EQ(isolate.exit_code, 0) << isolate.err;
+  EXPECT_EQ(parse(isolate.out)["cells"].size(), 2u);
+  const test::Outcome run = run_greta({"run", "-m", model_, "-n", "1", "--json", "-p", "p5_ba"});
+  const test::Outcome ids =
+      run_greta({"tokenize", "-m", model_, "--json", "Write one short sentence about Buenos Aires."});
+  EXPECT_EQ(parse(run.out)["prompt_ids"], parse(ids.out)["ids"]);
+  EXPECT_THAT(run_greta({"run", "-m", model_, "-p", "caf\xe9"}).err, HasSubstr("not a UTF-8 text (byte 3)"));
+  EXPECT_THAT(run_greta({"run", "-m", model_, "text"}).err, HasSubstr("did you mean --prompt 'text'?"));
+}
+
+TEST_F(SmolLM2, TokenizeReadsStandardInputWhereNoTextIsGiven) {
+  const std::string out = scratch_ / "ids";
+  ASSERT_EQ(std::system(
+                ("printf 'Hello world' | '" GRETA_PROGRAM "' tokenize -m '" + model_ + "' >" + out).c_str()),
+            0);
+  EXPECT_EQ(test::read_file(out), run_greta({"tokenize", "-m", model_, "Hello world"}).out);
+}
+
+/// Each does what its variable does.
+TEST_F(SmolLM2, OptionsSayWhatVariablesSay) {
+  const auto trace = [this](const std::string& name, std::vector<std::string> more,
+                            const std::vector<std::string>& environment) {
+    std::vector<std::string> arguments{"trace", "-m",    model_,  "--layers",     "0",
+                                       "-p",    "p5_ba", "--out", scratch_ / name};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    EXPECT_EQ(run_greta(arguments, environment).exit_code, 0);
+  };
+  trace("a", {"--attn-pipe", scratch_ / "a.jsonl", "--attn-pipe-norm", "--prompt-id", "mine"}, {});
+  trace("b", {},
+        {"GRETA_TRACE_ATTN_L0_PIPE=1", "GRETA_TRACE_ATTN_L0_PIPE_OUT=" + (scratch_ / "b.jsonl"),
+         "GRETA_TRACE_ATTN_L0_NORM=1", "GRETA_TRACE_PROMPT_ID=mine"});
+  EXPECT_NE(test::read_file(scratch_ / "a.jsonl"), "");
+  EXPECT_EQ(test::read_file(scratch_ / "a.jsonl"), test::read_file(scratch_ / "b.jsonl"));
+  EXPECT_EQ(parse(test::read_file(scratch_ / "a/manifest.json"))["prompts"][0]["id"], "mine");
 }
 
 TEST_F(SmolLM2, TokenizeGoesBothWays) {

@@ -35,7 +35,8 @@ void read_all(const Gguf& file) {
   }
 }
 
-/// Every tensor's data lies inside the file: reads its first and last byte. A type newer than the reader has none.
+/// Every tensor's data lies inside the file: reads its first and last byte. A type newer than the reader has
+/// none.
 void touch_all(const Gguf& file) {
   volatile uint8_t sink = 0;
   for (const greta::GgufTensor& tensor : file.tensors()) {

@@ -2,10 +2,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <thread>
 
 #include "base/error.h"
 #include "model/tokenizer.h"
@@ -92,7 +94,26 @@ TEST_F(PromptFile, IsReadByteForByte) {
   EXPECT_EQ(prompt.text, "línea\r\n\n");
 }
 
+TEST(PromptText, HasABlankAndIsNoFile) {
+  const Prompt prompt = load_prompt("The port wakes, slowly");
+  EXPECT_EQ(prompt.id, "text");
+  EXPECT_EQ(prompt.text, "The port wakes, slowly");
+  EXPECT_THAT(error_of("the port.txt"), HasSubstr("nor a file"));  // a file's name, misspelt
+  EXPECT_THAT(error_of("caf\xe9 au lait"), HasSubstr("not a UTF-8 text (byte 3)"));
+}
+
+/// As a shell's <(command) is one.
+TEST(PromptPipe, IsReadToItsEnd) {
+  const std::string path = testing::TempDir() + "/prompt-pipe";
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  std::thread writer([&path] { std::ofstream(path) << "through a pipe"; });
+  EXPECT_EQ(load_prompt(path).text, "through a pipe");
+  writer.join();
+  std::filesystem::remove(path);
+}
+
 TEST_F(PromptFile, MustBeUtf8AndThere) {
+  EXPECT_THAT(error_of(write("utf16.txt", std::string("\xff\xfeh\0", 4))), HasSubstr("save it as UTF-8"));
   EXPECT_THAT(error_of(write("binary.txt", "ab\xff")), HasSubstr("not a UTF-8 text (byte 2)"));
   EXPECT_THAT(error_of("p7_none"), HasSubstr("p0_short, p4_sys, p5_ba, p6_long"));
   EXPECT_NE(error_of(testing::TempDir()), "no error");

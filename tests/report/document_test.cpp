@@ -19,6 +19,14 @@ Document sample_document() {
           List{{{"first", {"note"}}, {"second"}}, true, "and 2 more"}, table, Preformatted{"x  y"}};
 }
 
+TEST(Markdown, FoldsWhatStandsBelowAThirdLevel) {
+  const Document document{Heading{2, "Results"}, Heading{3, "Table"}, Paragraph{"inside"},
+                          Heading{2, "After"},   Heading{3, "Last"},  Paragraph{"also"}};
+  EXPECT_EQ(to_markdown(document),
+            "## Results\n\n<details>\n<summary>Table</summary>\n\ninside\n\n</details>\n\n## After\n\n"
+            "<details>\n<summary>Last</summary>\n\nalso\n\n</details>\n");
+}
+
 TEST(Document, AsMarkdown) {
   EXPECT_EQ(to_markdown(sample_document()),
             "## Title\n\n**FAULT** - a sentence.\n\n1. **first**\n   - note\n2. second\n- and 2 more\n\n"

@@ -62,7 +62,7 @@ TEST(Exercise, WhatWasNotExercisedIsTheSecondLine) {
   EXPECT_THAT(text, HasSubstr("`--seed 42`"));
   EXPECT_THAT(text, HasSubstr("blocks of 1 to 33 rows"));
   EXPECT_THAT(text, HasSubstr("cpu.avx2.attention"));
-  EXPECT_THAT(markdown(verdict, Language::spanish), HasSubstr("Sin ejercitar: posiciones desde la 258."));
+  EXPECT_THAT(markdown(verdict, Language::spanish), HasSubstr("no puso a prueba: posiciones desde la 258."));
 }
 
 TEST(Exercise, AFirstPartOfThePromptsIsSaidToBeThat) {

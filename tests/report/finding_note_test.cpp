@@ -23,6 +23,16 @@ Verdict changed(Change change) {
   return verdict;
 }
 
+TEST(FindingNote, SaysTheSmallestRunThatShowsIt) {
+  Verdict verdict = diagnosed_verdict();
+  EXPECT_THAT(english(verdict),
+              HasSubstr("Smallest run that shows it: `greta isolate -m SmolLM2-135M-Instruct.Q4_1.gguf "
+                        "--experiments E0 --prompts p4_sys --layers 0 --inject 'wq_column_major@prefill,S>1' "
+                        "--quick --out small`"));
+  verdict.command_line = "greta diagnose bundle";  // another engine's: GRETA cannot run it
+  EXPECT_THAT(english(verdict), Not(HasSubstr("Smallest run")));
+}
+
 TEST(FindingNote, NamesTheCauseAndWhatSpeaksForIt) {
   const Verdict verdict = diagnosed_verdict();
   EXPECT_THAT(
@@ -37,11 +47,12 @@ TEST(FindingNote, NamesTheCauseAndWhatSpeaksForIt) {
             HasSubstr("Wrong are: heads 2 of 9."), HasSubstr("prefill 1.23e+04, decode 0.3."),
             HasSubstr("with the oracle's q in prefill (layer 0, p4_sys) the mismatch of the stage goes from "
                       "0.96 to 0.0021, of the logits from 0.37 to 0.11: confirmed."),
-            HasSubstr("in 2 of the 2 layers"), HasSubstr("GRETA_TRACE_QKV_W_VERIFY=1")));
+            HasSubstr("in 2 of the 2 layers"), HasSubstr("--verify-weights")));
   EXPECT_THAT(spanish(verdict),
-              AllOf(HasSubstr("dentro del redondeo (razón de ruido 0.9)"), HasSubstr("Segunda: wrong_layer"),
+              AllOf(HasSubstr("dentro del redondeo (razón de ruido 0.9)"),
+                    HasSubstr("Segunda hipótesis: wrong_layer"),
                     HasSubstr("otras 2 hipótesis por debajo del 50 %"), HasSubstr("las 2 etapas juzgadas"),
-                    HasSubstr("Son incorrectos: cabezas 2 de 9."), HasSubstr("q del oráculo en prefill"),
+                    HasSubstr("Son incorrectos: cabezas 2 de 9."), HasSubstr("q del oráculo en el prefill"),
                     HasSubstr(": confirmado."), HasSubstr("en 2 de las 2 capas"), HasSubstr("Dónde mirar")));
 }
 

@@ -41,6 +41,21 @@ size_t code_points(const std::string& text) {
       std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
 }
 
+/// Another engine's recording: nobody forced a route, so none is shown, nor attested.
+TEST(Terminal, OfARecordingWithoutRoutesShowsErrorsAgainstTheOracle) {
+  Verdict verdict = empty_verdict();
+  Cell cell;
+  cell.key = {"E0", "p"};
+  cell.attested = true;
+  cell.max_noise_ratio = 0.25;
+  verdict.cells = {cell};
+  const std::string text = terminal(verdict, false);
+  EXPECT_THAT(text, HasSubstr("Largest error against the oracle in units of its bound"));
+  EXPECT_THAT(text, Not(HasSubstr("Q MAE")));
+  EXPECT_THAT(text, Not(HasSubstr("Attested")));
+  EXPECT_THAT(markdown(verdict, Language::english), Not(HasSubstr("What really ran")));
+}
+
 TEST(B331Table, HasTheColumnsAndFormatOfB331) {
   const std::vector<std::string> lines = lines_of(to_markdown({b3_31_table(fault_verdict())}));
   ASSERT_EQ(lines.size(), 12u);
