@@ -16,7 +16,9 @@ constexpr int64_t kSharedBytes = 48 << 10;  // what every device gives a work-gr
 struct WorkGroup::Lane {
   int64_t shared = 0;  // of the arena, taken so far
   uint32_t exchanges = 0;
-  int waits_for = 0;  // lanes of its wave, or of the group; 0: it may run
+  int waits_for = 0;                // lanes of its wave, or of the group; 0: it may run
+  const uint32_t* count = nullptr;  // or for this to be above `turn`
+  uint32_t turn = 0;
 };
 
 static uint64_t next_random(uint64_t& state) {  // splitmix64
@@ -29,9 +31,9 @@ static uint64_t next_random(uint64_t& state) {  // splitmix64
 struct WorkGroup::State {
   explicit State(uint64_t seed) : random(seed), arena(kSharedBytes) {}
 
-  void reset(Body to_run, const gpu::Args& with, int threads, int group_x, int group_y) {
-    body = to_run, args = &with, x = group_x, y = group_y;
-    lanes.assign(static_cast<size_t>(threads), {});
+  void reset(Body to_run, const gpu::Args& with, const gpu::Grid& grid, int group_x, int group_y) {
+    body = to_run, args = &with, x = group_x, y = group_y, groups = static_cast<int>(grid.x);
+    lanes.assign(static_cast<size_t>(grid.threads), {});
     while (fibers.size() < lanes.size()) fibers.emplace_back();
     for (auto& side : slots) side.resize(lanes.size() * kSlotBytes);
     std::memset(arena.data(), 0xff, static_cast<size_t>(arena.size()));
@@ -62,7 +64,7 @@ struct WorkGroup::State {
   std::vector<std::byte> slots[2];
   Body body = nullptr;
   const gpu::Args* args = nullptr;
-  int x = 0, y = 0;
+  int x = 0, y = 0, groups = 0;
   size_t current = 0;
   int64_t most_taken = 0;
 };
@@ -75,9 +77,9 @@ WorkGroup::WorkGroup(uint64_t seed) : state_(std::make_unique<State>(seed)) {}
 WorkGroup::~WorkGroup() = default;
 WorkGroup::WorkGroup(WorkGroup&&) noexcept = default;
 
-void WorkGroup::run(Body body, const gpu::Args& args, int threads, int x, int y) {
+void WorkGroup::run(Body body, const gpu::Args& args, const gpu::Grid& grid, int x, int y) {
   State& s = *state_;
-  s.reset(body, args, threads, x, y);
+  s.reset(body, args, grid, x, y);
   running = &s;
   const size_t count = s.lanes.size();
   for (size_t i = 0; i < count; ++i)
@@ -89,6 +91,7 @@ void WorkGroup::run(Body body, const gpu::Args& args, int threads, int x, int y)
     for (const size_t lane : s.order) {
       if (s.fibers[lane].ended()) continue;
       if (s.lanes[lane].waits_for != 0 && !s.release(lane)) continue;
+      if (s.lanes[lane].count != nullptr && *s.lanes[lane].count <= s.lanes[lane].turn) continue;
       moved = true;
       s.current = lane;
       s.fibers[lane].resume();
@@ -104,9 +107,17 @@ int thread_index() { return static_cast<int>(running->current); }
 int group_x() { return running->x; }
 int group_y() { return running->y; }
 int thread_count() { return static_cast<int>(running->lanes.size()); }
+int group_count() { return running->groups; }
 
 void meet() { running->wait_for(thread_count()); }
 void meet_wave(int wave) { running->wait_for(wave); }
+
+void wait_past(const uint32_t& count, int turn) {
+  WorkGroup::Lane& lane = running->lanes[running->current];
+  lane.count = &count, lane.turn = static_cast<uint32_t>(turn);
+  running->fibers[running->current].wait();
+  running->lanes[running->current].count = nullptr;
+}
 
 std::byte* shared_bytes(int64_t bytes) {
   int64_t& taken = running->lanes[running->current].shared;

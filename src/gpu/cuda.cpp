@@ -85,6 +85,7 @@ class Cuda final : public Device {
       fail_machine("{}: {} has compute capability {}.{}; the kernels need {}.0", label(), card_, major,
                    attribute(kComputeMinor), kOldest);
     }
+    chip_.processors = attribute(kProcessors);
     call(driver().context_retain(&context_, device_), "cannot open the card");
     call(driver().context_set(context_), "cannot open the card");
     call(driver().module_load(&module_, greta_cuda_code), "cannot load the kernels");
@@ -129,13 +130,17 @@ class Cuda final : public Device {
   }
 
   void launch(const Kernel& kernel, const Args& args) override {
-    constexpr int kWave = 32;
-    const Grid grid = kernel.grid(args, kWave);
+    const Grid grid = kernel.grid(args, chip_);
     Args copy = args;
     void* parameters[] = {&copy};
-    call(driver().launch(functions_[static_cast<size_t>(kernel.id)], static_cast<unsigned>(grid.x),
-                         static_cast<unsigned>(grid.y), 1, static_cast<unsigned>(grid.threads), 1, 1, 0,
-                         stream_, parameters, nullptr),
+    static constexpr CudaLaunchAttribute kOverlaps{kOverlapsPrevious, {}, 1, {}};
+    const CudaLaunch shape{{static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y), 1},
+                           {static_cast<unsigned>(grid.threads), 1, 1},
+                           0,
+                           stream_,
+                           &kOverlaps,
+                           1};
+    call(driver().launch(&shape, functions_[static_cast<size_t>(kernel.id)], parameters, nullptr),
          kernel.symbol);
   }
 
@@ -165,6 +170,7 @@ class Cuda final : public Device {
   }
 
   int index_, device_ = 0;
+  Chip chip_;
   std::string card_;
   void *context_ = nullptr, *module_ = nullptr, *stream_ = nullptr;
   std::array<void*, kKernelCount> functions_{};

@@ -39,4 +39,9 @@ struct Grid {
   int threads = 128;
 };
 
+/// What a launch must know of a card: lanes of a wave, and processors that have work-groups of their own.
+struct Chip {
+  int wave = 32, processors = 1;
+};
+
 }  // namespace greta::gpu

@@ -4,17 +4,16 @@
 
 #if defined(__HIP__)
 #define GRETA_GLOBAL \
-  __attribute__((global)) __attribute__((amdgpu_flat_work_group_size(64, kDotThreads + kChainThreads)))
+  __attribute__((global)) __attribute__((amdgpu_flat_work_group_size(64, kDotThreads + kMostWave)))
 #else
-#define GRETA_GLOBAL __global__ __launch_bounds__(kDotThreads + kChainThreads)
+#define GRETA_GLOBAL __global__ __launch_bounds__(kDotThreads + kMostWave)
 #endif
 
 namespace greta::gpu::GRETA_FORM {
 
 #define GRETA_GPU_X(name, body)                                \
   extern "C" GRETA_GLOBAL void greta_##name(const Args args) { \
-    stamp(args, KernelId::name);                               \
-    body(args);                                                \
+    run(args, KernelId::name, [&] { body(args); });            \
   }
 GRETA_GPU_KERNELS
 #undef GRETA_GPU_X

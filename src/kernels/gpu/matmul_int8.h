@@ -7,7 +7,7 @@
 // chain of FMAs has one.
 
 #include "kernels/gpu/block_weight.h"
-#include "kernels/gpu/copy.h"
+#include "kernels/gpu/gate.h"
 #include "kernels/gpu/mma.h"
 #include "kernels/gpu/shapes.h"
 
@@ -64,86 +64,177 @@ GRETA_DEVICE Link<W::kHasMin> link(int dot, const Scales<W::kGroups>& of, const 
   }
 }
 
-/// A block of a weight row on its way from memory.
+/// A unit of a panel: 8 blocks, those that share scales where any do, and the activations of the same k.
 template <class W>
-struct Asked {
-  uint32_t planes[W::kCode.bits];
-  StoredScales scales;
+struct Unit {
+  static constexpr int kBlocks = 8, kTeams = kWave / kTeam, kOwn = kBlocks / kTeams;  // blocks of a team
+  static constexpr int kBlockBytes = static_cast<int>(W::kCode.run_bytes() / W::kCode.run());
+  static constexpr int kXBytes = kBlocks * static_cast<int>(sizeof(ActivationBlock));
+  static constexpr int kBytes = kBlocks * kBlockBytes + kXBytes;
+  static constexpr int kLinks = kBlocks * W::kGroups * kTeam;
+  static constexpr int kWaves = kDotThreads / kWave;
+  /// Units of a wave that are on their way at once: as many as leave the links their room.
+  static constexpr int kStages = static_cast<int>(
+      (kRingBytes - int64_t{kLinks} * kWaves * int64_t{sizeof(Link<W::kHasMin>)}) / kWaves / kBytes);
 
-  GRETA_DEVICE void ask(const std::byte* panel, int64_t block, int row, const StoredScales* before) {
-    const auto from = W::planes(panel, block, row);
-#pragma unroll
-    for (int r = 0; r < W::kCode.bits; ++r) planes[r] = from(r);
-    scales = W::stored_scales(panel, block, row, before);
+  static GRETA_DEVICE const ActivationBlock& x(const std::byte* unit, int block) {
+    return reinterpret_cast<const ActivationBlock*>(unit + kBlocks * kBlockBytes)[block];
   }
 };
 
-/// The links of one block of a weight row.
+/// The units of a wave: its share of a panel's, then of the next panel of the work-group.
+struct UnitWalk {
+  int64_t panel = group_x();
+  int unit, units, step, blocks;
+
+  GRETA_DEVICE UnitWalk(const Args& args, int first, int apart) : unit(first), step(apart) {
+    blocks = static_cast<int>(args.weight.k / kBlock);
+    units = (blocks + 7) / 8;
+    settle();
+  }
+  GRETA_DEVICE void next() {
+    unit += step;
+    settle();
+  }
+  GRETA_DEVICE bool within(const Args& args) const { return panel * kPanelRows < args.weight.n; }
+  GRETA_DEVICE int count() const { return blocks - 8 * unit < 8 ? blocks - 8 * unit : 8; }
+
+ private:
+  GRETA_DEVICE void settle() {
+    for (; unit >= units; unit -= units) panel += group_count();
+  }
+};
+
+/// The links of block `block` of a unit, for weight row `row`.
 template <class W>
-GRETA_DEVICE void make_links(const Asked<W>& weight, const ActivationBlock& x, Link<W::kHasMin>* to) {
-  constexpr int kGroups = W::kGroups;
+GRETA_DEVICE void make_links(const std::byte* unit, int block, int row, const StoredScales& head,
+                             Link<W::kHasMin>* to) {
+  constexpr int kGroups = W::kGroups, kBits = W::kCode.bits;
+  const ActivationBlock& x = Unit<W>::x(unit, block);
   const auto* bytes = reinterpret_cast<const std::byte*>(&x);
   const Quad quads[2] = {load<Quad>(bytes), load<Quad>(bytes + 16)};
+  // Teams of a wave read two rows of planes in turns, so that they meet in no bank of shared memory.
+  const int swapped = kBits % 2 == 0 ? block % 2 : 0;
+  const auto from = W::planes(unit, block, row);
+  uint32_t planes[kBits];
+#pragma unroll
+  for (int r = 0; r < kBits; ++r) planes[r] = from(r ^ swapped);
+  if constexpr (kBits % 2 == 0) {
+#pragma unroll
+    for (int r = 0; r < kBits; r += 2) {
+      const uint32_t first = planes[r];
+      planes[r] = swapped ? planes[r + 1] : first;
+      planes[r + 1] = swapped ? first : planes[r + 1];
+    }
+  }
   int dot[kGroups] = {};
 #pragma unroll
   for (int g = 0; g < 8; ++g) {
-    const int word = W::word(g, [&](int r) { return weight.planes[r]; });
+    const int word = W::word(g, [&](int r) { return planes[r]; });
     int& sum = dot[g * kGroups / 8];
     sum = dot4(word, static_cast<int>(quads[g / 4].words[g % 4]), sum);
   }
-  const auto of = W::decode(weight.scales);
+  const auto of = W::decode(W::stored_scales(unit, block, row, W::kCode.run() > 1 ? &head : nullptr));
   const BlockSums<kGroups> sums(x);
 #pragma unroll
-  for (int g = 0; g < kGroups; ++g) to[g * kTeam] = link<W>(dot[g], of, sums, g);
+  for (int g = 0; g < kGroups; ++g) to[g] = link<W>(dot[g], of, sums, g);
 }
 
-/// One row of activations against a panel. Teams make the links of blocks, lane = weight row, a step at a
-/// time, and ask for the next step's weights before they meet; one wave more chains the links of the step
-/// before.
+/// One row of activations against the panels of a work-group. Waves have a ring each, which they fill before
+/// the kernel before this one has ended, and make the links of every kWaves-th unit, lane = weight row; one
+/// wave more chains them in the order of k.
 template <TensorType kT>
 GRETA_DEVICE void gemv(const Args& args) {
   using W = BlockWeight<kT>;
-  constexpr int kTeams = kDotThreads / kTeam, kGroups = W::kGroups;
-  constexpr int kStep = kDotBlocks * kTeams, kLinks = kStep * kGroups * kTeam;
-  GRETA_SHARED(Link<W::kHasMin>, links, 2 * kLinks);
-  const std::byte* panel = args.weight.panels + group_x() * args.weight.panel_bytes;
-  const ActivationBlock* x = args.in[0].row<ActivationBlock>(0);
-  const int64_t blocks = args.weight.k / kBlock;
-  const int team = thread_index() / kTeam, row = lane_of_team();
-  const bool makes = thread_index() < kDotThreads;
-  const bool chains = !makes && thread_index() < kDotThreads + kTeam;
-  const auto block_of = [&](int64_t begin, int i) { return begin + team * kDotBlocks + i; };
-  Asked<W> asked[kDotBlocks];
-  const auto ask = [&](int64_t begin) {
+  using U = Unit<W>;
+  using L = Link<W::kHasMin>;
+  constexpr int kGroups = W::kGroups, kWaves = U::kWaves, kStages = U::kStages;
+  static_assert(kStages >= 2);
+  GRETA_SHARED(std::byte, rings, kWaves * kStages * U::kBytes);
+  GRETA_SHARED(L, links, kWaves * U::kLinks);
+  GRETA_SHARED(CopyGate<2>, copied, kWaves * kStages);
+  GRETA_SHARED(Gate, full, kWaves);
+  GRETA_SHARED(Gate, empty, kWaves);
+  const int wave = thread_index() / kWave;
+  if (thread_index() < kWaves * kStages) copied[thread_index()].make();
+  if (thread_index() < kWaves) make_gate(full[thread_index()]), make_gate(empty[thread_index()]);
+  meet();
+  if (wave == kWaves) {
+    wait_for_previous();
+    const int row = lane_of_team();
+    UnitWalk at(args, 0, 1);
+    for (int from = 0, turn = 0; at.within(args);) {
+      float acc = first_sum(args, at.panel * kPanelRows + row);
+      const int64_t panel = at.panel;
+      for (; at.panel == panel; at.next()) {
+        wait_at(full[from], turn);
+        const L* of = links + from * U::kLinks + row;
+        const int count = at.count() * kGroups;
+        if (count == U::kBlocks * kGroups) {
 #pragma unroll
-    for (int i = 0; i < kDotBlocks; ++i) {
-      if (block_of(begin, i) < blocks) {
-        const bool same_run = i > 0 && W::kCode.run() % kDotBlocks == 0;
-        asked[i].ask(panel, block_of(begin, i), row, same_run ? &asked[0].scales : nullptr);
+          for (int i = 0; i < U::kBlocks * kGroups; ++i) acc = of[i * kTeam].add_to(acc);
+        } else {
+          for (int i = 0; i < count; ++i) acc = of[i * kTeam].add_to(acc);
+        }
+        meet_wave();
+        if (lane_of_wave() == 0) pass(empty[from]);
+        if (++from == kWaves) from = 0, ++turn;
       }
+      if (lane_of_wave() < kTeam) store_sum(args, 0, panel * kPanelRows + row, acc);
     }
-  };
-  if (makes) ask(0);
-  float acc = first_sum(args, group_x() * kPanelRows + row);
-  // One round more: the chain follows a step behind.
-  for (int64_t begin = 0, turn = 0; begin < blocks + kStep; begin += kStep, turn ^= 1) {
-    if (makes) {
-#pragma unroll
-      for (int i = 0; i < kDotBlocks; ++i) {
-        const int64_t b = block_of(begin, i);
-        if (b < blocks)
-          make_links(asked[i], x[b], links + turn * kLinks + (b - begin) * kGroups * kTeam + row);
-      }
-      ask(begin + kStep);
-    } else if (chains && begin > 0) {
-      const Link<W::kHasMin>* from = links + (turn ^ 1) * kLinks + row;
-      const int64_t count = smaller(kStep, blocks - (begin - kStep)) * kGroups;
-#pragma unroll 16
-      for (int64_t i = 0; i < count; ++i) acc = from[i * kTeam].add_to(acc);
-    }
-    meet();
+    return;
   }
-  if (chains) store_sum(args, 0, group_x() * kPanelRows + row, acc);
+  std::byte* const ring = rings + wave * kStages * U::kBytes;
+  CopyGate<2>* const gates = copied + wave * kStages;
+  const std::byte* const x = args.in[0].raw_row(0);
+  const auto copy_weights = [&](const UnitWalk& of, int stage) {
+    gates[stage].copy(
+        ring + stage * U::kBytes,
+        args.weight.panels + of.panel * args.weight.panel_bytes + of.unit * (U::kBlocks * U::kBlockBytes),
+        of.count() * U::kBlockBytes);
+  };
+  const auto copy_x = [&](const UnitWalk& of, int stage) {
+    gates[stage].copy(ring + stage * U::kBytes + U::kBlocks * U::kBlockBytes, x + of.unit * U::kXBytes,
+                      of.count() * static_cast<int>(sizeof(ActivationBlock)));
+  };
+  UnitWalk at(args, wave, kWaves), asked = at;
+  for (int stage = 0; stage < kStages && asked.within(args); ++stage, asked.next())
+    copy_weights(asked, stage);
+  wait_for_previous();
+  UnitWalk again = at;
+  for (int stage = 0; stage < kStages && again.within(args); ++stage, again.next()) copy_x(again, stage);
+  const int team = lane_of_wave() / kTeam, row = lane_of_team();
+  for (int j = 0, stage = 0, turn = 0; at.within(args); at.next(), ++j) {
+    const std::byte* unit = ring + stage * U::kBytes;
+    gates[stage].wait_for_copy(turn);
+    StoredScales head{};
+    if constexpr (W::kCode.run() > 1) head = W::stored_scales(unit, 0, row);
+    const int count = at.count();
+    L made[U::kOwn * kGroups];
+#pragma unroll
+    for (int i = 0; i < U::kOwn; ++i) {
+      const int block = i * U::kTeams + team;
+      if (block < count) make_links<W>(unit, block, row, head, made + i * kGroups);
+    }
+    if (j > 0) wait_at(empty[wave], j - 1);
+    L* to = links + wave * U::kLinks + row;
+#pragma unroll
+    for (int i = 0; i < U::kOwn; ++i) {
+#pragma unroll
+      for (int g = 0; g < kGroups; ++g) {
+        const int block = i * U::kTeams + team;
+        if (block < count) to[(block * kGroups + g) * kTeam] = made[i * kGroups + g];
+      }
+    }
+    meet_wave();
+    if (lane_of_wave() == 0) pass(full[wave]);
+    if (asked.within(args)) {
+      copy_weights(asked, stage);
+      copy_x(asked, stage);
+      asked.next();
+    }
+    if (++stage == kStages) stage = 0, ++turn;
+  }
 }
 
 /// Activations of a GEMM's tokens in shared memory: a step of blocks, and room so that lanes of eight tokens

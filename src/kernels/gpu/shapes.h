@@ -7,12 +7,12 @@ namespace greta::gpu {
 
 inline constexpr int kRowThreads = 128;  // of row-wise ops and of attention
 
-// Of a GEMV: threads that make integer sums, blocks of each team in a step, and one wave more (of any vendor)
-// that adds the sums up. Tried on an H100: 4 blocks a step, or 128 or 384 threads. Most shapes are slower, by
-// up to two thirds; none is faster by more than a tenth.
-inline constexpr int kDotThreads = 256;
-inline constexpr int kDotBlocks = 2;
-inline constexpr int kChainThreads = 64;
+// Of a GEMV: threads that make links (one wave more, of any vendor, chains them), work-groups that a processor
+// has at once, and bytes of shared memory that each takes.
+inline constexpr int kDotThreads = 128;
+inline constexpr int kMostWave = 64;
+inline constexpr int kGemvGroups = 2;
+inline constexpr int64_t kRingBytes = 47 << 10;
 
 inline constexpr int kTileWaves = 4;  // of a GEMM's work-group, a panel each, by so many tokens
 inline constexpr int kGroupTokens = 64;
