@@ -8,10 +8,9 @@
 #include "base/error.h"
 #include "emulator/fiber.h"
 #include "emulator/lanes.h"
+#include "kernels/gpu/shapes.h"
 
 namespace greta::emulator {
-
-constexpr int64_t kSharedBytes = 48 << 10;  // what every device gives a work-group without asking
 
 struct WorkGroup::Lane {
   int64_t shared = 0;  // of the arena, taken so far
@@ -29,13 +28,15 @@ static uint64_t next_random(uint64_t& state) {  // splitmix64
 }
 
 struct WorkGroup::State {
-  explicit State(uint64_t seed) : random(seed), arena(kSharedBytes) {}
+  explicit State(uint64_t seed) : random(seed), arena(0) {}
 
   void reset(Body to_run, const gpu::Args& with, const gpu::Grid& grid, int group_x, int group_y) {
     body = to_run, args = &with, x = group_x, y = group_y, groups = static_cast<int>(grid.x);
     lanes.assign(static_cast<size_t>(grid.threads), {});
     while (fibers.size() < lanes.size()) fibers.emplace_back();
     for (auto& side : slots) side.resize(lanes.size() * kSlotBytes);
+    shared = gpu::kStaticBytes + grid.shared, most_taken = 0;
+    if (arena.size() < shared) arena = AlignedBytes(shared);
     std::memset(arena.data(), 0xff, static_cast<size_t>(arena.size()));
     order.resize(lanes.size());
     std::iota(order.begin(), order.end(), 0);
@@ -66,7 +67,7 @@ struct WorkGroup::State {
   const gpu::Args* args = nullptr;
   int x = 0, y = 0, groups = 0;
   size_t current = 0;
-  int64_t most_taken = 0;
+  int64_t shared = 0, most_taken = 0;  // bytes that a work-group may take, and the most that a lane took
 };
 
 namespace {
@@ -99,8 +100,8 @@ void WorkGroup::run(Body body, const gpu::Args& args, const gpu::Grid& grid, int
     }
     if (!moved) fail_machine("lanes of a work-group wait for others that have ended or wait elsewhere");
   }
-  if (s.most_taken > kSharedBytes)
-    fail_machine("a work-group takes {} bytes of shared memory of {}", s.most_taken, kSharedBytes);
+  if (s.most_taken > s.shared)
+    fail_machine("a work-group takes {} bytes of shared memory of {}", s.most_taken, s.shared);
 }
 
 int thread_index() { return static_cast<int>(running->current); }
@@ -124,7 +125,7 @@ std::byte* shared_bytes(int64_t bytes) {
   std::byte* memory = running->arena.data() + taken;
   taken += round_up(bytes, 16);
   running->most_taken = std::max(running->most_taken, taken);
-  return taken > kSharedBytes ? running->arena.data() : memory;  // run() will say so: a lane may not throw
+  return taken > running->shared ? running->arena.data() : memory;  // run() will say so: a lane may not throw
 }
 
 std::byte* slot(int thread) {

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "gpu/cuda_driver.h"
+#include "kernels/gpu/shapes.h"
 
 // The code object that nvcc made (cmake/gpu.cmake); nothing where it was not found.
 #ifdef GRETA_CUDA_CODE
@@ -92,6 +93,10 @@ class Cuda final : public Device {
     for (const Kernel& kernel : kernels()) {
       void*& function = functions_[static_cast<size_t>(kernel.id)];
       call(driver().module_function(&function, module_, kernel.symbol), kernel.symbol);
+      // One share for all kernels: those of different shares don't overlap.
+      call(driver().function_set(function, kSharedShare, 100), kernel.symbol);
+      if (starts_early(kernel.id))
+        call(driver().function_set(function, kMostShared, kGemvBytes), kernel.symbol);
     }
     call(driver().stream_create(&stream_, 1), "cannot make a stream");  // 1: waits for no other stream
   }
@@ -136,7 +141,7 @@ class Cuda final : public Device {
     static constexpr CudaLaunchAttribute kOverlaps{kOverlapsPrevious, {}, 1, {}};
     const CudaLaunch shape{{static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y), 1},
                            {static_cast<unsigned>(grid.threads), 1, 1},
-                           0,
+                           static_cast<unsigned>(grid.shared),
                            stream_,
                            &kOverlaps,
                            1};

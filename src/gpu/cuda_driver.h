@@ -11,6 +11,10 @@ using CudaAddress = uint64_t;
 // Attributes of a device.
 inline constexpr int kProcessors = 16, kComputeMajor = 75, kComputeMinor = 76;
 
+// Of a function: the most shared memory that a launch may ask for beside what the kernel declares, and the share
+// of the first-level cache that serves as shared memory, in percent.
+inline constexpr int kMostShared = 8, kSharedShare = 9;
+
 // Of a launch.
 inline constexpr int kOverlapsPrevious = 6;  // "programmatic stream serialization"
 struct CudaLaunchAttribute {
@@ -40,6 +44,7 @@ struct CudaLaunch {
   X(module_load, "cuModuleLoadData", (void** module, const void* image))                             \
   X(module_unload, "cuModuleUnload", (void* module))                                                 \
   X(module_function, "cuModuleGetFunction", (void** function, void* module, const char* name))       \
+  X(function_set, "cuFuncSetAttribute", (void* function, int attribute, int value))                  \
   X(stream_create, "cuStreamCreate", (void** stream, unsigned flags))                                \
   X(stream_destroy, "cuStreamDestroy_v2", (void* stream))                                            \
   X(stream_wait, "cuStreamSynchronize", (void* stream))                                              \

@@ -40,8 +40,8 @@ GRETA_DEVICE uint32_t shared_address(const void* p) {
 GRETA_DEVICE void meet_wave() { __syncwarp(); }
 
 /// By one thread; the work-group meets before the gate is used.
-GRETA_DEVICE void make_gate(Gate& gate, int arrivals = 1) {
-  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(shared_address(&gate)), "r"(arrivals) : "memory");
+GRETA_DEVICE void make_gate(Gate& gate) {
+  asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(shared_address(&gate)) : "memory");
 }
 /// By one lane, after meet_wave() where others have written.
 GRETA_DEVICE void pass(Gate& gate) {
@@ -90,19 +90,18 @@ GRETA_DEVICE void pass(Gate& gate) { ++gate; }
 GRETA_DEVICE void wait_at(const Gate& gate, int turn) { emulator::wait_past(gate, turn); }
 #endif
 
-GRETA_DEVICE void make_gate(Gate& gate, int = 1) { gate = 0; }
+GRETA_DEVICE void make_gate(Gate& gate) { gate = 0; }
 
 #endif
 
-/// What a wave copies comes in kParts copies before anybody waits for it.
-template <int kParts>
+/// Of one copy of a wave, again and again.
 struct CopyGate {
   Gate gate;
 
-  GRETA_DEVICE void make() { make_gate(gate, kParts); }
+  GRETA_DEVICE void make() { make_gate(gate); }
 
-  /// Begins a part; all lanes of the wave call this, after they have met behind their last use of `to`. Bytes
-  /// are a multiple of 16, addresses too.
+  /// All lanes of the wave call this, after they have met behind their last use of `to`. Bytes are a multiple
+  /// of 16, addresses too.
   GRETA_DEVICE void copy(std::byte* to, const std::byte* from, int bytes) {
 #if GRETA_HOPPER
     if (lane_of_wave() != 0) return;
@@ -119,7 +118,7 @@ struct CopyGate {
       *reinterpret_cast<Quad*>(to + at) = load<Quad>(from + at);
 #endif
   }
-  /// All lanes of the wave see the parts of turn `turn`.
+  /// All lanes of the wave see the copy of turn `turn`.
   GRETA_DEVICE void wait_for_copy(int turn) {
 #if GRETA_HOPPER
     wait_at(gate, turn);

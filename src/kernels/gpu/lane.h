@@ -9,13 +9,16 @@
 #define GRETA_FORM cuda
 #define GRETA_DEVICE __device__ __forceinline__
 #define GRETA_SHARED(type, name, count) __shared__ alignas(16) type name[count]
+#define GRETA_SHARED_BESIDE(name, bytes) extern __shared__ __align__(16) std::byte name[]
 #elif defined(__HIP__)
 #define GRETA_FORM hip
 #define GRETA_DEVICE __attribute__((device, always_inline)) inline
 #define GRETA_SHARED(type, name, count) static __attribute__((shared, aligned(16))) type name[count]
+#define GRETA_SHARED_BESIDE(name, bytes) extern __attribute__((shared, aligned(16))) std::byte name[]
 #else
 #define GRETA_DEVICE inline
 #define GRETA_SHARED(type, name, count) type* const name = emulator::shared<type>(count)
+#define GRETA_SHARED_BESIDE(name, bytes) GRETA_SHARED(std::byte, name, bytes)
 #endif
 
 namespace greta::gpu::GRETA_FORM {

@@ -64,21 +64,17 @@ GRETA_DEVICE Link<W::kHasMin> link(int dot, const Scales<W::kGroups>& of, const 
   }
 }
 
-/// A unit of a panel: 8 blocks, those that share scales where any do, and the activations of the same k.
+/// A unit of a panel: 8 blocks, and the activations of the same k behind them.
 template <class W>
 struct Unit {
-  static constexpr int kBlocks = 8, kTeams = kWave / kTeam, kOwn = kBlocks / kTeams;  // blocks of a team
-  static constexpr int kBlockBytes = static_cast<int>(W::kCode.run_bytes() / W::kCode.run());
-  static constexpr int kXBytes = kBlocks * static_cast<int>(sizeof(ActivationBlock));
-  static constexpr int kBytes = kBlocks * kBlockBytes + kXBytes;
-  static constexpr int kLinks = kBlocks * W::kGroups * kTeam;
-  static constexpr int kWaves = kDotThreads / kWave;
-  /// Units of a wave that are on their way at once: as many as leave the links their room.
-  static constexpr int kStages = static_cast<int>(
-      (kRingBytes - int64_t{kLinks} * kWaves * int64_t{sizeof(Link<W::kHasMin>)}) / kWaves / kBytes);
+  static constexpr GemvShape kShape{W::kCode, kWave};
+  static constexpr int kTeams = kWave / kTeam, kOwn = kUnitBlocks / kTeams;  // blocks of a team
+  static constexpr int kXAt = kUnitBlocks * kShape.block_bytes;
+  static constexpr int kLinks = kUnitBlocks * W::kGroups;  // of a weight row
+  static_assert(sizeof(Link<W::kHasMin>) == kShape.link_bytes && kShape.stages >= 1);
 
   static GRETA_DEVICE const ActivationBlock& x(const std::byte* unit, int block) {
-    return reinterpret_cast<const ActivationBlock*>(unit + kBlocks * kBlockBytes)[block];
+    return reinterpret_cast<const ActivationBlock*>(unit + kXAt)[block];
   }
 };
 
@@ -89,7 +85,7 @@ struct UnitWalk {
 
   GRETA_DEVICE UnitWalk(const Args& args, int first, int apart) : unit(first), step(apart) {
     blocks = static_cast<int>(args.weight.k / kBlock);
-    units = (blocks + 7) / 8;
+    units = (blocks + kUnitBlocks - 1) / kUnitBlocks;
     settle();
   }
   GRETA_DEVICE void next() {
@@ -97,7 +93,10 @@ struct UnitWalk {
     settle();
   }
   GRETA_DEVICE bool within(const Args& args) const { return panel * kPanelRows < args.weight.n; }
-  GRETA_DEVICE int count() const { return blocks - 8 * unit < 8 ? blocks - 8 * unit : 8; }
+  GRETA_DEVICE int count() const {
+    const int left = blocks - kUnitBlocks * unit;
+    return left < kUnitBlocks ? left : kUnitBlocks;
+  }
 
  private:
   GRETA_DEVICE void settle() {
@@ -140,99 +139,129 @@ GRETA_DEVICE void make_links(const std::byte* unit, int block, int row, const St
   for (int g = 0; g < kGroups; ++g) to[g] = link<W>(dot[g], of, sums, g);
 }
 
+/// Takes links in the order of k, a few at a time: the next ones are read while those before are added up.
+template <class W>
+GRETA_DEVICE void chain(const Args& args, const std::byte* slots, const Gate* full, Gate* empty) {
+  using U = Unit<W>;
+  using L = Link<W::kHasMin>;
+  constexpr int kFew = 4, kParts = U::kLinks / kFew;
+  const int row = lane_of_team();
+  int slot = 0, turn = 0;
+  L now[kFew], next[kFew];
+  const auto read = [&](int part) {
+    const L* from = reinterpret_cast<const L*>(slots + slot * U::kShape.slot_bytes) + row;
+#pragma unroll
+    for (int i = 0; i < kFew; ++i) next[i] = from[(part * kFew + i) * kTeam];
+  };
+  UnitWalk at(args, 0, 1);
+  int64_t panel = at.panel;
+  float acc = first_sum(args, panel * kPanelRows + row);
+  const auto store = [&] {
+    if (lane_of_wave() < kTeam) store_sum(args, 0, panel * kPanelRows + row, acc);
+  };
+  wait_at(full[slot], turn);
+  read(0);
+  while (at.within(args)) {
+    if (at.panel != panel) {
+      store();
+      panel = at.panel;
+      acc = first_sum(args, panel * kPanelRows + row);
+    }
+    const int count = at.count() * W::kGroups;
+    at.next();
+#pragma unroll
+    for (int part = 0; part < kParts; ++part) {
+#pragma unroll
+      for (int i = 0; i < kFew; ++i) now[i] = next[i];
+      if (part + 1 < kParts) {
+        read(part + 1);
+      } else {
+        meet_wave();
+        if (lane_of_wave() == 0) pass(empty[slot]);
+        if (++slot == kLinkSlots) slot = 0, ++turn;
+        if (at.within(args)) {
+          wait_at(full[slot], turn);
+          read(0);
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < kFew; ++i) acc = part * kFew + i < count ? now[i].add_to(acc) : acc;
+    }
+  }
+  store();
+}
+
 /// One row of activations against the panels of a work-group. Waves have a ring each, which they fill before
-/// the kernel before this one has ended, and make the links of every kWaves-th unit, lane = weight row; one
-/// wave more chains them in the order of k.
+/// the kernel before this one has ended, and make the links of every so many-th unit, lane = weight row; one
+/// wave more chains them.
 template <TensorType kT>
 GRETA_DEVICE void gemv(const Args& args) {
   using W = BlockWeight<kT>;
   using U = Unit<W>;
   using L = Link<W::kHasMin>;
-  constexpr int kGroups = W::kGroups, kWaves = U::kWaves, kStages = U::kStages;
-  static_assert(kStages >= 2);
-  GRETA_SHARED(std::byte, rings, kWaves * kStages * U::kBytes);
-  GRETA_SHARED(L, links, kWaves * U::kLinks);
-  GRETA_SHARED(CopyGate<2>, copied, kWaves * kStages);
-  GRETA_SHARED(Gate, full, kWaves);
-  GRETA_SHARED(Gate, empty, kWaves);
+  constexpr GemvShape kShape = U::kShape;
+  constexpr int kGroups = W::kGroups, kWaves = kShape.waves, kStages = kShape.stages;
+  GRETA_SHARED_BESIDE(shared, kShape.bytes());
+  GRETA_SHARED(CopyGate, copied, kWaves * kStages);
+  GRETA_SHARED(Gate, full, kLinkSlots);
+  GRETA_SHARED(Gate, empty, kLinkSlots);
   const int wave = thread_index() / kWave;
   if (thread_index() < kWaves * kStages) copied[thread_index()].make();
-  if (thread_index() < kWaves) make_gate(full[thread_index()]), make_gate(empty[thread_index()]);
+  if (thread_index() < kLinkSlots) make_gate(full[thread_index()]), make_gate(empty[thread_index()]);
   meet();
+  std::byte* const slots = shared + kShape.ring_bytes();
   if (wave == kWaves) {
     wait_for_previous();
-    const int row = lane_of_team();
-    UnitWalk at(args, 0, 1);
-    for (int from = 0, turn = 0; at.within(args);) {
-      float acc = first_sum(args, at.panel * kPanelRows + row);
-      const int64_t panel = at.panel;
-      for (; at.panel == panel; at.next()) {
-        wait_at(full[from], turn);
-        const L* of = links + from * U::kLinks + row;
-        const int count = at.count() * kGroups;
-        if (count == U::kBlocks * kGroups) {
-#pragma unroll
-          for (int i = 0; i < U::kBlocks * kGroups; ++i) acc = of[i * kTeam].add_to(acc);
-        } else {
-          for (int i = 0; i < count; ++i) acc = of[i * kTeam].add_to(acc);
-        }
-        meet_wave();
-        if (lane_of_wave() == 0) pass(empty[from]);
-        if (++from == kWaves) from = 0, ++turn;
-      }
-      if (lane_of_wave() < kTeam) store_sum(args, 0, panel * kPanelRows + row, acc);
-    }
+    chain<W>(args, slots, full, empty);
     return;
   }
-  std::byte* const ring = rings + wave * kStages * U::kBytes;
-  CopyGate<2>* const gates = copied + wave * kStages;
+  std::byte* const ring = shared + wave * kStages * kShape.unit_bytes;
   const std::byte* const x = args.in[0].raw_row(0);
   const auto copy_weights = [&](const UnitWalk& of, int stage) {
-    gates[stage].copy(
-        ring + stage * U::kBytes,
-        args.weight.panels + of.panel * args.weight.panel_bytes + of.unit * (U::kBlocks * U::kBlockBytes),
-        of.count() * U::kBlockBytes);
+    copied[wave * kStages + stage].copy(
+        ring + stage * kShape.unit_bytes,
+        args.weight.panels + of.panel * args.weight.panel_bytes + of.unit * U::kXAt,
+        of.count() * kShape.block_bytes);
   };
+  constexpr int kXBlock = static_cast<int>(sizeof(ActivationBlock));
   const auto copy_x = [&](const UnitWalk& of, int stage) {
-    gates[stage].copy(ring + stage * U::kBytes + U::kBlocks * U::kBlockBytes, x + of.unit * U::kXBytes,
-                      of.count() * static_cast<int>(sizeof(ActivationBlock)));
+    const int at = 16 * lane_of_wave();
+    if (of.within(args) && at < of.count() * kXBlock)
+      copy_quad(ring + stage * kShape.unit_bytes + U::kXAt + at, x + of.unit * kUnitBlocks * kXBlock + at);
+    end_batch();
   };
   UnitWalk at(args, wave, kWaves), asked = at;
   for (int stage = 0; stage < kStages && asked.within(args); ++stage, asked.next())
     copy_weights(asked, stage);
   wait_for_previous();
   UnitWalk again = at;
-  for (int stage = 0; stage < kStages && again.within(args); ++stage, again.next()) copy_x(again, stage);
+  for (int stage = 0; stage < kStages; ++stage, again.next()) copy_x(again, stage);
   const int team = lane_of_wave() / kTeam, row = lane_of_team();
-  for (int j = 0, stage = 0, turn = 0; at.within(args); at.next(), ++j) {
-    const std::byte* unit = ring + stage * U::kBytes;
-    gates[stage].wait_for_copy(turn);
+  for (int q = wave, stage = 0, turn = 0; at.within(args); at.next(), q += kWaves) {
+    const std::byte* unit = ring + stage * kShape.unit_bytes;
+    copied[wave * kStages + stage].wait_for_copy(turn);
+    wait_for_batches<kStages - 1>();
+    meet_wave();
     StoredScales head{};
     if constexpr (W::kCode.run() > 1) head = W::stored_scales(unit, 0, row);
-    const int count = at.count();
     L made[U::kOwn * kGroups];
 #pragma unroll
-    for (int i = 0; i < U::kOwn; ++i) {
-      const int block = i * U::kTeams + team;
-      if (block < count) make_links<W>(unit, block, row, head, made + i * kGroups);
-    }
-    if (j > 0) wait_at(empty[wave], j - 1);
-    L* to = links + wave * U::kLinks + row;
+    for (int i = 0; i < U::kOwn; ++i)  // beyond the last block, of what is there: nobody takes those links
+      make_links<W>(unit, i * U::kTeams + team, row, head, made + i * kGroups);
+    const int slot = q % kLinkSlots, use = q / kLinkSlots;
+    if (use > 0) wait_at(empty[slot], use - 1);
+    L* to = reinterpret_cast<L*>(slots + slot * kShape.slot_bytes) + row;
 #pragma unroll
     for (int i = 0; i < U::kOwn; ++i) {
 #pragma unroll
-      for (int g = 0; g < kGroups; ++g) {
-        const int block = i * U::kTeams + team;
-        if (block < count) to[(block * kGroups + g) * kTeam] = made[i * kGroups + g];
-      }
+      for (int g = 0; g < kGroups; ++g)
+        to[((i * U::kTeams + team) * kGroups + g) * kTeam] = made[i * kGroups + g];
     }
     meet_wave();
-    if (lane_of_wave() == 0) pass(full[wave]);
-    if (asked.within(args)) {
-      copy_weights(asked, stage);
-      copy_x(asked, stage);
-      asked.next();
-    }
+    if (lane_of_wave() == 0) pass(full[slot]);
+    if (asked.within(args)) copy_weights(asked, stage);
+    copy_x(asked, stage);
+    asked.next();
     if (++stage == kStages) stage = 0, ++turn;
   }
 }

@@ -31,7 +31,7 @@ Grid a_query(const Args& args, const Chip&) {
 }
 Grid some_panels(const Args& args, const Chip& chip) {
   return {std::min<int64_t>(over(args.weight.n, kPanelRows), kGemvGroups * chip.processors), 1,
-          kDotThreads + chip.wave};
+          kDotThreads + chip.wave, GemvShape(block_code(args.weight.type), chip.wave).bytes()};
 }
 Grid a_tile(const Args& args, const Chip& chip) {
   return {over(args.weight.n, kPanelRows * kTileWaves), over(args.out.rows, kGroupTokens),
@@ -158,7 +158,7 @@ Args args_of(const KernelArgs& args, const std::byte* panels, const int64_t* pos
           .position = position,
           .params = args.params};
   if (const PackedWeight* weight = args.weight)
-    of.weight = {panels, weight->n, weight->k, weight->panel_bytes};
+    of.weight = {panels, weight->n, weight->k, weight->panel_bytes, weight->type};
   return of;
 }
 

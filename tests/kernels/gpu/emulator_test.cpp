@@ -96,8 +96,26 @@ TEST_P(Emulated, ProductsHaveTheBitsOfTheCpu) {
   }
 }
 
+TEST_P(Emulated, LongRowsGoRoundTheRingOfAGemv) {
+  for (const gpu::Kernel& entry : gpu::kernels()) {
+    if (entry.shape != Shape::gemv || entry.route != Route::matrix) continue;
+    // Work-groups of several panels, whose rings go round several times and end in the middle.
+    const int64_t n = 53, k = row_length(*entry.type, 5984);
+    const PackedWeight weight = random_weight(*entry.type, n, k, 18);
+    const Matrix x = Matrix::random(1, k, 19);
+    Matrix rounded(1, k, Format::q8_block32);
+    KernelArgs args = rows(x, n);
+    args.out = rounded.view();
+    run(*row_kernel(OpKind::quantize, Isa::scalar, Format::q8_block32), args);
+    args = rows(x, n);
+    if (entry.roundings.activation == Format::q8_block32) args.in[0] = rounded.view();
+    args.weight = &weight;
+    expect_same(kernel(fmt::format("{}.{}", entry.name, name(*entry.type))), args);
+  }
+}
+
 TEST_P(Emulated, RowsHaveTheBitsOfTheCpu) {
-  for (const int64_t cols : {32, 576, 1312}) {
+  for (const int64_t cols : {32, 576, 1312, 4128}) {
     const Matrix a = Matrix::random(3, cols, 4, 9), b = Matrix::random(3, cols, 5),
                  w = Matrix::random(1, cols, 6);
     KernelArgs pair = rows(a, cols);
