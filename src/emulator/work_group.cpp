@@ -67,6 +67,7 @@ struct WorkGroup::State {
   const gpu::Args* args = nullptr;
   int x = 0, y = 0, groups = 0;
   size_t current = 0;
+  bool lost_turn = false;              // a lane has waited for a gate's turn that is not the next one
   int64_t shared = 0, most_taken = 0;  // bytes that a work-group may take, and the most that a lane took
 };
 
@@ -100,6 +101,8 @@ void WorkGroup::run(Body body, const gpu::Args& args, const gpu::Grid& grid, int
     }
     if (!moved) fail_machine("lanes of a work-group wait for others that have ended or wait elsewhere");
   }
+  // A GPU tells a turn from the one before alone: a lane would go on too early, or never.
+  if (s.lost_turn) fail_machine("a lane waits at a gate for a turn that is not the next one");
   if (s.most_taken > s.shared)
     fail_machine("a work-group takes {} bytes of shared memory of {}", s.most_taken, s.shared);
 }
@@ -115,9 +118,12 @@ void meet_wave(int wave) { running->wait_for(wave); }
 
 void wait_past(const uint32_t& count, int turn) {
   WorkGroup::Lane& lane = running->lanes[running->current];
-  lane.count = &count, lane.turn = static_cast<uint32_t>(turn);
+  const uint32_t wanted = static_cast<uint32_t>(turn);
+  running->lost_turn |= count < wanted;
+  lane.count = &count, lane.turn = wanted;
   running->fibers[running->current].wait();
   running->lanes[running->current].count = nullptr;
+  running->lost_turn |= count > wanted + 1;
 }
 
 std::byte* shared_bytes(int64_t bytes) {

@@ -178,7 +178,7 @@ GRETA_DEVICE void chain(const Args& args, const std::byte* slots, const Gate* fu
       } else {
         meet_wave();
         if (lane_of_wave() == 0) pass(empty[slot]);
-        if (++slot == kLinkSlots) slot = 0, ++turn;
+        if (++slot == U::kShape.waves) slot = 0, ++turn;
         if (at.within(args)) {
           wait_at(full[slot], turn);
           read(0);
@@ -203,11 +203,11 @@ GRETA_DEVICE void gemv(const Args& args) {
   constexpr int kGroups = W::kGroups, kWaves = kShape.waves, kStages = kShape.stages;
   GRETA_SHARED_BESIDE(shared, kShape.bytes());
   GRETA_SHARED(CopyGate, copied, kWaves * kStages);
-  GRETA_SHARED(Gate, full, kLinkSlots);
-  GRETA_SHARED(Gate, empty, kLinkSlots);
+  GRETA_SHARED(Gate, full, kWaves);
+  GRETA_SHARED(Gate, empty, kWaves);
   const int wave = thread_index() / kWave;
   if (thread_index() < kWaves * kStages) copied[thread_index()].make();
-  if (thread_index() < kLinkSlots) make_gate(full[thread_index()]), make_gate(empty[thread_index()]);
+  if (thread_index() < kWaves) make_gate(full[thread_index()]), make_gate(empty[thread_index()]);
   meet();
   std::byte* const slots = shared + kShape.ring_bytes();
   if (wave == kWaves) {
@@ -237,7 +237,7 @@ GRETA_DEVICE void gemv(const Args& args) {
   UnitWalk again = at;
   for (int stage = 0; stage < kStages; ++stage, again.next()) copy_x(again, stage);
   const int team = lane_of_wave() / kTeam, row = lane_of_team();
-  for (int q = wave, stage = 0, turn = 0; at.within(args); at.next(), q += kWaves) {
+  for (int use = 0, stage = 0, turn = 0; at.within(args); at.next(), ++use) {
     const std::byte* unit = ring + stage * kShape.unit_bytes;
     copied[wave * kStages + stage].wait_for_copy(turn);
     wait_for_batches<kStages - 1>();
@@ -248,9 +248,8 @@ GRETA_DEVICE void gemv(const Args& args) {
 #pragma unroll
     for (int i = 0; i < U::kOwn; ++i)  // beyond the last block, of what is there: nobody takes those links
       make_links<W>(unit, i * U::kTeams + team, row, head, made + i * kGroups);
-    const int slot = q % kLinkSlots, use = q / kLinkSlots;
-    if (use > 0) wait_at(empty[slot], use - 1);
-    L* to = reinterpret_cast<L*>(slots + slot * kShape.slot_bytes) + row;
+    if (use > 0) wait_at(empty[wave], use - 1);
+    L* to = reinterpret_cast<L*>(slots + wave * kShape.slot_bytes) + row;
 #pragma unroll
     for (int i = 0; i < U::kOwn; ++i) {
 #pragma unroll
@@ -258,7 +257,7 @@ GRETA_DEVICE void gemv(const Args& args) {
         to[((i * U::kTeams + team) * kGroups + g) * kTeam] = made[i * kGroups + g];
     }
     meet_wave();
-    if (lane_of_wave() == 0) pass(full[slot]);
+    if (lane_of_wave() == 0) pass(full[wave]);
     if (asked.within(args)) copy_weights(asked, stage);
     copy_x(asked, stage);
     asked.next();

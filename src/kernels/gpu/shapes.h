@@ -10,13 +10,12 @@ inline constexpr int64_t kStaticBytes = 48 << 10;  // of shared memory that ever
 inline constexpr int kRowThreads = 128;  // of row-wise ops and of attention
 
 // Of a GEMV: threads that make links (one wave more, of any vendor, chains them), work-groups that a processor
-// has at once, and the links of how many units wait for their turn.
+// has at once.
 inline constexpr int kDotThreads = 256;
 inline constexpr int kMostWave = 64;
 inline constexpr int kGemvGroups = 2;
 inline constexpr int kGemvResident = 3;  // the next kernel's, too: what registers allow
-inline constexpr int kLinkSlots = 4;
-inline constexpr int kGemvBytes = 53 << 10;  // of shared memory for all of it
+inline constexpr int kGemvBytes = 61 << 10;  // of shared memory for all of it
 
 inline constexpr int kUnitBlocks = 8;  // those that share scales, where any do
 
@@ -31,9 +30,9 @@ struct GemvShape {
         link_bytes(code.has_min ? 16 : 8),
         slot_bytes(kUnitBlocks * code.groups * static_cast<int>(kPanelRows) * link_bytes),
         waves(kDotThreads / wave),
-        stages((kGemvBytes - kLinkSlots * slot_bytes) / (waves * unit_bytes)) {}
+        stages((kGemvBytes - waves * slot_bytes) / (waves * unit_bytes)) {}
   constexpr int ring_bytes() const { return waves * stages * unit_bytes; }
-  constexpr int bytes() const { return ring_bytes() + kLinkSlots * slot_bytes; }
+  constexpr int bytes() const { return ring_bytes() + waves * slot_bytes; }
 };
 
 inline constexpr int kTileWaves = 4;  // of a GEMM's work-group, a panel each, by so many tokens
