@@ -165,6 +165,7 @@ int main(int count, char** words) {
         reinterpret_cast<const uint4*>(card.memory), kMemory / 16, reinterpret_cast<uint32_t*>(card.out));
   });
   const double read = 1e-3 * kMemory / us;  // GB/s
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);
   std::printf("%s, %d SMs; read: %.0f GB/s\n", properties.name, properties.multiProcessorCount, read);
   struct Shape3 {
     int64_t s, n, k;

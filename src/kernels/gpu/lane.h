@@ -40,6 +40,11 @@ GRETA_DEVICE void meet() { __syncthreads(); }
 GRETA_DEVICE int from_lane(int value, int mask) { return __shfl_xor_sync(~0u, value, mask, kTeam); }
 /// sum + the products of four signed bytes.
 GRETA_DEVICE int dot4(int a, int b, int sum) { return __dp4a(a, b, sum); }
+/// The same with the bytes of a unsigned.
+GRETA_DEVICE int dot4_unsigned(uint32_t a, int b, int sum) {
+  asm("dp4a.u32.s32 %0, %1, %2, %0;" : "+r"(sum) : "r"(a), "r"(b));
+  return sum;
+}
 GRETA_DEVICE float half_to_float(uint16_t bits) {
   float value;
   asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
@@ -73,6 +78,10 @@ GRETA_DEVICE int from_lane(int value, int mask) {
   return __builtin_amdgcn_ds_bpermute((lane ^ mask) * 4, value);
 }
 GRETA_DEVICE int dot4(int a, int b, int sum) { return __builtin_amdgcn_sdot4(a, b, sum, false); }
+GRETA_DEVICE int dot4_unsigned(uint32_t a, int b, int sum) {
+  const int tops = __builtin_amdgcn_sdot4(static_cast<int>(a >> 7 & 0x01010101u), b, 0, false);
+  return __builtin_amdgcn_sdot4(static_cast<int>(a & 0x7f7f7f7fu), b, sum + 128 * tops, false);
+}
 GRETA_DEVICE float half_to_float(uint16_t bits) {
   return static_cast<float>(__builtin_bit_cast(_Float16, bits));
 }
@@ -94,6 +103,10 @@ GRETA_DEVICE void meet() { emulator::meet(); }
 GRETA_DEVICE int from_lane(int value, int mask) { return emulator::exchange(value, mask, kWave); }
 GRETA_DEVICE int dot4(int a, int b, int sum) {
   for (int i = 0; i < 32; i += 8) sum += static_cast<int8_t>(a >> i) * static_cast<int8_t>(b >> i);
+  return sum;
+}
+GRETA_DEVICE int dot4_unsigned(uint32_t a, int b, int sum) {
+  for (int i = 0; i < 32; i += 8) sum += static_cast<uint8_t>(a >> i) * static_cast<int8_t>(b >> i);
   return sum;
 }
 GRETA_DEVICE float half_to_float(uint16_t bits) { return f16_to_f32(bits); }

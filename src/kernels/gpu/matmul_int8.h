@@ -64,26 +64,122 @@ GRETA_DEVICE Link<W::kHasMin> link(int dot, const Scales<W::kGroups>& of, const 
   }
 }
 
-/// A unit of a panel: 8 blocks, and the activations of the same k behind them.
+/// A unit of a panel in shared memory: 8 blocks, and the activations of the same k behind them. A team has every
+/// kTeams-th block; where it finds them is the same in every unit.
 template <class W>
 struct Unit {
-  static constexpr GemvShape kShape{W::kCode, kWave};
+  static constexpr BlockCode kCode = W::kCode;
+  static constexpr GemvShape kShape{kCode, kWave};
   static constexpr int kTeams = kWave / kTeam, kOwn = kUnitBlocks / kTeams;  // blocks of a team
   static constexpr int kXAt = kUnitBlocks * kShape.block_bytes;
   static constexpr int kLinks = kUnitBlocks * W::kGroups;  // of a weight row
-  static_assert(sizeof(Link<W::kHasMin>) == kShape.link_bytes && kShape.stages >= 1);
+  static constexpr bool kSuper = kCode.run() > 1;
+  static constexpr int kCodesAt = static_cast<int>(kCode.scale_bytes());
+  static constexpr int kCodes = kSuper ? static_cast<int>(kCode.bytes()) : kShape.block_bytes;  // apart
+  /// Odd teams read every two rows of planes in the other order where the wave's teams would meet in a bank.
+  static constexpr bool kSwaps = kCodes % 128 == 0 && kCode.bits % 2 == 0;
+  static_assert(sizeof(Link<W::kHasMin>) == kShape.link_bytes && kShape.stages >= 1 &&
+                kCode.run() <= kUnitBlocks);
 
-  static GRETA_DEVICE const ActivationBlock& x(const std::byte* unit, int block) {
-    return reinterpret_cast<const ActivationBlock*>(unit + kXAt)[block];
+  int team, row;
+  int even,
+      odd;  // of the planes of the team's first block: rows 0, 2, ... and 1, 3, ... of the lane's weight row
+
+  GRETA_DEVICE Unit() : team(lane_of_wave() / kTeam), row(lane_of_team()) {
+    const int swap = kSwaps ? team % 2 * 64 : 0;
+    even = kCodesAt + team * kCodes + 4 * row + swap;
+    odd = even - 2 * swap;
+  }
+
+  GRETA_DEVICE const ActivationBlock& x(const std::byte* unit, int i) const {
+    return reinterpret_cast<const ActivationBlock*>(unit + kXAt)[i * kTeams + team];
+  }
+
+  GRETA_DEVICE void planes(const std::byte* unit, int i, uint32_t (&to)[kCode.bits]) const {
+    const std::byte* from = unit + i * kTeams * kCodes;
+#pragma unroll
+    for (int r = 0; r < kCode.bits; ++r) to[r] = load<uint32_t>(from + (r % 2 == 0 ? even : odd) + 64 * r);
+    if constexpr (kSwaps) {
+#pragma unroll
+      for (int r = 0; r < kCode.bits; r += 2) {
+        const uint32_t first = to[r], second = to[r + 1];
+        to[r] = team % 2 == 0 ? first : second;
+        to[r + 1] = team % 2 == 0 ? second : first;
+      }
+    }
+  }
+
+  /// d and m of all blocks of a super-block; other types have them block by block.
+  GRETA_DEVICE StoredScales head(const std::byte* unit, int block = 0) const {
+    const std::byte* at = unit + block * kShape.block_bytes + 2 * row;
+    StoredScales stored{};
+    stored.d = load<uint16_t>(at);
+    if constexpr (W::kHasMin) stored.m = load<uint16_t>(at + 32);
+    return stored;
+  }
+
+  GRETA_DEVICE Scales<W::kGroups> scales(const std::byte* unit, int i, const StoredScales& of_all) const {
+    const int block = i * kTeams + team;
+    if constexpr (!kSuper) return W::decode(head(unit, block));
+    constexpr int kSmall = static_cast<int>(kCode.small_bytes());
+    StoredScales stored = of_all;
+    const std::byte* small = unit + kCode.head_bytes() + block * kSmall + row;
+    stored.small[0] = load<uint8_t>(small);
+    if constexpr (kSmall > kTeam) stored.small[1] = load<uint8_t>(small + kTeam);
+    return W::decode(stored);
+  }
+
+  /// The integer sums of a block: of codes less their offset, times the activations' codes.
+  static GRETA_DEVICE void dots(const uint32_t (&planes)[kCode.bits], const ActivationBlock& x,
+                                const BlockSums<W::kGroups>& sums, int (&dot)[W::kGroups]) {
+    const auto* bytes = reinterpret_cast<const std::byte*>(&x);
+    const Quad quads[2] = {load<Quad>(bytes), load<Quad>(bytes + 16)};
+    const auto q = [&](int g) { return static_cast<int>(quads[g / 4].words[g % 4]); };
+    if constexpr (kCode.bits == 4 && W::kGroups == 1) {
+      int high = 0;  // 16 times their sum
+      dot[0] = 0;
+#pragma unroll
+      for (int r = 0; r < 4; ++r) {
+        dot[0] = dot4(static_cast<int>(planes[r] & 0x0f0f0f0fu), q(r), dot[0]);
+        high = dot4_unsigned(planes[r] & 0xf0f0f0f0u, q(r + 4), high);
+      }
+      dot[0] += high >> 4;
+    } else if constexpr (kCode.bits == 8) {
+      dot[0] = -128 * sums.sum[0];
+#pragma unroll
+      for (int g = 0; g < 8; ++g) dot[0] = dot4_unsigned(planes[g], q(g), dot[0]);
+    } else {
+#pragma unroll
+      for (int g = 0; g < W::kGroups; ++g) dot[g] = 0;
+#pragma unroll
+      for (int g = 0; g < 8; ++g) {
+        int& sum = dot[g * W::kGroups / 8];
+        sum = dot4(W::word(g, [&](int r) { return planes[r]; }), q(g), sum);
+      }
+    }
+  }
+
+  /// The links of the team's block i.
+  GRETA_DEVICE void make_links(const std::byte* unit, int i, const StoredScales& of_all,
+                               Link<W::kHasMin>* to) const {
+    uint32_t codes[kCode.bits];
+    planes(unit, i, codes);
+    const BlockSums<W::kGroups> sums(x(unit, i));
+    int dot[W::kGroups];
+    dots(codes, x(unit, i), sums, dot);
+    const Scales<W::kGroups> of = scales(unit, i, of_all);
+#pragma unroll
+    for (int g = 0; g < W::kGroups; ++g) to[g] = link<W>(dot[g], of, sums, g);
   }
 };
 
 /// The units of a wave: its share of a panel's, then of the next panel of the work-group.
 struct UnitWalk {
-  int64_t panel = group_x();
+  int panel = group_x(), panels;
   int unit, units, step, blocks;
 
-  GRETA_DEVICE UnitWalk(const Args& args, int first, int apart) : unit(first), step(apart) {
+  GRETA_DEVICE UnitWalk(const Args& args, int first, int apart)
+      : panels(static_cast<int>((args.weight.n + kPanelRows - 1) / kPanelRows)), unit(first), step(apart) {
     blocks = static_cast<int>(args.weight.k / kBlock);
     units = (blocks + kUnitBlocks - 1) / kUnitBlocks;
     settle();
@@ -92,7 +188,7 @@ struct UnitWalk {
     unit += step;
     settle();
   }
-  GRETA_DEVICE bool within(const Args& args) const { return panel * kPanelRows < args.weight.n; }
+  GRETA_DEVICE bool within() const { return panel < panels; }
   GRETA_DEVICE int count() const {
     const int left = blocks - kUnitBlocks * unit;
     return left < kUnitBlocks ? left : kUnitBlocks;
@@ -103,41 +199,6 @@ struct UnitWalk {
     for (; unit >= units; unit -= units) panel += group_count();
   }
 };
-
-/// The links of block `block` of a unit, for weight row `row`.
-template <class W>
-GRETA_DEVICE void make_links(const std::byte* unit, int block, int row, const StoredScales& head,
-                             Link<W::kHasMin>* to) {
-  constexpr int kGroups = W::kGroups, kBits = W::kCode.bits;
-  const ActivationBlock& x = Unit<W>::x(unit, block);
-  const auto* bytes = reinterpret_cast<const std::byte*>(&x);
-  const Quad quads[2] = {load<Quad>(bytes), load<Quad>(bytes + 16)};
-  // Teams of a wave read two rows of planes in turns, so that they meet in no bank of shared memory.
-  const int swapped = kBits % 2 == 0 ? block % 2 : 0;
-  const auto from = W::planes(unit, block, row);
-  uint32_t planes[kBits];
-#pragma unroll
-  for (int r = 0; r < kBits; ++r) planes[r] = from(r ^ swapped);
-  if constexpr (kBits % 2 == 0) {
-#pragma unroll
-    for (int r = 0; r < kBits; r += 2) {
-      const uint32_t first = planes[r];
-      planes[r] = swapped ? planes[r + 1] : first;
-      planes[r + 1] = swapped ? first : planes[r + 1];
-    }
-  }
-  int dot[kGroups] = {};
-#pragma unroll
-  for (int g = 0; g < 8; ++g) {
-    const int word = W::word(g, [&](int r) { return planes[r]; });
-    int& sum = dot[g * kGroups / 8];
-    sum = dot4(word, static_cast<int>(quads[g / 4].words[g % 4]), sum);
-  }
-  const auto of = W::decode(W::stored_scales(unit, block, row, W::kCode.run() > 1 ? &head : nullptr));
-  const BlockSums<kGroups> sums(x);
-#pragma unroll
-  for (int g = 0; g < kGroups; ++g) to[g] = link<W>(dot[g], of, sums, g);
-}
 
 /// Takes links in the order of k, a few at a time: the next ones are read while those before are added up.
 template <class W>
@@ -154,14 +215,14 @@ GRETA_DEVICE void chain(const Args& args, const std::byte* slots, const Gate* fu
     for (int i = 0; i < kFew; ++i) next[i] = from[(part * kFew + i) * kTeam];
   };
   UnitWalk at(args, 0, 1);
-  int64_t panel = at.panel;
+  int panel = at.panel;
   float acc = first_sum(args, panel * kPanelRows + row);
   const auto store = [&] {
     if (lane_of_wave() < kTeam) store_sum(args, 0, panel * kPanelRows + row, acc);
   };
   wait_at(full[slot], turn);
   read(0);
-  while (at.within(args)) {
+  while (at.within()) {
     if (at.panel != panel) {
       store();
       panel = at.panel;
@@ -179,7 +240,7 @@ GRETA_DEVICE void chain(const Args& args, const std::byte* slots, const Gate* fu
         meet_wave();
         if (lane_of_wave() == 0) pass(empty[slot]);
         if (++slot == U::kShape.waves) slot = 0, ++turn;
-        if (at.within(args)) {
+        if (at.within()) {
           wait_at(full[slot], turn);
           read(0);
         }
@@ -226,39 +287,38 @@ GRETA_DEVICE void gemv(const Args& args) {
   constexpr int kXBlock = static_cast<int>(sizeof(ActivationBlock));
   const auto copy_x = [&](const UnitWalk& of, int stage) {
     const int at = 16 * lane_of_wave();
-    if (of.within(args) && at < of.count() * kXBlock)
+    if (of.within() && at < of.count() * kXBlock)
       copy_quad(ring + stage * kShape.unit_bytes + U::kXAt + at, x + of.unit * kUnitBlocks * kXBlock + at);
     end_batch();
   };
   UnitWalk at(args, wave, kWaves), asked = at;
-  for (int stage = 0; stage < kStages && asked.within(args); ++stage, asked.next())
-    copy_weights(asked, stage);
+  for (int stage = 0; stage < kStages && asked.within(); ++stage, asked.next()) copy_weights(asked, stage);
   wait_for_previous();
   UnitWalk again = at;
   for (int stage = 0; stage < kStages; ++stage, again.next()) copy_x(again, stage);
-  const int team = lane_of_wave() / kTeam, row = lane_of_team();
-  for (int use = 0, stage = 0, turn = 0; at.within(args); at.next(), ++use) {
+  const U lane;
+  for (int use = 0, stage = 0, turn = 0; at.within(); at.next(), ++use) {
     const std::byte* unit = ring + stage * kShape.unit_bytes;
     copied[wave * kStages + stage].wait_for_copy(turn);
     wait_for_batches<kStages - 1>();
     meet_wave();
-    StoredScales head{};
-    if constexpr (W::kCode.run() > 1) head = W::stored_scales(unit, 0, row);
+    StoredScales of_all{};
+    if constexpr (U::kSuper) of_all = lane.head(unit);
     L made[U::kOwn * kGroups];
 #pragma unroll
     for (int i = 0; i < U::kOwn; ++i)  // beyond the last block, of what is there: nobody takes those links
-      make_links<W>(unit, i * U::kTeams + team, row, head, made + i * kGroups);
+      lane.make_links(unit, i, of_all, made + i * kGroups);
     if (use > 0) wait_at(empty[wave], use - 1);
-    L* to = reinterpret_cast<L*>(slots + wave * kShape.slot_bytes) + row;
+    L* to = reinterpret_cast<L*>(slots + wave * kShape.slot_bytes) + lane.row;
 #pragma unroll
     for (int i = 0; i < U::kOwn; ++i) {
 #pragma unroll
       for (int g = 0; g < kGroups; ++g)
-        to[((i * U::kTeams + team) * kGroups + g) * kTeam] = made[i * kGroups + g];
+        to[((i * U::kTeams + lane.team) * kGroups + g) * kTeam] = made[i * kGroups + g];
     }
     meet_wave();
     if (lane_of_wave() == 0) pass(full[wave]);
-    if (asked.within(args)) copy_weights(asked, stage);
+    if (asked.within()) copy_weights(asked, stage);
     copy_x(asked, stage);
     asked.next();
     if (++stage == kStages) stage = 0, ++turn;

@@ -14,7 +14,7 @@ inline constexpr int kRowThreads = 128;  // of row-wise ops and of attention
 inline constexpr int kDotThreads = 256;
 inline constexpr int kMostWave = 64;
 inline constexpr int kGemvGroups = 2;
-inline constexpr int kGemvResident = 3;  // the next kernel's, too: what registers allow
+inline constexpr int kGemvResident = 3;      // the next kernel's, too: what registers allow
 inline constexpr int kGemvBytes = 61 << 10;  // of shared memory for all of it
 
 inline constexpr int kUnitBlocks = 8;  // those that share scales, where any do
