@@ -46,7 +46,7 @@ constexpr size_t kMemory = size_t{2} << 30;
 
 struct Card {
   cudaStream_t stream;
-  int processors = 1, groups = kGemvGroups;
+  int processors = 1, shared = 0, overlaps = 1;
   std::byte *memory, *x, *out;
 
   Card() {
@@ -91,7 +91,7 @@ using Global = void (*)(Args);
 void launch(const Card& card, Global kernel, dim3 grid, int threads, int shared, const Args& args) {
   cudaLaunchAttribute overlap{};
   overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  overlap.val.programmaticStreamSerializationAllowed = 1;
+  overlap.val.programmaticStreamSerializationAllowed = card.overlaps;
   cudaLaunchConfig_t shape{};
   shape.gridDim = grid, shape.blockDim = dim3(static_cast<unsigned>(threads));
   shape.dynamicSmemBytes = static_cast<size_t>(shared);
@@ -131,8 +131,10 @@ void gemv(Card& card, const Product& product, int64_t n, int64_t k, double read)
   Args args = args_for(card, product.type, n, k, 1);
   const int64_t panels = (n + 15) / 16, bytes = panels * args.weight.panel_bytes;
   const int copies = static_cast<int>(std::min<int64_t>(40, static_cast<int64_t>(kMemory) / bytes));
-  const dim3 grid(static_cast<unsigned>(std::min<int64_t>(panels, int64_t{card.groups} * card.processors)));
-  const int shared = GemvShape(block_code(product.type), 32).bytes();
+  const GemvShape shape(block_code(product.type), 32);
+  const int shared = shape.bytes();
+  const dim3 grid(
+      static_cast<unsigned>(std::min<int64_t>(panels, int64_t{shape.groups(card.shared)} * card.processors)));
   check(cudaFuncSetAttribute(product.gemv, cudaFuncAttributeMaxDynamicSharedMemorySize, shared), "shared");
   check(cudaFuncSetAttribute(product.gemv, cudaFuncAttributePreferredSharedMemoryCarveout, 100), "shared");
   const double us = card.time(copies * (bytes < (32 << 20) ? 3 : 1), [&](int i) {
@@ -159,7 +161,8 @@ int main(int count, char** words) {
   check(cudaGetDeviceProperties(&properties, 0), "no card");
   Card card;
   card.processors = properties.multiProcessorCount;
-  if (count > 1) card.groups = std::atoi(words[1]);
+  card.shared = static_cast<int>(properties.sharedMemPerMultiprocessor);
+  if (count > 1) card.overlaps = std::atoi(words[1]);  // 0: a launch waits for the end of the one before
   const double us = card.time(3, [&](int) {
     read_all<<<properties.multiProcessorCount * 16, 512, 0, card.stream>>>(
         reinterpret_cast<const uint4*>(card.memory), kMemory / 16, reinterpret_cast<uint32_t*>(card.out));

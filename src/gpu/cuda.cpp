@@ -24,6 +24,8 @@ namespace greta::gpu {
 namespace {
 
 constexpr const char* kLibrary = "libcuda.so.1";
+constexpr int kOwnShared =
+    4 << 10;                // bytes that a kernel declares, at most, if it asks for more at its launch
 constexpr int kOldest = 8;  // compute capability of the oldest code object
 
 void* library() {
@@ -87,6 +89,8 @@ class Cuda final : public Device {
                    attribute(kComputeMinor), kOldest);
     }
     chip_.processors = attribute(kProcessors);
+    chip_.shared = attribute(kSharedOfProcessor);
+    const int most_shared = attribute(kSharedOfGroup);
     call(driver().context_retain(&context_, device_), "cannot open the card");
     call(driver().context_set(context_), "cannot open the card");
     call(driver().module_load(&module_, greta_cuda_code), "cannot load the kernels");
@@ -96,7 +100,7 @@ class Cuda final : public Device {
       // One share for all kernels: those of different shares don't overlap.
       call(driver().function_set(function, kSharedShare, 100), kernel.symbol);
       if (starts_early(kernel.id))
-        call(driver().function_set(function, kMostShared, kGemvBytes), kernel.symbol);
+        call(driver().function_set(function, kMostShared, most_shared - kOwnShared), kernel.symbol);
     }
     call(driver().stream_create(&stream_, 1), "cannot make a stream");  // 1: waits for no other stream
   }

@@ -9,7 +9,8 @@ namespace greta::gpu {
 using CudaAddress = uint64_t;
 
 // Attributes of a device.
-inline constexpr int kProcessors = 16, kComputeMajor = 75, kComputeMinor = 76;
+inline constexpr int kProcessors = 16, kComputeMajor = 75, kComputeMinor = 76, kSharedOfProcessor = 81,
+                     kSharedOfGroup = 97;
 
 // Of a function: the most shared memory that a launch may ask for beside what the kernel declares, and the share
 // of the first-level cache that serves as shared memory, in percent.

@@ -41,9 +41,9 @@ struct Grid {
   int shared = 0;  // bytes of shared memory beside what the kernel declares
 };
 
-/// What a launch must know of a card: lanes of a wave, and processors that have work-groups of their own.
+/// What a launch must know of a card: lanes of a wave, processors, and bytes of shared memory of each.
 struct Chip {
-  int wave = 32, processors = 1;
+  int wave = 32, processors = 1, shared = 64 << 10;
 };
 
 }  // namespace greta::gpu

@@ -7,7 +7,7 @@
   __attribute__((global)) __attribute__((amdgpu_flat_work_group_size(64, kDotThreads + kMostWave)))
 #else
 #define GRETA_GLOBAL(id) \
-  __global__ __launch_bounds__(kDotThreads + kMostWave, starts_early(id) ? kGemvResident : 1)
+  __global__ __launch_bounds__(kDotThreads + kMostWave, starts_early(id) ? kGemvGroups : 1)
 #endif
 
 namespace greta::gpu::GRETA_FORM {

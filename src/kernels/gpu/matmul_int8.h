@@ -78,8 +78,7 @@ struct Unit {
   static constexpr int kCodes = kSuper ? static_cast<int>(kCode.bytes()) : kShape.block_bytes;  // apart
   /// Odd teams read every two rows of planes in the other order where the wave's teams would meet in a bank.
   static constexpr bool kSwaps = kCodes % 128 == 0 && kCode.bits % 2 == 0;
-  static_assert(sizeof(Link<W::kHasMin>) == kShape.link_bytes && kShape.stages >= 1 &&
-                kCode.run() <= kUnitBlocks);
+  static_assert(sizeof(Link<W::kHasMin>) == kShape.link_bytes && kCode.run() <= kUnitBlocks);
 
   int team, row;
   int even,
@@ -261,7 +260,7 @@ GRETA_DEVICE void gemv(const Args& args) {
   using U = Unit<W>;
   using L = Link<W::kHasMin>;
   constexpr GemvShape kShape = U::kShape;
-  constexpr int kGroups = W::kGroups, kWaves = kShape.waves, kStages = kShape.stages;
+  constexpr int kGroups = W::kGroups, kWaves = kShape.waves, kStages = kGemvStages;
   GRETA_SHARED_BESIDE(shared, kShape.bytes());
   GRETA_SHARED(CopyGate, copied, kWaves * kStages);
   GRETA_SHARED(Gate, full, kWaves);

@@ -9,30 +9,34 @@ inline constexpr int64_t kStaticBytes = 48 << 10;  // of shared memory that ever
 
 inline constexpr int kRowThreads = 128;  // of row-wise ops and of attention
 
-// Of a GEMV: threads that make links (one wave more, of any vendor, chains them), work-groups that a processor
-// has at once.
+// Of a GEMV: threads that make links (one wave more, of any vendor, chains them), units that each of their waves
+// has on the way, and work-groups of a processor at once, for as many registers a lane may have.
 inline constexpr int kDotThreads = 256;
 inline constexpr int kMostWave = 64;
-inline constexpr int kGemvGroups = 2;
-inline constexpr int kGemvResident = 3;      // the next kernel's, too: what registers allow
-inline constexpr int kGemvBytes = 61 << 10;  // of shared memory for all of it
+inline constexpr int kGemvStages = 2;
+inline constexpr int kGemvGroups = 3;
 
 inline constexpr int kUnitBlocks = 8;  // those that share scales, where any do
 
 /// What a GEMV's work-group has in shared memory: a ring of units of weights and activations for each wave, and
 /// slots of links.
 struct GemvShape {
-  int block_bytes, unit_bytes, link_bytes, slot_bytes, waves, stages;
+  int block_bytes, unit_bytes, link_bytes, slot_bytes, waves;
 
   constexpr GemvShape(const BlockCode& code, int wave)
       : block_bytes(static_cast<int>(code.run_bytes() / code.run())),
         unit_bytes(kUnitBlocks * (block_bytes + static_cast<int>(sizeof(ActivationBlock)))),
         link_bytes(code.has_min ? 16 : 8),
         slot_bytes(kUnitBlocks * code.groups * static_cast<int>(kPanelRows) * link_bytes),
-        waves(kDotThreads / wave),
-        stages((kGemvBytes - waves * slot_bytes) / (waves * unit_bytes)) {}
-  constexpr int ring_bytes() const { return waves * stages * unit_bytes; }
+        waves(kDotThreads / wave) {}
+  constexpr int ring_bytes() const { return waves * kGemvStages * unit_bytes; }
   constexpr int bytes() const { return ring_bytes() + waves * slot_bytes; }
+  /// Work-groups that a processor with so much shared memory has at once.
+  constexpr int groups(int shared) const {
+    constexpr int kOwn = 1 << 10;  // what a work-group takes besides
+    const int fit = shared / (bytes() + kOwn);
+    return fit < 1 ? 1 : fit < kGemvGroups ? fit : kGemvGroups;
+  }
 };
 
 inline constexpr int kTileWaves = 4;  // of a GEMM's work-group, a panel each, by so many tokens

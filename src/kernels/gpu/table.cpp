@@ -30,8 +30,9 @@ Grid a_query(const Args& args, const Chip&) {
   return {rows * args.params.n_head, 1, kRowThreads};
 }
 Grid some_panels(const Args& args, const Chip& chip) {
-  return {std::min<int64_t>(over(args.weight.n, kPanelRows), kGemvGroups * chip.processors), 1,
-          kDotThreads + chip.wave, GemvShape(block_code(args.weight.type), chip.wave).bytes()};
+  const GemvShape shape(block_code(args.weight.type), chip.wave);
+  const int64_t groups = int64_t{chip.processors} * shape.groups(chip.shared);
+  return {std::min(over(args.weight.n, kPanelRows), groups), 1, kDotThreads + chip.wave, shape.bytes()};
 }
 Grid a_tile(const Args& args, const Chip& chip) {
   return {over(args.weight.n, kPanelRows * kTileWaves), over(args.out.rows, kGroupTokens),
