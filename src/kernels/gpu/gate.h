@@ -1,7 +1,7 @@
 #pragma once
 // How the waves of a work-group wait for one another and for copies, and a kernel for the one before it.
 //
-// A gate is passed by one lane at a time; who waits for its turn j waits until it was passed j + 1 times, and
+// A gate is passed by a whole wave at a time; who waits for its turn j waits until it was passed j + 1 times, and
 // sees what was written before. CUDA has mbarriers for it, which tell the last turn from the one before (so
 // nobody may be more than one behind), elsewhere a gate is a count in shared memory.
 //
@@ -40,10 +40,9 @@ GRETA_DEVICE uint32_t shared_address(const void* p) {
 GRETA_DEVICE void meet_wave() { __syncwarp(); }
 
 /// By one thread; the work-group meets before the gate is used.
-GRETA_DEVICE void make_gate(Gate& gate) {
-  asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(shared_address(&gate)) : "memory");
+GRETA_DEVICE void make_gate(Gate& gate, int arrivals = kWave) {
+  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(shared_address(&gate)), "r"(arrivals) : "memory");
 }
-/// By one lane, after meet_wave() where others have written.
 GRETA_DEVICE void pass(Gate& gate) {
   asm volatile("{\n.reg .b64 state;\nmbarrier.arrive.shared.b64 state, [%0];\n}" ::"r"(shared_address(&gate))
                : "memory");
@@ -77,7 +76,8 @@ GRETA_DEVICE void meet_wave() {
   __builtin_amdgcn_wave_barrier();
 }
 GRETA_DEVICE void pass(Gate& gate) {
-  __hip_atomic_fetch_add(&gate, 1u, __ATOMIC_RELEASE, __HIP_MEMORY_SCOPE_WORKGROUP);
+  meet_wave();
+  if (lane_of_wave() == 0) __hip_atomic_fetch_add(&gate, 1u, __ATOMIC_RELEASE, __HIP_MEMORY_SCOPE_WORKGROUP);
 }
 GRETA_DEVICE void wait_at(const Gate& gate, int turn) {
   while (__hip_atomic_load(&gate, __ATOMIC_ACQUIRE, __HIP_MEMORY_SCOPE_WORKGROUP) <=
@@ -86,7 +86,10 @@ GRETA_DEVICE void wait_at(const Gate& gate, int turn) {
 }
 #else
 GRETA_DEVICE void meet_wave() { emulator::meet_wave(kWave); }
-GRETA_DEVICE void pass(Gate& gate) { ++gate; }
+GRETA_DEVICE void pass(Gate& gate) {
+  meet_wave();
+  if (lane_of_wave() == 0) ++gate;
+}
 GRETA_DEVICE void wait_at(const Gate& gate, int turn) { emulator::wait_past(gate, turn); }
 #endif
 
@@ -98,7 +101,11 @@ GRETA_DEVICE void make_gate(Gate& gate) { gate = 0; }
 struct CopyGate {
   Gate gate;
 
-  GRETA_DEVICE void make() { make_gate(gate); }
+  GRETA_DEVICE void make() {
+#if GRETA_HOPPER
+    make_gate(gate, 1);
+#endif
+  }
 
   /// All lanes of the wave call this, after they have met behind their last use of `to`. Bytes are a multiple
   /// of 16, addresses too.

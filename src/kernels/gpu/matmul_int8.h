@@ -236,8 +236,7 @@ GRETA_DEVICE void chain(const Args& args, const std::byte* slots, const Gate* fu
       if (part + 1 < kParts) {
         read(part + 1);
       } else {
-        meet_wave();
-        if (lane_of_wave() == 0) pass(empty[slot]);
+        pass(empty[slot]);
         if (++slot == U::kShape.waves) slot = 0, ++turn;
         if (at.within()) {
           wait_at(full[slot], turn);
@@ -315,8 +314,8 @@ GRETA_DEVICE void gemv(const Args& args) {
       for (int g = 0; g < kGroups; ++g)
         to[((i * U::kTeams + lane.team) * kGroups + g) * kTeam] = made[i * kGroups + g];
     }
-    meet_wave();
-    if (lane_of_wave() == 0) pass(full[wave]);
+    pass(full[wave]);
+    meet_wave();  // before the next copy overwrites what the others read
     if (asked.within()) copy_weights(asked, stage);
     copy_x(asked, stage);
     asked.next();
