@@ -12,8 +12,8 @@ using CudaAddress = uint64_t;
 inline constexpr int kProcessors = 16, kComputeMajor = 75, kComputeMinor = 76, kSharedOfProcessor = 81,
                      kSharedOfGroup = 97;
 
-// Of a function: the most shared memory that a launch may ask for beside what the kernel declares, and the share
-// of the first-level cache that serves as shared memory, in percent.
+// Of a function: the most shared memory that a launch may ask for beside what the kernel declares, and the
+// share of the first-level cache that serves as shared memory, in percent.
 inline constexpr int kMostShared = 8, kSharedShare = 9;
 
 // Of a launch.

@@ -1,9 +1,9 @@
 #pragma once
 // How the waves of a work-group wait for one another and for copies, and a kernel for the one before it.
 //
-// A gate is passed by a whole wave at a time; who waits for its turn j waits until it was passed j + 1 times, and
-// sees what was written before. CUDA has mbarriers for it, which tell the last turn from the one before (so
-// nobody may be more than one behind), elsewhere a gate is a count in shared memory.
+// A gate is passed by a whole wave at a time; who waits for its turn j waits until it was passed j + 1 times,
+// and sees what was written before. CUDA has mbarriers for it, which tell the last turn from the one before
+// alone (so nobody may be more than one behind), elsewhere a gate is a count in shared memory.
 //
 // A wave's copy of a run of bytes is seen by that wave after wait_for_copy(). Hopper's copy engine does it;
 // elsewhere the lanes do, at once.

@@ -64,8 +64,8 @@ GRETA_DEVICE Link<W::kHasMin> link(int dot, const Scales<W::kGroups>& of, const 
   }
 }
 
-/// A unit of a panel in shared memory: 8 blocks, and the activations of the same k behind them. A team has every
-/// kTeams-th block; where it finds them is the same in every unit.
+/// A unit of a panel in shared memory: 8 blocks, and the activations of the same k behind them. A team has
+/// every kTeams-th block; where it finds them is the same in every unit.
 template <class W>
 struct Unit {
   static constexpr BlockCode kCode = W::kCode;

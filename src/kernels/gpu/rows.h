@@ -122,7 +122,8 @@ GRETA_DEVICE void quantize(const Args& args) {
 
 inline constexpr int64_t kNormChunk = 4096;  // of a row: what is in shared memory at once
 
-/// (x * r) * w with r = 1 / sqrt(sum(x^2) / K + eps), by heads of K; the sum runs in a team, from shared memory.
+/// (x * r) * w with r = 1 / sqrt(sum(x^2) / K + eps), by heads of K; the sum runs in a team, from shared
+/// memory.
 template <bool kToBlocks>
 GRETA_DEVICE void rms_norm(const Args& args) {
   const int64_t n = args.in[1].cols, heads = args.in[0].cols / n;

@@ -9,8 +9,8 @@ inline constexpr int64_t kStaticBytes = 48 << 10;  // of shared memory that ever
 
 inline constexpr int kRowThreads = 128;  // of row-wise ops and of attention
 
-// Of a GEMV: threads that make links (one wave more, of any vendor, chains them), units that each of their waves
-// has on the way, and work-groups of a processor at once, for as many registers a lane may have.
+// Of a GEMV: threads that make links (one wave more, of any vendor, chains them), units that each of their
+// waves has on the way, and work-groups of a processor at once, for as many registers a lane may have.
 inline constexpr int kDotThreads = 256;
 inline constexpr int kMostWave = 64;
 inline constexpr int kGemvStages = 2;
@@ -18,8 +18,8 @@ inline constexpr int kGemvGroups = 3;
 
 inline constexpr int kUnitBlocks = 8;  // those that share scales, where any do
 
-/// What a GEMV's work-group has in shared memory: a ring of units of weights and activations for each wave, and
-/// slots of links.
+/// What a GEMV's work-group has in shared memory: for each wave a ring of units of weights and activations,
+/// and a slot of links.
 struct GemvShape {
   int block_bytes, unit_bytes, link_bytes, slot_bytes, waves;
 
