@@ -46,6 +46,7 @@ constexpr size_t kMemory = size_t{2} << 30;
 
 struct Card {
   cudaStream_t stream;
+  int processors = 1, shared = 0, overlaps = 1;
   std::byte *memory, *x, *out;
 
   Card() {
@@ -86,6 +87,19 @@ struct Card {
 
 using Global = void (*)(Args);
 
+/// As gpu/cuda.cpp launches: the next kernel may begin before this one has ended.
+void launch(const Card& card, Global kernel, dim3 grid, int threads, int shared, const Args& args) {
+  cudaLaunchAttribute overlap{};
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = card.overlaps;
+  cudaLaunchConfig_t shape{};
+  shape.gridDim = grid, shape.blockDim = dim3(static_cast<unsigned>(threads));
+  shape.dynamicSmemBytes = static_cast<size_t>(shared);
+  shape.stream = card.stream;
+  shape.attrs = &overlap, shape.numAttrs = 1;
+  check(cudaLaunchKernelEx(&shape, kernel, args), "launch");
+}
+
 struct Product {
   const char* name;
   TensorType type;
@@ -97,6 +111,7 @@ const Product kProducts[] = {
     {"q6_k", TensorType::q6_k, greta_gemv_q6_k, greta_gemm_q6_k},
     {"q4_1", TensorType::q4_1, greta_gemv_q4_1, greta_gemm_q4_1},
     {"q8_0", TensorType::q8_0, greta_gemv_q8_0, greta_gemm_q8_0},
+    {"q4_0", TensorType::q4_0, greta_gemv_q4_0, greta_gemm_q4_0},
 };
 
 int64_t panel_bytes(TensorType type, int64_t k) {
@@ -116,9 +131,15 @@ void gemv(Card& card, const Product& product, int64_t n, int64_t k, double read)
   Args args = args_for(card, product.type, n, k, 1);
   const int64_t panels = (n + 15) / 16, bytes = panels * args.weight.panel_bytes;
   const int copies = static_cast<int>(std::min<int64_t>(40, static_cast<int64_t>(kMemory) / bytes));
+  const GemvShape shape(block_code(product.type), 32);
+  const int shared = shape.bytes();
+  const dim3 grid(
+      static_cast<unsigned>(std::min<int64_t>(panels, int64_t{shape.groups(card.shared)} * card.processors)));
+  check(cudaFuncSetAttribute(product.gemv, cudaFuncAttributeMaxDynamicSharedMemorySize, shared), "shared");
+  check(cudaFuncSetAttribute(product.gemv, cudaFuncAttributePreferredSharedMemoryCarveout, 100), "shared");
   const double us = card.time(copies * (bytes < (32 << 20) ? 3 : 1), [&](int i) {
     args.weight.panels = card.memory + i % copies * bytes;
-    product.gemv<<<static_cast<unsigned>(panels), kDotThreads + kChainThreads, 0, card.stream>>>(args);
+    launch(card, product.gemv, grid, kDotThreads + 32, shared, args);
   });
   std::printf("gemv %-5s %6ld x %5ld  %8.2f us  %7.0f GB/s  %3.0f %% of read\n", product.name, n, k, us,
               1e-3 * bytes / us, 1e-1 * bytes / us / read);
@@ -128,29 +149,38 @@ void gemm(Card& card, const Product& product, int64_t s, int64_t n, int64_t k) {
   const Args args = args_for(card, product.type, n, k, s);
   const dim3 grid(static_cast<unsigned>((n + 16 * kTileWaves - 1) / (16 * kTileWaves)),
                   static_cast<unsigned>((s + kGroupTokens - 1) / kGroupTokens));
-  const double us = card.time(5, [&](int) { product.gemm<<<grid, 32 * kTileWaves, 0, card.stream>>>(args); });
+  const double us = card.time(5, [&](int) { launch(card, product.gemm, grid, 32 * kTileWaves, 0, args); });
   std::printf("gemm %-5s %4ld x %5ld x %5ld  %8.1f us  %6.1f TOPS\n", product.name, s, n, k, us,
               2e-6 * s * n * k / us);
 }
 
 }  // namespace
 
-int main() {
+int main(int count, char** words) {
   cudaDeviceProp properties;
   check(cudaGetDeviceProperties(&properties, 0), "no card");
   Card card;
+  card.processors = properties.multiProcessorCount;
+  card.shared = static_cast<int>(properties.sharedMemPerMultiprocessor);
+  if (count > 1) card.overlaps = std::atoi(words[1]);  // 0: a launch waits for the end of the one before
   const double us = card.time(3, [&](int) {
     read_all<<<properties.multiProcessorCount * 16, 512, 0, card.stream>>>(
         reinterpret_cast<const uint4*>(card.memory), kMemory / 16, reinterpret_cast<uint32_t*>(card.out));
   });
   const double read = 1e-3 * kMemory / us;  // GB/s
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);
   std::printf("%s, %d SMs; read: %.0f GB/s\n", properties.name, properties.multiProcessorCount, read);
   struct Shape3 {
     int64_t s, n, k;
   };
   for (const Product& product : kProducts) {
-    for (const auto& [n, k] :
-         {std::pair{1024, 4096}, {4096, 4096}, {14336, 4096}, {4096, 14336}, {128256, 4096}})
+    for (const auto& [n, k] : {std::pair{1024, 4096},
+                               {4096, 4096},
+                               {6144, 4096},
+                               {14336, 4096},
+                               {4096, 14336},
+                               {28672, 4096},
+                               {128256, 4096}})
       gemv(card, product, n, k, read);
     for (const auto& [s, n, k] : {Shape3{32, 4096, 4096}, {512, 4096, 4096}, {2048, 14336, 4096}})
       gemm(card, product, s, n, k);

@@ -16,6 +16,9 @@ namespace {
 
 constexpr std::array<Card, 4> kCards{{{"h100", 32}, {"a100", 32}, {"mi300x", 64}, {"mi250x", 64}}};
 
+/// So few that small products, too, give a work-group several panels.
+constexpr int kProcessors = 1;
+
 class Emulator final : public gpu::Device {
  public:
   Emulator(const Card& card, ThreadPool& pool, uint64_t seed) : card_(card), pool_(pool) {
@@ -45,13 +48,13 @@ class Emulator final : public gpu::Device {
       recording_->push_back({&kernel, args});
       return;
     }
-    const gpu::Grid grid = kernel.grid(args, card_.wave);
+    const gpu::Grid grid = kernel.grid(args, {card_.wave, kProcessors});
     const Body body = card_.wave == 32 ? gpu::wave32::body_of(kernel.id) : gpu::wave64::body_of(kernel.id);
     std::atomic<int64_t> next{0};
     pool_.run([&](Part part) {
       WorkGroup& group = groups_[static_cast<size_t>(part.index)];
       for (int64_t i = next++; i < grid.x * grid.y; i = next++)
-        group.run(body, args, grid.threads, static_cast<int>(i % grid.x), static_cast<int>(i / grid.x));
+        group.run(body, args, grid, static_cast<int>(i % grid.x), static_cast<int>(i / grid.x));
     });
   }
 

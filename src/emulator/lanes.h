@@ -15,11 +15,14 @@ int thread_index();
 int group_x();
 int group_y();
 int thread_count();
+int group_count();  // along x
 
 /// Returns once all lanes of the work-group have called it.
 void meet();
 /// The same of a wave of so many lanes.
 void meet_wave(int wave);
+/// Returns once `count`, which others count up, is above `turn`.
+void wait_past(const uint32_t& count, int turn);
 
 /// Memory of the work-group, NaN at first: lanes that ask for arrays in the same order get the same ones.
 std::byte* shared_bytes(int64_t bytes);

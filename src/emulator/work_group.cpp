@@ -8,15 +8,16 @@
 #include "base/error.h"
 #include "emulator/fiber.h"
 #include "emulator/lanes.h"
+#include "kernels/gpu/shapes.h"
 
 namespace greta::emulator {
-
-constexpr int64_t kSharedBytes = 48 << 10;  // what every device gives a work-group without asking
 
 struct WorkGroup::Lane {
   int64_t shared = 0;  // of the arena, taken so far
   uint32_t exchanges = 0;
-  int waits_for = 0;  // lanes of its wave, or of the group; 0: it may run
+  int waits_for = 0;                // lanes of its wave, or of the group; 0: it may run
+  const uint32_t* count = nullptr;  // or for this to be above `turn`
+  uint32_t turn = 0;
 };
 
 static uint64_t next_random(uint64_t& state) {  // splitmix64
@@ -27,13 +28,15 @@ static uint64_t next_random(uint64_t& state) {  // splitmix64
 }
 
 struct WorkGroup::State {
-  explicit State(uint64_t seed) : random(seed), arena(kSharedBytes) {}
+  explicit State(uint64_t seed) : random(seed), arena(0) {}
 
-  void reset(Body to_run, const gpu::Args& with, int threads, int group_x, int group_y) {
-    body = to_run, args = &with, x = group_x, y = group_y;
-    lanes.assign(static_cast<size_t>(threads), {});
+  void reset(Body to_run, const gpu::Args& with, const gpu::Grid& grid, int group_x, int group_y) {
+    body = to_run, args = &with, x = group_x, y = group_y, groups = static_cast<int>(grid.x);
+    lanes.assign(static_cast<size_t>(grid.threads), {});
     while (fibers.size() < lanes.size()) fibers.emplace_back();
     for (auto& side : slots) side.resize(lanes.size() * kSlotBytes);
+    shared = gpu::kStaticBytes + grid.shared, most_taken = 0;
+    if (arena.size() < shared) arena = AlignedBytes(shared);
     std::memset(arena.data(), 0xff, static_cast<size_t>(arena.size()));
     order.resize(lanes.size());
     std::iota(order.begin(), order.end(), 0);
@@ -62,9 +65,10 @@ struct WorkGroup::State {
   std::vector<std::byte> slots[2];
   Body body = nullptr;
   const gpu::Args* args = nullptr;
-  int x = 0, y = 0;
+  int x = 0, y = 0, groups = 0;
   size_t current = 0;
-  int64_t most_taken = 0;
+  bool lost_turn = false;              // a lane has waited for a gate's turn that is not the next one
+  int64_t shared = 0, most_taken = 0;  // bytes that a work-group may take, and the most that a lane took
 };
 
 namespace {
@@ -75,9 +79,9 @@ WorkGroup::WorkGroup(uint64_t seed) : state_(std::make_unique<State>(seed)) {}
 WorkGroup::~WorkGroup() = default;
 WorkGroup::WorkGroup(WorkGroup&&) noexcept = default;
 
-void WorkGroup::run(Body body, const gpu::Args& args, int threads, int x, int y) {
+void WorkGroup::run(Body body, const gpu::Args& args, const gpu::Grid& grid, int x, int y) {
   State& s = *state_;
-  s.reset(body, args, threads, x, y);
+  s.reset(body, args, grid, x, y);
   running = &s;
   const size_t count = s.lanes.size();
   for (size_t i = 0; i < count; ++i)
@@ -89,6 +93,7 @@ void WorkGroup::run(Body body, const gpu::Args& args, int threads, int x, int y)
     for (const size_t lane : s.order) {
       if (s.fibers[lane].ended()) continue;
       if (s.lanes[lane].waits_for != 0 && !s.release(lane)) continue;
+      if (s.lanes[lane].count != nullptr && *s.lanes[lane].count <= s.lanes[lane].turn) continue;
       moved = true;
       s.current = lane;
       s.fibers[lane].resume();
@@ -96,24 +101,37 @@ void WorkGroup::run(Body body, const gpu::Args& args, int threads, int x, int y)
     }
     if (!moved) fail_machine("lanes of a work-group wait for others that have ended or wait elsewhere");
   }
-  if (s.most_taken > kSharedBytes)
-    fail_machine("a work-group takes {} bytes of shared memory of {}", s.most_taken, kSharedBytes);
+  // A GPU tells a turn from the one before alone: a lane would go on too early, or never.
+  if (s.lost_turn) fail_machine("a lane waits at a gate for a turn that is not the next one");
+  if (s.most_taken > s.shared)
+    fail_machine("a work-group takes {} bytes of shared memory of {}", s.most_taken, s.shared);
 }
 
 int thread_index() { return static_cast<int>(running->current); }
 int group_x() { return running->x; }
 int group_y() { return running->y; }
 int thread_count() { return static_cast<int>(running->lanes.size()); }
+int group_count() { return running->groups; }
 
 void meet() { running->wait_for(thread_count()); }
 void meet_wave(int wave) { running->wait_for(wave); }
+
+void wait_past(const uint32_t& count, int turn) {
+  WorkGroup::Lane& lane = running->lanes[running->current];
+  const uint32_t wanted = static_cast<uint32_t>(turn);
+  running->lost_turn |= count < wanted;
+  lane.count = &count, lane.turn = wanted;
+  running->fibers[running->current].wait();
+  running->lanes[running->current].count = nullptr;
+  running->lost_turn |= count > wanted + 1;
+}
 
 std::byte* shared_bytes(int64_t bytes) {
   int64_t& taken = running->lanes[running->current].shared;
   std::byte* memory = running->arena.data() + taken;
   taken += round_up(bytes, 16);
   running->most_taken = std::max(running->most_taken, taken);
-  return taken > kSharedBytes ? running->arena.data() : memory;  // run() will say so: a lane may not throw
+  return taken > running->shared ? running->arena.data() : memory;  // run() will say so: a lane may not throw
 }
 
 std::byte* slot(int thread) {

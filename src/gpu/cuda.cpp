@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "gpu/cuda_driver.h"
+#include "kernels/gpu/shapes.h"
 
 // The code object that nvcc made (cmake/gpu.cmake); nothing where it was not found.
 #ifdef GRETA_CUDA_CODE
@@ -23,6 +24,8 @@ namespace greta::gpu {
 namespace {
 
 constexpr const char* kLibrary = "libcuda.so.1";
+constexpr int kOwnShared =
+    4 << 10;                // bytes that a kernel declares, at most, if it asks for more at its launch
 constexpr int kOldest = 8;  // compute capability of the oldest code object
 
 void* library() {
@@ -85,12 +88,19 @@ class Cuda final : public Device {
       fail_machine("{}: {} has compute capability {}.{}; the kernels need {}.0", label(), card_, major,
                    attribute(kComputeMinor), kOldest);
     }
+    chip_.processors = attribute(kProcessors);
+    chip_.shared = attribute(kSharedOfProcessor);
+    const int most_shared = attribute(kSharedOfGroup);
     call(driver().context_retain(&context_, device_), "cannot open the card");
     call(driver().context_set(context_), "cannot open the card");
     call(driver().module_load(&module_, greta_cuda_code), "cannot load the kernels");
     for (const Kernel& kernel : kernels()) {
       void*& function = functions_[static_cast<size_t>(kernel.id)];
       call(driver().module_function(&function, module_, kernel.symbol), kernel.symbol);
+      // One share for all kernels: those of different shares don't overlap.
+      call(driver().function_set(function, kSharedShare, 100), kernel.symbol);
+      if (starts_early(kernel.id))
+        call(driver().function_set(function, kMostShared, most_shared - kOwnShared), kernel.symbol);
     }
     call(driver().stream_create(&stream_, 1), "cannot make a stream");  // 1: waits for no other stream
   }
@@ -129,13 +139,17 @@ class Cuda final : public Device {
   }
 
   void launch(const Kernel& kernel, const Args& args) override {
-    constexpr int kWave = 32;
-    const Grid grid = kernel.grid(args, kWave);
+    const Grid grid = kernel.grid(args, chip_);
     Args copy = args;
     void* parameters[] = {&copy};
-    call(driver().launch(functions_[static_cast<size_t>(kernel.id)], static_cast<unsigned>(grid.x),
-                         static_cast<unsigned>(grid.y), 1, static_cast<unsigned>(grid.threads), 1, 1, 0,
-                         stream_, parameters, nullptr),
+    static constexpr CudaLaunchAttribute kOverlaps{kOverlapsPrevious, {}, 1, {}};
+    const CudaLaunch shape{{static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y), 1},
+                           {static_cast<unsigned>(grid.threads), 1, 1},
+                           static_cast<unsigned>(grid.shared),
+                           stream_,
+                           &kOverlaps,
+                           1};
+    call(driver().launch(&shape, functions_[static_cast<size_t>(kernel.id)], parameters, nullptr),
          kernel.symbol);
   }
 
@@ -165,6 +179,7 @@ class Cuda final : public Device {
   }
 
   int index_, device_ = 0;
+  Chip chip_;
   std::string card_;
   void *context_ = nullptr, *module_ = nullptr, *stream_ = nullptr;
   std::array<void*, kKernelCount> functions_{};

@@ -10,6 +10,7 @@ namespace greta::gpu {
 struct Weight {
   const std::byte* panels = nullptr;  // as the host packs them (kernels/pack.h)
   int64_t n = 0, k = 0, panel_bytes = 0;
+  TensorType type = TensorType::f32;
 
   bool operator==(const Weight&) const = default;
 };
@@ -37,6 +38,12 @@ struct Args {
 struct Grid {
   int64_t x = 1, y = 1;
   int threads = 128;
+  int shared = 0;  // bytes of shared memory beside what the kernel declares
+};
+
+/// What a launch must know of a card: lanes of a wave, processors, and bytes of shared memory of each.
+struct Chip {
+  int wave = 32, processors = 1, shared = 64 << 10;
 };
 
 }  // namespace greta::gpu

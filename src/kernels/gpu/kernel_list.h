@@ -54,4 +54,17 @@ inline constexpr size_t kKernelCount = 0
 #undef GRETA_GPU_X
     ;
 
+/// Whether the kernel itself says when it needs what the one before it made: it asks for weights first.
+constexpr bool starts_early(KernelId id) {
+  constexpr KernelId kEarly[] = {
+#define GRETA_GPU_EARLY(type) KernelId::gemv_##type,
+      GRETA_GPU_BLOCK_TYPES(GRETA_GPU_EARLY)
+#undef GRETA_GPU_EARLY
+  };
+  for (const KernelId early : kEarly) {
+    if (early == id) return true;
+  }
+  return false;
+}
+
 }  // namespace greta::gpu

@@ -3,18 +3,18 @@
 #include "kernels/gpu/kernels.h"
 
 #if defined(__HIP__)
-#define GRETA_GLOBAL \
-  __attribute__((global)) __attribute__((amdgpu_flat_work_group_size(64, kDotThreads + kChainThreads)))
+#define GRETA_GLOBAL(id) \
+  __attribute__((global)) __attribute__((amdgpu_flat_work_group_size(64, kDotThreads + kMostWave)))
 #else
-#define GRETA_GLOBAL __global__ __launch_bounds__(kDotThreads + kChainThreads)
+#define GRETA_GLOBAL(id) \
+  __global__ __launch_bounds__(kDotThreads + kMostWave, starts_early(id) ? kGemvGroups : 1)
 #endif
 
 namespace greta::gpu::GRETA_FORM {
 
 #define GRETA_GPU_X(name, body)                                \
-  extern "C" GRETA_GLOBAL void greta_##name(const Args args) { \
-    stamp(args, KernelId::name);                               \
-    body(args);                                                \
+  extern "C" GRETA_GLOBAL(KernelId::name) void greta_##name(const Args args) { \
+    run(args, KernelId::name, [&] { body(args); });            \
   }
 GRETA_GPU_KERNELS
 #undef GRETA_GPU_X

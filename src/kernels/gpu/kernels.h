@@ -15,4 +15,13 @@ GRETA_DEVICE void stamp(const Args& args, KernelId id) {
   ++args.stamp->count;
 }
 
+/// A kernel: what it may do before the one before it has ended (starts_early), it does by itself.
+template <class Body>
+GRETA_DEVICE void run(const Args& args, KernelId id, Body body) {
+  allow_next();
+  if (!starts_early(id)) wait_for_previous();
+  body();
+  stamp(args, id);
+}
+
 }  // namespace greta::gpu::GRETA_FORM

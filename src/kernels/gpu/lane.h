@@ -9,13 +9,16 @@
 #define GRETA_FORM cuda
 #define GRETA_DEVICE __device__ __forceinline__
 #define GRETA_SHARED(type, name, count) __shared__ alignas(16) type name[count]
+#define GRETA_SHARED_BESIDE(name, bytes) extern __shared__ __align__(16) std::byte name[]
 #elif defined(__HIP__)
 #define GRETA_FORM hip
 #define GRETA_DEVICE __attribute__((device, always_inline)) inline
 #define GRETA_SHARED(type, name, count) static __attribute__((shared, aligned(16))) type name[count]
+#define GRETA_SHARED_BESIDE(name, bytes) extern __attribute__((shared, aligned(16))) std::byte name[]
 #else
 #define GRETA_DEVICE inline
 #define GRETA_SHARED(type, name, count) type* const name = emulator::shared<type>(count)
+#define GRETA_SHARED_BESIDE(name, bytes) GRETA_SHARED(std::byte, name, bytes)
 #endif
 
 namespace greta::gpu::GRETA_FORM {
@@ -30,12 +33,18 @@ GRETA_DEVICE int thread_index() { return static_cast<int>(threadIdx.x); }
 GRETA_DEVICE int group_x() { return static_cast<int>(blockIdx.x); }
 GRETA_DEVICE int group_y() { return static_cast<int>(blockIdx.y); }
 GRETA_DEVICE int thread_count() { return static_cast<int>(blockDim.x); }
+GRETA_DEVICE int group_count() { return static_cast<int>(gridDim.x); }  // along x
 /// All threads of the work-group meet; what was written before is seen after.
 GRETA_DEVICE void meet() { __syncthreads(); }
 /// The value of the lane whose index in the team differs in `mask` (below 16); all lanes of the wave call it.
 GRETA_DEVICE int from_lane(int value, int mask) { return __shfl_xor_sync(~0u, value, mask, kTeam); }
 /// sum + the products of four signed bytes.
 GRETA_DEVICE int dot4(int a, int b, int sum) { return __dp4a(a, b, sum); }
+/// The same with the bytes of a unsigned.
+GRETA_DEVICE int dot4_unsigned(uint32_t a, int b, int sum) {
+  asm("dp4a.u32.s32 %0, %1, %2, %0;" : "+r"(sum) : "r"(a), "r"(b));
+  return sum;
+}
 GRETA_DEVICE float half_to_float(uint16_t bits) {
   float value;
   asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
@@ -56,6 +65,9 @@ GRETA_DEVICE int thread_index() { return static_cast<int>(__builtin_amdgcn_worki
 GRETA_DEVICE int group_x() { return static_cast<int>(__builtin_amdgcn_workgroup_id_x()); }
 GRETA_DEVICE int group_y() { return static_cast<int>(__builtin_amdgcn_workgroup_id_y()); }
 GRETA_DEVICE int thread_count() { return __builtin_amdgcn_workgroup_size_x(); }
+GRETA_DEVICE int group_count() {
+  return static_cast<int>(__builtin_amdgcn_grid_size_x()) / __builtin_amdgcn_workgroup_size_x();
+}
 GRETA_DEVICE void meet() {
   __builtin_amdgcn_fence(__ATOMIC_RELEASE, "workgroup");
   __builtin_amdgcn_s_barrier();
@@ -66,6 +78,10 @@ GRETA_DEVICE int from_lane(int value, int mask) {
   return __builtin_amdgcn_ds_bpermute((lane ^ mask) * 4, value);
 }
 GRETA_DEVICE int dot4(int a, int b, int sum) { return __builtin_amdgcn_sdot4(a, b, sum, false); }
+GRETA_DEVICE int dot4_unsigned(uint32_t a, int b, int sum) {
+  const int tops = __builtin_amdgcn_sdot4(static_cast<int>(a >> 7 & 0x01010101u), b, 0, false);
+  return __builtin_amdgcn_sdot4(static_cast<int>(a & 0x7f7f7f7fu), b, sum + 128 * tops, false);
+}
 GRETA_DEVICE float half_to_float(uint16_t bits) {
   return static_cast<float>(__builtin_bit_cast(_Float16, bits));
 }
@@ -82,10 +98,15 @@ GRETA_DEVICE int thread_index() { return emulator::thread_index(); }
 GRETA_DEVICE int group_x() { return emulator::group_x(); }
 GRETA_DEVICE int group_y() { return emulator::group_y(); }
 GRETA_DEVICE int thread_count() { return emulator::thread_count(); }
+GRETA_DEVICE int group_count() { return emulator::group_count(); }
 GRETA_DEVICE void meet() { emulator::meet(); }
 GRETA_DEVICE int from_lane(int value, int mask) { return emulator::exchange(value, mask, kWave); }
 GRETA_DEVICE int dot4(int a, int b, int sum) {
   for (int i = 0; i < 32; i += 8) sum += static_cast<int8_t>(a >> i) * static_cast<int8_t>(b >> i);
+  return sum;
+}
+GRETA_DEVICE int dot4_unsigned(uint32_t a, int b, int sum) {
+  for (int i = 0; i < 32; i += 8) sum += static_cast<uint8_t>(a >> i) * static_cast<int8_t>(b >> i);
   return sum;
 }
 GRETA_DEVICE float half_to_float(uint16_t bits) { return f16_to_f32(bits); }

@@ -7,7 +7,7 @@
 // chain of FMAs has one.
 
 #include "kernels/gpu/block_weight.h"
-#include "kernels/gpu/copy.h"
+#include "kernels/gpu/gate.h"
 #include "kernels/gpu/mma.h"
 #include "kernels/gpu/shapes.h"
 
@@ -64,86 +64,263 @@ GRETA_DEVICE Link<W::kHasMin> link(int dot, const Scales<W::kGroups>& of, const 
   }
 }
 
-/// A block of a weight row on its way from memory.
+/// A unit of a panel in shared memory: 8 blocks, and the activations of the same k behind them. A team has
+/// every kTeams-th block; where it finds them is the same in every unit.
 template <class W>
-struct Asked {
-  uint32_t planes[W::kCode.bits];
-  StoredScales scales;
+struct Unit {
+  static constexpr BlockCode kCode = W::kCode;
+  static constexpr GemvShape kShape{kCode, kWave};
+  static constexpr int kTeams = kWave / kTeam, kOwn = kUnitBlocks / kTeams;  // blocks of a team
+  static constexpr int kXAt = kUnitBlocks * kShape.block_bytes;
+  static constexpr int kLinks = kUnitBlocks * W::kGroups;  // of a weight row
+  static constexpr bool kSuper = kCode.run() > 1;
+  static constexpr int kCodesAt = static_cast<int>(kCode.scale_bytes());
+  static constexpr int kCodes = kSuper ? static_cast<int>(kCode.bytes()) : kShape.block_bytes;  // apart
+  /// Odd teams read every two rows of planes in the other order where the wave's teams would meet in a bank.
+  static constexpr bool kSwaps = kCodes % 128 == 0 && kCode.bits % 2 == 0;
+  static_assert(sizeof(Link<W::kHasMin>) == kShape.link_bytes && kCode.run() <= kUnitBlocks);
 
-  GRETA_DEVICE void ask(const std::byte* panel, int64_t block, int row, const StoredScales* before) {
-    const auto from = W::planes(panel, block, row);
+  int team, row;
+  int even,
+      odd;  // of the planes of the team's first block: rows 0, 2, ... and 1, 3, ... of the lane's weight row
+
+  GRETA_DEVICE Unit() : team(lane_of_wave() / kTeam), row(lane_of_team()) {
+    const int swap = kSwaps ? team % 2 * 64 : 0;
+    even = kCodesAt + team * kCodes + 4 * row + swap;
+    odd = even - 2 * swap;
+  }
+
+  GRETA_DEVICE const ActivationBlock& x(const std::byte* unit, int i) const {
+    return reinterpret_cast<const ActivationBlock*>(unit + kXAt)[i * kTeams + team];
+  }
+
+  GRETA_DEVICE void planes(const std::byte* unit, int i, uint32_t (&to)[kCode.bits]) const {
+    const std::byte* from = unit + i * kTeams * kCodes;
 #pragma unroll
-    for (int r = 0; r < W::kCode.bits; ++r) planes[r] = from(r);
-    scales = W::stored_scales(panel, block, row, before);
+    for (int r = 0; r < kCode.bits; ++r) to[r] = load<uint32_t>(from + (r % 2 == 0 ? even : odd) + 64 * r);
+    if constexpr (kSwaps) {
+#pragma unroll
+      for (int r = 0; r < kCode.bits; r += 2) {
+        const uint32_t first = to[r], second = to[r + 1];
+        to[r] = team % 2 == 0 ? first : second;
+        to[r + 1] = team % 2 == 0 ? second : first;
+      }
+    }
+  }
+
+  /// d and m of all blocks of a super-block; other types have them block by block.
+  GRETA_DEVICE StoredScales head(const std::byte* unit, int block = 0) const {
+    const std::byte* at = unit + block * kShape.block_bytes + 2 * row;
+    StoredScales stored{};
+    stored.d = load<uint16_t>(at);
+    if constexpr (W::kHasMin) stored.m = load<uint16_t>(at + 32);
+    return stored;
+  }
+
+  GRETA_DEVICE Scales<W::kGroups> scales(const std::byte* unit, int i, const StoredScales& of_all) const {
+    const int block = i * kTeams + team;
+    if constexpr (!kSuper) return W::decode(head(unit, block));
+    constexpr int kSmall = static_cast<int>(kCode.small_bytes());
+    StoredScales stored = of_all;
+    const std::byte* small = unit + kCode.head_bytes() + block * kSmall + row;
+    stored.small[0] = load<uint8_t>(small);
+    if constexpr (kSmall > kTeam) stored.small[1] = load<uint8_t>(small + kTeam);
+    return W::decode(stored);
+  }
+
+  /// The integer sums of a block: of codes less their offset, times the activations' codes.
+  static GRETA_DEVICE void dots(const uint32_t (&planes)[kCode.bits], const ActivationBlock& x,
+                                const BlockSums<W::kGroups>& sums, int (&dot)[W::kGroups]) {
+    const auto* bytes = reinterpret_cast<const std::byte*>(&x);
+    const Quad quads[2] = {load<Quad>(bytes), load<Quad>(bytes + 16)};
+    const auto q = [&](int g) { return static_cast<int>(quads[g / 4].words[g % 4]); };
+    if constexpr (kCode.bits == 4 && W::kGroups == 1) {
+      int high = 0;  // 16 times their sum
+      dot[0] = 0;
+#pragma unroll
+      for (int r = 0; r < 4; ++r) {
+        dot[0] = dot4(static_cast<int>(planes[r] & 0x0f0f0f0fu), q(r), dot[0]);
+        high = dot4_unsigned(planes[r] & 0xf0f0f0f0u, q(r + 4), high);
+      }
+      dot[0] += high >> 4;
+    } else if constexpr (kCode.bits == 8) {
+      dot[0] = -128 * sums.sum[0];
+#pragma unroll
+      for (int g = 0; g < 8; ++g) dot[0] = dot4_unsigned(planes[g], q(g), dot[0]);
+    } else {
+#pragma unroll
+      for (int g = 0; g < W::kGroups; ++g) dot[g] = 0;
+#pragma unroll
+      for (int g = 0; g < 8; ++g) {
+        int& sum = dot[g * W::kGroups / 8];
+        sum = dot4(W::word(g, [&](int r) { return planes[r]; }), q(g), sum);
+      }
+    }
+  }
+
+  /// The links of the team's block i.
+  GRETA_DEVICE void make_links(const std::byte* unit, int i, const StoredScales& of_all,
+                               Link<W::kHasMin>* to) const {
+    uint32_t codes[kCode.bits];
+    planes(unit, i, codes);
+    const BlockSums<W::kGroups> sums(x(unit, i));
+    int dot[W::kGroups];
+    dots(codes, x(unit, i), sums, dot);
+    const Scales<W::kGroups> of = scales(unit, i, of_all);
+#pragma unroll
+    for (int g = 0; g < W::kGroups; ++g) to[g] = link<W>(dot[g], of, sums, g);
   }
 };
 
-/// The links of one block of a weight row.
-template <class W>
-GRETA_DEVICE void make_links(const Asked<W>& weight, const ActivationBlock& x, Link<W::kHasMin>* to) {
-  constexpr int kGroups = W::kGroups;
-  const auto* bytes = reinterpret_cast<const std::byte*>(&x);
-  const Quad quads[2] = {load<Quad>(bytes), load<Quad>(bytes + 16)};
-  int dot[kGroups] = {};
-#pragma unroll
-  for (int g = 0; g < 8; ++g) {
-    const int word = W::word(g, [&](int r) { return weight.planes[r]; });
-    int& sum = dot[g * kGroups / 8];
-    sum = dot4(word, static_cast<int>(quads[g / 4].words[g % 4]), sum);
+/// The units of a wave: its share of a panel's, then of the next panel of the work-group.
+struct UnitWalk {
+  int panel = group_x(), panels;
+  int unit, units, step, blocks;
+
+  GRETA_DEVICE UnitWalk(const Args& args, int first, int apart)
+      : panels(static_cast<int>((args.weight.n + kPanelRows - 1) / kPanelRows)), unit(first), step(apart) {
+    blocks = static_cast<int>(args.weight.k / kBlock);
+    units = (blocks + kUnitBlocks - 1) / kUnitBlocks;
+    settle();
   }
-  const auto of = W::decode(weight.scales);
-  const BlockSums<kGroups> sums(x);
+  GRETA_DEVICE void next() {
+    unit += step;
+    settle();
+  }
+  GRETA_DEVICE bool within() const { return panel < panels; }
+  GRETA_DEVICE int count() const {
+    const int left = blocks - kUnitBlocks * unit;
+    return left < kUnitBlocks ? left : kUnitBlocks;
+  }
+
+ private:
+  GRETA_DEVICE void settle() {
+    for (; unit >= units; unit -= units) panel += group_count();
+  }
+};
+
+/// Takes links in the order of k, a few at a time: the next ones are read while those before are added up.
+template <class W>
+GRETA_DEVICE void chain(const Args& args, const std::byte* slots, const Gate* full, Gate* empty) {
+  using U = Unit<W>;
+  using L = Link<W::kHasMin>;
+  constexpr int kFew = 4, kParts = U::kLinks / kFew;
+  const int row = lane_of_team();
+  int slot = 0, turn = 0;
+  L now[kFew], next[kFew];
+  const auto read = [&](int part) {
+    const L* from = reinterpret_cast<const L*>(slots + slot * U::kShape.slot_bytes) + row;
 #pragma unroll
-  for (int g = 0; g < kGroups; ++g) to[g * kTeam] = link<W>(dot[g], of, sums, g);
+    for (int i = 0; i < kFew; ++i) next[i] = from[(part * kFew + i) * kTeam];
+  };
+  UnitWalk at(args, 0, 1);
+  int panel = at.panel;
+  float acc = first_sum(args, panel * kPanelRows + row);
+  const auto store = [&] {
+    if (lane_of_wave() < kTeam) store_sum(args, 0, panel * kPanelRows + row, acc);
+  };
+  wait_at(full[slot], turn);
+  read(0);
+  while (at.within()) {
+    if (at.panel != panel) {
+      store();
+      panel = at.panel;
+      acc = first_sum(args, panel * kPanelRows + row);
+    }
+    const int count = at.count() * W::kGroups;
+    at.next();
+#pragma unroll
+    for (int part = 0; part < kParts; ++part) {
+#pragma unroll
+      for (int i = 0; i < kFew; ++i) now[i] = next[i];
+      if (part + 1 < kParts) {
+        read(part + 1);
+      } else {
+        pass(empty[slot]);
+        if (++slot == U::kShape.waves) slot = 0, ++turn;
+        if (at.within()) {
+          wait_at(full[slot], turn);
+          read(0);
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < kFew; ++i) acc = part * kFew + i < count ? now[i].add_to(acc) : acc;
+    }
+  }
+  store();
 }
 
-/// One row of activations against a panel. Teams make the links of blocks, lane = weight row, a step at a
-/// time, and ask for the next step's weights before they meet; one wave more chains the links of the step
-/// before.
+/// One row of activations against the panels of a work-group. Waves have a ring each, which they fill before
+/// the kernel before this one has ended, and make the links of every so many-th unit, lane = weight row; one
+/// wave more chains them.
 template <TensorType kT>
 GRETA_DEVICE void gemv(const Args& args) {
   using W = BlockWeight<kT>;
-  constexpr int kTeams = kDotThreads / kTeam, kGroups = W::kGroups;
-  constexpr int kStep = kDotBlocks * kTeams, kLinks = kStep * kGroups * kTeam;
-  GRETA_SHARED(Link<W::kHasMin>, links, 2 * kLinks);
-  const std::byte* panel = args.weight.panels + group_x() * args.weight.panel_bytes;
-  const ActivationBlock* x = args.in[0].row<ActivationBlock>(0);
-  const int64_t blocks = args.weight.k / kBlock;
-  const int team = thread_index() / kTeam, row = lane_of_team();
-  const bool makes = thread_index() < kDotThreads;
-  const bool chains = !makes && thread_index() < kDotThreads + kTeam;
-  const auto block_of = [&](int64_t begin, int i) { return begin + team * kDotBlocks + i; };
-  Asked<W> asked[kDotBlocks];
-  const auto ask = [&](int64_t begin) {
-#pragma unroll
-    for (int i = 0; i < kDotBlocks; ++i) {
-      if (block_of(begin, i) < blocks) {
-        const bool same_run = i > 0 && W::kCode.run() % kDotBlocks == 0;
-        asked[i].ask(panel, block_of(begin, i), row, same_run ? &asked[0].scales : nullptr);
-      }
-    }
-  };
-  if (makes) ask(0);
-  float acc = first_sum(args, group_x() * kPanelRows + row);
-  // One round more: the chain follows a step behind.
-  for (int64_t begin = 0, turn = 0; begin < blocks + kStep; begin += kStep, turn ^= 1) {
-    if (makes) {
-#pragma unroll
-      for (int i = 0; i < kDotBlocks; ++i) {
-        const int64_t b = block_of(begin, i);
-        if (b < blocks)
-          make_links(asked[i], x[b], links + turn * kLinks + (b - begin) * kGroups * kTeam + row);
-      }
-      ask(begin + kStep);
-    } else if (chains && begin > 0) {
-      const Link<W::kHasMin>* from = links + (turn ^ 1) * kLinks + row;
-      const int64_t count = smaller(kStep, blocks - (begin - kStep)) * kGroups;
-#pragma unroll 16
-      for (int64_t i = 0; i < count; ++i) acc = from[i * kTeam].add_to(acc);
-    }
-    meet();
+  using U = Unit<W>;
+  using L = Link<W::kHasMin>;
+  constexpr GemvShape kShape = U::kShape;
+  constexpr int kGroups = W::kGroups, kWaves = kShape.waves, kStages = kGemvStages;
+  GRETA_SHARED_BESIDE(shared, kShape.bytes());
+  GRETA_SHARED(CopyGate, copied, kWaves * kStages);
+  GRETA_SHARED(Gate, full, kWaves);
+  GRETA_SHARED(Gate, empty, kWaves);
+  const int wave = thread_index() / kWave;
+  if (thread_index() < kWaves * kStages) copied[thread_index()].make();
+  if (thread_index() < kWaves) make_gate(full[thread_index()]), make_gate(empty[thread_index()]);
+  meet();
+  std::byte* const slots = shared + kShape.ring_bytes();
+  if (wave == kWaves) {
+    wait_for_previous();
+    chain<W>(args, slots, full, empty);
+    return;
   }
-  if (chains) store_sum(args, 0, group_x() * kPanelRows + row, acc);
+  std::byte* const ring = shared + wave * kStages * kShape.unit_bytes;
+  const std::byte* const x = args.in[0].raw_row(0);
+  const auto copy_weights = [&](const UnitWalk& of, int stage) {
+    copied[wave * kStages + stage].copy(
+        ring + stage * kShape.unit_bytes,
+        args.weight.panels + of.panel * args.weight.panel_bytes + of.unit * U::kXAt,
+        of.count() * kShape.block_bytes);
+  };
+  constexpr int kXBlock = static_cast<int>(sizeof(ActivationBlock));
+  const auto copy_x = [&](const UnitWalk& of, int stage) {
+    const int at = 16 * lane_of_wave();
+    if (of.within() && at < of.count() * kXBlock)
+      copy_quad(ring + stage * kShape.unit_bytes + U::kXAt + at, x + of.unit * kUnitBlocks * kXBlock + at);
+    end_batch();
+  };
+  UnitWalk at(args, wave, kWaves), asked = at;
+  for (int stage = 0; stage < kStages && asked.within(); ++stage, asked.next()) copy_weights(asked, stage);
+  wait_for_previous();
+  UnitWalk again = at;
+  for (int stage = 0; stage < kStages; ++stage, again.next()) copy_x(again, stage);
+  const U lane;
+  for (int use = 0, stage = 0, turn = 0; at.within(); at.next(), ++use) {
+    const std::byte* unit = ring + stage * kShape.unit_bytes;
+    copied[wave * kStages + stage].wait_for_copy(turn);
+    wait_for_batches<kStages - 1>();
+    meet_wave();
+    StoredScales of_all{};
+    if constexpr (U::kSuper) of_all = lane.head(unit);
+    L made[U::kOwn * kGroups];
+#pragma unroll
+    for (int i = 0; i < U::kOwn; ++i)  // beyond the last block, of what is there: nobody takes those links
+      lane.make_links(unit, i, of_all, made + i * kGroups);
+    if (use > 0) wait_at(empty[wave], use - 1);
+    L* to = reinterpret_cast<L*>(slots + wave * kShape.slot_bytes) + lane.row;
+#pragma unroll
+    for (int i = 0; i < U::kOwn; ++i) {
+#pragma unroll
+      for (int g = 0; g < kGroups; ++g)
+        to[((i * U::kTeams + lane.team) * kGroups + g) * kTeam] = made[i * kGroups + g];
+    }
+    pass(full[wave]);
+    meet_wave();  // before the next copy overwrites what the others read
+    if (asked.within()) copy_weights(asked, stage);
+    copy_x(asked, stage);
+    asked.next();
+    if (++stage == kStages) stage = 0, ++turn;
+  }
 }
 
 /// Activations of a GEMM's tokens in shared memory: a step of blocks, and room so that lanes of eight tokens

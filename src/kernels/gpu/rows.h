@@ -120,27 +120,41 @@ GRETA_DEVICE void quantize(const Args& args) {
   store_row<true>(args, group_x(), args.in[0].cols, [x](int64_t k) { return x[k]; });
 }
 
-/// (x * r) * w with r = 1 / sqrt(sum(x^2) / K + eps), by heads of K; the sum runs in a team.
+inline constexpr int64_t kNormChunk = 4096;  // of a row: what is in shared memory at once
+
+/// (x * r) * w with r = 1 / sqrt(sum(x^2) / K + eps), by heads of K; the sum runs in a team, from shared
+/// memory.
 template <bool kToBlocks>
 GRETA_DEVICE void rms_norm(const Args& args) {
   const int64_t n = args.in[1].cols, heads = args.in[0].cols / n;
   const int64_t row = group_x() / heads, head = group_x() % heads;
   const float *x = args.in[0].row(row) + head * n, *w = args.in[1].row(0);
+  GRETA_SHARED(float, values, kNormChunk);
   GRETA_SHARED(float, shared, 1);
+  float squares = 0;
+  for (int64_t begin = 0; begin < n; begin += kNormChunk) {
+    const int64_t count = smaller(kNormChunk, n - begin);
+    each(count, [&](int64_t i) { values[i] = x[begin + i]; });
+    meet();
+    if (thread_index() < kWave) {
+#pragma unroll 16
+      for (int64_t i = lane_of_team(); i < count; i += kTeam)
+        squares = math::fma(values[i], values[i], squares);
+    }
+    if (begin + kNormChunk < n) meet();  // before the next chunk overwrites this one
+  }
   if (thread_index() < kWave) {
-    float squares = 0;
-#pragma unroll 8
-    for (int64_t i = lane_of_team(); i < n; i += kTeam) squares = math::fma(x[i], x[i], squares);
     const float mean = sum_tree(squares) / static_cast<float>(n);
     if (thread_index() == 0) shared[0] = 1.0f / square_root(mean + args.params.eps);
   }
   meet();
   const float scale = shared[0];
+  const auto value = [=](int64_t k) { return ((n <= kNormChunk ? values[k] : x[k]) * scale) * w[k]; };
   if constexpr (kToBlocks) {
-    store_row<true>(args, row, n, [=](int64_t k) { return (x[k] * scale) * w[k]; });
+    store_row<true>(args, row, n, value);
   } else {
     float* out = args.out.row(row) + head * n;
-    each(n, [&](int64_t k) { out[k] = (x[k] * scale) * w[k]; });
+    each(n, [&](int64_t k) { out[k] = value(k); });
   }
 }
 

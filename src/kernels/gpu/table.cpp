@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <string>
 
@@ -13,27 +14,32 @@ namespace {
 constexpr int64_t over(int64_t n, int64_t unit) { return (n + unit - 1) / unit; }
 
 // What a work-group has of each op.
-Grid a_row(const Args& args, int) { return {args.out.rows, 1, kRowThreads}; }
-Grid a_norm(const Args& args, int) {
+Grid a_row(const Args& args, const Chip&) { return {args.out.rows, 1, kRowThreads}; }
+Grid a_norm(const Args& args, const Chip&) {
   return {args.in[0].rows * (args.in[0].cols / args.in[1].cols), 1, kRowThreads};
 }
-Grid a_head(const Args& args, int) {
+Grid a_head(const Args& args, const Chip&) {
   return {args.in[0].rows * (args.in[0].cols / args.params.head_dim), 1, kRowThreads};
 }
-Grid a_cached_head(const Args& args, int) { return {args.in[0].rows * args.cache.n_head_kv, 1, kRowThreads}; }
-Grid a_query(const Args& args, int) {
+Grid a_cached_head(const Args& args, const Chip&) {
+  return {args.in[0].rows * args.cache.n_head_kv, 1, kRowThreads};
+}
+Grid a_query(const Args& args, const Chip&) {
   const int64_t rows =
       args.in[0].cols == args.params.n_head * args.cache.head_dim ? args.in[0].rows : args.out.rows;
   return {rows * args.params.n_head, 1, kRowThreads};
 }
-Grid a_panel(const Args& args, int) {
-  return {over(args.weight.n, kPanelRows), 1, kDotThreads + kChainThreads};
+Grid some_panels(const Args& args, const Chip& chip) {
+  const GemvShape shape(block_code(args.weight.type), chip.wave);
+  const int64_t groups = int64_t{chip.processors} * shape.groups(chip.shared);
+  return {std::min(over(args.weight.n, kPanelRows), groups), 1, kDotThreads + chip.wave, shape.bytes()};
 }
-Grid a_tile(const Args& args, int wave) {
-  return {over(args.weight.n, kPanelRows * kTileWaves), over(args.out.rows, kGroupTokens), kTileWaves * wave};
+Grid a_tile(const Args& args, const Chip& chip) {
+  return {over(args.weight.n, kPanelRows * kTileWaves), over(args.out.rows, kGroupTokens),
+          kTileWaves * chip.wave};
 }
 template <int kTokens>
-Grid panels_and_tokens(const Args& args, int) {
+Grid panels_and_tokens(const Args& args, const Chip&) {
   return {over(args.weight.n, kPanelRows * (kVectorThreads / 16)), over(args.out.rows, kTokens),
           kVectorThreads};
 }
@@ -44,7 +50,7 @@ constexpr Roundings kToBlocks{.output = Format::q8_block32}, kOfBlocks{.activati
 struct Kind {
   std::string_view prefix, shown;  // "vector_gemv_", "vector.gemv"
   OpKind op;
-  Grid (*grid)(const Args& args, int wave);
+  Grid (*grid)(const Args& args, const Chip& chip);
   std::optional<Route> route = {};
   std::optional<Shape> shape = {};
   Roundings roundings = {};
@@ -70,7 +76,7 @@ const std::array kKinds{
 
 const std::array kTypedKinds{
     Kind{"embed_", "embed", OpKind::embed, a_row},
-    Kind{"gemv_", "gemv", OpKind::matmul, a_panel, Route::matrix, Shape::gemv, kOfBlocks},
+    Kind{"gemv_", "gemv", OpKind::matmul, some_panels, Route::matrix, Shape::gemv, kOfBlocks},
     Kind{"gemm_", "gemm", OpKind::matmul, a_tile, Route::matrix, Shape::gemm, kOfBlocks},
     Kind{"vector_gemv_", "vector.gemv", OpKind::matmul, panels_and_tokens<1>, Route::vector, Shape::gemv},
     Kind{"vector_gemm_", "vector.gemm", OpKind::matmul, panels_and_tokens<kVectorTokens>, Route::vector,
@@ -153,7 +159,7 @@ Args args_of(const KernelArgs& args, const std::byte* panels, const int64_t* pos
           .position = position,
           .params = args.params};
   if (const PackedWeight* weight = args.weight)
-    of.weight = {panels, weight->n, weight->k, weight->panel_bytes};
+    of.weight = {panels, weight->n, weight->k, weight->panel_bytes, weight->type};
   return of;
 }
 

@@ -22,7 +22,7 @@ struct Kernel {
   std::optional<Route> route = {};
   std::optional<Shape> shape = {};
   Roundings roundings = {};
-  Grid (*grid)(const Args& args, int wave);
+  Grid (*grid)(const Args& args, const Chip& chip);
 };
 
 /// In the order of KernelId.

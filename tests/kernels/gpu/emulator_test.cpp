@@ -1,9 +1,13 @@
 // The kernels of kernels/gpu, emulated, against the CPU's: equal bits, both widths of waves, odd shapes.
 
 #include <fmt/format.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/error.h"
 #include "emulator/device.h"
+#include "emulator/lanes.h"
+#include "emulator/work_group.h"
 #include "kernels/gpu/table.h"
 #include "kernels/kernel_cases.h"
 
@@ -96,8 +100,26 @@ TEST_P(Emulated, ProductsHaveTheBitsOfTheCpu) {
   }
 }
 
+TEST_P(Emulated, LongRowsGoRoundTheRingOfAGemv) {
+  for (const gpu::Kernel& entry : gpu::kernels()) {
+    if (entry.shape != Shape::gemv || entry.route != Route::matrix) continue;
+    // Work-groups of several panels, whose rings go round several times and end in the middle.
+    const int64_t n = 53, k = row_length(*entry.type, 5984);
+    const PackedWeight weight = random_weight(*entry.type, n, k, 18);
+    const Matrix x = Matrix::random(1, k, 19);
+    Matrix rounded(1, k, Format::q8_block32);
+    KernelArgs args = rows(x, n);
+    args.out = rounded.view();
+    run(*row_kernel(OpKind::quantize, Isa::scalar, Format::q8_block32), args);
+    args = rows(x, n);
+    if (entry.roundings.activation == Format::q8_block32) args.in[0] = rounded.view();
+    args.weight = &weight;
+    expect_same(kernel(fmt::format("{}.{}", entry.name, name(*entry.type))), args);
+  }
+}
+
 TEST_P(Emulated, RowsHaveTheBitsOfTheCpu) {
-  for (const int64_t cols : {32, 576, 1312}) {
+  for (const int64_t cols : {32, 576, 1312, 4128}) {
     const Matrix a = Matrix::random(3, cols, 4, 9), b = Matrix::random(3, cols, 5),
                  w = Matrix::random(1, cols, 6);
     KernelArgs pair = rows(a, cols);
@@ -219,6 +241,37 @@ TEST_P(Emulated, AttentionHasTheBitsOfTheCpu) {
     args.out = {nullptr, kRows * kQueryHeads, n_pos, 0, Format::f32};
     expect_same(kernel("softmax"), args);
   }
+}
+
+/// The first lane waits at a gate for turn kTurn; then another one passes it kPasses times.
+template <int kTurn, int kPasses>
+void wait_at_a_gate(const gpu::Args&) {
+  auto* const counts = emulator::shared<uint32_t>(2);
+  if (emulator::thread_index() == 0) counts[0] = counts[1] = 0;
+  emulator::meet();
+  if (emulator::thread_index() == 0) {
+    counts[1] = 1;
+    emulator::wait_past(counts[0], kTurn);
+  } else if (emulator::thread_index() == 1) {
+    emulator::wait_past(counts[1], 0);
+    counts[0] += kPasses;
+  }
+}
+
+std::string end_of(emulator::Body body) {
+  try {
+    emulator::WorkGroup(5).run(body, {}, {1, 1, 64}, 0, 0);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(EmulatedGates, AWaitThatARealGateCannotTellFromAnotherIsAnError) {
+  EXPECT_EQ(end_of(wait_at_a_gate<0, 1>), "");
+  EXPECT_THAT(end_of(wait_at_a_gate<0, 0>), testing::HasSubstr("wait for others"));
+  EXPECT_THAT(end_of(wait_at_a_gate<1, 2>), testing::HasSubstr("not the next one"));  // too early
+  EXPECT_THAT(end_of(wait_at_a_gate<0, 2>), testing::HasSubstr("not the next one"));  // too late
 }
 
 INSTANTIATE_TEST_SUITE_P(Cards, Emulated, testing::Values(emulator::cards()[0], emulator::cards()[2]),
