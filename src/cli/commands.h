@@ -5,6 +5,9 @@
 
 namespace greta::cli {
 
+/// All of those below.
+void add_commands(Program& program, Context& context);
+
 void add_bench(Program& program, Context& context);
 void add_capture(Program& program, Context& context);
 void add_compare(Program& program, Context& context);
@@ -14,6 +17,7 @@ void add_hypotheses(Program& program, Context& context);
 void add_info(Program& program, Context& context);
 void add_isolate(Program& program, Context& context);
 void add_manual(Program& program);
+void add_merge(Program& program, Context& context);
 void add_mma(Program& program, Context& context);
 void add_perplexity(Program& program, Context& context);
 void add_plan(Program& program, Context& context);

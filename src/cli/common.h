@@ -16,12 +16,12 @@ struct CommonOptions {
   std::string model;
   bool json = false;
   std::string format;  // --format; empty: for people
-  int threads = 0;  // 0: the cores that this process may use
+  int threads = 0;     // 0: the cores that this process may use
   std::string device = "cpu";
   std::string sim_input = "bf16";
   bool invariant = false;
   bool undeclared = false;  // of selftest: bundles do not say what kernels do
-  std::string isa;  // "": GRETA_ISA, or the widest
+  std::string isa;          // "": GRETA_ISA, or the widest
   std::string kv = "f32";
   std::vector<std::string> routes;  // --route
 
@@ -31,8 +31,13 @@ struct CommonOptions {
 /// What every command gets from main().
 struct Context {
   Environment environment;
+  std::vector<std::string> arguments;  // of the program, without its name
   std::string command_line;
   int exit_code = 0;
+
+  // Of merge: the arguments to run next, and the directories of the parts whose judgements that run knows.
+  std::vector<std::string> again = {};
+  std::vector<std::string> parts = {};
 };
 
 void add_model_option(Command& command, CommonOptions& options);

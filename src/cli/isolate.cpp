@@ -10,6 +10,7 @@
 #include "cli/interrupt.h"
 #include "cli/matrix_options.h"
 #include "cli/output.h"
+#include "cli/part.h"
 #include "cli/progress.h"
 #include "cli/verdict_output.h"
 #include "cli/weight_verify.h"
@@ -24,7 +25,7 @@ namespace {
 
 struct IsolateOptions {
   MatrixOptions matrix;
-  std::string experiments = "E0,E1,E2,E3,E4";
+  std::string experiments = "E0,E1,E2,E3,E4", part;
   bool no_interventions = false;
   bool quick = false;
   uint64_t seed = 0;  // 0: drawn
@@ -67,15 +68,25 @@ void run_isolate(IsolateOptions& options, Context& context) {
   if (context.environment.qkv_force_route || context.environment.qkv_force_gemm) {
     say(stderr, "greta: note: isolate forces the routes of its experiments; GRETA_QKV_FORCE_* is not used\n");
   }
+  const Share part = chosen_part(options.part, options.matrix.out);
+  if (!part.is_whole()) {
+    if (options.seed == 0) fail_input("--part {} needs --seed N: all parts must draw the same", options.part);
+    options.matrix.tensors = "none";  // merge records them
+  }
   options.matrix.drawn = {options.seed != 0 ? options.seed : std::random_device()(),
                           options.quick ? kQuickRows : kDrawnRows};
   if (options.matrix.out.empty()) options.matrix.out = default_directory();
   const MatrixRun matrix = run_matrix(options.matrix, context, parse_experiments(options.experiments),
                                       route_rules(options.matrix.common));
   const Bundle& bundle = matrix.bundle;
-  KnownJudgements known;
-  Verdict judged =
-      judge(bundle, matrix.engine->model(), {.threads = matrix.engine->options().threads, .known = &known});
+  KnownJudgements known = known_from_parts(context, bundle);
+  const JudgeOptions how{.threads = matrix.engine->options().threads,
+                         .causes = part.is_whole() ? Causes::first : Causes::none,
+                         .part = part,
+                         .known = &known};
+  Verdict judged = judge(bundle, matrix.engine->model(), how);
+  if (!part.is_whole())
+    return write_part(context, options.matrix.common, bundle, part, matrix.directory, std::move(known));
   Completion completion{.directory = options.matrix.out};
   if (judged.aligned && !options.no_interventions)
     completion.confirmed = confirmed(matrix, judged.findings, known);
@@ -115,6 +126,7 @@ void add_isolate(Program& program, Context& context) {
   command.option("--seed", options->seed, "repeats what was drawn; 0: drawn anew");
   command.option("--out", options->matrix.out, "directory to create; default: greta-isolate-<time>")
       .takes("DIR");
+  add_part_option(command, options->part);
   command.footer("Example: greta isolate -m model.gguf --layers 0-3 --out result");
   command.on_run([options, &context] { run_isolate(*options, context); });
 }
