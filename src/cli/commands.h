@@ -5,8 +5,8 @@
 
 namespace greta::cli {
 
-/// All of those below.
-void add_commands(Program& program, Context& context);
+/// The program with all of those below.
+std::unique_ptr<Program> whole_program(Context& context);
 
 void add_bench(Program& program, Context& context);
 void add_capture(Program& program, Context& context);
@@ -17,6 +17,7 @@ void add_hypotheses(Program& program, Context& context);
 void add_info(Program& program, Context& context);
 void add_isolate(Program& program, Context& context);
 void add_manual(Program& program);
+void add_launch(Program& program, Context& context);
 void add_merge(Program& program, Context& context);
 void add_mma(Program& program, Context& context);
 void add_perplexity(Program& program, Context& context);

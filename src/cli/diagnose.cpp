@@ -23,6 +23,10 @@ struct DiagnoseOptions {
 };
 
 void run_diagnose(const DiagnoseOptions& options, Context& context) {
+  if (context.inspected != nullptr) {
+    *context.inspected = {options.common.model, options.out, options.part, {options.bundle}, {}, {}};
+    return;
+  }
   const Stopwatch clock;
   const Share part = chosen_part(options.part, options.out);
   const Bundle recorded = read_bundle(options.bundle);

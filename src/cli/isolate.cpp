@@ -1,5 +1,6 @@
 #include <fmt/chrono.h>
 
+#include <algorithm>
 #include <ctime>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -17,6 +18,7 @@
 #include "experiment/confirm.h"
 #include "experiment/contract.h"
 #include "judge/judge.h"
+#include "model/prompt.h"
 #include "report/report.h"
 #include "report/weights.h"
 
@@ -63,7 +65,23 @@ Contract contract_of(const MatrixRun& matrix, const Verdict& judged, bool quick)
        }});
 }
 
+Inspection inspected(const IsolateOptions& options) {
+  const MatrixOptions& matrix = options.matrix;
+  Inspection inspection{matrix.common.model, matrix.out, options.part, {}, {}, options.seed};
+  const auto built_in = built_in_prompts();
+  for (const std::string& prompt : matrix.prompts) {
+    if (std::ranges::find(built_in, prompt) != built_in.end()) continue;
+    load_prompt(prompt);  // it is there, and is text
+    inspection.files.push_back(prompt);
+  }
+  return inspection;
+}
+
 void run_isolate(IsolateOptions& options, Context& context) {
+  if (context.inspected != nullptr) {
+    *context.inspected = inspected(options);
+    return;
+  }
   const Stopwatch clock;
   if (context.environment.qkv_force_route || context.environment.qkv_force_gemm) {
     say(stderr, "greta: note: isolate forces the routes of its experiments; GRETA_QKV_FORCE_* is not used\n");

@@ -30,17 +30,17 @@ int fail(const char* message, int exit_code) {
 
 /// Runs what the arguments say; again, where that is what the command comes to.
 std::optional<Answer> run(std::string name, std::vector<std::string> arguments, Context& context) {
+  if (const auto at = std::ranges::find(arguments, "--");
+      !arguments.empty() && arguments.front() == "launch") {
+    context.beyond.assign(at == arguments.end() ? at : at + 1, arguments.end());
+    arguments.erase(at, arguments.end());
+  }
   for (;;) {
-    greta::cli::Program program("greta", "GRETA finds out why an LLM's decode disagrees with its prefill.",
-                                std::string("greta ") + GRETA_VERSION);
-    program.footer(
-        "Exit codes: 0 equal or rounding only; 1 a fault; 2 bad usage or input;\n"
-        "3 a failure of the machine or of GRETA; 4 nothing wrong found,\nbut it cannot vouch.");
-    greta::cli::add_commands(program, context);
+    const auto program = greta::cli::whole_program(context);
     context.command_line = name;
     for (const std::string& argument : arguments) context.command_line += " " + argument;
     context.arguments = arguments;
-    const std::optional<Answer> answer = program.parse(std::move(arguments));
+    const std::optional<Answer> answer = program->parse(std::move(arguments));
     if (answer || context.again.empty()) return answer;
     arguments = std::exchange(context.again, {});
   }
