@@ -131,7 +131,8 @@ Errand errand_of(const LaunchOptions& options, const Context& context) {
   return errand;
 }
 
-void write_memory(const Visit& visit, const std::string& directory) {
+void write_memory(Visit& visit, const std::string& directory) {
+  visit.results = directory;
   replace_file(directory + "/" + kMemory, visit.memory());
 }
 
@@ -151,6 +152,17 @@ void check_model(const std::string& directory, const std::string& ours, const st
     fail_input("{}: its model is another one than {} here; the results are those of its own", host, ours);
 }
 
+/// The last line of a log that is not what the shell says of a signal.
+std::string last_words(std::string log) {
+  for (;;) {
+    const std::string last = launch::last_line(log);
+    const bool by_shell = last == "Killed" || last == "Terminated" ||
+                          last.starts_with("Segmentation fault") || last.starts_with("Aborted");
+    if (!by_shell) return last;
+    log.erase(log.rfind(last));
+  }
+}
+
 /// From a started run to its results in `directory`; the exit code is the far program's.
 void bring_home(Visit& visit, const std::string& directory, Context& context) {
   FarEnd end;
@@ -164,7 +176,7 @@ void bring_home(Visit& visit, const std::string& directory, Context& context) {
       visit.hurry();
       visit.stop();
     }
-    visit.fetch({launch::sh_word(directory), "launch.log", "launch.out", "slurm-*.log"}, directory);
+    visit.fetch({launch::sh_word(visit.results), "launch.log", "launch.out", "slurm-*.log"}, directory);
   } catch (const Error& error) {
     throw Error(error.kind(),
                 fmt::format("{}; nothing is lost: greta launch --resume {}", error.what(), directory));
@@ -174,7 +186,7 @@ void bring_home(Visit& visit, const std::string& directory, Context& context) {
   if (!why_stopped.empty())
     throw Interrupted(fmt::format("interrupted; what was recorded is in {}", directory));
   if (!end.why.empty()) {
-    const std::string last = launch::last_line(read_all(directory + "/launch.log"));
+    const std::string last = last_words(read_all(directory + "/launch.log"));
     fail_machine("the run {}{}{}; what it left is in {}", end.why,
                  last.empty() ? "" : "; its last words: ", last, directory);
   }

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,8 +11,6 @@
 #include <cstring>
 
 #include "base/error.h"
-
-extern char** environ;
 
 namespace greta::launch {
 namespace {
@@ -57,25 +54,19 @@ struct Pipe {
 class Child {
  public:
   Child(const std::vector<std::string>& command, int in, int out, int err) {
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attributes;
-    posix_spawn_file_actions_init(&files);
-    posix_spawnattr_init(&attributes);
-    const int ends[] = {in, out, err};
-    for (int fd = 0; fd <= 2; ++fd) posix_spawn_file_actions_adddup2(&files, ends[fd], fd);
-    sigset_t defaults;
-    sigemptyset(&defaults);
-    sigaddset(&defaults, SIGPIPE);
-    posix_spawnattr_setsigdefault(&attributes, &defaults);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF);
     std::vector<std::string> words = command;
     std::vector<char*> arguments;
     for (std::string& word : words) arguments.push_back(word.data());
     arguments.push_back(nullptr);
-    const int error = posix_spawnp(&pid_, arguments.front(), &files, &attributes, arguments.data(), environ);
-    posix_spawn_file_actions_destroy(&files);
-    posix_spawnattr_destroy(&attributes);
-    if (error != 0) fail_input("cannot run {}: {}", command.front(), std::strerror(error));
+    Pipe failure;  // closed by a program that starts
+    pid_ = ::fork();
+    if (pid_ < 0) fail_machine("cannot run {}: {}", command.front(), std::strerror(errno));
+    if (pid_ == 0) become(arguments.data(), {in, out, err}, failure.write.get());
+    failure.write.close();
+    int error = 0;
+    if (::read(failure.read.get(), &error, sizeof error) != sizeof error) return;
+    wait();
+    fail_input("cannot run {}: {}", command.front(), std::strerror(error));
   }
   ~Child() {
     if (pid_ <= 0) return;
@@ -94,6 +85,19 @@ class Child {
   }
 
  private:
+  /// In the child: only what is allowed between fork and exec.
+  [[noreturn]] static void become(char** arguments, const std::array<int, 3>& ends, int failure) {
+    ::setpgid(0, 0);
+    std::signal(SIGPIPE, SIG_DFL);
+    std::signal(SIGINT, SIG_DFL);
+    std::signal(SIGTERM, SIG_DFL);
+    for (int fd = 0; fd <= 2; ++fd) ::dup2(ends[static_cast<size_t>(fd)], fd);
+    ::execvp(arguments[0], arguments);
+    const int error = errno;
+    [[maybe_unused]] const ssize_t told = ::write(failure, &error, sizeof error);
+    ::_exit(127);
+  }
+
   pid_t pid_ = 0;
 };
 

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <thread>
+#include <utility>
 
 #include "base/error.h"
 #include "io/archive.h"
@@ -27,6 +28,14 @@ constexpr int kLongestPause_s = 30, kHurry_s = 20;
 bool is_plain(const std::string& name) {
   constexpr std::string_view kPlain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._+=@-";
   return !name.empty() && name.front() != '-' && name.find_first_not_of(kPlain) == std::string::npos;
+}
+
+/// "; " in the place of line breaks.
+std::string one_line(const std::string& text) {
+  std::string line;
+  std::istringstream in(text);
+  for (std::string part; std::getline(in, part);) line += (line.empty() ? "" : "; ") + part;
+  return line;
 }
 
 int64_t size_here(const std::string& file) {
@@ -234,18 +243,20 @@ void Visit::send(const std::string& file, const std::string& name) {
   if (size < 0) fail_input("cannot read {}", file);
   if (size > kReserve)
     manner_.tell(fmt::format("{}: copying {} ({} MiB)", machine_.name(), file, size >> 20));
-  const auto arrived = [&] { return number_or(run("wc -c <incoming 2>/dev/null || echo 0").output, 0); };
+  int64_t there = 0;
+  bool again = false;
   patiently([&] {
-    if (const int64_t there = arrived(); there < size) machine_.append(file, there, path);
-    if (const int64_t there = arrived(); there < size)
-      throw Lost(fmt::format("{}: {} arrived in part", machine_.name(), file));
-    else if (there > size)
-      fail_machine("{}: {} changed while it was copied; try again", machine_.name(), file);
+    if (std::exchange(again, true)) there = number_or(run("wc -c <incoming").output, 0);
+    if (there < size) machine_.append(file, there, path);
     const Machine::Ran ran =
-        run(fmt::format("mkdir -p {0} && touch incoming && mv incoming {1}",
-                        sh_word(fs::path(whole).parent_path().string()), sh_word(whole)));
+        run(fmt::format("touch incoming || exit 1\nsize=$(wc -c <incoming); echo \"$size\"\n"
+                        "[ \"$size\" -ne {} ] || {{ mkdir -p {} && mv incoming {}; }}",
+                        size, sh_word(fs::path(whole).parent_path().string()), sh_word(whole)));
+    there = number_or(ran.output, 0);
     if (ran.exit_code != 0)
       fail_machine("{}: cannot write {}: {}", machine_.name(), whole, last_line(ran.errors));
+    if (there > size) fail_machine("{}: {} changed while it was copied; try again", machine_.name(), file);
+    if (there < size) throw Lost(fmt::format("{}: {} arrived in part", machine_.name(), file));
   });
 }
 
@@ -259,7 +270,7 @@ void Visit::begin(const std::string& script) {
                         job_, script));
     if (ran.exit_code == 0) return;
     const std::string said = last_line(ran.errors);
-    if (runner_ == &kSlurm) fail_input("{}: {}", machine_.name(), said);
+    if (runner_ == &kSlurm) fail_input("{}: {}", machine_.name(), one_line(ran.errors));
     fail_machine("{}: the run cannot be started: {}", place(), said);
   });
 }
@@ -293,8 +304,9 @@ FarEnd Visit::follow() {
           manner_.log(text);
         });
     if (ran.exit_code == 7) fail_input("{}: is gone, and with it what was there", place());
-    ended = run(fmt::format("cat {}.ended", job_)).output;
-    free = run("df -Pk . | tail -n 1").output;
+    const std::string both = run(fmt::format("cat {}.ended\ndf -Pk . | tail -n 1", job_)).output;
+    ended = both.substr(0, both.find('\n'));
+    free = both.substr(std::min(both.size(), ended.size() + 1));
   });
   FarEnd end;
   std::istringstream words(ended);
@@ -358,6 +370,7 @@ std::string Visit::memory() const {
                                {"ssh_config", machine_.ssh_config()},
                                {"directory", directory_},
                                {"job", job_},
+                               {"results", results},
                                {"slurm", runner_ == &kSlurm},
                                {"their_model", their_model_}};
   return dump_json(json, 2) + "\n";
@@ -369,6 +382,7 @@ Visit Visit::remembered(const std::string& memory, const std::string& where, Man
     Visit visit(Machine(json.at("host"), json.at("ssh_config")), std::move(manner));
     visit.directory_ = json.at("directory").get<std::string>();
     visit.job_ = json.at("job").get<std::string>();
+    visit.results = json.at("results").get<std::string>();
     visit.runner_ = json.at("slurm").get<bool>() ? &kSlurm : &kProcess;
     visit.their_model_ = json.at("their_model").get<bool>();
     if (!is_plain(visit.job_)) fail_input("{}: {} is no job", where, visit.job_);

@@ -61,6 +61,7 @@ class Visit {
   static Visit remembered(const std::string& memory, const std::string& where, Manner manner);
 
   std::string place() const;  // HOST:DIRECTORY
+  std::string results;        // what the run's --out is called
 
  private:
   struct Surroundings;

@@ -46,6 +46,7 @@ def skip_if(lacking):
 
 class LaunchTest(unittest.TestCase):
     greta = None  # the program under test
+    model_folder = None
 
     def setUp(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="greta-launch-test-"))
@@ -54,9 +55,16 @@ class LaunchTest(unittest.TestCase):
         self.far.mkdir()
         self.here = self.folder / "here"
         self.here.mkdir()
-        self.model = self.folder / "tiny.gguf"
-        tiny_model.write(self.model)
+        self.model = self.tiny_model()
         self.environment = {**os.environ}
+
+    @classmethod
+    def tiny_model(cls):
+        """Made once."""
+        if cls.model_folder is None:
+            cls.model_folder = tempfile.TemporaryDirectory(prefix="greta-launch-model-")
+            tiny_model.write(pathlib.Path(cls.model_folder.name) / "tiny.gguf")
+        return pathlib.Path(cls.model_folder.name) / "tiny.gguf"
 
     def run_greta(self, *words, **more):
         return subprocess.run([self.greta, *map(str, words)], cwd=more.pop("cwd", self.here), capture_output=True,

@@ -6,6 +6,7 @@ import getpass
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -122,11 +123,13 @@ class SshServer:
         """Ends all connections; what was started by them goes on."""
         for pid in self.connections():
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, 9)
+                os.kill(pid, signal.SIGKILL)
 
     def stop(self):
-        stop(self.process)
+        os.kill(self.process.pid, signal.SIGSTOP)  # so that there is no new one meanwhile
         self.cut()
+        self.process.kill()
+        self.process.wait()
 
 
 class SlurmCluster:

@@ -26,7 +26,8 @@ class SshTest(LaunchTest):
         return server
 
     def launching(self, *options, hosts=("box",), date="day"):
-        return ["launch", *hosts, "--ssh-config", self.server.config, "--base", self.far, "--date", date, *options]
+        return ["launch", *hosts, "--ssh-config", self.server.config, "--date", date,
+                *([] if "--base" in options else ["--base", self.far]), *options]
 
     def launch(self, *options, ask=None, **more):
         words = [*self.launching(*more.pop("options", []), hosts=more.pop("hosts", ("box",))), "--", "isolate", "-m",
@@ -59,7 +60,7 @@ class SshTest(LaunchTest):
         done = self.launch()
         self.assertEqual((done.returncode, at_home.returncode), (0, 0), done.stderr)
         self.assertEqual(without_time_and_paths(self.results()), without_time_and_paths(self.here / "home"))
-        self.assertEqual(done.stdout.splitlines()[2:-2], at_home.stdout.splitlines()[2:-2])
+        self.assertEqual(done.stdout.splitlines()[2:-3], at_home.stdout.splitlines()[2:-3])
         there = {path.name for path in self.results().iterdir()}
         self.assertEqual(there - {path.name for path in (self.here / "home").iterdir()}, {"launch.out", "launch.log"})
         for file in (self.here / "home").glob("tensors-*"):
