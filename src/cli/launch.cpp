@@ -9,7 +9,6 @@
 #include <iterator>
 #include <mutex>
 #include <nlohmann/json.hpp>
-#include <random>
 #include <thread>
 
 #include "base/error.h"
@@ -18,6 +17,7 @@
 #include "bundle/bundle_files.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
+#include "cli/launch_errand.h"
 #include "cli/output.h"
 #include "io/json_fields.h"
 #include "io/output_file.h"
@@ -35,13 +35,6 @@ using launch::Visit;
 constexpr const char* kMemory = "launch.json";
 constexpr const char* kJob = "launch";  // launch.out: what it printed; launch.log: its complaints
 constexpr const char* kOutVariable = "GRETA_TRACE_ATTN_L0_PIPE_OUT";
-
-struct LaunchOptions {
-  std::vector<std::string> hosts, sbatch;
-  std::string date, name, model_there, program, program_there, base, ssh_config, resume;
-  bool slurm = false, force = false;
-  int tasks = 8, patience = 3600;
-};
 
 /// What comes of a far run in pieces, as whole lines of ours.
 class LogLines {
@@ -64,71 +57,6 @@ launch::Manner manner_of(const LaunchOptions& options, const std::string& host) 
                      std::string_view text) { lines->add(text); },
           .pause = [] { throw_if_interrupted("interrupted"); },
           .patience_s = options.patience};
-}
-
-/// What ARGS would read and write. An input Error for what cannot be launched.
-Inspection inspected(const std::vector<std::string>& arguments, const Context& context) {
-  if (arguments.empty()) fail_input("launch: say what to run: greta launch HOST -- isolate -m MODEL.gguf");
-  if (arguments.front() != "isolate" && arguments.front() != "diagnose")
-    fail_input("launch runs isolate or diagnose, not {}", arguments.front());
-  Inspection inspection;
-  Context own;
-  own.environment = context.environment;
-  own.inspected = &inspection;
-  if (const auto answer = whole_program(own)->parse(arguments)) {
-    if (answer->complaint.empty()) fail_input("launch: greta {} --help says it here", arguments.front());
-    std::string complaint = answer->complaint;
-    std::ranges::replace(complaint, '\n', ' ');
-    fail_input("after --: {}", complaint);
-  }
-  if (!inspection.out.empty())
-    fail_input("launch: leave --out out: results go to artifacts_remote/DATE/NAME");
-  if (!inspection.part.empty()) fail_input("launch: leave --part out: it shares the work itself");
-  return inspection;
-}
-
-/// --json and --format, which say how the last program prints.
-std::vector<std::string> taken_printing(std::vector<std::string>& arguments) {
-  std::vector<std::string> printing, others;
-  for (size_t i = 0; i < arguments.size(); ++i) {
-    const bool format = arguments[i] == "--format";
-    const bool printed = format || arguments[i] == "--json" || arguments[i].starts_with("--format=");
-    (printed ? printing : others).push_back(arguments[i]);
-    if (format && i + 1 < arguments.size()) printing.push_back(arguments[++i]);
-  }
-  arguments = std::move(others);
-  return printing;
-}
-
-Errand errand_of(const LaunchOptions& options, const Context& context) {
-  const Inspection inspection = inspected(context.beyond, context);
-  Errand errand;
-  errand.arguments = context.beyond;
-  errand.program = options.program.empty() ? fs::read_symlink("/proc/self/exe").string() : options.program;
-  errand.program_there = options.program_there;
-  errand.model_there = options.model_there;
-  errand.base = options.base;
-  errand.is_shared = options.slurm;
-  errand.printing = taken_printing(errand.arguments);
-  if (inspection.seed == 0)  // the same for all parts
-    errand.arguments.insert(errand.arguments.end(),
-                            {"--seed", fmt::format("{}", std::random_device()() | 1U)});
-  const bool here = options.hosts.empty();
-  const auto absolute = [&](const std::string& path) {
-    const std::string whole = fs::absolute(path).lexically_normal().string();
-    errand.arguments = launch::with_path(std::move(errand.arguments), path, whole);
-    return whole;
-  };
-  if (!inspection.model.empty()) errand.model = absolute(inspection.model);
-  for (const std::string& file : inspection.files) {
-    if (!fs::exists(file)) fail_input("{}: there is no such file here", file);
-    if (here)
-      absolute(file);
-    else
-      errand.luggage.push_back({file, "luggage/" + fs::path(file).filename().string()});
-  }
-  errand.environment = context.environment.set;
-  return errand;
 }
 
 void write_memory(Visit& visit, const std::string& directory) {
@@ -163,6 +91,10 @@ std::string last_words(std::string log) {
   }
 }
 
+std::string resume(const std::string& directory) {
+  return "; nothing is lost: greta launch --resume " + directory;
+}
+
 /// From a started run to its results in `directory`; the exit code is the far program's.
 void bring_home(Visit& visit, const std::string& directory, Context& context) {
   FarEnd end;
@@ -177,9 +109,13 @@ void bring_home(Visit& visit, const std::string& directory, Context& context) {
       visit.stop();
     }
     visit.fetch({launch::sh_word(visit.results), "launch.log", "launch.out", "slurm-*.log"}, directory);
+  } catch (const launch::Gone&) {
+    fs::remove(directory + "/" + kMemory);
+    throw;
   } catch (const Error& error) {
-    throw Error(error.kind(),
-                fmt::format("{}; nothing is lost: greta launch --resume {}", error.what(), directory));
+    throw Error(error.kind(), error.what() + resume(directory));
+  } catch (const Interrupted& stopped) {
+    throw Interrupted(stopped.what() + resume(directory));
   }
   visit.leave();
   fs::remove(directory + "/" + kMemory);
@@ -228,6 +164,7 @@ void run_on_one(const LaunchOptions& options, const Errand& errand, const std::s
     write_memory(visit, directory);
   } catch (...) {
     visit.hurry();
+    visit.stop();
     visit.leave();
     throw;
   }
@@ -266,7 +203,8 @@ std::string told(const std::exception_ptr& failure) {
   }
 }
 
-/// The stages are shared out; the first host that did its share joins them, and does those of hosts that failed.
+/// The stages are shared out; the first host that did its share joins them, and does those of hosts that
+/// failed.
 void run_on_several(const LaunchOptions& options, const Errand& errand, const std::string& directory,
                     Context& context) {
   const int of = static_cast<int>(options.hosts.size());
@@ -334,7 +272,9 @@ std::string made_directory(const LaunchOptions& options) {
 void run_resume(const LaunchOptions& options, Context& context) {
   const std::string file = options.resume + "/" + kMemory;
   if (!fs::exists(file)) fail_input("{}: no run is out for it ({} is not there)", options.resume, kMemory);
-  Visit visit = Visit::remembered(read_all(file), file, manner_of(options, ""));
+  const std::string memory = read_all(file);
+  const std::string host = parse_json(memory, file).value("host", "");
+  Visit visit = Visit::remembered(memory, file, manner_of(options, host));
   bring_home(visit, options.resume, context);
 }
 
@@ -365,10 +305,13 @@ void run_launch(const LaunchOptions& options, Context& context) {
 void add_launch(Program& program, Context& context) {
   auto options = std::make_shared<LaunchOptions>();
   options->name = "isolate";
-  Command command = program.command("launch", "isolate or diagnose on other machines, by ssh or Slurm");
+  Command command = program.command("launch", "isolate on other machines, by ssh or Slurm");
   command.option("HOST", options->hosts, "as ssh knows it; several share the work");
   command.flag("--slurm", options->slurm, "as an array of Slurm's, submitted here or on HOST");
-  command.option("--tasks", options->tasks, "of the array").range(1, 1000).shows_default().takes("N");
+  command.option("--tasks", options->tasks, "parts that the array has")
+      .range(1, 1000)
+      .shows_default()
+      .takes("N");
   command.option("--sbatch", options->sbatch, "for sbatch, such as --sbatch=--partition=gpu")
       .takes("OPTION")
       .repeatable();
@@ -376,7 +319,7 @@ void add_launch(Program& program, Context& context) {
   command.option("--name", options->name, "of artifacts_remote/DATE/NAME").shows_default().takes("NAME");
   command.flag("--force", options->force, "overwrite results that are there");
   command.option("--model-there", options->model_there, "the model's path on HOST").takes("PATH");
-  command.option("--program", options->program, "to copy; default: this one").takes("FILE");
+  command.option("--program", options->program, "the program to copy; default: this one").takes("FILE");
   command.option("--program-there", options->program_there, "the program on HOST: none is copied")
       .takes("PATH");
   command.option("--base", options->base, "on HOST, for a directory; default: $TMPDIR, /tmp").takes("DIR");
@@ -387,7 +330,8 @@ void add_launch(Program& program, Context& context) {
       .takes("N");
   command.option("--resume", options->resume, "fetch a run that this side lost sight of").takes("DIR");
   command.footer(
-      "The exit code is that of the far command; Ctrl-C ends it there, too.\n"
+      "After -- comes isolate or diagnose with its options; its files go along.\n"
+      "The exit code is the far command's; Ctrl-C ends it there, too.\n"
       "Example: greta launch gpu-box -- isolate -m model.gguf --layers 0-3");
   command.on_run([options, &context] { run_launch(*options, context); });
 }

@@ -129,7 +129,7 @@ void add_merge(Program& program, Context& context) {
   add_format_options(command, options->common);
   command.flag("--force", options->force, "overwrite results in the directory");
   command.footer(
-      "Runs the parts' command as a whole, with what they judged; run it where they ran.\n"
+      "Runs the parts' command as a whole, with what they judged: where they ran.\n"
       "The exit code is the verdict's.\n"
       "Example: greta merge part-1 part-2 --out result");
   command.on_run([options, &context] { run_merge(*options, context); });

@@ -17,8 +17,8 @@ namespace greta {
 std::map<std::string, std::vector<std::byte>> read_archive(
     const std::string& path, const std::function<bool(const std::string&)>& wanted);
 
-/// The regular files of a .tar, into `directory`, by the last part of their names: none lands elsewhere. Links
-/// and hidden files are left out. Errors: not a .tar, cut off, a name twice, what cannot be written.
+/// The regular files of a .tar, into `directory`, by the last part of their names: none lands elsewhere.
+/// Links and hidden files are left out. Errors: not a .tar, cut off, a name twice, what cannot be written.
 void unpack_archive(const std::string& path, const std::string& directory);
 
 struct ArchiveMember {

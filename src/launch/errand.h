@@ -26,7 +26,8 @@ struct Errand {
   bool is_shared = false;  // $HOME, which the nodes of a cluster see alike
 };
 
-/// The arguments with `to` in the place of the path `from`: a word, what follows its "=", or an item of a list.
+/// The arguments with `to` in the place of the path `from`: a word, what follows its "=", or an item of a
+/// list.
 std::vector<std::string> with_path(std::vector<std::string> arguments, const std::string& from,
                                    const std::string& to);
 

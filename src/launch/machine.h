@@ -21,6 +21,12 @@ class Lost : public Error {
   explicit Lost(const std::string& message) : Error(ErrorKind::machine, message) {}
 };
 
+/// What was there is there no more.
+class Gone : public Error {
+ public:
+  explicit Gone(const std::string& message) : Error(ErrorKind::machine, message) {}
+};
+
 class Machine {
  public:
   /// `host` empty: this machine. `ssh_config`, if any, is ssh's -F.

@@ -69,7 +69,8 @@ const Runner kProcess = {
         "pid=$(cat $job.pid); kill -TERM -- \"-$pid\" 2>/dev/null\n"
         "i=0; while [ $i -lt 20 ] && kill -0 -- \"-$pid\" 2>/dev/null; do\n"
         "  case $(cat $job.ended) in ended*) break;; esac; i=$((i + 1)); sleep 0.5; done\n"
-        "kill -KILL -- \"-$pid\" 2>/dev/null; :\n"};
+        "kill -KILL -- \"-$pid\" 2>/dev/null; :\n",
+    .doubts = 2};
 
 // A job that squeue does not know is over; a controller that does not answer may be back soon.
 const Runner kSlurm = {
@@ -87,7 +88,8 @@ const Runner kSlurm = {
     .stop =
         "scancel $(tr , ' ' <$job.pid) 2>/dev/null\n"
         "i=0; while [ $i -lt 60 ] && [ -n \"$(squeue -h -o %i -j \"$(cat $job.pid)\" 2>/dev/null)\" ]; do\n"
-        "  i=$((i + 1)); sleep 0.5; done\n"};
+        "  i=$((i + 1)); sleep 0.5; done\n",
+    .doubts = 5};
 
 std::string follow_script(const Runner& runner, const std::string& directory, const std::string& job,
                           long long offset) {
@@ -98,7 +100,7 @@ std::string follow_script(const Runner& runner, const std::string& directory, co
       "  case $(cat $job.ended) in ended*) over=1;; esac\n"
       "  if [ -z \"$over\" ] && [ $((turn % 4)) -eq 0 ]; then\n"
       "    if {3}; then missed=0; else missed=$((missed + 1)); fi\n"
-      "    [ $missed -lt 2 ] || over=1\n"
+      "    [ $missed -lt {4} ] || over=1\n"
       "  fi\n"
       "  turn=$((turn + 1))\n"
       "  size=$(wc -c <launch.log); size=$((size))\n"
@@ -106,7 +108,7 @@ std::string follow_script(const Runner& runner, const std::string& directory, co
       "  [ -z \"$over\" ] || break\n"
       "  sleep 0.5\n"
       "done",
-      sh_word(directory), job, offset, runner.is_alive);
+      sh_word(directory), job, offset, runner.is_alive, runner.doubts);
 }
 
 }  // namespace greta::launch

@@ -32,6 +32,7 @@ struct Runner {
   const char* start;
   const char* is_alive;
   const char* stop;
+  int doubts;  // looks that find it dead before that is believed
 };
 extern const Runner kProcess;  // a process that outlives the connection
 extern const Runner kSlurm;    // an array of tasks, and a job that joins them

@@ -303,7 +303,7 @@ FarEnd Visit::follow() {
           shown_ += static_cast<int64_t>(text.size());
           manner_.log(text);
         });
-    if (ran.exit_code == 7) fail_input("{}: is gone, and with it what was there", place());
+    if (ran.exit_code == 7) throw Gone(place() + ": is gone, and with it what was there");
     const std::string both = run(fmt::format("cat {}.ended\ndf -Pk . | tail -n 1", job_)).output;
     ended = both.substr(0, both.find('\n'));
     free = both.substr(std::min(both.size(), ended.size() + 1));
@@ -327,6 +327,7 @@ FarEnd Visit::follow() {
 }
 
 void Visit::stop() {
+  if (job_.empty()) return;
   patiently([&] { run(fmt::format("job={}\n{}", job_, runner_->stop)); });
 }
 

@@ -28,8 +28,8 @@ class Visit {
  public:
   Visit(Machine machine, Manner manner);
 
-  /// Looks whether the far side can run the errand, makes a directory there and fills it. Where that fails the
-  /// directory is gone again. Input Errors: no program or model that runs there; machine Errors: no room.
+  /// Looks whether the far side can run the errand, makes a directory there and fills it. Where that fails
+  /// the directory is gone again. Input Errors: no program or model that runs there; machine Errors: no room.
   void arrive(const Errand& errand);
 
   /// The command with the paths that hold there: program first.

@@ -75,14 +75,15 @@ TEST_F(Reports, OfGithubAddToTheStepsSummary) {
 /// Every kind of stage that has a formula: numpy's noise ratio is GRETA's, to three digits.
 TEST_F(Reports, AReproPrintsTheNoiseRatioByNumpyAlone) {
   if (std::system("python3 -c 'import numpy' 2>/dev/null") != 0) GTEST_SKIP() << "python3 has no numpy";
-  struct Case {
+  struct Fault {
     const char *model, *fault;
   };
   const std::regex figures("noise ratio (\\S+) \\(GRETA: (\\S+)\\)");
-  for (const Case& c : {Case{"llama", "wq_column_major@prefill:0"}, Case{"qwen2", "q_bias_omitted@decode:0"},
-                        Case{"qwen3", "q_norm_omitted@decode:0"}, Case{"phi3", "q_rope_halves@decode:0"},
-                        Case{"gemma3", "window_ignored@decode:0"}, Case{"gemma3", "act_gelu_erf@decode:1"},
-                        Case{"llama", "attn_norm_eps@prefill:1"}, Case{"llama", "down_scaled@decode:1"}}) {
+  for (const Fault& c :
+       {Fault{"llama", "wq_column_major@prefill:0"}, Fault{"qwen2", "q_bias_omitted@decode:0"},
+        Fault{"qwen3", "q_norm_omitted@decode:0"}, Fault{"phi3", "q_rope_halves@decode:0"},
+        Fault{"gemma3", "window_ignored@decode:0"}, Fault{"gemma3", "act_gelu_erf@decode:1"},
+        Fault{"llama", "attn_norm_eps@prefill:1"}, Fault{"llama", "down_scaled@decode:1"}}) {
     const test::Outcome run = isolate(model(c.model), {c.fault});
     ASSERT_EQ(run.exit_code, 1) << c.fault << run.err;
     const test::Outcome repro = test::run_greta(

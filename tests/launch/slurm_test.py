@@ -1,5 +1,5 @@
-"""`greta launch --slurm` on a real cluster of one node: the array's verdict is that of a run at home, whatever becomes of
-its tasks."""
+"""`greta launch --slurm` on a real cluster of one node: the array's verdict is that of a run at home, whatever becomes
+of its tasks."""
 
 import json
 import shutil
@@ -29,7 +29,8 @@ class SlurmTest(LaunchTest):
         self.run_greta("isolate", "-m", self.model, *MATRIX, "--out", "home")
 
     def launching(self, *options, ask=MATRIX):
-        return ["launch", "--slurm", "--tasks", TASKS, "--date", "day", *options, "--", "isolate", "-m", self.model, *ask]
+        return ["launch", "--slurm", "--tasks", TASKS, "--date", "day", *options, "--", "isolate", "-m", self.model,
+                *ask]
 
     def assert_as_at_home(self, name="isolate"):
         self.assertEqual(without_time_and_paths(self.results(name)), without_time_and_paths(self.here / "home"))
