@@ -1,6 +1,7 @@
 #include "launch/visit.h"
 
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -44,6 +45,26 @@ int64_t size_here(const std::string& file) {
   return none ? -1 : static_cast<int64_t>(size);
 }
 
+/// A name for a file of ours that is gone afterwards.
+class ScratchFile {
+ public:
+  ScratchFile() : path_((fs::temp_directory_path() / "greta-launch-XXXXXX").string()) {
+    const int fd = ::mkstemp(path_.data());
+    if (fd < 0) fail_machine("cannot make a file {}", path_);
+    ::close(fd);
+  }
+  ~ScratchFile() {
+    std::error_code ignored;
+    fs::remove(path_, ignored);
+  }
+  ScratchFile(const ScratchFile&) = delete;
+  ScratchFile& operator=(const ScratchFile&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
 int64_t number_or(const std::string& text, int64_t other) {
   std::istringstream in(text);
   int64_t number = 0;
@@ -64,6 +85,22 @@ std::string why_it_does_not_run(const std::string& said) {
   if (has("ermission denied")) return "; its disk may run no programs: name another directory (--base DIR)";
   if (has("not found")) return "; install it there, or leave --program-there out: then ours is copied";
   return "; build it there and name it (--program-there PATH)";
+}
+
+/// Its files, by the names that they have there; those of directories, too.
+std::vector<ArchiveMember> packed_luggage(const Errand& errand) {
+  std::vector<ArchiveMember> members;
+  for (const Luggage& one : errand.luggage) {
+    if (!fs::is_directory(one.here)) {
+      members.push_back({one.there, one.here});
+      continue;
+    }
+    for (const auto& entry : fs::directory_iterator(one.here)) {
+      const std::string name = entry.path().filename().string();
+      if (entry.is_regular_file()) members.push_back({one.there + "/" + name, entry.path().string()});
+    }
+  }
+  return members;
 }
 
 }  // namespace
@@ -170,9 +207,22 @@ std::string Visit::model_there(const Errand& errand, const Surroundings& there) 
   return "";
 }
 
+/// Many small files as one: each would be a connection.
+void Visit::send_packed(const std::vector<ArchiveMember>& members) {
+  const ScratchFile archive;
+  write_archive(archive.path(), members);
+  send(archive.path(), "luggage.tgz");
+  patiently([&] {
+    const Machine::Ran ran = run("tar -xzf luggage.tgz && rm luggage.tgz");
+    if (ran.exit_code != 0)
+      fail_machine("{}: cannot unpack what was brought: {}", machine_.name(), last_line(ran.errors));
+  });
+}
+
 void Visit::move_in(const Errand& errand, const Surroundings& there) {
   std::vector<std::string> arguments = errand.arguments;
   std::vector<std::pair<std::string, std::string>> files;  // here, there
+  int64_t bytes = 0;
   const std::string model = model_there(errand, there);
   if (!model.empty()) {
     arguments = with_path(std::move(arguments), errand.model, model);
@@ -180,29 +230,21 @@ void Visit::move_in(const Errand& errand, const Surroundings& there) {
     files.emplace_back(errand.model, "model.gguf");
     arguments = with_path(std::move(arguments), errand.model, "model.gguf");
   }
-  for (const Luggage& one : errand.luggage) {
-    arguments = with_path(std::move(arguments), one.here, one.there);
-    if (!fs::is_directory(one.here)) {
-      files.emplace_back(one.here, one.there);
-      continue;
-    }
-    for (const auto& entry : fs::directory_iterator(one.here)) {
-      if (entry.is_regular_file())
-        files.emplace_back(entry.path(), one.there + "/" + entry.path().filename().string());
-    }
-  }
+  for (const Luggage& one : errand.luggage) arguments = with_path(std::move(arguments), one.here, one.there);
+  const std::vector<ArchiveMember> packed = packed_luggage(errand);
+  for (const ArchiveMember& member : packed) bytes += std::max<int64_t>(0, size_here(member.path));
   const bool copies = errand.program_there.empty();
   if (copies && there["machine"] != this_machine())
     fail_input("{}: is {}, and this program is for {}; build it there and name it (--program-there PATH)",
                machine_.name(), there["machine"], this_machine());
   if (copies) files.emplace_back(errand.program, kProgram);
-  int64_t bytes = 0;
   for (const auto& [here, name] : files) bytes += std::max<int64_t>(0, size_here(here));
   const int64_t free = there.free_bytes();
   if (free >= 0 && free < bytes + kReserve)
     fail_machine("{}: {} has room for {} MiB, and {} MiB are needed; name another directory (--base DIR)",
                  machine_.name(), directory_, free >> 20, (bytes + kReserve) >> 20);
   for (const auto& [here, name] : files) send(here, name);
+  if (!packed.empty()) send_packed(packed);
   command_ = {copies ? std::string("./") + kProgram : errand.program_there};
   command_.insert(command_.end(), arguments.begin(), arguments.end());
 }

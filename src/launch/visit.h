@@ -5,6 +5,7 @@
 #include <functional>
 #include <string>
 
+#include "io/archive.h"
 #include "launch/errand.h"
 #include "launch/machine.h"
 #include "launch/scripts.h"
@@ -71,6 +72,7 @@ class Visit {
   std::string model_there(const Errand& errand, const Surroundings& there);
   void move_in(const Errand& errand, const Surroundings& there);
   void send(const std::string& file, const std::string& name);
+  void send_packed(const std::vector<ArchiveMember>& members);
   void check_program() const;
   void begin(const std::string& script);
 

@@ -180,7 +180,8 @@ TEST_F(SmolLM2, WhatCannotBeWrittenOrFitIsRefused) {
   refused({"-p", "p0_short", "--out", "/proc/greta"}, "/proc/greta");
   refused({"-p", "nowhere", "--out", scratch_ / "a"}, "p0_short");
   refused({"-p", "p0_short", "--layers", "0-30", "--out", scratch_ / "b"}, "layers 0 to 29");
-  refused({"-p", "p0_short", "--inject", "no_such_fault", "--out", scratch_ / "c"}, "`greta faults` lists them");
+  refused({"-p", "p0_short", "--inject", "no_such_fault", "--out", scratch_ / "c"},
+          "`greta faults` lists them");
   std::string long_text;
   for (int i = 0; i < 9000; ++i) long_text += "word ";
   test::write_file(scratch_ / "long.txt", long_text);

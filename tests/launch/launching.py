@@ -1,6 +1,7 @@
 """What the tests of `greta launch` share: a folder of their own, a tiny model, a stand-in for the far program."""
 
 import argparse
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -34,6 +35,7 @@ def arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("--greta", required=True)
     parser.add_argument("--smollm2", action="store_true")
+    parser.add_argument("--model", type=pathlib.Path, help="a tiny one that was made before")
     parser.add_argument("only", nargs="*")
     return parser.parse_args()
 
@@ -45,8 +47,7 @@ def skip_if(lacking):
 
 
 class LaunchTest(unittest.TestCase):
-    greta = None  # the program under test
-    model_folder = None
+    given = None  # the arguments
 
     def setUp(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="greta-launch-test-"))
@@ -55,16 +56,9 @@ class LaunchTest(unittest.TestCase):
         self.far.mkdir()
         self.here = self.folder / "here"
         self.here.mkdir()
-        self.model = self.tiny_model()
+        self.model = self.given.model
         self.environment = {**os.environ}
-
-    @classmethod
-    def tiny_model(cls):
-        """Made once."""
-        if cls.model_folder is None:
-            cls.model_folder = tempfile.TemporaryDirectory(prefix="greta-launch-model-")
-            tiny_model.write(pathlib.Path(cls.model_folder.name) / "tiny.gguf")
-        return pathlib.Path(cls.model_folder.name) / "tiny.gguf"
+        self.greta = self.given.greta
 
     def run_greta(self, *words, **more):
         return subprocess.run([self.greta, *map(str, words)], cwd=more.pop("cwd", self.here), capture_output=True,
@@ -110,15 +104,32 @@ def without_time_and_paths(directory):
     return verdict, re.sub(r"^.*(greta isolate|greta diagnose|artifacts_remote|Command).*$", "", report, flags=re.M)
 
 
-def main(*tests):
-    given = arguments()
-    LaunchTest.greta = given.greta
-    LaunchTest.smollm2 = given.smollm2
+def run_here(test, given):
     loader = unittest.TestLoader()
-    suite = unittest.TestSuite(
-        loader.loadTestsFromTestCase(test) if not given.only else unittest.TestSuite(map(test, given.only))
-        for test in tests)
+    suite = unittest.TestSuite(map(test, given.only)) if given.only else loader.loadTestsFromTestCase(test)
     result = unittest.TextTestRunner(verbosity=2).run(suite)
     for _, why in result.skipped:
         print(f"skipped: {why}")
-    sys.exit(not result.wasSuccessful())
+    return result.wasSuccessful()
+
+
+def run_apart(test, given, at_once):
+    """Each in a process of its own: they mostly wait."""
+    def run(name):
+        again = [sys.executable, sys.argv[0], "--greta", given.greta, "--model", given.model, name]
+        done = subprocess.run(again, capture_output=True, text=True, check=False)
+        print(done.stdout + done.stderr, flush=True)
+        return done.returncode == 0
+
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        return all(list(pool.map(run, unittest.TestLoader().getTestCaseNames(test))))
+
+
+def main(test, at_once=1):
+    given = LaunchTest.given = arguments()
+    with tempfile.TemporaryDirectory(prefix="greta-launch-model-") as folder:
+        if given.model is None:
+            given.model = pathlib.Path(folder) / "tiny.gguf"
+            tiny_model.write(given.model)
+        apart = at_once > 1 and not given.only
+        sys.exit(not (run_apart(test, given, at_once) if apart else run_here(test, given)))

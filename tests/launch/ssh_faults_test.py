@@ -136,4 +136,4 @@ class SshFaultsTest(SshCase):
 
 if __name__ == "__main__":
     skip_if(SshServer.lacking())
-    main(SshFaultsTest)
+    main(SshFaultsTest, at_once=4)
