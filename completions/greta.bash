@@ -12,8 +12,15 @@ _greta_faults() {
 }
 
 _greta() {
-  local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]} words
+  local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]} words i
   COMPREPLY=()
+  if [[ $command == launch ]]; then  # after "--" comes the command that it launches
+    for ((i = 2; i < COMP_CWORD - 1; i++)); do [[ ${COMP_WORDS[i]} != -- ]] || command=${COMP_WORDS[i + 1]}; done
+    if [[ $previous == -- ]]; then
+      mapfile -t COMPREPLY < <(compgen -W "isolate diagnose" -- "$current")
+      return
+    fi
+  fi
   # Bash splits sim:mi300x at its colon.
   local colon=$COMP_CWORD
   [[ $current == : ]] || ((colon--))
@@ -35,7 +42,7 @@ _greta() {
       return
       ;;
     --in | -f | --file) words= ;;
-    --out) mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    --out | --base | --resume) mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     --device | --devices) words=$_greta_devices ;;
     --sim-input) words="bf16 f16" ;;
     --isa) words="scalar avx2 avx512" ;;

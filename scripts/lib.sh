@@ -23,6 +23,9 @@ readonly WHEEL_PACKAGES=(zlib1g-dev python3-wheel python3-venv)
 # What only .ci/run needs: libFuzzer comes with clang's runtime.
 readonly FUZZ_PACKAGES=(clang libclang-rt-14-dev)
 
+# Likewise: where to launch to. (A system that starts its services then has an ssh server on port 22.)
+readonly LAUNCH_PACKAGES=(openssh-server slurm-wlm munge)
+
 as_root() {
   if [[ $EUID -eq 0 ]]; then
     "$@"

@@ -40,6 +40,13 @@ greta_python_test(docs.manual docs/manual_test.py unit --greta $<TARGET_FILE:gre
 greta_python_test(docs.names docs/names_test.py docs)
 greta_python_test(docs.completion docs/completion_test.py unit --greta $<TARGET_FILE:greta>)
 
+# Elsewhere: by a real sshd, and on a real cluster of Slurm's, where they are installed.
+foreach(test ssh ssh_faults slurm)
+  greta_python_test(launch.${test} launch/${test}_test.py unit --greta $<TARGET_FILE:greta>)
+endforeach()
+greta_python_test(launch.b3_31.SmolLM2 launch/ssh_test.py model --greta $<TARGET_FILE:greta> --smollm2
+  test_the_runner_of_b3_31)
+
 # Every mutant of tests/mutants still applies to the sources. (Running them takes half an hour: docs/detection-power.md.)
 greta_find_python(python tomllib)
 greta_python_test(mutants.apply ../scripts/mutants.py unit check)

@@ -20,7 +20,8 @@ inline constexpr const char* kEventsFile = "events.jsonl";
 /// those of report/artifacts.h, which sees to it that none is missing here.)
 inline constexpr const char* kOwnFiles[] = {
     kManifestFile,  kEventsFile,     "verdict.json",      "b3_31_analysis.txt", "report.en.md",
-    "report.es.md", "artifacts.tgz", "qkv_w_verify.json", "report.html",        "verdict.cbor"};
+    "report.es.md", "artifacts.tgz", "qkv_w_verify.json", "report.html",        "verdict.cbor",
+    "part.cbor"};
 
 constexpr bool is_listed_file(std::string_view name) {
   for (const std::string_view own : kOwnFiles) {

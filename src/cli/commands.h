@@ -5,6 +5,9 @@
 
 namespace greta::cli {
 
+/// The program with all of those below.
+std::unique_ptr<Program> whole_program(Context& context);
+
 void add_bench(Program& program, Context& context);
 void add_bound(Program& program, Context& context);
 void add_capture(Program& program, Context& context);
@@ -15,6 +18,8 @@ void add_hypotheses(Program& program, Context& context);
 void add_info(Program& program, Context& context);
 void add_isolate(Program& program, Context& context);
 void add_manual(Program& program);
+void add_launch(Program& program, Context& context);
+void add_merge(Program& program, Context& context);
 void add_mma(Program& program, Context& context);
 void add_perplexity(Program& program, Context& context);
 void add_plan(Program& program, Context& context);

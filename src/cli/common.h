@@ -28,11 +28,27 @@ struct CommonOptions {
   bool is_for_machines() const { return json || !format.empty(); }
 };
 
+/// What a command reads and writes, by its arguments: for launch, which runs it elsewhere.
+struct Inspection {
+  std::string model, out, part;
+  std::vector<std::string> files;     // besides the model
+  std::vector<std::string> printing;  // --json, --format
+  std::optional<uint64_t> seed;       // of a command that draws; 0: not given
+};
+
 /// What every command gets from main().
 struct Context {
   Environment environment;
+  std::vector<std::string> arguments;  // of the program, without its name
   std::string command_line;
   int exit_code = 0;
+
+  // Of merge: the arguments to run next, and the directories of the parts whose judgements that run knows.
+  std::vector<std::string> again = {};
+  std::vector<std::string> parts = {};
+
+  std::vector<std::string> beyond = {};  // of launch: the arguments after "--"
+  Inspection* inspected = nullptr;       // if there is one, it is filled, and nothing is run
 };
 
 void add_model_option(Command& command, CommonOptions& options);

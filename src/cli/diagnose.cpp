@@ -5,6 +5,7 @@
 #include "bundle/join.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/part.h"
 #include "cli/verdict_output.h"
 #include "io/output_file.h"
 #include "judge/bundle_check.h"
@@ -17,12 +18,17 @@ namespace {
 
 struct DiagnoseOptions {
   CommonOptions common;
-  std::string bundle, out, causes = "first";
+  std::string bundle, out, part, causes = "first";
   bool force = false;
 };
 
 void run_diagnose(const DiagnoseOptions& options, Context& context) {
+  if (context.inspected != nullptr) {
+    *context.inspected = {options.common.model, options.out, options.part, {options.bundle}, {}, {}};
+    return;
+  }
   const Stopwatch clock;
+  const Share part = chosen_part(options.part, options.out);
   const Bundle recorded = read_bundle(options.bundle);
   for (const std::string& note : recorded.notes) say(stderr, "greta: note: {}: {}\n", recorded.path, note);
   const bool stages = records_stages(recorded) || !records_ops(recorded);
@@ -38,8 +44,15 @@ void run_diagnose(const DiagnoseOptions& options, Context& context) {
         "greta: {} of {} recorded stages are wrong after {:.1f} s, the first: {}; looking for causes\n",
         places.wrong, places.judged, clock.seconds(), places.first);
   };
+  KnownJudgements known = known_from_parts(context, bundle);
+  if (!part.is_whole()) {
+    judge(bundle, model,
+          {.threads = chosen_threads(options.common), .causes = Causes::none, .part = part, .known = &known});
+    return write_part(context, options.common, bundle, part, options.out, std::move(known));
+  }
   const JudgeOptions how{.threads = chosen_threads(options.common),
                          .causes = options.causes == "all" ? Causes::all : Causes::first,
+                         .known = &known,
                          .on_places = tell};
   std::vector<JudgedOp> ops = judge_ops(recorded, has_model ? &model : nullptr, how);
   Verdict judged = with_ops(judge(bundle, model, how), std::move(ops), stages);
@@ -68,6 +81,7 @@ void add_diagnose(Program& program, Context& context) {
   command.footer("Example: greta diagnose trace-dir -m model.gguf --out result");
   command.option("--causes", options->causes, "sought: of each stage in its first and last layer")
       .one_of({"first", "all"});
+  add_part_option(command, options->part);
   command.on_run([options, &context] { run_diagnose(*options, context); });
 }
 

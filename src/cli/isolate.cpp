@@ -1,5 +1,6 @@
 #include <fmt/chrono.h>
 
+#include <algorithm>
 #include <ctime>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -10,12 +11,14 @@
 #include "cli/interrupt.h"
 #include "cli/matrix_options.h"
 #include "cli/output.h"
+#include "cli/part.h"
 #include "cli/progress.h"
 #include "cli/verdict_output.h"
 #include "cli/weight_verify.h"
 #include "experiment/confirm.h"
 #include "experiment/contract.h"
 #include "judge/judge.h"
+#include "model/prompt.h"
 #include "report/report.h"
 #include "report/weights.h"
 
@@ -24,7 +27,7 @@ namespace {
 
 struct IsolateOptions {
   MatrixOptions matrix;
-  std::string experiments = "E0,E1,E2,E3,E4";
+  std::string experiments = "E0,E1,E2,E3,E4", part;
   bool no_interventions = false;
   bool quick = false;
   uint64_t seed = 0;  // 0: drawn
@@ -62,10 +65,31 @@ Contract contract_of(const MatrixRun& matrix, const Verdict& judged, bool quick)
        }});
 }
 
+Inspection inspected(const IsolateOptions& options) {
+  const MatrixOptions& matrix = options.matrix;
+  Inspection inspection{matrix.common.model, matrix.out, options.part, {}, {}, options.seed};
+  const auto built_in = built_in_prompts();
+  for (const std::string& prompt : matrix.prompts) {
+    if (std::ranges::find(built_in, prompt) != built_in.end()) continue;
+    load_prompt(prompt);  // it is there, and is text
+    inspection.files.push_back(prompt);
+  }
+  return inspection;
+}
+
 void run_isolate(IsolateOptions& options, Context& context) {
+  if (context.inspected != nullptr) {
+    *context.inspected = inspected(options);
+    return;
+  }
   const Stopwatch clock;
   if (context.environment.qkv_force_route || context.environment.qkv_force_gemm) {
     say(stderr, "greta: note: isolate forces the routes of its experiments; GRETA_QKV_FORCE_* is not used\n");
+  }
+  const Share part = chosen_part(options.part, options.matrix.out);
+  if (!part.is_whole()) {
+    if (options.seed == 0) fail_input("--part {} needs --seed N: all parts must draw the same", options.part);
+    options.matrix.tensors = "none";  // merge records them
   }
   options.matrix.drawn = {options.seed != 0 ? options.seed : std::random_device()(),
                           options.quick ? kQuickRows : kDrawnRows};
@@ -73,9 +97,14 @@ void run_isolate(IsolateOptions& options, Context& context) {
   const MatrixRun matrix = run_matrix(options.matrix, context, parse_experiments(options.experiments),
                                       route_rules(options.matrix.common));
   const Bundle& bundle = matrix.bundle;
-  KnownJudgements known;
-  Verdict judged =
-      judge(bundle, matrix.engine->model(), {.threads = matrix.engine->options().threads, .known = &known});
+  KnownJudgements known = known_from_parts(context, bundle);
+  const JudgeOptions how{.threads = matrix.engine->options().threads,
+                         .causes = part.is_whole() ? Causes::first : Causes::none,
+                         .part = part,
+                         .known = &known};
+  Verdict judged = judge(bundle, matrix.engine->model(), how);
+  if (!part.is_whole())
+    return write_part(context, options.matrix.common, bundle, part, matrix.directory, std::move(known));
   Completion completion{.directory = options.matrix.out};
   if (judged.aligned && !options.no_interventions)
     completion.confirmed = confirmed(matrix, judged.findings, known);
@@ -115,6 +144,7 @@ void add_isolate(Program& program, Context& context) {
   command.option("--seed", options->seed, "repeats what was drawn; 0: drawn anew");
   command.option("--out", options->matrix.out, "directory to create; default: greta-isolate-<time>")
       .takes("DIR");
+  add_part_option(command, options->part);
   command.footer("Example: greta isolate -m model.gguf --layers 0-3 --out result");
   command.on_run([options, &context] { run_isolate(*options, context); });
 }

@@ -155,8 +155,7 @@ std::string complaint_about(const CLI::App& program, const std::vector<std::stri
 }
 
 /// `greta help COMMAND` is `greta COMMAND --help`.
-std::vector<std::string> arguments_of(int argc, char** argv) {
-  std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
+std::vector<std::string> as_parsed(std::vector<std::string> arguments) {
   if (!arguments.empty() && arguments.front() == "help") {
     arguments.erase(arguments.begin());
     arguments.emplace_back("--help");
@@ -167,7 +166,7 @@ std::vector<std::string> arguments_of(int argc, char** argv) {
 
 }  // namespace
 
-std::optional<Answer> Program::parse(int argc, char** argv) {
+std::optional<Answer> Program::parse(std::vector<std::string> arguments) {
   const auto refusal = [this](const std::string& complaint) {
     return Answer{
         .complaint = app_->get_name() + ": " + complaint + "\nRun with --help for more information.\n",
@@ -180,7 +179,7 @@ std::optional<Answer> Program::parse(int argc, char** argv) {
                   .exit_code = static_cast<int>(ErrorKind::input)};
   };
   try {
-    app_->parse(arguments_of(argc, argv));
+    app_->parse(as_parsed(std::move(arguments)));
     return std::nullopt;
   } catch (const CLI::ExtrasError&) {
     return refusal(complaint_about(*app_, app_->remaining(true)));

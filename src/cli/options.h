@@ -98,7 +98,7 @@ class Program {
   Command command(const std::string& name, const std::string& help);
 
   /// Runs the command that the arguments name; what it throws passes through.
-  std::optional<Answer> parse(int argc, char** argv);
+  std::optional<Answer> parse(std::vector<std::string> arguments);
 
   /// The commands that are not hidden.
   std::vector<CommandText> commands() const;

@@ -7,6 +7,7 @@
 #include <array>
 #include <filesystem>
 #include <memory>
+#include <set>
 
 #include "base/error.h"
 #include "base/mapped_file.h"
@@ -120,6 +121,34 @@ std::map<std::string, std::vector<std::byte>> read_archive(
     if (!files.emplace(name, read_member(handle.get(), path, allowance)).second) {
       fail_input("{}: holds {} twice", path, name);
     }
+  }
+}
+
+void unpack_archive(const std::string& path, const std::string& directory) {
+  const Reader handle(archive_read_new(), archive_read_free);
+  archive_read_support_format_tar(handle.get());
+  if (archive_read_open_filename(handle.get(), path.c_str(), size_t{1} << 20) != ARCHIVE_OK)
+    fail_machine("{}: not a readable .tar: {}", path, reason(handle.get()));
+  std::set<std::string> seen;
+  for (;;) {
+    archive_entry* entry = nullptr;
+    const int result = archive_read_next_header(handle.get(), &entry);
+    if (result == ARCHIVE_EOF) return;
+    if (result < ARCHIVE_WARN) fail_machine("{}: not a readable .tar: {}", path, reason(handle.get()));
+    const char* spelled = archive_entry_pathname(entry);
+    if (spelled == nullptr || archive_entry_filetype(entry) != AE_IFREG) continue;
+    const std::string name = std::filesystem::path(spelled).filename().string();
+    if (name.empty() || name.starts_with('.')) continue;
+    if (!seen.insert(name).second) fail_machine("{}: holds {} twice", path, name);
+    replace_file((std::filesystem::path(directory) / name).string(), [&](OutputFile& file) {
+      std::array<std::byte, 65536> block;
+      for (;;) {
+        const la_ssize_t got = archive_read_data(handle.get(), block.data(), block.size());
+        if (got < 0) fail_machine("{}: cannot be unpacked: {}", path, reason(handle.get()));
+        if (got == 0) return;
+        file.write(std::span(block).first(static_cast<size_t>(got)));
+      }
+    });
   }
 }
 

@@ -1,5 +1,6 @@
 #pragma once
-// .tgz files: read into memory (nothing is ever extracted to disk), written in a fixed order.
+// Archives: a .tgz read into memory or written in a fixed order; a .tar of a machine that we asked for it, to
+// disk.
 
 #include <cstddef>
 #include <functional>
@@ -15,6 +16,10 @@ namespace greta {
 /// name twice, or inflates to more than 64 MiB and a hundred times its own size.
 std::map<std::string, std::vector<std::byte>> read_archive(
     const std::string& path, const std::function<bool(const std::string&)>& wanted);
+
+/// The regular files of a .tar, into `directory`, by the last part of their names: none lands elsewhere.
+/// Links and hidden files are left out. Errors: not a .tar, cut off, a name twice, what cannot be written.
+void unpack_archive(const std::string& path, const std::string& directory);
 
 struct ArchiveMember {
   std::string name;  // in the archive

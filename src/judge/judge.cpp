@@ -442,6 +442,8 @@ Verdict judge(const Bundle& recorded, const Model& model, const JudgeOptions& op
   infer_arithmetic(phases, quick, inferred);
   OraclePass::Options full = quick;
   full.sightings = options.causes != Causes::none;
+  const std::set<At> share = share_of(phases, options.part);
+  if (!options.part.is_whole()) full.only = &share;
   OraclePass oracle(full);
   for (const PhaseRecord* phase : phases) oracle.add(*phase);
   oracle.run();

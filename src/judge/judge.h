@@ -9,6 +9,7 @@
 #include "bundle/bundle.h"
 #include "judge/findings.h"
 #include "judge/oracle_pass.h"
+#include "judge/part.h"
 #include "model/model.h"
 #include "verdict/verdict.h"
 
@@ -24,6 +25,7 @@ struct JudgeOptions {
   int threads = 1;
   Causes causes = Causes::first;
   const std::set<At>* only = nullptr;                 // the stages held against the oracle; none: all
+  Share part = {};                                    // of all stages: into `known`, the verdict is of no use
   KnownJudgements* known = nullptr;                   // of earlier calls: equal data are judged once
   std::function<void(const Places&)> on_places = {};  // called where some are wrong
 };

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/mapped_file.h"
 #include "io/archive.h"
+#include "verdict/error_picture_json.h"
 
 NLOHMANN_JSON_NAMESPACE_BEGIN
 template <class T>
@@ -81,8 +82,6 @@ void from_json(const nlohmann::json& from, E& to) {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Text, en, es)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CellKey, experiment, prompt)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ErrorPicture::Value, element, observed, expected, bound)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ErrorPicture, positions, rows, heads, ratios, histogram, position, values)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(PairMetrics, count, bit_equal, differing, first_differing, mae, max_abs,
                                    rel_l2, cosine, norm_ratio, max_ulp)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StagePair, cell, phase, layer, stage, status, metrics, head_mae,

@@ -23,8 +23,9 @@ constexpr size_t kMostColumns = 110;  // as in .clang-format
 
 // The direct arrows of docs/architecture.md. What can be reached along them may be included.
 const std::map<std::string, std::set<std::string>> kArrows = {
-    {"cli", {"report", "selftest", "experiment"}},
+    {"cli", {"report", "selftest", "experiment", "launch"}},
     {"report", {"verdict", "bundle"}},
+    {"launch", {"io"}},
     {"selftest", {"experiment"}},
     {"experiment", {"judge", "fault", "record"}},
     {"judge", {"verdict", "bundle"}},
