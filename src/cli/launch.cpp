@@ -312,7 +312,7 @@ void add_launch(Program& program, Context& context) {
       .range(1, 1000)
       .shows_default()
       .takes("N");
-  command.option("--sbatch", options->sbatch, "for sbatch, such as --sbatch=--partition=gpu")
+  command.option("--sbatch", options->sbatch, "as --sbatch=--partition=gpu")
       .takes("OPTION")
       .repeatable();
   command.option("--date", options->date, "of artifacts_remote/DATE/NAME; default: today").takes("DATE");

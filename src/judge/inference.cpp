@@ -307,13 +307,15 @@ void drop_what_explains_little(const Classes& classes, InferredArithmetic& infer
 }
 
 /// An engine that holds all that a class gives in a coarse format doesn't compute it in f32, also where faults
-/// hide how: its right stages are then judged as what they are, and attention's scores as coarsely as may be.
+/// hide how: its right stages are then judged as what they are, attention's scores as coarsely as may be.
 void suppose_held(const Classes& classes, InferredArithmetic& inferred) {
   for (const auto& [kernels, stages] : classes) {
-    if (kernels.kind == StageKind::cache || convicted_of(stages) == 0 || inferred.of_class.contains(kernels))
-      continue;
-    const std::vector<Format> held = held_in(subjects_of(stages));
-    if (held.size() == 1) inferred.supposed[kernels] = all_in(held.front());
+    if (kernels.kind == StageKind::cache || stages.empty() || inferred.of_class.contains(kernels)) continue;
+    const std::vector<Subject> subjects = subjects_of(stages);
+    const std::vector<Format> held = held_in(subjects);
+    const Declared exact = declared_arithmetic(*stages.front().phase, stages.front().at);
+    if (held.size() == 1 && fits(exact, kernels.fused, subjects).share < 1 - kSame)
+      inferred.supposed[kernels] = all_in(held.front());
   }
 }
 
@@ -365,6 +367,7 @@ void infer_arithmetic(const std::vector<const PhaseRecord*>& phases, const Oracl
   Classes classes = open_classes(phases, options);
   if (classes.empty()) return;
   improve(classes, false, options.threads, inferred);
+  suppose_held(classes, inferred);
   for (int round = 0; round < kRounds; ++round) {
     judge_all(phases, options, classes);
     if (!improve(classes, true, options.threads, inferred)) break;
