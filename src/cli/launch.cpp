@@ -108,6 +108,7 @@ void bring_home(Visit& visit, const std::string& directory, Context& context) {
       visit.hurry();
       visit.stop();
     }
+    if (visit.is_array()) visit.stop();  // a requeued task may be late: the last job did its part
     visit.fetch({launch::sh_word(visit.results), "launch.log", "launch.out", "slurm-*.log"}, directory);
   } catch (const launch::Gone&) {
     fs::remove(directory + "/" + kMemory);
@@ -312,7 +313,7 @@ void add_launch(Program& program, Context& context) {
       .range(1, 1000)
       .shows_default()
       .takes("N");
-  command.option("--sbatch", options->sbatch, "as --sbatch=--partition=gpu")
+  command.option("--sbatch", options->sbatch, "for sbatch: --sbatch=--time=9:00")
       .takes("OPTION")
       .repeatable();
   command.option("--date", options->date, "of artifacts_remote/DATE/NAME; default: today").takes("DATE");

@@ -48,6 +48,20 @@ std::vector<std::string> taken_printing(std::vector<std::string>& arguments) {
 
 }  // namespace
 
+void set_apart_what_is_launched(std::vector<std::string>& arguments, Context& context) {
+  if (arguments.empty() || arguments.front() != "launch") return;
+  const auto at = std::ranges::find(arguments, "--");
+  if (at == arguments.end()) {
+    for (const char* command : {"isolate", "diagnose"}) {
+      if (std::ranges::find(arguments, command) != arguments.end())
+        fail_input("launch: put -- before {0}: greta launch HOST -- {0} ...", command);
+    }
+    return;
+  }
+  context.beyond.assign(at + 1, arguments.end());
+  arguments.erase(at, arguments.end());
+}
+
 launch::Errand errand_of(const LaunchOptions& options, const Context& context) {
   const Inspection inspection = inspected(context.beyond, context);
   launch::Errand errand;

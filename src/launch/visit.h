@@ -49,6 +49,7 @@ class Visit {
   FarEnd follow();
   /// Waiting hears `pause` no more, and is not for long: what is left to do is to be done.
   void hurry();
+  bool is_array() const { return runner_ == &kSlurm; }
   /// Ends it.
   void stop();
   /// The files of these names (words of the shell's) into `directory`, which is made; takes up where a lost

@@ -79,6 +79,14 @@ TEST(JudgedInParts, FilesThatAreNone) {
   for (const std::string& bad : {std::string(), std::string("{}"), std::string("\xa0"), good.substr(0, 20),
                                  std::string("\xa1\x66schema\x61x")})
     EXPECT_THROW(part_from_stored(bad, "here"), Error);
+  for (size_t i = 0; i < good.size(); ++i) {  // an Error, or another part: nothing else
+    std::string other = good;
+    other[i] = static_cast<char>(other[i] ^ 0x1f);
+    try {
+      part_from_stored(other, "here");
+    } catch (const Error&) {
+    }
+  }
   EXPECT_NO_THROW(part_from_stored(good, "here"));
   EXPECT_THROW(read_part("/no/such/directory"), Error);
 }

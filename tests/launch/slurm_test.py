@@ -83,11 +83,12 @@ exec '{self.greta}' "$@"
             wait_until((self.folder / f"begun-{i}").exists, f"task {i} did not start", 60)
         requeued, killed = self.job_of_task(1)[0], self.job_of_task(2)[0]
         self.assertEqual(self.cluster.run(["scontrol", "requeue", requeued]), "")
-        self.assertEqual(self.cluster.run(["scancel", "--signal=KILL", "--full", killed]), "")
+        log = next(self.results().glob("greta-launch-*/launch.log"))
         end = time.monotonic() + 200
-        while launched.poll() is None and time.monotonic() < end:  # a requeued job may start after two minutes
-            self.cluster.run(["scontrol", "update", f"JobId={requeued}", "StartTime=now"])
-            time.sleep(1)
+        while "part 1 of 4" not in log.read_text() and time.monotonic() < end:
+            self.cluster.run(["scontrol", "update", f"JobId={requeued}", "StartTime=now"])  # not in two minutes
+            time.sleep(0.5)
+        self.assertEqual(self.cluster.run(["scancel", "--signal=KILL", "--full", killed]), "")
         out, err = launched.communicate(timeout=60)
         self.assertEqual(launched.returncode, 0, err)
         self.assertIn("part 1 of 4 is judged", err)

@@ -88,6 +88,24 @@ class SshFaultsTest(SshCase):
         self.assert_refused(self.launch(ask=["--prompts", "no-such-prompt"]), 2, "no-such-prompt")
         self.assert_refused(self.run_greta(*self.launching(), "--", "bench", "-m", "x"), 2, "isolate or diagnose")
 
+    def test_dashes_that_are_missing(self):
+        done = self.run_greta("launch", "box", "isolate", "-m", self.model)
+        self.assert_refused(done, 2, "put -- before isolate")
+
+    def test_a_model_there_that_is_another_one(self):
+        other = self.folder / "other.gguf"
+        changed = bytearray(self.model.read_bytes())
+        changed[-1] ^= 1  # of the last weight
+        other.write_bytes(changed)
+        done = self.launch(options=["--model-there", other])
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn("box: its model is another one than", done.stderr)
+        self.assertTrue((self.results() / "verdict.json").exists())
+        self.assert_nothing_left()
+
+    def test_all_hosts_fail(self):
+        self.assert_refused(self.launch(hosts=("nowhere.invalid", "nowhere2.invalid")), 2, "there is no host")
+
     def test_results_that_are_there(self):
         self.results().mkdir(parents=True)
         done = self.launch()

@@ -182,6 +182,17 @@ class SshTest(SshCase):
                              f"/proc/{(self.folder / 'pid').read_text().strip()}/cmdline").read_bytes())
         self.assert_nothing_left()
 
+    def test_ctrl_c_ends_it_on_all_hosts(self):
+        launched = self.start_greta(*self.launching("--program", self.waiting(), hosts=("box", "box2")), "--", "isolate",
+                                    "-m", self.model)
+        self.addCleanup(launched.kill)
+        wait_until(lambda: len(list(self.far.glob("*/part"))) == 2, "the far programs did not start")
+        launched.send_signal(signal.SIGINT)
+        done = self.ended(launched)
+        self.assertEqual(done.returncode, 130, done.stderr)
+        self.assertFalse(self.results().exists())
+        self.assert_nothing_left()
+
     def test_a_copy_goes_on_where_it_broke_off(self):
         big = self.stand_in("wc -c <\"$0\" >\"$out/verdict.json\"; exit 0")
         with big.open("ab") as file:
