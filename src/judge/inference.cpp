@@ -306,8 +306,8 @@ void drop_what_explains_little(const Classes& classes, InferredArithmetic& infer
   }
 }
 
-/// An engine that holds all that a class gives in a coarse format doesn't compute it in f32, also where faults
-/// hide how: its right stages are then judged as what they are, attention's scores as coarsely as may be.
+/// What is all held in a coarse format isn't computed in f32, also where faults hide how it is computed: a
+/// class's right stages are then judged as what they are, attention's scores as coarsely as may be.
 void suppose_held(const Classes& classes, InferredArithmetic& inferred) {
   for (const auto& [kernels, stages] : classes) {
     if (kernels.kind == StageKind::cache || stages.empty() || inferred.of_class.contains(kernels)) continue;

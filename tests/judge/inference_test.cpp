@@ -143,6 +143,49 @@ TEST(Inference, AStageThatWasLeftOutIsRoundedAsItsLayerIs) {
   EXPECT_TRUE(verdict.findings.empty());
 }
 
+Verdict of_recorded(const std::vector<Mistake>& mistakes, const std::vector<Stage>& stages) {
+  const test::PlainLlama& llama = test::plain_llama();
+  Bundle bundle = llama.record(mistakes, test::two_prompts());
+  bundle.manifest.erase("kernels");
+  std::erase_if(bundle.events, [&](const Event& event) {
+    return std::ranges::none_of(stages, [&](Stage stage) { return name(stage) == event.stage; });
+  });
+  return judge(bundle, llama.model());
+}
+
+/// Three kernels of attention that each round their results, of which only the last is recorded; and products
+/// over norms and caches over keys that are not.
+TEST(Inference, AFewStagesOfAnEngineInBf16AreRight) {
+  for (const std::vector<Stage>& stages :
+       {std::vector{x_in, q_rope, kv_write, pv, x_attn, act, x_out}, {x_in, kv_write, pv, x_out}}) {
+    const Verdict verdict = of_recorded(all_in_bf16(), stages);
+    EXPECT_TRUE(verdict.findings.empty()) << test::text_of(verdict.findings.front());
+    EXPECT_NE(verdict.status, RunStatus::fault);
+  }
+}
+
+/// Nothing explains decode's mix: it is a fault all the same, in no other place.
+TEST(Inference, AFaultInAMixInBf16IsNotTakenForAnUnknownArithmetic) {
+  std::vector<Mistake> mistakes = all_in_bf16();
+  std::erase_if(mistakes, [](const Mistake& mistake) { return mistake.stage == pv; });
+  for (const char* phase : {"prefill", "decode"}) {
+    const bool wrong = phase == std::string("decode");
+    for (Mistake& one : everywhere(pv, phase, [wrong](const PlainSite& site) {
+           Row row = site.right();
+           if (wrong) std::reverse(row.begin(), row.end());
+           for (float& value : row) value = bf16_to_f32(f32_to_bf16(value));
+           return row;
+         }))
+      mistakes.push_back(std::move(one));
+  }
+  const Verdict verdict = of_recorded(mistakes, {x_in, q_rope, kv_write, pv, attn_out, x_attn, act, x_out});
+  ASSERT_FALSE(verdict.findings.empty());
+  for (const Finding& finding : verdict.findings) {
+    EXPECT_EQ(finding.stage, pv) << test::text_of(finding);
+    EXPECT_EQ(name(finding.phase), "decode") << test::text_of(finding);
+  }
+}
+
 Row of_f16(const PlainSite& site) {
   Row x = site.in(inputs_of(site.stage)[0]);
   for (float& value : x) value = as_f16(value);
