@@ -66,10 +66,10 @@ const Runner kProcess = {
     .is_alive =
         "{ s=$(cat \"/proc/$(cat $job.pid)/stat\" 2>/dev/null) && case ${s##*) } in Z*) false;; esac; }",
     .stop =
-        "pid=$(cat $job.pid); kill -TERM -- \"-$pid\" 2>/dev/null\n"
-        "i=0; while [ $i -lt 20 ] && kill -0 -- \"-$pid\" 2>/dev/null; do\n"
+        "pid=$(cat $job.pid); kill -TERM \"-$pid\" 2>/dev/null\n"
+        "i=0; while [ $i -lt 60 ] && kill -0 \"-$pid\" 2>/dev/null; do\n"
         "  case $(cat $job.ended) in ended*) break;; esac; i=$((i + 1)); sleep 0.5; done\n"
-        "kill -KILL -- \"-$pid\" 2>/dev/null; :\n",
+        "kill -KILL \"-$pid\" 2>/dev/null; :\n",
     .doubts = 2};
 
 // A job that squeue does not know is over; a controller that does not answer may be back soon.
@@ -97,6 +97,7 @@ std::string follow_script(const Runner& runner, const std::string& directory, co
       "cd {0} || exit 7\n"
       "job={1}; n={2}; turn=0; over=; missed=0\n"
       "while :; do\n"
+      "  [ -e $job.ended ] || exit 7\n"  // another connection has seen the end, and cleared up
       "  case $(cat $job.ended) in ended*) over=1;; esac\n"
       "  if [ -z \"$over\" ] && [ $((turn % 4)) -eq 0 ]; then\n"
       "    if {3}; then missed=0; else missed=$((missed + 1)); fi\n"

@@ -2,6 +2,7 @@
 
 import argparse
 import concurrent.futures
+import contextlib
 import json
 import os
 import pathlib
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 HERE = pathlib.Path(__file__).parent
@@ -81,8 +83,21 @@ class LaunchTest(unittest.TestCase):
     def results(self, name="isolate"):
         return self.here / "artifacts_remote" / "day" / name
 
+    def processes_in(self, folder):
+        """Those whose directory is there, or was."""
+        found = []
+        for link in pathlib.Path("/proc").glob("[0-9]*/cwd"):
+            with contextlib.suppress(OSError):
+                if os.readlink(link).startswith(str(folder)):
+                    found.append((link.parent / "cmdline").read_bytes())
+        return found
+
     def assert_nothing_left(self):
         self.assertEqual([path.name for path in self.far.iterdir()], [])
+        end = time.monotonic() + 10  # what followed the run on a connection that was cut sees that it is over
+        while self.processes_in(self.far) and time.monotonic() < end:
+            time.sleep(0.2)
+        self.assertEqual(self.processes_in(self.far), [])
 
     def assert_one_line(self, done, code, *says):
         lines = done.stderr.splitlines()
