@@ -42,7 +42,7 @@ greta_python_test(docs.completion docs/completion_test.py unit --greta $<TARGET_
 
 # Elsewhere: by a real sshd, and on a real cluster of Slurm's, where they are installed.
 foreach(test ssh ssh_faults slurm)
-  greta_python_test(launch.${test} launch/${test}_test.py unit --greta $<TARGET_FILE:greta>)
+  greta_python_test(launch.${test} launch/${test}_test.py elsewhere --greta $<TARGET_FILE:greta>)
 endforeach()
 greta_python_test(launch.b3_31.SmolLM2 launch/ssh_test.py model --greta $<TARGET_FILE:greta> --smollm2
   test_the_runner_of_b3_31)
