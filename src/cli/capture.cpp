@@ -20,6 +20,7 @@
 #include "cli/output.h"
 #include "io/json_fields.h"
 #include "io/output_file.h"
+#include "io/scratch.h"
 
 namespace greta::cli {
 namespace {
@@ -61,30 +62,12 @@ ChildRequest request_of(const CaptureOptions& options, const std::string& direct
           .preload = library_path()};
 }
 
-/// A folder that is gone afterwards.
-class Scratch {
- public:
-  Scratch() : path_((fs::temp_directory_path() / "greta-capture-XXXXXX").string()) {
-    if (::mkdtemp(path_.data()) == nullptr) fail_machine("cannot make a directory {}", path_);
-  }
-  ~Scratch() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
-
 Attestation attested(const CaptureOptions& options, const CaptureLog& log, const ChildEnd& end) {
   if (options.no_verify)
     return {"not compared", "logits not compared with a run without capture (--no-verify)"};
   if (end.killed || end.exit_code != 0)
     return {"not compared", "logits not compared with a run without capture: this one did not end well"};
-  const Scratch scratch;
+  const ScratchDirectory scratch("greta-capture");
   ChildRequest again = request_of(options, scratch.path());
   again.environment.emplace_back("GRETA_CAPTURE_ONLY_DIGESTS", "1");
   again.silent = true;

@@ -108,7 +108,7 @@ std::string why_unseen(const std::string& program) {
     return fmt::format("{} runs as another user: nothing can be preloaded into it", path);
   try {
     const MappedFile file(path);
-    const std::string_view bytes(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+    const std::string_view bytes = file.text();
     const auto has = [&](std::string_view text) { return bytes.find(text) != std::string_view::npos; };
     if (is_elf(bytes) && !is_dynamic(bytes))
       return fmt::format("{} is linked statically: nothing can be preloaded into it", path);

@@ -31,9 +31,8 @@ struct CommonOptions {
 /// What a command reads and writes, by its arguments: for launch, which runs it elsewhere.
 struct Inspection {
   std::string model, out, part;
-  std::vector<std::string> files;     // besides the model
-  std::vector<std::string> printing;  // --json, --format
-  std::optional<uint64_t> seed;       // of a command that draws; 0: not given
+  std::vector<std::string> files;  // besides the model
+  std::optional<uint64_t> seed;    // of a command that draws; 0: not given
 };
 
 /// What every command gets from main().

@@ -24,7 +24,7 @@ struct DiagnoseOptions {
 
 void run_diagnose(const DiagnoseOptions& options, Context& context) {
   if (context.inspected != nullptr) {
-    *context.inspected = {options.common.model, options.out, options.part, {options.bundle}, {}, {}};
+    *context.inspected = {options.common.model, options.out, options.part, {options.bundle}, {}};
     return;
   }
   const Stopwatch clock;

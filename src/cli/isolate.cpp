@@ -1,6 +1,5 @@
 #include <fmt/chrono.h>
 
-#include <algorithm>
 #include <ctime>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -67,10 +66,9 @@ Contract contract_of(const MatrixRun& matrix, const Verdict& judged, bool quick)
 
 Inspection inspected(const IsolateOptions& options) {
   const MatrixOptions& matrix = options.matrix;
-  Inspection inspection{matrix.common.model, matrix.out, options.part, {}, {}, options.seed};
-  const auto built_in = built_in_prompts();
+  Inspection inspection{matrix.common.model, matrix.out, options.part, {}, options.seed};
   for (const std::string& prompt : matrix.prompts) {
-    if (std::ranges::find(built_in, prompt) != built_in.end()) continue;
+    if (is_built_in_prompt(prompt)) continue;
     load_prompt(prompt);  // it is there, and is text
     inspection.files.push_back(prompt);
   }

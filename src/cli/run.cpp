@@ -1,5 +1,4 @@
 
-#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -24,9 +23,7 @@ struct RunOptions {
 };
 
 std::string prompt_text(const RunOptions& options, const Model& model) {
-  const std::vector<std::string_view> names = built_in_prompts();
-  if (std::find(names.begin(), names.end(), options.prompt) != names.end())
-    return load_prompt(options.prompt, model.file).text;
+  if (is_built_in_prompt(options.prompt)) return load_prompt(options.prompt, model.file).text;
   const std::string text = prompt_of_text(options.prompt).text;
   if (!options.chat) return text;
   const ChatMessage message{"user", text};

@@ -104,7 +104,7 @@ bool is_declared(const nlohmann::json& manifest, const std::string& kernel) {
 
 bool may_be_stored(const Declared& declared) { return declared.roundings.activation == Format::q8_0; }
 
-bool may_be_apart(const Declared& declared) { return is_coarse(declared.roundings.output); }
+bool has_coarse_results(const Declared& declared) { return is_coarse(declared.roundings.output); }
 
 Declared declared_arithmetic(const nlohmann::json& manifest, const std::string& kernel) {
   Declared declared;

@@ -52,9 +52,9 @@ bool is_declared(const nlohmann::json& manifest, const std::string& kernel);
 /// Activations in "q8_0": by ggml's codes, or by those of the scale as it is stored. People mean either.
 bool may_be_stored(const Declared& declared);
 
-/// Of a mix whose scores and weights are not recorded: made by one kernel, or by three that each round their
-/// results as this one.
-bool may_be_apart(const Declared& declared);
+/// In a format coarser than f32. A mix with such, whose scores and weights are not recorded, may be made by
+/// one kernel, or by three that each round their results as this one.
+bool has_coarse_results(const Declared& declared);
 
 /// An input Error for a declaration that could not be heeded: a name that is no format, a field that is none,
 /// or one that the stages which the kernel computed do not read. It names the kernel, and what is known.

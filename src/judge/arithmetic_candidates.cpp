@@ -124,10 +124,7 @@ std::vector<Declared> of_flash_attention(const Declared& first) {
     all.back().roundings.between = row.weights;
   }
   all = with_queries(std::move(all), first);
-  for (const Format format : {bf16, f16}) {
-    all.push_back(rounded(format, f32, f32, format));
-    all.back().roundings.scores = format;
-  }
+  for (const Format format : {bf16, f16}) all.push_back(all_in(format));
   return all;
 }
 
@@ -163,7 +160,7 @@ std::vector<Declared> candidates(const KernelClass& kernels) {
 }  // namespace
 
 std::vector<Declared> arithmetic_candidates(const KernelClass& kernels, const Declared& declared) {
-  if (kernels.fused && kernels.kind == StageKind::mix && may_be_apart(declared)) {
+  if (kernels.fused && kernels.kind == StageKind::mix && has_coarse_results(declared)) {
     Declared apart = declared;
     apart.roundings.scores = apart.roundings.between = declared.roundings.output;
     return {apart};

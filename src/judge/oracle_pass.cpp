@@ -10,14 +10,10 @@ namespace {
 
 constexpr int64_t kBatchRows = 64;  // decoding their weight is then little beside their sums
 
-bool is_coarse(const Declared& declared) {
-  return bounds::unit_roundoff(declared.roundings.output) > bounds::kU;
-}
-
 /// No recorded stage of the layer is of a kernel with coarse results.
 bool is_fine(const PhaseRecord& phase, int layer) {
   return std::ranges::none_of(phase.view.events(), [&](const auto& entry) {
-    return entry.first.layer == layer && is_coarse(kernel_declares(phase, entry.first));
+    return entry.first.layer == layer && has_coarse_results(kernel_declares(phase, entry.first));
   });
 }
 
@@ -28,7 +24,7 @@ bool is_made_too_finely(const PhaseRecord& phase, At at, const Subject& subject)
   if (problem.kind == StageKind::cache && problem.cache_format != Format::f32 && is_fine(phase, at.layer))
     return false;
   const bool fine = std::ranges::any_of(subject.gap, [&](Stage stage) {
-    return !is_coarse(kernel_declares(phase, {at.layer, stage}));
+    return !has_coarse_results(kernel_declares(phase, {at.layer, stage}));
   });
   const bool any = std::ranges::any_of(subject.observed, [](float x) { return x != 0; });
   return fine && any &&

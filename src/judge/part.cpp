@@ -101,9 +101,7 @@ JudgedPart read_part(const std::string& directory) {
   if (!std::filesystem::exists(file, none))
     fail_input("{}: holds no part ({}): isolate or diagnose with --part i/n --out {} makes one", directory,
                kPartFile, directory);
-  const MappedFile mapped(file);
-  return part_from_stored({reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size()},
-                          file);
+  return part_from_stored(MappedFile(file).text(), file);
 }
 
 }  // namespace greta

@@ -249,7 +249,7 @@ bool is_open(const PhaseRecord& phase, At at) {
   if (!is_declared(manifest, kernel)) return true;
   const Declared declared = declared_arithmetic(manifest, kernel);
   const bool weights = info(at.stage).kind == StageKind::weights;
-  return may_be_stored(declared) || (is_fused(phase.view, at) && (weights || may_be_apart(declared)));
+  return may_be_stored(declared) || (is_fused(phase.view, at) && (weights || has_coarse_results(declared)));
 }
 
 Declared declared_arithmetic(const PhaseRecord& phase, At at) {

@@ -1,7 +1,6 @@
 #include "launch/visit.h"
 
 #include <sys/utsname.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -15,6 +14,7 @@
 #include "io/archive.h"
 #include "io/json_fields.h"
 #include "io/output_file.h"
+#include "io/scratch.h"
 
 namespace greta::launch {
 namespace {
@@ -44,26 +44,6 @@ int64_t size_here(const std::string& file) {
   const auto size = fs::file_size(file, none);
   return none ? -1 : static_cast<int64_t>(size);
 }
-
-/// A name for a file of ours that is gone afterwards.
-class ScratchFile {
- public:
-  ScratchFile() : path_((fs::temp_directory_path() / "greta-launch-XXXXXX").string()) {
-    const int fd = ::mkstemp(path_.data());
-    if (fd < 0) fail_machine("cannot make a file {}", path_);
-    ::close(fd);
-  }
-  ~ScratchFile() {
-    std::error_code ignored;
-    fs::remove(path_, ignored);
-  }
-  ScratchFile(const ScratchFile&) = delete;
-  ScratchFile& operator=(const ScratchFile&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 int64_t number_or(const std::string& text, int64_t other) {
   std::istringstream in(text);
@@ -209,9 +189,10 @@ std::string Visit::model_there(const Errand& errand, const Surroundings& there) 
 
 /// Many small files as one: each would be a connection.
 void Visit::send_packed(const std::vector<ArchiveMember>& members) {
-  const ScratchFile archive;
-  write_archive(archive.path(), members);
-  send(archive.path(), "luggage.tgz");
+  const ScratchDirectory scratch("greta-launch");
+  const std::string archive = scratch.path() + "/luggage.tgz";
+  write_archive(archive, members);
+  send(archive, "luggage.tgz");
   patiently([&] {
     const Machine::Ran ran = run("tar -xzf luggage.tgz && rm luggage.tgz");
     if (ran.exit_code != 0)

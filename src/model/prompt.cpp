@@ -53,6 +53,10 @@ std::vector<std::string_view> built_in_prompts() {
   return names;
 }
 
+bool is_built_in_prompt(std::string_view name) {
+  return std::ranges::find(kBuiltIn, name, &BuiltIn::name) != kBuiltIn.end();
+}
+
 Prompt load_prompt(const std::string& name_or_path) {
   const auto found = std::ranges::find(kBuiltIn, name_or_path, &BuiltIn::name);
   if (found != kBuiltIn.end()) return {name_or_path, std::string(found->text)};
@@ -69,8 +73,7 @@ Prompt load_prompt(const std::string& name_or_path) {
     return prompt_of_file(name_or_path, std::string(std::istreambuf_iterator<char>(pipe), {}));
   }
   const MappedFile file(name_or_path);
-  return prompt_of_file(name_or_path,
-                        {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()});
+  return prompt_of_file(name_or_path, file.text());
 }
 
 Prompt prompt_of_text(const std::string& text) {

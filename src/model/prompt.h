@@ -18,6 +18,7 @@ struct Prompt {
 
 /// Names of the built-in prompts: p0_short, p4_sys, p5_ba, p6_long.
 std::vector<std::string_view> built_in_prompts();
+bool is_built_in_prompt(std::string_view name);
 
 /// A built-in prompt by its name, the text of the UTF-8 file at a path, byte for byte (a last newline is
 /// kept), or what has a blank as the text that it is. p4_sys is written in ChatML. Throws an input Error for

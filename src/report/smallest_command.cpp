@@ -12,11 +12,10 @@ namespace {
 
 /// Of the finding's cells the one with the shortest prompt that GRETA has; nullptr: none.
 const Cell* shortest_cell(const Verdict& verdict, const Finding& finding) {
-  const std::vector<std::string_view> names = built_in_prompts();
   const Cell* shortest = nullptr;
   for (const Cell& cell : verdict.cells) {
     const bool seen = std::find(finding.cells.begin(), finding.cells.end(), cell.key) != finding.cells.end();
-    if (!seen || std::find(names.begin(), names.end(), cell.key.prompt) == names.end()) continue;
+    if (!seen || !is_built_in_prompt(cell.key.prompt)) continue;
     if (shortest == nullptr || cell.prompt_tokens < shortest->prompt_tokens) shortest = &cell;
   }
   return shortest;

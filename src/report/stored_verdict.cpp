@@ -141,8 +141,7 @@ std::string stored_in_directory(const std::string& path) {
   const std::string file = path + "/" + kStoredVerdict;
   std::error_code none;
   if (!std::filesystem::exists(file, none)) return "";
-  const MappedFile mapped(file);
-  return {reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size()};
+  return std::string(MappedFile(file).text());
 }
 
 }  // namespace
