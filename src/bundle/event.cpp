@@ -18,6 +18,13 @@ namespace {
 constexpr int64_t kMaxLayers = 1'000'000;
 constexpr int64_t kMaxExtent = int64_t{1} << 48;
 
+std::string dtype_field(const Fields& fields) {
+  std::string dtype = fields.text_or("dtype", "f32");
+  if (std::find(kDtypes.begin(), kDtypes.end(), dtype) == kDtypes.end())
+    fields.fail("dtype", fmt::format("is \"{}\"; known: {}", dtype, fmt::join(kDtypes, ", ")));
+  return dtype;
+}
+
 std::string hash_field(const Fields& fields) {
   std::string hash = fields.text_or("hash", "");
   if (hash.empty()) return hash;
@@ -103,6 +110,19 @@ void read_op(const nlohmann::json& json, const Fields& fields, Event& event) {
     fields.fail("op", "is missing: inputs and attributes are an op's");
 }
 
+void read_operands(const nlohmann::json& json, const std::string& where, const Fields& fields, Event& event) {
+  if (!fields.has("operands")) return;
+  const nlohmann::json& operands = json.at("operands");
+  if (!operands.is_array()) fields.fail("operands", "must be a list of objects");
+  for (const nlohmann::json& operand : operands) {
+    if (!operand.is_object()) fields.fail("operands", "must be a list of objects");
+    const Fields own(operand, where + ": operands");
+    SeenOperand seen{own.text("stage"), hash_field(own), dtype_field(own)};
+    if (seen.hash.empty()) own.fail("hash", "is missing");
+    event.operands.push_back(std::move(seen));
+  }
+}
+
 /// Ops and their inputs need no token: what they do not say is layer -1, and rows from 0.
 void read_where(const Fields& fields, Event& event) {
   const bool is_stage = event.op.empty() && event.name.empty();
@@ -165,6 +185,8 @@ nlohmann::json to_json(const Event& event) {
   if (event.unscaled) json["unscaled"] = true;
   if (event.unmasked) json["unmasked"] = true;
   if (!event.name.empty()) json["name"] = event.name;
+  for (const SeenOperand& operand : event.operands)
+    json["operands"].push_back({{"stage", operand.stage}, {"dtype", operand.dtype}, {"hash", operand.hash}});
   if (!event.op.empty()) {
     json["op"] = event.op;
     json["inputs"] = event.inputs;
@@ -190,15 +212,13 @@ Event event_from_json(const nlohmann::json& json, const std::string& where) {
   read_where(fields, event);
   const std::optional<int64_t> count = element_count(event.shape);
   if (!count) fields.fail("shape", "holds more elements than 64 bits can count");
-  event.dtype = fields.text_or("dtype", "f32");
-  if (std::find(kDtypes.begin(), kDtypes.end(), event.dtype) == kDtypes.end()) {
-    fields.fail("dtype", fmt::format("is \"{}\"; known: {}", event.dtype, fmt::join(kDtypes, ", ")));
-  }
+  event.dtype = dtype_field(fields);
   event.route = fields.text_or("route", "");
   event.kernel = fields.text_or("kernel", "");
   event.launches =
       static_cast<uint64_t>(fields.integer_or("launches", 0, std::numeric_limits<int64_t>::max(), 0));
   read_raw(fields, event);
+  read_operands(json, where, fields, event);
   event.hash = hash_field(fields);
   read_summary(fields, event);
   event.summary.count = *count;

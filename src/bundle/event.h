@@ -25,6 +25,14 @@ inline constexpr std::array<std::string_view, 12> kDtypes{
 /// A number (true is 1), or a word.
 using OpAttribute = std::variant<double, std::string>;
 
+/// Rows that an op read, as they were when it began: at the positions that the stage was recorded for.
+struct SeenOperand {
+  std::string stage;          // that they ought to be
+  std::string hash = {};      // as an event's; of a rounded form, of the rows that it is a rounding of
+  std::string dtype = "f32";  // of what was read
+  bool operator==(const SeenOperand&) const = default;
+};
+
 struct Event {
   std::string cell;        // "E0/p4_sys"
   std::string experiment;  // "E0"
@@ -43,7 +51,8 @@ struct Event {
   std::string op;                           // what computed it, from `inputs` ("": not said)
   std::vector<std::string> inputs;  // names of recorded tensors, or "weight: NAME" of the model's file
   std::map<std::string, OpAttribute> attributes;
-  std::string hash;  // XXH3-128 of the bytes, hex
+  std::vector<SeenOperand> operands;  // of a stage; those that were looked at
+  std::string hash;                   // XXH3-128 of the bytes, hex
   Summary summary;
   std::string file;  // safetensors file and key of the data; empty when it was not kept
   std::string tensor;

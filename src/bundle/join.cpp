@@ -102,6 +102,7 @@ class Joined {
       values.insert(values.end(), row.begin(), row.end());
     }
     event_.positions = packed_positions(positions);
+    event_.operands.clear();  // of other rows
     if (!event_.shape.empty()) event_.shape[0] = std::ssize(positions);
     if (n_pos_ > 0) event_.shape[2] = n_pos_;
     bundle.add(std::move(event_), std::move(values));

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "judge/observation.h"
+#include "judge/seen_operands.h"
 #include "numerics/noise.h"
 
 namespace greta {
@@ -43,8 +44,9 @@ std::vector<Contradiction> contradictions(const PhaseRecord& phase, const Oracle
   for (const auto& [to, event] : phase.view.events()) {
     if (!has_place(phase.model->config, to) || !is_convicted(oracle, phase, to)) continue;
     for (const At at : operands_at(phase.model->config, to)) {
-      const bool counts = info(at.stage).kind != StageKind::cache && at.layer == to.layer &&
-                          phase.view.find(at) != nullptr && is_convicted(oracle, phase, at);
+      const bool counts = !was_read(phase, to, at) && info(at.stage).kind != StageKind::cache &&
+                          at.layer == to.layer && phase.view.find(at) != nullptr &&
+                          is_convicted(oracle, phase, at);
       if (counts && is_wrong_everywhere(phase, at) && follows_from_right(phase, at, to))
         found.push_back({at, to});
     }
@@ -63,6 +65,26 @@ std::vector<Flag> withdraw_contradictions(const std::vector<const PhaseRecord*>&
       oracle.withdraw(phase->view, at, why);
       oracle.withdraw(phase->view, to, why);
       flags.push_back({FlagKind::harness_suspect, phase->view.cell(), why});
+    }
+  }
+  return flags;
+}
+
+std::vector<Flag> right_by_what_was_not_read(const std::vector<const PhaseRecord*>& phases,
+                                             const OraclePass& oracle) {
+  std::vector<Flag> flags;
+  for (const PhaseRecord* phase : phases) {
+    for (const auto& [at, event] : phase->view.events()) {
+      const JudgedStage* judged = oracle.find(phase->view, at);
+      if (event->operands.empty() || judged == nullptr || !judged->judgement || judged->is_convicted())
+        continue;
+      for (const OtherOperand& other : other_operands(*phase, at)) {
+        flags.push_back(
+            {FlagKind::harness_suspect, phase->view.cell(),
+             fmt::format("{} L{}: {} was computed from other rows of {} than were recorded, and is "
+                         "right by the recorded ones",
+                         phase->view.phase(), at.layer, name(at.stage), name(other.at.stage))});
+      }
     }
   }
   return flags;

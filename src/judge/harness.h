@@ -14,4 +14,8 @@ namespace greta {
 /// engine may compute from what it did not write.
 std::vector<Flag> withdraw_contradictions(const std::vector<const PhaseRecord*>& phases, OraclePass& oracle);
 
+/// Stages that are right by what was recorded of their operands, though their op read other rows.
+std::vector<Flag> right_by_what_was_not_read(const std::vector<const PhaseRecord*>& phases,
+                                             const OraclePass& oracle);
+
 }  // namespace greta

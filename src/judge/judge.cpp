@@ -449,6 +449,7 @@ Verdict judge(const Bundle& recorded, const Model& model, const JudgeOptions& op
   oracle.run();
 
   std::vector<Flag> flags = withdraw_contradictions(phases, oracle);
+  append(flags, right_by_what_was_not_read(phases, oracle));
   Convicted convicted = convict(records, oracle);
   if (options.on_places && !convicted.convictions.empty())
     options.on_places(places_of(phases, convicted, oracle));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <numeric>
 
@@ -167,6 +168,24 @@ ActivationRow round_activations(std::span<const float> x, Format format, int rot
     row.ties.push_back({static_cast<int64_t>(i), most - least});
   }
   return row;
+}
+
+bool is_rounding(std::span<const float> rows, size_t width, Format format, std::span<const float> read) {
+  if (rows.size() != read.size() || width == 0 || rows.size() % width != 0) return false;
+  if (format == Format::f32) return std::memcmp(rows.data(), read.data(), rows.size_bytes()) == 0;
+  if (is_block(format) && width % kActivationBlock != 0) return false;
+  for (size_t at = 0; at < rows.size(); at += width) {
+    const ActivationRow right = round_activations(rows.subspan(at, width), format);
+    std::vector<double> allowed(width, 0.0);
+    for (const NearTie& tie : right.ties)
+      allowed[static_cast<size_t>(tie.index)] = 1.001 * std::abs(tie.step);
+    for (size_t i = 0; i < width; ++i) {
+      const double value = read[at + i], expected = static_cast<float>(right.value[i]);
+      const bool both_nan = std::isnan(value) && std::isnan(expected);
+      if (!both_nan && !(std::abs(value - expected) <= allowed[i])) return false;
+    }
+  }
+  return true;
 }
 
 }  // namespace greta

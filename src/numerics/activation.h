@@ -40,4 +40,8 @@ ActivationRow round_activations(std::span<const float> x, Format format);
 /// turned value may be otherwise, before or after its rounding, is among the ties.
 ActivationRow round_activations(std::span<const float> x, Format format, int rotation);
 
+/// Whether `read`, [rows, width], are `rows`, bit for bit; in another format, whether they are what these are
+/// rounded to (of two values as near, either).
+bool is_rounding(std::span<const float> rows, size_t width, Format format, std::span<const float> read);
+
 }  // namespace greta

@@ -1,10 +1,13 @@
 #include "record/recorder.h"
 
+#include <algorithm>
+#include <set>
 #include <utility>
 
 #include "bundle/decode0_row.h"
 #include "engine/kernel_table.h"
 #include "engine/kv_cache.h"
+#include "record/operands.h"
 
 namespace greta {
 namespace {
@@ -17,8 +20,12 @@ std::string route_of(std::string_view kernel) {
 
 class RecordAction final : public Action {
  public:
-  RecordAction(Recorder& recorder, At at, const RecordScope& scope)
-      : recorder_(recorder), at_(at), rows_(scope.rows), next_slot_(scope.next_slot) {}
+  RecordAction(Recorder& recorder, At at, const RecordScope& scope, OperandsSeen operands)
+      : recorder_(recorder),
+        at_(at),
+        rows_(scope.rows),
+        next_slot_(scope.next_slot),
+        operands_(std::move(operands)) {}
 
   std::string label() const override { return "record"; }
 
@@ -30,6 +37,7 @@ class RecordAction final : public Action {
     if (args.launch->kernel != nullptr) event.kernel = args.launch->kernel;
     event.route = route_of(event.kernel);
     event.launches = args.launch->count;
+    if (operands_ != nullptr) event.operands = *operands_;
     if (info(at_.stage).kind != StageKind::cache) return write_rows(args, event);
     std::vector<float> values = cache_rows(args, event);
     const int64_t n_pos = args.position + args.block_rows;
@@ -56,9 +64,8 @@ class RecordAction final : public Action {
 
   /// The wanted rows that the view holds (the block's last one only, perhaps).
   void write_rows(const KernelArgs& args, const Event& event) const {
-    const int64_t n_pos = args.position + args.block_rows, first = n_pos - args.in[0].rows / heads(args);
-    std::vector<int64_t> positions = rows_(at_.stage, n_pos);
-    std::erase_if(positions, [&](int64_t p) { return p < first || p >= n_pos; });
+    const int64_t n_pos = args.position + args.block_rows;
+    std::vector<int64_t> positions = held_positions(rows_(at_.stage, n_pos), args.in[0], n_pos, heads(args));
     // Two that are no neighbours would read as a range: they are an event each.
     if (positions.size() == 2 && positions[1] - positions[0] > 1) {
       write_rows_at(args, {positions[0]}, event);
@@ -68,17 +75,9 @@ class RecordAction final : public Action {
   }
 
   void write_rows_at(const KernelArgs& args, const std::vector<int64_t>& positions, Event event) const {
-    const View& view = args.in[0];
-    const int64_t per_row = heads(args), rows = std::ssize(positions);
-    const int64_t first = args.position + args.block_rows - view.rows / per_row;
-    std::vector<float> values;
-    values.reserve(positions.size() * static_cast<size_t>(per_row * view.cols));
-    for (const int64_t position : positions) {
-      for (int64_t r = (position - first) * per_row; r < (position - first + 1) * per_row; ++r)
-        values.insert(values.end(), view.row(r), view.row(r) + view.cols);
-    }
-    event.shape =
-        is_by_head() ? std::vector<int64_t>{rows, per_row, view.cols} : std::vector<int64_t>{rows, view.cols};
+    const int64_t per_row = heads(args), rows = std::ssize(positions), cols = args.in[0].cols;
+    std::vector<float> values = rows_at(args.in[0], positions, args.position + args.block_rows, per_row);
+    event.shape = is_by_head() ? std::vector<int64_t>{rows, per_row, cols} : std::vector<int64_t>{rows, cols};
     event.positions = packed_positions(positions);
     recorder_.write(std::move(event), std::move(values));
   }
@@ -90,19 +89,62 @@ class RecordAction final : public Action {
   At at_;
   std::function<std::vector<int64_t>(Stage, int64_t)> rows_;
   bool next_slot_;
+  OperandsSeen operands_;  // of the op that makes the stage; or none
+};
+
+/// What the plan's stages are made from, each with its place among what the op reads.
+class Operands {
+ public:
+  explicit Operands(PlanEdit& edit) {
+    for (const Op& op : edit.ops()) {
+      if (!op.makes) continue;
+      made_.insert(*op.made());
+      n_layer_ = std::max(n_layer_, op.layer + 1);
+    }
+  }
+
+  std::vector<OperandPlace> of(const Op& op, const std::function<bool(At)>& wanted) const {
+    std::vector<OperandPlace> places;
+    size_t input = 0;
+    for (const At at : operands_of(*op.made(), n_layer_, [this](At from) { return has(from); })) {
+      const bool is_cache = info(at.stage).kind == StageKind::cache;
+      if (wanted(at) && (is_cache || input < op.reads.size())) places.push_back({at, input});
+      if (!is_cache) ++input;
+    }
+    return places;
+  }
+
+ private:
+  bool has(At at) const { return info(at.stage).kind == StageKind::embedding || made_.contains(at); }
+
+  std::set<At> made_;
+  int n_layer_ = 0;
 };
 
 }  // namespace
 
-void Recorder::write(Event event, std::vector<float> values) const {
+void Recorder::write(Event event, std::vector<float> values) {
   event.phase = phase_;
+  if (const std::optional<Stage> stage = stage_from_name(event.stage)) {
+    if (event.layer != layer_ && event.layer != kNoLayer) made_.clear();
+    layer_ = event.layer;
+    made_[{event.layer, *stage}] = values;
+  }
   sink_(std::move(event), std::move(values));
+}
+
+const std::vector<float>* Recorder::made(At at) const {
+  const auto it = made_.find(at);
+  return it == made_.end() ? nullptr : &it->second;
 }
 
 void insert_records(PlanEdit& edit, Recorder& recorder, const RecordScope& scope) {
   edit.unfuse([&](At made) { return scope.layers(made.layer); });
   const auto wanted = [&](At at) { return scope.layers(at.layer) && scope.stages(at.stage); };
-  const auto record = [&](At at) { return std::make_shared<RecordAction>(recorder, at, scope); };
+  const auto record = [&](At at, OperandsSeen operands = nullptr) {
+    return std::make_shared<RecordAction>(recorder, at, scope, std::move(operands));
+  };
+  const Operands operands(edit);
   const Op* x_out = nullptr;  // of the layer before
   for (const Op& op : edit.ops()) {
     // A layer's x_in is the x_out of the one before, as it stands in the buffer when the layer begins.
@@ -112,7 +154,9 @@ void insert_records(PlanEdit& edit, Recorder& recorder, const RecordScope& scope
       x_out = nullptr;
     }
     if (op.makes == Stage::x_out) x_out = &op;
-    if (op.makes && wanted(*op.made())) edit.watch(op, record(*op.made()));
+    if (!op.makes || !wanted(*op.made())) continue;
+    OperandsSeen seen = watch_operands(edit, op, operands.of(op, wanted), recorder, scope);
+    edit.watch(op, record(*op.made(), std::move(seen)));
   }
 }
 

@@ -2,6 +2,7 @@
 // Record ops: tracing is an edit of the plan. An untraced plan has none of them and pays nothing.
 
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -19,11 +20,17 @@ class Recorder {
 
   explicit Recorder(Sink sink, std::string phase = "") : sink_(std::move(sink)), phase_(std::move(phase)) {}
 
-  void write(Event event, std::vector<float> values) const;
+  void write(Event event, std::vector<float> values);
+
+  /// A stage's rows as they were last recorded, since the run came to this layer (to the head: to the last
+  /// layer); nullptr: not yet.
+  const std::vector<float>* made(At at) const;
 
  private:
   Sink sink_;
   std::string phase_;
+  int layer_ = kNoLayer;
+  std::map<At, std::vector<float>> made_;
 };
 
 /// Which stages and rows a recorder sees.
@@ -38,7 +45,8 @@ struct RecordScope {
   bool next_slot = false;  // with kv_write, what the cache's slot after the last position holds: kKvNext
 };
 
-/// Inserts a record op after every stage in scope, and after what overwrites it. Fused ops of these layers
+/// Inserts a record op after every stage in scope, and after what overwrites it; and before the stage's op one
+/// that looks at what it reads (record/operands.h). Fused ops of these layers
 /// are taken apart. Of kv_write all cached positions are recorded. `recorder` must outlive the plan. Several
 /// recorders may watch one plan.
 void insert_records(PlanEdit& edit, Recorder& recorder, const RecordScope& scope);

@@ -33,7 +33,7 @@ void watch(Plan& plan, Recorder& recorder, const RecordScope& scope) {
 /// What a prefill of 21 tokens in one block records, in order.
 std::vector<Record> prefill(test::TinyEngine& tiny, const RecordScope& scope) {
   std::vector<Record> records;
-  const Recorder recorder([&](Event event, std::vector<float> values) {
+  Recorder recorder([&](Event event, std::vector<float> values) {
     records.push_back({std::move(event), std::move(values)});
   });
   Recorder watching = recorder;

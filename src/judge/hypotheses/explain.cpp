@@ -116,6 +116,7 @@ std::optional<Explanation> score(const Hypothesis& hypothesis, const Candidate& 
                      .noise_ratio = sum.noise_ratio,
                      .fitted = candidate.fitted,
                      .held_up = candidate.is_estimated() ? HeldUp::yes : HeldUp::nothing_estimated,
+                     .seen = candidate.seen,
                      .overreaches = sum.overreaches};
 }
 
@@ -125,9 +126,10 @@ double merit(const Explanation& e) {
   return e.explained_residual - 0.4 * kMargin * (e.fitted + (e.overreaches ? 1 : 0));
 }
 
-/// Better: reproduces within rounding, then what leaves less unexplained.
+/// Better: reproduces within rounding, then what was seen to be so, then what leaves less unexplained.
 bool better(const Explanation& a, const Explanation& b) {
   if (reproduces(a) != reproduces(b)) return reproduces(a);
+  if (reproduces(a) && a.seen != b.seen) return a.seen;
   return merit(a) > merit(b);
 }
 
@@ -165,7 +167,7 @@ HeldUp held_up(const Hypothesis& hypothesis, const Suspect& suspect,
 }
 
 bool rivals(const Explanation& best, const Explanation& other) {
-  if (reproduces(best) != reproduces(other) || covers(best) != covers(other)) return false;
+  if (reproduces(best) != reproduces(other) || covers(best) != covers(other) || best.seen) return false;
   if (covers(best) && best.fitted < other.fitted) return false;
   if (!best.overreaches && other.overreaches) return false;
   return best.explained_residual - other.explained_residual < kMargin;

@@ -41,6 +41,8 @@ struct Candidate {
   bool counted = false;
   /// Its values may be zeros or NaN alone. Of any other these say nothing: what is made from zeros is zero.
   bool may_be_empty = false;
+  /// It was recorded to be so, and is no supposition.
+  bool seen = false;
 
   bool is_estimated() const { return fitted > 0 && !counted; }
 };

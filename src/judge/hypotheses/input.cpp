@@ -8,6 +8,7 @@
 #include <map>
 
 #include "judge/hypotheses/hypothesis.h"
+#include "judge/hypotheses/read_operand.h"
 #include "numerics/dequant.h"
 
 namespace greta {
@@ -181,7 +182,14 @@ std::vector<Candidate> token_read(const Suspect& s) {
   return {candidate};
 }
 
-const std::array<Hypothesis, 4> kInput{{
+const std::array<Hypothesis, 5> kInput{{
+    {"operand_read",
+     {"the op read other rows than were recorded for it: a buffer that is reused, ops in a wrong order, a "
+      "stale rounded form, threads that did not meet",
+      "la operación leyó otras filas que las grabadas: un búfer reutilizado, operaciones en mal orden, una "
+      "forma redondeada obsoleta, hilos que no se esperaron"},
+     "https://github.com/ggml-org/ggml/pull/999",
+     operand_read},
     {"wrong_input",
      {"the stage is computed from another stage's output",
       "la etapa se calcula a partir de la salida de otra"},
