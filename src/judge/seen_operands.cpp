@@ -50,9 +50,8 @@ std::vector<OtherOperand> other_operands(const PhaseRecord& phase, At at) {
     const auto& kept = phase.view.bundle().tensors;
     const auto rows = kept.find(seen->hash);
     const std::vector<int64_t> positions = recorded_positions(phase, operands[i]);
-    const bool fits =
-        rows != kept.end() && !positions.empty() && made->summary.count == std::ssize(*rows->second);
-    if (!fits) continue;
+    const auto recorded = recorded_rows(phase, operands[i], positions);
+    if (rows == kept.end() || !recorded || recorded->size() != rows->second->size()) continue;
     others.push_back({.index = i,
                       .at = operands[i],
                       .format = format_from_name(seen->dtype).value_or(Format::f32),
@@ -81,8 +80,8 @@ Text what_was_read(const OtherOperand& operand, const PhaseRecord& here) {
   if (!comparable) return {"rows that no recorded stage left", "filas que ninguna etapa grabada dejó"};
   int64_t changed = 0;
   for (size_t i = 0; i < made->size(); ++i) changed += (*made)[i] != operand.rows[i];
-  return {fmt::format("rows of which {} of {} elements are others", changed, made->size()),
-          fmt::format("filas con {} de {} elementos distintos", changed, made->size())};
+  return {fmt::format("rows that differ in {} of {} elements", changed, made->size()),
+          fmt::format("filas que difieren en {} de {} elementos", changed, made->size())};
 }
 
 }  // namespace greta

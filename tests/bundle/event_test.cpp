@@ -27,6 +27,7 @@ Event sample() {
   event.launches = 7;
   event.hash = "00112233445566778899aabbccddeeff";
   event.summary = {-1.5, 2, 0.25, 1.25, 1, 2, 4};
+  event.operands = {{"attn_norm", "ffeeddccbbaa99887766554433221100", "q8_block32"}};
   return event;
 }
 
@@ -96,8 +97,21 @@ INSTANTIATE_TEST_SUITE_P(
                       Mistake{"shape", {1, "2"}}, Mistake{"shape", {1ll << 40, 1ll << 40}},
                       Mistake{"dtype", "float32"}, Mistake{"hash", "xyz"}, Mistake{"hash", nullptr},
                       Mistake{"min", "0"}, Mistake{"nan", -1}, Mistake{"launches", -1},
-                      Mistake{"file", "without-a-tensor.safetensors"}, Mistake{"route", 1}),
+                      Mistake{"file", "without-a-tensor.safetensors"}, Mistake{"route", 1},
+                      Mistake{"operands", "attn_norm"}, Mistake{"operands", {"attn_norm"}}),
     [](const auto& test) { return std::string(test.param.field) + "_" + std::to_string(test.index); });
+
+TEST(Event, AnOperandHasAStageAndAHash) {
+  const nlohmann::json right = {{"stage", "x_in"}, {"hash", "00112233445566778899aabbccddeeff"}};
+  for (const char* field : {"stage", "hash"}) {
+    nlohmann::json json = nlohmann::json::parse(kMinimal);
+    json["operands"] = {right};
+    EXPECT_EQ(event_from_json(json, "x").operands.size(), 1u);
+    json["operands"][0].erase(field);
+    EXPECT_THAT(message_of([&] { event_from_json(json, "e:3"); }),
+                HasSubstr(fmt::format("e:3: operands: field \"{}\"", field)));
+  }
+}
 
 TEST(Event, FileMustStayInTheBundle) {
   for (const char* file : {"../x.safetensors", "/etc/x.safetensors", "a\\b.safetensors", "passwd"}) {

@@ -35,14 +35,14 @@ bool put_rows_read(const Observation& seen, StageProblem& problem) {
 }
 
 Text told(const Suspect& s, const std::vector<OtherOperand>& others, const PhaseRecord& phase) {
-  Text text{fmt::format("{} was computed from other rows than were recorded for it:", s.name()),
-            fmt::format("{} se calculó a partir de otras filas que las grabadas:", s.name())};
+  Text text{fmt::format("{} read other rows than were recorded for it:", s.name()),
+            fmt::format("{} leyó otras filas que las grabadas para ella:", s.name())};
   for (const OtherOperand& other : others) {
     const Text what = what_was_read(other, phase);
     const bool rounded = other.format != Format::f32;
     const std::string form = rounded ? fmt::format(" (in {})", name(other.format)) : "";
-    text.en += fmt::format(" in the place of {}{}, {};", name(other.at.stage), form, what.en);
-    text.es += fmt::format(" en lugar de {}{}, {};", name(other.at.stage), form, what.es);
+    text.en += fmt::format(" {} in the place of {}{},", what.en, name(other.at.stage), form);
+    text.es += fmt::format(" {} en lugar de {}{},", what.es, name(other.at.stage), form);
   }
   text.en.pop_back();
   text.es.pop_back();
