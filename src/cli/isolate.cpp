@@ -16,6 +16,7 @@
 #include "cli/weight_verify.h"
 #include "experiment/confirm.h"
 #include "experiment/contract.h"
+#include "experiment/repeat.h"
 #include "judge/judge.h"
 #include "model/prompt.h"
 #include "report/report.h"
@@ -46,6 +47,15 @@ std::vector<Finding> confirmed(const MatrixRun& matrix, std::vector<Finding> fin
     throw_if_interrupted("interrupted while confirming; the bundle in " + matrix.directory + " is complete");
     progress.show(done, done + 1, label);
     ++done;
+  });
+}
+
+/// What was convicted, against one more recording of it.
+std::vector<Finding> held_again(const MatrixRun& matrix, std::vector<Finding> findings) {
+  Progress progress;
+  return hold_against_repetition(*matrix.engine, matrix.request, matrix.bundle, std::move(findings), [&] {
+    throw_if_interrupted("interrupted; the bundle in " + matrix.directory + " is complete");
+    progress.show(0, 1, "once more");
   });
 }
 
@@ -104,7 +114,8 @@ void run_isolate(IsolateOptions& options, Context& context) {
   if (!part.is_whole())
     return write_part(context, options.matrix.common, bundle, part, matrix.directory, std::move(known));
   Completion completion{.directory = options.matrix.out};
-  if (judged.aligned && !options.no_interventions)
+  judged.findings = held_again(matrix, std::move(judged.findings));
+  if (judged.aligned && !options.no_interventions && is_repeatable(judged.findings))
     completion.confirmed = confirmed(matrix, judged.findings, known);
   Contract contract = contract_of(matrix, judged, options.quick);
   completion.differences = std::move(contract.differences);

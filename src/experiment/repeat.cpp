@@ -1,0 +1,116 @@
+#include "experiment/repeat.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <tuple>
+
+#include "experiment/run_cause.h"
+#include "record/matrix.h"
+
+namespace greta {
+namespace {
+
+constexpr int kRecordings = 2;
+
+using Place = std::tuple<std::string, int, std::string, std::vector<int64_t>>;
+
+Place place_of(const Event& event) { return {event.phase, event.layer, event.stage, event.positions}; }
+
+/// The cell again; nullopt where it is none of the matrix.
+std::optional<MatrixRequest> cell_of(const MatrixRequest& matrix, const CellKey& key) {
+  MatrixRequest one = matrix;
+  std::erase_if(one.experiments, [&](const Experiment& e) { return e.name != key.experiment; });
+  std::erase_if(one.prompts, [&](const Prompt& p) { return p.id != key.prompt; });
+  if (one.experiments.size() != 1 || one.prompts.size() != 1) return std::nullopt;
+  // What the slot of decode0 holds before it depends on the prompt's place in the matrix.
+  const auto place = std::ranges::find(matrix.prompts, key.prompt, &Prompt::id) - matrix.prompts.begin();
+  if (decode0_row(one, 0) != decode0_row(matrix, static_cast<size_t>(place)))
+    one.prompts = {matrix.prompts.begin(), matrix.prompts.begin() + place + 1};
+  return one;
+}
+
+/// Stages of the cell that hold other bits, in the order of recording.
+std::vector<const Event*> differing(const Bundle& recorded, const Bundle& again, const CellKey& key) {
+  std::map<Place, std::string_view> hashes;
+  for (const Event& event : again.events) {
+    if (event.key() == key) hashes[place_of(event)] = event.hash;
+  }
+  std::vector<const Event*> others;
+  for (const Event& event : recorded.events) {
+    if (event.key() != key || !stage_from_name(event.stage)) continue;
+    const auto it = hashes.find(place_of(event));
+    if (it == hashes.end() || it->second != event.hash) others.push_back(&event);
+  }
+  return others;
+}
+
+Finding not_repeatable(const Event& first, const CellKey& key, size_t differing, const Finding& convicted) {
+  Finding finding;
+  finding.phase = only(phase_of(first.seen()));
+  finding.layer = first.layer;
+  finding.stage = *stage_from_name(first.stage);
+  finding.cells = {key};
+  finding.cause = Cause::named;
+  finding.family = CauseFamily::plan;
+  finding.best = name(RunCause::not_repeatable);
+  finding.title = what(RunCause::not_repeatable);
+  finding.noise_ratio = convicted.noise_ratio;
+  const Deviation where{.phase = first.phase,
+                        .length = first.positions.back() + 1,
+                        .layer = first.layer,
+                        .position = first.positions.front(),
+                        .what = first.stage};
+  finding.difference = {
+      finding.best,
+      {{fmt::format(
+            "{} was recorded once more: {} of its recordings hold other bits, {} of layer {} in {} first.",
+            name(key), differing, first.stage, first.layer, first.phase),
+        fmt::format(
+            "{} se grabó otra vez: {} de sus grabaciones tienen otros bits, {} de la capa {} en {} la "
+            "primera.",
+            name(key), differing, first.stage, first.layer, first.phase)}},
+      where};
+  return finding;
+}
+
+/// What was said of a stage of which the next run says something else.
+void withdraw_name(Finding& finding) {
+  finding.cause = Cause::unexplained;
+  finding.family = CauseFamily::none;
+  finding.title = {"computed anew it is wrong in another way", "calculada de nuevo, falla de otra manera"};
+}
+
+}  // namespace
+
+std::vector<Finding> hold_against_repetition(Engine& engine, const MatrixRequest& matrix,
+                                             const Bundle& recorded, std::vector<Finding> findings,
+                                             const std::function<void()>& step) {
+  if (findings.empty() || findings.front().cells.empty()) return findings;
+  const CellKey key = findings.front().cells.front();
+  const auto request = cell_of(matrix, key);
+  if (!request) return findings;
+  for (int run = 0; run < kRecordings; ++run) {
+    step();
+    const Bundle again = record_matrix(engine, *request);
+    const std::vector<const Event*> others = differing(recorded, again, key);
+    if (others.empty()) continue;
+    std::set<At> places;
+    for (const Event* event : others) places.insert({event->layer, *stage_from_name(event->stage)});
+    Finding race = not_repeatable(*others.front(), key, others.size(), findings.front());
+    for (Finding& finding : findings) {
+      if (places.contains({finding.layer, finding.stage})) withdraw_name(finding);
+    }
+    findings.insert(findings.begin(), std::move(race));
+    break;
+  }
+  return findings;
+}
+
+bool is_repeatable(const std::vector<Finding>& findings) {
+  return findings.empty() || findings.front().best != name(RunCause::not_repeatable);
+}
+
+}  // namespace greta
