@@ -76,11 +76,14 @@ Finding not_repeatable(const Event& first, const CellKey& key, size_t differing,
   return finding;
 }
 
-/// What was said of a stage of which the next run says something else.
-void withdraw_name(Finding& finding) {
+/// A computation that reproduces one of several outcomes is not the cause. What an op was seen to read stays.
+void withdraw_name(Finding& finding, bool differs) {
+  if (finding.best == "operand_read") return;
   finding.cause = Cause::unexplained;
   finding.family = CauseFamily::none;
-  finding.title = {"computed anew it is wrong in another way", "calculada de nuevo, falla de otra manera"};
+  finding.title =
+      differs ? Text{"computed anew it is wrong in another way", "calculada de nuevo, falla de otra manera"}
+              : Text{"wrong in a run that does not repeat", "errónea en una ejecución que no se repite"};
 }
 
 }  // namespace
@@ -100,9 +103,7 @@ std::vector<Finding> hold_against_repetition(Engine& engine, const MatrixRequest
     std::set<At> places;
     for (const Event* event : others) places.insert({event->layer, *stage_from_name(event->stage)});
     Finding race = not_repeatable(*others.front(), key, others.size(), findings.front());
-    for (Finding& finding : findings) {
-      if (places.contains({finding.layer, finding.stage})) withdraw_name(finding);
-    }
+    for (Finding& finding : findings) withdraw_name(finding, places.contains({finding.layer, finding.stage}));
     findings.insert(findings.begin(), std::move(race));
     break;
   }

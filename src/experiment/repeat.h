@@ -14,7 +14,7 @@
 namespace greta {
 
 /// `findings` as they are where the cell of the first one is recorded again alike. Else the first stage that
-/// differs is a finding before them, and theirs are no names any more where stages differ. `recorded` is what
+/// differs is a finding before them, and theirs are no names any more. `recorded` is what
 /// they were found in; `step` may throw to stop.
 std::vector<Finding> hold_against_repetition(Engine& engine, const MatrixRequest& matrix,
                                              const Bundle& recorded, std::vector<Finding> findings,
