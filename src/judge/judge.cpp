@@ -15,6 +15,7 @@
 #include "judge/pair_judge.h"
 #include "judge/raw_scores.h"
 #include "judge/route_difference.h"
+#include "judge/second_reading.h"
 #include "judge/undeclared.h"
 #include "judge/untested_write.h"
 
@@ -450,6 +451,8 @@ Verdict judge(const Bundle& recorded, const Model& model, const JudgeOptions& op
 
   std::vector<Flag> flags = withdraw_contradictions(phases, oracle);
   append(flags, right_by_what_was_not_read(phases, oracle));
+  for (std::string& why : readings_that_differ(model))
+    flags.push_back({FlagKind::harness_suspect, {}, "GRETA's own: " + std::move(why)});
   Convicted convicted = convict(records, oracle);
   if (options.on_places && !convicted.convictions.empty())
     options.on_places(places_of(phases, convicted, oracle));

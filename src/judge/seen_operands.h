@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/text.h"
 #include "judge/stage_oracle.h"
 
 namespace greta {

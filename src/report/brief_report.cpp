@@ -118,7 +118,7 @@ List flags(const Writer& writer) {
   const std::vector<Flag>& all = writer.verdict.flags;
   List list{{}, false, more(writer, all.size())};
   for (size_t i = 0; i < all.size() && i < kMaxListed; ++i) {
-    list.items.push_back({writer.say(Phrase::flagged, name(all[i].kind), name(all[i].cell), all[i].why)});
+    list.items.push_back({writer.flagged(all[i])});
   }
   return list;
 }

@@ -344,6 +344,7 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "antes de "
      "RoPE no interviene nada más."},
     {Phrase::flagged, "{0} in {1}: {2}.", "{0} en {1}: {2}."},
+    {Phrase::flagged_run, "{0}: {1}.", "{0}: {1}."},
     {Phrase::not_aligned,
      "decode0 was not aligned: it processed the next token, not the last of the prompt. The pairs are not "
      "comparable, and "

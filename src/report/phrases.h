@@ -145,6 +145,7 @@ enum class Phrase {
   one_token_prompts,
   same_last_token,
   flagged,
+  flagged_run,
   not_aligned,
   attested_no_cell,
   attested_all,

@@ -204,6 +204,11 @@ std::vector<std::string> Writer::exercised() const {
   return sentences;
 }
 
+std::string Writer::flagged(const Flag& flag) const {
+  if (flag.cell == CellKey{}) return say(Phrase::flagged_run, name(flag.kind), flag.why);
+  return say(Phrase::flagged, name(flag.kind), name(flag.cell), flag.why);
+}
+
 std::vector<std::string> Writer::conclusion() const {
   std::vector<std::string> sentences;
   if (is_misaligned()) sentences.push_back(say(Phrase::not_aligned));
@@ -226,8 +231,7 @@ std::vector<std::string> Writer::conclusion() const {
     for (std::string& sentence : factor_effects()) sentences.push_back(std::move(sentence));
   }
   for (size_t i = 0; i < verdict.flags.size() && i < kMaxListed; ++i) {
-    const Flag& flag = verdict.flags[i];
-    sentences.push_back(say(Phrase::flagged, name(flag.kind), name(flag.cell), flag.why));
+    sentences.push_back(flagged(verdict.flags[i]));
   }
   if (verdict.flags.size() > kMaxListed)
     sentences.push_back(say(Phrase::more, verdict.flags.size() - kMaxListed));

@@ -24,6 +24,7 @@ struct Writer {
   std::string verdict_sentence() const;
   /// What GRETA concludes, strongest first.
   std::vector<std::string> conclusion() const;
+  std::string flagged(const Flag& flag) const;
   std::vector<std::string> next_steps() const;
   /// Whether decode0's cache row was seen to be written; empty where it was.
   std::vector<std::string> untested() const;

@@ -1,0 +1,221 @@
+#include "judge/second_reading.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <optional>
+
+namespace greta {
+namespace {
+
+/// What the modelling files of transformers say of a family, and the GGUF files do not.
+struct Family {
+  std::string_view name;
+  bool rotates_halves;  // (i, i + d/2), not (2i, 2i + 1): its converter leaves the rows of Wq, Wk as they are
+  bool gelu = false;
+  bool embedding_by_width = false;   // times sqrt(hidden_size)
+  int64_t full_attention_every = 0;  // other layers have a window and rope_local_base_freq 10000
+  bool window_in_all = false;
+  int64_t no_rope_every = 0;
+};
+
+constexpr Family kFamilies[] = {
+    {.name = "llama", .rotates_halves = false, .window_in_all = true},
+    {.name = "qwen2", .rotates_halves = true},
+    {.name = "qwen3", .rotates_halves = true},
+    {.name = "gemma3",
+     .rotates_halves = true,
+     .gelu = true,
+     .embedding_by_width = true,
+     .full_attention_every = 6},
+    {.name = "phi3", .rotates_halves = true, .window_in_all = true},
+    {.name = "smollm3", .rotates_halves = false, .no_rope_every = 4},
+    {.name = "olmo2", .rotates_halves = true},
+    {.name = "granite", .rotates_halves = false},
+};
+
+/// A weight by its name in the file; of a fused one the part that begins after `skip` rows.
+struct Named {
+  Stage stage;
+  std::string_view suffix;
+  int64_t skip = 0;
+};
+
+std::optional<double> as_number(const GgufValue* value) {
+  if (value == nullptr) return std::nullopt;
+  if (const auto* u = std::get_if<uint64_t>(value)) return static_cast<double>(*u);
+  if (const auto* i = std::get_if<int64_t>(value)) return static_cast<double>(*i);
+  if (const auto* d = std::get_if<double>(value)) return *d;
+  return std::nullopt;
+}
+
+class Reading {
+ public:
+  Reading(const Model& model, const Family& family) : model_(model), config_(model.config), family_(family) {}
+
+  std::vector<std::string> differences() {
+    sizes();
+    numbers();
+    for (int64_t n = 0; n < config_.n_layer; ++n) {
+      positions(static_cast<int>(n));
+      weights(static_cast<int>(n));
+    }
+    whole_model();
+    return std::move(differences_);
+  }
+
+ private:
+  std::string key(std::string_view suffix) const { return fmt::format("{}.{}", family_.name, suffix); }
+
+  /// The key's number; of a list the first.
+  std::optional<double> find(std::string_view suffix) const {
+    const std::string full = key(suffix);
+    const GgufValue* value = model_.file.find(full);
+    if (value != nullptr && std::holds_alternative<GgufArray>(*value)) {
+      const auto numbers = model_.file.find_ints(full);
+      return numbers && !numbers->empty() ? std::optional(static_cast<double>(numbers->front()))
+                                          : std::nullopt;
+    }
+    return as_number(value);
+  }
+
+  double get(std::string_view suffix, double otherwise) const { return find(suffix).value_or(otherwise); }
+
+  void compare(const std::string& what, double read, double again) {
+    if (std::abs(read - again) <= 1e-9 * std::abs(again)) return;
+    differences_.push_back(
+        fmt::format("{} is {} in one reading of the file, {} in another", what, read, again));
+  }
+
+  void sizes() {
+    const double heads = get("attention.head_count", 0);
+    compare("block_count", static_cast<double>(config_.n_layer), get("block_count", 0));
+    compare("embedding_length", static_cast<double>(config_.n_embd), get("embedding_length", 0));
+    compare("feed_forward_length", static_cast<double>(config_.n_ff), get("feed_forward_length", 0));
+    compare("attention.head_count", static_cast<double>(config_.n_head), heads);
+    compare("attention.head_count_kv", static_cast<double>(config_.n_head_kv),
+            get("attention.head_count_kv", heads));
+    head_dim_ = get("attention.key_length", get("embedding_length", 0) / heads);
+    compare("attention.key_length", static_cast<double>(config_.head_dim), head_dim_);
+    compare("rope.dimension_count", static_cast<double>(config_.rope_dims),
+            get("rope.dimension_count", head_dim_));
+  }
+
+  void numbers() {
+    const double width = get("embedding_length", 0);
+    compare("attention.layer_norm_rms_epsilon", config_.norm_eps, get("attention.layer_norm_rms_epsilon", 0));
+    // Gemma 3 27B alone: query_pre_attn_scalar is hidden_size / heads.
+    const bool by_width = family_.full_attention_every == 6 && get("block_count", 0) == 62;
+    const double scaled_by = by_width ? width / get("attention.head_count", 1) : head_dim_;
+    const bool granite = family_.name == "granite";
+    const auto own = [&](std::string_view suffix, double otherwise) {
+      return granite ? get(suffix, otherwise) : otherwise;
+    };
+    compare("the scale of attention", config_.attention_scale,
+            own("attention.scale", 1 / std::sqrt(scaled_by)));
+    compare("the scale of the embedding", config_.embedding_scale,
+            own("embedding_scale", family_.embedding_by_width ? std::sqrt(width) : 1));
+    compare("the scale of the residuals", config_.residual_scale, own("residual_scale", 1));
+    compare("the divisor of the logits", config_.logit_divisor, own("logit_scale", 1));
+    compare("RoPE turns halves (1) or neighbours (0)", config_.rope_adjacent ? 0 : 1, family_.rotates_halves);
+    compare("the activation is GELU (1) or SiLU (0)", config_.activation == Activation::gelu, family_.gelu);
+  }
+
+  /// Whether the layer has a window and RoPE's local base, as a family with both kinds of layers says.
+  bool is_local(int layer) const {
+    if (family_.full_attention_every == 0) return false;
+    const std::string full = key("attention.sliding_window_pattern");
+    const GgufValue* value = model_.file.find(full);
+    if (const auto* flags = value == nullptr ? nullptr : std::get_if<GgufArray>(value))
+      return static_cast<size_t>(layer) < flags->bytes.size() &&
+             flags->bytes[static_cast<size_t>(layer)] != std::byte{0};
+    const auto every =
+        static_cast<int64_t>(as_number(value).value_or(static_cast<double>(family_.full_attention_every)));
+    return every == 0 || (layer + 1) % every != 0;
+  }
+
+  void positions(int layer) {
+    const LayerConfig& own = config_.layer(layer);
+    const bool local = is_local(layer);
+    const auto at = [&](std::string_view what) { return fmt::format("{} of layer {}", what, layer); };
+    const double global_base = get("rope.freq_base", 10000);
+    compare(at("RoPE's base"), own.rope_base, local ? get("rope.freq_base_swa", 10000) : global_base);
+    const double window = get("attention.sliding_window", 0);
+    compare(at("the window"), static_cast<double>(own.window), local || family_.window_in_all ? window : 0);
+    const auto type = model_.file.find_string(key("rope.scaling.type"));
+    const double factor = get("rope.scaling.factor", 1);
+    const bool linear = !local && factor != 0 && (!type || *type == "linear");
+    compare(at("the scale of positions"), own.rope_scale, linear ? 1 / factor : 1);
+    const bool lacks = family_.no_rope_every > 0 && (layer + 1) % family_.no_rope_every == 0;
+    for (const Stage stage : {Stage::q_rope, Stage::k_rope})
+      compare(at(name(stage)), has_stage(config_, {layer, stage}), !lacks);
+  }
+
+  void weights(int layer) {
+    const int64_t q = config_.n_head * config_.head_dim, kv = config_.n_head_kv * config_.head_dim;
+    const auto in_file = [&](std::string_view suffix) {
+      return model_.file.find_tensor(fmt::format("blk.{}.{}.weight", layer, suffix));
+    };
+    const bool fused_qkv = in_file("attn_qkv") != nullptr, fused_ffn = in_file("ffn_gate") == nullptr;
+    const std::string_view qkv = "attn_qkv";
+    const Named named[] = {
+        {Stage::attn_norm, "attn_norm"},
+        {Stage::q, fused_qkv ? qkv : "attn_q"},
+        {Stage::k, fused_qkv ? qkv : "attn_k", fused_qkv ? q : 0},
+        {Stage::v, fused_qkv ? qkv : "attn_v", fused_qkv ? q + kv : 0},
+        {Stage::q_norm, "attn_q_norm"},
+        {Stage::k_norm, "attn_k_norm"},
+        {Stage::attn_out, "attn_output"},
+        {Stage::attn_post_norm, "post_attention_norm"},
+        {Stage::ffn_norm, "ffn_norm"},
+        {Stage::gate, fused_ffn ? "ffn_up" : "ffn_gate"},
+        {Stage::up, "ffn_up", fused_ffn ? config_.n_ff : 0},
+        {Stage::down, "ffn_down"},
+        {Stage::ffn_post_norm, "post_ffw_norm"},
+    };
+    for (const Named& one : named)
+      place(fmt::format("the weight of {} of layer {}", name(one.stage), layer),
+            weight_of(model_, {one.stage, layer}), in_file(one.suffix), one.skip);
+  }
+
+  /// Whether the weight is where the file has it.
+  void place(const std::string& what, const GgufTensor* used, const GgufTensor* in_file, int64_t skip) {
+    if (used == nullptr && in_file == nullptr) return;
+    const std::byte* begin = in_file == nullptr ? nullptr : in_file->data.data();
+    if (in_file != nullptr && skip > 0) {
+      const size_t row = in_file->data.size() / std::max<uint64_t>(in_file->dims[1], 1);
+      begin += static_cast<size_t>(skip) * row;
+    }
+    if (used != nullptr && used->data.data() == begin) return;
+    differences_.push_back(fmt::format("{} is {} in one reading of the file, {} in another", what,
+                                       used == nullptr ? "absent" : used->name,
+                                       in_file == nullptr ? "absent" : in_file->name));
+  }
+
+  void whole_model() {
+    const Gguf& file = model_.file;
+    const GgufTensor* table = file.find_tensor("token_embd.weight");
+    const GgufTensor* head = file.find_tensor("output.weight");
+    place("the embedding", model_.token_embd, table, 0);
+    place("the last norm's weight", model_.output_norm, file.find_tensor("output_norm.weight"), 0);
+    place("the weight of logits", model_.output, head == nullptr ? table : head, 0);
+  }
+
+  const Model& model_;
+  const ModelConfig& config_;
+  const Family& family_;
+  double head_dim_ = 0;
+  std::vector<std::string> differences_;
+};
+
+}  // namespace
+
+std::vector<std::string> readings_that_differ(const Model& model) {
+  const auto architecture = model.file.find_string("general.architecture");
+  const auto family = std::ranges::find(kFamilies, architecture.value_or(""), &Family::name);
+  return family == std::end(kFamilies) ? std::vector<std::string>{} : Reading(model, *family).differences();
+}
+
+}  // namespace greta
