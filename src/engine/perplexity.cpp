@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "engine/plan_edit.h"
 
 namespace greta {
 namespace {
@@ -37,18 +36,14 @@ class LossOp : public Action {
   std::vector<double>& losses_;
 };
 
-Plan scoring_plan(const Engine& engine, const RouteTable& routes, std::shared_ptr<Action> loss) {
-  Plan plan = engine.fast_plan(Phase::prefill, kRows, routes);
-  PlanEdit edit(plan);
-  edit.keep_all_rows();
-  edit.append({.call = ActionCall{std::move(loss)}, .reads = {plan.logits}});
-  edit.commit();
-  return plan;
-}
-
 }  // namespace
 
 double Perplexity::value() const { return std::exp(mean); }
+
+void score_rows(PlanEdit& edit, const std::vector<int32_t>& next, std::vector<double>& losses) {
+  edit.keep_all_rows();
+  edit.append({.call = ActionCall{std::make_shared<LossOp>(next, losses)}, .reads = {edit.logits()}});
+}
 
 Perplexity measure_perplexity(Engine& engine, const RouteTable& routes, std::span<const int32_t> tokens,
                               int64_t chunk, int32_t bos,
@@ -61,7 +56,11 @@ Perplexity measure_perplexity(Engine& engine, const RouteTable& routes, std::spa
   }
   std::vector<int32_t> next(kRows);
   std::vector<double> losses(kRows);
-  const Plan scoring = scoring_plan(engine, routes, std::make_shared<LossOp>(next, losses));
+  Plan scoring = engine.fast_plan(Phase::prefill, kRows, routes);
+  {
+    PlanEdit edit(scoring);
+    score_rows(edit, next, losses);
+  }
   Session session(engine, chunk, make_session_plans(engine, {.routes = routes, .fast = true}));
   double sum = 0, squares = 0;
   Perplexity result;

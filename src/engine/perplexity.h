@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "engine/plan_edit.h"
 #include "engine/session.h"
 
 namespace greta {
@@ -18,6 +19,11 @@ struct Perplexity {
 
   double value() const;  // exp(mean)
 };
+
+/// Lets a plan score its rows: the logits are made of all of them, and -ln p of each row's next token goes to
+/// `losses`. Both vectors have a place for every row of a block, and outlive the plan; `next` is set before
+/// each run.
+void score_rows(PlanEdit& edit, const std::vector<int32_t>& next, std::vector<double>& losses);
 
 /// Cuts `tokens` into chunks of `chunk` and, in each, predicts the tokens of the second half from all before
 /// them in the chunk; what is left over at the end is not used. With `bos` >= 0 that token takes the place of

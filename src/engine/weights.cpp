@@ -21,24 +21,6 @@ AlignedBytes copy_vector(const GgufTensor& tensor) {
   return bytes;
 }
 
-/// scale base^(-2i / dims) / (2 pi) (Su et al. 2021, RoFormer), divided by the model's factor for the pair,
-/// if it has them (Llama 3); split in two floats: enough for exact angles at any position.
-std::vector<float> make_rope_turns(const Model& model, const LayerConfig& layer) {
-  const ModelConfig& config = model.config;
-  std::vector<float> turns, factors(static_cast<size_t>(config.rope_dims / 2), 1.0f);
-  if (model.rope_freqs != nullptr)
-    std::memcpy(factors.data(), model.rope_freqs->data.data(), factors.size() * sizeof(float));
-  for (int64_t i = 0; i < config.rope_dims / 2; ++i) {
-    const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(config.rope_dims);
-    const double value = layer.rope_scale * std::pow(layer.rope_base, exponent) /
-                         static_cast<double>(factors[static_cast<size_t>(i)]) / (2 * std::numbers::pi);
-    const float high = static_cast<float>(value);
-    turns.push_back(high);
-    turns.push_back(static_cast<float>(value - static_cast<double>(high)));
-  }
-  return turns;
-}
-
 PackedWeight plan(const GgufTensor& tensor) {
   if (!can_pack(tensor.type)) {
     fail_input("weight {} has type {}, for which this build has no kernels (greta info lists them)",
@@ -68,6 +50,24 @@ void pack_in_pieces(const Gguf& file, const GgufTensor& tensor, ThreadPool& pool
 }
 
 }  // namespace
+
+/// scale base^(-2i / dims) / (2 pi) (Su et al. 2021, RoFormer), divided by the model's factor for the pair,
+/// if it has them (Llama 3); split in two floats: enough for exact angles at any position.
+std::vector<float> make_rope_turns(const Model& model, const LayerConfig& layer) {
+  const ModelConfig& config = model.config;
+  std::vector<float> turns, factors(static_cast<size_t>(config.rope_dims / 2), 1.0f);
+  if (model.rope_freqs != nullptr)
+    std::memcpy(factors.data(), model.rope_freqs->data.data(), factors.size() * sizeof(float));
+  for (int64_t i = 0; i < config.rope_dims / 2; ++i) {
+    const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(config.rope_dims);
+    const double value = layer.rope_scale * std::pow(layer.rope_base, exponent) /
+                         static_cast<double>(factors[static_cast<size_t>(i)]) / (2 * std::numbers::pi);
+    const float high = static_cast<float>(value);
+    turns.push_back(high);
+    turns.push_back(static_cast<float>(value - static_cast<double>(high)));
+  }
+  return turns;
+}
 
 Weights::Weights(const Model& model, ThreadPool& pool) {
   for (const LayerConfig& layer : model.config.layers)

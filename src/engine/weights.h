@@ -11,6 +11,10 @@
 
 namespace greta {
 
+/// Frequencies of a layer's rotated pairs in turns, frequency / (2 pi), as high and low f32 parts:
+/// [rope_dims / 2][2].
+std::vector<float> make_rope_turns(const Model& model, const LayerConfig& layer);
+
 class Weights {
  public:
   /// Packs all matrices of the model on the pool's threads.
@@ -21,8 +25,7 @@ class Weights {
   /// A norm's weight or a bias, 64-byte aligned, padded with zeros to a multiple of 16.
   const float* vector(const GgufTensor* tensor) const;
 
-  /// Frequencies of the layer's rotated pairs in turns, frequency / (2 pi), as high and low f32 parts:
-  /// [rope_dims / 2][2]. Layers that turn alike share them.
+  /// make_rope_turns() of the layer. Layers that turn alike share them.
   const float* rope_turns(const LayerConfig& layer) const {
     return rope_turns_.at({layer.rope_base, layer.rope_scale}).data();
   }

@@ -6,6 +6,7 @@
 #include "experiment/difference.h"
 #include "experiment/exercise.h"
 #include "experiment/plan_difference.h"
+#include "experiment/trust.h"
 
 namespace greta {
 namespace {
@@ -103,6 +104,8 @@ class Contractor {
     explain_all();
     if (own && contract_.differences.empty()) own_tokens(longest, with_own);
     explain_all();
+    if (own && contract_.differences.empty())
+      contract_.exercise.trust = weigh_trust(program_, longest.tokens, request_.step);
     describe();
     return std::move(contract_);
   }
@@ -114,7 +117,7 @@ class Contractor {
     for (const std::string& kernel : run_) {
       if (!judged_.contains(kernel)) contract_.exercise.unvouched.push_back(kernel);
     }
-    contract_.exercise.not_exercised = not_exercised(engine_, matrix_, reach_);
+    contract_.exercise.not_exercised = not_exercised(engine_, matrix_, reach_, contract_.exercise.trust);
     return std::move(contract_.exercise);
   }
 
@@ -280,7 +283,7 @@ class Contractor {
     }
     exercise.threads.assign(reach_.threads.begin(), reach_.threads.end());
     for (const Format format : reach_.caches) exercise.caches.emplace_back(name(format));
-    exercise.not_exercised = not_exercised(engine_, matrix_, reach_);
+    exercise.not_exercised = not_exercised(engine_, matrix_, reach_, contract_.exercise.trust);
   }
 
   Engine& engine_;

@@ -48,7 +48,36 @@ void add_kernels(const Bundle& bundle, std::set<std::string>& kernels) {
   for (const Event& event : bundle.events) kernels.insert(event.kernel);
 }
 
-std::vector<Text> not_exercised(const Engine& engine, const MatrixRequest& matrix, const Reach& reach) {
+namespace {
+
+/// What is taken on trust, but for what the loss confirms against every other value.
+Text only_trusted(const ModelConfig& config, const Trust& trust) {
+  const Text all[] = {{"RoPE's base", "la base de RoPE"},
+                      {"RoPE's pairs", "los pares de RoPE"},
+                      {"eps", "eps"},
+                      {"the scale of scores", "la escala de las puntuaciones"},
+                      {"the scale of the embedding", "la escala del embedding"},
+                      {"the window", "la ventana"}};
+  std::vector<std::string> en, es;
+  for (const Text& what : all) {
+    if (what.en == "the window" && windows_of(config).empty()) continue;
+    bool weighed = false, confirmed = true;
+    for (const TrustedValue& value : trust.others) {
+      if (value.what != what) continue;
+      weighed = true;
+      confirmed = confirmed && value.is_confirmed();
+    }
+    if (weighed && confirmed) continue;
+    en.push_back(what.en);
+    es.push_back(what.es);
+  }
+  return {fmt::format("{}", fmt::join(en, ", ")), fmt::format("{}", fmt::join(es, ", "))};
+}
+
+}  // namespace
+
+std::vector<Text> not_exercised(const Engine& engine, const MatrixRequest& matrix, const Reach& reach,
+                                const Trust& trust) {
   const ModelConfig& config = engine.model().config;
   std::vector<Text> list;
   const auto add = [&list](std::string en, std::string es) {
@@ -79,8 +108,11 @@ std::vector<Text> not_exercised(const Engine& engine, const MatrixRequest& matri
       fmt::format("números de hilos distintos de {}", fmt::join(reach.threads, " y ")));
   add("forced routes outside decode's q, k, v; other ISAs and devices",
       "rutas forzadas fuera de q, k, v de decode; otras ISA y otros dispositivos");
-  add("what engine and judge read of the file alike: RoPE bases, eps, windows, scales",
-      "lo que motor y juez leen igual del archivo: bases de RoPE, eps, ventanas, escalas");
+  const Text trusted = only_trusted(config, trust);
+  if (!trusted.empty()) {
+    add("what engine and judge read of the file alike: " + trusted.en,
+        "lo que motor y juez leen igual del archivo: " + trusted.es);
+  }
   return list;
 }
 

@@ -35,6 +35,7 @@ struct Reach {
 };
 
 /// What the reach leaves out, for people.
-std::vector<Text> not_exercised(const Engine& engine, const MatrixRequest& matrix, const Reach& reach);
+std::vector<Text> not_exercised(const Engine& engine, const MatrixRequest& matrix, const Reach& reach,
+                                const Trust& trust);
 
 }  // namespace greta

@@ -224,6 +224,18 @@ nlohmann::json to_json(const RouteDifference& difference) {
           {"mae", json_number(difference.mae)}};
 }
 
+nlohmann::json to_json(const Trust& trust) {
+  nlohmann::json others = nlohmann::json::array();
+  for (const TrustedValue& value : trust.others) {
+    others.push_back({{"what", value.what.en},
+                      {"used", value.used},
+                      {"instead", value.instead},
+                      {"more_loss", json_number(value.more)},
+                      {"standard_error", json_number(value.error)}});
+  }
+  return {{"tokens", trust.tokens}, {"loss", json_number(trust.loss)}, {"others", others}};
+}
+
 nlohmann::json to_json(const Exercise& exercise) {
   nlohmann::json missing = nlohmann::json::array();
   for (const Text& what : exercise.not_exercised) missing.push_back(what.en);
@@ -239,6 +251,7 @@ nlohmann::json to_json(const Exercise& exercise) {
           {"caches", exercise.caches},
           {"kernels_equal", exercise.equal},
           {"kernels_unvouched", exercise.unvouched},
+          {"trust", to_json(exercise.trust)},
           {"not_exercised", std::move(missing)}};
 }
 

@@ -396,6 +396,13 @@ constexpr std::array<Entry, kCount> kPhrases{{
     {Phrase::judged_own,
      "{0} stages of them were judged besides: an inner block, steps at {1}, caches in {2}.",
      "Además se juzgaron {0} etapas de ellos: un bloque interior, pasos en {1}, cachés en {2}."},
+    {Phrase::trust_loss,
+     "What engine and judge read of the file alike, by the loss of {0} tokens ({1} nats each): with another "
+     "value "
+     "it is higher by {2}.",
+     "Lo que motor y juez leen igual del archivo, según la pérdida de {0} tokens ({1} nats cada uno): con "
+     "otro valor "
+     "aumenta en {2}."},
     {Phrase::kernels_equal, "Held against judged kernels bit for bit, as no record shows them: {0}.",
      "Contrastados bit a bit con kernels juzgados, pues ningún registro los muestra: {0}."},
     {Phrase::kernels_unvouched, "Not vouched for, as they ran in no judged event: {0}.",

@@ -163,6 +163,7 @@ enum class Phrase {
   held_first_tokens,
   held_own,
   judged_own,
+  trust_loss,
   kernels_equal,
   kernels_unvouched,
   untested_write,

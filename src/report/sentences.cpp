@@ -198,6 +198,16 @@ std::vector<std::string> Writer::exercised() const {
     sentences.push_back(say(Phrase::judged_own, exercise.judged,
                             fmt::format("{}", fmt::join(exercise.steps, ", ")), join(exercise.caches)));
   }
+  if (exercise.trust.tokens > 0) {
+    std::vector<std::string> costs;
+    for (const TrustedValue& value : exercise.trust.others) {
+      if (value.is_confirmed())
+        costs.push_back(fmt::format("{:.2f} ({} {})", value.more, value.what.in(language), value.instead));
+    }
+    if (!costs.empty())
+      sentences.push_back(say(Phrase::trust_loss, exercise.trust.tokens,
+                              fmt::format("{:.2f}", exercise.trust.loss), join(costs)));
+  }
   if (!exercise.equal.empty()) sentences.push_back(say(Phrase::kernels_equal, join(exercise.equal)));
   if (!exercise.unvouched.empty())
     sentences.push_back(say(Phrase::kernels_unvouched, join(exercise.unvouched)));

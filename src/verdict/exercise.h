@@ -9,6 +9,23 @@
 
 namespace greta {
 
+/// Of what engine and judge read of the file alike: one value, and what another in its place costs.
+struct TrustedValue {
+  Text what;  // "RoPE's base"
+  std::string used, instead;
+  double more = 0;   // loss with the other, nats a token; negative: it foresees better
+  double error = 0;  // standard error of it
+
+  bool is_confirmed() const { return more > 3 * error && more > 0.05; }
+  bool is_doubted() const { return more < -4 * error && more < -0.1; }
+};
+
+struct Trust {
+  int64_t tokens = 0;  // that were predicted; 0: nothing was weighed
+  double loss = 0;     // nats a token
+  std::vector<TrustedValue> others;
+};
+
 struct Exercise {
   uint64_t seed = 0;                   // of the tokens and the rows that were drawn
   bool held = false;                   // the program that runs unrecorded was held against the recorded one
@@ -23,6 +40,7 @@ struct Exercise {
   std::vector<std::string> equal;      // kernels of no judged event that gave the bits of judged ones
   std::vector<std::string> unvouched;  // kernels of the program that ran in no judged event and were not held
   std::vector<Text> not_exercised;
+  Trust trust;
 };
 
 }  // namespace greta

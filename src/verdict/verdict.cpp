@@ -76,11 +76,31 @@ std::string_view Finding::hypothesis() const {
   return "?";
 }
 
+namespace {
+
+/// A model foresees text better by what it was made with.
+void doubt(const Trust& trust, Verdict& verdict) {
+  for (const TrustedValue& value : trust.others) {
+    if (!value.is_doubted()) continue;
+    verdict.flags.push_back(
+        {FlagKind::harness_suspect,
+         {},
+         fmt::format(
+             "GRETA's own: with {} {} in the place of {}, as the file was read, the loss of {} tokens is "
+             "lower by {:.2f} nats each",
+             value.what.en, value.instead, value.used, trust.tokens, -value.more)});
+    if (is_clean(verdict.status)) verdict.status = RunStatus::harness_suspect;
+  }
+}
+
+}  // namespace
+
 Verdict completed(Verdict judged, Completion completion) {
   if (completion.confirmed) judged.findings = std::move(*completion.confirmed);
   judged.directory = std::move(completion.directory);
   judged.seconds = completion.seconds;
   judged.exercise = std::move(completion.exercise);
+  if (judged.exercise) doubt(judged.exercise->trust, judged);
   if (!completion.differences.empty()) judged.status = RunStatus::fault;
   std::move(completion.differences.begin(), completion.differences.end(),
             std::back_inserter(judged.findings));
