@@ -218,7 +218,16 @@ void Session::end(void* sched, bool whole) {
   map_ = {};
 }
 
+void Session::say_unknown_layers() {
+  int last = kNoLayer;
+  for (const auto& [node, place] : map_.places_of) last = std::max(last, place.layer);
+  if (last == kNoLayer || settings_.first_layer <= last) return;
+  say("no layer from " + std::to_string(settings_.first_layer) + " on is computed: the last one is " +
+      std::to_string(last));
+}
+
 void Session::write() {
+  say_unknown_layers();
   for (const std::string& note : recorder_->notes()) say(note);
   for (const auto& [kernel, declared] : recorder_->declared()) manifest_.kernels[kernel] = declared;
   if (manifest_.engine.empty()) describe_engine();

@@ -42,6 +42,7 @@ class Session {
   bool find_ggml();
   /// One line for the terminal, once; and for who started this.
   void say(const std::string& note);
+  void say_unknown_layers();
   void log(const std::string& line);
   void log_digest(void* sched);
   /// Under what the graph is recorded, if it is.

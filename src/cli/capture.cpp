@@ -49,7 +49,8 @@ void check_layers(const std::string& layers) {
   int first = 0, last = 0, end = 0;
   const bool range = std::sscanf(layers.c_str(), "%d-%d%n", &first, &last, &end) == 2;
   const bool one = !range && std::sscanf(layers.c_str(), "%d%n", &first, &end) == 1;
-  if (layers == "all" || ((range || one) && static_cast<size_t>(end) == layers.size() && first >= 0)) return;
+  const bool whole = (range || one) && static_cast<size_t>(end) == layers.size() && first >= 0;
+  if (layers == "all" || (whole && (one || first <= last))) return;
   fail_input("--layers {}: use all, a layer (0) or a range (0-3)", layers);
 }
 

@@ -123,11 +123,17 @@ TEST_F(Capture, LayersAndStepsAreChosen) {
   EXPECT_EQ(stages()["decode0 q"], 1);
   EXPECT_EQ(stages()["decode1 q"], 0);
   EXPECT_EQ(manifest()["options"]["capture"]["attested"], "not compared");
-  for (const char* wrong : {"x", "1-", "-1", "0,1"}) {
+  for (const char* wrong : {"x", "1-", "-1", "0,1", "5-2"}) {
     const Outcome outcome = capture({}, {std::string("--layers=") + wrong});
     EXPECT_EQ(outcome.exit_code, 2);
     EXPECT_THAT(outcome.err, HasSubstr("--layers"));
   }
+}
+
+TEST_F(Capture, LayersThatAreNotThereAreSaid) {
+  const Outcome outcome = capture({}, {"--layers", "99", "--no-verify"});
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_THAT(outcome.err, HasSubstr("no layer from 99 on is computed: the last one is 1"));
 }
 
 TEST_F(Capture, AProgramsOwnObserverSeesWhatItAskedFor) {
