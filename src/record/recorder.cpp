@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "base/hash.h"
 #include "bundle/decode0_row.h"
 #include "engine/kernel_table.h"
 #include "engine/kv_cache.h"
@@ -128,12 +129,12 @@ void Recorder::write(Event event, std::vector<float> values) {
   if (const std::optional<Stage> stage = stage_from_name(event.stage)) {
     if (event.layer != layer_ && event.layer != kNoLayer) made_.clear();
     layer_ = event.layer;
-    made_[{event.layer, *stage}] = values;
+    made_[{event.layer, *stage}] = {values, hash_floats(values).hex()};
   }
   sink_(std::move(event), std::move(values));
 }
 
-const std::vector<float>* Recorder::made(At at) const {
+const Recorder::Made* Recorder::made(At at) const {
   const auto it = made_.find(at);
   return it == made_.end() ? nullptr : &it->second;
 }

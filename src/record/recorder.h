@@ -18,19 +18,24 @@ class Recorder {
   /// has no cell: that is the run's. What it throws ends the run (Executor::run throws it).
   using Sink = std::function<void(Event event, std::vector<float> values)>;
 
+  struct Made {
+    std::vector<float> values;
+    std::string hash;
+  };
+
   explicit Recorder(Sink sink, std::string phase = "") : sink_(std::move(sink)), phase_(std::move(phase)) {}
 
   void write(Event event, std::vector<float> values);
 
   /// A stage's rows as they were last recorded, since the run came to this layer (to the head: to the last
   /// layer); nullptr: not yet.
-  const std::vector<float>* made(At at) const;
+  const Made* made(At at) const;
 
  private:
   Sink sink_;
   std::string phase_;
   int layer_ = kNoLayer;
-  std::map<At, std::vector<float>> made_;
+  std::map<At, Made> made_;
 };
 
 /// Which stages and rows a recorder sees.
