@@ -77,7 +77,7 @@ TEST(JudgedInParts, ComesBackFromItsFile) {
 TEST(JudgedInParts, FilesThatAreNone) {
   const std::string good = stored_part({{1, 2}, {"isolate"}, "m", {}});
   for (const std::string& bad : {std::string(), std::string("{}"), std::string("\xa0"), good.substr(0, 20),
-                                 std::string("\xa1\x66schema\x61x")})
+                                 std::string("\xa1\x66schema\x61x"), std::string(1000000, '\x81')})  // deep
     EXPECT_THROW(part_from_stored(bad, "here"), Error);
   for (size_t i = 0; i < good.size(); ++i) {  // an Error, or another part: nothing else
     std::string other = good;
@@ -89,6 +89,11 @@ TEST(JudgedInParts, FilesThatAreNone) {
   }
   EXPECT_NO_THROW(part_from_stored(good, "here"));
   EXPECT_THROW(read_part("/no/such/directory"), Error);
+}
+
+TEST(JudgedInParts, OfNoRun) {
+  for (const Share& share : {Share{0, 2}, Share{3, 2}, Share{-1, -1}, Share{1, 2000000000}})
+    EXPECT_THROW(part_from_stored(stored_part({share, {"isolate"}, "m", {}}), "here"), Error) << share.of;
 }
 
 TEST(JudgedInParts, WhatPartsAreCalled) {

@@ -47,6 +47,7 @@ TEST(Machine, OutputIsBytes) {
 
 TEST(Machine, AScriptThatArrivesInPartDoesNothing) {
   EXPECT_THROW(Machine("", "").run("echo begun\n(echo half"), Error);
+  EXPECT_THROW(Machine("", "").run("printf '\\ngreta-launch-ends '; kill -KILL 0"), Error);  // of its end, too
 }
 
 TEST(Machine, AHostIsNoOption) {
