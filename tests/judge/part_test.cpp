@@ -47,6 +47,19 @@ TEST(JudgedInParts, EachStageIsJudgedByOnePart) {
   for (const auto& [key, judged] : whole) EXPECT_TRUE(joined.contains(key)) << key;
 }
 
+TEST(Judge, TellsHowFarItIsAndCanBeEnded) {
+  const Recorded recorded;
+  size_t calls = 0, last = 0, all = 0;
+  const auto step = [&](size_t done, size_t of) { ++calls, last = done, all = of; };
+  judge(recorded.bundle, recorded.tiny.engine.model(), {.threads = 2, .step = step});
+  EXPECT_GT(calls, 10U);
+  EXPECT_EQ(last, all);
+  EXPECT_EQ(calls, all);
+  const auto end = [](size_t, size_t) { throw std::runtime_error("enough"); };
+  EXPECT_THROW(judge(recorded.bundle, recorded.tiny.engine.model(), {.threads = 2, .step = end}),
+               std::runtime_error);
+}
+
 // As it is stored: to the last bit, NaN and infinity too.
 TEST(JudgedInParts, ComesBackFromItsFile) {
   const Recorded recorded({"wq_column_major@prefill"});
