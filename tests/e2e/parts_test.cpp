@@ -112,15 +112,15 @@ TEST_F(Parts, OfDifferentRunsAreRefused) {
               HasSubstr("is one of the parts"));
   EXPECT_EQ(read_part(scratch_ / "a").part.number, 1);
   test::write_file((test::fs::path(scratch_ / "b") / "part.cbor").string(), "no part");
-  refused({scratch_ / "b"}, "is no part of a run");
+  refused({scratch_ / "b"}, "part.cbor: not valid CBOR");
   const JudgedPart hostile{{1, 1}, {"capture", "--", "touch", scratch_ / "made"}, "m", {}};
   test::write_file((test::fs::path(scratch_ / "b") / "part.cbor").string(), stored_part(hostile));
   refused({scratch_ / "b"}, "is no part of isolate or diagnose, but of \"capture\"");
   EXPECT_FALSE(test::fs::exists(scratch_ / "made"));
 }
 
-/// A bundle whose kernels declare nothing: what all parts together judge is what the whole judges, no more, and
-/// inferred alike.
+/// A bundle whose kernels declare nothing: what all parts together judge is what the whole judges, no more,
+/// and inferred alike.
 TEST_F(Parts, OfUndeclaredArithmetic) {
   const std::string cases = std::string(GRETA_SOURCE_DIR) + "/tests/goldens/cases/",
                     bundle = scratch_ / "bundle";
