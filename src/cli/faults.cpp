@@ -8,6 +8,7 @@
 #include "experiment/run_cause.h"
 #include "fault/fault.h"
 #include "judge/hypotheses/hypothesis.h"
+#include "report/layout.h"
 
 namespace greta::cli {
 namespace {
@@ -103,7 +104,8 @@ void add_hypotheses(Program& program, Context&) {
         list.push_back({{"name", name}, {"what", what.en}, {"what_es", what.es}, {"source", source}});
         return;
       }
-      say("{}\n    {}\n", name, what.en);
+      say("{}\n", name);
+      say_report(report::wrap("    ", what.en, 4));
       if (!source.empty()) say("    after {}\n", source);
     };
     for (const Hypothesis* hypothesis : hypotheses())
