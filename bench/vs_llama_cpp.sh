@@ -47,7 +47,8 @@ printf 'model %s, prefill 200, decode 64, %s threads, %s rounds, 3 repetitions i
   "$(basename "$model")" "$threads" "$rounds"
 for ((round = 1; round <= rounds; ++round)); do
   run "$work/llama.$round.json" "$llama_bench" -m "$model" -p 200 -n 64 -t "$threads" -r 3 -o json
-  run "$work/greta.$round.json" "$greta" bench -m "$model" -p 200 -n 64 --depth 0 --threads "$threads" -r 3 --json
+  run "$work/greta.$round.json" "$greta" bench -m "$model" --prompt-tokens 200 -n 64 --depth 0 --threads "$threads" \
+    -r 3 --json
   [[ ! -t 2 ]] || printf '\rround %d of %d' "$round" "$rounds" >&2
 done
 [[ ! -t 2 ]] || printf '\r\033[K' >&2

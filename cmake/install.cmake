@@ -1,5 +1,5 @@
-# What a user of an installed GRETA has: the program, its manual page (made by it), completion for bash,
-# the header by which other engines record.
+# What a user of an installed GRETA has: the program, its manual page (made by it), completion for shells, the
+# header by which other engines record.
 add_custom_command(OUTPUT ${CMAKE_BINARY_DIR}/greta.1 DEPENDS greta VERBATIM
   COMMAND greta manual > ${CMAKE_BINARY_DIR}/greta.1)
 add_custom_target(manual ALL DEPENDS ${CMAKE_BINARY_DIR}/greta.1)
@@ -7,7 +7,12 @@ install(TARGETS greta)
 install(TARGETS greta_capture LIBRARY DESTINATION lib/greta)
 install(FILES include/greta_trace.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES ${CMAKE_BINARY_DIR}/greta.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
-install(FILES completions/greta.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME greta)
+foreach(completion bash=bash-completion/completions/greta zsh=zsh/vendor-completions/_greta
+    fish=fish/vendor_completions.d/greta.fish)
+  string(REGEX MATCH "^([a-z]+)=(.*)/(.*)$" _ ${completion})
+  install(FILES completions/greta.${CMAKE_MATCH_1} DESTINATION ${CMAKE_INSTALL_DATADIR}/${CMAKE_MATCH_2}
+    RENAME ${CMAKE_MATCH_3})
+endforeach()
 install(FILES LICENSE DESTINATION share/doc/greta-llm RENAME copyright)
 # `cmake --install build/release --component python`, and what the packages carry: the recorder of Python engines.
 install(DIRECTORY python/greta DESTINATION lib/python3/dist-packages COMPONENT python EXCLUDE_FROM_ALL

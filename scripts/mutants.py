@@ -25,7 +25,7 @@ import time
 import tomllib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-MODELS = pathlib.Path(os.environ.get("GRETA_MODELS", pathlib.Path.home() / ".cache/greta/models"))
+MODELS = pathlib.Path(os.environ.get("GRETA_TEST_MODELS_DIR", pathlib.Path.home() / ".cache/greta/models"))
 # A mutant of all layers alike is run on a model's first layers (scripts/cut_layers.py): a tenth of the time.
 FILES = {
     "smollm2": ("SmolLM2-135M-Instruct.Q4_1.gguf", "smollm2-4.gguf"),

@@ -51,6 +51,7 @@ exits 0 'DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommen
 exits 0 'cd /test && greta isolate -m model.gguf --out installed'
 exits 1 'cd /test && greta diagnose wk_rows_of_gguf.tgz -m model.gguf'
 exits 0 'python3 -c "import greta" && test -f /usr/include/greta_trace.h && test -f /usr/lib/greta/libgreta_capture.so'
+exits 0 'test -f /usr/share/zsh/vendor-completions/_greta && test -f /usr/share/fish/vendor_completions.d/greta.fish'
 exits 0 'DEBIAN_FRONTEND=noninteractive apt-get purge -y greta-llm && apt-get autoremove -y --purge'
 exits 0 '! find /usr /etc /var/lib -iname "*greta*" | grep .'
 files >"$tree/../bare.after"

@@ -34,6 +34,9 @@ constexpr bool is_listed_file(std::string_view name) {
 /// and either with the suffix .tmp of an interrupted write.
 bool is_own_file(std::string name);
 
+/// How much room these take in a directory, as people read it: "107 MB".
+std::string size_of_files(const std::string& directory);
+
 /// A file's bytes by its name, valid until parse_bundle returns; empty when there is no such file.
 using FindFile = std::function<std::optional<std::span<const std::byte>>(const std::string& name)>;
 

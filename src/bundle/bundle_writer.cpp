@@ -91,6 +91,17 @@ bool is_own_file(std::string name) {
   return number.find_first_not_of("0123456789") == std::string::npos;
 }
 
+std::string size_of_files(const std::string& directory) {
+  uintmax_t bytes = 0;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(directory, error)) {
+    if (is_own_file(entry.path().filename().string()) && entry.is_regular_file(error))
+      bytes += entry.file_size(error);
+  }
+  const double kilobytes = static_cast<double>(bytes) / 1000;
+  return kilobytes < 1000 ? fmt::format("{:.0f} kB", kilobytes) : fmt::format("{:.0f} MB", kilobytes / 1000);
+}
+
 struct BundleWriter::Impl {
   struct Place {
     std::string file, key;

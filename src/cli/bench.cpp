@@ -220,9 +220,9 @@ void print_json(Bench& bench, const BenchOptions& options, const Result& result)
 }
 
 void print_text(Bench& bench, const BenchOptions& options, const Result& result) {
-  say("{}, {} threads, {}, {:.1f} MB of weights per token; {} rounds\n\n", bench.engine().model().config.name,
-      bench.engine().options().threads, name(bench.engine().options().isa), result.weight_bytes / 1e6,
-      options.rounds);
+  say("{}, {} threads, {};\n{:.1f} MB of weights per token; {} rounds\n\n",
+      bench.engine().model().config.name, bench.engine().options().threads,
+      name(bench.engine().options().isa), result.weight_bytes / 1e6, options.rounds);
   say("{:<24} {:>12} {:>12} {:>12}\n", "tok/s", "median", "min", "max");
   const auto row = [](const std::string& label, const Speed& speed) {
     say("{:<24} {:>12.1f} {:>12.1f} {:>12.1f}\n", label, speed.median, speed.least, speed.most);
@@ -257,14 +257,14 @@ void add_bench(Program& program, Context& context) {
   add_model_option(command, options->common);
   add_json_option(command, options->common);
   add_engine_options(command, options->common);
-  command.option("-p,--prompt-tokens", options->prefill, "tokens of prefill").range(1, 1 << 20);
+  command.option("--prompt-tokens", options->prefill, "tokens of prefill").range(1, 1 << 20);
   command.option("-n", options->decode, "tokens of decode").range(1, 1 << 20);
   command.option("--depth", options->depths, "cached positions; default 0,1024,4096")
       .comma_separated()
       .range(0, 1 << 20);
   command.option("-r", options->rounds, "rounds").range(1, 1000);
   command.flag("--profile", options->profile, "time by stage, and how near to a ceiling");
-  command.footer("Example: greta bench -m model.gguf -p 200 -n 64 --depth 0,1024 -r 5");
+  command.footer("Example: greta bench -m model.gguf --prompt-tokens 200 -n 64 --depth 0,1024 -r 5");
   command.on_run([options, &context] { run_bench(*options, context); });
 }
 

@@ -108,8 +108,8 @@ void report(const CaptureOptions& options, const nlohmann::json& manifest, const
     rows += step ? 0 : part.rows;
     stages += part.stages;
   }
-  say(stderr, "greta: recorded {} prompt token{} and {} step{}, {} stages, in {}\n", rows,
-      rows == 1 ? "" : "s", steps, steps == 1 ? "" : "s", stages, options.out);
+  say(stderr, "greta: recorded {} prompt token{} and {} step{}, {} stages, in {}, {}\n", rows,
+      rows == 1 ? "" : "s", steps, steps == 1 ? "" : "s", stages, options.out, size_of_files(options.out));
   say(stderr, "greta: {}\n", attestation.sentence);
   const std::string model = manifest.value("model", nlohmann::json::object()).value("file", "");
   say(stderr, "greta: next: greta diagnose {} -m {}\n", options.out, model.empty() ? "MODEL.gguf" : model);

@@ -32,6 +32,7 @@ std::unique_ptr<Program> whole_program(Context& context) {
   add_hypotheses(program, context);
   add_selftest(program, context);
   add_tokenize(program, context);
+  add_complete(program, context);
   add_manual(program);
   return made;
 }

@@ -8,12 +8,13 @@ namespace greta::cli {
 /// The program with all of those below.
 std::unique_ptr<Program> whole_program(Context& context);
 
-/// `launch HOST... -- isolate ARGS`: what is after "--" goes into context.beyond.
-void set_apart_what_is_launched(std::vector<std::string>& arguments, Context& context);
+/// `launch HOST... -- isolate ARGS`, `complete -- WORD...`: what is after "--" goes into context.beyond.
+void set_apart_what_is_beyond(std::vector<std::string>& arguments, Context& context);
 
 void add_bench(Program& program, Context& context);
 void add_bound(Program& program, Context& context);
 void add_capture(Program& program, Context& context);
+void add_complete(Program& program, Context& context);
 void add_compare(Program& program, Context& context);
 void add_diagnose(Program& program, Context& context);
 void add_faults(Program& program, Context& context);

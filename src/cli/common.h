@@ -24,6 +24,7 @@ struct CommonOptions {
   std::string isa;          // "": GRETA_ISA, or the widest
   std::string kv = "f32";
   std::vector<std::string> routes;  // --route
+  bool archive = false;             // --archive
 
   bool is_for_machines() const { return json || !format.empty(); }
 };
@@ -33,6 +34,7 @@ struct Inspection {
   std::string model, out, part;
   std::vector<std::string> files;  // besides the model
   std::optional<uint64_t> seed;    // of a command that draws; 0: not given
+  std::string attn_pipe;           // a file that it writes besides --out
 };
 
 /// What every command gets from main().
@@ -46,7 +48,7 @@ struct Context {
   std::vector<std::string> again = {};
   std::vector<std::string> parts = {};
 
-  std::vector<std::string> beyond = {};  // of launch: the arguments after "--"
+  std::vector<std::string> beyond = {};  // of launch and complete: the arguments after "--"
   Inspection* inspected = nullptr;       // if there is one, it is filled, and nothing is run
 };
 

@@ -2,6 +2,7 @@
 #include "bundle/join.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/progress.h"
 #include "cli/verdict_output.h"
 #include "judge/bundle_check.h"
 #include "judge/compare_bundles.h"
@@ -32,7 +33,12 @@ void run_compare(const CompareOptions& options, Context& context) {
       check_intact(*bundle, options.force);
     }
   }
-  const BundleComparison result = compare_bundles(a, b, model ? &*model : nullptr, chosen_threads({}));
+  BundleComparison result;
+  {
+    Progress progress;  // gone before the result is printed
+    result = compare_bundles(a, b, model ? &*model : nullptr, chosen_threads({}),
+                             judging(progress, "interrupted"));
+  }
   if (options.common.is_for_machines()) {
     const std::string format = options.common.json ? "json" : options.common.format;
     if (format == "github") add_step_summary(context, report::to_markdown(report::comparison_report(result)));

@@ -6,6 +6,7 @@
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "cli/part.h"
+#include "cli/progress.h"
 #include "cli/verdict_output.h"
 #include "io/output_file.h"
 #include "judge/bundle_check.h"
@@ -24,7 +25,7 @@ struct DiagnoseOptions {
 
 void run_diagnose(const DiagnoseOptions& options, Context& context) {
   if (context.inspected != nullptr) {
-    *context.inspected = {options.common.model, options.out, options.part, {options.bundle}, {}};
+    *context.inspected = {options.common.model, options.out, options.part, {options.bundle}, {}, ""};
     return;
   }
   const Stopwatch clock;
@@ -39,27 +40,39 @@ void run_diagnose(const DiagnoseOptions& options, Context& context) {
   const Model model = has_model ? open_model(options.common.model) : Model{};
   has_model ? check_bundle(bundle, model, options.force) : check_intact(bundle, options.force);
   if (!options.out.empty()) make_directory(options.out, options.force);
+  std::optional<Progress> progress(std::in_place);
+  const auto step = judging(*progress, "interrupted");
   const auto tell = [&](const Places& places) {
+    progress->clear();
     say(stderr,
         "greta: {} of {} recorded stages are wrong after {:.1f} s, the first: {}; looking for causes\n",
         places.wrong, places.judged, clock.seconds(), places.first);
   };
+  if (!stages && !part.is_whole())
+    fail_input("{}: has no stages, and ops are not judged in parts: leave --part out", recorded.path);
   KnownJudgements known = known_from_parts(context, bundle);
   if (!part.is_whole()) {
     judge(bundle, model,
-          {.threads = chosen_threads(options.common), .causes = Causes::none, .part = part, .known = &known});
+          {.threads = chosen_threads(options.common),
+           .causes = Causes::none,
+           .part = part,
+           .known = &known,
+           .step = step});
+    progress.reset();
     return write_part(context, options.common, bundle, part, options.out, std::move(known));
   }
   const JudgeOptions how{.threads = chosen_threads(options.common),
                          .causes = options.causes == "all" ? Causes::all : Causes::first,
                          .known = &known,
+                         .step = step,
                          .on_places = tell};
   std::vector<JudgedOp> ops = judge_ops(recorded, has_model ? &model : nullptr, how);
   Verdict judged = with_ops(judge(bundle, model, how), std::move(ops), stages);
   const Verdict verdict =
       completed(std::move(judged), {.directory = options.out, .seconds = clock.seconds()});
+  progress.reset();
   const report::Report report(verdict);
-  if (!options.out.empty()) report::write_files(report, options.out);
+  if (!options.out.empty()) report::write_files(report, options.out, options.common.archive);
   say_verdict(report, options.common, context);
   context.exit_code = exit_code(verdict.status);
 }
@@ -74,6 +87,7 @@ void add_diagnose(Program& program, Context& context) {
       .takes("FILE");
   add_format_options(command, options->common);
   command.option("--out", options->out, "directory for verdict.json and the reports").takes("DIR");
+  add_archive_option(command, options->common);
   command.flag("--force", options->force, "take a damaged or other model's bundle, or --out");
   command.option("--threads", options->common.threads, "default: physical cores in the CPU quota")
       .range(1, 256)

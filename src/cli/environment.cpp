@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdlib>
 
 #include "base/error.h"
@@ -15,7 +14,7 @@
 namespace greta::cli {
 namespace {
 
-constexpr std::array<Variable, 9> kVariables{{
+constexpr Variable kVariables[] = {
     {"GRETA_QKV_FORCE_ROUTE", "mfma|valu|auto", "--route decode:q,k,v=ROUTE",
      "Route of the Q, K, V projections in decode."},
     {"GRETA_QKV_FORCE_GEMM", "1", "--route decode:q,k,v=auto/gemm",
@@ -30,7 +29,15 @@ constexpr std::array<Variable, 9> kVariables{{
      "Align decode0 with prefill_last: same token, same position (the default; 0 turns it off)."},
     {"GRETA_TRACE_PROMPT_ID", "LABEL", "--prompt-id", "Label of the prompt in the trace."},
     {"GRETA_ISA", "scalar|avx2|avx512", "--isa", "The ISA of the kernels."},
-}};
+    {"GRETA_CAPTURE_OUT", "DIR", "capture --out", "Read by the capture library alone: where it records."},
+    {"GRETA_CAPTURE_LAYERS", "all|N|N-M", "capture --layers", "The layers that it records."},
+    {"GRETA_CAPTURE_STEPS", "N", "capture --steps", "Steps of one token, of each prompt."},
+    {"GRETA_CAPTURE_PROMPTS", "N", "capture --prompts", "Prompts, from the first."},
+    {"GRETA_CAPTURE_ONLY_DIGESTS", "1", "capture, without --no-verify",
+     "No stage is recorded, only hashes of the logits: for the second run that capture compares with."},
+    {"GRETA_CACHE", "DIR", "none: of scripts/get-model.sh",
+     "Where models are kept that are fetched; ~/.cache/greta by default."},
+};
 
 class Reader {
  public:
@@ -70,8 +77,7 @@ std::vector<std::string> unknown_variables() {
   for (const Variable& variable : kVariables) known.emplace_back(variable.name);
   for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
     const std::string_view line = *entry, name = line.substr(0, line.find('='));
-    const bool ours = name.starts_with("GRETA_") && !name.starts_with("GRETA_CAPTURE_") &&
-                      !name.starts_with("GRETA_TEST_");  // the capture library's, and the tests'
+    const bool ours = name.starts_with("GRETA_") && !name.starts_with("GRETA_TEST_");
     if (!ours || std::find(known.begin(), known.end(), name) != known.end()) continue;
     complaints.push_back(fmt::format("{}: there is no such variable{}", name, did_you_mean(name, known)));
   }

@@ -1,11 +1,14 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
+#include "base/nearest.h"
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "experiment/run_cause.h"
 #include "fault/fault.h"
 #include "judge/hypotheses/hypothesis.h"
+#include "report/layout.h"
 
 namespace greta::cli {
 namespace {
@@ -29,6 +32,16 @@ bool is_wanted(const Fault& fault, const std::string& word) {
     if (text.find(word) != std::string_view::npos) return true;
   }
   return false;
+}
+
+/// An input Error where nothing has the word.
+void demand_some(const std::string& word) {
+  std::vector<std::string> names;
+  for (const Fault& fault : faults()) {
+    if (is_wanted(fault, word)) return;
+    names.emplace_back(fault.name);
+  }
+  fail_input("no fault has \"{}\" in its name, class or stage{}", word, did_you_mean(word, names));
 }
 
 void print_json(const std::string& word) {
@@ -70,6 +83,7 @@ void add_faults(Program& program, Context&) {
       "COND: S>n, S=n, pos>=n, head>=n, K>n, every=n, by=X\n"
       "Example: greta isolate -m model.gguf --inject 'wq_column_major@prefill,S>1'");
   command.on_run([options, word] {
+    demand_some(*word);
     if (options->json) {
       print_json(*word);
     } else {
@@ -90,7 +104,8 @@ void add_hypotheses(Program& program, Context&) {
         list.push_back({{"name", name}, {"what", what.en}, {"what_es", what.es}, {"source", source}});
         return;
       }
-      say("{}\n    {}\n", name, what.en);
+      say("{}\n", name);
+      say_report(report::wrap("    ", what.en, 4));
       if (!source.empty()) say("    after {}\n", source);
     };
     for (const Hypothesis* hypothesis : hypotheses())

@@ -108,7 +108,8 @@ void print_kernels() {
   say("\n{:<36} {:<7} {:<11} {}\n", "kernel", "route", "activation", "can run here");
   for (const KernelInfo& kernel : kernel_table()) {
     say("{:<36} {:<7} {:<11} {}\n", kernel.name, kernel.route ? name(*kernel.route) : "-",
-        name(kernel.roundings.activation), kernel.missing.empty() ? "yes" : "no: lacks " + kernel.missing);
+        name(kernel.roundings.activation),
+        kernel.missing.empty() ? "yes" : "no: lacks " + kernel.missing.substr(0, kernel.missing.find(',')));
   }
 }
 

@@ -1,6 +1,7 @@
 #include <fmt/chrono.h>
 
 #include <ctime>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <random>
 
@@ -74,20 +75,19 @@ Contract contract_of(const MatrixRun& matrix, const Verdict& judged, bool quick)
        }});
 }
 
-Inspection inspected(const IsolateOptions& options) {
+Inspection inspected(const IsolateOptions& options, const std::string& attn_pipe) {
   const MatrixOptions& matrix = options.matrix;
-  Inspection inspection{matrix.common.model, matrix.out, options.part, {}, options.seed};
-  for (const std::string& prompt : matrix.prompts) {
-    if (is_built_in_prompt(prompt)) continue;
+  Inspection inspection{matrix.common.model, matrix.out, options.part, {}, options.seed, attn_pipe};
+  for (const std::string& prompt : matrix.own_prompts.empty() ? matrix.prompts : matrix.own_prompts) {
     load_prompt(prompt);  // it is there, and is text
-    inspection.files.push_back(prompt);
+    if (!is_built_in_prompt(prompt) && std::filesystem::exists(prompt)) inspection.files.push_back(prompt);
   }
   return inspection;
 }
 
 void run_isolate(IsolateOptions& options, Context& context) {
   if (context.inspected != nullptr) {
-    *context.inspected = inspected(options);
+    *context.inspected = inspected(options, context.environment.attn_pipe_file);
     return;
   }
   const Stopwatch clock;
@@ -106,11 +106,15 @@ void run_isolate(IsolateOptions& options, Context& context) {
                                       route_rules(options.matrix.common));
   const Bundle& bundle = matrix.bundle;
   KnownJudgements known = known_from_parts(context, bundle);
-  const JudgeOptions how{.threads = matrix.engine->options().threads,
-                         .causes = part.is_whole() ? Causes::first : Causes::none,
-                         .part = part,
-                         .known = &known};
+  std::optional<Progress> progress(std::in_place);
+  const JudgeOptions how{
+      .threads = matrix.engine->options().threads,
+      .causes = part.is_whole() ? Causes::first : Causes::none,
+      .part = part,
+      .known = &known,
+      .step = judging(*progress, "interrupted; the bundle in " + matrix.directory + " is complete")};
   Verdict judged = judge(bundle, matrix.engine->model(), how);
+  progress.reset();
   if (!part.is_whole())
     return write_part(context, options.matrix.common, bundle, part, matrix.directory, std::move(known));
   Completion completion{.directory = options.matrix.out};
@@ -127,7 +131,7 @@ void run_isolate(IsolateOptions& options, Context& context) {
   std::vector<WeightProbe> probes;
   if (context.environment.trace_qkv_w_verify) probes = verify_weights(matrix);
   const report::Report report(verdict);
-  report::write_files(report, matrix.directory);
+  report::write_files(report, matrix.directory, options.matrix.common.archive);
   say_verdict(report, options.matrix.common, context);
   if (!options.matrix.common.is_for_machines() && !probes.empty()) say_report(report::weights_report(probes));
   context.exit_code = exit_code(verdict.status);
@@ -153,6 +157,7 @@ void add_isolate(Program& program, Context& context) {
   command.option("--seed", options->seed, "repeats what was drawn; 0: drawn anew");
   command.option("--out", options->matrix.out, "directory to create; default: greta-isolate-<time>")
       .takes("DIR");
+  add_archive_option(command, options->matrix.common);
   add_part_option(command, options->part);
   command.footer("Example: greta isolate -m model.gguf --layers 0-3 --out result");
   command.on_run([options, &context] { run_isolate(*options, context); });

@@ -130,6 +130,7 @@ void bring_home(Visit& visit, const std::string& directory, Context& context) {
   say_report(printable_lines(read_all(directory + "/launch.out")));
   say(stderr, "greta: results in {}\n", directory);
   context.exit_code = end.exit_code;
+  if (!visit.trusted_model().empty()) check_model(directory, visit.trusted_model(), visit.host());
 }
 
 std::vector<std::string> line_of(const Visit& visit, const std::vector<std::string>& more) {
@@ -170,7 +171,6 @@ void run_on_one(const LaunchOptions& options, const Errand& errand, const std::s
     throw;
   }
   bring_home(visit, directory, context);
-  if (visit.used_their_model()) check_model(directory, errand.model, host);
 }
 
 /// One host's share.
@@ -188,9 +188,13 @@ void do_share(HostShare& share, const Errand& errand, int number, int of, const 
     share.visit->start("part",
                        launch::command_line(line_of(*share.visit, {"--part", part, "--out", "part"})));
     const FarEnd end = share.visit->follow();
-    if (end.exit_code != 0)
-      fail_machine("{}: part {} {}", share.visit->place(), part, end.why.empty() ? "failed" : end.why);
-    share.visit->fetch({"part/" + std::string(kPartFile)}, fmt::format("{}/.part-{}", directory, number));
+    const std::string into = fmt::format("{}/.part-{}", directory, number);
+    share.visit->fetch({"launch.log", "part/" + std::string(kPartFile)}, into);
+    if (end.exit_code == 0) return;
+    const std::string last = last_words(read_all(into + "/launch.log"));
+    throw Error(end.exit_code == 2 ? ErrorKind::input : ErrorKind::machine,
+                fmt::format("{}: part {} {}{}{}", share.visit->host(), part,
+                            end.why.empty() ? "failed" : end.why, last.empty() ? "" : ": ", last));
   } catch (...) {
     share.failure = std::current_exception();
   }
@@ -286,8 +290,11 @@ void run_launch(const LaunchOptions& options, Context& context) {
   for (const std::string& host : options.hosts) launch::Machine(host, "");
   Errand errand = errand_of(options, context);
   const std::string directory = made_directory(options);
-  if (const auto out = errand.environment.find(kOutVariable); out != errand.environment.end())
-    out->second = directory + "/" + fs::path(out->second).filename().string();
+  if (!errand.writes.empty()) {
+    const std::string there = directory + "/" + fs::path(errand.writes).filename().string();
+    errand.arguments = launch::with_path(errand.arguments, errand.writes, there);
+    if (errand.environment.contains(kOutVariable)) errand.environment[kOutVariable] = there;
+  }
   if (options.hosts.empty()) errand.base = fs::absolute(directory).string();
   try {
     if (options.hosts.size() > 1)

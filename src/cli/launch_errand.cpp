@@ -48,9 +48,10 @@ std::vector<std::string> taken_printing(std::vector<std::string>& arguments) {
 
 }  // namespace
 
-void set_apart_what_is_launched(std::vector<std::string>& arguments, Context& context) {
-  if (arguments.empty() || arguments.front() != "launch") return;
+void set_apart_what_is_beyond(std::vector<std::string>& arguments, Context& context) {
+  if (arguments.empty() || (arguments.front() != "launch" && arguments.front() != "complete")) return;
   const auto at = std::ranges::find(arguments, "--");
+  if (at == arguments.end() && arguments.front() == "complete") return;
   if (at == arguments.end()) {
     for (const char* command : {"isolate", "diagnose"}) {
       if (std::ranges::find(arguments, command) != arguments.end())
@@ -89,6 +90,7 @@ launch::Errand errand_of(const LaunchOptions& options, const Context& context) {
     else
       errand.luggage.push_back({file, "luggage/" + fs::path(file).filename().string()});
   }
+  errand.writes = inspection.attn_pipe;
   errand.environment = context.environment.set;
   return errand;
 }

@@ -30,7 +30,7 @@ int fail(const char* message, int exit_code) {
 
 /// Runs what the arguments say; again, where that is what the command comes to.
 std::optional<Answer> run(std::string name, std::vector<std::string> arguments, Context& context) {
-  greta::cli::set_apart_what_is_launched(arguments, context);
+  greta::cli::set_apart_what_is_beyond(arguments, context);
   for (;;) {
     const auto program = greta::cli::whole_program(context);
     context.command_line = name;

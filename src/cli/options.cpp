@@ -129,7 +129,7 @@ std::string option_for(const std::string& word, const CLI::App& command) {
     if (one->get_required() && one->count() == 0 && !one->get_positional())
       return "; did you mean " + one->get_name() + " '" + word + "'?";
   }
-  return ": " + command.get_name() + " takes no more of these (an option that is repeatable, once a value)";
+  return ": " + command.get_name() + " takes no more words (an option that is repeatable, once a value)";
 }
 
 /// What is not known of a command line, and what was probably meant.

@@ -1,6 +1,7 @@
 #include "cli/part.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -93,13 +94,15 @@ struct MergeOptions {
 /// All of one run; notes those that are missing.
 std::vector<std::string> shared_command(const std::vector<std::string>& directories) {
   const JudgedPart first = read_part(directories.front());
+  // Its file says what is run: nothing but what makes parts.
+  const std::string command = first.command.empty() ? "" : first.command.front();
+  if (command != "isolate" && command != "diagnose")
+    fail_input("{}: is no part of isolate or diagnose, but of \"{}\"", directories.front(), command);
   std::vector<char> there(static_cast<size_t>(first.part.of));
   for (const std::string& directory : directories) {
     const JudgedPart part = read_part(directory);
     if (part.command != first.command || part.part.of != first.part.of)
       fail_input("{} and {} are no parts of one run: their commands differ", directories.front(), directory);
-    const bool fits = part.part.number >= 1 && part.part.number <= part.part.of;
-    if (!fits) fail_input("{}: is no part of a run: {} of {}", directory, part.part.number, part.part.of);
     there[static_cast<size_t>(part.part.number - 1)] = 1;
   }
   for (size_t i = 0; i < there.size(); ++i) {
@@ -110,6 +113,11 @@ std::vector<std::string> shared_command(const std::vector<std::string>& director
 }
 
 void run_merge(const MergeOptions& options, Context& context) {
+  std::error_code none;
+  for (const std::string& part : options.directories) {
+    if (std::filesystem::equivalent(part, options.out, none))
+      fail_input("--out {}: is one of the parts, which would be overwritten", options.out);
+  }
   context.again = shared_command(options.directories);
   context.parts = options.directories;
   context.again.insert(context.again.end(), {"--out", options.out});

@@ -6,12 +6,13 @@
 #include <cstdio>
 
 #include "base/printable.h"
+#include "cli/interrupt.h"
 
 namespace greta::cli {
 
 Progress::Progress() : terminal_(isatty(STDERR_FILENO) != 0) {}
 
-Progress::~Progress() {
+void Progress::clear() {
   if (terminal_) fmt::print(stderr, "\r\x1b[K");
 }
 
@@ -28,6 +29,13 @@ void Progress::show(int done, int total, const std::string& label) {
   fmt::print(stderr, "\r\x1b[K[{:#>{}}{:->{}}] {}/{} {}", "", filled, "", kWidth - filled, done, total,
              printable(label));
   std::fflush(stderr);
+}
+
+std::function<void(size_t, size_t)> judging(Progress& progress, const std::string& interrupted) {
+  return [&progress, interrupted](size_t done, size_t all) {
+    throw_if_interrupted(interrupted);
+    progress.show(static_cast<int>(done), static_cast<int>(all), "judged");
+  };
 }
 
 }  // namespace greta::cli

@@ -5,6 +5,7 @@
 #include "bundle/join.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/progress.h"
 #include "cli/verdict_output.h"
 #include "io/output_file.h"
 #include "judge/bundle_check.h"
@@ -26,8 +27,11 @@ Verdict judged(const ReportOptions& options) {
   const Bundle bundle = joined(read_bundle(options.path));
   const Model model = open_model(options.common.model);
   check_bundle(bundle, model, options.force);
-  return completed(judge(bundle, model, {.threads = chosen_threads(options.common)}),
-                   {.seconds = clock.seconds()});
+  Progress progress;
+  return completed(
+      judge(bundle, model,
+            {.threads = chosen_threads(options.common), .step = judging(progress, "interrupted")}),
+      {.seconds = clock.seconds()});
 }
 
 void run_report(ReportOptions& options, Context& context) {

@@ -5,6 +5,7 @@
 #include "bundle/join.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/progress.h"
 #include "io/json_fields.h"
 #include "io/json_number.h"
 #include "io/output_file.h"
@@ -84,7 +85,11 @@ void run_repro(const ReproOptions& options, Context&) {
   if (options.common.model.empty()) verdict = report::read_verdict(options.path);
   const Model model = open_model(model_of(options, verdict ? &*verdict : nullptr));
   check_bundle(bundle, model, options.force);
-  if (!verdict) verdict = judge(bundle, model, {.threads = chosen_threads(options.common)});
+  if (!verdict) {
+    Progress progress;
+    verdict = judge(bundle, model,
+                    {.threads = chosen_threads(options.common), .step = judging(progress, "interrupted")});
+  }
   const StageNoise& place = place_of(*verdict, options.finding, options.path);
   const Exhibit exhibit = exhibit_of(bundle, model, place, chosen_threads(options.common));
   if (exhibit.how["kind"] == "cache")

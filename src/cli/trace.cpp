@@ -1,6 +1,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "bundle/bundle_files.h"
 #include "cli/commands.h"
 #include "cli/matrix_options.h"
 #include "cli/output.h"
@@ -17,8 +18,8 @@ void run_trace(const MatrixOptions& options, const Context& context) {
     const nlohmann::json json = {{"directory", matrix.directory}, {"events", bundle.events.size()}};
     say_json(json);
   } else {
-    say("{} events in {}\nNext: greta diagnose {} -m {}\n", bundle.events.size(), matrix.directory,
-        matrix.directory, options.common.model);
+    say("{} events in {}, {}\nNext: greta diagnose {} -m {}\n", bundle.events.size(), matrix.directory,
+        size_of_files(matrix.directory), matrix.directory, options.common.model);
   }
 }
 

@@ -22,6 +22,10 @@ void add_format_option(Command& command, CommonOptions& options) {
       .one_of(report::format_names());
 }
 
+void add_archive_option(Command& command, CommonOptions& options) {
+  command.flag("--archive", options.archive, "all of --out in artifacts.tgz as well, to hand on");
+}
+
 void add_step_summary(const Context& context, const std::string& summary) {
   const std::string& path = context.environment.github_step_summary;
   if (path.empty()) return;

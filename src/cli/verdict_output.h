@@ -10,6 +10,8 @@ void add_format_option(Command& command, CommonOptions& options);
 /// The same, and --json.
 void add_format_options(Command& command, CommonOptions& options);
 
+void add_archive_option(Command& command, CommonOptions& options);
+
 /// Where GitHub asks for a step's summary, `summary` (Markdown) is added to it.
 void add_step_summary(const Context& context, const std::string& summary);
 

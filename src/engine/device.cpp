@@ -38,6 +38,14 @@ auto called(const Devices& devices, std::string_view prefix, std::string_view na
 
 }  // namespace
 
+std::vector<std::string> device_names() {
+  std::vector<std::string> names = {"cpu", "cuda"};
+  for (const emulator::Card& card : emulator::cards())
+    names.push_back(fmt::format("{}{}", kEmulated, card.name));
+  for (const sim::Device& unit : sim::devices()) names.push_back(fmt::format("{}{}", kSimulated, unit.name));
+  return names;
+}
+
 DeviceChoice find_device(const std::string& name) {
   if (name == "cpu") return {};
   if (cuda_index(name)) return {DeviceKind::gpu, std::string(kCuda)};
@@ -45,9 +53,7 @@ DeviceChoice find_device(const std::string& name) {
   if (called(cards, kEmulated, name) != cards.end()) return {DeviceKind::emulated, "emu"};
   const auto units = sim::devices();
   if (called(units, kSimulated, name) != units.end()) return {DeviceKind::simulated, name};
-  std::vector<std::string> known = {"cpu", "cuda"};
-  for (const emulator::Card& card : cards) known.push_back(fmt::format("{}{}", kEmulated, card.name));
-  for (const sim::Device& unit : units) known.push_back(fmt::format("{}{}", kSimulated, unit.name));
+  const std::vector<std::string> known = device_names();
   fail_input("--device {}: there is no such device{} (known: {})", name, did_you_mean(name, known),
              fmt::join(known, ", "));
 }

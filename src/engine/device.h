@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/thread_pool.h"
 #include "gpu/device.h"
@@ -20,6 +21,9 @@ struct DeviceChoice {
   DeviceKind kind = DeviceKind::host;
   std::string kernels = "cpu";  // KernelInfo::device of those that it runs
 };
+
+/// All that there are; of several CUDA devices, "cuda" is the first.
+std::vector<std::string> device_names();
 
 /// Throws an input Error that lists the names there are.
 DeviceChoice find_device(const std::string& name);

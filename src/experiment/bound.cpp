@@ -121,7 +121,7 @@ class Measurement {
       if (request_.progress) request_.progress(number * request_.draws + draw, total(), prompt.id);
       const RunRows moved =
           run_once(engine_, request_, prompt, request_.seed * 1000 + static_cast<uint64_t>(draw));
-      for (const auto& [layer, rows] : plain) add_squares(rows, moved.at(layer), squares[layer]);
+      for (const auto& [layer, rows] : plain) add_squares(prompt, rows, moved.at(layer), squares[layer]);
       if (request_.logprobs) add_divergence(plain.at(kNoLayer), moved.at(kNoLayer), divergence);
     }
     for (const auto& [layer, rows] : plain) {
@@ -146,11 +146,16 @@ class Measurement {
  private:
   int total() const { return static_cast<int>(std::ssize(request_.prompts)) * request_.draws; }
 
-  static void add_squares(const Rows& plain, const Rows& moved, std::vector<double>& squares) {
+  void add_squares(const Prompt& prompt, const Rows& plain, const Rows& moved,
+                   std::vector<double>& squares) const {
     squares.resize(plain.values.size());
     for (size_t i = 0; i < squares.size(); ++i) {
-      const double change = static_cast<double>(moved.values[i]) - static_cast<double>(plain.values[i]);
-      if (std::isfinite(change)) squares[i] += change * change;
+      const double value = plain.values[i], change = moved.values[i] - value;
+      if (value == -INFINITY && moved.values[i] == plain.values[i]) continue;  // a masked score
+      if (!std::isfinite(change))
+        fail_input("{} of {} is {} as it is, and {} with roundings: there is no bound of what is not finite",
+                   request_.logprobs ? "logprobs" : name(request_.stage), prompt.id, value, moved.values[i]);
+      squares[i] += change * change;
     }
   }
 

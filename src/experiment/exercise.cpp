@@ -107,7 +107,7 @@ std::vector<Text> not_exercised(const Engine& engine, const MatrixRequest& matri
   add(fmt::format("numbers of threads other than {}", fmt::join(reach.threads, " and ")),
       fmt::format("números de hilos distintos de {}", fmt::join(reach.threads, " y ")));
   add("forced routes outside decode's q, k, v; other ISAs and devices",
-      "rutas forzadas fuera de q, k, v de decode; otras ISA y otros dispositivos");
+      "rutas forzadas fuera de q, k, v del decode; otras ISA y otros dispositivos");
   const Text trusted = only_trusted(config, trust);
   if (!trusted.empty()) {
     add("what engine and judge read of the file alike: " + trusted.en,

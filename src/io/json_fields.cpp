@@ -46,6 +46,42 @@ nlohmann::json parse_json(std::string_view text, const std::string& where) {
   }
 }
 
+namespace {
+
+/// Reads without keeping anything: whether it is nested too deep is known before a parser recurses.
+struct Depth : nlohmann::json_sax<nlohmann::json> {
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool key(string_t&) override { return true; }
+  bool start_object(std::size_t) override { return ++open <= kMaxDepth; }
+  bool end_object() override { return open-- > 0; }
+  bool start_array(std::size_t) override { return ++open <= kMaxDepth; }
+  bool end_array() override { return open-- > 0; }
+  bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception&) override {
+    return false;
+  }
+
+  size_t open = 0;
+};
+
+}  // namespace
+
+nlohmann::json parse_cbor(std::string_view bytes, const std::string& where) {
+  Depth depth;
+  nlohmann::json::sax_parse(bytes, &depth, nlohmann::json::input_format_t::cbor);
+  if (depth.open > kMaxDepth) fail_input("{}: CBOR is nested deeper than {} levels", where, kMaxDepth);
+  try {
+    return nlohmann::json::from_cbor(bytes);
+  } catch (const nlohmann::json::exception& error) {
+    fail_input("{}: not valid CBOR: {}", where, reason(error));
+  }
+}
+
 std::string dump_json(const nlohmann::json& json, int indent) {
   return printable_json(json.dump(indent, ' ', false, nlohmann::json::error_handler_t::replace));
 }

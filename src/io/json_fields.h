@@ -14,6 +14,9 @@ namespace greta {
 /// no JSON, a key twice in an object, more than 64 levels.
 nlohmann::json parse_json(std::string_view text, const std::string& where);
 
+/// The same of CBOR, as GRETA itself writes it: a key that is there twice counts once.
+nlohmann::json parse_cbor(std::string_view bytes, const std::string& where);
+
 /// JSON text, one line unless `indent` says how much. Every string is well-formed UTF-8 (U+FFFD in the place
 /// of bytes that are none: a prompt or a path may hold any), and what could steer a terminal is escaped.
 std::string dump_json(const nlohmann::json& json, int indent = -1);

@@ -57,7 +57,7 @@ RunStatus status_of(const std::vector<StagePair>& pairs) {
 }  // namespace
 
 BundleComparison compare_bundles(const Bundle& recorded_a, const Bundle& recorded_b, const Model* model,
-                                 int threads) {
+                                 int threads, const Step& step) {
   std::optional<Bundle> of_a, of_b;
   if (model != nullptr) {
     of_a = with_scale_and_mask(recorded_a, *model);
@@ -70,7 +70,11 @@ BundleComparison compare_bundles(const Bundle& recorded_a, const Bundle& recorde
   // One experiment against another: the prompt and the phase are what must match.
   const bool rename = experiments_of(a).size() == 1 && experiments_of(b).size() == 1;
   std::vector<Run> rest = runs_of(b);
-  for (const Run& run : runs_of(a)) {
+  const std::vector<Run> runs = runs_of(a);
+  KnownJudgements known;  // runs share recordings, and inference has judged all rows before
+  size_t done = 0;
+  for (const Run& run : runs) {
+    if (step) step(done++, runs.size());
     const auto match = std::find_if(rest.begin(), rest.end(), [&](const Run& other) {
       const bool cell = rename ? other.cell.prompt == run.cell.prompt : other.cell == run.cell;
       return cell && other.phase == run.phase;
@@ -86,7 +90,6 @@ BundleComparison compare_bundles(const Bundle& recorded_a, const Bundle& recorde
     std::optional<OraclePass> oracle;
     InferredArithmetic of_left, of_right;  // two engines, or one before and after
     if (model != nullptr) {
-      KnownJudgements known;  // inference has judged all rows already
       const OraclePass::Options options{.threads = threads, .known = &known};
       left.inferred = &of_left, right.inferred = &of_right;
       infer_arithmetic({&left}, options, of_left);

@@ -18,7 +18,7 @@ using Convictions = std::vector<const Conviction*>;
 void plain_title(Finding& finding) {
   const std::string_view phase = name(finding.phase);
   const std::string_view en = finding.phase == Phases::both ? "both phases" : phase;
-  const std::string_view es = finding.phase == Phases::both ? "ambas fases" : phase;
+  const std::string es = finding.phase == Phases::both ? "ambas fases" : "el " + std::string(phase);
   const std::string at_en = finding.layer == kNoLayer ? "" : fmt::format(" of layer {}", finding.layer);
   const std::string at_es = finding.layer == kNoLayer ? "" : fmt::format(" de la capa {}", finding.layer);
   finding.title.en =

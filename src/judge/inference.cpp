@@ -263,13 +263,13 @@ void borrow(const Classes& classes, InferredArithmetic& inferred) {
   inferred.of_class.merge(borrowed);
 }
 
-/// By kernel; only those that declare nothing.
-Classes open_classes(const std::vector<const PhaseRecord*>& phases, const OraclePass::Options& options) {
+/// By kernel; only those that declare nothing, and are asked for.
+Classes open_classes(const std::vector<const PhaseRecord*>& phases, const std::set<At>* asked) {
   Classes classes;
   for (const PhaseRecord* phase : phases) {
     for (const auto& [at, event] : phase->view.events()) {
-      const bool asked = options.only == nullptr || options.only->contains(at);
-      if (!asked || !is_open(*phase, at) || !has_place(phase->model->config, at)) continue;
+      if (asked != nullptr && !asked->contains(at)) continue;
+      if (!is_open(*phase, at) || !has_place(phase->model->config, at)) continue;
       const KernelClass kernels = kernel_class(*phase->model, phase->view, at);
       if (kernels.kind == StageKind::projection && !kernels.weight) continue;
       classes[kernels].push_back({phase, at});
@@ -363,8 +363,8 @@ bool improve(const Classes& classes, bool judged, int threads, InferredArithmeti
 }  // namespace
 
 void infer_arithmetic(const std::vector<const PhaseRecord*>& phases, const OraclePass::Options& options,
-                      InferredArithmetic& inferred) {
-  Classes classes = open_classes(phases, options);
+                      InferredArithmetic& inferred, const std::set<At>* asked) {
+  Classes classes = open_classes(phases, asked);
   if (classes.empty()) return;
   improve(classes, false, options.threads, inferred);
   suppose_held(classes, inferred);

@@ -434,17 +434,17 @@ Verdict judge(const Bundle& recorded, const Model& model, const JudgeOptions& op
   std::vector<const PhaseRecord*> phases;
   for (const CellRecord& record : records) append(phases, record.phases());
 
+  const std::set<At> share = share_of(phases, options.part);
   KnownJudgements own_known;
   const OraclePass::Options quick = {.threads = options.threads,
-                                     .only = options.only,
-                                     .known = options.known == nullptr ? &own_known : options.known};
+                                     .only = options.part.is_whole() ? options.only : &share,
+                                     .known = options.known == nullptr ? &own_known : options.known,
+                                     .step = options.step};
   InferredArithmetic inferred;
   for (CellRecord& record : records) record.judge_by(inferred);
-  infer_arithmetic(phases, quick, inferred);
+  infer_arithmetic(phases, quick, inferred, options.only);
   OraclePass::Options full = quick;
   full.sightings = options.causes != Causes::none;
-  const std::set<At> share = share_of(phases, options.part);
-  if (!options.part.is_whole()) full.only = &share;
   OraclePass oracle(full);
   for (const PhaseRecord* phase : phases) oracle.add(*phase);
   oracle.run();

@@ -27,6 +27,7 @@ struct JudgeOptions {
   const std::set<At>* only = nullptr;                 // the stages held against the oracle; none: all
   Share part = {};                                    // of all stages: into `known`, the verdict is of no use
   KnownJudgements* known = nullptr;                   // of earlier calls: equal data are judged once
+  Step step = {};                                     // of the stages held against the oracle
   std::function<void(const Places&)> on_places = {};  // called where some are wrong
 };
 

@@ -1,6 +1,7 @@
 #include "judge/oracle_pass.h"
 
 #include <algorithm>
+#include <mutex>
 
 #include "base/parallel.h"
 #include "judge/error_picture.h"
@@ -114,7 +115,14 @@ void OraclePass::keep(const Job& job, Trial trial) const {
 
 void OraclePass::run() {
   const std::vector<Batch> work = batches();
-  parallel_for(options_.threads, work.size(), [&](size_t i) { judge_batch(work[i]); });
+  std::mutex telling;
+  size_t done = 0;
+  parallel_for(options_.threads, work.size(), [&](size_t i) {
+    judge_batch(work[i]);
+    if (!options_.step) return;
+    const std::lock_guard lock(telling);
+    options_.step(++done, work.size());
+  });
   for (const auto& [key, job] : jobs_) {
     if (options_.known == nullptr) break;
     JudgedStage& known = (*options_.known)[key];

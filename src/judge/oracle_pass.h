@@ -2,6 +2,7 @@
 // Each phase judged alone: every recorded stage against the oracle of its own recorded inputs. This is what
 // tells which phase is wrong, also when both agree with each other. Equal inputs and outputs are judged once.
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -29,6 +30,9 @@ struct JudgedStage {
 /// without sightings.
 using KnownJudgements = std::map<std::string, JudgedStage>;
 
+/// Of some pieces of work so many are done. May throw, which ends the work.
+using Step = std::function<void(size_t done, size_t all)>;
+
 class OraclePass {
  public:
   struct Options {
@@ -36,6 +40,7 @@ class OraclePass {
     bool sightings = false;              // keep what convicts a stage
     const std::set<At>* only = nullptr;  // those to judge; none: all
     KnownJudgements* known = nullptr;    // is used and added to; or none
+    Step step = {};                      // called by one thread at a time
   };
 
   explicit OraclePass(Options options) : options_(options) {}

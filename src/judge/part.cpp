@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "io/json_fields.h"
 #include "verdict/error_picture_json.h"
 
 namespace greta {
@@ -80,13 +81,16 @@ std::string stored_part(const JudgedPart& part) {
 
 JudgedPart part_from_stored(std::string_view bytes, const std::string& where) {
   try {
-    const nlohmann::json file = nlohmann::json::from_cbor(bytes);
+    const nlohmann::json file = parse_cbor(bytes, where);
     if (const std::string schema = file.at("schema"); schema != kStoredPart)
       fail_input("{}: was written by another version ({}; this is {})", where, schema, kStoredPart);
     JudgedPart part{.part = {file.at("part"), file.at("of")},
                     .command = file.at("command"),
                     .model = file.at("model"),
                     .judgements = {}};
+    const Share& share = part.part;
+    if (share.number < 1 || share.of > kMostParts || share.number > share.of)
+      fail_input("{}: is no part of a run: {} of {}", where, share.number, share.of);
     for (const nlohmann::json& judged : file.at("judgements"))
       part.judgements.emplace(judged.at("key").get<std::string>(), judged_from(judged));
     return part;

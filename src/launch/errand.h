@@ -22,6 +22,7 @@ struct Errand {
   std::string model;          // as the arguments spell it; empty: none
   std::string model_there;    // where it is already; empty: at the same path, or it is copied
   std::vector<Luggage> luggage;
+  std::string writes;      // a file besides those of --out, which is to come home with them; empty: none
   std::string base;        // the directory there in which ours is made; empty: $TMPDIR or /tmp, or
   bool is_shared = false;  // $HOME, which the nodes of a cluster see alike
 };

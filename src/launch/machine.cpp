@@ -1,5 +1,6 @@
 #include "launch/machine.h"
 
+#include <charconv>
 #include <utility>
 
 #include "launch/process.h"
@@ -44,7 +45,9 @@ class Frame {
   int end() {
     const size_t at = begun_ ? kept_.rfind(kEnd) : std::string::npos;
     if (begun_) hear_(std::string_view(kept_).substr(0, std::min(at, kept_.size())));
-    return at == std::string::npos ? -1 : std::stoi(kept_.substr(at + kEnd.size()));
+    int code = -1;  // also where the connection was cut before the number
+    if (at != std::string::npos) std::from_chars(&kept_[at + kEnd.size()], kept_.data() + kept_.size(), code);
+    return code;
   }
 
  private:

@@ -175,7 +175,7 @@ Visit::Surroundings Visit::look_around(const Errand& errand) {
 std::string Visit::model_there(const Errand& errand, const Surroundings& there) {
   if (errand.model.empty()) return "";
   const int64_t size = size_here(errand.model), theirs = number_or(there["model"], -1);
-  their_model_ = true;
+  trusted_model_ = errand.model;
   if (!errand.model_there.empty()) {
     if (theirs < 0) fail_input("{}: there is no model {}", machine_.name(), errand.model_there);
     return errand.model_there;
@@ -183,7 +183,7 @@ std::string Visit::model_there(const Errand& errand, const Surroundings& there) 
   if (size < 0 && theirs < 0)
     fail_input("{}: there is no such model, neither here nor on {}", errand.model, machine_.name());
   if (size < 0 || (size == theirs && errand.model.starts_with('/'))) return errand.model;
-  their_model_ = false;
+  trusted_model_.clear();
   return "";
 }
 
@@ -396,7 +396,7 @@ std::string Visit::memory() const {
                                {"job", job_},
                                {"results", results},
                                {"slurm", runner_ == &kSlurm},
-                               {"their_model", their_model_}};
+                               {"model", trusted_model_}};
   return dump_json(json, 2) + "\n";
 }
 
@@ -408,7 +408,7 @@ Visit Visit::remembered(const std::string& memory, const std::string& where, Man
     visit.job_ = json.at("job").get<std::string>();
     visit.results = json.at("results").get<std::string>();
     visit.runner_ = json.at("slurm").get<bool>() ? &kSlurm : &kProcess;
-    visit.their_model_ = json.at("their_model").get<bool>();
+    visit.trusted_model_ = json.at("model").get<std::string>();
     if (!is_plain(visit.job_)) fail_input("{}: {} is no job", where, visit.job_);
     return visit;
   } catch (const nlohmann::json::exception& error) {

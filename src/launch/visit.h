@@ -35,7 +35,9 @@ class Visit {
 
   /// The command with the paths that hold there: program first.
   const std::vector<std::string>& command() const { return command_; }
-  bool used_their_model() const { return their_model_; }
+  const std::string& host() const { return machine_.host(); }
+  /// The path of our model where theirs, of the same path and size, is used; empty where none was.
+  const std::string& trusted_model() const { return trusted_model_; }
 
   /// A file into the directory there.
   void bring(const std::string& file, const std::string& name);
@@ -83,7 +85,7 @@ class Visit {
   const Runner* runner_ = &kProcess;
   std::vector<std::string> command_;
   std::string settings_;
-  bool their_model_ = false;
+  std::string trusted_model_;
   int64_t shown_ = 0;  // bytes of the log
 };
 

@@ -27,8 +27,9 @@ Document b3_31_report(const Report& report) {
   const Writer writer(report, Language::english);
   const Verdict& verdict = report.verdict;
   Document document{Heading{1, "B3.31 - Decode Q/K/V Projection Route Isolation"},
-                    Paragraph{fmt::format("Model {}, device {} ({}), {} threads, {}", verdict.model_name,
-                                          verdict.device, verdict.isa, verdict.threads, verdict.date)}};
+                    Paragraph{fmt::format("Model {}, device {}{}, {} threads, {}", verdict.model_name,
+                                          verdict.device, verdict.isa.empty() ? "" : " (" + verdict.isa + ")",
+                                          verdict.threads, verdict.date)}};
   if (!verdict.injected.empty())
     document.push_back(Paragraph{writer.say(Phrase::injected, join(verdict.injected))});
   add_first_layer(writer, document);

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <map>
 
 #include "report/artifacts.h"
@@ -140,14 +141,17 @@ std::string machine(const Verdict& verdict) {
   return text;
 }
 
-/// The names of what was written, but for the page and what no one reads; two lines at most.
-std::string files_told() {
-  std::string files;
+/// The names of what was written, but for the page and what no one reads.
+std::string files_told(const std::string& directory) {
+  std::vector<std::string> files;
   for (const Artifact& artifact : kArtifacts) {
     const std::string_view file = artifact.name;
-    if (file != "report.html" && file != kStoredVerdict) files += std::string(file) + " ";
+    if (file != "report.html" && file != kStoredVerdict) files.emplace_back(file);
   }
-  return files + kArchive;
+  std::error_code none;
+  if (std::filesystem::exists(std::filesystem::path(directory) / kArchive, none))
+    files.emplace_back(kArchive);
+  return fmt::format("{}", fmt::join(files, " "));
 }
 
 }  // namespace
@@ -190,7 +194,9 @@ Document brief_report(const Report& report) {
     say(fmt::format("{}: {}", writer.say(Phrase::next_step), steps.front()));
   if (!verdict.directory.empty()) {
     document.push_back(Heading{2, verdict.directory});
-    document.push_back(Preformatted{"open report.html; the rest:\n" + files_told()});
+    document.push_back(
+        Preformatted{fmt::format("{} in all; open report.html; the rest:\n{}",
+                                 size_of_files(verdict.directory), files_told(verdict.directory))});
   }
   return document;
 }

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "io/json_number.h"
+#include "report/facts.h"
 
 namespace greta::report {
 namespace {
@@ -29,27 +30,52 @@ std::vector<const StagePair*> worth_showing(const BundleComparison& result) {
   return shown;
 }
 
-/// Runs that are alike at one stage of one layer.
+/// Runs that are alike at one stage, and the layers in which all of them are.
 struct Group {
   const StagePair* first;
   std::set<std::string> runs;
+  std::vector<int> layers;
   double rel_l2 = 0, max_abs = 0, noise_ratio = 0;  // the largest of them
 };
+
+void widen(Group& group, double rel_l2, double max_abs, double noise_ratio) {
+  group.rel_l2 = std::max(group.rel_l2, rel_l2);
+  group.max_abs = std::max(group.max_abs, max_abs);
+  group.noise_ratio = std::max(group.noise_ratio, noise_ratio);
+}
+
+bool are_alike(const StagePair& a, const StagePair& b) {
+  return a.stage == b.stage && a.status == b.status && a.why == b.why;
+}
+
+std::vector<Group> over_layers(std::vector<Group> groups) {
+  std::vector<Group> wide;
+  for (Group& group : groups) {
+    const auto same = std::find_if(wide.begin(), wide.end(), [&](const Group& other) {
+      return are_alike(*other.first, *group.first) && other.runs == group.runs;
+    });
+    if (same == wide.end()) {
+      wide.push_back(std::move(group));
+      continue;
+    }
+    same->layers.push_back(group.layers.front());
+    widen(*same, group.rel_l2, group.max_abs, group.noise_ratio);
+  }
+  return wide;
+}
 
 /// What is wrong before what is not, else in the order of the runs.
 std::vector<Group> grouped(std::span<const StagePair* const> pairs) {
   std::vector<Group> groups;
   for (const StagePair* pair : pairs) {
     auto group = std::find_if(groups.begin(), groups.end(), [pair](const Group& other) {
-      return other.first->layer == pair->layer && other.first->stage == pair->stage &&
-             other.first->status == pair->status && other.first->why == pair->why;
+      return other.first->layer == pair->layer && are_alike(*other.first, *pair);
     });
-    if (group == groups.end()) group = groups.insert(groups.end(), Group{pair, {}});
+    if (group == groups.end()) group = groups.insert(groups.end(), Group{pair, {}, {pair->layer}});
     group->runs.insert(run_of(*pair));
-    group->rel_l2 = std::max(group->rel_l2, pair->metrics.rel_l2);
-    group->max_abs = std::max(group->max_abs, pair->metrics.max_abs);
-    group->noise_ratio = std::max(group->noise_ratio, pair->noise_ratio);
+    widen(*group, pair->metrics.rel_l2, pair->metrics.max_abs, pair->noise_ratio);
   }
+  groups = over_layers(std::move(groups));
   std::stable_partition(groups.begin(), groups.end(),
                         [](const Group& group) { return group.first->status == PairStatus::fault; });
   return groups;
@@ -59,10 +85,16 @@ std::string status_of(const StagePair& pair) {
   return pair.status == PairStatus::missing ? "NOT JUDGED" : std::string(name(pair.status));
 }
 
+/// "0-29"; how many, where that would be long.
+std::string layers_of(const Group& group) {
+  const std::string ranges = layer_ranges(group.layers);
+  return ranges.size() <= 8 ? ranges : fmt::format("{} of them", group.layers.size());
+}
+
 Table table_of(std::span<const Group> groups) {
-  Table table{{{.head = "first run", .least = 22},
+  Table table{{{.head = "first run", .least = 18},
                {.head = "runs", .align = Align::right, .least = 4},
-               {.head = "L", .align = Align::right, .least = 3},
+               {.head = "L", .align = Align::right, .least = 5},
                {.head = "stage", .least = 10},
                {.head = "status", .least = 10},
                {.head = "rel L2", .align = Align::right, .least = 9},
@@ -75,9 +107,8 @@ Table table_of(std::span<const Group> groups) {
     if (!first.why.empty() && first.why != said) table.notes[table.rows.size()] = {first.why};
     said = first.why;
     table.rows.push_back(
-        {run_of(first), fmt::format("{}", group.runs.size()), fmt::format("{}", first.layer),
-         name(first.stage), status_of(first), fmt::format("{:.2e}", group.rel_l2),
-         fmt::format("{:.2e}", group.max_abs),
+        {run_of(first), fmt::format("{}", group.runs.size()), layers_of(group), name(first.stage),
+         status_of(first), fmt::format("{:.2e}", group.rel_l2), fmt::format("{:.2e}", group.max_abs),
          first.status == PairStatus::missing ? "-" : fmt::format("{:.2g}", group.noise_ratio)});
   }
   return table;

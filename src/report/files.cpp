@@ -32,14 +32,15 @@ std::vector<ArchiveMember> members_of(const fs::path& directory) {
 
 std::string verdict_file(const Report& report) { return dump_json(to_json(report.verdict), 2) + "\n"; }
 
-void write_files(const Report& report, const std::string& directory) {
+void write_files(const Report& report, const std::string& directory, bool archive) {
   const fs::path root = directory;
   for (const Artifact& artifact : kArtifacts)
     replace_file((root / artifact.name).string(), artifact.make(report));
   try {
-    write_archive((root / kArchive).string(), members_of(root));
+    if (!archive) fs::remove(root / kArchive);  // an earlier run's
+    if (archive) write_archive((root / kArchive).string(), members_of(root));
   } catch (const fs::filesystem_error& error) {
-    fail_machine("cannot read {}: {}", directory, error.code().message());
+    fail_machine("{}: {}", directory, error.code().message());
   }
 }
 

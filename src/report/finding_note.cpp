@@ -193,7 +193,9 @@ std::string Writer::element(const Finding& finding) const {
                       concerns(finding.phase, noise.phase) && noise.ratio > 1;
     if (!here || noise.picture == nullptr || noise.picture->values.empty()) continue;
     const auto error = [](const ErrorPicture::Value& value) {
-      const double ratio = std::abs(static_cast<double>(value.observed) - value.expected) / value.bound;
+      const auto observed = static_cast<double>(value.observed);
+      if (observed == value.expected) return 0.0;  // such as -inf, of a masked score
+      const double ratio = std::abs(observed - value.expected) / value.bound;
       return std::isnan(ratio) ? INFINITY : ratio;
     };
     const auto& values = noise.picture->values;
@@ -204,6 +206,14 @@ std::string Writer::element(const Finding& finding) const {
                fmt::format("{:.6g}", worst->expected), fmt::format("{:.2g}", worst->bound));
   }
   return "";
+}
+
+/// Where nobody made experiments, a cell is a prompt.
+std::string Writer::cells_of(const Finding& finding) const {
+  if (has_routes()) return cell_list(finding.cells, language);
+  std::vector<std::string> prompts;
+  for (const CellKey& cell : finding.cells) prompts.push_back(cell.prompt);
+  return join(prompts);
 }
 
 std::string Writer::gap(const Finding& finding) const {
@@ -278,7 +288,7 @@ std::vector<std::string> Writer::finding(const FindingGroup& group) const {
   for (std::string& sentence : difference(finding)) sentences.push_back(std::move(sentence));
   if (is_of_runs(finding)) {
     for (std::string& sentence : intervention(group)) sentences.push_back(std::move(sentence));
-    sentences.push_back(say(Phrase::finding_cells, cell_list(finding.cells, language)));
+    sentences.push_back(say(Phrase::finding_cells, cells_of(finding)));
     sentences.push_back(look(finding));
     return sentences;
   }
@@ -297,7 +307,7 @@ std::vector<std::string> Writer::finding(const FindingGroup& group) const {
   add(pattern(group));
   add(element(finding));
   add_all(figures(finding));
-  if (!finding.cells.empty()) add(say(Phrase::finding_cells, cell_list(finding.cells, language)));
+  if (!finding.cells.empty()) add(say(Phrase::finding_cells, cells_of(finding)));
   if (!finding.prompts_that_cannot_show.empty())
     add(say(Phrase::blind_prompts, join(finding.prompts_that_cannot_show)));
   add(look(finding));

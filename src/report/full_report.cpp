@@ -10,10 +10,6 @@
 namespace greta::report {
 namespace {
 
-/// In the order of their columns.
-constexpr std::array kPairStatuses{PairStatus::equal, PairStatus::rounding, PairStatus::fault,
-                                   PairStatus::propagated, PairStatus::missing};
-
 class Full {
  public:
   explicit Full(const Writer& writer) : writer_(writer), verdict_(writer.verdict), facts_(writer.facts) {}
@@ -64,9 +60,13 @@ class Full {
     if (writer_.is_misaligned()) lines.push_back(writer_.say(Phrase::not_aligned));
     if (verdict_.aligned && facts_.any_pair) lines.push_back(writer_.say(Phrase::method_aligned));
     lines.push_back(writer_.say(Phrase::method_judge));
-    lines.push_back(writer_.say(Phrase::method_table));
-    lines.push_back(writer_.say(Phrase::method_matrix, join(facts_.experiments), join(facts_.prompts),
-                                layer_ranges(verdict_.layers)));
+    const std::string prompts = join(facts_.prompts), layers = layer_ranges(verdict_.layers);
+    if (writer_.has_routes()) {
+      lines.push_back(writer_.say(Phrase::method_table));
+      lines.push_back(writer_.say(Phrase::method_matrix, join(facts_.experiments), prompts, layers));
+    } else {
+      lines.push_back(writer_.say(Phrase::method_recorded, prompts, layers));
+    }
     lines.push_back(
         writer_.say(Phrase::method_model, verdict_.model_name, verdict_.model_file, verdict_.model_hash));
     const auto known = [](const std::string& text) { return text.empty() ? "-" : text; };

@@ -180,15 +180,32 @@ std::string coverage(const Report& report) {
       more);
 }
 
+std::string joined_texts(const std::vector<std::string>& texts, std::string_view between) {
+  std::vector<std::string> said;
+  for (const std::string& text : texts) {
+    if (!text.empty()) said.push_back(html_text(text));
+  }
+  return fmt::format("{}", fmt::join(said, between));
+}
+
+/// "transformers 5.24.0 · cpu · avx512", as far as it is known.
+std::string engine_line(const Verdict& verdict) {
+  const std::string engine =
+      verdict.engine + (verdict.engine_version.empty() ? "" : " " + verdict.engine_version);
+  return joined_texts({engine, verdict.device, verdict.isa}, " · ");
+}
+
 std::string hero(const Report& report) {
   const Verdict& verdict = report.verdict;
   return fmt::format(
       "<section id=\"verdict\" class=\"{}\"><div><p class=\"badge\">{}</p><h1>{}</h1><p "
+      "class=\"dim\">{}</p><p "
       "class=\"lead\">{}</p></div>"
       "<div class=\"cards\"><div class=\"card\">{}</div><div "
       "class=\"card\"><h2>{}</h2>{}</div></div></section>\n",
-      tone_class(verdict.status), name(verdict.status),
-      html_text(verdict.model_name.empty() ? verdict.model_file : verdict.model_name),
+      tone_class(verdict.status),
+      twice(report, [&](const Writer& writer) { return html_text(writer.word(name(verdict.status))); }),
+      html_text(verdict.model_name.empty() ? verdict.model_file : verdict.model_name), engine_line(verdict),
       twice(report, [](const Writer& writer) { return html_words(writer.headline()); }), first_to_fix(report),
       words(Word::coverage), coverage(report));
 }
@@ -222,6 +239,27 @@ std::string first_difference(const Cell& cell) {
   return layer + std::string(name(cell.first_stage));
 }
 
+/// Of recordings in which nobody forced anything: there is no matrix to show.
+Table recordings_table(const Writer& writer) {
+  const auto head = [&](Phrase phrase) { return writer.say(phrase); };
+  Table table{{{head(Phrase::column_prompt)},
+               {head(Phrase::column_tokens), Align::right},
+               {head(Phrase::column_verdict)},
+               {head(Phrase::column_noise_ratio), Align::right},
+               {head(Phrase::column_first_difference)},
+               {head(Phrase::column_top1)}},
+              {}};
+  for (const Cell& cell : writer.verdict.cells) {
+    table.rows.push_back({cell.key.prompt,
+                          fmt::format("{}", cell.prompt_tokens),
+                          {writer.word(name(cell.verdict)), tone_of_status(cell.verdict)},
+                          brief(cell.max_noise_ratio),
+                          first_difference(cell),
+                          cell.logits_top1_agree ? writer.yes_no(*cell.logits_top1_agree) : "-"});
+  }
+  return table;
+}
+
 Table cells_table(const Writer& writer) {
   const auto head = [&](Phrase phrase) { return writer.say(phrase); };
   Table table{{{head(Phrase::column_experiment)},
@@ -242,7 +280,7 @@ Table cells_table(const Writer& writer) {
     table.rows.push_back({cell.key.experiment,
                           cell.key.prompt,
                           fmt::format("{}", cell.prompt_tokens),
-                          {std::string(name(cell.verdict)), tone_of_status(cell.verdict)},
+                          {writer.word(name(cell.verdict)), tone_of_status(cell.verdict)},
                           brief(cell.max_noise_ratio),
                           first_difference(cell),
                           mae_text(cell, cell.q.mae),
@@ -258,9 +296,12 @@ Table cells_table(const Writer& writer) {
 
 std::string experiments(const Report& report) {
   if (report.verdict.cells.empty()) return "";
-  return fmt::format("<section id=\"experiments\"><h2>{}</h2>{}</section>\n", words(Word::experiments),
-                     twice_block(report, [](const Writer& writer) {
-                       return to_html({cells_table(writer), plain_list(writer.conclusion())});
+  const bool routes = Writer(report, Language::english).has_routes();
+  return fmt::format("<section id=\"experiments\"><h2>{}</h2>{}</section>\n",
+                     words(routes ? Word::experiments : Word::prompts),
+                     twice_block(report, [routes](const Writer& writer) {
+                       return to_html({routes ? cells_table(writer) : recordings_table(writer),
+                                       plain_list(writer.conclusion())});
                      }));
 }
 
@@ -274,9 +315,11 @@ std::string whole_report(const Report& report) {
 }
 
 std::string footer(const Verdict& verdict) {
-  return fmt::format("<footer><p>{} {} · {} · {}</p><p><code>{}</code></p></footer>\n",
-                     html_text(verdict.engine), html_text(verdict.engine_version), html_text(verdict.date),
-                     html_text(verdict.model_hash), html_text(verdict.command_line));
+  const std::string command = verdict.command_line.empty()
+                                  ? ""
+                                  : fmt::format("<p><code>{}</code></p>", html_text(verdict.command_line));
+  return fmt::format("<footer><p>{}</p>{}</footer>\n",
+                     joined_texts({verdict.date, verdict.model_hash}, " · "), command);
 }
 
 /// Inside a script element: no < of a text can end it.

@@ -61,6 +61,15 @@ json place_json(const StageNoise& noise) {
 /// "E" EQUAL, "R" ROUNDING, "F" FAULT, "P" PROPAGATED, "M" MISSING.
 char letter(PairStatus status) { return name(status).front(); }
 
+/// What its letter stands for, in English and Spanish.
+json statuses_json(const Report& report) {
+  const Writer spanish(report, Language::spanish);
+  json words = json::object();
+  for (const PairStatus status : kPairStatuses)
+    words[std::string(1, letter(status))] = {name(status), spanish.word(name(status))};
+  return words;
+}
+
 /// prefill_last against decode0 by stage: for each of the verdict's cells a letter (a blank where it has no
 /// such pair) and both noise ratios and the MAE.
 json pairs_json(const Verdict& verdict) {
@@ -144,8 +153,13 @@ json page_data(const Report& report) {
     for (const Stage stage : kernels.stages) stages.push_back(name(stage));
     sources.push_back({name(kernels.phase), stages, kernels.what, name(kernels.source)});
   }
-  return {{"cells", cells},       {"places", places},     {"pairs", pairs_json(verdict)},
-          {"findings", findings}, {"edges", kErrorEdges}, {"arithmetic", sources}};
+  return {{"cells", cells},
+          {"places", places},
+          {"pairs", pairs_json(verdict)},
+          {"statuses", statuses_json(report)},
+          {"findings", findings},
+          {"edges", kErrorEdges},
+          {"arithmetic", sources}};
 }
 
 }  // namespace greta::report

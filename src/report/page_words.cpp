@@ -24,6 +24,7 @@ constexpr std::array<WordText, static_cast<size_t>(Word::count_)> kWords{{
     {Word::findings, "findings", "Findings, in execution order", "Hallazgos, en orden de ejecución"},
     {Word::evidence, "evidence", "Evidence", "Pruebas"},
     {Word::experiments, "experiments", "Experiments", "Experimentos"},
+    {Word::prompts, "prompts", "Prompts", "Prompts"},
     {Word::whole, "whole", "The whole report", "El informe completo"},
     {Word::all_cells, "all_cells", "all cells, the worst of each", "todas las celdas, lo peor de cada una"},
     {Word::least, "least", "at least", "al menos"},

@@ -29,6 +29,7 @@ enum class Word {
   findings,
   evidence,
   experiments,
+  prompts,
   whole,
   // the script's
   all_cells,

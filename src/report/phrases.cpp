@@ -411,7 +411,8 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "Not tested: whether decode0 writes its row of the cache. In {0} it equals what prefill left there (in "
      "up to {1} of {2} layers), and the recording does not say that it was cleared before: overwrite it with "
      "zeros, once with another token's row, and say so in manifest.json (`decode0_row`).",
-     "Sin probar: si decode0 escribe su fila de la caché. En {0} es igual a lo que prefill dejó allí (hasta "
+     "Sin probar: si decode0 escribe su fila de la caché. En {0} es igual a lo que el prefill dejó allí "
+     "(hasta "
      "en {1} de {2} capas), y la grabación no dice que se haya borrado antes: sobrescribirla con ceros, una "
      "vez con la fila de otro token, y decirlo en manifest.json (`decode0_row`)."},
     {Phrase::more, "and {0} more in verdict.json", "y {0} más en verdict.json"},
@@ -434,6 +435,7 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "Máquina: dispositivo {0}, ISA {1}, {2} hilos, caché KV {3}; {4} {5}, {6}; {7} s."},
     {Phrase::method_matrix, "Matrix: experiments {0}; prompts {1}; layers {2}.",
      "Matriz: experimentos {0}; prompts {1}; capas {2}."},
+    {Phrase::method_recorded, "Recorded: prompts {0}; layers {1}.", "Registrado: prompts {0}; capas {1}."},
     {Phrase::method_aligned,
      "Alignment: `decode0` is fed the last prompt token, with the cache of the tokens before it.",
      "Alineación: `decode0` recibe el último token del prompt, con la caché de los tokens anteriores."},
@@ -477,20 +479,20 @@ constexpr std::array<Entry, kCount> kPhrases{{
     {Phrase::look_output,
      "Where to look: how the kernel writes its output in {0} (scale, clipping, a stale or overwritten "
      "buffer, a bias).",
-     "Dónde mirar: cómo escribe el kernel su salida en {0} (escala, recorte, un buffer obsoleto o "
+     "Dónde mirar: cómo escribe el kernel su salida en {0} (escala, recorte, un búfer obsoleto o "
      "sobrescrito, un sesgo)."},
     {Phrase::look_input, "Where to look: which buffer and row the stage is given in {0}.",
-     "Dónde mirar: qué buffer y qué fila recibe la etapa en {0}."},
+     "Dónde mirar: qué búfer y qué fila recibe la etapa en {0}."},
     {Phrase::look_elementwise,
      "Where to look: which buffers are added or multiplied in {0}, and the activation.",
-     "Dónde mirar: qué buffers se suman o multiplican en {0}, y la activación."},
+     "Dónde mirar: qué búferes se suman o multiplican en {0}, y la activación."},
     {Phrase::look_norm, "Where to look: eps, weight and reduction of the norm in {0}.",
      "Dónde mirar: el eps, el peso y la reducción de la norma en {0}."},
     {Phrase::look_rope, "Where to look: position, base, scaling and pairing of RoPE in {0}.",
      "Dónde mirar: la posición, la base, el escalado y el emparejamiento de RoPE en {0}."},
     {Phrase::look_cache,
      "Where to look: which slots of the KV cache are written in {0}, and from which buffer.",
-     "Dónde mirar: qué posiciones de la caché KV se escriben en {0}, y desde qué buffer."},
+     "Dónde mirar: qué ranuras de la caché KV se escriben en {0}, y desde qué búfer."},
     {Phrase::look_attention,
      "Where to look: scale, mask, window, head map and cache length of attention in {0}.",
      "Dónde mirar: la escala, la máscara, la ventana, el mapa de cabezas y la longitud de la caché de la "
@@ -506,7 +508,7 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "accumulation and bias.",
      "Empezar aquí: {0}. A partir de la entrada registrada el oráculo obtiene otra cosa, así que hay que "
      "comprobar cómo lee el peso el kernel (por filas o por columnas, transpuesto, disposición de bloques) "
-     "sondeando una o dos filas; después, la acumulación y el sesgo (bias)."},
+     "sondeando una o dos filas; después, la acumulación y el sesgo."},
     {Phrase::next_norm, "Start at {0}: audit the norm's eps, weight and reduction in each phase.",
      "Empezar aquí: {0}. Auditar el eps, el peso y la reducción de la norma en cada fase."},
     {Phrase::next_rope, "Start at {0}: compare position, base, scaling and pairing of RoPE in each phase.",
@@ -515,7 +517,7 @@ constexpr std::array<Entry, kCount> kPhrases{{
     {Phrase::next_cache,
      "Start at {0}: compare which slots of the KV cache each phase writes and reads (position, layer, head, "
      "format).",
-     "Empezar aquí: {0}. Comparar qué posiciones de la caché KV escribe y lee cada fase (posición, capa, "
+     "Empezar aquí: {0}. Comparar qué ranuras de la caché KV escribe y lee cada fase (posición, capa, "
      "cabeza, formato)."},
     {Phrase::next_attention,
      "Start at {0}: compare scale, mask, window, head map and cache length in each phase.",
@@ -523,7 +525,7 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "caché en cada fase."},
     {Phrase::next_elementwise,
      "Start at {0}: check which buffers each phase adds or multiplies, and the activation.",
-     "Empezar aquí: {0}. Comprobar qué buffers suma o multiplica cada fase, y la activación."},
+     "Empezar aquí: {0}. Comprobar qué búferes suma o multiplica cada fase, y la activación."},
     {Phrase::next_other, "Start at {0}, the first stage that is wrong.",
      "Empezar aquí: {0}, la primera etapa incorrecta."},
     {Phrase::next_again, "Then run the same command again: a mended fault may have hidden others.",

@@ -174,6 +174,7 @@ enum class Phrase {
   method_model,
   method_machine,
   method_matrix,
+  method_recorded,
   method_aligned,
   method_judge,
   method_table,

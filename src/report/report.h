@@ -43,8 +43,8 @@ std::string markdown(const Report& report, Language language);
 std::string b3_31_analysis(const Report& report);
 std::string terminal(const Report& report, bool colour);
 
-/// Writes the files of kArtifacts (artifacts.h) into `directory`, then artifacts.tgz of these and of the
-/// bundle's files. A machine Error when something can't be written.
-void write_files(const Report& report, const std::string& directory);
+/// Writes the files of kArtifacts (artifacts.h) into `directory`; with `archive` also artifacts.tgz of these
+/// and of the bundle's files. A machine Error when something can't be written.
+void write_files(const Report& report, const std::string& directory, bool archive = false);
 
 }  // namespace greta::report

@@ -226,6 +226,7 @@ std::vector<std::string> Writer::conclusion() const {
   if (verdict.aligned && facts.any_pair) {
     std::vector<std::string> others;
     for (const auto& [status, experiments] : facts.groups) {
+      if (!has_routes()) break;  // nobody made experiments
       const std::string list = join(experiments);
       if (status == RunStatus::equal) {
         sentences.push_back(say(Phrase::groups_equal, list));

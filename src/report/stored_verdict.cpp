@@ -155,8 +155,8 @@ std::string stored_verdict(const Verdict& verdict) {
 }
 
 Verdict verdict_from_stored(std::string_view bytes, const std::string& where) {
+  const nlohmann::json file = parse_cbor(bytes, where);
   try {
-    const nlohmann::json file = nlohmann::json::from_cbor(bytes);
     if (const std::string schema = file.at("schema"); schema != kStored)
       fail_input("was written by another version ({}; this is {})", schema, kStored);
     return file.at("verdict").get<Verdict>();

@@ -2,6 +2,7 @@
 // A verdict's facts as sentences: what the three documents have in common. Written in sentences.cpp (verdict,
 // conclusion, next steps), effect_sentences.cpp and finding_note.cpp.
 
+#include <array>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,10 @@
 #include "report/report.h"
 
 namespace greta::report {
+
+/// In the order of their columns.
+inline constexpr std::array kPairStatuses{PairStatus::equal, PairStatus::rounding, PairStatus::fault,
+                                          PairStatus::propagated, PairStatus::missing};
 
 struct Writer {
   Writer(const Report& report, Language in) : verdict(report.verdict), facts(report.facts), language(in) {}
@@ -87,6 +92,7 @@ struct Writer {
   std::vector<std::string> intervention(const FindingGroup& group) const;
   std::string numbers(const Finding& finding) const;
   std::vector<std::string> figures(const Finding& finding) const;
+  std::string cells_of(const Finding& finding) const;
   std::string look(const Finding& finding) const;
 
   std::vector<std::string> next_for(const FindingGroup& finding) const;

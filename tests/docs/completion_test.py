@@ -1,23 +1,22 @@
-"""completions/greta.bash offers what the program takes: its commands, each one's options, the words of each option that
-has some; and names no option that is not there. CTest runs it."""
+"""`greta complete` offers what the program takes: its commands, each one's options, the words of each option that has
+some; and the scripts of completions/ hand that to their shells, those that are installed. CTest runs it."""
 
 import argparse
 import pathlib
 import re
+import shutil
+import subprocess
 import sys
 import tempfile
 
 import tiny_model
 from program import choices_of, commands_of, difference, options_of, run
 
-SCRIPT = pathlib.Path(__file__).parents[2] / "completions/greta.bash"
-SHELL = """source "$0"; compopt() { :; }; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _greta
-printf '%s\\n' "${COMPREPLY[@]}" """
-
-
-def offered(*words):
-    """For the last word, which is begun."""
-    return set(run("bash", "-c", SHELL, SCRIPT, *words).split())
+SCRIPTS = pathlib.Path(__file__).parents[2] / "completions"
+BASH = """source "$0"; compopt() { :; }; COMP_LINE=$1; COMP_POINT=${#1}; _greta; printf '%s\\n' "${COMPREPLY[@]}" """
+ZSH = """compdef() { :; }; _files() { print -rl files "$@"; }; _describe() { print -rl "${(@P)2}"; }
+source "$0"; words=("$@"); CURRENT=$#words; _greta"""
+FISH = 'source $argv[1]; complete -C "$argv[2]"'
 
 
 def words_of_messages(greta, folder):
@@ -32,33 +31,75 @@ def words_of_messages(greta, folder):
     return {
         "--device": listed("plan", "-m", model, "--device", "x"),
         "--isa": listed("plan", "-m", model, "--isa", "x"),
-        "--prompts": listed("trace", "-m", model, "-p", "x", "--out", folder / "x"),
+        "--prompts": {*listed("trace", "-m", model, "-p", "x", "--out", folder / "x"), "@files"},
     }
 
 
-def flaws(greta, folder):
+def flaws_of_the_program(greta, folder):
+    def offered(*words):
+        return {line.split("\t")[0] for line in run(greta, "complete", "--", *words).splitlines()}
+
     commands = commands_of(greta)
-    options = {command: options_of(greta, command) for command in commands}
-    yield from difference("commands", {*commands, "--help", "--version"}, offered(greta, ""))
+    yield from difference("commands", {*commands, "--help", "--version"}, offered(""))
     for command in commands:
-        yield from difference(f"options of {command}", options[command], offered(greta, command, "-"))
-    words = words_of_messages(greta, folder)
-    words["--devices"] = words["--device"]
-    for command in commands:
-        words |= choices_of(greta, command)
-    for option, expected in sorted(words.items()):
-        yield from difference(f"words of {option}", expected, offered(greta, "isolate", option, ""))
-    in_script = set(re.findall(r"(?<![\w-])--?\w[\w-]*(?=[ |)])", re.search(r"case .*?esac", SCRIPT.read_text(), re.DOTALL).group()))
-    shell_options = {"-n", "-d", "-f", "-W", "-X", "-o", "-t"}  # of test, compgen, compopt, mapfile
-    for option in sorted(in_script - shell_options - set().union(*options.values())):
-        yield f"the script names {option}, which no command has"
+        yield from difference(f"options of {command}", options_of(greta, command), offered(command, "-"))
+        for option, words in choices_of(greta, command).items():
+            yield from difference(f"words of {command} {option}", words, offered(command, option, ""))
+    for option, words in words_of_messages(greta, folder).items():
+        yield from difference(f"words of {option}", words, offered("isolate", option, ""))
+    yield from difference("a model", {"@files .gguf"}, offered("isolate", "-m", ""))
+    yield from difference("a directory", {"@directories"}, offered("isolate", "--out", ""))
+    yield from difference("a fault", {"wq_column_major"}, offered("isolate", "--inject", "wq_col"))
+    yield from difference("what is launched", {"--quick"}, offered("launch", "box", "--", "isolate", "--qui"))
+    yield from difference("after --x=", {"--format=junit", "--format=json"}, offered("report", "--format=j"))
+    yield from difference("nothing known", {"@files"}, offered("no-such-command", ""))
+
+
+def flaws_of_the_shells(greta, folder):
+    def out(*command):
+        return subprocess.run(command, capture_output=True, text=True, cwd=folder, stdin=subprocess.DEVNULL,
+                              check=False).stdout.split("\n")[:-1]
+
+    def bash(*words):
+        return out("bash", "-c", BASH, SCRIPTS / "greta.bash", " ".join([greta, *words]))
+
+    def zsh(*words):
+        return out("zsh", "-fc", ZSH, SCRIPTS / "greta.zsh", greta, *words)
+
+    def fish(*words):  # it looks at the name of the command alone
+        found = out("fish", "--no-config", "-c", FISH, SCRIPTS / "greta.fish", " ".join([greta, *words]))
+        return [line.split("\t")[0] for line in found]
+
+    for name in ["a.gguf", "b.txt"]:
+        (folder / name).touch()
+    (folder / "c").mkdir()
+    # Of each: a command, what bash splits at a colon, a model's file (fish has others after it), a directory, a file.
+    expected = {
+        "bash": (bash, [["isolate"], ["mi300x"], ["a.gguf", "c"], ["c"], ["a.gguf", "b.txt", "c"]]),
+        "zsh": (zsh, [["isolate:the experiment matrix E0-E4 and its verdict"], [r"sim\:mi300x"],
+                      ["files", "-g", "*.gguf"], ["files", "-/"], ["files"]]),
+        "fish": (fish, [["isolate"], ["sim:mi300x"], ["a.gguf", "b.txt", "c/"], ["c/"], ["a.gguf", "b.txt", "c/"]]),
+    }
+    asked = [["isol"], ["isolate", "--device", "sim:mi3"], ["isolate", "-m", ""], ["isolate", "--out", ""],
+             ["diagnose", ""]]
+    for shell, (complete, answers) in expected.items():
+        if not shutil.which(shell):
+            print(f"without {shell} its script is not tried")
+            continue
+        for words, answer in zip(asked, answers):
+            found = [line for line in complete(*words) if line != "tiny.gguf"]
+            if sorted(found) != sorted(answer):
+                yield f"{shell}, {words}: {found}, not {answer}"
 
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--greta", required=True, help="the program")
-    with tempfile.TemporaryDirectory(prefix="greta-docs-") as folder:
-        wrong = list(flaws(arguments.parse_args().greta, pathlib.Path(folder)))
+    greta = str(pathlib.Path(arguments.parse_args().greta).absolute())
+    wrong = []
+    for flaws in [flaws_of_the_program, flaws_of_the_shells]:
+        with tempfile.TemporaryDirectory(prefix="greta-docs-") as folder:
+            wrong += flaws(greta, pathlib.Path(folder))
     print("\n".join([*wrong, f"{len(wrong)} wrong"]))
     return 1 if wrong else 0
 

@@ -10,6 +10,7 @@ import sys
 
 from program import commands_of, difference, options_of, run
 
+READING = r'(?:reader\.\w+\("|getenv\("|number_or\("|\$\{)(GRETA_\w+)'
 REPOSITORY = pathlib.Path(__file__).parents[2]
 
 
@@ -31,8 +32,9 @@ def flaws(greta):
         yield from (f"manual's {command}: {name} is explained nowhere" for name in sorted(listed - shared_names))
     readme = (REPOSITORY / "README.md").read_text()
     yield from difference("README's table of commands", set(commands), set(re.findall(r"^\| `greta (\w+)", readme, re.MULTILINE)))
-    read = re.findall(r'reader\.\w+\("(\w+)"\)', (REPOSITORY / "src/cli/environment.cpp").read_text())
-    yield from difference("manual's environment", set(read), set(re.findall(r"^\.BI (GRETA_\w+)=", page, re.MULTILINE)))
+    readers = ["src/cli/environment.cpp", "src/capture/settings.cpp", "scripts/get-model.sh"]
+    read = {name for file in readers for name in re.findall(READING, (REPOSITORY / file).read_text())}
+    yield from difference("manual's environment", read, set(re.findall(r"^\.BI (GRETA_\w+)=", page, re.MULTILINE)))
     if shutil.which("groff"):
         troff = subprocess.run(["groff", "-man", "-Tutf8", "-ww", "-z"], input=page, capture_output=True, text=True, check=False)
         yield from (f"groff: {line}" for line in troff.stderr.splitlines())

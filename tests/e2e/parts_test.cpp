@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
+#include <nlohmann/json.hpp>
 #include <regex>
 
 #include "e2e/program.h"
 #include "io/archive.h"
+#include "judge/part.h"
 #include "model/model_files.h"
 
 namespace greta {
@@ -106,8 +108,41 @@ TEST_F(Parts, OfDifferentRunsAreRefused) {
   };
   refused({scratch_ / "a", scratch_ / "b"}, "are no parts of one run");
   refused({scratch_ / "none"}, "holds no part");
+  EXPECT_THAT(run_greta(Words{"merge", scratch_ / "a", "--out", scratch_ / "a", "--force"}).err,
+              HasSubstr("is one of the parts"));
+  EXPECT_EQ(read_part(scratch_ / "a").part.number, 1);
   test::write_file((test::fs::path(scratch_ / "b") / "part.cbor").string(), "no part");
-  refused({scratch_ / "b"}, "is no part of a run");
+  refused({scratch_ / "b"}, "part.cbor: not valid CBOR");
+  const JudgedPart hostile{{1, 1}, {"capture", "--", "touch", scratch_ / "made"}, "m", {}};
+  test::write_file((test::fs::path(scratch_ / "b") / "part.cbor").string(), stored_part(hostile));
+  refused({scratch_ / "b"}, "is no part of isolate or diagnose, but of \"capture\"");
+  EXPECT_FALSE(test::fs::exists(scratch_ / "made"));
+}
+
+/// A bundle whose kernels declare nothing: what all parts together judge is what the whole judges, no more,
+/// and inferred alike.
+TEST_F(Parts, OfUndeclaredArithmetic) {
+  const std::string cases = std::string(GRETA_SOURCE_DIR) + "/tests/goldens/cases/",
+                    bundle = scratch_ / "bundle";
+  test::fs::create_directory(bundle);
+  for (const auto& [name, bytes] :
+       read_archive(cases + "hf_bf16_clean_t.tgz", [](const auto&) { return true; })) {
+    std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    if (name.ends_with("manifest.json")) {
+      nlohmann::json manifest = nlohmann::json::parse(text);
+      manifest.erase("kernels");
+      text = manifest.dump();
+    }
+    test::write_file((test::fs::path(bundle) / test::fs::path(name).filename()).string(), text);
+  }
+  const Words command = {"diagnose", bundle, "-m", cases + "models/c-llama.gguf"};
+  expect_merge_equals_whole(command, 3, 0, scratch_);
+  EXPECT_THAT(test::read_file(scratch_ / "merged/report.en.md"),
+              HasSubstr("Inferred, since nothing was declared"));
+  size_t judged = 0;
+  for (int i = 1; i <= 3; ++i) judged += read_part(scratch_ / fmt::format("part-{}", i)).judgements.size();
+  const nlohmann::json verdict = nlohmann::json::parse(test::read_file(scratch_ / "merged/verdict.json"));
+  EXPECT_EQ(judged, verdict["coverage"]["recorded"]);
 }
 
 TEST_F(Parts, NeedASeedAndADirectory) {

@@ -38,7 +38,8 @@ class Reports : public testing::Test {
                                        "--force",
                                        "--format",
                                        format,
-                                       "--no-interventions"};
+                                       "--no-interventions",
+                                       "--archive"};
     for (const std::string& fault : faults) arguments.insert(arguments.end(), {"--inject", fault});
     return test::run_greta(arguments);
   }

@@ -32,7 +32,8 @@ class SmolLM2 : public ::testing::Test {
 nlohmann::json parse(const std::string& text) { return nlohmann::json::parse(text); }
 
 TEST_F(SmolLM2, IsolateVouchesForTheCleanEngine) {
-  const test::Outcome outcome = run_greta({"isolate", "-m", model_, "--json", "--out", scratch_ / "out"});
+  const test::Outcome outcome =
+      run_greta({"isolate", "-m", model_, "--json", "--out", scratch_ / "out", "--archive"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   const nlohmann::json verdict = parse(outcome.out);
   EXPECT_EQ(verdict["verdict"], "ROUNDING");
@@ -279,8 +280,8 @@ TEST_F(SmolLM2, TokenizeGoesBothWays) {
 }
 
 TEST_F(SmolLM2, BenchAndPlanAndInfoSpeakJson) {
-  const test::Outcome bench =
-      run_greta({"bench", "-m", model_, "-p", "8", "-n", "2", "-r", "1", "--depth", "0,16", "--json"});
+  const test::Outcome bench = run_greta(
+      {"bench", "-m", model_, "--prompt-tokens", "8", "-n", "2", "-r", "1", "--depth", "0,16", "--json"});
   ASSERT_EQ(bench.exit_code, 0) << bench.err;
   for (const char* field :
        {"prefill_tok_s", "decode_tok_s", "weight_bytes", "decode_gb_s", "read_ceiling_gb_s"}) {

@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <span>
 
+#include "base/error.h"
 #include "engine/tiny_model.h"
 
 namespace greta {
@@ -73,6 +75,18 @@ TEST(RoundingBound, LogProbabilitiesHaveTheTopTokenAndTheDivergence) {
   EXPECT_FALSE(result.places.front().own);
   EXPECT_LE(summary_of(*result.top1).worst.bound, summary_of(result.places.front()).worst.bound);
   EXPECT_GT(summary_of(*result.kl).typical, 0);
+}
+
+/// No threshold, least of all 0, comes of a model that computes NaN; of masked scores one does.
+TEST(RoundingBound, OfWhatIsNotFiniteIsAnError) {
+  test::Bytes bytes = test::random_llama(TensorType::q4_1);
+  bytes.replace(bytes.size() - 20, 2, test::raw(f32_to_f16(NAN)));  // a scale of the last layer's ffn_down
+  Engine engine(bind_model(Gguf::parse(std::as_bytes(std::span(bytes)), "nan.gguf")), {.isa = best_isa()});
+  BoundRequest request = bound_request("bf16");
+  EXPECT_THROW(measure_bound(engine, request), Error);
+  request.logprobs = true;
+  EXPECT_THROW(measure_bound(engine, request), Error);
+  EXPECT_NO_THROW(measure_bound(engine, bound_request("bf16", Stage::qk)));
 }
 
 }  // namespace

@@ -47,6 +47,19 @@ TEST(JudgedInParts, EachStageIsJudgedByOnePart) {
   for (const auto& [key, judged] : whole) EXPECT_TRUE(joined.contains(key)) << key;
 }
 
+TEST(Judge, TellsHowFarItIsAndCanBeEnded) {
+  const Recorded recorded;
+  size_t calls = 0, last = 0, all = 0;
+  const auto step = [&](size_t done, size_t of) { ++calls, last = done, all = of; };
+  judge(recorded.bundle, recorded.tiny.engine.model(), {.threads = 2, .step = step});
+  EXPECT_GT(calls, 10U);
+  EXPECT_EQ(last, all);
+  EXPECT_EQ(calls, all);
+  const auto end = [](size_t, size_t) { throw std::runtime_error("enough"); };
+  EXPECT_THROW(judge(recorded.bundle, recorded.tiny.engine.model(), {.threads = 2, .step = end}),
+               std::runtime_error);
+}
+
 // As it is stored: to the last bit, NaN and infinity too.
 TEST(JudgedInParts, ComesBackFromItsFile) {
   const Recorded recorded({"wq_column_major@prefill"});
@@ -77,7 +90,7 @@ TEST(JudgedInParts, ComesBackFromItsFile) {
 TEST(JudgedInParts, FilesThatAreNone) {
   const std::string good = stored_part({{1, 2}, {"isolate"}, "m", {}});
   for (const std::string& bad : {std::string(), std::string("{}"), std::string("\xa0"), good.substr(0, 20),
-                                 std::string("\xa1\x66schema\x61x")})
+                                 std::string("\xa1\x66schema\x61x"), std::string(1000000, '\x81')})  // deep
     EXPECT_THROW(part_from_stored(bad, "here"), Error);
   for (size_t i = 0; i < good.size(); ++i) {  // an Error, or another part: nothing else
     std::string other = good;
@@ -89,6 +102,11 @@ TEST(JudgedInParts, FilesThatAreNone) {
   }
   EXPECT_NO_THROW(part_from_stored(good, "here"));
   EXPECT_THROW(read_part("/no/such/directory"), Error);
+}
+
+TEST(JudgedInParts, OfNoRun) {
+  for (const Share& share : {Share{0, 2}, Share{3, 2}, Share{-1, -1}, Share{1, 2000000000}})
+    EXPECT_THROW(part_from_stored(stored_part({share, {"isolate"}, "m", {}}), "here"), Error) << share.of;
 }
 
 TEST(JudgedInParts, WhatPartsAreCalled) {

@@ -47,6 +47,8 @@ TEST(Machine, OutputIsBytes) {
 
 TEST(Machine, AScriptThatArrivesInPartDoesNothing) {
   EXPECT_THROW(Machine("", "").run("echo begun\n(echo half"), Error);
+  // Nor does one whose end arrives in part.
+  EXPECT_THROW(Machine("", "").run("printf '\\ngreta-launch-ends '; kill -KILL 0"), Error);
 }
 
 TEST(Machine, AHostIsNoOption) {

@@ -106,6 +106,10 @@ class SshFaultsTest(SshCase):
     def test_all_hosts_fail(self):
         self.assert_refused(self.launch(hosts=("nowhere.invalid", "nowhere2.invalid")), 2, "there is no host")
 
+    def test_all_hosts_fail_in_the_run(self):
+        self.assert_refused(self.launch(hosts=("box", "box2"), ask=["--layers", "99"]), 2, "box: part 1/2 failed",
+                            "--layers 99: the model has layers")
+
     def test_results_that_are_there(self):
         self.results().mkdir(parents=True)
         done = self.launch()

@@ -52,6 +52,20 @@ class SshTest(SshCase):
         self.assertEqual({cell["prompt"] for cell in json.loads(done.stdout)["cells"]}, {"a prompt", "p0_short"})
         self.assert_nothing_left()
 
+    def test_a_prompt_by_p_goes_along_and_a_text_is_one(self):
+        (self.here / "own.txt").write_text("Hello there")
+        for words in [["-p", "own.txt"], ["-p", "two words"], ["--prompts", "two words"]]:
+            done = self.launch("--json", options=["--force"], ask=[*words, "--quick"])
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual({cell["prompt"] for cell in json.loads(done.stdout)["cells"]},
+                             {"own" if words[1] == "own.txt" else "text"})
+
+    def test_what_it_writes_besides_comes_home(self):
+        done = self.launch("--attn-pipe", "made/../pipe.jsonl")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(len((self.results() / "pipe.jsonl").read_text().splitlines()), 8)
+        self.assert_nothing_left()
+
     def test_several_hosts_share_the_work(self):
         self.run_greta("isolate", "-m", self.model, *MATRIX, "--out", "home")
         done = self.launch(hosts=("box", "box2"))

@@ -37,10 +37,10 @@ BundleComparison sample_comparison() {
 TEST(ComparisonReport, ShowsWhatDiffersFromEqualInputs) {
   EXPECT_EQ(to_terminal(comparison_report(sample_comparison()), 80, false),
             "FAULT: first layer 0 q in E0/p0_short decode0; 2 layers, 1 runs differ\n\n"
-            "first run              runs   L stage          status        rel L2   max abs    noise\n"
-            "E0/p0_short decode0       1   0 q              FAULT       2.50e-01  2.00e+00      0.5\n"
+            "first run           runs     L stage          status        rel L2   max abs    noise\n"
+            "E0/p0_short decode0    1     0 q              FAULT       2.50e-01  2.00e+00      0.5\n"
             "    outside its bound\n"
-            "E0/p0_short decode0       1   1 attn_post_norm ROUNDING    2.50e-01  2.00e+00      0.5\n"
+            "E0/p0_short decode0    1     1 attn_post_norm ROUNDING    2.50e-01  2.00e+00      0.5\n"
             "only in B: E1/p4_sys prefill\n"
             "FAULT: 4 stages compared, 1 equal, coverage 100.0 %\n");
 }
@@ -53,13 +53,26 @@ TEST(ComparisonReport, GroupsRuns) {
   result.pairs[2].cell = {"E1", "p4_sys"};
   const std::string text = to_terminal(comparison_report(result), 80, false);
   EXPECT_THAT(text, HasSubstr("FAULT: first layer 3 k in E0/p0_short decode0; 1 layers, 2 runs differ\n"));
-  EXPECT_THAT(text, HasSubstr("E0/p0_short decode0       2   3 k          FAULT "));
+  EXPECT_THAT(text, HasSubstr("E0/p0_short decode0    2     3 k          FAULT "));
   EXPECT_LT(text.find(" k  "), text.find(" q  "));
+}
+
+TEST(ComparisonReport, GroupsLayersOfTheSameRuns) {
+  BundleComparison result;
+  for (int layer = 0; layer < 42; ++layer) result.pairs.push_back(pair(layer, Stage::q, PairStatus::fault));
+  result.pairs.push_back(pair(50, Stage::q, PairStatus::fault));
+  result.pairs.back().cell = {"E1", "p4_sys"};
+  const std::string text = to_terminal(comparison_report(result), 80, false);
+  EXPECT_THAT(text, HasSubstr("E0/p0_short decode0    1  0-41 q "));
+  EXPECT_THAT(text, HasSubstr("E1/p4_sys decode0      1    50 q "));
 }
 
 TEST(ComparisonReport, ShowsFortyRows) {
   BundleComparison result;
-  for (int layer = 0; layer < 42; ++layer) result.pairs.push_back(pair(layer, Stage::q, PairStatus::fault));
+  for (int layer = 0; layer < 42; ++layer) {
+    result.pairs.push_back(pair(layer, Stage::q, PairStatus::fault));
+    result.pairs.back().why = std::to_string(layer);
+  }
   EXPECT_THAT(to_terminal(comparison_report(result), 80, false),
               HasSubstr("\n... and 2 more (--json has all)\n"));
 }

@@ -135,6 +135,7 @@ TEST(StoredVerdict, RefusesWhatIsNone) {
   const std::string whole = stored_verdict(fault_verdict());
   for (const size_t size : {size_t{0}, size_t{1}, whole.size() / 2, whole.size() - 1})
     EXPECT_THROW(verdict_from_stored(whole.substr(0, size), "here"), Error) << size;
+  EXPECT_THROW(verdict_from_stored(std::string(1000000, '\x81'), "here"), Error);  // deep
   nlohmann::json file = nlohmann::json::from_cbor(whole);
   for (const nlohmann::json& stage : {nlohmann::json(-1), nlohmann::json(99), nlohmann::json("q")}) {
     file["verdict"]["findings"][0]["stage"] = stage;

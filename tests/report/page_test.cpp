@@ -50,13 +50,42 @@ TEST(Page, SaysVerdictFirstFaultAndWhatIsUnmeasured) {
   Verdict verdict = fault_verdict();
   verdict.noise = {noise_of(Phase::prefill, 12345.6)};
   const std::string text = page(verdict);
-  EXPECT_NE(text.find(">FAULT</p>"), std::string::npos);
+  EXPECT_NE(text.find("lang=\"en\">FAULT</span><span class=\"es\" lang=\"es\">FALLO</span></p>"),
+            std::string::npos);
   EXPECT_NE(text.find("layers 0-1, stage q, phase prefill"), std::string::npos);
   EXPECT_NE(text.find("capas 0-1, etapa q, fase prefill"), std::string::npos);
   EXPECT_NE(text.find("<td class=\"c5\">5</td>"), std::string::npos);  // 10^4 < 12345.6 <= 10^5
   // One place of 2 phases x (2 layers x 15 stages that every model has + final_norm and logits).
   EXPECT_NE(text.find("UNMEASURED 63"), std::string::npos);
   EXPECT_EQ(times_in(text, "<td class=\"u\">"), 59U);  // but for the two outside the layers, in either phase
+}
+
+TEST(Page, ShowsAForeignRecordingWithoutAMatrix) {
+  Verdict verdict = fault_verdict();
+  verdict.engine = "transformers", verdict.engine_version = "5.24.0";
+  EXPECT_NE(page(verdict).find(">Q MAE</th>"), std::string::npos);
+  const auto is_forced = [](const CellKey& key) { return key.experiment != "E0"; };
+  std::erase_if(verdict.cells, [&](const Cell& cell) { return is_forced(cell.key); });
+  std::erase_if(verdict.pairs, [&](const StagePair& pair) { return is_forced(pair.cell); });
+  for (Finding& finding : verdict.findings) std::erase_if(finding.cells, is_forced);
+  for (Cell& cell : verdict.cells) cell.q.route = cell.k.route = cell.v.route = "";
+  const std::string text = page(verdict), first_screen = text.substr(0, text.find("id=\"report\""));
+  EXPECT_NE(text.find("transformers 5.24.0"), std::string::npos);
+  EXPECT_EQ(first_screen.find("Q MAE"), std::string::npos);
+  EXPECT_EQ(first_screen.find("With a fault: E0"), std::string::npos);
+  EXPECT_EQ(first_screen.find("<code></code>"), std::string::npos);
+}
+
+/// A masked score is right as it is: the element to look at is one that differs.
+TEST(Page, NamesAnElementThatIsWrong) {
+  Verdict verdict = fault_verdict();
+  verdict.noise = {noise_of(Phase::prefill, 12345.6)};
+  auto picture = std::make_shared<ErrorPicture>(*verdict.noise.front().picture);
+  picture->values = {{6, -INFINITY, -INFINITY, 0}, {7, 1.5F, 0.25, 1e-6}};
+  verdict.noise.front().picture = picture;
+  const std::string text = page(verdict);
+  EXPECT_NE(text.find("element 7: 1.5"), std::string::npos);
+  EXPECT_EQ(text.find("element 6: "), std::string::npos);
 }
 
 TEST(Page, IsOneFileWithoutNetwork) {

@@ -349,7 +349,7 @@ class WriteFiles : public ::testing::Test {
 
 TEST_F(WriteFiles, LeavesReportsAndAnArchiveThatReadsAsTheBundle) {
   testing::write_file(temp_ / "run-7/private.txt", "not ours");
-  write_files(fault_verdict(), temp_ / "run-7");
+  write_files(fault_verdict(), temp_ / "run-7", true);
   for (const char* name : {"verdict.json", "b3_31_analysis.txt", "report.html", "report.en.md",
                            "report.es.md", "artifacts.tgz"}) {
     EXPECT_GT(fs::file_size(temp_ / (std::string("run-7/") + name)), 100u) << name;
@@ -370,15 +370,31 @@ TEST_F(WriteFiles, LeavesReportsAndAnArchiveThatReadsAsTheBundle) {
 
 TEST_F(WriteFiles, ArchiveOfABundleWithoutEventsIsReadable) {
   { BundleWriter writer(temp_ / "none", false, {{"engine", "greta"}}); }
-  write_files(vacuous_verdict(), temp_ / "none");
+  write_files(vacuous_verdict(), temp_ / "none", true);
   EXPECT_EQ(read_bundle(temp_ / "none/artifacts.tgz").events.size(), 0u);
 }
 
 TEST_F(WriteFiles, SecondTimeGivesTheSameArchive) {
-  write_files(fault_verdict(), temp_ / "run-7");
+  write_files(fault_verdict(), temp_ / "run-7", true);
   const std::string first = testing::read_file(temp_ / "run-7/artifacts.tgz");
-  write_files(fault_verdict(), temp_ / "run-7");
+  write_files(fault_verdict(), temp_ / "run-7", true);
   EXPECT_EQ(testing::read_file(temp_ / "run-7/artifacts.tgz"), first);
+}
+
+TEST_F(WriteFiles, LeavesNoArchiveOfAnEarlierRun) {
+  write_files(fault_verdict(), temp_ / "run-7", true);
+  write_files(fault_verdict(), temp_ / "run-7");
+  EXPECT_FALSE(fs::exists(temp_ / "run-7/artifacts.tgz"));
+}
+
+TEST_F(WriteFiles, AreToldWithTheirSize) {
+  Verdict verdict = fault_verdict();
+  verdict.directory = temp_ / "run-7";
+  write_files(verdict, verdict.directory);
+  EXPECT_THAT(terminal(verdict, false),
+              AllOf(HasSubstr(" kB in all; open report.html"), Not(HasSubstr("artifacts.tgz"))));
+  write_files(verdict, verdict.directory, true);
+  EXPECT_THAT(terminal(verdict, false), HasSubstr("artifacts.tgz"));
 }
 
 TEST_F(WriteFiles, SaysWhatItCannotWrite) {

@@ -64,7 +64,7 @@ std::vector<Candidate> attention_slot(const Suspect& s) {
     Reading off;
     off.slot_shift = shift;
     candidates.push_back(reading(off, {fmt::format("position p reads slot p {:+d}", shift),
-                                       fmt::format("la posición p lee el lugar p {:+d}", shift)}));
+                                       fmt::format("la posición p lee la ranura p {:+d}", shift)}));
   }
   return of_keys_and_values(s, std::move(candidates));
 }
@@ -373,7 +373,8 @@ const std::array<Hypothesis, 10> kAttention{{
      kHeads,
      head_map},
     {"attention_slot",
-     {"positions read the neighbouring slot of the cache", "las posiciones leen el lugar vecino de la caché"},
+     {"positions read the neighbouring slot of the cache",
+      "las posiciones leen la ranura vecina de la caché"},
      "https://github.com/gittensor-ai-lab/sparkinfer/issues/289",
      attention_slot},
     {"wrong_layer_cache",
@@ -381,7 +382,7 @@ const std::array<Hypothesis, 10> kAttention{{
      "B3.25 of the founding engine (per-layer slices)",
      wrong_layer_cache},
     {"kv_length",
-     {"the cache is read with a wrong length", "la caché se lee con otra longitud"},
+     {"the cache is read with a wrong length", "la caché se lee con una longitud errónea"},
      "https://github.com/pegainfer-project/pegainfer/issues/291",
      kv_length},
     {"mask_absent",
@@ -398,12 +399,12 @@ const std::array<Hypothesis, 10> kAttention{{
      history_hidden},
     {"window",
      {"another window than the model's, or none, or one too many; it is estimated",
-      "otra ventana que la del modelo, o ninguna, o una de más; su tamaño se estima"},
+      "una ventana distinta de la del modelo, o ninguna, o una de más; su tamaño se estima"},
      "https://github.com/vllm-project/vllm/issues/3385",
      window},
     {"mask_read",
      {"rows see other positions than the mask's; these are read from their values",
-      "las filas ven otras posiciones que las de la máscara; se leen de sus valores"},
+      "las filas ven posiciones distintas de las de la máscara; se deducen de sus valores"},
      "https://github.com/vllm-project/vllm/issues/3385",
      mask_read},
     {"head_order",

@@ -177,9 +177,9 @@ Candidate in_slot(int by, Left left, const RowPart& part, Text title) {
 Text title_of_slot(int by, const RowPart& part) {
   if (by > 0)
     return {part.of.en + " are written one slot too late: position p goes to slot p + 1",
-            part.of.es + " se escriben un lugar después: la posición p va al lugar p + 1"};
+            part.of.es + " se escriben una ranura después: la posición p va a la ranura p + 1"};
   return {part.of.en + " are written one slot too early: position p goes to slot p - 1",
-          part.of.es + " se escriben un lugar antes: la posición p va al lugar p - 1"};
+          part.of.es + " se escriben una ranura antes: la posición p va a la ranura p - 1"};
 }
 
 std::vector<Candidate> kv_slot(const Suspect& s) {
@@ -201,7 +201,7 @@ std::vector<Candidate> kv_not_written(const Suspect& s) {
     const auto left = [&](Left what, const char* en, const char* es) {
       candidates.push_back(in_slot(0, what, part,
                                    {part.of.en + " are never written to their slot: it " + en,
-                                    part.of.es + " no se escriben nunca en su lugar: " + es}));
+                                    part.of.es + " no se escriben nunca en su ranura: " + es}));
     };
     left(Left::never, "holds what uninitialised memory held", "contiene memoria sin inicializar");
     left(Left::zero, "is zero", "es cero");
@@ -267,11 +267,11 @@ constexpr const char* kSlots = "https://github.com/gittensor-ai-lab/sparkinfer/i
 
 const std::array<Hypothesis, 6> kCache{{
     {"kv_slot",
-     {"rows are written to the neighbouring slot", "las filas se escriben en el lugar vecino"},
+     {"rows are written to the neighbouring slot", "las filas se escriben en la ranura vecina"},
      kSlots,
      kv_slot},
     {"kv_not_written",
-     {"a slot is not written", "un lugar no se escribe"},
+     {"a slot is not written", "una ranura no se escribe"},
      "https://github.com/vllm-project/vllm-ascend/pull/6558",
      kv_not_written},
     {"kv_history_overwritten",

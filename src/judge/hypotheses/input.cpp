@@ -205,7 +205,7 @@ const std::array<Hypothesis, 5> kInput{{
      token_shift},
     {"token_read",
      {"the embedding of other tokens is used; which, is looked up in the table",
-      "se usa el embedding de otros tokens; cuáles, se busca en la tabla"},
+      "se usa el embedding de otros tokens; se busca en la tabla cuáles"},
      "https://github.com/paiml/realizar/issues/101",
      token_read},
 }};

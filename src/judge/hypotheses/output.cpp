@@ -124,8 +124,9 @@ std::vector<Candidate> constant_offset(const Suspect& s) {
       },
       {fmt::format("the same vector is added to every row of {}: a bias that is not in the file, or not used",
                    s.name()),
-       fmt::format("a cada fila de {} se suma el mismo vector: un bias que no está en el fichero, o sin usar",
-                   s.name())},
+       fmt::format(
+           "a cada fila de {} se le suma el mismo vector: un sesgo que no está en el archivo, o sin usar",
+           s.name())},
       2)};
 }
 
@@ -242,12 +243,12 @@ const std::array<Hypothesis, 7> kOutput{{
      saturated},
     {"constant_offset",
      {"one vector is added to every row (a bias lost or used twice)",
-      "a cada fila se suma un mismo vector (un bias perdido o usado dos veces)"},
+      "a cada fila se le suma un mismo vector (un sesgo perdido o usado dos veces)"},
      "https://github.com/paiml/aprender/issues/2769",
      constant_offset},
     {"stale_output",
      {"the output is not written: an older one is left in its buffer",
-      "la salida no se escribe: en su búfer queda otra anterior"},
+      "la salida no se escribe: en su búfer queda la anterior"},
      "https://github.com/vllm-project/vllm-ascend/pull/6558",
      stale},
     {"output_zero",

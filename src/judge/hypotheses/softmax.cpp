@@ -233,7 +233,8 @@ std::vector<Candidate> wrong_sum(const Suspect& s) {
       {fmt::format("the weights are divided by another sum than theirs: they add up to {:.4g} "
                    "to {:.4g}",
                    least, most),
-       fmt::format("los pesos se dividen por otra suma que la suya: suman de {:.4g} a {:.4g}", least, most)},
+       fmt::format("los pesos se dividen por una suma que no es la suya: suman de {:.4g} a {:.4g}", least,
+                   most)},
       4};
   candidate.counted = true;  // one number a head, of many weights
   return {candidate};
@@ -261,7 +262,7 @@ const std::array<Hypothesis, 6> kSoftmax{{
      not_normalised},
     {"softmax_sum",
      {"the weights of a head are divided by another sum than theirs",
-      "los pesos de una cabeza se dividen por otra suma que la suya"},
+      "los pesos de una cabeza se dividen por una suma que no es la suya"},
      kScale,
      wrong_sum},
 }};

@@ -284,9 +284,9 @@ Candidate more_bias(double factor, Text title) {
 std::vector<Candidate> wrong_bias(const Suspect& s) {
   if (bias_of(s.model(), {s.at.stage, s.at.layer}) == nullptr) return {};
   return {more_bias(-1, {fmt::format("the bias of {} is not added", s.name()),
-                         fmt::format("no se suma el bias de {}", s.name())}),
+                         fmt::format("no se suma el sesgo de {}", s.name())}),
           more_bias(1, {fmt::format("the bias of {} is added twice", s.name()),
-                        fmt::format("el bias de {} se suma dos veces", s.name())})};
+                        fmt::format("el sesgo de {} se suma dos veces", s.name())})};
 }
 
 std::vector<Candidate> narrow_accumulator(const Suspect& s) {
@@ -355,17 +355,17 @@ std::vector<Candidate> undeclared_rounding(const Suspect& s) {
 const std::array<Hypothesis, 5> kSum{{
     {"reduction_truncated",
      {"the sum leaves parts of K out, or counts them twice; which ones is estimated",
-      "la suma omite partes de K o las cuenta dos veces; cuáles se estima"},
+      "la suma omite partes de K o las cuenta dos veces; se estima cuáles"},
      "https://github.com/vllm-project/vllm/pull/40827",
      truncated},
     {"weight_element",
      {"one element of a weight is wrong; which, and by how much, is estimated",
-      "un elemento de un peso es incorrecto; cuál y en cuánto se estima"},
+      "un elemento de un peso es incorrecto; se estima cuál y en cuánto"},
      "https://github.com/ROCm/ATOM/issues/702",
      weight_element},
     {"wrong_bias",
      {"a projection's bias is not added, or added twice",
-      "el bias de una proyección no se suma, o se suma dos veces"},
+      "el sesgo de una proyección no se suma, o se suma dos veces"},
      "https://github.com/paiml/aprender/issues/2769",
      wrong_bias},
     {"narrow_accumulator",

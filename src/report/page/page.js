@@ -135,9 +135,10 @@
       class: heat(middle(i)), title: `≤ ${label(i)}: ${n}`, style: {height: `${n ? 4 + 96 * Math.log10(1 + n) / most : 0}%`}}))),
       make("div", {}, counts.map((n, i) => make("span", {}, i === data.edges.length || told.includes(data.edges[i]) ? label(i).replace("1.00e+", "e") : "")))];
   };
-  const grid = (rows, heads) => make("table", {class: "mini"}, rows.map(([name, ratios]) => make("tr", {},
-      make("th", {}, String(name)), ratios.map((ratio, head) =>
-        make("td", ratio === undefined ? {} : {class: heat(ratio), title: `${name}${heads ? `, ${heads} ${head}` : ""}: ${shown(ratio)}`})))));
+  const grid = (rows, column) => make("table", {class: "mini"}, rows.map(([name, ratios]) => make("tr", {},
+      make("th", {}, String(name)), ratios.map((ratio, i) =>
+        make("td", {class: heat(ratio), title: `${name}, ${column(i)}: ${ratio === undefined ? "UNMEASURED" : shown(ratio)}`})))));
+  const head = (i) => `head ${i}`;
   const values = (picture) => make("table", {class: "values"},
       make("tr", {}, ["element", "observed", "oracle", "bound"].map((name) => make("th", {}, word(name)))),
       picture.values.map(([element, observed, oracle, bound]) => {
@@ -162,7 +163,7 @@
       const rows = picture.positions.map((position, i) => [position, picture.ratios.slice(i * picture.heads, (i + 1) * picture.heads)]);
       parts.push(make("h4", {}, word("values"), " · ", word("row"), ` ${picture.position}`), make("div", {class: "wide"}, values(picture)),
         make("h4", {}, word("histogram")), histogram(picture.histogram),
-        make("h4", {}, word("rows_heads"), picture.rows > rows.length ? ` (${rows.length} / ${picture.rows})` : ""), grid(rows, "head"));
+        make("h4", {}, word("rows_heads"), picture.rows > rows.length ? ` (${rows.length} / ${picture.rows})` : ""), grid(rows, head));
     }
     return make("div", {}, parts);
   };
@@ -176,10 +177,10 @@
       const i = picture.positions.indexOf(position);
       return i < 0 ? undefined : worst(picture.ratios.slice(i * picture.heads, (i + 1) * picture.heads));
     })]);
-    const byHead = found.map(({layer, picture}) => [`L${layer}`, Array.from({length: picture.heads}, (_, head) =>
-      worst(picture.ratios.filter((_, i) => i % picture.heads === head)))]);
-    return [make("div", {}, make("h4", {}, word("layers_rows"), ` · ${phase}`), grid(byRow, "")),
-      found[0].picture.heads > 1 ? make("div", {}, make("h4", {}, word("layers_heads"), ` · ${phase}`), grid(byHead, "head")) : null];
+    const byHead = found.map(({layer, picture}) => [`L${layer}`, Array.from({length: picture.heads}, (_, own) =>
+      worst(picture.ratios.filter((_, i) => i % picture.heads === own)))]);
+    return [make("div", {}, make("h4", {}, word("layers_rows"), ` · ${phase}`), grid(byRow, (i) => `position ${positions[i]}`)),
+      found[0].picture.heads > 1 ? make("div", {}, make("h4", {}, word("layers_heads"), ` · ${phase}`), grid(byHead, head)) : null];
   };
   const scale = (x) => number(x) > 0 ? Math.max(0.02, Math.min(1, (Math.log10(number(x)) + 9) / 12)) : 0;
   const change = (name, [before, after]) => [[`${name}, `, before, "before"], [`${name}, `, after, "after"]]
@@ -194,12 +195,12 @@
   const byCell = (layer, stage) => {
     const pairs = data.pairs[`L${layer}/${stage}`];
     if (!pairs) return null;
-    const names = {E: "EQUAL", R: "ROUNDING", F: "FAULT", P: "PROPAGATED", M: "MISSING"};
-    const rows = data.cells.map((cell, i) => [cell, names[pairs[0][i]] || "-", shown(pairs[1][i]), shown(pairs[2][i]), shown(pairs[3][i])]);
+    const rows = data.cells.map((cell, i) => [cell, pairs[0][i], shown(pairs[1][i]), shown(pairs[2][i]), shown(pairs[3][i])]);
     return make("details", {open: ""}, make("summary", {}, word("by_cell")), make("div", {class: "wide"}, make("table", {},
       make("thead", {}, make("tr", {}, ["", "", "prefill", "decode", "MAE"].map((text) => make("th", {}, text)))),
       make("tbody", {}, rows.map((row) => make("tr", row[0] === state.cell ? {class: "on"} : {},
-        row.map((text) => make("td", text === "FAULT" ? {class: "bad"} : {}, text))))))));
+        row.map((text, column) => make("td", column === 1 && text === "F" ? {class: "bad"} : {},
+          column === 1 ? (data.statuses[text] ? both(data.statuses[text]) : "-") : text))))))));
   };
   const showFinding = (group) => {
     for (const card of all("article")) card.classList.toggle("on", Number(card.dataset.finding) === group);
