@@ -140,19 +140,25 @@ TEST(SeenOperands, RowsThatChangedTooLittleToMatterAreSaid) {
   EXPECT_THAT(verdict.flags, Contains(Field(&Flag::why, HasSubstr("other rows of q_rope"))));
 }
 
-TEST(SeenOperands, OfACleanRunAllWereRead) {
-  test::TinyEngine tiny(TensorType::q8_0);
-  MatrixRequest request;
-  request.experiments = experiments();
-  request.prompts = {{"many", "", test::random_tokens(40)}};
-  request.layers = {0, 1};
-  const Bundle bundle = record_matrix(tiny.engine, request);
-  size_t seen = 0;
-  for (const Event& event : bundle.events) {
-    EXPECT_NE(event.stage, "") << event.name;  // no rows that nobody left
-    seen += event.operands.size();
+TEST(SeenOperands, OfACleanRunAllWereReadInEveryForm) {
+  for (const TensorType type : {TensorType::f32, TensorType::f16, TensorType::bf16, TensorType::q4_1,
+                                TensorType::q8_0, TensorType::q4_k}) {
+    for (const Format cache : {Format::f32, Format::f16, Format::q8_0}) {
+      test::TinyEngine tiny(type, {.threads = 2, .isa = best_isa(), .kv_format = cache});
+      if (!KvCache::can_hold(tiny.engine.model().config, cache)) continue;
+      MatrixRequest request;
+      request.experiments = parse_experiments("E0,E1");
+      request.prompts = {{"many", "", test::random_tokens(40)}};
+      request.layers = {0, 1};
+      const Bundle bundle = record_matrix(tiny.engine, request);
+      size_t seen = 0;
+      for (const Event& event : bundle.events) {
+        EXPECT_NE(event.stage, "") << event.name << " " << name(type);  // no rows that nobody left
+        seen += event.operands.size();
+      }
+      EXPECT_GT(seen, bundle.events.size() * 9 / 10);
+    }
   }
-  EXPECT_GT(seen, bundle.events.size() * 9 / 10);
 }
 
 }  // namespace
