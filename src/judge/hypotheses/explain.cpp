@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/parallel.h"
+#include "judge/hypotheses/condition.h"
 #include "judge/hypotheses/other_arithmetic.h"
 #include "numerics/unit_bias.h"
 
@@ -41,7 +42,7 @@ double excess(const Observation& seen, const Expected& value, int64_t begin) {
 void add_slice(const Observation& seen, const Expected& value, int64_t begin, double gross, Score& score) {
   for (int64_t at = begin; at < begin + seen.head_width(); ++at) {
     const size_t i = static_cast<size_t>(at);
-    if (!seen.right.tells(i)) continue;
+    if (!seen.right.tells(i) || !seen.is_inside(at % seen.width)) continue;
     const bool empty = std::isnan(seen.observed[i]) || value.value[i] == 0;
     score.any_number = score.any_number || (!empty && (seen.is_wrong(i) || seen.of_unit_size));
     const double before = element_error(seen.observed[i], seen.right.value[i], gross);
@@ -62,7 +63,7 @@ void add_slice(const Observation& seen, const Expected& value, int64_t begin, do
 bool would_change(const Observation& seen, const Expected& value, int64_t begin, double gross) {
   for (int64_t at = begin; at < begin + seen.head_width(); ++at) {
     const size_t i = static_cast<size_t>(at);
-    if (seen.right.tells(i) &&
+    if (seen.right.tells(i) && seen.is_inside(at % seen.width) &&
         element_error(seen.observed[i], value.value[i], gross) > value.bound[i] + seen.right.bound[i])
       return true;
   }
@@ -205,6 +206,41 @@ std::optional<Explanation> best_of(const Hypothesis& hypothesis, const Evidence&
   return best;
 }
 
+namespace {
+
+/// What says which elements are wrong, and nothing else.
+constexpr std::string_view kDescribes = "corrupted_elements";
+
+/// Where nothing reproduces all columns, or they are but described: what does in those alone that are wrong.
+void add_conditioned(const Evidence& evidence, const Search& search, int threads,
+                     std::vector<Explanation>& explanations) {
+  if (!explanations.empty() && reproduces(explanations.front()) &&
+      explanations.front().hypothesis->name != kDescribes)
+    return;
+  const std::optional<Condition> condition = condition_of(evidence);
+  if (!condition) return;
+  const Evidence inside = narrowed(evidence, *condition);
+  std::function<Evidence()> elsewhere;
+  if (search.elsewhere) elsewhere = [&] { return narrowed(search.elsewhere(), *condition); };
+  std::vector<const Hypothesis*> some;
+  for (const Hypothesis* hypothesis : hypotheses()) {
+    const bool likely = std::ranges::find(search.likely, hypothesis->name) != search.likely.end();
+    if (hypothesis->name != kDescribes && (likely || search.in_full)) some.push_back(hypothesis);
+  }
+  std::vector<std::optional<Explanation>> best(some.size());
+  parallel_for(threads, some.size(), [&](size_t i) { best[i] = best_of(*some[i], inside, elsewhere); });
+  for (std::optional<Explanation>& one : best) {
+    if (!one || !reproduces(*one)) continue;
+    one->title.en += ", for " + condition->where.en;
+    one->title.es += ", para " + condition->where.es;
+    ++one->fitted;
+    explanations.push_back(std::move(*one));
+  }
+  std::stable_sort(explanations.begin(), explanations.end(), better);
+}
+
+}  // namespace
+
 std::vector<Explanation> explain(const Evidence& evidence, const Search& search, int threads) {
   std::vector<Explanation> explanations;
   if (evidence.observations.empty()) return explanations;
@@ -226,6 +262,7 @@ std::vector<Explanation> explain(const Evidence& evidence, const Search& search,
   };
   try_all(true);
   if (search.in_full && (explanations.empty() || !reproduces(explanations.front()))) try_all(false);
+  add_conditioned(evidence, search, threads, explanations);
   if (explanations.empty()) return explanations;
   if (auto other = with_other_arithmetic(explanations.front(), evidence))
     explanations.front() = std::move(*other);
