@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <map>
 
 #include "bundle/decode0_row.h"
 #include "judge/hypotheses/hypothesis.h"
@@ -182,6 +183,113 @@ Text title_of_slot(int by, const RowPart& part) {
           part.of.es + " se escriben una ranura antes: la posición p va a la ranura p - 1"};
 }
 
+/// What stands in the rows of a part, by slot: another position's, or nothing.
+struct SlotsSeen {
+  std::map<int64_t, int64_t> holds;  // wrong slots, of which position; -1: zero or not a number
+  bool all = true;                   // every wrong one is told
+};
+
+bool same_part(const Observation& seen, const CacheRows& part, size_t slot, size_t of) {
+  for (size_t i = part.first; i < part.last; ++i) {
+    const double right = seen.right.value[of * part.width + i];
+    const double bound = seen.right.bound[of * part.width + i];
+    if (!(std::abs(static_cast<double>(seen.observed[slot * part.width + i]) - right) <= bound)) return false;
+  }
+  return true;
+}
+
+bool empty_part(const Observation& seen, const CacheRows& part, size_t slot) {
+  for (size_t i = part.first; i < part.last; ++i) {
+    const float value = seen.observed[slot * part.width + i];
+    if (value != 0 && !std::isnan(value)) return false;
+  }
+  return true;
+}
+
+SlotsSeen slots_seen(const Observation& seen, const CacheRows& part) {
+  SlotsSeen slots;
+  const std::vector<int64_t>& positions = seen.problem->positions;
+  for (size_t slot = 0; slot < positions.size(); ++slot) {
+    if (same_part(seen, part, slot, slot)) continue;
+    bool told = empty_part(seen, part, slot);
+    if (told) slots.holds[positions[slot]] = -1;
+    for (size_t of = 0; of < positions.size() && !told; ++of) {
+      told = same_part(seen, part, slot, of);
+      if (told) slots.holds[positions[slot]] = positions[of];
+    }
+    slots.all = slots.all && told;
+  }
+  return slots;
+}
+
+std::string held_text(const std::map<int64_t, int64_t>& holds, Language language) {
+  constexpr size_t kTold = 4;
+  const bool en = language == Language::english;
+  std::string text;
+  size_t told = 0;
+  for (const auto& [slot, position] : holds) {
+    if (++told > kTold) return text + ", ...";
+    text += text.empty() ? "" : ", ";
+    text += position < 0 ? fmt::format(fmt::runtime(en ? "slot {} holds none" : "el lugar {} no tiene ninguna"), slot)
+                         : fmt::format(fmt::runtime(en ? "slot {} holds position {}'s"
+                                                       : "el lugar {} tiene los de la posición {}"),
+                                       slot, position);
+  }
+  return text;
+}
+
+/// Rows that are where no one rule puts them: which, is read from what the slots hold.
+std::vector<Candidate> kv_slots_seen(const Suspect& s) {
+  if (s.kind() != StageKind::cache || !s.direct) return {};
+  std::vector<Candidate> candidates;
+  for (const RowPart& part : kParts) {
+    std::map<int64_t, int64_t> holds;
+    bool all = true, moved = false;
+    const auto part_of = [part](const Observation& seen, Expected& rows) {
+      const size_t width = static_cast<size_t>(seen.width);
+      return CacheRows{rows, width, part.keys ? 0 : width / 2, part.values ? width : width / 2};
+    };
+    for (const Observation& seen : s.evidence.observations) {
+      Expected rows;
+      const SlotsSeen slots = slots_seen(seen, part_of(seen, rows));
+      all = all && slots.all;
+      for (const auto& [slot, position] : slots.holds) {
+        holds.emplace(slot, position);
+        moved = moved || position >= 0;
+      }
+    }
+    if (!all || !moved) continue;
+    const auto change = [part_of](const Observation& seen, StageProblem& problem) {
+      problem.how = [part_of, &seen](const StageProblem& p, const Values& operands) {
+        Expected expected = right_of(p, operands);
+        const std::vector<double> right = expected.value;
+        CacheRows cache = part_of(seen, expected);
+        const SlotsSeen slots = slots_seen(seen, cache);
+        const auto index = [&](int64_t position) {
+          return static_cast<size_t>(std::ranges::find(p.positions, position) - p.positions.begin());
+        };
+        for (const auto& [slot, position] : slots.holds) {
+          const size_t at = index(slot);
+          if (position >= 0) {
+            cache.copy(right, index(position), at);
+          } else {
+            cache.fill(at, static_cast<double>(seen.observed[at * cache.width + cache.first]));
+          }
+        }
+        return expected;
+      };
+      return true;
+    };
+    Candidate candidate{change,
+                        {part.of.en + " are in other slots than theirs: " + held_text(holds, Language::english),
+                         part.of.es + " están en otros lugares: " + held_text(holds, Language::spanish)},
+                        3};
+    candidate.counted = true;
+    candidates.push_back(std::move(candidate));
+  }
+  return candidates;
+}
+
 std::vector<Candidate> kv_slot(const Suspect& s) {
   if (s.kind() != StageKind::cache) return {};
   std::vector<Candidate> candidates;
@@ -191,6 +299,7 @@ std::vector<Candidate> kv_slot(const Suspect& s) {
         candidates.push_back(in_slot(by, left, part, title_of_slot(by, part)));
     }
   }
+  for (Candidate& candidate : kv_slots_seen(s)) candidates.push_back(std::move(candidate));
   return candidates;
 }
 

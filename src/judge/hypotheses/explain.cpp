@@ -98,10 +98,70 @@ void add_score(const Candidate& candidate, const Suspect& suspect, const Observa
 /// A candidate that leaves most of the first observation unexplained is not worth the others.
 bool hopeless(const Score& score) { return score.explained() < 0.2; }
 
+/// Some rows of a weight, or of a bias, as they are in the file.
+GgufTensor picked_rows(const GgufTensor& all, std::span<const int64_t> rows, int64_t count,
+                       std::vector<std::byte>& storage) {
+  const size_t bytes = all.data.size() / static_cast<size_t>(count);
+  for (const int64_t row : rows) {
+    const auto from = all.data.subspan(static_cast<size_t>(row) * bytes, bytes);
+    storage.insert(storage.end(), from.begin(), from.end());
+  }
+  GgufTensor some = all;
+  (all.dims[1] == 1 ? some.dims[0] : some.dims[1]) = rows.size();
+  some.data = storage;
+  return some;
+}
+
+/// Whether a few outputs show that a projection's candidate leaves most of a large first observation: most
+/// do, and cost a pass over the weight. nullopt where this can't be told so.
+std::optional<double> explained_of_some(const Candidate& candidate, const Suspect& suspect) {
+  constexpr int64_t kSome = 64, kLarge = 512;
+  const Observation& seen = suspect.evidence.observations.front();
+  if (!suspect.direct || !is_plain_projection(*seen.problem) || seen.width < kLarge || seen.of_unit_size)
+    return std::nullopt;
+  StageProblem problem = *seen.problem;
+  if (!candidate.change(seen, problem) || !is_plain_projection(problem)) return std::nullopt;
+  if (problem.weight->dims[1] != static_cast<uint64_t>(seen.width) || problem.weight->dims[2] != 1)
+    return std::nullopt;
+  std::vector<int64_t> outputs;
+  int64_t inside = 0;
+  for (int64_t i = 0; i < seen.width; ++i) inside += seen.is_inside(i);
+  int64_t at = 0;
+  for (int64_t i = 0; i < seen.width; ++i) {
+    if (seen.is_inside(i) && at++ % std::max<int64_t>(1, inside / kSome) == 0) outputs.push_back(i);
+  }
+  std::vector<std::byte> weight_bytes, bias_bytes;
+  const GgufTensor weight = picked_rows(*problem.weight, outputs, seen.width, weight_bytes);
+  GgufTensor bias;
+  if (problem.bias != nullptr) bias = picked_rows(*problem.bias, outputs, seen.width, bias_bytes);
+  problem.weight = &weight;
+  problem.bias = problem.bias == nullptr ? nullptr : &bias;
+  const Expected value = expected_of(problem);
+  double left = 0, wrong = 0;
+  const double gross = gross_error(seen);
+  for (int64_t row = 0; row < seen.rows; ++row) {
+    for (size_t j = 0; j < outputs.size(); ++j) {
+      const size_t i = static_cast<size_t>(row * seen.width + outputs[j]);
+      if (!seen.in_affected(i) || !seen.right.tells(i)) continue;
+      const double made = value.value[static_cast<size_t>(row) * outputs.size() + j];
+      wrong += std::pow(element_error(seen.observed[i], seen.right.value[i], gross), 2);
+      left += std::pow(element_error(seen.observed[i], made, gross), 2);
+    }
+  }
+  return wrong > 0 ? std::optional(1 - std::sqrt(left / wrong)) : std::nullopt;
+}
+
 std::optional<Explanation> score(const Hypothesis& hypothesis, const Candidate& candidate,
                                  const Suspect& suspect) {
+  constexpr double kHopeless = 0.1;
   Score sum;
   bool prefill = false, decode = false;
+  if (const auto some = explained_of_some(candidate, suspect); some && *some < kHopeless)
+    return Explanation{.hypothesis = &hypothesis,
+                       .title = candidate.title,
+                       .explained_residual = *some,
+                       .noise_ratio = kInfinity,
+                       .fitted = candidate.fitted};
   for (const Observation& seen : suspect.evidence.observations) {
     (is_prefill(seen) ? prefill : decode) = true;
     add_score(candidate, suspect, seen, sum);

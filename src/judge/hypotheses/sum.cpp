@@ -7,9 +7,9 @@
 #include <limits>
 #include <set>
 
-#include "base/half.h"
 #include "judge/hypotheses/hypothesis.h"
 #include "judge/hypotheses/misread_weights.h"
+#include "judge/hypotheses/rounding.h"
 #include "judge/hypotheses/sum_parts.h"
 #include "judge/residual_pattern.h"
 #include "numerics/activation.h"
@@ -154,13 +154,6 @@ std::vector<Candidate> weight_element(const Suspect& s) {
       2)};
 }
 
-double round_to(double value, Format format) {
-  const float single = static_cast<float>(value);
-  if (format == Format::f16) return static_cast<double>(f16_to_f32(f32_to_f16(single)));
-  if (format == Format::bf16) return static_cast<double>(bf16_to_f32(f32_to_bf16(single)));
-  return static_cast<double>(single);
-}
-
 /// The sum in ascending k, rounded to `format` after every addition.
 Expected narrow_sum(const StageProblem& problem, const Values& values, Format format) {
   Expected expected = oracle::matmul(*problem.weight, values[0], std::ssize(problem.positions),
@@ -179,7 +172,7 @@ Expected narrow_sum(const StageProblem& problem, const Values& values, Format fo
     for (size_t r = 0; r < problem.positions.size(); ++r) {
       double sum = bias[i], largest = 0;
       for (size_t j = 0; j < k; ++j) {
-        sum = round_to(sum + row[j] * x[r].value[j], format);
+        sum = rounded_to(sum + row[j] * x[r].value[j], format);
         largest = std::max(largest, std::abs(sum));
       }
       expected.value[r * n + i] = sum * problem.scale;
@@ -229,8 +222,8 @@ std::vector<Candidate> narrow_accumulator(const Suspect& s) {
 void round_output(Expected& expected, Format format) {
   for (size_t i = 0; i < expected.value.size(); ++i) {
     const double value = expected.value[i], bound = expected.bound[i];
-    expected.value[i] = round_to(value, format);
-    expected.bound[i] += std::abs(round_to(value + bound, format) - round_to(value - bound, format));
+    expected.value[i] = rounded_to(value, format);
+    expected.bound[i] += std::abs(rounded_to(value + bound, format) - rounded_to(value - bound, format));
   }
 }
 
@@ -247,7 +240,7 @@ Candidate input_in(Format format) {
               [format](const Observation&, StageProblem& problem) {
                 problem.how = [format](const StageProblem& p, const Values& values) {
                   std::vector<float> rounded(values[0].begin(), values[0].end());
-                  for (float& x : rounded) x = static_cast<float>(round_to(static_cast<double>(x), format));
+                  for (float& x : rounded) x = static_cast<float>(rounded_to(static_cast<double>(x), format));
                   Values others = values;
                   others[0] = std::move(rounded);
                   return right_of(p, others);
@@ -258,10 +251,33 @@ Candidate input_in(Format format) {
                     fmt::format("la entrada se redondea a {} antes del redondeo del kernel", name(format))}};
 }
 
+/// An operand of a stage without roundings of its own.
+Candidate operand_in(Format format, size_t at, const Suspect& s) {
+  const std::string_view operand = name(operands_at(s.config(), s.at)[at].stage);
+  return computed_by(
+      [format, at](const StageProblem& p, const Values& values) {
+        Values others = values;
+        if (at < values.size()) {
+          std::vector<float> rounded(values[at].begin(), values[at].end());
+          for (float& x : rounded) x = static_cast<float>(rounded_to(static_cast<double>(x), format));
+          others[at] = std::move(rounded);
+        }
+        return right_of(p, others);
+      },
+      {fmt::format("{} is rounded to {} before {} is made of it", operand, name(format), s.name()),
+       fmt::format("{} se redondea a {} antes de calcular {}", operand, name(format), s.name())});
+}
+
 std::vector<Candidate> undeclared_rounding(const Suspect& s) {
   std::vector<Candidate> candidates;
   for (const Format format : {Format::f16, Format::bf16}) candidates.push_back(output_in(format));
-  if (s.kind() != StageKind::projection) return candidates;
+  if (s.kind() != StageKind::projection) {
+    for (const Format format : {Format::f16, Format::bf16}) {
+      for (size_t at = 0; at < operands_at(s.config(), s.at).size(); ++at)
+        candidates.push_back(operand_in(format, at, s));
+    }
+    return candidates;
+  }
   for (const Format format : {Format::f32, Format::f16, Format::bf16, Format::q8_block32}) {
     candidates.push_back(
         {[format](const Observation&, StageProblem& problem) {
