@@ -118,7 +118,7 @@ std::vector<Candidate> zero_scores(const Suspect& s) {
   };
   Candidate candidate{
       change,
-      {text("scores are 0, neither made nor masked: of positions {} in rows at {}", Language::english),
+      {text("scores are 0, not made or not masked: of positions {} in rows at {}", Language::english),
        text("hay scores a 0, ni calculados ni enmascarados: de las posiciones {} en las filas {}",
             Language::spanish)},
       3};

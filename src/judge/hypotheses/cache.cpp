@@ -158,7 +158,7 @@ Candidate in_slot(int by, Left left, const RowPart& part, Text title) {
     const bool direct = problem.at == seen.problem->at;
     if (by != 0 && rows < 2) return false;           // where the row went is not seen
     if (problem.history_rows == rows) return false;  // nothing was written
-    if (direct && next_slot_denies(seen, part, by > 0)) return false;
+    if (direct && next_slot_denies(seen, part, by > 0)) return true;  // it is refuted, not left open
     if (left == Left::before && (!direct || seen.phase->before == nullptr)) return false;
     const auto with = [](double value) {
       return [value](CacheRows& cache, const std::vector<double>&, size_t row) { cache.fill(row, value); };
@@ -183,11 +183,8 @@ Text title_of_slot(int by, const RowPart& part) {
           part.of.es + " se escriben una ranura antes: la posición p va a la ranura p - 1"};
 }
 
-/// What stands in the rows of a part, by slot: another position's, or nothing.
-struct SlotsSeen {
-  std::map<int64_t, int64_t> holds;  // wrong slots, of which position; -1: zero or not a number
-  bool all = true;                   // every wrong one is told
-};
+/// What stands in the rows of a part: another position's, or something else.
+using SlotsSeen = std::map<int64_t, int64_t>;  // wrong slots, of which position; -1: something else
 
 bool same_part(const Observation& seen, const CacheRows& part, size_t slot, size_t of) {
   for (size_t i = part.first; i < part.last; ++i) {
@@ -198,26 +195,14 @@ bool same_part(const Observation& seen, const CacheRows& part, size_t slot, size
   return true;
 }
 
-bool empty_part(const Observation& seen, const CacheRows& part, size_t slot) {
-  for (size_t i = part.first; i < part.last; ++i) {
-    const float value = seen.observed[slot * part.width + i];
-    if (value != 0 && !std::isnan(value)) return false;
-  }
-  return true;
-}
-
 SlotsSeen slots_seen(const Observation& seen, const CacheRows& part) {
   SlotsSeen slots;
   const std::vector<int64_t>& positions = seen.problem->positions;
   for (size_t slot = 0; slot < positions.size(); ++slot) {
     if (same_part(seen, part, slot, slot)) continue;
-    bool told = empty_part(seen, part, slot);
-    if (told) slots.holds[positions[slot]] = -1;
-    for (size_t of = 0; of < positions.size() && !told; ++of) {
-      told = same_part(seen, part, slot, of);
-      if (told) slots.holds[positions[slot]] = positions[of];
-    }
-    slots.all = slots.all && told;
+    size_t of = 0;
+    while (of < positions.size() && !same_part(seen, part, slot, of)) ++of;
+    slots[positions[slot]] = of == positions.size() ? -1 : positions[of];
   }
   return slots;
 }
@@ -228,12 +213,11 @@ std::string held_text(const std::map<int64_t, int64_t>& holds, Language language
   std::string text;
   size_t told = 0;
   for (const auto& [slot, position] : holds) {
+    if (position < 0) continue;
     if (++told > kTold) return text + ", ...";
     text += text.empty() ? "" : ", ";
-    text += position < 0 ? fmt::format(fmt::runtime(en ? "slot {} holds none" : "el lugar {} no tiene ninguna"), slot)
-                         : fmt::format(fmt::runtime(en ? "slot {} holds position {}'s"
-                                                       : "el lugar {} tiene los de la posición {}"),
-                                       slot, position);
+    text += fmt::format(fmt::runtime(en ? "slot {} holds position {}'s" : "el lugar {} tiene la posición {}"), slot,
+                        position);
   }
   return text;
 }
@@ -244,7 +228,7 @@ std::vector<Candidate> kv_slots_seen(const Suspect& s) {
   std::vector<Candidate> candidates;
   for (const RowPart& part : kParts) {
     std::map<int64_t, int64_t> holds;
-    bool all = true, moved = false;
+    size_t moved = 0;
     const auto part_of = [part](const Observation& seen, Expected& rows) {
       const size_t width = static_cast<size_t>(seen.width);
       return CacheRows{rows, width, part.keys ? 0 : width / 2, part.values ? width : width / 2};
@@ -252,13 +236,13 @@ std::vector<Candidate> kv_slots_seen(const Suspect& s) {
     for (const Observation& seen : s.evidence.observations) {
       Expected rows;
       const SlotsSeen slots = slots_seen(seen, part_of(seen, rows));
-      all = all && slots.all;
-      for (const auto& [slot, position] : slots.holds) {
+      for (const auto& [slot, position] : slots) {
         holds.emplace(slot, position);
-        moved = moved || position >= 0;
+        moved += position >= 0;
       }
     }
-    if (!all || !moved) continue;
+    // The others may hold anything older; where they are most, this says too little.
+    if (8 * moved < holds.size() || moved == 0) continue;
     const auto change = [part_of](const Observation& seen, StageProblem& problem) {
       problem.how = [part_of, &seen](const StageProblem& p, const Values& operands) {
         Expected expected = right_of(p, operands);
@@ -268,12 +252,13 @@ std::vector<Candidate> kv_slots_seen(const Suspect& s) {
         const auto index = [&](int64_t position) {
           return static_cast<size_t>(std::ranges::find(p.positions, position) - p.positions.begin());
         };
-        for (const auto& [slot, position] : slots.holds) {
+        for (const auto& [slot, position] : slots) {
           const size_t at = index(slot);
           if (position >= 0) {
             cache.copy(right, index(position), at);
           } else {
-            cache.fill(at, static_cast<double>(seen.observed[at * cache.width + cache.first]));
+            for (size_t i = at * cache.width + cache.first; i < at * cache.width + cache.last; ++i)
+              expected.value[i] = static_cast<double>(seen.observed[i]);
           }
         }
         return expected;

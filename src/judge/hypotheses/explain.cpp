@@ -167,7 +167,9 @@ std::optional<Explanation> score(const Hypothesis& hypothesis, const Candidate& 
     add_score(candidate, suspect, seen, sum);
     if (sum.wrong > 0 && hopeless(sum)) break;
   }
-  if (!sum.any_number && !candidate.may_be_empty) sum.noise_ratio = kInfinity;
+  const bool empty = !sum.any_number && !candidate.may_be_empty;
+  const bool only_zeros = empty && sum.noise_ratio <= 1 && sum.explained() > 0.999;
+  if (empty) sum.noise_ratio = kInfinity;
   // What could be tried in one of two wrong phases only explains neither.
   if (sum.wrong == 0 || (prefill && !sum.in_prefill) || (decode && !sum.in_decode && !hopeless(sum)))
     return std::nullopt;
@@ -178,6 +180,7 @@ std::optional<Explanation> score(const Hypothesis& hypothesis, const Candidate& 
                      .fitted = candidate.fitted,
                      .held_up = candidate.is_estimated() ? HeldUp::yes : HeldUp::nothing_estimated,
                      .seen = candidate.seen,
+                     .only_zeros = only_zeros,
                      .overreaches = sum.overreaches};
 }
 
@@ -322,6 +325,16 @@ std::vector<Explanation> explain(const Evidence& evidence, const Search& search,
   };
   try_all(true);
   if (search.in_full && (explanations.empty() || !reproduces(explanations.front()))) try_all(false);
+  // Zeros are what a stage nearby shows them to be, if that makes zeros here.
+  const auto known = std::ranges::find_if(
+      explanations, [&](const Explanation& e) { return e.only_zeros && is_likely(e.hypothesis); });
+  if (!explanations.empty() && explanations.front().hypothesis->name == "output_zero" &&
+      known != explanations.end()) {
+    known->noise_ratio = 0;
+    std::rotate(explanations.begin(), known, known + 1);
+    explanations.resize(1);
+    return explanations;
+  }
   add_conditioned(evidence, search, threads, explanations);
   if (explanations.empty()) return explanations;
   if (auto other = with_other_arithmetic(explanations.front(), evidence))

@@ -91,7 +91,8 @@ std::optional<Rule> shift_or_exchange(const MovedRow& row, std::string_view stag
 }
 
 /// Heads that hold other heads' values.
-std::optional<Rule> between_heads(const MovedRow& row, std::string_view stage) {
+std::optional<Rule> between_heads(const MovedRow& row, const Suspect& s) {
+  const bool cache = s.kind() == StageKind::cache;
   const int64_t d = row.seen.head_width(), heads = row.seen.heads;
   if (heads < 2) return std::nullopt;
   std::map<int64_t, std::map<int64_t, size_t>> votes;
@@ -106,8 +107,16 @@ std::optional<Rule> between_heads(const MovedRow& row, std::string_view stage) {
     const auto best = std::ranges::max_element(others, {}, [](const auto& vote) { return vote.second; });
     if (best->first == head || 10 * best->second < 9 * asked[head]) return std::nullopt;
     holds[head] = best->first;
-    en += fmt::format("{}head {} of {} holds head {}'s", en.empty() ? "" : ", ", head, stage, best->first);
-    es += fmt::format("{}la cabeza {} de {} contiene la {}", es.empty() ? "" : ", ", head, stage, best->first);
+    en += en.empty() ? "" : ", ";
+    es += es.empty() ? "" : ", ";
+    const int64_t keys = cache ? heads / 2 : heads;
+    const auto part = [&](int64_t h, const char* key, const char* value) {
+      return !cache ? fmt::format("{}", h) : fmt::format("{} ({})", h % keys, h < keys ? key : value);
+    };
+    en += fmt::format("head {} of {} holds head {}'s", part(head, "keys", "values"), s.name(),
+                      part(best->first, "keys", "values"));
+    es += fmt::format("la cabeza {} de {} contiene la {}", part(head, "claves", "valores"), s.name(),
+                      part(best->first, "claves", "valores"));
   }
   return Rule{[=](int64_t j) {
                 const auto it = holds.find(j / d);
@@ -139,9 +148,10 @@ std::vector<Candidate> moved_outputs(const Suspect& s) {
   const std::optional<MovedRow> row = wrong_row_of(s);
   if (!row) return {};
   std::vector<Candidate> candidates;
-  for (const auto& rule : {shift_or_exchange(*row, s.name()), between_heads(*row, s.name())}) {
-    if (rule) candidates.push_back(moved_by(*rule));
-  }
+  // The simpler words first: a shift by heads is told as theirs.
+  auto rule = between_heads(*row, s);
+  if (!rule) rule = shift_or_exchange(*row, s.name());
+  if (rule) candidates.push_back(moved_by(*rule));
   return candidates;
 }
 

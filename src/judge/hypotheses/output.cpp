@@ -165,8 +165,8 @@ std::vector<Candidate> zero(const Suspect& s) {
   if (!s.direct || s.kind() == StageKind::cache) return {};  // kv_not_written's
   Candidate candidate = instead(
       [](const Observation& seen) { return SharedRows(std::vector<float>(seen.observed.size(), 0.0f)); },
-      {fmt::format("{} is zero: never written", s.name()),
-       fmt::format("{} es cero: no se escribe nunca", s.name())});
+      {fmt::format("{} is zero: never written, or made of what was not", s.name()),
+       fmt::format("{} es cero: no se escribe nunca, o se calcula de lo que no se escribió", s.name())});
   candidate.may_be_empty = true;
   return {candidate};
 }
