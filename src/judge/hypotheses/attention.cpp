@@ -187,14 +187,32 @@ std::vector<Candidate> wrong_layer_cache(const Suspect& s) {
   return s.kind() == StageKind::cache ? candidates : of_keys_and_values(s, std::move(candidates));
 }
 
+/// The softmax then runs over what is left.
+std::vector<Candidate> first_tile_left_out(const Suspect& s) {
+  if (s.kind() != StageKind::scores || s.direct) return {};
+  std::vector<Candidate> candidates;
+  for (const int64_t tile : {16, 32, 64, 128, 256}) {
+    Reading later;
+    later.visible = [tile](int64_t own, int64_t p, int64_t) { return p <= own && (p >= tile || own < tile); };
+    candidates.push_back(
+        reading(later, {fmt::format("the first tile of {} positions is not read", tile),
+                        fmt::format("no se leen las primeras {} posiciones", tile)}));
+  }
+  return candidates;
+}
+
 std::vector<Candidate> kv_length(const Suspect& s) {
+  std::vector<Candidate> candidates = first_tile_left_out(s);
   Reading shorter, page;
   shorter.visible = [](int64_t own, int64_t p, int64_t n_pos) { return p <= own && p < n_pos - 1; };
   page.visible = [](int64_t own, int64_t p, int64_t n_pos) { return p <= own && p < n_pos / 16 * 16; };
-  return of_keys_and_values(s, {reading(shorter, {"the cache is read one position short",
-                                                  "la caché se lee con una posición de menos"}),
-                                reading(page, {"the last page of 16 positions is not read",
-                                               "no se lee la última página de 16 posiciones"})});
+  for (Candidate& candidate :
+       of_keys_and_values(s, {reading(shorter, {"the cache is read one position short",
+                                                "la caché se lee con una posición de menos"}),
+                              reading(page, {"the last page of 16 positions is not read",
+                                             "no se lee la última página de 16 posiciones"})}))
+    candidates.push_back(std::move(candidate));
+  return candidates;
 }
 
 /// The softmax of scores as another mask leaves them: what is recorded of them may be masked rightly.

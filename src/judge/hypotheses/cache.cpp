@@ -276,7 +276,8 @@ std::vector<Candidate> kv_slots_seen(const Suspect& s) {
 }
 
 std::vector<Candidate> kv_slot(const Suspect& s) {
-  if (s.kind() != StageKind::cache) return {};
+  // A slot is of whole rows, keys or values: not of the columns that a condition leaves.
+  if (s.kind() != StageKind::cache || !s.evidence.observations.front().inside.empty()) return {};
   std::vector<Candidate> candidates;
   for (const RowPart& part : kParts) {
     for (const int by : {1, -1}) {
