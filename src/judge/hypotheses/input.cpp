@@ -25,6 +25,23 @@ bool has_own_name(StageKind kind, Stage other) {
   return kind == StageKind::cache && !query;
 }
 
+/// The operand of other layers, and all else of its width that the layer before has made. What a cache holds
+/// of other layers is wrong_layer_cache's.
+std::vector<At> of_other_layers(const Suspect& s, At own) {
+  std::vector<At> others;
+  if (s.kind() == StageKind::cache || is_outside_layers(own.stage)) return others;
+  for (int layer = 0; layer < s.config().n_layer; ++layer) {
+    if (layer != own.layer) others.push_back({layer, own.stage});
+  }
+  for (const StageInfo& row : kStageTable) {
+    const bool fits = row.row_per == RowPer::token && !is_outside_layers(row.stage) &&
+                      row_width(row.stage, s.config(), 0) == row_width(own.stage, s.config(), 0);
+    if (s.at.layer > 0 && fits && row.stage != own.stage && row.stage != s.at.stage)
+      others.push_back({s.at.layer - 1, row.stage});
+  }
+  return others;
+}
+
 std::vector<Candidate> wrong_input(const Suspect& s) {
   std::vector<Candidate> candidates;
   if (s.kind() == StageKind::embedding || s.kind() == StageKind::weights) return {};
@@ -49,15 +66,14 @@ std::vector<Candidate> wrong_input(const Suspect& s) {
           {fmt::format("{} is computed from {}, not from {}", s.name(), name(other), name(own)),
            fmt::format("{} se calcula a partir de {}, no de {}", s.name(), name(other), name(own))}));
     }
-    for (int layer = 0; layer < s.config().n_layer; ++layer) {
-      if (layer == operands[at].layer || operands[at].layer == kNoLayer) continue;
+    for (const At other : of_other_layers(s, operands[at])) {
       candidates.push_back(from_rows(
           at,
-          [from = At{layer, own}](const Observation& seen, const StageProblem& problem) {
-            return recorded_rows(*seen.phase, from, problem.positions);
+          [other](const Observation& seen, const StageProblem& problem) {
+            return recorded_rows(*seen.phase, other, problem.positions);
           },
-          {fmt::format("{} is computed from {} of layer {}", s.name(), name(own), layer),
-           fmt::format("{} se calcula a partir de {} de la capa {}", s.name(), name(own), layer)}));
+          {fmt::format("{} is computed from {} of layer {}", s.name(), name(other.stage), other.layer),
+           fmt::format("{} se calcula a partir de {} de la capa {}", s.name(), name(other.stage), other.layer)}));
     }
   }
   return candidates;

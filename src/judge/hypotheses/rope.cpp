@@ -290,8 +290,16 @@ std::vector<Candidate> rope_position(const Suspect& s) {
   return candidates;
 }
 
+/// Keys in a cache are as they were before RoPE: kv_unrotated's, where these were recorded.
+bool is_told_by_the_cache(const Suspect& s) {
+  const Observation& seen = s.evidence.observations.front();
+  At before{s.at.layer, s.at.stage};
+  while (!is_projection(before.stage)) before.stage = inputs_of(before.stage).front();
+  return info(s.evidence.at.stage).kind == StageKind::cache && !recorded_positions(*seen.phase, before).empty();
+}
+
 std::vector<Candidate> rope_omitted(const Suspect& s) {
-  if (!is_rope(s)) return {};
+  if (!is_rope(s) || is_told_by_the_cache(s)) return {};
   return {rotated(
       {.position = [](double, double) { return 0.0; }},
       {"RoPE is not applied, or its position is always 0", "RoPE no se aplica, o su posición es siempre 0"})};
