@@ -74,7 +74,12 @@ std::optional<Rule> shift_or_exchange(const MovedRow& row, std::string_view stag
   }
   const int64_t width = row.seen.width;
   for (const auto& [by, count] : exchanges) {
-    if (by == 0 || !is_rule(count, row)) continue;
+    // Of an exchange both are wrong; else it is a shift of one of them.
+    const auto with_other = std::ranges::count_if(row.wrong, [&](int64_t j) {
+      const int64_t other = j ^ by;
+      return other < row.seen.width && row.seen.is_wrong(row.begin + static_cast<size_t>(other));
+    });
+    if (by == 0 || !is_rule(count, row) || !is_rule(static_cast<size_t>(with_other), row)) continue;
     return Rule{[=](int64_t j) { return (j ^ by) < width ? j ^ by : j; },
                 {by == 1 ? fmt::format("elements 2i and 2i + 1 of {} are exchanged", stage)
                          : fmt::format("elements j and j xor {} of {} are exchanged", by, stage),
