@@ -25,11 +25,11 @@ struct MovedRow {
   bool holds(int64_t j, int64_t from) const { return std::abs(observed(j) - right(from)) <= bound(from); }
 };
 
-/// The first wrong row.
+/// The last wrong row: at position 0 heads that share a KV head mix the same.
 std::optional<MovedRow> wrong_row_of(const Suspect& s) {
   constexpr size_t kMost = 256;
   const Observation& seen = s.evidence.observations.front();
-  for (int64_t row = 0; row < seen.rows; ++row) {
+  for (int64_t row = seen.rows; row-- > 0;) {
     if (!seen.is_affected(row)) continue;
     MovedRow one{seen, static_cast<size_t>(row * seen.width), {}, {}};
     for (int64_t j = 0; j < seen.width; ++j) {
