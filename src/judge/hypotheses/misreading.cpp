@@ -390,6 +390,24 @@ void add_in_parts(const Suspect& s, const Misreading& reading, std::vector<Candi
   }
 }
 
+/// Of a table few rows are looked up: these alone are read.
+Candidate embedded(Misreading reading) {
+  return computed_by(
+      [reader = std::move(reading.reader)](const StageProblem& p, const Values& values) {
+        Expected expected = right_of(p, values);
+        const size_t width = p.weight->dims[0];
+        for (size_t row = 0; row < p.tokens.size(); ++row) {
+          reader(*p.weight, p.tokens[row], &expected.value[row * width]);
+          for (size_t i = row * width; i < (row + 1) * width; ++i) {
+            expected.value[i] *= p.scale;
+            expected.bound[i] += 2 * bounds::kU * std::abs(expected.value[i]);
+          }
+        }
+        return expected;
+      },
+      std::move(reading.title));
+}
+
 }  // namespace
 
 std::vector<Candidate> misread(const Suspect& s, std::string_view hypothesis) {
@@ -401,6 +419,10 @@ std::vector<Candidate> misread(const Suspect& s, std::string_view hypothesis) {
   const std::optional<OutputSample> sample = sample_of(s, kOutputs);
   std::vector<Candidate> candidates;
   for (const Misreading& reading : readings_of(*weight, hypothesis, weight_label(s.at.stage))) {
+    if (s.kind() == StageKind::embedding) {
+      candidates.push_back(embedded(reading));
+      continue;
+    }
     const Likeness like = sample ? likeness(*weight, reading.reader, *sample) : Likeness{1, 1};
     if (like.explained > kLike) {
       candidates.push_back(with_weight(read_rows(*weight, reading.reader), reading.title));
