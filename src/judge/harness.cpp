@@ -115,10 +115,11 @@ std::vector<Flag> logits_of_other_rows(const std::vector<const PhaseRecord*>& ph
              last_position(other->view) == last + 1;
     });
     if (shown >= last || !goes_on) continue;
-    flags.push_back({FlagKind::harness_suspect, phase->view.cell(),
-                     fmt::format("{}: the logits are those of position {}, not of the last token's, {}, though "
-                                 "a step follows",
-                                 phase->view.phase(), shown, last)});
+    flags.push_back(
+        {FlagKind::harness_suspect, phase->view.cell(),
+         fmt::format("{}: the logits are those of position {}, not of the last token's, {}, though "
+                     "a step follows",
+                     phase->view.phase(), shown, last)});
   }
   return flags;
 }

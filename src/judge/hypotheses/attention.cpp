@@ -82,10 +82,11 @@ std::vector<Candidate> key_dims(const Suspect& s) {
   pairs.key_dim = [](int64_t i) { return i ^ 1; };
   halves.key_dim = [d](int64_t i) { return (i + d / 2) % d; };
   backwards.key_dim = [d](int64_t i) { return d - 1 - i; };
-  return {reading(pairs, {"dims 2i and 2i + 1 of keys are exchanged",
-                          "las dimensiones 2i y 2i + 1 de las claves están intercambiadas"}),
-          reading(halves, {"the halves of keys are exchanged", "las mitades de las claves están intercambiadas"}),
-          reading(backwards, {"keys are read backwards", "las claves se leen al revés"})};
+  return {
+      reading(pairs, {"dims 2i and 2i + 1 of keys are exchanged",
+                      "las dimensiones 2i y 2i + 1 de las claves están intercambiadas"}),
+      reading(halves, {"the halves of keys are exchanged", "las mitades de las claves están intercambiadas"}),
+      reading(backwards, {"keys are read backwards", "las claves se leen al revés"})};
 }
 
 /// Scores that are 0 where they ought to be something, or masked.
@@ -194,9 +195,8 @@ std::vector<Candidate> first_tile_left_out(const Suspect& s) {
   for (const int64_t tile : {16, 32, 64, 128, 256}) {
     Reading later;
     later.visible = [tile](int64_t own, int64_t p, int64_t) { return p <= own && (p >= tile || own < tile); };
-    candidates.push_back(
-        reading(later, {fmt::format("the first tile of {} positions is not read", tile),
-                        fmt::format("no se leen las primeras {} posiciones", tile)}));
+    candidates.push_back(reading(later, {fmt::format("the first tile of {} positions is not read", tile),
+                                         fmt::format("no se leen las primeras {} posiciones", tile)}));
   }
   return candidates;
 }
@@ -206,11 +206,11 @@ std::vector<Candidate> kv_length(const Suspect& s) {
   Reading shorter, page;
   shorter.visible = [](int64_t own, int64_t p, int64_t n_pos) { return p <= own && p < n_pos - 1; };
   page.visible = [](int64_t own, int64_t p, int64_t n_pos) { return p <= own && p < n_pos / 16 * 16; };
-  for (Candidate& candidate :
-       of_keys_and_values(s, {reading(shorter, {"the cache is read one position short",
-                                                "la caché se lee con una posición de menos"}),
-                              reading(page, {"the last page of 16 positions is not read",
-                                             "no se lee la última página de 16 posiciones"})}))
+  for (Candidate& candidate : of_keys_and_values(
+           s, {reading(shorter,
+                       {"the cache is read one position short", "la caché se lee con una posición de menos"}),
+               reading(page, {"the last page of 16 positions is not read",
+                              "no se lee la última página de 16 posiciones"})}))
     candidates.push_back(std::move(candidate));
   return candidates;
 }
@@ -453,11 +453,13 @@ const std::array<Hypothesis, 12> kAttention{{
      "https://github.com/gittensor-ai-lab/sparkinfer/issues/289",
      attention_slot},
     {"key_dims",
-     {"dims of keys meet other dims of the query", "dimensiones de las claves se cruzan con otras de la consulta"},
+     {"dims of keys meet other dims of the query",
+      "dimensiones de las claves se cruzan con otras de la consulta"},
      kHeads,
      key_dims},
     {"zero_scores",
-     {"scores are 0 where they were not made, or not masked", "hay scores a 0 donde no se calcularon o enmascararon"},
+     {"scores are 0 where they were not made, or not masked",
+      "hay scores a 0 donde no se calcularon o enmascararon"},
      "https://github.com/vllm-project/vllm/issues/3385",
      zero_scores},
     {"wrong_layer_cache",

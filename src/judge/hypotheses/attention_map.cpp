@@ -106,12 +106,15 @@ std::string heads_text(const WrongRow& row, const HeadsRead& heads, Language lan
     if (++told > kTold) return text + ", ...";
     text += text.empty() ? "" : ", ";
     const char* what = row.scores ? (en ? "the query" : "la consulta") : (en ? "the weights" : "los pesos");
-    const std::string kv_text = kv == row.kv_head(head) ? "" : fmt::format(fmt::runtime(en ? ", KV head {}" : ", cabeza KV {}"), kv);
-    text += other == head
-                ? fmt::format(fmt::runtime(en ? "head {} reads KV head {}" : "la cabeza {} lee la cabeza KV {}"),
-                              head, kv)
-                : fmt::format(fmt::runtime(en ? "head {} takes {} of head {}{}" : "la cabeza {} toma {} de la {}{}"),
-                              head, what, other, kv_text);
+    const std::string kv_text =
+        kv == row.kv_head(head) ? "" : fmt::format(fmt::runtime(en ? ", KV head {}" : ", cabeza KV {}"), kv);
+    text +=
+        other == head
+            ? fmt::format(fmt::runtime(en ? "head {} reads KV head {}" : "la cabeza {} lee la cabeza KV {}"),
+                          head, kv)
+            : fmt::format(
+                  fmt::runtime(en ? "head {} takes {} of head {}{}" : "la cabeza {} toma {} de la {}{}"),
+                  head, what, other, kv_text);
   }
   return text;
 }
@@ -143,8 +146,9 @@ std::string slots_text(const std::map<int64_t, std::set<int64_t>>& by_shift, Lan
   size_t told = 0;
   for (const auto& [shift, positions] : by_shift) {
     if (++told > kTold) return text + ", ...";
-    text += fmt::format(fmt::runtime(en ? "{}positions {} read slot p {:+d}" : "{}las posiciones {} leen p {:+d}"),
-                        text.empty() ? "" : ", ", index_pattern(positions, language), shift);
+    text += fmt::format(
+        fmt::runtime(en ? "{}positions {} read slot p {:+d}" : "{}las posiciones {} leen p {:+d}"),
+        text.empty() ? "" : ", ", index_pattern(positions, language), shift);
   }
   return text;
 }
@@ -157,8 +161,8 @@ Candidate by_slots(const std::map<int64_t, int64_t>& slots) {
     const auto it = slots.find(p);
     return it == slots.end() ? p : it->second;
   };
-  return counted(reading(
-      how, {slots_text(by_shift, Language::english), slots_text(by_shift, Language::spanish)}, 2));
+  return counted(
+      reading(how, {slots_text(by_shift, Language::english), slots_text(by_shift, Language::spanish)}, 2));
 }
 
 /// Scores show each slot by itself.
@@ -226,13 +230,14 @@ std::vector<Candidate> heads_read(const Suspect& s) {
   for (int64_t head = 0; head < row->heads; ++head) {
     if (!row->seen.is_affected(row->row, head)) continue;
     for (int64_t i = 0; i < std::ssize(made) && !heads.contains(head); ++i) {
-      if (holds(*row, head, made[static_cast<size_t>(i)])) heads[head] = {i / row->kv_heads, i % row->kv_heads};
+      if (holds(*row, head, made[static_cast<size_t>(i)]))
+        heads[head] = {i / row->kv_heads, i % row->kv_heads};
     }
     if (!heads.contains(head)) return {};
   }
-  return {counted(reading(of_heads(*row, heads),
-                          {heads_text(*row, heads, Language::english), heads_text(*row, heads, Language::spanish)},
-                          2))};
+  return {counted(
+      reading(of_heads(*row, heads),
+              {heads_text(*row, heads, Language::english), heads_text(*row, heads, Language::spanish)}, 2))};
 }
 
 std::vector<Candidate> slots_read(const Suspect& s) {

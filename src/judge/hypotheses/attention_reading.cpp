@@ -36,7 +36,8 @@ std::vector<float> as_read(std::span<const float> cache, const oracle::Attention
       for (int64_t head = 0; head < shape.n_head; ++head) {
         const int64_t from = ((2 * slot + half) * shape.n_head_kv + kv_head_of(reading, head, shape)) * d;
         for (int64_t i = 0; i < d; ++i)
-          read.push_back(cache[static_cast<size_t>(from + (reading.key_dim && half == 0 ? reading.key_dim(i) : i))]);
+          read.push_back(
+              cache[static_cast<size_t>(from + (reading.key_dim && half == 0 ? reading.key_dim(i) : i))]);
       }
     }
   }

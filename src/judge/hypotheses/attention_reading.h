@@ -9,7 +9,7 @@ namespace greta {
 /// What may be wrong about reading the cache. Functions that are not set do what is right.
 struct Reading {
   std::function<int64_t(int64_t head, const oracle::AttentionShape&)> kv_head;
-  std::function<int64_t(int64_t head)> head;  // whose query, or weights
+  std::function<int64_t(int64_t head)> head;    // whose query, or weights
   std::function<int64_t(int64_t dim)> key_dim;  // of a key, that each dim of the query meets
   std::function<int64_t(int64_t p)> slot;       // that position p reads; those beyond the cache are its ends
   /// Whether the row at `own` sees `p`, in a cache of n_pos.

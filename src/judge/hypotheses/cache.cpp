@@ -156,8 +156,8 @@ Candidate in_slot(int by, Left left, const RowPart& part, Text title) {
   const auto change = [by, left, part](const Observation& seen, StageProblem& problem) {
     const int64_t rows = std::ssize(problem.positions);
     const bool direct = problem.at == seen.problem->at;
-    if (by != 0 && rows < 2) return false;           // where the row went is not seen
-    if (problem.history_rows == rows) return false;  // nothing was written
+    if (by != 0 && rows < 2) return false;                            // where the row went is not seen
+    if (problem.history_rows == rows) return false;                   // nothing was written
     if (direct && next_slot_denies(seen, part, by > 0)) return true;  // it is refuted, not left open
     if (left == Left::before && (!direct || seen.phase->before == nullptr)) return false;
     const auto with = [](double value) {
@@ -216,8 +216,8 @@ std::string held_text(const std::map<int64_t, int64_t>& holds, Language language
     if (position < 0) continue;
     if (++told > kTold) return text + ", ...";
     text += text.empty() ? "" : ", ";
-    text += fmt::format(fmt::runtime(en ? "slot {} holds position {}'s" : "el lugar {} tiene la posición {}"), slot,
-                        position);
+    text += fmt::format(fmt::runtime(en ? "slot {} holds position {}'s" : "el lugar {} tiene la posición {}"),
+                        slot, position);
   }
   return text;
 }
@@ -265,10 +265,11 @@ std::vector<Candidate> kv_slots_seen(const Suspect& s) {
       };
       return true;
     };
-    Candidate candidate{change,
-                        {part.of.en + " are in other slots than theirs: " + held_text(holds, Language::english),
-                         part.of.es + " están en otros lugares: " + held_text(holds, Language::spanish)},
-                        3};
+    Candidate candidate{
+        change,
+        {part.of.en + " are in other slots than theirs: " + held_text(holds, Language::english),
+         part.of.es + " están en otros lugares: " + held_text(holds, Language::spanish)},
+        3};
     candidate.counted = true;
     candidates.push_back(std::move(candidate));
   }

@@ -92,8 +92,8 @@ std::string columns_text(const Columns& inside, Language language) {
   if (!regular && runs.size() > 1 && runs.size() <= 4) {
     std::string text;
     for (const auto& [first, last] : runs)
-      text += (text.empty() ? "" : ", ") + (first == last ? fmt::format("{}", first)
-                                                          : fmt::format("{}-{}", first, last));
+      text += (text.empty() ? "" : ", ") +
+              (first == last ? fmt::format("{}", first) : fmt::format("{}-{}", first, last));
     return text;
   }
   if (!regular) return index_pattern(inside, language);
@@ -106,8 +106,8 @@ Condition condition(const WrongColumns& columns, const Columns& inside) {
   found.inside.assign(static_cast<size_t>(columns.width), 0);
   for (const int64_t i : inside) found.inside[static_cast<size_t>(i)] = 1;
   const auto text = [&](Language language) { return columns_text(inside, language); };
-  const char *en = columns.positions ? "positions" : "elements", *es = columns.positions ? "posiciones"
-                                                                                         : "elementos";
+  const char *en = columns.positions ? "positions" : "elements",
+             *es = columns.positions ? "posiciones" : "elementos";
   const bool to_end = columns.positions && *inside.rbegin() == columns.width - 1 &&
                       *inside.rbegin() - *inside.begin() + 1 == std::ssize(inside);
   found.where = to_end ? Text{fmt::format("{} from {} on", en, *inside.begin()),
@@ -128,7 +128,8 @@ std::optional<Condition> condition_of(const Evidence& evidence) {
   if (is_mostly(*columns, run)) return condition(*columns, run);
   if (auto inside = periodic(*columns)) return condition(*columns, *inside);
   if (auto inside = panels(*columns)) return condition(*columns, *inside);
-  const Columns exact = closed(*columns, [&](int64_t i) { return i >= first && i <= *columns->wrong.rbegin(); });
+  const Columns exact =
+      closed(*columns, [&](int64_t i) { return i >= first && i <= *columns->wrong.rbegin(); });
   if (is_mostly(*columns, exact)) return condition(*columns, exact);
   return std::nullopt;
 }

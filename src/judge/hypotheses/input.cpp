@@ -73,7 +73,8 @@ std::vector<Candidate> wrong_input(const Suspect& s) {
             return recorded_rows(*seen.phase, other, problem.positions);
           },
           {fmt::format("{} is computed from {} of layer {}", s.name(), name(other.stage), other.layer),
-           fmt::format("{} se calcula a partir de {} de la capa {}", s.name(), name(other.stage), other.layer)}));
+           fmt::format("{} se calcula a partir de {} de la capa {}", s.name(), name(other.stage),
+                       other.layer)}));
     }
   }
   return candidates;

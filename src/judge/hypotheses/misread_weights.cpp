@@ -76,8 +76,7 @@ void read_k45(const uint8_t* bytes, const BlockLayout& layout, WeightBlock* bloc
     block.d = half_at(bytes);
     block.m = -half_at(bytes + 2);
     const int low = g % 4;
-    const int scale =
-        g < 4 ? packed[g] & 63 : (packed[8 + low] & 15) | (packed[low] >> 6) << 4;
+    const int scale = g < 4 ? packed[g] & 63 : (packed[8 + low] & 15) | (packed[low] >> 6) << 4;
     block.scale[0] = block.scale[1] = scale;
     block.min = g < 4 ? packed[4 + g] & 63 : packed[8 + low] >> 4 | (packed[4 + low] >> 6) << 4;
     for (int i = 0; i < 32; ++i) {

@@ -120,10 +120,14 @@ constexpr FieldReading kReadings[] = {
      [](const Sight& s) { codes(s, [](int i) { return i / 2 + i % 2 * 16; }); }},
     {"nibble_order", "the low nibbles of {} are looked for as q4_k has them",
      "los nibbles bajos de {} se buscan como los tiene q4_k", six_bits,
-     [](const Sight& s) { low_bits_of_quarter(s, {0, 2, 1, 3}); }},
+     [](const Sight& s) {
+       low_bits_of_quarter(s, {0, 2, 1, 3});
+     }},
     {"nibble_order", "the low nibbles of {} are looked for in the bytes where q4_k has them",
      "los nibbles bajos de {} se buscan en los bytes donde los tiene q4_k", six_bits,
-     [](const Sight& s) { low_bits_of_quarter(s, {0, 0, 3, 3}); }},
+     [](const Sight& s) {
+       low_bits_of_quarter(s, {0, 0, 3, 3});
+     }},
     {"code_bits", "the high bits of {}'s codes are dropped", "se omiten los bits altos de los códigos de {}",
      high, [](const Sight& s) { bits(s, ~15, [](int) { return -1; }); }},
     {"code_bits", "the high bits of {}'s codes are exchanged between the halves of a block",
@@ -141,8 +145,7 @@ constexpr FieldReading kReadings[] = {
     {"code_bits", "the high bits of {}'s codes are read backwards",
      "los bits altos de los códigos de {} se leen al revés", high,
      [](const Sight& s) { bits(s, ~15, [](int i) { return 31 - i; }); }},
-    {"zero_point",
-     "the minimum of {}'s blocks is replaced by a fixed zero point: d * (code - half range)",
+    {"zero_point", "the minimum of {}'s blocks is replaced by a fixed zero point: d * (code - half range)",
      "el mínimo de los bloques de {} se reemplaza por un punto cero: d * (código - medio rango)", legacy_min,
      [](const Sight& s) {
        each(s, [&](WeightBlock& block, size_t) {
@@ -265,16 +268,14 @@ constexpr FieldReading kReadings[] = {
     {"group_stride", "odd blocks of {} take the codes of the block before: the group's stride is wrong",
      "los bloques impares de {} toman los códigos del anterior: el paso del grupo es erróneo", any,
      [](const Sight& s) {
-       each(s, [&](WeightBlock& block, size_t b) {
-         std::copy_n(s.right[b & ~size_t{1}].code, 32, block.code);
-       });
+       each(s,
+            [&](WeightBlock& block, size_t b) { std::copy_n(s.right[b & ~size_t{1}].code, 32, block.code); });
      }},
     {"group_stride", "every block of {} takes the codes of the first of its 8: the group term is missing",
      "cada bloque de {} toma los códigos del primero de sus 8: falta el término del grupo", any,
      [](const Sight& s) {
-       each(s, [&](WeightBlock& block, size_t b) {
-         std::copy_n(s.right[b & ~size_t{7}].code, 32, block.code);
-       });
+       each(s,
+            [&](WeightBlock& block, size_t b) { std::copy_n(s.right[b & ~size_t{7}].code, 32, block.code); });
      }},
 };
 
@@ -298,7 +299,7 @@ struct Misreading {
 };
 
 std::vector<Misreading> readings_of(const GgufTensor& weight, std::string_view hypothesis,
-                                 const std::string& label) {
+                                    const std::string& label) {
   const auto text = [&](const char* form) { return fmt::format(fmt::runtime(form), label); };
   std::vector<Misreading> readings;
   for (const FieldReading& row : kReadings) {

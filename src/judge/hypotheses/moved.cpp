@@ -21,7 +21,9 @@ struct MovedRow {
 
   double right(int64_t j) const { return seen.right.value[begin + static_cast<size_t>(j)]; }
   double bound(int64_t j) const { return seen.right.bound[begin + static_cast<size_t>(j)]; }
-  double observed(int64_t j) const { return static_cast<double>(seen.observed[begin + static_cast<size_t>(j)]); }
+  double observed(int64_t j) const {
+    return static_cast<double>(seen.observed[begin + static_cast<size_t>(j)]);
+  }
   bool holds(int64_t j, int64_t from) const { return std::abs(observed(j) - right(from)) <= bound(from); }
 };
 
@@ -131,7 +133,8 @@ std::optional<Rule> between_heads(const MovedRow& row, const Suspect& s) {
 }
 
 Candidate moved_by(Rule rule) {
-  const auto change = [from = std::move(rule.from)](const StageProblem& p, const Values&, Expected& expected) {
+  const auto change = [from = std::move(rule.from)](const StageProblem& p, const Values&,
+                                                    Expected& expected) {
     const Expected right = expected;
     const int64_t width = std::ssize(right.value) / std::ssize(p.positions);
     for (int64_t i = 0; i < std::ssize(right.value); ++i) {

@@ -24,7 +24,7 @@ struct Rotation {
   /// The one used, from the right one and the block's first.
   std::function<double(double position, double first)> position = {};
   std::function<double(int64_t pair, const oracle::RopeShape&)> frequency = {};
-  int64_t dims = 0;  // rotated dims of a head; 0: the model's
+  int64_t dims = 0;                            // rotated dims of a head; 0: the model's
   std::function<double(double)> rounded = {};  // of a cosine or a sine
   bool other_style = false;
   bool other_order = false;  // the head is in the other style's order, and yet rotated in the model's style
@@ -232,11 +232,10 @@ std::vector<Candidate> at_positions_seen(const Suspect& s) {
 
 std::vector<Candidate> rope_rounded(const Suspect& s) {
   if (!is_rope(s)) return {};
-  const auto nearest = [](Format format) {
-    return [format](double x) { return rounded_to(x, format); };
-  };
+  const auto nearest = [](Format format) { return [format](double x) { return rounded_to(x, format); }; };
   const auto cut = [](double x) {
-    return static_cast<double>(std::bit_cast<float>(std::bit_cast<uint32_t>(static_cast<float>(x)) & ~0xffffu));
+    return static_cast<double>(
+        std::bit_cast<float>(std::bit_cast<uint32_t>(static_cast<float>(x)) & ~0xffffu));
   };
   const auto frequency = [](auto round) {
     return [round](int64_t pair, const oracle::RopeShape& shape) {
@@ -245,13 +244,13 @@ std::vector<Candidate> rope_rounded(const Suspect& s) {
   };
   std::vector<Candidate> candidates;
   for (const Format format : {Format::bf16, Format::f16}) {
-    candidates.push_back(rotated({.rounded = nearest(format)},
-                                 {fmt::format("cosines and sines of RoPE are rounded to {}", name(format)),
-                                  fmt::format("los cosenos y senos de RoPE se redondean a {}", name(format))}));
     candidates.push_back(
-        rotated({.frequency = frequency(nearest(format))},
-                {fmt::format("the frequencies of RoPE are rounded to {}", name(format)),
-                 fmt::format("las frecuencias de RoPE se redondean a {}", name(format))}));
+        rotated({.rounded = nearest(format)},
+                {fmt::format("cosines and sines of RoPE are rounded to {}", name(format)),
+                 fmt::format("los cosenos y senos de RoPE se redondean a {}", name(format))}));
+    candidates.push_back(rotated({.frequency = frequency(nearest(format))},
+                                 {fmt::format("the frequencies of RoPE are rounded to {}", name(format)),
+                                  fmt::format("las frecuencias de RoPE se redondean a {}", name(format))}));
   }
   candidates.push_back(rotated({.rounded = cut}, {"cosines and sines of RoPE are cut to bf16",
                                                   "los cosenos y senos de RoPE se truncan a bf16"}));
@@ -295,7 +294,8 @@ bool is_told_by_the_cache(const Suspect& s) {
   const Observation& seen = s.evidence.observations.front();
   At before{s.at.layer, s.at.stage};
   while (!is_projection(before.stage)) before.stage = inputs_of(before.stage).front();
-  return info(s.evidence.at.stage).kind == StageKind::cache && !recorded_positions(*seen.phase, before).empty();
+  return info(s.evidence.at.stage).kind == StageKind::cache &&
+         !recorded_positions(*seen.phase, before).empty();
 }
 
 std::vector<Candidate> rope_omitted(const Suspect& s) {

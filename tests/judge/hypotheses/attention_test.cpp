@@ -41,7 +41,8 @@ Row turned_in_bf16(const PlainSite& s) {
   const Row& x = s.in(q);
   Row y = x;
   for (size_t i = 0; i < x.size(); i += 2) {
-    const double angle = s.angle(i % 16 / 2), a = static_cast<double>(x[i]), b = static_cast<double>(x[i + 1]);
+    const double angle = s.angle(i % 16 / 2), a = static_cast<double>(x[i]),
+                 b = static_cast<double>(x[i + 1]);
     y[i] = static_cast<float>(a * rounded(std::cos(angle)) - b * rounded(std::sin(angle)));
     y[i + 1] = static_cast<float>(a * rounded(std::sin(angle)) + b * rounded(std::cos(angle)));
   }
@@ -240,15 +241,13 @@ std::vector<NamedCase> attention_cases() {
          return PlainSite{own, pv, s.layer, s.position}.right();
        },
        "head 0 takes the weights of head 1"},
-      {"LateSlotsOfTheValuesBefore", "attention_slot", pv, 1,
-       reads([](const PlainSite&) {
+      {"LateSlotsOfTheValuesBefore", "attention_slot", pv, 1, reads([](const PlainSite&) {
          Reading how;
          how.slot = [](int64_t p) { return p >= 8 ? p - 1 : p; };
          return how;
        }),
        "positions from 8 on read slot p -1"},
-      {"LateSlotsOfTheKeysBefore", "attention_slot", qk, 0,
-       reads([](const PlainSite&) {
+      {"LateSlotsOfTheKeysBefore", "attention_slot", qk, 0, reads([](const PlainSite&) {
          Reading how;
          how.slot = [](int64_t p) { return p >= 8 ? p - 4 : p; };
          return how;

@@ -88,21 +88,16 @@ std::vector<NamedCase> output_cases() {
          for (size_t i = 0; i < y.size(); i += 2) std::swap(y[i], y[i + 1]);
        }),
        "elements 2i and 2i + 1 of k are exchanged"},
-      {"ElementsShifted", "output_moved", up, 0, spoilt([](Row& y) {
-         std::move_backward(y.begin(), y.end() - 2, y.end());
-       }),
+      {"ElementsShifted", "output_moved", up, 0,
+       spoilt([](Row& y) { std::move_backward(y.begin(), y.end() - 2, y.end()); }),
        "what belongs in element j -2", "decode"},
-      {"HeadOneIsHeadZero", "output_moved", q_rope, 1, spoilt([](Row& y) {
-         std::copy_n(y.begin(), 16, y.begin() + 16);
-       }),
-       "head 1 of q_rope holds head 0's"},
-      {"ValueHeadsExchanged", "output_moved", kv_write, 0, spoilt([](Row& y) {
-         std::swap_ranges(y.begin() + 32, y.begin() + 48, y.begin() + 48);
-       }),
+      {"HeadOneIsHeadZero", "output_moved", q_rope, 1,
+       spoilt([](Row& y) { std::copy_n(y.begin(), 16, y.begin() + 16); }), "head 1 of q_rope holds head 0's"},
+      {"ValueHeadsExchanged", "output_moved", kv_write, 0,
+       spoilt([](Row& y) { std::swap_ranges(y.begin() + 32, y.begin() + 48, y.begin() + 48); }),
        "head 0 (values) of kv_write holds head 1 (values)'s"},
-      {"LastSixteenNotWritten", "output_zero", down, 1, spoilt([](Row& y) {
-         std::fill(y.end() - 16, y.end(), 0.0f);
-       }),
+      {"LastSixteenNotWritten", "output_zero", down, 1,
+       spoilt([](Row& y) { std::fill(y.end() - 16, y.end(), 0.0f); }),
        "never written, or made of what was not, for elements 48-63 of 64"},
       {"FfnWithoutAttention", input, x_out, 1,
        [](const PlainSite& s) {
@@ -172,7 +167,8 @@ struct Unknown {
 
 std::vector<Unknown> unknown() {
   return {{"WaveInOddPanels", up, 0, spoilt([](Row& y) {
-             for (size_t i = 0; i < y.size(); ++i) y[i] += i / 16 % 2 == 1 ? 0.3f * std::sin(40 * y[i]) : 0.0f;
+             for (size_t i = 0; i < y.size(); ++i)
+               y[i] += i / 16 % 2 == 1 ? 0.3f * std::sin(40 * y[i]) : 0.0f;
            })},
           {"HalfAPositionOff", q_rope, 1,
            [](const PlainSite& s) {
