@@ -75,7 +75,8 @@ std::optional<Rule> shift_or_exchange(const MovedRow& row, std::string_view stag
     });
   }
   const int64_t width = row.seen.width;
-  for (const auto& [by, count] : exchanges) {
+  for (const auto& [mask, count] : exchanges) {
+    const int64_t by = mask;
     // Of an exchange both are wrong; else it is a shift of one of them.
     const auto with_other = std::ranges::count_if(row.wrong, [&](int64_t j) {
       const int64_t other = j ^ by;
@@ -88,7 +89,8 @@ std::optional<Rule> shift_or_exchange(const MovedRow& row, std::string_view stag
                  by == 1 ? fmt::format("los elementos 2i y 2i + 1 de {} están intercambiados", stage)
                          : fmt::format("los elementos j y j xor {} de {} están intercambiados", by, stage)}};
   }
-  for (const auto& [by, count] : shifts) {
+  for (const auto& [shift, count] : shifts) {
+    const int64_t by = shift;
     if (by == 0 || !is_rule(count, row)) continue;
     return Rule{[=](int64_t j) { return j + by >= 0 && j + by < width ? j + by : j; },
                 {fmt::format("element j of {} holds what belongs in element j {:+d}", stage, by),
