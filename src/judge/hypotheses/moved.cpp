@@ -77,7 +77,7 @@ std::optional<Rule> shift_or_exchange(const MovedRow& row, std::string_view stag
   const int64_t width = row.seen.width;
   for (const auto& [mask, count] : exchanges) {
     const int64_t by = mask;
-    // Of an exchange both are wrong; else it is a shift of one of them.
+    // Of an exchange both are wrong.
     const auto with_other = std::ranges::count_if(row.wrong, [&](int64_t j) {
       const int64_t other = j ^ by;
       return other < row.seen.width && row.seen.is_wrong(row.begin + static_cast<size_t>(other));
@@ -95,6 +95,13 @@ std::optional<Rule> shift_or_exchange(const MovedRow& row, std::string_view stag
     return Rule{[=](int64_t j) { return j + by >= 0 && j + by < width ? j + by : j; },
                 {fmt::format("element j of {} holds what belongs in element j {:+d}", stage, by),
                  fmt::format("el elemento j de {} contiene lo que va en el elemento j {:+d}", stage, by)}};
+  }
+  for (const auto& [mask, count] : exchanges) {
+    const int64_t by = mask;
+    if (by == 0 || !is_rule(count, row)) continue;
+    return Rule{[=](int64_t j) { return (j ^ by) < width ? j ^ by : j; },
+                {fmt::format("element j of {} holds what belongs in element j xor {}", stage, by),
+                 fmt::format("el elemento j de {} contiene lo que va en el elemento j xor {}", stage, by)}};
   }
   return std::nullopt;
 }
