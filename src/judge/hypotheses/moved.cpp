@@ -27,27 +27,34 @@ struct MovedRow {
   bool holds(int64_t j, int64_t from) const { return std::abs(observed(j) - right(from)) <= bound(from); }
 };
 
-/// The last wrong row: at position 0 heads that share a KV head mix the same.
+/// The wrong row at the highest position: at position 0 heads that share a KV head mix the same.
 std::optional<MovedRow> wrong_row_of(const Suspect& s) {
   constexpr size_t kMost = 256;
-  const Observation& seen = s.evidence.observations.front();
-  for (int64_t row = seen.rows; row-- > 0;) {
-    if (!seen.is_affected(row)) continue;
-    MovedRow one{seen, static_cast<size_t>(row * seen.width), {}, {}};
-    for (int64_t j = 0; j < seen.width; ++j) {
-      const size_t i = one.begin + static_cast<size_t>(j);
-      if (seen.in_affected(i) && seen.is_wrong(i)) one.wrong.push_back(j);
-      if (std::isfinite(one.right(j))) one.by_value.push_back(j);
+  const Observation* best = nullptr;
+  int64_t best_row = 0, best_position = -1;
+  for (const Observation& seen : s.evidence.observations) {
+    for (int64_t row = 0; row < seen.rows; ++row) {
+      const int64_t position = seen.problem->positions[static_cast<size_t>(row)];
+      if (!seen.is_affected(row) || position <= best_position) continue;
+      best = &seen;
+      best_row = row;
+      best_position = position;
     }
-    if (one.wrong.size() < 2) continue;
-    if (one.wrong.size() > kMost) {
-      for (size_t i = 0; i < kMost; ++i) one.wrong[i] = one.wrong[i * one.wrong.size() / kMost];
-      one.wrong.resize(kMost);
-    }
-    std::ranges::sort(one.by_value, {}, [&](int64_t j) { return one.right(j); });
-    return one;
   }
-  return std::nullopt;
+  if (best == nullptr) return std::nullopt;
+  MovedRow one{*best, static_cast<size_t>(best_row * best->width), {}, {}};
+  for (int64_t j = 0; j < best->width; ++j) {
+    const size_t i = one.begin + static_cast<size_t>(j);
+    if (best->in_affected(i) && best->is_wrong(i)) one.wrong.push_back(j);
+    if (std::isfinite(one.right(j))) one.by_value.push_back(j);
+  }
+  if (one.wrong.size() < 2) return std::nullopt;
+  if (one.wrong.size() > kMost) {
+    for (size_t i = 0; i < kMost; ++i) one.wrong[i] = one.wrong[i * one.wrong.size() / kMost];
+    one.wrong.resize(kMost);
+  }
+  std::ranges::sort(one.by_value, {}, [&](int64_t j) { return one.right(j); });
+  return one;
 }
 
 /// Visits the elements whose right value element j may hold.
