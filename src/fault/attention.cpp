@@ -173,7 +173,7 @@ FaultList attention_faults() {
       fault("pv_head_order", "head_order", Stage::pv, "written [head_dim][n_head]", tile, "head_order",
             dims_first),
       fault("pv_heads_swapped", "heads_swapped", Stage::pv, "the first and the last head are exchanged", tile,
-            "", swap_outer_heads),
+            "output_moved", swap_outer_heads),
   };
 }
 

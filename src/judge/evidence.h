@@ -34,8 +34,8 @@ struct Evidence {
 };
 
 /// Evidence in two parts: one to estimate from, and a row of another prompt or position to test by; of a
-/// single row a head, where each is computed by itself. What is not in a part counts as not affected there:
-/// estimates look at what is affected alone.
+/// single row a head, or half of the elements, where each is computed by itself. What is not in a part counts
+/// as not affected there: estimates look at what is affected alone.
 struct HeldOut {
   Evidence rest, row;
 };

@@ -90,4 +90,38 @@ std::vector<Flag> right_by_what_was_not_read(const std::vector<const PhaseRecord
   return flags;
 }
 
+namespace {
+
+/// Of any stage that has a row for each token.
+int64_t last_position(const PhaseView& view) {
+  int64_t last = -1;
+  for (const auto& [at, event] : view.events()) {
+    if (info(at.stage).row_per == RowPer::token && !event->positions.empty())
+      last = std::max(last, event->positions.back());
+  }
+  return last;
+}
+
+}  // namespace
+
+std::vector<Flag> logits_of_other_rows(const std::vector<const PhaseRecord*>& phases) {
+  std::vector<Flag> flags;
+  for (const PhaseRecord* phase : phases) {
+    const Event* logits = phase->view.find({kNoLayer, Stage::logits});
+    if (phase->view.kind() != Phase::prefill || logits == nullptr || logits->positions.empty()) continue;
+    const int64_t last = last_position(phase->view), shown = logits->positions.back();
+    const bool goes_on = std::ranges::any_of(phases, [&](const PhaseRecord* other) {
+      return other->view.cell() == phase->view.cell() && other->view.kind() == Phase::decode &&
+             last_position(other->view) == last + 1;
+    });
+    if (shown >= last || !goes_on) continue;
+    flags.push_back(
+        {FlagKind::harness_suspect, phase->view.cell(),
+         fmt::format("{}: the logits are those of position {}, not of the last token's, {}, though "
+                     "a step follows",
+                     phase->view.phase(), shown, last)});
+  }
+  return flags;
+}
+
 }  // namespace greta

@@ -18,4 +18,8 @@ std::vector<Flag> withdraw_contradictions(const std::vector<const PhaseRecord*>&
 std::vector<Flag> right_by_what_was_not_read(const std::vector<const PhaseRecord*>& phases,
                                              const OraclePass& oracle);
 
+/// Prompts whose last token has no logits though a step follows: an earlier row's are recorded in their
+/// place, and the step's token was chosen by them.
+std::vector<Flag> logits_of_other_rows(const std::vector<const PhaseRecord*>& phases);
+
 }  // namespace greta

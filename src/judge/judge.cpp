@@ -453,6 +453,7 @@ Verdict judge(const Bundle& recorded, const Model& model, const JudgeOptions& op
   append(flags, right_by_what_was_not_read(phases, oracle));
   for (std::string& why : readings_that_differ(model))
     flags.push_back({FlagKind::harness_suspect, {}, "GRETA's own: " + std::move(why)});
+  append(flags, logits_of_other_rows(phases));
   Convicted convicted = convict(records, oracle);
   if (options.on_places && !convicted.convictions.empty())
     options.on_places(places_of(phases, convicted, oracle));

@@ -17,6 +17,7 @@ struct Observation {
   int64_t rows = 0, width = 0;
   int64_t heads = 1;           // slices of a row
   std::vector<char> affected;  // [rows, heads]: some element is beyond its bound
+  std::vector<char> inside;    // [width]: the columns that a condition leaves; empty: all
   std::vector<Stage> gap;
   // Errors of a matrix unit's own size: how they are spread tells hypotheses apart, not what each is.
   bool of_unit_size = false;
@@ -26,8 +27,12 @@ struct Observation {
     return affected[static_cast<size_t>(row * heads + head)] != 0;
   }
   bool is_affected(int64_t row) const;
-  /// Element i of [rows, width] lies in an affected row and head.
-  bool in_affected(size_t i) const { return affected[i / static_cast<size_t>(head_width())] != 0; }
+  /// Whether a hypothesis is asked about element i of a row.
+  bool is_inside(int64_t i) const { return inside.empty() || inside[static_cast<size_t>(i)] != 0; }
+  /// Element i of [rows, width] lies in an affected row and head, and inside.
+  bool in_affected(size_t i) const {
+    return affected[i / static_cast<size_t>(head_width())] != 0 && is_inside(static_cast<int64_t>(i) % width);
+  }
   /// Element i of [rows, width] is beyond its bound; false where the oracle tells nothing.
   bool is_wrong(size_t i) const;
 };

@@ -135,7 +135,35 @@ std::vector<Hidden> hidden() {
     how.kv_head = [](size_t head) { return head % 2; };
     return s.scores(how);
   };
+  // Fused: a running maximum by tiles, and what was mixed before a new one is not scaled down.
+  const auto unscaled = [](const PlainSite& s) {
+    test::PlainRun own = s.run;
+    test::Row& weights = own.rows[{s.layer, softmax}][s.position];
+    const size_t n = static_cast<size_t>(s.run.n_pos());
+    for (size_t begin = 0; begin < weights.size(); begin += n) {
+      const float all = *std::max_element(weights.begin() + static_cast<std::ptrdiff_t>(begin),
+                                          weights.begin() + static_cast<std::ptrdiff_t>(begin + n));
+      float most = 0;
+      for (size_t i = 0; i < n; ++i) {
+        most = std::max(most, weights[begin + i]);
+        weights[begin + i] = most > 0 ? weights[begin + i] / most * all : 0;
+      }
+    }
+    return PlainSite{own, pv, s.layer, s.position}.right();
+  };
+  const auto without_first_tile = [](const PlainSite& s) {
+    PlainSite::Reading how;
+    how.visible = [&s](int64_t p) { return p <= s.position && (p >= 16 || s.position < 16); };
+    return s.scores(how);
+  };
   return {
+      {"FusedNotScaledDown", {qk, softmax}, {pv, 0, unscaled}, pv, "softmax_rescale", "by tiles of 1"},
+      {"FusedWithoutTheFirstTile",
+       {qk, softmax},
+       {qk, 1, without_first_tile},
+       pv,
+       "kv_length",
+       "the first tile of 16 positions is not read"},
       {"Wq", {q}, {q, 0, column_major, "prefill"}, q_rope, "weight_column_major", "Wq is read column-major"},
       {"Wk", {k}, {k, 1, column_major, "decode"}, k_rope, "weight_column_major", "Wk is read column-major"},
       {"Wv", {v}, {v, 0, column_major}, kv_write, "weight_column_major", "Wv is read column-major"},

@@ -8,6 +8,7 @@
 #include <map>
 #include <set>
 
+#include "judge/hypotheses/attention_map.h"
 #include "judge/hypotheses/attention_reading.h"
 #include "judge/residual_pattern.h"
 
@@ -51,22 +52,79 @@ std::vector<Candidate> head_map(const Suspect& s) {
   shifted.kv_head = [](int64_t h, const oracle::AttentionShape& a) {
     return (h / (a.n_head / a.n_head_kv) + 1) % a.n_head_kv;
   };
-  return of_keys_and_values(
+  std::vector<Candidate> candidates = of_keys_and_values(
       s, {reading(mod, {"head h reads KV head h mod n_kv, not h / group",
                         "la cabeza h lee la cabeza KV h mod n_kv, no h / grupo"}),
           reading(first, {"every head reads KV head 0", "cada cabeza lee la cabeza KV 0"}),
           reading(shifted, {"every head reads the next KV head", "cada cabeza lee la siguiente cabeza KV"})});
+  for (Candidate& candidate : heads_read(s)) candidates.push_back(std::move(candidate));
+  return candidates;
 }
 
 std::vector<Candidate> attention_slot(const Suspect& s) {
   std::vector<Candidate> candidates;
   for (const int shift : {1, -1}) {
     Reading off;
-    off.slot_shift = shift;
+    off.slot = [shift](int64_t p) { return p + shift; };
     candidates.push_back(reading(off, {fmt::format("position p reads slot p {:+d}", shift),
                                        fmt::format("la posición p lee la ranura p {:+d}", shift)}));
   }
-  return of_keys_and_values(s, std::move(candidates));
+  candidates = of_keys_and_values(s, std::move(candidates));
+  for (Candidate& candidate : slots_read(s)) candidates.push_back(std::move(candidate));
+  return candidates;
+}
+
+/// Dims of keys in another order than the query's.
+std::vector<Candidate> key_dims(const Suspect& s) {
+  if (s.kind() != StageKind::scores) return {};
+  const int64_t d = s.config().head_dim;
+  Reading pairs, halves, backwards;
+  pairs.key_dim = [](int64_t i) { return i ^ 1; };
+  halves.key_dim = [d](int64_t i) { return (i + d / 2) % d; };
+  backwards.key_dim = [d](int64_t i) { return d - 1 - i; };
+  return {
+      reading(pairs, {"dims 2i and 2i + 1 of keys are exchanged",
+                      "las dimensiones 2i y 2i + 1 de las claves están intercambiadas"}),
+      reading(halves, {"the halves of keys are exchanged", "las mitades de las claves están intercambiadas"}),
+      reading(backwards, {"keys are read backwards", "las claves se leen al revés"})};
+}
+
+/// Scores that are 0 where they ought to be something, or masked.
+std::vector<Candidate> zero_scores(const Suspect& s) {
+  if (!s.direct || s.kind() != StageKind::scores) return {};
+  std::set<int64_t> rows, positions;
+  const auto is_zero = [](const Observation& seen, size_t i) {
+    return seen.observed[i] == 0 && seen.right.value[i] != 0;
+  };
+  for (const Observation& seen : s.evidence.observations) {
+    for (size_t i = 0; i < seen.observed.size(); ++i) {
+      if (!is_zero(seen, i)) continue;
+      rows.insert(seen.problem->positions[i / static_cast<size_t>(seen.width)]);
+      positions.insert(static_cast<int64_t>(i) % seen.head_width());
+    }
+  }
+  if (rows.empty()) return {};
+  const auto change = [is_zero](const Observation& seen, StageProblem& problem) {
+    problem.how = [is_zero, &seen](const StageProblem& p, const Values& values) {
+      Expected expected = right_of(p, values);
+      for (size_t i = 0; i < expected.value.size() && i < seen.observed.size(); ++i) {
+        if (is_zero(seen, i)) expected.value[i] = expected.bound[i] = 0;
+      }
+      return expected;
+    };
+    return true;
+  };
+  const auto text = [&](const char* form, Language language) {
+    return fmt::format(fmt::runtime(form), index_pattern(positions, language), index_pattern(rows, language));
+  };
+  Candidate candidate{
+      change,
+      {text("scores are 0, not made or not masked: of positions {} in rows at {}", Language::english),
+       text("hay scores a 0, ni calculados ni enmascarados: de las posiciones {} en las filas {}",
+            Language::spanish)},
+      3};
+  candidate.counted = candidate.may_be_empty = true;
+  return {candidate};
 }
 
 /// The whole cache of layer `other`, as far as this problem reads.
@@ -130,14 +188,31 @@ std::vector<Candidate> wrong_layer_cache(const Suspect& s) {
   return s.kind() == StageKind::cache ? candidates : of_keys_and_values(s, std::move(candidates));
 }
 
+/// The softmax then runs over what is left.
+std::vector<Candidate> first_tile_left_out(const Suspect& s) {
+  if (s.kind() != StageKind::scores || s.direct) return {};
+  std::vector<Candidate> candidates;
+  for (const int64_t tile : {16, 32, 64, 128, 256}) {
+    Reading later;
+    later.visible = [tile](int64_t own, int64_t p, int64_t) { return p <= own && (p >= tile || own < tile); };
+    candidates.push_back(reading(later, {fmt::format("the first tile of {} positions is not read", tile),
+                                         fmt::format("no se leen las primeras {} posiciones", tile)}));
+  }
+  return candidates;
+}
+
 std::vector<Candidate> kv_length(const Suspect& s) {
+  std::vector<Candidate> candidates = first_tile_left_out(s);
   Reading shorter, page;
   shorter.visible = [](int64_t own, int64_t p, int64_t n_pos) { return p <= own && p < n_pos - 1; };
   page.visible = [](int64_t own, int64_t p, int64_t n_pos) { return p <= own && p < n_pos / 16 * 16; };
-  return of_keys_and_values(s, {reading(shorter, {"the cache is read one position short",
-                                                  "la caché se lee con una posición de menos"}),
-                                reading(page, {"the last page of 16 positions is not read",
-                                               "no se lee la última página de 16 posiciones"})});
+  for (Candidate& candidate : of_keys_and_values(
+           s, {reading(shorter,
+                       {"the cache is read one position short", "la caché se lee con una posición de menos"}),
+               reading(page, {"the last page of 16 positions is not read",
+                              "no se lee la última página de 16 posiciones"})}))
+    candidates.push_back(std::move(candidate));
+  return candidates;
 }
 
 /// The softmax of scores as another mask leaves them: what is recorded of them may be masked rightly.
@@ -367,7 +442,7 @@ std::vector<Candidate> head_order(const Suspect& s) {
 
 constexpr const char* kHeads = "B3.21 of the founding engine (n_kv against n_q heads)";
 
-const std::array<Hypothesis, 10> kAttention{{
+const std::array<Hypothesis, 12> kAttention{{
     {"head_map",
      {"query heads read the wrong KV heads", "las cabezas leen cabezas KV equivocadas"},
      kHeads,
@@ -377,6 +452,16 @@ const std::array<Hypothesis, 10> kAttention{{
       "las posiciones leen la ranura vecina de la caché"},
      "https://github.com/gittensor-ai-lab/sparkinfer/issues/289",
      attention_slot},
+    {"key_dims",
+     {"dims of keys meet other dims of the query",
+      "dimensiones de las claves se cruzan con otras de la consulta"},
+     kHeads,
+     key_dims},
+    {"zero_scores",
+     {"scores are 0 where they were not made, or not masked",
+      "hay scores a 0 donde no se calcularon o enmascararon"},
+     "https://github.com/vllm-project/vllm/issues/3385",
+     zero_scores},
     {"wrong_layer_cache",
      {"another layer's cache is read", "se lee la caché de otra capa"},
      "B3.25 of the founding engine (per-layer slices)",

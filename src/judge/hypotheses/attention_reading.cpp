@@ -31,12 +31,28 @@ std::vector<float> as_read(std::span<const float> cache, const oracle::Attention
   const int64_t n_pos = slots_of(shape, cache), d = shape.head_dim;
   std::vector<float> read;
   for (int64_t p = 0; p < n_pos; ++p) {
-    const int64_t slot = std::clamp<int64_t>(p + reading.slot_shift, 0, n_pos - 1);
+    const int64_t slot = std::clamp<int64_t>(reading.slot ? reading.slot(p) : p, 0, n_pos - 1);
     for (const int64_t half : {0, 1}) {
       for (int64_t head = 0; head < shape.n_head; ++head) {
         const int64_t from = ((2 * slot + half) * shape.n_head_kv + kv_head_of(reading, head, shape)) * d;
-        read.insert(read.end(), cache.begin() + from, cache.begin() + from + d);
+        for (int64_t i = 0; i < d; ++i)
+          read.push_back(
+              cache[static_cast<size_t>(from + (reading.key_dim && half == 0 ? reading.key_dim(i) : i))]);
       }
+    }
+  }
+  return read;
+}
+
+/// Rows of heads, each from another one.
+std::vector<float> of_other_heads(std::span<const float> rows, int64_t heads, size_t count,
+                                  const Reading& reading) {
+  const int64_t width = std::ssize(rows) / (heads * static_cast<int64_t>(count));
+  std::vector<float> read;
+  for (int64_t at = 0; at < std::ssize(rows); at += heads * width) {
+    for (int64_t head = 0; head < heads; ++head) {
+      const float* from = rows.data() + at + reading.head(head) * width;
+      read.insert(read.end(), from, from + width);
     }
   }
   return read;
@@ -78,10 +94,11 @@ Expected weighted(const StageProblem& p, Values values, const Reading& reading, 
 Expected read(StageProblem p, Values values, const Reading& reading) {
   const int64_t n_pos = slots_of(p.attention, values[1]);
   p.attention.scale = reading.scale.value_or(p.attention.scale);
-  if (reading.kv_head || reading.slot_shift != 0) {
+  if (reading.kv_head || reading.slot || reading.key_dim) {
     values[1] = as_read(values[1], p.attention, reading);
     p.attention.n_head_kv = p.attention.n_head;
   }
+  if (reading.head) values[0] = of_other_heads(values[0], p.attention.n_head, p.positions.size(), reading);
   return p.kind == StageKind::scores ? scores(std::move(p), values, reading, n_pos)
                                      : weighted(p, std::move(values), reading, n_pos);
 }

@@ -9,7 +9,9 @@ namespace greta {
 /// What may be wrong about reading the cache. Functions that are not set do what is right.
 struct Reading {
   std::function<int64_t(int64_t head, const oracle::AttentionShape&)> kv_head;
-  int64_t slot_shift = 0;  // position p reads slot p + shift, inside the cache
+  std::function<int64_t(int64_t head)> head;    // whose query, or weights
+  std::function<int64_t(int64_t dim)> key_dim;  // of a key, that each dim of the query meets
+  std::function<int64_t(int64_t p)> slot;       // that position p reads; those beyond the cache are its ends
   /// Whether the row at `own` sees `p`, in a cache of n_pos.
   std::function<bool(int64_t own, int64_t p, int64_t n_pos)> visible;
   std::optional<double> scale;

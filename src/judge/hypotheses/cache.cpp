@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <map>
 
 #include "bundle/decode0_row.h"
 #include "judge/hypotheses/hypothesis.h"
@@ -155,9 +156,9 @@ Candidate in_slot(int by, Left left, const RowPart& part, Text title) {
   const auto change = [by, left, part](const Observation& seen, StageProblem& problem) {
     const int64_t rows = std::ssize(problem.positions);
     const bool direct = problem.at == seen.problem->at;
-    if (by != 0 && rows < 2) return false;           // where the row went is not seen
-    if (problem.history_rows == rows) return false;  // nothing was written
-    if (direct && next_slot_denies(seen, part, by > 0)) return false;
+    if (by != 0 && rows < 2) return false;                            // where the row went is not seen
+    if (problem.history_rows == rows) return false;                   // nothing was written
+    if (direct && next_slot_denies(seen, part, by > 0)) return true;  // it is refuted, not left open
     if (left == Left::before && (!direct || seen.phase->before == nullptr)) return false;
     const auto with = [](double value) {
       return [value](CacheRows& cache, const std::vector<double>&, size_t row) { cache.fill(row, value); };
@@ -182,8 +183,102 @@ Text title_of_slot(int by, const RowPart& part) {
           part.of.es + " se escriben una ranura antes: la posición p va a la ranura p - 1"};
 }
 
+/// What stands in the rows of a part: another position's, or something else.
+using SlotsSeen = std::map<int64_t, int64_t>;  // wrong slots, of which position; -1: something else
+
+bool same_part(const Observation& seen, const CacheRows& part, size_t slot, size_t of) {
+  for (size_t i = part.first; i < part.last; ++i) {
+    const double right = seen.right.value[of * part.width + i];
+    const double bound = seen.right.bound[of * part.width + i];
+    if (!(std::abs(static_cast<double>(seen.observed[slot * part.width + i]) - right) <= bound)) return false;
+  }
+  return true;
+}
+
+SlotsSeen slots_seen(const Observation& seen, const CacheRows& part) {
+  SlotsSeen slots;
+  const std::vector<int64_t>& positions = seen.problem->positions;
+  for (size_t slot = 0; slot < positions.size(); ++slot) {
+    if (same_part(seen, part, slot, slot)) continue;
+    size_t of = 0;
+    while (of < positions.size() && !same_part(seen, part, slot, of)) ++of;
+    slots[positions[slot]] = of == positions.size() ? -1 : positions[of];
+  }
+  return slots;
+}
+
+std::string held_text(const std::map<int64_t, int64_t>& holds, Language language) {
+  constexpr size_t kTold = 4;
+  const bool en = language == Language::english;
+  std::string text;
+  size_t told = 0;
+  for (const auto& [slot, position] : holds) {
+    if (position < 0) continue;
+    if (++told > kTold) return text + ", ...";
+    text += text.empty() ? "" : ", ";
+    text += fmt::format(fmt::runtime(en ? "slot {} holds position {}'s" : "el lugar {} tiene la posición {}"),
+                        slot, position);
+  }
+  return text;
+}
+
+/// Rows that are where no one rule puts them: which, is read from what the slots hold.
+std::vector<Candidate> kv_slots_seen(const Suspect& s) {
+  if (s.kind() != StageKind::cache || !s.direct) return {};
+  std::vector<Candidate> candidates;
+  for (const RowPart& part : kParts) {
+    std::map<int64_t, int64_t> holds;
+    size_t moved = 0;
+    const auto part_of = [part](const Observation& seen, Expected& rows) {
+      const size_t width = static_cast<size_t>(seen.width);
+      return CacheRows{rows, width, part.keys ? 0 : width / 2, part.values ? width : width / 2};
+    };
+    for (const Observation& seen : s.evidence.observations) {
+      Expected rows;
+      const SlotsSeen slots = slots_seen(seen, part_of(seen, rows));
+      for (const auto& [slot, position] : slots) {
+        holds.emplace(slot, position);
+        moved += position >= 0;
+      }
+    }
+    // The others may hold anything older; where they are most, this says too little.
+    if (8 * moved < holds.size() || moved == 0) continue;
+    const auto change = [part_of](const Observation& seen, StageProblem& problem) {
+      problem.how = [part_of, &seen](const StageProblem& p, const Values& operands) {
+        Expected expected = right_of(p, operands);
+        const std::vector<double> right = expected.value;
+        CacheRows cache = part_of(seen, expected);
+        const SlotsSeen slots = slots_seen(seen, cache);
+        const auto index = [&](int64_t position) {
+          return static_cast<size_t>(std::ranges::find(p.positions, position) - p.positions.begin());
+        };
+        for (const auto& [slot, position] : slots) {
+          const size_t at = index(slot);
+          if (position >= 0) {
+            cache.copy(right, index(position), at);
+          } else {
+            for (size_t i = at * cache.width + cache.first; i < at * cache.width + cache.last; ++i)
+              expected.value[i] = static_cast<double>(seen.observed[i]);
+          }
+        }
+        return expected;
+      };
+      return true;
+    };
+    Candidate candidate{
+        change,
+        {part.of.en + " are in other slots than theirs: " + held_text(holds, Language::english),
+         part.of.es + " están en otros lugares: " + held_text(holds, Language::spanish)},
+        3};
+    candidate.counted = true;
+    candidates.push_back(std::move(candidate));
+  }
+  return candidates;
+}
+
 std::vector<Candidate> kv_slot(const Suspect& s) {
-  if (s.kind() != StageKind::cache) return {};
+  // A slot is of whole rows, keys or values: not of the columns that a condition leaves.
+  if (s.kind() != StageKind::cache || !s.evidence.observations.front().inside.empty()) return {};
   std::vector<Candidate> candidates;
   for (const RowPart& part : kParts) {
     for (const int by : {1, -1}) {
@@ -191,6 +286,7 @@ std::vector<Candidate> kv_slot(const Suspect& s) {
         candidates.push_back(in_slot(by, left, part, title_of_slot(by, part)));
     }
   }
+  for (Candidate& candidate : kv_slots_seen(s)) candidates.push_back(std::move(candidate));
   return candidates;
 }
 

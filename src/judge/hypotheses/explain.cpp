@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/parallel.h"
+#include "judge/hypotheses/condition.h"
 #include "judge/hypotheses/other_arithmetic.h"
 #include "numerics/unit_bias.h"
 
@@ -41,7 +42,7 @@ double excess(const Observation& seen, const Expected& value, int64_t begin) {
 void add_slice(const Observation& seen, const Expected& value, int64_t begin, double gross, Score& score) {
   for (int64_t at = begin; at < begin + seen.head_width(); ++at) {
     const size_t i = static_cast<size_t>(at);
-    if (!seen.right.tells(i)) continue;
+    if (!seen.right.tells(i) || !seen.is_inside(at % seen.width)) continue;
     const bool empty = std::isnan(seen.observed[i]) || value.value[i] == 0;
     score.any_number = score.any_number || (!empty && (seen.is_wrong(i) || seen.of_unit_size));
     const double before = element_error(seen.observed[i], seen.right.value[i], gross);
@@ -62,7 +63,7 @@ void add_slice(const Observation& seen, const Expected& value, int64_t begin, do
 bool would_change(const Observation& seen, const Expected& value, int64_t begin, double gross) {
   for (int64_t at = begin; at < begin + seen.head_width(); ++at) {
     const size_t i = static_cast<size_t>(at);
-    if (seen.right.tells(i) &&
+    if (seen.right.tells(i) && seen.is_inside(at % seen.width) &&
         element_error(seen.observed[i], value.value[i], gross) > value.bound[i] + seen.right.bound[i])
       return true;
   }
@@ -97,16 +98,78 @@ void add_score(const Candidate& candidate, const Suspect& suspect, const Observa
 /// A candidate that leaves most of the first observation unexplained is not worth the others.
 bool hopeless(const Score& score) { return score.explained() < 0.2; }
 
+/// Some rows of a weight, or of a bias, as they are in the file.
+GgufTensor picked_rows(const GgufTensor& all, std::span<const int64_t> rows, int64_t count,
+                       std::vector<std::byte>& storage) {
+  const size_t bytes = all.data.size() / static_cast<size_t>(count);
+  for (const int64_t row : rows) {
+    const auto from = all.data.subspan(static_cast<size_t>(row) * bytes, bytes);
+    storage.insert(storage.end(), from.begin(), from.end());
+  }
+  GgufTensor some = all;
+  (all.dims[1] == 1 ? some.dims[0] : some.dims[1]) = rows.size();
+  some.data = storage;
+  return some;
+}
+
+/// Whether a few outputs show that a projection's candidate leaves most of a large first observation: most
+/// do, and cost a pass over the weight. nullopt where this can't be told so.
+std::optional<double> explained_of_some(const Candidate& candidate, const Suspect& suspect) {
+  constexpr int64_t kSome = 64, kLarge = 512;
+  const Observation& seen = suspect.evidence.observations.front();
+  if (!suspect.direct || !is_plain_projection(*seen.problem) || seen.width < kLarge || seen.of_unit_size)
+    return std::nullopt;
+  StageProblem problem = *seen.problem;
+  if (!candidate.change(seen, problem) || !is_plain_projection(problem)) return std::nullopt;
+  if (problem.weight->dims[1] != static_cast<uint64_t>(seen.width) || problem.weight->dims[2] != 1)
+    return std::nullopt;
+  std::vector<int64_t> outputs;
+  int64_t inside = 0;
+  for (int64_t i = 0; i < seen.width; ++i) inside += seen.is_inside(i);
+  int64_t at = 0;
+  for (int64_t i = 0; i < seen.width; ++i) {
+    if (seen.is_inside(i) && at++ % std::max<int64_t>(1, inside / kSome) == 0) outputs.push_back(i);
+  }
+  std::vector<std::byte> weight_bytes, bias_bytes;
+  const GgufTensor weight = picked_rows(*problem.weight, outputs, seen.width, weight_bytes);
+  GgufTensor bias;
+  if (problem.bias != nullptr) bias = picked_rows(*problem.bias, outputs, seen.width, bias_bytes);
+  problem.weight = &weight;
+  problem.bias = problem.bias == nullptr ? nullptr : &bias;
+  const Expected value = expected_of(problem);
+  double left = 0, wrong = 0;
+  const double gross = gross_error(seen);
+  for (int64_t row = 0; row < seen.rows; ++row) {
+    for (size_t j = 0; j < outputs.size(); ++j) {
+      const size_t i = static_cast<size_t>(row * seen.width + outputs[j]);
+      if (!seen.in_affected(i) || !seen.right.tells(i)) continue;
+      const double made = value.value[static_cast<size_t>(row) * outputs.size() + j];
+      wrong += std::pow(element_error(seen.observed[i], seen.right.value[i], gross), 2);
+      left += std::pow(element_error(seen.observed[i], made, gross), 2);
+    }
+  }
+  return wrong > 0 ? std::optional(1 - std::sqrt(left / wrong)) : std::nullopt;
+}
+
 std::optional<Explanation> score(const Hypothesis& hypothesis, const Candidate& candidate,
                                  const Suspect& suspect) {
+  constexpr double kHopeless = 0.1;
   Score sum;
   bool prefill = false, decode = false;
+  if (const auto some = explained_of_some(candidate, suspect); some && *some < kHopeless)
+    return Explanation{.hypothesis = &hypothesis,
+                       .title = candidate.title,
+                       .explained_residual = *some,
+                       .noise_ratio = kInfinity,
+                       .fitted = candidate.fitted};
   for (const Observation& seen : suspect.evidence.observations) {
     (is_prefill(seen) ? prefill : decode) = true;
     add_score(candidate, suspect, seen, sum);
     if (sum.wrong > 0 && hopeless(sum)) break;
   }
-  if (!sum.any_number && !candidate.may_be_empty) sum.noise_ratio = kInfinity;
+  const bool empty = !sum.any_number && !candidate.may_be_empty;
+  const bool only_zeros = empty && sum.noise_ratio <= 1 && sum.explained() > 0.999;
+  if (empty) sum.noise_ratio = kInfinity;
   // What could be tried in one of two wrong phases only explains neither.
   if (sum.wrong == 0 || (prefill && !sum.in_prefill) || (decode && !sum.in_decode && !hopeless(sum)))
     return std::nullopt;
@@ -117,6 +180,7 @@ std::optional<Explanation> score(const Hypothesis& hypothesis, const Candidate& 
                      .fitted = candidate.fitted,
                      .held_up = candidate.is_estimated() ? HeldUp::yes : HeldUp::nothing_estimated,
                      .seen = candidate.seen,
+                     .only_zeros = only_zeros,
                      .overreaches = sum.overreaches};
 }
 
@@ -205,6 +269,41 @@ std::optional<Explanation> best_of(const Hypothesis& hypothesis, const Evidence&
   return best;
 }
 
+namespace {
+
+/// What says which elements are wrong, and nothing else.
+constexpr std::string_view kDescribes = "corrupted_elements";
+
+/// Where nothing reproduces all columns, or they are but described: what does in those alone that are wrong.
+void add_conditioned(const Evidence& evidence, const Search& search, int threads,
+                     std::vector<Explanation>& explanations) {
+  if (!explanations.empty() && reproduces(explanations.front()) &&
+      explanations.front().hypothesis->name != kDescribes)
+    return;
+  const std::optional<Condition> condition = condition_of(evidence);
+  if (!condition) return;
+  const Evidence inside = narrowed(evidence, *condition);
+  std::function<Evidence()> elsewhere;
+  if (search.elsewhere) elsewhere = [&] { return narrowed(search.elsewhere(), *condition); };
+  std::vector<const Hypothesis*> some;
+  for (const Hypothesis* hypothesis : hypotheses()) {
+    const bool likely = std::ranges::find(search.likely, hypothesis->name) != search.likely.end();
+    if (hypothesis->name != kDescribes && (likely || search.in_full)) some.push_back(hypothesis);
+  }
+  std::vector<std::optional<Explanation>> best(some.size());
+  parallel_for(threads, some.size(), [&](size_t i) { best[i] = best_of(*some[i], inside, elsewhere); });
+  for (std::optional<Explanation>& one : best) {
+    if (!one || !reproduces(*one)) continue;
+    one->title.en += ", for " + condition->where.en;
+    one->title.es += ", para " + condition->where.es;
+    ++one->fitted;
+    explanations.push_back(std::move(*one));
+  }
+  std::stable_sort(explanations.begin(), explanations.end(), better);
+}
+
+}  // namespace
+
 std::vector<Explanation> explain(const Evidence& evidence, const Search& search, int threads) {
   std::vector<Explanation> explanations;
   if (evidence.observations.empty()) return explanations;
@@ -226,6 +325,17 @@ std::vector<Explanation> explain(const Evidence& evidence, const Search& search,
   };
   try_all(true);
   if (search.in_full && (explanations.empty() || !reproduces(explanations.front()))) try_all(false);
+  // Zeros are what a stage nearby shows them to be, if that makes zeros here.
+  const auto known = std::ranges::find_if(
+      explanations, [&](const Explanation& e) { return e.only_zeros && is_likely(e.hypothesis); });
+  if (!explanations.empty() && explanations.front().hypothesis->name == "output_zero" &&
+      known != explanations.end()) {
+    known->noise_ratio = 0;
+    std::rotate(explanations.begin(), known, known + 1);
+    explanations.resize(1);
+    return explanations;
+  }
+  add_conditioned(evidence, search, threads, explanations);
   if (explanations.empty()) return explanations;
   if (auto other = with_other_arithmetic(explanations.front(), evidence))
     explanations.front() = std::move(*other);

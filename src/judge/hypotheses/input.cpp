@@ -18,11 +18,28 @@ bool is_cache(Stage stage) { return info(stage).kind == StageKind::cache; }
 
 bool is_from_tokens(const Suspect& s) { return s.kind() == StageKind::embedding && s.at.layer == 0; }
 
-/// Named by a hypothesis of its own: gate_up_swapped; kv_swapped and kv_unrotated, but for what q's
+/// Named by hypotheses of its own: kv_swapped and kv_unrotated, but for what q's
 /// projection made.
 bool has_own_name(StageKind kind, Stage other) {
   const bool query = is_projection(other) && info(other).heads == Heads::q;
-  return kind == StageKind::product || (kind == StageKind::cache && !query);
+  return kind == StageKind::cache && !query;
+}
+
+/// The operand of other layers, and all else of its width that the layer before has made. What a cache holds
+/// of other layers is wrong_layer_cache's.
+std::vector<At> of_other_layers(const Suspect& s, At own) {
+  std::vector<At> others;
+  if (s.kind() == StageKind::cache || is_outside_layers(own.stage)) return others;
+  for (int layer = 0; layer < s.config().n_layer; ++layer) {
+    if (layer != own.layer) others.push_back({layer, own.stage});
+  }
+  for (const StageInfo& row : kStageTable) {
+    const bool fits = row.row_per == RowPer::token && !is_outside_layers(row.stage) &&
+                      row_width(row.stage, s.config(), 0) == row_width(own.stage, s.config(), 0);
+    if (s.at.layer > 0 && fits && row.stage != own.stage && row.stage != s.at.stage)
+      others.push_back({s.at.layer - 1, row.stage});
+  }
+  return others;
 }
 
 std::vector<Candidate> wrong_input(const Suspect& s) {
@@ -31,9 +48,12 @@ std::vector<Candidate> wrong_input(const Suspect& s) {
   const std::vector<At> operands = operands_at(s.config(), s.at);
   for (size_t at = 0; at < operands.size(); ++at) {
     const Stage own = operands[at].stage;
-    if (is_cache(own) || (s.kind() == StageKind::sum && at == 0)) continue;
+    if (is_cache(own)) continue;
     for (const StageInfo& row : kStageTable) {
       const Stage other = row.stage;
+      // residual_after_norm's; and a sum of one thing twice is residual_doubled's.
+      const bool residual = s.kind() == StageKind::sum && at == 0;
+      if (residual && (is_norm(row.kind) || other == operands[1].stage)) continue;
       if (row.row_per != RowPer::token || other == own || other == s.at.stage) continue;
       if (row_width(other, s.config(), 0) != row_width(own, s.config(), 0)) continue;
       if (has_own_name(s.kind(), other)) continue;
@@ -45,6 +65,16 @@ std::vector<Candidate> wrong_input(const Suspect& s) {
           },
           {fmt::format("{} is computed from {}, not from {}", s.name(), name(other), name(own)),
            fmt::format("{} se calcula a partir de {}, no de {}", s.name(), name(other), name(own))}));
+    }
+    for (const At other : of_other_layers(s, operands[at])) {
+      candidates.push_back(from_rows(
+          at,
+          [other](const Observation& seen, const StageProblem& problem) {
+            return recorded_rows(*seen.phase, other, problem.positions);
+          },
+          {fmt::format("{} is computed from {} of layer {}", s.name(), name(other.stage), other.layer),
+           fmt::format("{} se calcula a partir de {} de la capa {}", s.name(), name(other.stage),
+                       other.layer)}));
     }
   }
   return candidates;
@@ -73,25 +103,32 @@ std::vector<Candidate> wrong_row(const Suspect& s) {
        {.shift = 1, .first = false, .whose = {"the next row's", "de la fila siguiente"}},
        {.shift = 0, .first = true, .whose = {"the first row's", "de la primera fila"}}}};
   std::vector<Candidate> candidates;
-  for (const Which& kind : kinds) {
-    const auto change = [kind](const Observation& seen, StageProblem& problem) {
+  const std::vector<At> own = operands_at(s.config(), s.at);
+  const auto add = [&](const Which& kind, std::optional<size_t> only) {
+    const auto change = [kind, only](const Observation& seen, StageProblem& problem) {
       std::vector<int64_t> from;
       const auto [lowest, highest] = limits(seen, problem);
       for (const int64_t position : problem.positions)
         from.push_back(kind.first ? lowest : std::clamp(position + kind.shift, lowest, highest));
       const std::vector<At> operands = operands_at(problem.model->config, problem.at);
       for (size_t at = 0; at < operands.size(); ++at) {
-        if (is_cache(operands[at].stage)) continue;
+        if (is_cache(operands[at].stage) || (only && *only != at)) continue;
         auto rows = recorded_rows(*seen.phase, operands[at], from);
         if (!rows || !all_finite(*rows)) return false;
         problem.operands[at] = {std::move(*rows), nullptr};
       }
       return from != problem.positions;
     };
+    const std::string input_en = only ? std::string(name(own[*only].stage)) : "input";
+    const std::string input_es = only ? std::string(name(own[*only].stage)) : "entrada";
     candidates.push_back(
         {change,
-         {fmt::format("a row of {} is computed from {} input", s.name(), kind.whose.en),
-          fmt::format("una fila de {} se calcula con la entrada {}", s.name(), kind.whose.es)}});
+         {fmt::format("a row of {} is computed from {} {}", s.name(), kind.whose.en, input_en),
+          fmt::format("una fila de {} se calcula con la {} {}", s.name(), input_es, kind.whose.es)}});
+  };
+  for (const Which& kind : kinds) {
+    add(kind, std::nullopt);
+    for (size_t at = 0; at < own.size() && own.size() > 1; ++at) add(kind, at);
   }
   return candidates;
 }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "base/half.h"
@@ -22,32 +23,37 @@ std::shared_ptr<OwnedMatrix> owned(const GgufTensor& shape, std::vector<float> d
 
 /// Where the parts of a block lie, in bytes.
 struct BlockLayout {
-  int bits = 0;
-  bool has_min = false;
-  size_t codes = 0, high_bits = 0, bytes = 0;  // high_bits: 0 when there are none
-  int offset = 0;
+  TensorType type;
+  int bits;
+  bool has_min;
+  size_t high_bits, codes, bytes;  // high_bits: 0 when there are none; of types with small scales see below
+  int offset;
 };
 
-BlockLayout layout_of(TensorType type) {
-  switch (type) {
-    case TensorType::q4_0: return {4, false, 2, 0, 18, 8};
-    case TensorType::q4_1: return {4, true, 4, 0, 20, 0};
-    case TensorType::q5_0: return {5, false, 6, 2, 22, 16};
-    case TensorType::q5_1: return {5, true, 8, 4, 24, 0};
-    case TensorType::q8_0: return {8, false, 2, 0, 34, 0};
-    default: return {};
-  }
+constexpr std::array<BlockLayout, 8> kLayouts{{{TensorType::q4_0, 4, false, 0, 2, 18, 8},
+                                               {TensorType::q4_1, 4, true, 0, 4, 20, 0},
+                                               {TensorType::q5_0, 5, false, 2, 6, 22, 16},
+                                               {TensorType::q5_1, 5, true, 4, 8, 24, 0},
+                                               {TensorType::q8_0, 8, false, 0, 2, 34, 0},
+                                               {TensorType::q4_k, 4, true, 0, 16, 144, 0},
+                                               {TensorType::q5_k, 5, true, 16, 48, 176, 0},
+                                               {TensorType::q6_k, 6, false, 128, 0, 210, 32}}};
+
+const BlockLayout* layout_of(TensorType type) {
+  const auto it = std::ranges::find(kLayouts, type, &BlockLayout::type);
+  return it == kLayouts.end() ? nullptr : &*it;
+}
+
+double half_at(const uint8_t* bytes) {
+  uint16_t bits = 0;
+  std::memcpy(&bits, bytes, 2);
+  return static_cast<double>(f16_to_f32(bits));
 }
 
 WeightBlock read_block(const uint8_t* bytes, const BlockLayout& layout) {
   WeightBlock block;
-  const auto half = [&](size_t at) {
-    uint16_t bits = 0;
-    std::memcpy(&bits, bytes + at, 2);
-    return static_cast<double>(f16_to_f32(bits));
-  };
-  block.d = half(0);
-  block.m = layout.has_min ? half(2) : 0;
+  block.d = half_at(bytes);
+  block.m = layout.has_min ? half_at(bytes + 2) : 0;
   block.offset = layout.offset;
   uint32_t high = 0;
   if (layout.high_bits != 0) std::memcpy(&high, bytes + layout.high_bits, 4);
@@ -60,6 +66,41 @@ WeightBlock read_block(const uint8_t* bytes, const BlockLayout& layout) {
     block.code[i] = (i < 16 ? pair & 15 : pair >> 4) | static_cast<int>((high >> i & 1) << 4);
   }
   return block;
+}
+
+/// Eight blocks with 6-bit scales and minima: q4_k and q5_k.
+void read_k45(const uint8_t* bytes, const BlockLayout& layout, WeightBlock* blocks) {
+  const uint8_t* packed = bytes + 4;
+  for (int g = 0; g < 8; ++g) {
+    WeightBlock& block = blocks[g];
+    block.d = half_at(bytes);
+    block.m = -half_at(bytes + 2);
+    const int low = g % 4;
+    const int scale = g < 4 ? packed[g] & 63 : (packed[8 + low] & 15) | (packed[low] >> 6) << 4;
+    block.scale[0] = block.scale[1] = scale;
+    block.min = g < 4 ? packed[4 + g] & 63 : packed[8 + low] >> 4 | (packed[4 + low] >> 6) << 4;
+    for (int i = 0; i < 32; ++i) {
+      const uint8_t pair = bytes[layout.codes + static_cast<size_t>(g / 2 * 32 + i)];
+      const int high = layout.high_bits == 0 ? 0 : bytes[layout.high_bits + static_cast<size_t>(i)] >> g & 1;
+      block.code[i] = (g % 2 == 0 ? pair & 15 : pair >> 4) | high << 4;
+    }
+  }
+}
+
+/// Eight blocks of two signed scales each.
+void read_q6(const uint8_t* bytes, const BlockLayout& layout, WeightBlock* blocks) {
+  for (int b = 0; b < 8; ++b) {
+    WeightBlock& block = blocks[b];
+    block.d = half_at(bytes + 208);
+    block.offset = layout.offset;
+    for (int half = 0; half < 2; ++half) block.scale[half] = static_cast<int8_t>(bytes[192 + 2 * b + half]);
+    const int part = b / 4, quarter = b % 4;
+    for (int i = 0; i < 32; ++i) {
+      const int low = bytes[part * 64 + quarter % 2 * 32 + i] >> (quarter / 2 * 4) & 15;
+      const int high = bytes[layout.high_bits + static_cast<size_t>(part * 32 + i)] >> (quarter * 2) & 3;
+      block.code[i] = low | high << 4;
+    }
+  }
 }
 
 }  // namespace
@@ -75,14 +116,9 @@ Candidate with_weight(std::shared_ptr<OwnedMatrix> matrix, Text title, int fitte
 }
 
 std::shared_ptr<OwnedMatrix> decoded(const GgufTensor& weight) {
-  const int64_t k = static_cast<int64_t>(weight.dims[0]), n = row_count(weight);
-  std::vector<float> matrix(static_cast<size_t>(n * k));
-  std::vector<double> row(static_cast<size_t>(k));
-  for (int64_t i = 0; i < n; ++i) {
-    decode_row(weight, i, row);
-    std::copy(row.begin(), row.end(), matrix.begin() + i * k);
-  }
-  return owned(weight, std::move(matrix));
+  return read_rows(weight, [k = weight.dims[0]](const GgufTensor& all, int64_t row, double* values) {
+    decode_row(all, row, {values, k});
+  });
 }
 
 std::shared_ptr<OwnedMatrix> read_column_major(const GgufTensor& weight) {
@@ -109,20 +145,38 @@ std::shared_ptr<OwnedMatrix> reorder_rope_rows(const GgufTensor& weight, int64_t
   return owned(weight, std::move(moved));
 }
 
-std::shared_ptr<OwnedMatrix> read_blocks(
-    const GgufTensor& weight,
-    const std::function<void(const std::vector<WeightBlock>&, float* row)>& misread) {
-  const BlockLayout layout = layout_of(weight.type);
-  const size_t k = static_cast<size_t>(weight.dims[0]), n = static_cast<size_t>(row_count(weight));
-  const uint8_t* bytes = reinterpret_cast<const uint8_t*>(weight.data.data());
-  std::vector<float> matrix(n * k);
-  std::vector<WeightBlock> blocks(k / 32);
-  for (size_t row = 0; row < n; ++row) {
-    for (WeightBlock& block : blocks) {
-      block = read_block(bytes, layout);
-      bytes += layout.bytes;
+bool has_fields(TensorType type) { return layout_of(type) != nullptr; }
+
+int code_bits(TensorType type) { return layout_of(type)->bits; }
+
+bool has_minima(TensorType type) { return has_fields(type) && layout_of(type)->has_min; }
+
+bool has_small_scales(TensorType type) { return has_fields(type) && layout_of(type)->bytes > 100; }
+
+WeightBlocks blocks_of(const GgufTensor& weight, int64_t row) {
+  const BlockLayout& layout = *layout_of(weight.type);
+  const size_t of_each = has_small_scales(weight.type) ? 8 : 1;
+  WeightBlocks blocks(weight.dims[0] / 32);
+  const size_t row_bytes = blocks.size() / of_each * layout.bytes;
+  const uint8_t* bytes =
+      reinterpret_cast<const uint8_t*>(weight.data.data()) + static_cast<size_t>(row) * row_bytes;
+  for (size_t b = 0; b < blocks.size(); b += of_each, bytes += layout.bytes) {
+    if (of_each == 1) {
+      blocks[b] = read_block(bytes, layout);
+    } else {
+      (weight.type == TensorType::q6_k ? read_q6 : read_k45)(bytes, layout, &blocks[b]);
     }
-    misread(blocks, &matrix[row * k]);
+  }
+  return blocks;
+}
+
+std::shared_ptr<OwnedMatrix> read_rows(const GgufTensor& weight, const RowReader& reader) {
+  const int64_t k = static_cast<int64_t>(weight.dims[0]), n = row_count(weight);
+  std::vector<float> matrix(static_cast<size_t>(n * k));
+  std::vector<double> row(static_cast<size_t>(k));
+  for (int64_t i = 0; i < n; ++i) {
+    reader(weight, i, row.data());
+    std::copy(row.begin(), row.end(), matrix.begin() + i * k);
   }
   return owned(weight, std::move(matrix));
 }

@@ -33,17 +33,34 @@ std::shared_ptr<OwnedMatrix> read_column_major(const GgufTensor& weight);
 /// Rows within each head moved between RoPE's two orders: row 2 i + h of a head <-> row h * head_dim / 2 + i.
 std::shared_ptr<OwnedMatrix> reorder_rope_rows(const GgufTensor& weight, int64_t head_dim, bool to_pairs);
 
-/// One block of 32 weights: value i is d * (code[i] - offset) + m.
+/// The fields of 32 weights: value i is d * scale[i / 16] * (code[i] - offset) + m * min. Types without small
+/// scales and minima have ones there.
 struct WeightBlock {
   double d = 0, m = 0;
+  int scale[2] = {1, 1};
+  int min = 1;
   int offset = 0;
   int code[32] = {};
-};
 
-/// The matrix, of a type that has_blocks(), as a reader makes it that mistakes its blocks: `misread` sees the
-/// blocks of a row and writes what it takes them for.
-std::shared_ptr<OwnedMatrix> read_blocks(
-    const GgufTensor& weight,
-    const std::function<void(const std::vector<WeightBlock>&, float* row)>& misread);
+  double value(size_t i) const { return d * scale[i / 16] * (code[i] - offset) + m * min; }
+};
+using WeightBlocks = std::vector<WeightBlock>;  // of a row
+
+/// Whether the fields of the type's blocks are known: the legacy types', and q4_k's, q5_k's and q6_k's.
+bool has_fields(TensorType type);
+
+/// Bits of a code.
+int code_bits(TensorType type);
+
+bool has_minima(TensorType type);
+bool has_small_scales(TensorType type);
+
+/// The fields of a row.
+WeightBlocks blocks_of(const GgufTensor& weight, int64_t row);
+
+/// A row as a wrong reader has it: values [k].
+using RowReader = std::function<void(const GgufTensor& weight, int64_t row, double* values)>;
+
+std::shared_ptr<OwnedMatrix> read_rows(const GgufTensor& weight, const RowReader& reader);
 
 }  // namespace greta

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "judge/hypotheses/hypothesis.h"
+#include "judge/hypotheses/rounding.h"
 #include "numerics/dequant.h"
 
 namespace greta {
@@ -164,6 +165,35 @@ std::vector<Candidate> mean_subtracted(const Suspect& s) {
        "se resta la media: LayerNorm en lugar de RMSNorm"})};
 }
 
+/// Of the normalised row, before its weight.
+std::vector<Candidate> value_rounded(const Suspect& s) {
+  if (!is_norm(s)) return {};
+  std::vector<Candidate> candidates;
+  for (const Format format : {Format::bf16, Format::f16}) {
+    const auto rounded = [format](const StageProblem& p, const Values& values) {
+      Expected wrong = right_of(p, values);
+      const size_t n = static_cast<size_t>(p.weight->dims[0]);
+      std::vector<double> weight(n);
+      decode_row(*p.weight, 0, weight);
+      for (size_t i = 0; i < wrong.value.size(); ++i) {
+        const double w = weight[i % n];
+        if (w == 0) continue;
+        const double value = wrong.value[i] / w, error = wrong.bound[i] / std::abs(w);
+        // Where the exact value lies on a border, either neighbour will do.
+        const double jump = rounded_to(value + error, format) - rounded_to(value - error, format);
+        wrong.value[i] = rounded_to(value, format) * w;
+        wrong.bound[i] = std::abs(w) * jump + 2 * bounds::kU * std::abs(wrong.value[i]);
+      }
+      return wrong;
+    };
+    candidates.push_back(computed_by(
+        rounded,
+        {fmt::format("the normalised row is rounded to {} before its weight is applied", name(format)),
+         fmt::format("la fila normalizada se redondea a {} antes de aplicar el peso", name(format))}));
+  }
+  return candidates;
+}
+
 std::vector<Candidate> sum_for_mean(const Suspect& s) {
   if (!is_norm(s)) return {};
   return {formula(
@@ -174,7 +204,7 @@ std::vector<Candidate> sum_for_mean(const Suspect& s) {
        "la suma de cuadrados no se divide por la longitud"})};
 }
 
-const std::array<Hypothesis, 8> kNorm{{
+const std::array<Hypothesis, 9> kNorm{{
     {"norm_eps",
      {"a norm uses another eps; common values, and an estimate",
       "una norma usa otro eps; valores comunes y una estimación"},
@@ -204,6 +234,11 @@ const std::array<Hypothesis, 8> kNorm{{
      {"the mean is subtracted (LayerNorm)", "se resta la media (LayerNorm)"},
      "https://github.com/NVIDIA/cutlass/pull/1112",
      mean_subtracted},
+    {"norm_value_rounded",
+     {"the normalised row is rounded to 16 bits before its weight is applied",
+      "la fila normalizada se redondea a 16 bits antes de aplicar el peso"},
+     "https://github.com/osaurus-ai/vmlx-swift/pull/381",
+     value_rounded},
     {"norm_sum_for_mean",
      {"the sum of squares is not divided by the length", "la suma de cuadrados no se divide por la longitud"},
      "https://github.com/paiml/aprender/issues/3759",

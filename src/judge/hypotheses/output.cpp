@@ -7,6 +7,7 @@
 #include <set>
 
 #include "judge/hypotheses/hypothesis.h"
+#include "judge/hypotheses/moved.h"
 #include "judge/residual_pattern.h"
 
 namespace greta {
@@ -164,8 +165,8 @@ std::vector<Candidate> zero(const Suspect& s) {
   if (!s.direct || s.kind() == StageKind::cache) return {};  // kv_not_written's
   Candidate candidate = instead(
       [](const Observation& seen) { return SharedRows(std::vector<float>(seen.observed.size(), 0.0f)); },
-      {fmt::format("{} is zero: never written", s.name()),
-       fmt::format("{} es cero: no se escribe nunca", s.name())});
+      {fmt::format("{} is zero: never written, or made of what was not", s.name()),
+       fmt::format("{} es cero: no se escribe nunca, o se calcula de lo que no se escribió", s.name())});
   candidate.may_be_empty = true;
   return {candidate};
 }
@@ -231,7 +232,7 @@ std::vector<Candidate> corrupted(const Suspect& s) {
               9)};
 }
 
-const std::array<Hypothesis, 7> kOutput{{
+const std::array<Hypothesis, 8> kOutput{{
     {"output_scaled",
      {"the output is multiplied by a constant, which is estimated",
       "la salida se multiplica por una constante, que se estima"},
@@ -255,6 +256,11 @@ const std::array<Hypothesis, 7> kOutput{{
      {"the output is never written and zero", "la salida no se escribe y es cero"},
      "https://github.com/kekzl/imp/issues/1674",
      zero},
+    {"output_moved",
+     {"right values in wrong places: elements exchanged in pairs, shifted, or heads in each other's place",
+      "valores correctos en lugares equivocados: elementos intercambiados, desplazados o cabezas cambiadas"},
+     "https://github.com/ml-explore/mlx/issues/3494",
+     moved_outputs},
     {"non_finite",
      {"NaN or infinity from finite inputs; the first place is reported",
       "NaN o infinito con entradas finitas; se indica el primer lugar"},

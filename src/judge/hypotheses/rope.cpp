@@ -4,12 +4,15 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <numbers>
 #include <set>
 
 #include "judge/hypotheses/hypothesis.h"
+#include "judge/hypotheses/rounding.h"
 
 namespace greta {
 namespace {
@@ -21,7 +24,8 @@ struct Rotation {
   /// The one used, from the right one and the block's first.
   std::function<double(double position, double first)> position = {};
   std::function<double(int64_t pair, const oracle::RopeShape&)> frequency = {};
-  int64_t dims = 0;  // rotated dims of a head; 0: the model's
+  int64_t dims = 0;                            // rotated dims of a head; 0: the model's
+  std::function<double(double)> rounded = {};  // of a cosine or a sine
   bool other_style = false;
   bool other_order = false;  // the head is in the other style's order, and yet rotated in the model's style
 };
@@ -52,10 +56,19 @@ void rotate_head(const oracle::RopeShape& shape, const Rotation& rotation, doubl
       b = in_other_order(b, dims, adjacent);
     }
     const double xa = static_cast<double>(x[a]), xb = static_cast<double>(x[b]);
-    value[a] = xa * std::cos(angle) - xb * std::sin(angle);
-    value[b] = xa * std::sin(angle) + xb * std::cos(angle);
-    const double error =
-        2 * std::numbers::pi * bounds::kTurns + position_error * std::abs(angle) + 4 * bounds::kU + rounding;
+    double cosine = std::cos(angle), sine = std::sin(angle);
+    double error = 2 * std::numbers::pi * bounds::kTurns + position_error * std::abs(angle) + 4 * bounds::kU;
+    if (rotation.rounded) {
+      // Where the exact value lies on a border, either neighbour will do.
+      const double jump = std::max(rotation.rounded(cosine + error) - rotation.rounded(cosine - error),
+                                   rotation.rounded(sine + error) - rotation.rounded(sine - error));
+      cosine = rotation.rounded(cosine);
+      sine = rotation.rounded(sine);
+      error = 4 * bounds::kU + jump;
+    }
+    value[a] = xa * cosine - xb * sine;
+    value[b] = xa * sine + xb * cosine;
+    error += rounding;
     bound[a] = bound[b] = (std::abs(xa) + std::abs(xb)) * error;
   }
 }
@@ -168,6 +181,84 @@ std::optional<double> constant_seen(const Suspect& s) {
   return static_cast<double>(best);
 }
 
+/// The positions that rows were rotated to, by their own; each is looked for among those up to its block's
+/// last. nullopt where a row is rotated to none, or all by one shift.
+std::optional<std::map<int64_t, int64_t>> positions_seen(const Suspect& s) {
+  std::map<int64_t, int64_t> used;
+  std::set<int64_t> shifts;
+  for (const Observation& seen : s.evidence.observations) {
+    if (seen.problem->operands[0].values.empty()) return std::nullopt;
+    const Evidence alone{s.evidence.model, s.evidence.at, {seen}, {}};
+    const Suspect one{alone, s.at, true};
+    for (int64_t row = 0; row < seen.rows; ++row) {
+      const int64_t own = seen.problem->positions[static_cast<size_t>(row)];
+      if (!seen.is_affected(row) || used.contains(own)) continue;
+      const double wrong = misfit(one, {}, row, row + 1);
+      double least = 1e-6 * wrong;
+      for (int64_t position = 0; position <= own + 64; ++position) {
+        const double p = static_cast<double>(position);
+        const double error = misfit(one, {.position = [p](double, double) { return p; }}, row, row + 1);
+        if (!(error < least)) continue;
+        least = error;
+        used[own] = position;
+      }
+      if (!used.contains(own)) return std::nullopt;
+      shifts.insert(used[own] - own);
+    }
+  }
+  return shifts.size() < 2 ? std::nullopt : std::optional(used);
+}
+
+/// Rows at several other positions than theirs, as they show them.
+std::vector<Candidate> at_positions_seen(const Suspect& s) {
+  constexpr size_t kTold = 4;
+  const auto used = positions_seen(s);
+  if (!used) return {};
+  std::string pairs;
+  for (auto it = used->begin(); it != used->end() && std::distance(used->begin(), it) < int{kTold}; ++it)
+    pairs += fmt::format("{}{} -> {}", pairs.empty() ? "" : ", ", it->first, it->second);
+  if (used->size() > kTold) pairs += ", ...";
+  Candidate candidate = rotated({.position =
+                                     [map = *used](double p, double) {
+                                       const auto it = map.find(static_cast<int64_t>(p));
+                                       return it == map.end() ? p : static_cast<double>(it->second);
+                                     }},
+                                {"rows are rotated to other positions than theirs: " + pairs,
+                                 "las filas se rotan a otras posiciones que las suyas: " + pairs},
+                                3);
+  candidate.counted = true;
+  return {candidate};
+}
+
+std::vector<Candidate> rope_rounded(const Suspect& s) {
+  if (!is_rope(s)) return {};
+  const auto nearest = [](Format format) { return [format](double x) { return rounded_to(x, format); }; };
+  const auto cut = [](double x) {
+    return static_cast<double>(
+        std::bit_cast<float>(std::bit_cast<uint32_t>(static_cast<float>(x)) & ~0xffffu));
+  };
+  const auto frequency = [](auto round) {
+    return [round](int64_t pair, const oracle::RopeShape& shape) {
+      return round(oracle::rope_frequency(shape, pair));
+    };
+  };
+  std::vector<Candidate> candidates;
+  for (const Format format : {Format::bf16, Format::f16}) {
+    candidates.push_back(
+        rotated({.rounded = nearest(format)},
+                {fmt::format("cosines and sines of RoPE are rounded to {}", name(format)),
+                 fmt::format("los cosenos y senos de RoPE se redondean a {}", name(format))}));
+    candidates.push_back(rotated({.frequency = frequency(nearest(format))},
+                                 {fmt::format("the frequencies of RoPE are rounded to {}", name(format)),
+                                  fmt::format("las frecuencias de RoPE se redondean a {}", name(format))}));
+  }
+  candidates.push_back(rotated({.rounded = cut}, {"cosines and sines of RoPE are cut to bf16",
+                                                  "los cosenos y senos de RoPE se truncan a bf16"}));
+  candidates.push_back(rotated({.frequency = frequency(cut)}, {"the frequencies of RoPE are cut to bf16",
+                                                               "las frecuencias de RoPE se truncan a bf16"}));
+  return candidates;
+}
+
 std::vector<Candidate> rope_position(const Suspect& s) {
   if (!is_rope(s)) return {};
   std::vector<Candidate> candidates{shifted(1, 0), shifted(-1, 0)};
@@ -194,11 +285,21 @@ std::vector<Candidate> rope_position(const Suspect& s) {
   }
   if (best != 0) candidates.push_back(shifted(best, 1));
   if (const auto used = constant_seen(s)) candidates.push_back(constant(*used, 1));
+  for (Candidate& candidate : at_positions_seen(s)) candidates.push_back(std::move(candidate));
   return candidates;
 }
 
+/// Keys in a cache are as they were before RoPE: kv_unrotated's, where these were recorded.
+bool is_told_by_the_cache(const Suspect& s) {
+  const Observation& seen = s.evidence.observations.front();
+  At before{s.at.layer, s.at.stage};
+  while (!is_projection(before.stage)) before.stage = inputs_of(before.stage).front();
+  return info(s.evidence.at.stage).kind == StageKind::cache &&
+         !recorded_positions(*seen.phase, before).empty();
+}
+
 std::vector<Candidate> rope_omitted(const Suspect& s) {
-  if (!is_rope(s)) return {};
+  if (!is_rope(s) || is_told_by_the_cache(s)) return {};
   return {rotated(
       {.position = [](double, double) { return 0.0; }},
       {"RoPE is not applied, or its position is always 0", "RoPE no se aplica, o su posición es siempre 0"})};
@@ -333,7 +434,7 @@ std::vector<Candidate> rope_inverse(const Suspect& s) {
 
 constexpr const char* kSetting = "https://github.com/Blaizzy/mlx-vlm/pull/1710";
 
-const std::array<Hypothesis, 8> kRope{{
+const std::array<Hypothesis, 9> kRope{{
     {"rope_position",
      {"RoPE at another position; the shift is estimated",
       "RoPE en otra posición; el desplazamiento se estima"},
@@ -365,6 +466,11 @@ const std::array<Hypothesis, 8> kRope{{
      {"positions are scaled; the factor is estimated", "las posiciones se escalan; el factor se estima"},
      kSetting,
      rope_scale},
+    {"rope_rounded",
+     {"cosines and sines, or the frequencies, are kept in 16 bits",
+      "los cosenos y senos, o las frecuencias, se guardan en 16 bits"},
+     kSetting,
+     rope_rounded},
     {"rope_inverse",
      {"RoPE turns the other way", "RoPE gira al revés"},
      "https://github.com/ml-explore/mlx/issues/3494",

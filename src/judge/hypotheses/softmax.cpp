@@ -240,9 +240,68 @@ std::vector<Candidate> wrong_sum(const Suspect& s) {
   return {candidate};
 }
 
+/// A softmax that goes through the cache by tiles keeps a running maximum; what was summed before a new one
+/// has to be scaled down by it.
+enum class Unscaled { mix, sum, both };
+
+/// Weights [heads of all rows][n] as a kernel has them that does not: relative to the maximum up to their own
+/// tile.
+std::vector<float> unscaled(std::span<const float> weights, size_t n, size_t tile, Unscaled what) {
+  std::vector<float> made(weights.begin(), weights.end());
+  std::vector<double> relative(n);  // to the maximum of its time
+  for (size_t begin = 0; begin < weights.size(); begin += n) {
+    double most = 0, sum = 0;
+    for (size_t i = 0; i < n; ++i) {
+      if (i % tile == 0) {
+        const size_t end = std::min(n, i + tile);
+        for (size_t j = i; j < end; ++j) most = std::max(most, static_cast<double>(weights[begin + j]));
+      }
+      relative[i] = most > 0 ? static_cast<double>(weights[begin + i]) / most : 0;
+      sum += relative[i];
+    }
+    for (size_t i = 0; i < n; ++i) {
+      const double right = static_cast<double>(weights[begin + i]);
+      const double value = what == Unscaled::mix   ? relative[i] * most
+                           : what == Unscaled::sum ? right / most / sum
+                                                   : relative[i] / sum;
+      made[begin + i] = static_cast<float>(value);
+    }
+  }
+  return made;
+}
+
+std::vector<Candidate> softmax_rescale(const Suspect& s) {
+  if (s.kind() != StageKind::mix || !s.direct) return {};
+  if (s.evidence.observations.front().problem->operands.front().made_by == nullptr) return {};
+  struct Part {
+    Unscaled what;
+    Text text;
+  };
+  static const std::array<Part, 3> kParts{{{Unscaled::mix, {"the mix", "la mezcla"}},
+                                           {Unscaled::sum, {"the sum", "la suma"}},
+                                           {Unscaled::both, {"mix and sum", "mezcla y suma"}}}};
+  std::vector<Candidate> candidates;
+  for (const size_t tile : {1u, 16u, 32u, 64u, 128u, 256u}) {
+    for (const Part& part : kParts) {
+      candidates.push_back(computed_by(
+          [tile, what = part.what](const StageProblem& p, const Values& values) {
+            Values others = values;
+            const size_t heads = p.positions.size() * static_cast<size_t>(p.attention.n_head);
+            others[0] = unscaled(values[0], values[0].size() / heads, tile, what);
+            return right_of(p, others);
+          },
+          {fmt::format("{} of the softmax is not scaled down at a new maximum, by tiles of {}", part.text.en,
+                       tile),
+           fmt::format("{} del softmax no se reescala con un nuevo máximo, por bloques de {}", part.text.es,
+                       tile)}));
+    }
+  }
+  return candidates;
+}
+
 constexpr const char* kScale = "https://github.com/mlc-ai/mlc-llm/pull/3426";
 
-const std::array<Hypothesis, 6> kSoftmax{{
+const std::array<Hypothesis, 7> kSoftmax{{
     {"softmax_scale",
      {"scores have another scale; it is estimated", "los scores tienen otra escala, que se estima"},
      kScale,
@@ -260,6 +319,11 @@ const std::array<Hypothesis, 6> kSoftmax{{
      {"the softmax is not divided by its sum", "el softmax no se divide por su suma"},
      kScale,
      not_normalised},
+    {"softmax_rescale",
+     {"a softmax by tiles is not scaled down at a new maximum",
+      "un softmax por bloques no se reescala con un nuevo máximo"},
+     kScale,
+     softmax_rescale},
     {"softmax_sum",
      {"the weights of a head are divided by another sum than theirs",
       "los pesos de una cabeza se dividen por una suma que no es la suya"},

@@ -7,72 +7,16 @@
 #include <limits>
 #include <set>
 
-#include "base/half.h"
 #include "judge/hypotheses/hypothesis.h"
 #include "judge/hypotheses/misread_weights.h"
+#include "judge/hypotheses/rounding.h"
+#include "judge/hypotheses/sum_parts.h"
 #include "judge/residual_pattern.h"
 #include "numerics/activation.h"
 #include "numerics/dequant.h"
 
 namespace greta {
 namespace {
-
-/// A partition of K: element k belongs to part of(k).
-struct Partition {
-  int64_t parts;
-  bool lanes;  // interleaved: k % parts; else consecutive runs of `run`
-  int64_t run;
-  int64_t of(int64_t k) const { return lanes ? k % parts : k / run; }
-};
-
-/// Solves the normal equations a x = b in place (a is [n, n], positive); false when they are singular.
-bool solve(std::vector<double>& a, std::vector<double>& b) {
-  const size_t n = b.size();
-  for (size_t i = 0; i < n; ++i) {
-    if (!(a[i * n + i] > 1e-30)) return false;
-    for (size_t r = i + 1; r < n; ++r) {
-      const double factor = a[r * n + i] / a[i * n + i];
-      for (size_t c = i; c < n; ++c) a[r * n + c] -= factor * a[i * n + c];
-      b[r] -= factor * b[i];
-    }
-  }
-  for (size_t i = n; i-- > 0;) {
-    for (size_t c = i + 1; c < n; ++c) b[i] -= a[i * n + c] * b[c];
-    b[i] /= a[i * n + i];
-  }
-  return true;
-}
-
-/// How much of each part of K the first observed row's outputs lack (-1) or have too much (+1): least squares
-/// of the residual on the parts' own contributions.
-std::vector<double> part_weights(const Suspect& s, const Partition& partition) {
-  constexpr int64_t kOutputs = 1024;
-  const Observation& seen = s.evidence.observations.front();
-  const GgufTensor& weight = *seen.problem->weight;
-  const int64_t k = static_cast<int64_t>(weight.dims[0]), n = row_count(weight);
-  const SharedRows& x = seen.problem->operands.front().values;
-  const size_t parts = static_cast<size_t>(partition.parts);
-  if (x.empty() || n < partition.parts) return {};
-  std::vector<double> square(parts * parts), both(parts), share(parts), row(static_cast<size_t>(k));
-  const int64_t step = std::max<int64_t>(1, n / kOutputs);
-  for (int64_t i = 0; i < n; i += step) {
-    if (!seen.is_affected(0, i / seen.head_width())) continue;
-    decode_row(weight, i, row);
-    std::fill(share.begin(), share.end(), 0.0);
-    for (int64_t j = 0; j < k; ++j) {
-      share[static_cast<size_t>(partition.of(j))] +=
-          row[static_cast<size_t>(j)] * static_cast<double>(x[static_cast<size_t>(j)]) * seen.problem->scale;
-    }
-    const size_t at = static_cast<size_t>(i);
-    const double residual = static_cast<double>(seen.observed[at]) - seen.right.value[at];
-    if (!std::isfinite(residual)) return {};
-    for (size_t a = 0; a < parts; ++a) {
-      both[a] += share[a] * residual;
-      for (size_t b = 0; b < parts; ++b) square[a * parts + b] += share[a] * share[b];
-    }
-  }
-  return solve(square, both) ? both : std::vector<double>{};
-}
 
 /// The weight with columns left out or counted twice.
 std::shared_ptr<OwnedMatrix> with_parts(const GgufTensor& weight, const Partition& partition,
@@ -115,24 +59,11 @@ bool keeps_blocks(const Partition& partition, const std::vector<double>& factor,
   return true;
 }
 
-std::string parts_text(const Partition& partition, const std::set<int64_t>& missing, int64_t k,
-                       Language language) {
-  const bool spanish = language == Language::spanish;
-  if (partition.lanes) {
-    const char* text = spanish ? "carril {} de {} en k" : "lane {} of {} in k";
-    return fmt::format(fmt::runtime(text), index_pattern(missing, language), partition.parts);
-  }
-  std::set<int64_t> elements;
-  for (const int64_t part : missing) {
-    for (int64_t j = part * partition.run; j < std::min(k, (part + 1) * partition.run); ++j)
-      elements.insert(j);
-  }
-  const char* text = spanish ? "k = {} de {}" : "k = {} of {}";
-  return fmt::format(fmt::runtime(text), index_pattern(elements, language), k);
-}
-
 void add_partition(const Suspect& s, const Partition& partition, std::vector<Candidate>& candidates) {
-  const std::vector<double> found = part_weights(s, partition);
+  const std::vector<double> found =
+      part_weights(s, partition, [](const GgufTensor& weight, int64_t row, double* values) {
+        decode_row(weight, row, {values, weight.dims[0]});
+      });
   std::set<int64_t> missing, doubled;
   std::vector<double> factor(found.size(), 1.0);
   for (size_t i = 0; i < found.size(); ++i) {
@@ -167,14 +98,7 @@ std::vector<Candidate> truncated(const Suspect& s) {
   if (!s.direct || s.kind() != StageKind::projection) return {};
   const int64_t k = static_cast<int64_t>(s.evidence.observations.front().problem->weight->dims[0]);
   std::vector<Candidate> candidates;
-  if (k % 16 == 0 && k > 16) {
-    // At most 128 runs, to keep the system small.
-    const int64_t run = 16 * std::max<int64_t>(1, (k / 16 + 127) / 128);
-    add_partition(s, {(k + run - 1) / run, false, run}, candidates);
-  }
-  for (const int64_t lanes : {4, 8, 16, 32, 64}) {
-    if (k % lanes == 0 && lanes < k) add_partition(s, {lanes, true, 0}, candidates);
-  }
+  for (const Partition& partition : partitions_of(k)) add_partition(s, partition, candidates);
   return candidates;
 }
 
@@ -230,13 +154,6 @@ std::vector<Candidate> weight_element(const Suspect& s) {
       2)};
 }
 
-double round_to(double value, Format format) {
-  const float single = static_cast<float>(value);
-  if (format == Format::f16) return static_cast<double>(f16_to_f32(f32_to_f16(single)));
-  if (format == Format::bf16) return static_cast<double>(bf16_to_f32(f32_to_bf16(single)));
-  return static_cast<double>(single);
-}
-
 /// The sum in ascending k, rounded to `format` after every addition.
 Expected narrow_sum(const StageProblem& problem, const Values& values, Format format) {
   Expected expected = oracle::matmul(*problem.weight, values[0], std::ssize(problem.positions),
@@ -255,7 +172,7 @@ Expected narrow_sum(const StageProblem& problem, const Values& values, Format fo
     for (size_t r = 0; r < problem.positions.size(); ++r) {
       double sum = bias[i], largest = 0;
       for (size_t j = 0; j < k; ++j) {
-        sum = round_to(sum + row[j] * x[r].value[j], format);
+        sum = rounded_to(sum + row[j] * x[r].value[j], format);
         largest = std::max(largest, std::abs(sum));
       }
       expected.value[r * n + i] = sum * problem.scale;
@@ -305,8 +222,8 @@ std::vector<Candidate> narrow_accumulator(const Suspect& s) {
 void round_output(Expected& expected, Format format) {
   for (size_t i = 0; i < expected.value.size(); ++i) {
     const double value = expected.value[i], bound = expected.bound[i];
-    expected.value[i] = round_to(value, format);
-    expected.bound[i] += std::abs(round_to(value + bound, format) - round_to(value - bound, format));
+    expected.value[i] = rounded_to(value, format);
+    expected.bound[i] += std::abs(rounded_to(value + bound, format) - rounded_to(value - bound, format));
   }
 }
 
@@ -323,7 +240,7 @@ Candidate input_in(Format format) {
               [format](const Observation&, StageProblem& problem) {
                 problem.how = [format](const StageProblem& p, const Values& values) {
                   std::vector<float> rounded(values[0].begin(), values[0].end());
-                  for (float& x : rounded) x = static_cast<float>(round_to(static_cast<double>(x), format));
+                  for (float& x : rounded) x = static_cast<float>(rounded_to(static_cast<double>(x), format));
                   Values others = values;
                   others[0] = std::move(rounded);
                   return right_of(p, others);
@@ -334,10 +251,33 @@ Candidate input_in(Format format) {
                     fmt::format("la entrada se redondea a {} antes del redondeo del kernel", name(format))}};
 }
 
+/// An operand of a stage without roundings of its own.
+Candidate operand_in(Format format, size_t at, const Suspect& s) {
+  const std::string_view operand = name(operands_at(s.config(), s.at)[at].stage);
+  return computed_by(
+      [format, at](const StageProblem& p, const Values& values) {
+        Values others = values;
+        if (at < values.size()) {
+          std::vector<float> rounded(values[at].begin(), values[at].end());
+          for (float& x : rounded) x = static_cast<float>(rounded_to(static_cast<double>(x), format));
+          others[at] = std::move(rounded);
+        }
+        return right_of(p, others);
+      },
+      {fmt::format("{} is rounded to {} before {} is made of it", operand, name(format), s.name()),
+       fmt::format("{} se redondea a {} antes de calcular {}", operand, name(format), s.name())});
+}
+
 std::vector<Candidate> undeclared_rounding(const Suspect& s) {
   std::vector<Candidate> candidates;
   for (const Format format : {Format::f16, Format::bf16}) candidates.push_back(output_in(format));
-  if (s.kind() != StageKind::projection) return candidates;
+  if (s.kind() != StageKind::projection) {
+    for (const Format format : {Format::f16, Format::bf16}) {
+      for (size_t at = 0; at < operands_at(s.config(), s.at).size(); ++at)
+        candidates.push_back(operand_in(format, at, s));
+    }
+    return candidates;
+  }
   for (const Format format : {Format::f32, Format::f16, Format::bf16, Format::q8_block32}) {
     candidates.push_back(
         {[format](const Observation&, StageProblem& problem) {

@@ -7,12 +7,10 @@
 
 #include "judge/hypotheses/hypothesis.h"
 #include "judge/hypotheses/misread_weights.h"
+#include "judge/hypotheses/misreading.h"
 
 namespace greta {
 namespace {
-
-// Titles: {} is the weight's name.
-using Blocks = std::vector<WeightBlock>;
 
 bool is_matrix(const Suspect& s) {
   const bool matrix = s.kind() == StageKind::projection || s.kind() == StageKind::embedding;
@@ -87,120 +85,23 @@ std::vector<Candidate> swapped(const Suspect& s) {
   return candidates;
 }
 
-/// A reader of blocks that takes another code or scale for element i.
-std::vector<Candidate> misread(const Suspect& s, const char* en, const char* es,
-                               double (*value)(const Blocks& blocks, size_t block, size_t i)) {
-  const GgufTensor* weight = s.weight();
-  if (weight == nullptr || !is_matrix(s) || !has_blocks(weight->type)) return {};
-  auto matrix = read_blocks(*weight, [&](const Blocks& blocks, float* row) {
-    for (size_t b = 0; b < blocks.size(); ++b) {
-      for (size_t i = 0; i < 32; ++i) row[b * 32 + i] = static_cast<float>(value(blocks, b, i));
-    }
-  });
-  const std::string w = weight_label(s.at.stage);
-  return {
-      with_weight(std::move(matrix), {fmt::format(fmt::runtime(en), w), fmt::format(fmt::runtime(es), w)})};
-}
+/// What a wrong reader of its fields makes of the weight.
+template <size_t kN>
+struct Name {
+  constexpr Name(const char (&text)[kN]) { std::copy_n(text, kN, chars); }
+  char chars[kN] = {};
+};
 
-double value_of(const WeightBlock& scale, int code) { return scale.d * (code - scale.offset) + scale.m; }
-
-void join(std::vector<Candidate>& all, std::vector<Candidate> more) {
-  for (Candidate& candidate : more) all.push_back(std::move(candidate));
-}
-
-bool has_nibbles(const Suspect& s) {
-  const GgufTensor* weight = s.weight();
-  return weight != nullptr && weight->type != TensorType::q8_0;
-}
-
-std::vector<Candidate> nibble_order(const Suspect& s) {
-  if (!has_nibbles(s)) return {};
-  std::vector<Candidate> all = misread(s, "the nibbles of {} are read in the wrong order: high before low",
-                                       "los nibbles de {} se leen en orden inverso: primero el alto",
-                                       [](const Blocks& blocks, size_t b, size_t i) {
-                                         return value_of(blocks[b], blocks[b].code[(i + 16) % 32]);
-                                       });
-  join(all, misread(s, "the nibbles of {} are read interleaved: 2i and 2i + 1 from one byte",
-                    "los nibbles de {} se leen intercalados: 2i y 2i + 1 de un byte",
-                    [](const Blocks& blocks, size_t b, size_t i) {
-                      return value_of(blocks[b], blocks[b].code[i / 2 + i % 2 * 16]);
-                    }));
-  return all;
-}
-
-std::vector<Candidate> zero_point(const Suspect& s) {
-  const GgufTensor* weight = s.weight();
-  if (weight == nullptr || weight->type == TensorType::q8_0) return {};
-  const char* en = "the minimum of {}'s blocks is replaced by a fixed zero point: d * (code - half range)";
-  const char* es =
-      "el mínimo de los bloques de {} se reemplaza por un punto cero: d * (código - medio rango)";
-  if (weight->type == TensorType::q4_1) {
-    return misread(s, en, es, [](const Blocks& blocks, size_t b, size_t i) {
-      return blocks[b].d * (blocks[b].code[i] - 8);
-    });
-  }
-  if (weight->type == TensorType::q5_1) {
-    return misread(s, en, es, [](const Blocks& blocks, size_t b, size_t i) {
-      return blocks[b].d * (blocks[b].code[i] - 16);
-    });
-  }
-  return misread(s, "the zero point of {} is taken as 0", "el punto cero de {} se toma como 0",
-                 [](const Blocks& blocks, size_t b, size_t i) { return blocks[b].d * blocks[b].code[i]; });
-}
-
-std::vector<Candidate> mins_dropped(const Suspect& s) {
-  const GgufTensor* weight = s.weight();
-  if (weight == nullptr || (weight->type != TensorType::q4_1 && weight->type != TensorType::q5_1)) return {};
-  return misread(s, "the minima of {}'s blocks are dropped", "se omiten los mínimos de los bloques de {}",
-                 [](const Blocks& blocks, size_t b, size_t i) { return blocks[b].d * blocks[b].code[i]; });
-}
-
-std::vector<Candidate> neighbour_scale(const Suspect& s) {
-  std::vector<Candidate> all = misread(s, "each block of {} is scaled by the next block's scale",
-                                       "cada bloque de {} usa la escala del bloque siguiente",
-                                       [](const Blocks& blocks, size_t b, size_t i) {
-                                         const WeightBlock& next = blocks[std::min(b + 1, blocks.size() - 1)];
-                                         return next.d * (blocks[b].code[i] - blocks[b].offset) + blocks[b].m;
-                                       });
-  join(all, misread(s, "each block of {} is scaled by the next block's scale and minimum",
-                    "cada bloque de {} usa la escala y el mínimo del bloque siguiente",
-                    [](const Blocks& blocks, size_t b, size_t i) {
-                      return value_of(blocks[std::min(b + 1, blocks.size() - 1)], blocks[b].code[i]);
-                    }));
-  join(all,
-       misread(s, "each block of {} has the next block's minimum",
-               "cada bloque de {} usa el mínimo del siguiente", [](const Blocks& blocks, size_t b, size_t i) {
-                 return blocks[b].d * (blocks[b].code[i] - blocks[b].offset) +
-                        blocks[std::min(b + 1, blocks.size() - 1)].m;
-               }));
-  join(all, misread(s, "each block of {} is scaled by the block before's scale and minimum",
-                    "cada bloque de {} usa la escala y el mínimo del bloque anterior",
-                    [](const Blocks& blocks, size_t b, size_t i) {
-                      return value_of(blocks[b == 0 ? 0 : b - 1], blocks[b].code[i]);
-                    }));
-  return all;
-}
-
-std::vector<Candidate> group_stride(const Suspect& s) {
-  std::vector<Candidate> all;
-  const char* en = "odd blocks of {} take the codes of the block before: the group's stride is wrong";
-  const char* es = "los bloques impares de {} toman los códigos del anterior: el paso del grupo es erróneo";
-  join(all, misread(s, en, es, [](const Blocks& blocks, size_t b, size_t i) {
-         return value_of(blocks[b], blocks[b & ~size_t{1}].code[i]);
-       }));
-  join(all, misread(s, "every block of {} takes the codes of the first of its 8: the group term is missing",
-                    "cada bloque de {} toma los códigos del primero de sus 8: falta el término del grupo",
-                    [](const Blocks& blocks, size_t b, size_t i) {
-                      return value_of(blocks[b], blocks[b & ~size_t{7}].code[i]);
-                    }));
-  return all;
+template <Name kName>
+std::vector<Candidate> misread_as(const Suspect& s) {
+  return misread(s, kName.chars);
 }
 
 constexpr const char* kB331 = "B3.34-36, B3.40 of the founding engine";
 constexpr const char* kNibbles = "https://github.com/kekzl/imp/pull/722";
 constexpr const char* kGroups = "https://github.com/1bit-MONSTER/1bit-MONSTER/issues/153";
 
-const std::array<Hypothesis, 9> kWeight{{
+const std::array<Hypothesis, 12> kWeight{{
     {"weight_column_major",
      {"a weight's row-major buffer is read column-major",
       "el búfer de un peso, guardado por filas, se lee por columnas"},
@@ -224,24 +125,39 @@ const std::array<Hypothesis, 9> kWeight{{
      {"4-bit codes are read in the wrong order within a block",
       "los códigos de 4 bits se leen en otro orden dentro del bloque"},
      kNibbles,
-     nibble_order},
+     misread_as<"nibble_order">},
     {"zero_point",
      {"codes are read with another zero point", "los códigos se leen con otro punto cero"},
      kNibbles,
-     zero_point},
+     misread_as<"zero_point">},
     {"mins_dropped",
      {"the minima of blocks are left out", "se omiten los mínimos de los bloques"},
      kGroups,
-     mins_dropped},
+     misread_as<"mins_dropped">},
+    {"mins_misread",
+     {"the minima of blocks have another sign, or are other bits of the file",
+      "los mínimos de los bloques tienen otro signo, o son otros bits del fichero"},
+     kGroups,
+     misread_as<"mins_misread">},
+    {"scale_misread",
+     {"the small scales of blocks are read without bits, without their sign, or from another field",
+      "las escalas pequeñas de los bloques se leen sin bits, sin signo o de otro campo"},
+     kGroups,
+     misread_as<"scale_misread">},
+    {"code_bits",
+     {"the high bits of codes are dropped, or taken from other elements",
+      "los bits altos de los códigos se omiten, o se toman de otros elementos"},
+     kNibbles,
+     misread_as<"code_bits">},
     {"neighbour_scale",
      {"a block is scaled by its neighbour's scale", "un bloque usa la escala de su vecino"},
      kGroups,
-     neighbour_scale},
+     misread_as<"neighbour_scale">},
     {"group_stride",
      {"a block takes another block's codes: a term of the index is missing",
       "un bloque toma los códigos de otro: falta un término del índice"},
      kGroups,
-     group_stride},
+     misread_as<"group_stride">},
 }};
 
 }  // namespace

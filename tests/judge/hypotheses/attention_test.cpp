@@ -34,6 +34,21 @@ std::function<Row(const PlainSite&)> with_base(double base) {
 
 double place(const PlainSite& s) { return static_cast<double>(s.position); }
 
+Row turned_in_bf16(const PlainSite& s) {
+  const auto rounded = [](double x) {
+    return static_cast<double>(bf16_to_f32(f32_to_bf16(static_cast<float>(x))));
+  };
+  const Row& x = s.in(q);
+  Row y = x;
+  for (size_t i = 0; i < x.size(); i += 2) {
+    const double angle = s.angle(i % 16 / 2), a = static_cast<double>(x[i]),
+                 b = static_cast<double>(x[i + 1]);
+    y[i] = static_cast<float>(a * rounded(std::cos(angle)) - b * rounded(std::sin(angle)));
+    y[i + 1] = static_cast<float>(a * rounded(std::sin(angle)) + b * rounded(std::cos(angle)));
+  }
+  return y;
+}
+
 /// Attention that reads the cache wrongly.
 std::function<Row(const PlainSite&)> reads(std::function<Reading(const PlainSite&)> how) {
   return [how](const PlainSite& s) { return s.stage == qk ? s.scores(how(s)) : s.values(how(s)); };
@@ -190,6 +205,19 @@ std::vector<NamedCase> attention_cases() {
        "by 0.25"},
       {"RopeScaleEstimated", "rope_scale", k_rope, 1,
        at_position([](const PlainSite& s) { return place(s) * 0.77; }), "by 0.77", "prefill"},
+      {"RopeOfTheFirstOfThreeRows", position, k_rope, 0,
+       at_position([](const PlainSite& s) { return place(s) - static_cast<double>(s.position % 3); }),
+       "1 -> 0", "prefill"},
+      {"CosinesInBf16", "rope_rounded", q_rope, 0, [](const PlainSite& s) { return turned_in_bf16(s); },
+       "cosines and sines of RoPE are rounded to bf16"},
+      {"SecondHalfBackwards", "rope_inverse", k_rope, 1,
+       [](const PlainSite& s) {
+         const Row back = at_position([](const PlainSite& site) { return -place(site); })(s);
+         Row y = s.right();
+         for (size_t i = 1; i < y.size(); i += 2) y[i] = back[i];
+         return y;
+       },
+       "for elements"},
       {"RopeBackwards", "rope_inverse", q_rope, 1, at_position([](const PlainSite& s) { return -place(s); }),
        "the other way"},
 
@@ -197,6 +225,58 @@ std::vector<NamedCase> attention_cases() {
       {"HeadZero", "head_map", pv, 1, kv_heads([](size_t) { return size_t{0}; }), "KV head 0", "prefill"},
       {"NextKvHead", "head_map", qk, 1, kv_heads([](size_t h) { return (h / 2 + 1) % 2; }), "next KV head",
        "decode"},
+      {"QueriesInTurn", "head_map", qk, 1,
+       [](const PlainSite& s) {
+         PlainRun own = s.run;
+         Row& query = own.rows[{s.layer, q_rope}][s.position];
+         std::swap_ranges(query.begin() + 16, query.begin() + 32, query.begin() + 32);
+         return PlainSite{own, qk, s.layer, s.position}.right();
+       },
+       "head 1 takes the query of head 2", "decode"},
+      {"WeightsOfTheNextHead", "head_map", pv, 0,
+       [](const PlainSite& s) {
+         PlainRun own = s.run;
+         Row& weights = own.rows[{s.layer, softmax}][s.position];
+         std::rotate(weights.begin(), weights.begin() + s.run.n_pos(), weights.end());
+         return PlainSite{own, pv, s.layer, s.position}.right();
+       },
+       "head 0 takes the weights of head 1"},
+      {"LateSlotsOfTheValuesBefore", "attention_slot", pv, 1, reads([](const PlainSite&) {
+         Reading how;
+         how.slot = [](int64_t p) { return p >= 8 ? p - 1 : p; };
+         return how;
+       }),
+       "positions from 8 on read slot p -1"},
+      {"LateSlotsOfTheKeysBefore", "attention_slot", qk, 0, reads([](const PlainSite&) {
+         Reading how;
+         how.slot = [](int64_t p) { return p >= 8 ? p - 4 : p; };
+         return how;
+       }),
+       "read slot p -4", "decode"},
+      {"KeyDimsInPairs", "key_dims", qk, 1,
+       [](const PlainSite& s) {
+         PlainRun own = s.run;
+         Row& query = own.rows[{s.layer, q_rope}][s.position];
+         for (size_t i = 0; i < query.size(); i += 2) std::swap(query[i], query[i + 1]);
+         return PlainSite{own, qk, s.layer, s.position}.right();
+       },
+       "dims 2i and 2i + 1"},
+      {"LaterScoresAreZero", "zero_scores", qk, 0,
+       [](const PlainSite& s) {
+         Row y = s.right();
+         for (float& score : y) score = std::isfinite(score) ? score : 0.0f;
+         return y;
+       },
+       "not made or not masked", "prefill"},
+      {"LateWeightsNotDivided", "softmax_not_normalised", softmax, 0,
+       [](const PlainSite& s) {
+         const Row late = undivided(s);
+         Row y = s.right();
+         const size_t n = static_cast<size_t>(s.run.n_pos());
+         for (size_t i = 0; i < y.size(); ++i) y[i] = i % n < 8 ? y[i] : late[i];
+         return y;
+       },
+       "for positions from 8 on"},
       {"NextSlot", "attention_slot", pv, 0, slots(1), "slot p +1"},
       {"SlotBefore", "attention_slot", qk, 0, slots(-1), "slot p -1", "decode"},
       {"OtherLayersCache", "wrong_layer_cache", pv, 1, of_layer(0), "layer 0's cache"},
@@ -271,6 +351,16 @@ std::vector<NamedCase> attention_cases() {
              }),
       writes("SlotTooEarly", "kv_slot", "one slot too early", "decode",
              [](Rows& cache, const Rows& own) { cache[cache.size() - 2] = own[0]; }),
+      writes("SlotsInPairs", "kv_slot", "slot 0 holds position 1's, slot 1 holds position 0's", "prefill",
+             [](Rows& cache, const Rows& own) {
+               for (size_t i = 0; i < own.size(); ++i)
+                 if ((i ^ 1) < cache.size()) cache[i ^ 1] = own[i];
+             }),
+      writes("TailOfARowNotWritten", "kv_not_written", "for elements 56-63 of 64", "decode",
+             [](Rows& cache, const Rows& own) {
+               std::copy_n(own[0].begin(), 56, cache.back().begin());
+               std::fill(cache.back().begin() + 56, cache.back().end(), 0.0f);
+             }),
       writes("NeverWritten", "kv_not_written", "uninitialised memory", "prefill", [](Rows&, const Rows&) {}),
       writes("Zero", "kv_not_written", "it is zero", "prefill",
              [](Rows& cache, const Rows&) {

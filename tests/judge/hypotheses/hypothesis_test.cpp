@@ -124,6 +124,17 @@ TEST_P(NamesTheCause, OrSaysThatItIsUnexplained) {
   EXPECT_THAT(finding(verdict, Stage::q, 0).title.en, HasSubstr("not explained by rounding"));
 }
 
+TEST(NamesTheHighBits, OfCodesThatAreDropped) {
+  const test::Bytes right = test::random_llama(TensorType::q5_0);
+  test::Bytes wrong = right;
+  const std::span<char> blocks = tensor_bytes(wrong, "blk.0.ffn_down.weight");
+  for (size_t at = 0; at < blocks.size(); at += 22) std::fill_n(&blocks[at + 2], 4, '\0');
+  const Verdict verdict = judge_other_model(wrong, right);
+  EXPECT_EQ(finding(verdict, Stage::down, 0).hypothesis(), "code_bits");
+  EXPECT_EQ(finding(verdict, Stage::down, 0).title.en, "the high bits of Wdown's codes are dropped");
+  EXPECT_EQ(verdict.findings.size(), 1u);
+}
+
 TEST(NameCause, RivalsWithinTheMarginAreAmbiguous) {
   const std::vector<Explanation> rivals = {{hypotheses()[0], {"one", "uno"}, 0.9995, 0.3},
                                            {hypotheses()[1], {"two", "dos"}, 0.9990, 0.4}};

@@ -98,6 +98,11 @@ std::vector<NamedCase> norm_cases() {
          return (x - m.mean) * w / root(m.square - m.mean * m.mean);
        }),
        "LayerNorm"},
+      {"ValueInBf16", "norm_value_rounded", ffn_norm, 1, norm_as([=](const Moments& m, double x, double w) {
+         const float value = static_cast<float>(x / root(m.square));
+         return static_cast<double>(bf16_to_f32(f32_to_bf16(value))) * w;
+       }),
+       "rounded to bf16 before its weight"},
       {"SumForMean", "norm_sum_for_mean", attn_norm, 0,
        norm_as([=](const Moments& m, double x, double w) { return x * w / root(64 * m.square); }),
        "not divided by the length", "prefill"},

@@ -84,6 +84,43 @@ std::vector<NamedCase> output_cases() {
        }),
        "4 of 64 elements of q are wrong and the rest right: one in 16 from 3"},
 
+      {"PairsExchanged", "output_moved", k, 1, spoilt([](Row& y) {
+         for (size_t i = 0; i < y.size(); i += 2) std::swap(y[i], y[i + 1]);
+       }),
+       "elements 2i and 2i + 1 of k are exchanged"},
+      {"ElementsShifted", "output_moved", up, 0,
+       spoilt([](Row& y) { std::move_backward(y.begin(), y.end() - 2, y.end()); }),
+       "what belongs in element j -2", "decode"},
+      {"HeadOneIsHeadZero", "output_moved", q_rope, 1,
+       spoilt([](Row& y) { std::copy_n(y.begin(), 16, y.begin() + 16); }), "head 1 of q_rope holds head 0's"},
+      {"ValueHeadsExchanged", "output_moved", kv_write, 0,
+       spoilt([](Row& y) { std::swap_ranges(y.begin() + 32, y.begin() + 48, y.begin() + 48); }),
+       "head 0 (values) of kv_write holds head 1 (values)'s"},
+      {"LastSixteenNotWritten", "output_zero", down, 1,
+       spoilt([](Row& y) { std::fill(y.end() - 16, y.end(), 0.0f); }),
+       "never written, or made of what was not, for elements 48-63 of 64"},
+      {"FfnWithoutAttention", input, x_out, 1,
+       [](const PlainSite& s) {
+         return test::zipped(s.in(x_in), s.in(down), [](double a, double b) { return a + b; });
+       },
+       "x_out is computed from x_in, not from x_attn"},
+      {"BranchOfTheLayerBefore", input, x_attn, 1,
+       [](const PlainSite& s) {
+         const Row& before = s.run.rows.at({0, attn_out}).at(s.position);
+         return test::zipped(s.in(x_in), before, [](double a, double b) { return a + b; });
+       },
+       "x_attn is computed from attn_out of layer 0"},
+      {"UpTwice", input, act, 0,
+       [](const PlainSite& s) {
+         return test::zipped(s.in(up), s.in(up), [](double g, double u) { return test::silu(g) * u; });
+       },
+       "act is computed from up, not from gate", "decode"},
+      {"BranchOfTheRowBefore", row, x_attn, 0,
+       [](const PlainSite& s) {
+         return test::zipped(s.in(x_in), s.in(attn_out, std::max<int64_t>(s.position - 1, 0)),
+                             [](double a, double b) { return a + b; });
+       },
+       "the row before's attn_out", "prefill"},
       {"UpFromXAttn", input, up, 0, [](const PlainSite& s) { return test::times(s.weight(), s.in(x_attn)); },
        "up is computed from x_attn, not from ffn_norm"},
       {"QFromXIn", input, q, 1, [](const PlainSite& s) { return test::times(s.weight(), s.in(x_in)); },
@@ -129,7 +166,22 @@ struct Unknown {
 };
 
 std::vector<Unknown> unknown() {
-  return {{"WaveOverX", attn_out, 0, spoilt([](Row& y) {
+  return {{"WaveInOddPanels", up, 0, spoilt([](Row& y) {
+             for (size_t i = 0; i < y.size(); ++i)
+               y[i] += i / 16 % 2 == 1 ? 0.3f * std::sin(40 * y[i]) : 0.0f;
+           })},
+          {"HalfAPositionOff", q_rope, 1,
+           [](const PlainSite& s) {
+             const double p = static_cast<double>(s.position) + (s.position % 2 == 1 ? 0.37 : 0.59);
+             return s.rope({[&](size_t pair) {
+               return p * std::pow(s.config().rope_base, -static_cast<double>(pair) / 8);
+             }});
+           }},
+          {"PairsExchangedAndDamaged", k, 0, spoilt([](Row& y) {
+             for (size_t i = 0; i < y.size(); i += 2) std::swap(y[i], y[i + 1]);
+             for (size_t i = 0; i < y.size(); i += 5) y[i] += 0.25f;
+           })},
+          {"WaveOverX", attn_out, 0, spoilt([](Row& y) {
              for (float& value : y) value += 0.2f * std::sin(40 * value);
            })},
           {"ElementsTimesTheirNeighbours", down, 1, spoilt([](Row& y) {

@@ -171,6 +171,32 @@ std::vector<NamedCase> weight_cases() {
       {"NextBlocksScaleOfQ80", scale, v, 0,
        misread([](B r, size_t n, size_t b, size_t i) { return r[std::min(b + 1, n - 1)].d * r[b].code[i]; }),
        "next block's scale", "both", q8},
+      {"MinimaNegated", "mins_misread", down, 1,
+       misread([](B r, size_t, size_t b, size_t i) { return r[b].d * r[b].code[i] - r[b].m; }), "wrong sign",
+       "decode", q4},
+      {"ScalesOfTheNextRow", scale, up, 0, with([](const PlainSite& s, PlainMatrix w) {
+         const std::vector<PlainBlock> blocks = test::plain_blocks(s.tensor(up, 0));
+         const size_t per_row = w.k / 32;
+         for (size_t row = 0; row < w.n; ++row) {
+           for (size_t j = 0; j < w.k; ++j) {
+             const PlainBlock& own = blocks[row * per_row + j / 32];
+             const PlainBlock& next = blocks[std::min(row + 1, w.n - 1) * per_row + j / 32];
+             w.at(row, j) = next.d * own.code[j % 32] + own.m;
+           }
+         }
+         return w;
+       }),
+       "the scales of the next row", "both", q4},
+      {"CodesOneTooHigh", "zero_point", v, 0,
+       misread([](B r, size_t, size_t b, size_t i) { return r[b].d * (r[b].code[i] + 1); }), "one too high",
+       "prefill", q8},
+      {"NextWeightInOneLane", "group_stride", gate, 1, with([](const PlainSite&, PlainMatrix w) {
+         for (size_t i = 0; i < w.n; ++i) {
+           for (size_t j = 1; j < w.k; j += 4) w.at(i, j) = w.at(i, j + 1);
+         }
+         return w;
+       }),
+       "the weight of the next k is read from Wgate, for lane 1 of 4 in k"},
       {"OddBlocksCodes", "group_stride", down, 0,
        misread([](B r, size_t, size_t b, size_t i) { return r[b].d * r[b - b % 2].code[i] + r[b].m; }),
        "odd blocks of Wdown", "both", q4},
@@ -185,6 +211,13 @@ std::vector<NamedCase> weight_cases() {
       {"TileCountedTwice", "reduction_truncated", attn_out, 0,
        columns_times([](size_t j) { return j / 16 == 1 ? 2.0 : 1.0; }), "counts twice k = 16-31 of 64",
        "decode"},
+      {"OddPanelsLoseABlock", "reduction_truncated", gate, 0, with([](const PlainSite&, PlainMatrix w) {
+         for (size_t i = 0; i < w.n; ++i) {
+           for (size_t j = 0; j < 16 && i / 16 % 2 == 1; ++j) w.at(i, j) = 0;
+         }
+         return w;
+       }),
+       "leaves out k = 0-15 of 64, for elements 16-31 of every 32 of 96", "decode"},
       {"OneWeight", "weight_element", gate, 0, with([](const PlainSite&, PlainMatrix w) {
          w.at(7, 33) += 0.25;
          return w;
@@ -197,6 +230,13 @@ std::vector<NamedCase> weight_cases() {
       {"OutputInBf16", "undeclared_rounding", up, 1,
        [](const PlainSite& s) { return test::mapped(s.right(), as_bf16); }, "output is rounded to bf16",
        "decode"},
+      {"ScoresInBf16", "undeclared_rounding", softmax, 0,
+       [](const PlainSite& s) {
+         test::PlainRun own = s.run;
+         own.rows[{s.layer, qk}][s.position] = test::mapped(s.in(qk), as_bf16);
+         return PlainSite{own, softmax, s.layer, s.position}.right();
+       },
+       "qk is rounded to bf16 before softmax"},
       {"InputInF16", "undeclared_rounding", q, 0, input_in(as_f16), "activations are in f16"},
       {"InputInBf16", "undeclared_rounding", logits, -1, input_in(as_bf16), "activations are in bf16"},
       {"InputInInt8", "undeclared_rounding", v, 1, int8_input, "activations are in q8_block32"},
