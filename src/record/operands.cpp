@@ -33,8 +33,8 @@ void append_row(const View& view, int64_t row, std::vector<float>& values) {
   }
 }
 
-/// The block's codes and scale are what these 32 values are rounded to, by the arithmetic of the kernels. (That
-/// is quick; where it says no, is_rounding() may still find a tie.)
+/// The block's codes and scale are what these 32 values are rounded to by the kernels' arithmetic. That is
+/// quick; where it says no, is_rounding() may still find a tie.
 bool is_rounded(const float* x, const ActivationBlock& block) {
   float most = 0;
   for (int64_t i = 0; i < kBlock; ++i) most = std::max(most, std::abs(x[i]));
