@@ -9,6 +9,7 @@
 #include "emulator/fiber.h"
 #include "emulator/lanes.h"
 #include "kernels/gpu/shapes.h"
+#include "sim/rule.h"
 
 namespace greta::emulator {
 
@@ -28,7 +29,11 @@ static uint64_t next_random(uint64_t& state) {  // splitmix64
 }
 
 struct WorkGroup::State {
-  explicit State(uint64_t seed) : random(seed), arena(0) {}
+  State(uint64_t seed, const sim::Device* unit) : random(seed), arena(0) {
+    if (unit == nullptr) return;
+    bf16 = &units::find_instruction(unit->bf16);
+    f16 = &units::find_instruction(unit->f16);
+  }
 
   void reset(Body to_run, const gpu::Args& with, const gpu::Grid& grid, int group_x, int group_y) {
     body = to_run, args = &with, x = group_x, y = group_y, groups = static_cast<int>(grid.x);
@@ -57,6 +62,7 @@ struct WorkGroup::State {
     fibers[current].wait();
   }
 
+  const units::Instruction *bf16 = nullptr, *f16 = nullptr;
   uint64_t random;
   AlignedBytes arena;
   std::vector<Fiber> fibers;
@@ -75,7 +81,7 @@ namespace {
 thread_local WorkGroup::State* running = nullptr;
 }
 
-WorkGroup::WorkGroup(uint64_t seed) : state_(std::make_unique<State>(seed)) {}
+WorkGroup::WorkGroup(uint64_t seed, const sim::Device* unit) : state_(std::make_unique<State>(seed, unit)) {}
 WorkGroup::~WorkGroup() = default;
 WorkGroup::WorkGroup(WorkGroup&&) noexcept = default;
 
@@ -124,6 +130,19 @@ void wait_past(const uint32_t& count, int turn) {
   running->fibers[running->current].wait();
   running->lanes[running->current].count = nullptr;
   running->lost_turn |= count > wanted + 1;
+}
+
+float unit_sum(TensorType type, const uint32_t (&a)[8], const uint32_t (&b)[8], float sum) {
+  const units::Instruction& unit = type == TensorType::bf16 ? *running->bf16 : *running->f16;
+  constexpr int kPairs = 8;
+  float x[2 * kPairs], y[2 * kPairs];
+  for (int pair = 0; pair < kPairs; ++pair) {
+    for (int half = 0; half < 2; ++half) {
+      x[2 * pair + half] = sim::read_input(unit, unit.a, a[pair] >> (16 * half) & 0xffff);
+      y[2 * pair + half] = sim::read_input(unit, unit.b, b[pair] >> (16 * half) & 0xffff);
+    }
+  }
+  return sim::dot(unit, x, y, 1, 2 * kPairs, sum);
 }
 
 std::byte* shared_bytes(int64_t bytes) {

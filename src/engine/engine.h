@@ -31,6 +31,8 @@ class Engine {
   ThreadPool& pool() { return pool_; }
   /// The name of the card that runs; empty for the host.
   std::string card() const { return store_ ? store_->device().card() : ""; }
+  /// What its kernels are for: KernelQuery::device.
+  std::string kernels() const;
 
   /// For the engine's device; `pool`: the threads of what runs on the host.
   std::unique_ptr<Executor> executor(ThreadPool& pool) const { return make_executor(pool, store_.get()); }

@@ -84,8 +84,9 @@ class Cuda final : public Device {
     call(driver().device_name(text.data(), static_cast<int>(text.size()) - 1, device_),
          "cannot open the card");
     card_ = text.data();
-    if (const int major = attribute(kComputeMajor); major < kOldest) {
-      fail_machine("{}: {} has compute capability {}.{}; the kernels need {}.0", label(), card_, major,
+    major_ = attribute(kComputeMajor);
+    if (major_ < kOldest) {
+      fail_machine("{}: {} has compute capability {}.{}; the kernels need {}.0", label(), card_, major_,
                    attribute(kComputeMinor), kOldest);
     }
     chip_.processors = attribute(kProcessors);
@@ -99,7 +100,7 @@ class Cuda final : public Device {
       call(driver().module_function(&function, module_, kernel.symbol), kernel.symbol);
       // One share for all kernels: those of different shares don't overlap.
       call(driver().function_set(function, kSharedShare, 100), kernel.symbol);
-      if (starts_early(kernel.id))
+      if (launching(kernel.id).asks_for_shared)
         call(driver().function_set(function, kMostShared, most_shared - kOwnShared), kernel.symbol);
     }
     call(driver().stream_create(&stream_, 1), "cannot make a stream");  // 1: waits for no other stream
@@ -112,6 +113,7 @@ class Cuda final : public Device {
   }
 
   std::string card() const override { return card_; }
+  std::string_view unit() const override { return major_ == 8 ? "a100" : major_ == 9 ? "h100" : "b200"; }
 
   std::byte* allocate(int64_t bytes) override {
     CudaAddress address = 0;
@@ -178,7 +180,7 @@ class Cuda final : public Device {
     return value;
   }
 
-  int index_, device_ = 0;
+  int index_, device_ = 0, major_ = 0;  // of the compute capability
   Chip chip_;
   std::string card_;
   void *context_ = nullptr, *module_ = nullptr, *stream_ = nullptr;

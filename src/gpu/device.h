@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "kernels/gpu/table.h"
 
@@ -28,6 +29,8 @@ class Device {
 
   /// Such as "NVIDIA H100 80GB HBM3".
   virtual std::string card() const = 0;
+  /// The name of its matrix unit for 16-bit floats: a simulated device's (sim/device.h).
+  virtual std::string_view unit() const = 0;
 
   /// 256-byte aligned; fails with the sizes asked for and left.
   virtual std::byte* allocate(int64_t bytes) = 0;

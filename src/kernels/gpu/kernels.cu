@@ -4,15 +4,14 @@
 
 #if defined(__HIP__)
 #define GRETA_GLOBAL(id) \
-  __attribute__((global)) __attribute__((amdgpu_flat_work_group_size(64, kDotThreads + kMostWave)))
+  __attribute__((global)) __attribute__((amdgpu_flat_work_group_size(64, launching(id).threads)))
 #else
-#define GRETA_GLOBAL(id) \
-  __global__ __launch_bounds__(kDotThreads + kMostWave, starts_early(id) ? kGemvGroups : 1)
+#define GRETA_GLOBAL(id) __global__ __launch_bounds__(launching(id).threads, launching(id).groups)
 #endif
 
 namespace greta::gpu::GRETA_FORM {
 
-#define GRETA_GPU_X(name, body)                                \
+#define GRETA_GPU_X(name, body) \
   extern "C" GRETA_GLOBAL(KernelId::name) void greta_##name(const Args args) { \
     run(args, KernelId::name, [&] { body(args); });            \
   }

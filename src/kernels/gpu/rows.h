@@ -115,6 +115,19 @@ GRETA_DEVICE void store_row(const Args& args, int64_t row, int64_t n, Value valu
   }
 }
 
+/// f32 rows as 16-bit floats, in pairs; a last one alone is paired with 0.
+template <bool kBf16>
+GRETA_DEVICE void quantize_half(const Args& args) {
+  const float* x = args.in[0].row(group_x());
+  uint32_t* out = args.out.row<uint32_t>(group_x());
+  const int64_t n = args.in[0].cols;
+  const auto bits = [&](int64_t k) -> uint32_t {
+    if (k >= n) return 0;
+    return kBf16 ? float_to_bf16(x[k]) : float_to_half(x[k]);
+  };
+  each((n + 1) / 2, [&](int64_t i) { out[i] = bits(2 * i) | bits(2 * i + 1) << 16; });
+}
+
 GRETA_DEVICE void quantize(const Args& args) {
   const float* x = args.in[0].row(group_x());
   store_row<true>(args, group_x(), args.in[0].cols, [x](int64_t k) { return x[k]; });
