@@ -100,7 +100,7 @@ class Cuda final : public Device {
       call(driver().module_function(&function, module_, kernel.symbol), kernel.symbol);
       // One share for all kernels: those of different shares don't overlap.
       call(driver().function_set(function, kSharedShare, 100), kernel.symbol);
-      if (launching(kernel.id).asks_for_shared)
+      if (launching(kernel.id, chip_.wave).asks_for_shared)
         call(driver().function_set(function, kMostShared, most_shared - kOwnShared), kernel.symbol);
     }
     call(driver().stream_create(&stream_, 1), "cannot make a stream");  // 1: waits for no other stream

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "model/tensor_type.h"
+#include "kernels/gpu/shapes.h"
 
 namespace greta::gpu {
 
@@ -20,7 +20,7 @@ namespace greta::gpu {
   GRETA_GPU_X(vector_gemm_##type, (vector_product<TensorType::type, kVectorTokens>))
 #define GRETA_GPU_OF_BLOCK_TYPE(type)                    \
   GRETA_GPU_X(gemv_##type, gemv<Unit<TensorType::type>>) \
-  GRETA_GPU_X(gemm_##type, gemm<TensorType::type>)
+  GRETA_GPU_X(gemm_##type, int8_gemm<TensorType::type>)
 #define GRETA_GPU_OF_HALF_TYPE(type)                         \
   GRETA_GPU_X(gemv_##type, gemv<HalfUnit<TensorType::type>>) \
   GRETA_GPU_X(gemm_##type, half_gemm<TensorType::type>)
@@ -62,20 +62,22 @@ inline constexpr size_t kKernelCount = 0
     ;
 
 /// How a kernel is launched: whether it says itself when it needs what the one before it made (it asks for
-/// weights first); whether it has shared memory beside what it declares; how many of its work-groups a
-/// processor shall have room for, of at most so many threads.
+/// weights first); whether it has shared memory beside what it declares; its threads at most; how many of its
+/// work-groups a processor shall have room for.
 struct Launching {
   bool early = false, asks_for_shared = false;
-  int groups = 1, threads = 320;
+  int threads = kRowThreads, groups = 1;
 };
 
-constexpr Launching launching(KernelId id) {
+constexpr Launching launching(KernelId id, int wave) {
   switch (id) {
 #define GRETA_GPU_GEMV(type) case KernelId::gemv_##type:
 #define GRETA_GPU_GEMM(type) case KernelId::gemm_##type:
-    GRETA_GPU_BLOCK_TYPES(GRETA_GPU_GEMV) return {true, true, 3};
-    GRETA_GPU_HALF_TYPES(GRETA_GPU_GEMV) return {true, true, 1};
-    GRETA_GPU_HALF_TYPES(GRETA_GPU_GEMM) return {false, true, 1, 256};
+    GRETA_GPU_BLOCK_TYPES(GRETA_GPU_GEMV) return {true, true, kDotThreads + wave, kGemvGroups};
+    GRETA_GPU_HALF_TYPES(GRETA_GPU_GEMV) return {true, true, kDotThreads + wave, 1};
+    GRETA_GPU_BLOCK_TYPES(GRETA_GPU_GEMM)
+    return {false, true, Int8GemmShape::kWaves * wave, Int8GemmShape::kGroups};
+    GRETA_GPU_HALF_TYPES(GRETA_GPU_GEMM) return {false, true, HalfGemmShape(wave).panels * wave, 1};
 #undef GRETA_GPU_GEMV
 #undef GRETA_GPU_GEMM
     default: return {};

@@ -4,9 +4,9 @@
 
 #if defined(__HIP__)
 #define GRETA_GLOBAL(id) \
-  __attribute__((global)) __attribute__((amdgpu_flat_work_group_size(64, launching(id).threads)))
+  __attribute__((global)) __attribute__((amdgpu_flat_work_group_size(64, launching(id, kWave).threads)))
 #else
-#define GRETA_GLOBAL(id) __global__ __launch_bounds__(launching(id).threads, launching(id).groups)
+#define GRETA_GLOBAL(id) __global__ __launch_bounds__(launching(id, kWave).threads, launching(id, kWave).groups)
 #endif
 
 namespace greta::gpu::GRETA_FORM {

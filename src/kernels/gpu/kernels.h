@@ -2,9 +2,9 @@
 // The whole source, for each form that compiles it.
 
 #include "kernels/gpu/attention.h"
+#include "kernels/gpu/gemm_int8.h"
 #include "kernels/gpu/kernel_list.h"
 #include "kernels/gpu/matmul_half.h"
-#include "kernels/gpu/matmul_int8.h"
 #include "kernels/gpu/matmul_vector.h"
 #include "kernels/gpu/rows.h"
 
@@ -20,7 +20,7 @@ GRETA_DEVICE void stamp(const Args& args, KernelId id) {
 template <class Body>
 GRETA_DEVICE void run(const Args& args, KernelId id, Body body) {
   allow_next();
-  if (!launching(id).early) wait_for_previous();
+  if (!launching(id, kWave).early) wait_for_previous();
   body();
   stamp(args, id);
 }

@@ -3,12 +3,11 @@
 // = the bias or 0, in ascending k, for every group of scales:
 //   acc = fma(float(idot), d_w * d_x, acc)     idot the exact integer sum of (u - offset) q
 //   acc = fma(m_w, s_x, acc)                   of types with a minimum
-// Integer sums need no order: a GEMM's come from the matrix unit, a GEMV's from all lanes at once. Only the
+// Integer sums need no order: a GEMM's (gemm_int8.h) come from the matrix unit, a GEMV's from all lanes at once. Only the
 // chain of FMAs has one.
 
 #include "kernels/gpu/block_weight.h"
 #include "kernels/gpu/gemv.h"
-#include "kernels/gpu/mma.h"
 
 namespace greta::gpu::GRETA_FORM {
 
@@ -177,110 +176,5 @@ struct Unit {
     }
   }
 };
-
-/// Activations of a GEMM's tokens in shared memory: a step of blocks, and room so that lanes of eight tokens
-/// meet in no bank.
-struct TokenStep {
-  static constexpr int kBlocks = 4, kQuads = kBlocks * sizeof(ActivationBlock) / 16,
-                       kStride = 16 * (kQuads + 1);
-  static constexpr int kBytes = kGroupTokens * kStride;
-
-  /// Begins to copy blocks from `first` on of tokens from `token` on; of rows beyond the last: the last
-  /// one's.
-  static GRETA_DEVICE void begin(const Args& args, int64_t token, int64_t first, std::byte* to) {
-    const int64_t bytes = smaller(kBlocks, args.weight.k / kBlock - first) * int64_t{sizeof(ActivationBlock)};
-    for (int i = thread_index(); i < kGroupTokens * kQuads; i += thread_count()) {
-      const int at = i % kQuads * 16;
-      if (at >= bytes) continue;
-      const std::byte* row = args.in[0].raw_row(smaller(token + i / kQuads, args.out.rows - 1));
-      copy_quad(to + i / kQuads * kStride + at, row + first * int64_t{sizeof(ActivationBlock)} + at);
-    }
-    end_batch();
-  }
-  static GRETA_DEVICE const ActivationBlock& at(const std::byte* step, int token, int block) {
-    return reinterpret_cast<const ActivationBlock*>(step + token * kStride)[block];
-  }
-};
-
-/// A wave has a panel and as many tiles of the matrix unit as the work-group has tokens; after each block,
-/// its outputs take their links.
-template <TensorType kT>
-GRETA_DEVICE void gemm(const Args& args) {
-  using W = BlockWeight<kT>;
-  using T = IntTile;
-  constexpr int kGroups = W::kGroups, kOutputs = T::kOutRows * T::kOutTokens,
-                kTiles = kGroupTokens / T::kTokens;
-  GRETA_SHARED(std::byte, x, 2 * TokenStep::kBytes);
-  const int64_t panels = (args.weight.n + kPanelRows - 1) / kPanelRows, blocks = args.weight.k / kBlock;
-  const int64_t p = group_x() * kTileWaves + thread_index() / kWave;
-  // A wave without a panel goes over the last one, and stores nothing: lanes meet in the matrix unit.
-  const std::byte* panel = args.weight.panels + smaller(p, panels - 1) * args.weight.panel_bytes;
-  const int64_t first_token = int64_t{group_y()} * kGroupTokens;
-  const int tiles =
-      static_cast<int>(smaller(kTiles, (args.out.rows - first_token + T::kTokens - 1) / T::kTokens));
-  float acc[kTiles][kOutputs];
-#pragma unroll
-  for (int t = 0; t < kTiles; ++t) {
-#pragma unroll
-    for (int i = 0; i < kOutputs; ++i)
-      acc[t][i] = first_sum(args, smaller(p, panels - 1) * kPanelRows + T::out_row(i / T::kOutTokens));
-  }
-  const auto add_block = [&](const std::byte* step, int64_t b, int at) {
-    int low[T::kRows], high[T::kRows];
-    for (int i = 0; i < T::kRows; ++i) {
-      const auto planes = W::planes(panel, b, T::row(i));
-      low[i] = W::word(T::word(), planes);
-      high[i] = W::word(T::word() + 4, planes);
-    }
-    Scales<kGroups> of[T::kOutRows];
-    for (int i = 0; i < T::kOutRows; ++i) of[i] = W::scales(panel, b, T::out_row(i));
-#pragma unroll
-    for (int t = 0; t < kTiles; ++t) {
-      if (t >= tiles) continue;
-      const auto* q =
-          reinterpret_cast<const std::byte*>(&TokenStep::at(step, t * T::kTokens + T::token(), at));
-      const int x_low = load<int>(q + 4 * T::word()), x_high = load<int>(q + 16 + 4 * T::word());
-      int dot[kGroups][4] = {};
-      if constexpr (kGroups == 1) {
-        multiply_block(dot[0], low, high, x_low, x_high);
-      } else {
-        multiply_half(dot[0], low, x_low);
-        multiply_half(dot[1], high, x_high);
-      }
-#pragma unroll
-      for (int c = 0; c < T::kOutTokens; ++c) {
-        const BlockSums<kGroups> sums(TokenStep::at(step, t * T::kTokens + T::out_token(c), at));
-#pragma unroll
-        for (int r = 0; r < T::kOutRows; ++r) {
-          const int i = r * T::kOutTokens + c;
-          for (int g = 0; g < kGroups; ++g) acc[t][i] = link<W>(dot[g][i], of[r], sums, g).add_to(acc[t][i]);
-        }
-      }
-    }
-  };
-  TokenStep::begin(args, first_token, 0, x);
-  for (int64_t first = 0, turn = 0; first < blocks; first += TokenStep::kBlocks, turn ^= 1) {
-    if (first + TokenStep::kBlocks < blocks) {
-      TokenStep::begin(args, first_token, first + TokenStep::kBlocks, x + (turn ^ 1) * TokenStep::kBytes);
-      wait_for_batches<1>();
-    } else {
-      wait_for_batches<0>();
-    }
-    meet();
-    const int count = static_cast<int>(smaller(TokenStep::kBlocks, blocks - first));
-#pragma unroll 2
-    for (int at = 0; at < count; ++at) add_block(x + turn * TokenStep::kBytes, first + at, at);
-    meet();  // before the next copies overwrite this step
-  }
-  if (p >= panels) return;
-#pragma unroll
-  for (int t = 0; t < kTiles; ++t) {
-#pragma unroll
-    for (int i = 0; i < kOutputs; ++i) {
-      store_sum(args, first_token + t * T::kTokens + T::out_token(i % T::kOutTokens),
-                p * kPanelRows + T::out_row(i / T::kOutTokens), acc[t][i]);
-    }
-  }
-}
 
 }  // namespace greta::gpu::GRETA_FORM

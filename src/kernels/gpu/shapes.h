@@ -12,8 +12,7 @@ inline constexpr int kRowThreads = 128;  // of row-wise ops and of attention
 // Of a GEMV: threads that make links (one wave more, of any vendor, chains them), and work-groups of a
 // processor at once, for as many registers a lane may have.
 inline constexpr int kDotThreads = 256;
-inline constexpr int kMostWave = 64;
-inline constexpr int kGemvGroups = 3;  // launching() says so, too
+inline constexpr int kGemvGroups = 3;
 
 inline constexpr int kUnitBlocks = 8;  // those that share scales, where any do
 inline constexpr int kSlice = kUnitBlocks * static_cast<int>(kBlock);  // k of a chain of 16-bit products
@@ -60,8 +59,23 @@ struct HalfGemmShape {
   constexpr int bytes() const { return stages * stage_bytes(); }
 };
 
-inline constexpr int kTileWaves = 4;  // of a GEMM's work-group, a panel each, by so many tokens
-inline constexpr int kGroupTokens = 64;
+/// A GEMM of quantised weights: a work-group's panels and tokens, which its waves share, in steps of 4 blocks:
+/// two of them, and the scales of one, in shared memory.
+struct Int8GemmShape {
+  static constexpr int kBlocks = 4, kPanels = 4, kWaves = 4, kGroups = 3;  // work-groups of a processor
+  static constexpr int kTokenBytes = kBlocks * static_cast<int>(sizeof(ActivationBlock)) + 16;  // apart
+  int wave_tokens, panel_bytes, scale_bytes;  // of a step: a panel's bytes, all panels' scales
+
+  constexpr Int8GemmShape(TensorType type, int wave) : wave_tokens(wave == 64 ? 16 : 32) {
+    const BlockCode code = block_code(type);
+    const int64_t heads = code.run() == 1 ? kBlocks : 1;
+    panel_bytes = static_cast<int>(heads * code.head_bytes() + kBlocks * (code.small_bytes() + code.bytes()));
+    scale_bytes = kPanels * static_cast<int>(kPanelRows) * kBlocks * code.groups * 8;
+  }
+  constexpr int tokens() const { return kWaves * wave_tokens; }
+  constexpr int step_bytes() const { return tokens() * kTokenBytes + kPanels * panel_bytes; }
+  constexpr int bytes() const { return 2 * step_bytes() + scale_bytes; }
+};
 
 inline constexpr int kVectorThreads = 64;
 inline constexpr int kVectorTokens = 4;  // of the vector route's GEMM

@@ -36,8 +36,9 @@ Grid some_panels(const Args& args, const Chip& chip) {
   return {std::min(over(args.weight.n, kPanelRows), groups), 1, kDotThreads + chip.wave, shape.bytes()};
 }
 Grid a_tile(const Args& args, const Chip& chip) {
-  return {over(args.weight.n, kPanelRows * kTileWaves), over(args.out.rows, kGroupTokens),
-          kTileWaves * chip.wave};
+  const Int8GemmShape shape(args.weight.type, chip.wave);
+  return {over(args.out.rows, shape.tokens()), over(args.weight.n, kPanelRows * shape.kPanels),
+          shape.kWaves * chip.wave, shape.bytes()};
 }
 Grid a_half_tile(const Args& args, const Chip& chip) {
   const HalfGemmShape shape(chip.wave);

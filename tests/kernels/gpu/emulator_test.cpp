@@ -90,7 +90,7 @@ TEST_P(Emulated, ProductsHaveTheBitsOfTheCpu) {
     const int64_t n = 37, k = plain ? (entry.route == Route::matrix ? 845 : 77) : row_length(*entry.type, 608);
     const PackedWeight weight = random_weight(*entry.type, n, k, 1);
     const std::vector<int64_t> sizes =
-        entry.shape == Shape::gemv ? std::vector<int64_t>{1} : std::vector<int64_t>{1, 35};
+        entry.shape == Shape::gemv ? std::vector<int64_t>{1} : std::vector<int64_t>{1, 35, 75};
     for (const int64_t s : sizes) {
       const Matrix x = Matrix::random(s, k, 2);
       const Format format = entry.roundings.activation;
