@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <vector>
 
+#include "gpu/cuda_map.h"
 #include "kernels/gpu/kernels.cu"
 
 namespace {
@@ -158,7 +159,7 @@ void gemv(Card& card, const Product& product, int64_t n, int64_t k, double read)
 }
 
 void gemm(Card& card, const Product& product, int64_t s, int64_t n, int64_t k) {
-  const Args args = args_for(card, product.type, n, k, s);
+  Args args = args_for(card, product.type, n, k, s);
   const auto over = [](int64_t count, int64_t unit) {
     return static_cast<unsigned>((count + unit - 1) / unit);
   };
@@ -167,9 +168,14 @@ void gemm(Card& card, const Product& product, int64_t s, int64_t n, int64_t k) {
   const Int8GemmShape int8(product.type, 32);
   const dim3 grid = half ? dim3(over(s, kHalf.tokens), over(n, 16 * kHalf.panels))
                          : dim3(over(s, int8.tokens()), over(n, 16 * int8.kPanels));
-  const int threads = 32 * (half ? kHalf.panels : int8.kWaves), shared = half ? kHalf.bytes() : int8.bytes();
+  const int threads = 32 * (half ? kHalf.waves() : int8.kWaves), shared = half ? kHalf.bytes() : int8.bytes();
   check(cudaFuncSetAttribute(product.gemm, cudaFuncAttributeMaxDynamicSharedMemorySize, shared), "shared");
   check(cudaFuncSetAttribute(product.gemm, cudaFuncAttributePreferredSharedMemoryCarveout, 100), "shared");
+  if (half) {
+    void* encode;
+    check(cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &encode, cudaEnableDefault), "maps");
+    if (make_copy_maps(reinterpret_cast<EncodeMap>(encode), args) != 0) std::printf("no maps\n");
+  }
   const double us = card.time(5, [&](int) { launch(card, product.gemm, grid, threads, shared, args); });
   std::printf("gemm %-6s %4ld x %5ld x %5ld  %8.1f us  %6.1f TOPS", product.name, s, n, k, us,
               2e-6 * s * n * k / us);

@@ -22,8 +22,8 @@ int group_count();  // along x
 void meet();
 /// The same of a wave of so many lanes.
 void meet_wave(int wave);
-/// Returns once `count`, which others count up, is above `turn`.
-void wait_past(const uint32_t& count, int turn);
+/// Returns once others have counted `count` up so many `times` in each of turns 0 .. `turn`.
+void wait_past(const uint32_t& count, int turn, int times = 1);
 
 /// `sum` after the 16 products of a's and b's pairs, as the emulated card's matrix unit adds them; of f16 or
 /// bf16.

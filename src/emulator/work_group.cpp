@@ -17,8 +17,8 @@ struct WorkGroup::Lane {
   int64_t shared = 0;  // of the arena, taken so far
   uint32_t exchanges = 0;
   int waits_for = 0;                // lanes of its wave, or of the group; 0: it may run
-  const uint32_t* count = nullptr;  // or for this to be above `turn`
-  uint32_t turn = 0;
+  const uint32_t* count = nullptr;  // or for this to be at least `wanted`
+  uint32_t wanted = 0;
 };
 
 static uint64_t next_random(uint64_t& state) {  // splitmix64
@@ -99,7 +99,7 @@ void WorkGroup::run(Body body, const gpu::Args& args, const gpu::Grid& grid, int
     for (const size_t lane : s.order) {
       if (s.fibers[lane].ended()) continue;
       if (s.lanes[lane].waits_for != 0 && !s.release(lane)) continue;
-      if (s.lanes[lane].count != nullptr && *s.lanes[lane].count <= s.lanes[lane].turn) continue;
+      if (s.lanes[lane].count != nullptr && *s.lanes[lane].count < s.lanes[lane].wanted) continue;
       moved = true;
       s.current = lane;
       s.fibers[lane].resume();
@@ -122,14 +122,14 @@ int group_count() { return running->groups; }
 void meet() { running->wait_for(thread_count()); }
 void meet_wave(int wave) { running->wait_for(wave); }
 
-void wait_past(const uint32_t& count, int turn) {
+void wait_past(const uint32_t& count, int turn, int times) {
   WorkGroup::Lane& lane = running->lanes[running->current];
-  const uint32_t wanted = static_cast<uint32_t>(turn);
-  running->lost_turn |= count < wanted;
-  lane.count = &count, lane.turn = wanted;
+  const uint32_t a_turn = static_cast<uint32_t>(times), before = static_cast<uint32_t>(turn) * a_turn;
+  running->lost_turn |= count < before;
+  lane.count = &count, lane.wanted = before + a_turn;
   running->fibers[running->current].wait();
   running->lanes[running->current].count = nullptr;
-  running->lost_turn |= count > wanted + 1;
+  running->lost_turn |= count >= before + 2 * a_turn;
 }
 
 float unit_sum(TensorType type, const uint32_t (&a)[8], const uint32_t (&b)[8], float sum) {

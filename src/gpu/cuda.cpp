@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "gpu/cuda_driver.h"
+#include "gpu/cuda_map.h"
 #include "kernels/gpu/shapes.h"
 
 // The code object that nvcc made (cmake/gpu.cmake); nothing where it was not found.
@@ -143,6 +144,8 @@ class Cuda final : public Device {
   void launch(const Kernel& kernel, const Args& args) override {
     const Grid grid = kernel.grid(args, chip_);
     Args copy = args;
+    if (launching(kernel.id, chip_.wave).copies_boxes && major_ >= 9)
+      call(make_copy_maps(driver().encode_map, copy), kernel.symbol);
     void* parameters[] = {&copy};
     static constexpr CudaLaunchAttribute kOverlaps{kOverlapsPrevious, {}, 1, {}};
     const CudaLaunch shape{{static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y), 1},

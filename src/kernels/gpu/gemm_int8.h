@@ -61,8 +61,13 @@ struct Int8Steps {
   static_assert(kShape.panel_bytes % 16 == 0);
 
   const Args& args;
-  std::byte* shared;
+  SharedAt shared;
   int64_t token, panel, panels, blocks;  // the first ones of the work-group; those of the weight
+  int tokens;
+  // What this lane copies: a quad of every kPass-th row; a part of its wave's panel.
+  static constexpr int kPass = Shape::kWaves * kWave / kQuads;
+  int row, quad;
+  const std::byte *x, *w;
 
   GRETA_DEVICE Int8Steps(const Args& of, std::byte* memory)
       : args(of),
@@ -70,40 +75,50 @@ struct Int8Steps {
         token(int64_t{group_x()} * kShape.tokens()),
         panel(int64_t{group_y()} * Shape::kPanels),
         panels((of.weight.n + kPanelRows - 1) / kPanelRows),
-        blocks(of.weight.k / kBlock) {}
+        blocks(of.weight.k / kBlock),
+        tokens(static_cast<int>(smaller(kShape.tokens(), of.out.rows - token))),
+        row(thread_index() / kQuads),
+        quad(thread_index() % kQuads),
+        x(of.in[0].raw_row(token) + row * of.in[0].stride + 16 * quad),
+        w(of.weight.panels + smaller(panel + thread_index() / kWave, panels - 1) * of.weight.panel_bytes) {}
 
-  GRETA_DEVICE std::byte* at(int64_t first) const {
-    return shared + first / Shape::kBlocks % 2 * kShape.step_bytes();
+  GRETA_DEVICE SharedAt at(int64_t first) const {
+    return shared + static_cast<int>(first) / Shape::kBlocks % 2 * kShape.step_bytes();
   }
   GRETA_DEVICE const ActivationBlock* token_at(int64_t first, int of) const {
-    return reinterpret_cast<const ActivationBlock*>(at(first) + of * Shape::kTokenBytes);
+    return reinterpret_cast<const ActivationBlock*>(at(first).bytes + of * Shape::kTokenBytes);
   }
   GRETA_DEVICE const std::byte* panel_at(int64_t first, int of) const {
-    return at(first) + kShape.tokens() * Shape::kTokenBytes + of * kShape.panel_bytes;
+    return at(first).bytes + kShape.tokens() * Shape::kTokenBytes + of * kShape.panel_bytes;
   }
-  GRETA_DEVICE ScalePair& scale(int block, int row, int group) const {
+  GRETA_DEVICE ScalePair& scale(int block, int weight_row, int group) const {
     constexpr int kRows = Shape::kPanels * static_cast<int>(kPanelRows);
-    return reinterpret_cast<ScalePair*>(shared +
-                                        2 * kShape.step_bytes())[(block * kGroups + group) * kRows + row];
+    return reinterpret_cast<ScalePair*>(
+        shared.bytes + 2 * kShape.step_bytes())[(block * kGroups + group) * kRows + weight_row];
   }
 
-  /// Begins to copy the blocks from `first` on; of rows and panels beyond the last, that one's.
+  /// Begins to copy the blocks from `first` on: lanes those of all tokens, each wave those of a panel. Tokens
+  /// beyond the last are left as they are, panels beyond it are that one.
   GRETA_DEVICE void begin(int64_t first) const {
-    std::byte* const to = at(first);
-    const int64_t bytes = smaller(Shape::kBlocks, blocks - first) * int64_t{sizeof(ActivationBlock)};
-    for (int i = thread_index(); i < kShape.tokens() * kQuads; i += thread_count()) {
-      const int in_row = i % kQuads * 16;
-      if (in_row >= bytes) continue;
-      const std::byte* row = args.in[0].raw_row(smaller(token + i / kQuads, args.out.rows - 1));
-      copy_quad(to + i / kQuads * Shape::kTokenBytes + in_row,
-                row + first * int64_t{sizeof(ActivationBlock)} + in_row);
+    static_assert(Shape::kPanels == Shape::kWaves);
+    constexpr int kBlockQuads = static_cast<int>(sizeof(ActivationBlock)) / 16;
+    if (row < kPass && first + quad / kBlockQuads < blocks) {
+      const SharedAt to = at(first) + (row * Shape::kTokenBytes + 16 * quad);
+      const std::byte* from = x + first * int64_t{sizeof(ActivationBlock)};
+      const int64_t stride = kPass * args.in[0].stride;
+#pragma unroll
+      for (int i = 0; i < (kShape.tokens() + kPass - 1) / kPass; ++i, from += stride) {
+        if (row + i * kPass < tokens) copy_quad(to + i * kPass * Shape::kTokenBytes, from);
+      }
     }
-    std::byte* const panels_to = to + kShape.tokens() * Shape::kTokenBytes;
-    for (int i = thread_index(); i < Shape::kPanels * kPanelQuads; i += thread_count()) {
-      const std::byte* from =
-          args.weight.panels + smaller(panel + i / kPanelQuads, panels - 1) * args.weight.panel_bytes;
-      const int64_t source = P::source(first, i % kPanelQuads * 16);
-      if (source < args.weight.panel_bytes) copy_quad(panels_to + 16 * i, from + source);
+    const SharedAt panel_to =
+        at(first) + (kShape.tokens() * Shape::kTokenBytes + thread_index() / kWave * kShape.panel_bytes);
+#pragma unroll
+    for (int i = 0; i < (kPanelQuads + kWave - 1) / kWave; ++i) {
+      const int byte = (i * kWave + lane_of_wave()) * 16;
+      const int64_t source = P::source(first, byte);
+      if (byte < kShape.panel_bytes && source < args.weight.panel_bytes)
+        copy_quad(panel_to + byte, w + source);
     }
     end_batch();
   }
@@ -112,10 +127,10 @@ struct Int8Steps {
   GRETA_DEVICE void decode(int64_t first) const {
     constexpr int kRows = Shape::kPanels * static_cast<int>(kPanelRows);
     for (int i = thread_index(); i < kRows * Shape::kBlocks; i += thread_count()) {
-      const int row = i % kRows, block = i / kRows, lane = row % static_cast<int>(kPanelRows);
-      const auto of = P::scales(panel_at(first, row / static_cast<int>(kPanelRows)), block, lane);
+      const int of_row = i % kRows, block = i / kRows, lane = of_row % static_cast<int>(kPanelRows);
+      const auto of = P::scales(panel_at(first, of_row / static_cast<int>(kPanelRows)), block, lane);
 #pragma unroll
-      for (int g = 0; g < kGroups; ++g) scale(block, row, g) = {of.d[g], of.m[g]};
+      for (int g = 0; g < kGroups; ++g) scale(block, of_row, g) = {of.d[g], of.m[g]};
     }
   }
 };
@@ -137,9 +152,9 @@ GRETA_DEVICE void int8_gemm(const Args& args) {
   // Waves divide the tokens, and what is left of them the panels.
   const int wave = thread_index() / kWave;
   const int64_t tokens = args.out.rows - steps.token;
-  const int shares = tokens > 2 * S::kShape.wave_tokens ? 4 : tokens > S::kShape.wave_tokens ? 2 : 1;
-  const int first_token = wave % shares * S::kShape.wave_tokens;
-  const auto mine = [&](int p) { return p / shares == wave / shares; };
+  const int shares = tokens > 2 * S::kShape.wave_tokens ? 2 : tokens > S::kShape.wave_tokens ? 1 : 0;  // log2
+  const int first_token = (wave & ((1 << shares) - 1)) * S::kShape.wave_tokens;
+  const auto mine = [&](int p) { return p >> shares == wave >> shares; };
   const auto row_of = [](int p, int r) { return p * static_cast<int>(kPanelRows) + T::out_row(r); };
 
   float acc[kPanels][kTiles][kOutputs];
@@ -229,7 +244,12 @@ GRETA_DEVICE void int8_gemm(const Args& args) {
     steps.decode(first);
     meet();
     const int count = static_cast<int>(smaller(Shape::kBlocks, steps.blocks - first));
-    for (int block = 0; block < count; ++block) add_block(first, block);
+    if (kGroups == 1 && count == Shape::kBlocks) {  // of two groups there would be too much to keep
+#pragma unroll
+      for (int block = 0; block < Shape::kBlocks; ++block) add_block(first, block);
+    } else {
+      for (int block = 0; block < count; ++block) add_block(first, block);
+    }
   }
 #pragma unroll
   for (int p = 0; p < kPanels; ++p) {

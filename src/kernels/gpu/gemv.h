@@ -51,7 +51,8 @@ struct UnitWalk {
 
 /// Takes links in the order of k, a few at a time: the next ones are read while those before are added up.
 template <class U>
-GRETA_DEVICE void chain(const Args& args, const std::byte* slots, const Gate* full, Gate* empty) {
+GRETA_DEVICE void chain(const Args& args, const std::byte* slots, const SharedAt& full,
+                        const SharedAt& empty) {
   using L = typename U::Link;
   constexpr int kFew = U::kLinks < 4 ? U::kLinks : 4, kParts = U::kLinks / kFew;
   const int row = lane_of_team();
@@ -68,7 +69,7 @@ GRETA_DEVICE void chain(const Args& args, const std::byte* slots, const Gate* fu
   const auto store = [&] {
     if (lane_of_wave() < kTeam) store_sum(args, 0, panel * kPanelRows + row, acc);
   };
-  wait_at(full[slot], turn);
+  wait_at(full + slot * kGateBytes, turn);
   read(0);
   while (at.within()) {
     if (at.panel != panel) {
@@ -85,10 +86,10 @@ GRETA_DEVICE void chain(const Args& args, const std::byte* slots, const Gate* fu
       if (part + 1 < kParts) {
         read(part + 1);
       } else {
-        pass(empty[slot]);
+        pass(empty + slot * kGateBytes);
         if (++slot == U::kShape.waves) slot = 0, ++turn;
         if (at.within()) {
-          wait_at(full[slot], turn);
+          wait_at(full + slot * kGateBytes, turn);
           read(0);
         }
       }
@@ -104,12 +105,16 @@ GRETA_DEVICE void gemv(const Args& args) {
   constexpr GemvShape kShape = U::kShape;
   constexpr int kWaves = kShape.waves, kStages = kShape.stages;
   GRETA_SHARED_BESIDE(shared, kShape.bytes());
-  GRETA_SHARED(CopyGate, copied, kWaves * kStages);
-  GRETA_SHARED(Gate, full, kWaves);
-  GRETA_SHARED(Gate, empty, kWaves);
+  // Gates: of copies, of full slots, of empty ones.
+  GRETA_SHARED(std::byte, gate_bytes, kGateBytes * kWaves * (kStages + 2));
+  const SharedAt gates(gate_bytes), full = gates + kGateBytes * kWaves * kStages,
+                                    empty = full + kGateBytes * kWaves;
   const int wave = thread_index() / kWave;
-  if (thread_index() < kWaves * kStages) copied[thread_index()].make();
-  if (thread_index() < kWaves) make_gate(full[thread_index()]), make_gate(empty[thread_index()]);
+  if (thread_index() < kWaves * kStages) make_copy_gate(gates + kGateBytes * thread_index());
+  if (thread_index() < kWaves) {
+    make_gate(full + kGateBytes * thread_index());
+    make_gate(empty + kGateBytes * thread_index());
+  }
   meet();
   std::byte* const slots = shared + kShape.ring_bytes();
   if (wave == kWaves) {
@@ -117,14 +122,16 @@ GRETA_DEVICE void gemv(const Args& args) {
     chain<U>(args, slots, full, empty);
     return;
   }
-  std::byte* const ring = shared + wave * kStages * kShape.unit_bytes;
+  const SharedAt ring(shared + wave * kStages * kShape.unit_bytes),
+      copied = gates + kGateBytes * wave * kStages, is_full = full + kGateBytes * wave,
+      is_empty = empty + kGateBytes * wave;
   std::byte* const slot = slots + wave * kShape.slot_bytes;
   const std::byte* const x = args.in[0].raw_row(0);
   const auto copy_weights = [&](const UnitWalk& of, int stage) {
     const int64_t at = int64_t{of.unit} * kShape.x_at();
-    copied[wave * kStages + stage].copy(
-        ring + stage * kShape.unit_bytes, args.weight.panels + of.panel * args.weight.panel_bytes + at,
-        static_cast<int>(smaller(of.count() * kShape.block_bytes, args.weight.panel_bytes - at)));
+    copy_through(copied + kGateBytes * stage, ring + stage * kShape.unit_bytes,
+                 args.weight.panels + of.panel * args.weight.panel_bytes + at,
+                 static_cast<int>(smaller(of.count() * kShape.block_bytes, args.weight.panel_bytes - at)));
   };
   const auto copy_x = [&](const UnitWalk& of, int stage) {
     const int at = 16 * lane_of_wave();
@@ -140,15 +147,15 @@ GRETA_DEVICE void gemv(const Args& args) {
   for (int stage = 0; stage < kStages; ++stage, again.next()) copy_x(again, stage);
   const U lane;
   for (int use = 0, stage = 0, turn = 0; at.within(); at.next(), ++use) {
-    copied[wave * kStages + stage].wait_for_copy(turn);
+    wait_for_copy(copied + kGateBytes * stage, turn);
     wait_for_batches<kStages - 1>();
     meet_wave();
     typename U::Link made[U::kMade];
-    lane.make(ring + stage * kShape.unit_bytes, args.weight.k - int64_t{at.unit} * kUnitBlocks * kBlock,
+    lane.make(ring.bytes + stage * kShape.unit_bytes, args.weight.k - int64_t{at.unit} * kUnitBlocks * kBlock,
               made);
-    if (use > 0) wait_at(empty[wave], use - 1);
+    if (use > 0) wait_at(is_empty, use - 1);
     lane.put(made, reinterpret_cast<typename U::Link*>(slot));
-    pass(full[wave]);
+    pass(is_full);
     meet_wave();  // before the next copy overwrites what the others read
     if (asked.within()) copy_weights(asked, stage);
     copy_x(asked, stage);

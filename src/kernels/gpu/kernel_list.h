@@ -63,10 +63,11 @@ inline constexpr size_t kKernelCount = 0
 
 /// How a kernel is launched: whether it says itself when it needs what the one before it made (it asks for
 /// weights first); whether it has shared memory beside what it declares; its threads at most; how many of its
-/// work-groups a processor shall have room for.
+/// work-groups a processor shall have room for; whether it wants args.rows and args.panels.
 struct Launching {
   bool early = false, asks_for_shared = false;
   int threads = kRowThreads, groups = 1;
+  bool copies_boxes = false;
 };
 
 constexpr Launching launching(KernelId id, int wave) {
@@ -77,7 +78,7 @@ constexpr Launching launching(KernelId id, int wave) {
     GRETA_GPU_HALF_TYPES(GRETA_GPU_GEMV) return {true, true, kDotThreads + wave, 1};
     GRETA_GPU_BLOCK_TYPES(GRETA_GPU_GEMM)
     return {false, true, Int8GemmShape::kWaves * wave, Int8GemmShape::kGroups};
-    GRETA_GPU_HALF_TYPES(GRETA_GPU_GEMM) return {false, true, HalfGemmShape(wave).panels * wave, 1};
+    GRETA_GPU_HALF_TYPES(GRETA_GPU_GEMM) return {false, true, HalfGemmShape(wave).waves() * wave, 1, true};
 #undef GRETA_GPU_GEMV
 #undef GRETA_GPU_GEMM
     default: return {};

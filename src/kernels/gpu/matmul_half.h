@@ -59,77 +59,124 @@ struct HalfUnit {
   }
 };
 
-/// Stages of 64 k of a GEMM in shared memory: tokens, and panels behind them.
+/// The stages of a work-group's GEMM in shared memory: tokens, panels behind them, and their gates.
 struct HalfStages {
-  static constexpr HalfGemmShape kShape{kWave};
-  static constexpr int kQuads = HalfGemmShape::kRowBytes / 16, kPanelQuads = HalfGemmShape::kPanelBytes / 16,
-                       kAhead = kShape.stages - 2;  // others may still read the last one, and the one before
+  using Shape = HalfGemmShape;
+  static constexpr Shape kShape{kWave};
 
-  const Args& args;
-  std::byte* shared;
-  int64_t token, panel, panels, row_bytes;  // the first ones of the work-group; a row's bytes of activations
+  SharedAt shared, gates;
+  int64_t token, panel, panels;  // the first ones of the work-group; those of the weight
   int count;
 
-  GRETA_DEVICE HalfStages(const Args& of, std::byte* memory)
-      : args(of),
-        shared(memory),
+  GRETA_DEVICE HalfStages(const Args& args, std::byte* memory)
+      : shared(memory),
+        gates(shared + kShape.gates_at()),
         token(int64_t{group_x()} * kShape.tokens),
         panel(int64_t{group_y()} * kShape.panels),
-        panels((of.weight.n + kPanelRows - 1) / kPanelRows),
-        row_bytes((of.weight.k + 1) / 2 * 4),
-        count(static_cast<int>((of.weight.k + HalfGemmShape::kStageK - 1) / HalfGemmShape::kStageK)) {}
-
-  GRETA_DEVICE std::byte* at(int stage) const {
-    return shared + stage % kShape.stages * kShape.stage_bytes();
-  }
-  GRETA_DEVICE const std::byte* panel_at(int stage, int wave) const {
-    return at(stage) + kShape.tokens * HalfGemmShape::kRowBytes + wave * HalfGemmShape::kPanelBytes;
-  }
-
-  /// Begins to copy a stage, if there is one; of rows and panels beyond the last, that one's; beyond K zeros.
-  GRETA_DEVICE void begin(int stage) const {
-    if (stage < count) {
-      std::byte* const to = at(stage);
-      const int64_t from = int64_t{stage} * HalfGemmShape::kRowBytes;
-      for (int i = thread_index(); i < kShape.tokens * kQuads; i += thread_count()) {
-        const int row = i / kQuads, quad = i % kQuads;
-        const std::byte* x = args.in[0].raw_row(smaller(token + row, args.out.rows - 1));
-        copy(to + quad_place(row, quad), x + from + 16 * quad, row_bytes - from - 16 * quad);
-      }
-      std::byte* const panels_to = to + kShape.tokens * HalfGemmShape::kRowBytes;
-      const int64_t first = from * kPanelRows;
-      for (int i = thread_index(); i < kShape.panels * kPanelQuads; i += thread_count()) {
-        const std::byte* w =
-            args.weight.panels + smaller(panel + i / kPanelQuads, panels - 1) * args.weight.panel_bytes;
-        const int64_t in_panel = first + i % kPanelQuads * 16;
-        copy(panels_to + 16 * i, w + in_panel, row_bytes * kPanelRows - in_panel);
-      }
+        panels((args.weight.n + kPanelRows - 1) / kPanelRows),
+        count(static_cast<int>((args.weight.k + Shape::kStageK - 1) / Shape::kStageK)) {
+    if (thread_index() < kShape.stages) {
+      make_arrival_gate(full(thread_index()));
+      make_gate(empty(thread_index()), kShape.panels);
     }
-    end_batch();
+    meet();
+  }
+
+  GRETA_DEVICE SharedAt at(int place) const { return shared + place * kShape.stage_bytes(); }
+  GRETA_DEVICE SharedAt panel_at(int place, int i) const {
+    return at(place) + (kShape.tokens * Shape::kRowBytes + i * Shape::kPanelBytes);
+  }
+  /// Passed by the wave that copied; and by those who multiplied.
+  GRETA_DEVICE SharedAt full(int place) const { return gates + kGateBytes * place; }
+  GRETA_DEVICE SharedAt empty(int place) const { return gates + kGateBytes * (kShape.stages + place); }
+};
+
+/// A place of a ring, and how often it has come round.
+struct RingPlace {
+  int place = 0, turn = 0;
+  GRETA_DEVICE void move(int by, int places) {
+    place += by;
+    if (place >= places) place -= places, ++turn;
+  }
+};
+
+/// What a wave that copies does of a stage. Beyond K are zeros; tokens beyond the last are left as they are, or
+/// zeros, and so are panels.
+struct StageCopier {
+  using Shape = HalfGemmShape;
+  static constexpr Shape kShape = HalfStages::kShape;
+  static constexpr int kQuads = Shape::kRowBytes / 16;
+
+  const Args& args;
+  const HalfStages& stages;
+
+  GRETA_DEVICE void copy(int stage, int place) const {
+    const SharedAt full = stages.full(place);
+    if constexpr (kCopiesBoxes) {
+      if (!is_elected()) return;
+      expect_bytes(full, kShape.stage_bytes());
+      copy_box(full, stages.at(place), args.rows, stage * Shape::kStageK, stages.token);
+      copy_box(full, stages.panel_at(place, 0), args.panels, stage * Shape::kPanelBytes / 8, stages.panel);
+    } else {
+      copy_by_lanes(stage, place);
+      pass_after_copies(full);
+    }
   }
 
  private:
-  static GRETA_DEVICE void copy(std::byte* to, const std::byte* from, int64_t bytes) {
+  GRETA_DEVICE void copy_by_lanes(int stage, int place) const {
+    const int64_t from = int64_t{stage} * Shape::kRowBytes, left = (args.weight.k + 1) / 2 * 4 - from;
+    const int rows = static_cast<int>(smaller(kShape.tokens, args.out.rows - stages.token));
+    for (int i = lane_of_wave(); i < rows * kQuads; i += kWave) {
+      const int row = i / kQuads, quad = i % kQuads;
+      copy_quad_of(stages.at(place) + quad_place(row, quad),
+                   args.in[0].raw_row(stages.token + row) + from + 16 * quad, left - 16 * quad);
+    }
+    const int panels = static_cast<int>(smaller(kShape.panels, stages.panels - stages.panel));
+    for (int i = 16 * lane_of_wave(); i < panels * Shape::kPanelBytes; i += 16 * kWave) {
+      const int64_t in_panel = from * kPanelRows + i % Shape::kPanelBytes;
+      copy_quad_of(
+          stages.panel_at(place, 0) + i,
+          args.weight.panels + (stages.panel + i / Shape::kPanelBytes) * args.weight.panel_bytes + in_panel,
+          left * kPanelRows - i % Shape::kPanelBytes);
+    }
+    meet_wave();
+  }
+  /// Of which so many bytes are there.
+  static GRETA_DEVICE void copy_quad_of(const SharedAt& to, const std::byte* from, int64_t bytes) {
     if (bytes >= 16) return copy_quad(to, from);
     Quad quad{};
     for (int word = 0; word < 4; ++word) {
       if (4 * word < bytes) quad.words[word] = load<uint32_t>(from + 4 * word);
     }
-    *reinterpret_cast<Quad*>(to) = quad;
+    *reinterpret_cast<Quad*>(to.bytes) = quad;
   }
 };
 
-/// A wave has a panel, by all tokens of the work-group.
+GRETA_DEVICE void copy_stages(const Args& args, const HalfStages& stages) {
+  constexpr HalfGemmShape kShape = HalfStages::kShape;
+  static_assert(kShape.copiers < kShape.stages);
+  const StageCopier copier{args, stages};
+  const int first = thread_index() / kWave - kShape.panels;
+  RingPlace at{first, 0};
+  for (int stage = first; stage < stages.count; stage += kShape.copiers) {
+    if (at.turn > 0) wait_at(stages.empty(at.place), at.turn - 1, kShape.panels);
+    copier.copy(stage, at.place);
+    at.move(kShape.copiers, kShape.stages);
+  }
+  wait_for_batches<0>();
+}
+
+/// What a wave with a panel does: its outputs, by all tokens of the work-group.
 template <TensorType kT>
-GRETA_DEVICE void half_gemm(const Args& args) {
+GRETA_DEVICE void multiply_stages(const Args& args, const HalfStages& stages) {
   using T = HalfTile;
-  using S = HalfStages;
-  constexpr int kSteps = HalfGemmShape::kStageK / 16, kOfSlice = kSlice / HalfGemmShape::kStageK;
-  GRETA_SHARED_BESIDE(shared, S::kShape.bytes());
-  const S stages(args, shared);
+  using Shape = HalfGemmShape;
+  constexpr Shape kShape = HalfStages::kShape;
+  constexpr int kSteps = Shape::kStageK / 16, kOfSlice = kSlice / Shape::kStageK;
+  using P = HalfProduct<kT, kShape.tokens>;
   const int wave = thread_index() / kWave;
   const int64_t panel = stages.panel + wave;
-  using P = HalfProduct<kT, S::kShape.tokens>;
   P slice;
   float total[P::kTiles][4];
 #pragma unroll
@@ -139,27 +186,31 @@ GRETA_DEVICE void half_gemm(const Args& args) {
       total[t][i] =
           first_sum(args, smaller(panel, stages.panels - 1) * kPanelRows + T::out_row(i / T::kOutTokens));
   }
-  for (int stage = 0; stage < S::kAhead; ++stage) stages.begin(stage);
+  RingPlace at, used;
+  const auto give_back = [&] {
+    pass(stages.empty(used.place));
+    used.move(1, kShape.stages);
+  };
   for (int first = 0; first < stages.count; first += kOfSlice) {
 #pragma unroll
     for (int part = 0; part < kOfSlice; ++part) {
-      const int stage = first + part;
-      if (stage >= stages.count) break;
-      wait_for_batches<S::kAhead - 1>();
-      show_to_unit();
-      meet();
+      if (first + part >= stages.count) break;
+      wait_at(stages.full(at.place), at.turn);
       HalfWords w[kSteps];
 #pragma unroll
       for (int step = 0; step < kSteps; ++step)
-        load_words<kT>(stages.panel_at(stage, wave) + step * T::kStepBytes, w[step]);
+        load_words<kT>(stages.panel_at(at.place, wave).bytes + step * T::kStepBytes, w[step]);
       P::open();
 #pragma unroll
-      for (int step = 0; step < kSteps; ++step) slice.add(w[step], stages.at(stage), step, part + step == 0);
+      for (int step = 0; step < kSteps; ++step)
+        slice.add(w[step], stages.at(at.place), step, part + step == 0);
       P::close();
-      stages.begin(stage + S::kAhead);
+      at.move(1, kShape.stages);
       slice.template wait<1>();
+      if (part > 0) give_back();  // of the stage before
     }
     slice.template wait<0>();
+    give_back();
 #pragma unroll
     for (int t = 0; t < P::kTiles; ++t) {
 #pragma unroll
@@ -174,6 +225,21 @@ GRETA_DEVICE void half_gemm(const Args& args) {
       store_sum(args, stages.token + t * T::kTokens + T::out_token(i % T::kOutTokens),
                 panel * kPanelRows + T::out_row(i / T::kOutTokens), total[t][i]);
     }
+  }
+}
+
+template <TensorType kT>
+GRETA_DEVICE void half_gemm(const Args& args) {
+  constexpr HalfGemmShape kShape = HalfStages::kShape;
+  // No array of its own before it: the unit wants the stages aligned to 1024 bytes.
+  GRETA_SHARED_BESIDE(shared, kShape.bytes());
+  const HalfStages stages(args, shared);
+  if (thread_index() < kShape.panels * kWave) {
+    more_registers();
+    multiply_stages<kT>(args, stages);
+  } else {
+    fewer_registers();
+    copy_stages(args, stages);
   }
 }
 

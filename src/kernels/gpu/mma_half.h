@@ -144,7 +144,7 @@ struct HalfProduct {
 
   /// sum (or 0, where it begins) += 16 k of the panel by step `step` of the stage's tokens. On Hopper this
   /// only asks for it: operands and sums are not to be touched before wait().
-  GRETA_DEVICE void add(const HalfWords& w, const std::byte* x, int step, bool begins);
+  GRETA_DEVICE void add(const HalfWords& w, const SharedAt& x, int step, bool begins);
   static GRETA_DEVICE void open();
   static GRETA_DEVICE void close();  // what was asked for since open() is one batch
   template <int kBehind>
@@ -167,12 +167,12 @@ struct HalfProduct {
                : "r"(w[0][0]), "r"(w[0][1]), "r"(w[1][0]), "r"(w[1][1]), "l"(rows), "r"(begins ? 0 : 1))
 
 template <TensorType kT, int kTokens>
-GRETA_DEVICE void HalfProduct<kT, kTokens>::add(const HalfWords& w, const std::byte* x, int step,
+GRETA_DEVICE void HalfProduct<kT, kTokens>::add(const HalfWords& w, const SharedAt& x, int step,
                                                 bool begins) {
   static_assert(kTokens == 128);
   // Rows of 128 bytes, eight of them after 1024, quads swapped by row; the step's 16 k are 32 bytes on.
   const uint64_t rows = uint64_t{1} << 62 | uint64_t{1024 >> 4} << 32 | uint64_t{1} << 16 |
-                        ((shared_address(x) + 32 * static_cast<uint32_t>(step)) >> 4 & 0x3fff);
+                        ((x.address + 32 * static_cast<uint32_t>(step)) >> 4 & 0x3fff);
   if constexpr (kT == TensorType::bf16) {
     GRETA_WGMMA_OF("bf16");
   } else {
@@ -199,13 +199,14 @@ GRETA_DEVICE void HalfProduct<kT, kTokens>::wait() {
 #undef GRETA_SUMS
 #undef GRETA_SUM
 
-/// What lanes wrote to shared memory is seen by the matrix unit.
-GRETA_DEVICE void show_to_unit() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+/// Of 384 threads, 256 multiply and the others copy.
+GRETA_DEVICE void more_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 232;"); }
+GRETA_DEVICE void fewer_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32 40;"); }
 
 #else
 
 template <TensorType kT, int kTokens>
-GRETA_DEVICE void HalfProduct<kT, kTokens>::add(const HalfWords& w, const std::byte* x, int step,
+GRETA_DEVICE void HalfProduct<kT, kTokens>::add(const HalfWords& w, const SharedAt& x, int step,
                                                 bool begins) {
 #pragma unroll
   for (int t = 0; t < kTiles; ++t) {
@@ -213,8 +214,9 @@ GRETA_DEVICE void HalfProduct<kT, kTokens>::add(const HalfWords& w, const std::b
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const int pair = HalfTile::pair(i);
-      words[i] = load<uint32_t>(
-          x + quad_place(t * HalfTile::kTokens + HalfTile::token(), 2 * step + pair / 4) + pair % 4 * 4);
+      words[i] = load<uint32_t>(x.bytes +
+                                quad_place(t * HalfTile::kTokens + HalfTile::token(), 2 * step + pair / 4) +
+                                pair % 4 * 4);
     }
     if (begins) sum[t][0] = sum[t][1] = sum[t][2] = sum[t][3] = 0;
     multiply<kT>(sum[t], w, words);
@@ -227,7 +229,8 @@ GRETA_DEVICE void HalfProduct<kT, kTokens>::close() {}
 template <TensorType kT, int kTokens>
 template <int kBehind>
 GRETA_DEVICE void HalfProduct<kT, kTokens>::wait() {}
-GRETA_DEVICE void show_to_unit() {}
+GRETA_DEVICE void more_registers() {}
+GRETA_DEVICE void fewer_registers() {}
 
 #endif
 

@@ -47,16 +47,22 @@ struct GemvShape {
   }
 };
 
-/// A GEMM of 16-bit weights: a work-group's panels (a wave has one) and tokens, in stages of 64 k.
+/// A GEMM of 16-bit weights: a work-group's panels (a wave has one) and tokens, in stages of 64 k that other
+/// waves copy.
 struct HalfGemmShape {
-  int panels, tokens, stages;
+  int panels, tokens, copiers, stages;
 
   static constexpr int kStageK = 64, kRowBytes = 2 * kStageK,
                        kPanelBytes = kRowBytes * static_cast<int>(kPanelRows);
   explicit constexpr HalfGemmShape(int wave)
-      : panels(wave == 64 ? 4 : 8), tokens(wave == 64 ? 64 : 128), stages(wave == 64 ? 3 : 5) {}
+      : panels(wave == 64 ? 4 : 8),
+        tokens(wave == 64 ? 64 : 128),
+        copiers(128 / wave),
+        stages(wave == 64 ? 3 : 5) {}
+  constexpr int waves() const { return panels + copiers; }
   constexpr int stage_bytes() const { return tokens * kRowBytes + panels * kPanelBytes; }
-  constexpr int bytes() const { return stages * stage_bytes(); }
+  constexpr int gates_at() const { return stages * stage_bytes(); }
+  constexpr int bytes() const { return gates_at() + 2 * stages * 8; }  // gates are of 8 bytes
 };
 
 /// A GEMM of quantised weights: a work-group's panels and tokens, which its waves share, in steps of 4 blocks:

@@ -43,7 +43,7 @@ Grid a_tile(const Args& args, const Chip& chip) {
 Grid a_half_tile(const Args& args, const Chip& chip) {
   const HalfGemmShape shape(chip.wave);
   return {over(args.out.rows, shape.tokens), over(args.weight.n, kPanelRows * shape.panels),
-          shape.panels * chip.wave, shape.bytes()};
+          shape.waves() * chip.wave, shape.bytes()};
 }
 template <int kTokens>
 Grid panels_and_tokens(const Args& args, const Chip&) {
@@ -175,13 +175,13 @@ std::span<const Kernel> kernels() {
 }
 
 Args args_of(const KernelArgs& args, const std::byte* panels, const int64_t* position) {
-  Args of{.in = {args.in[0], args.in[1]},
-          .out = args.out,
-          .weight = {},
-          .bias = args.bias,
-          .cache = args.cache,
-          .position = position,
-          .params = args.params};
+  Args of;
+  of.in[0] = args.in[0], of.in[1] = args.in[1];
+  of.out = args.out;
+  of.bias = args.bias;
+  of.cache = args.cache;
+  of.position = position;
+  of.params = args.params;
   if (const PackedWeight* weight = args.weight)
     of.weight = {panels, weight->n, weight->k, weight->panel_bytes, weight->type};
   return of;
