@@ -31,6 +31,8 @@ class Engine {
   ThreadPool& pool() { return pool_; }
   /// The name of the card that runs; empty for the host.
   std::string card() const { return store_ ? store_->device().card() : ""; }
+  /// Bytes a second that it reads of its memory, measured now; 0 for the host.
+  double card_reads() { return store_ ? store_->device().read_rate() : 0; }
   /// What its kernels are for: KernelQuery::device.
   std::string kernels() const;
 

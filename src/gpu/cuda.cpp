@@ -6,6 +6,7 @@
 #include <array>
 
 #include "base/error.h"
+#include "base/timing.h"
 #include "gpu/cuda_driver.h"
 #include "gpu/cuda_map.h"
 #include "kernels/gpu/shapes.h"
@@ -108,6 +109,7 @@ class Cuda final : public Device {
   }
 
   ~Cuda() override {
+    read_ = {};
     if (stream_ != nullptr) driver().stream_destroy(stream_);
     if (module_ != nullptr) driver().module_unload(module_);
     if (context_ != nullptr) driver().context_release(device_);
@@ -167,6 +169,28 @@ class Cuda final : public Device {
     return std::make_unique<CudaGraph>(graph, stream_, label());
   }
 
+  double read_rate() override {
+    constexpr int64_t kBytes = 1 << 30;
+    constexpr int kRounds = 8, kThreads = 512, kGroups = 16;
+    if (read_.data() == nullptr) {
+      call(driver().module_function(&read_memory_, module_, "greta_read_memory"), "greta_read_memory");
+      read_ = DeviceBytes(*this, kBytes);
+      fill(read_.data(), 1, kBytes);
+    }
+    std::byte* from = read_.data();
+    int64_t quads = kBytes / 16;
+    void* parameters[] = {&from, &quads, &from};
+    const CudaLaunch shape{
+        {static_cast<unsigned>(kGroups * chip_.processors), 1, 1}, {kThreads, 1, 1}, 0, stream_, nullptr, 0};
+    const auto rounds = [&](int count) {
+      for (int i = 0; i < count; ++i)
+        call(driver().launch(&shape, read_memory_, parameters, nullptr), "greta_read_memory");
+      wait();
+    };
+    rounds(1);
+    return kRounds * static_cast<double>(kBytes) / seconds_of([&] { rounds(kRounds); });
+  }
+
   void wait() override { call(driver().stream_wait(stream_), "the card failed"); }
 
  private:
@@ -188,6 +212,8 @@ class Cuda final : public Device {
   std::string card_;
   void *context_ = nullptr, *module_ = nullptr, *stream_ = nullptr;
   std::array<void*, kKernelCount> functions_{};
+  void* read_memory_ = nullptr;
+  DeviceBytes read_;  // what read_rate() reads
 };
 
 }  // namespace

@@ -43,6 +43,9 @@ class Device {
   virtual void launch(const Kernel& kernel, const Args& args) = 0;
   virtual void wait() = 0;
 
+  /// Bytes a second that the device reads of its own memory, measured now; 0 where nobody can.
+  virtual double read_rate() { return 0; }
+
   /// What `launches` launches (it does nothing else), without running it;
   /// nullptr where the device has no such thing: then it has not been called.
   virtual std::unique_ptr<Recording> record(const std::function<void()>& launches);

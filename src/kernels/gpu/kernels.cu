@@ -21,4 +21,17 @@ namespace greta::gpu::GRETA_FORM {
 GRETA_GPU_KERNELS
 #undef GRETA_GPU_X
 
+#if defined(__CUDACC__)
+/// Reads `count` quads and does nothing else: what the card's memory can.
+extern "C" __global__ void greta_read_memory(const Quad* from, int64_t count, uint32_t* out) {
+  uint32_t sum = 0;
+  for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < count;
+       i += int64_t{gridDim.x} * blockDim.x) {
+    const Quad quad = from[i];
+    sum += quad.words[0] ^ quad.words[1] ^ quad.words[2] ^ quad.words[3];
+  }
+  if (sum == 12345) *out = sum;
+}
+#endif
+
 }  // namespace greta::gpu::GRETA_FORM
