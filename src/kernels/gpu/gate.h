@@ -36,18 +36,18 @@ inline constexpr int kGateBytes = 8;
 
 GRETA_DEVICE void meet_wave() { __syncwarp(); }
 
-/// By one thread; the work-group meets before the gate is used.
-GRETA_DEVICE void make_gate(const SharedAt& gate, int waves = 1) {
-  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(gate.address), "r"(waves) : "memory");
+GRETA_DEVICE void make_barrier(const SharedAt& gate, int arrivals) {
+  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(gate.address), "r"(arrivals) : "memory");
 }
+/// By one thread; the work-group meets before the gate is used.
+GRETA_DEVICE void make_gate(const SharedAt& gate, int waves = 1) { make_barrier(gate, kWave * waves); }
+/// Every lane arrives: one for all, behind __syncwarp(), would do, but compute-sanitizer does not see it.
 GRETA_DEVICE void pass(const SharedAt& gate) {
-  meet_wave();
-  if (lane_of_wave() != 0) return;
   asm volatile("{\n.reg .b64 state;\nmbarrier.arrive.shared.b64 state, [%0];\n}" ::"r"(gate.address)
                : "memory");
 }
 /// A gate that a wave passes when copies of its have come: those of its lanes, or of boxes.
-GRETA_DEVICE void make_arrival_gate(const SharedAt& gate) { make_gate(gate, GRETA_HOPPER ? 1 : kWave); }
+GRETA_DEVICE void make_arrival_gate(const SharedAt& gate) { make_barrier(gate, GRETA_HOPPER ? 1 : kWave); }
 /// Passes it once this wave's copies until now are there; does not wait for them.
 GRETA_DEVICE void pass_after_copies(const SharedAt& gate) {
   asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(gate.address) : "memory");
@@ -146,7 +146,7 @@ GRETA_DEVICE void copy_box(const SharedAt& gate, const SharedAt& to, const CopyM
 
 GRETA_DEVICE void make_copy_gate(const SharedAt& gate) {
 #if GRETA_HOPPER
-  make_gate(gate);
+  make_barrier(gate, 1);
 #else
   static_cast<void>(gate);
 #endif

@@ -81,6 +81,8 @@ constexpr Launching launching(KernelId id, int wave) {
     GRETA_GPU_HALF_TYPES(GRETA_GPU_GEMM) return {false, true, HalfGemmShape(wave).waves() * wave, 1, true};
 #undef GRETA_GPU_GEMV
 #undef GRETA_GPU_GEMM
+    case KernelId::rms_norm:
+    case KernelId::rms_norm_q8: return {false, false, kNormThreads};
     default: return {};
   }
 }

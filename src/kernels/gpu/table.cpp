@@ -16,8 +16,11 @@ constexpr int64_t over(int64_t n, int64_t unit) { return (n + unit - 1) / unit; 
 
 // What a work-group has of each op.
 Grid a_row(const Args& args, const Chip&) { return {args.out.rows, 1, kRowThreads}; }
+Grid a_chunk(const Args& args, const Chip&) {
+  return {args.out.rows, over(args.in[0].cols, kRowChunk), kRowThreads};
+}
 Grid a_norm(const Args& args, const Chip&) {
-  return {args.in[0].rows * (args.in[0].cols / args.in[1].cols), 1, kRowThreads};
+  return {args.in[0].rows * (args.in[0].cols / args.in[1].cols), 1, kNormThreads};
 }
 Grid a_head(const Args& args, const Chip&) {
   return {args.in[0].rows * (args.in[0].cols / args.params.head_dim), 1, kRowThreads};
@@ -68,9 +71,9 @@ struct Kind {
 
 const std::array kKinds{
     Kind{"rope_table", "rope_table", OpKind::rope_table, a_row},
-    Kind{"quantize", "quantize.q8_block32", OpKind::quantize, a_row, {}, {}, kToBlocks},
-    Kind{"quantize_bf16", "quantize.bf16", OpKind::quantize, a_row, {}, {}, kToBf16},
-    Kind{"quantize_f16", "quantize.f16", OpKind::quantize, a_row, {}, {}, kToF16},
+    Kind{"quantize", "quantize.q8_block32", OpKind::quantize, a_chunk, {}, {}, kToBlocks},
+    Kind{"quantize_bf16", "quantize.bf16", OpKind::quantize, a_chunk, {}, {}, kToBf16},
+    Kind{"quantize_f16", "quantize.f16", OpKind::quantize, a_chunk, {}, {}, kToF16},
     Kind{"rms_norm", "rms_norm", OpKind::rms_norm, a_norm},
     Kind{"rms_norm_q8", "rms_norm.q8_block32", OpKind::rms_norm, a_norm, {}, {}, kToBlocks},
     Kind{"rope", "rope", OpKind::rope, a_head},
@@ -79,11 +82,11 @@ const std::array kKinds{
     Kind{"softmax", "softmax", OpKind::softmax, a_row},
     Kind{"pv", "pv", OpKind::pv, a_query},
     Kind{"attention", "attention", OpKind::attention, a_query},
-    Kind{"add", "add", OpKind::add, a_row},
-    Kind{"silu_mul", "silu_mul", OpKind::silu_mul, a_row},
-    Kind{"silu_mul_q8", "silu_mul.q8_block32", OpKind::silu_mul, a_row, {}, {}, kToBlocks},
-    Kind{"gelu_mul", "gelu_mul", OpKind::gelu_mul, a_row},
-    Kind{"gelu_mul_q8", "gelu_mul.q8_block32", OpKind::gelu_mul, a_row, {}, {}, kToBlocks},
+    Kind{"add", "add", OpKind::add, a_chunk},
+    Kind{"silu_mul", "silu_mul", OpKind::silu_mul, a_chunk},
+    Kind{"silu_mul_q8", "silu_mul.q8_block32", OpKind::silu_mul, a_chunk, {}, {}, kToBlocks},
+    Kind{"gelu_mul", "gelu_mul", OpKind::gelu_mul, a_chunk},
+    Kind{"gelu_mul_q8", "gelu_mul.q8_block32", OpKind::gelu_mul, a_chunk, {}, {}, kToBlocks},
 };
 
 /// Of 16-bit weights, whose products are the card's matrix unit's.

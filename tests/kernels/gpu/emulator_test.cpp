@@ -62,8 +62,9 @@ class Emulated : public testing::TestWithParam<emulator::Card> {
       return;
     }
     const int64_t k = args.in[0].cols;
-    const int64_t bytes = args.out.format == Format::q8_block32 ? k / kBlock * int64_t{sizeof(ActivationBlock)}
-                                                                : (k + 1) / 2 * 4;
+    const int64_t bytes = args.out.format == Format::q8_block32
+                              ? k / kBlock * int64_t{sizeof(ActivationBlock)}
+                              : (k + 1) / 2 * 4;
     for (int64_t r = 0; r < want.view().rows; ++r) {
       EXPECT_EQ(std::memcmp(want.view().raw_row(r), got.view().raw_row(r), static_cast<size_t>(bytes)), 0)
           << of.name << ", row " << r;
@@ -87,7 +88,8 @@ TEST_P(Emulated, ProductsHaveTheBitsOfTheCpu) {
     const KernelInfo& info = kernel(fmt::format("{}.{}", entry.name, name(*entry.type)));
     const bool plain = block_code(*entry.type).bits == 0;
     // Panels that are not full, waves without a panel, steps of blocks that are not full, rows beyond a tile.
-    const int64_t n = 37, k = plain ? (entry.route == Route::matrix ? 845 : 77) : row_length(*entry.type, 608);
+    const int64_t n = 37,
+                  k = plain ? (entry.route == Route::matrix ? 845 : 77) : row_length(*entry.type, 608);
     const PackedWeight weight = random_weight(*entry.type, n, k, 1);
     const std::vector<int64_t> sizes =
         entry.shape == Shape::gemv ? std::vector<int64_t>{1} : std::vector<int64_t>{1, 35, 75};
