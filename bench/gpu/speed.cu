@@ -1,6 +1,6 @@
 // Speed of the products of kernels/gpu on a real card, beside what the card reads and what cuBLAS makes of
-// bf16 in the same run. Weights are random bits, cycled through more memory than any cache holds; launches are
-// replayed as a graph. Build and run:
+// bf16 in the same run. Weights are random bits, cycled through more memory than any cache holds; launches
+// are replayed as a graph. Build and run:
 //   nvcc -std=c++20 -O3 --expt-relaxed-constexpr -fmad=false -gencode=arch=compute_90a,code=sm_90a -Isrc
 //        bench/gpu/speed.cu -lcublas -o speed && ./speed
 

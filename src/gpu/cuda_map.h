@@ -1,6 +1,6 @@
 #pragma once
-// The copy engine's maps (CUtensorMap) of a GEMM of 16-bit weights: boxes of 64 k of a work-group's tokens, with
-// the quads of a row changed round as the matrix unit reads them, and of its panels.
+// The copy engine's maps (CUtensorMap) of a GEMM of 16-bit weights: boxes of 64 k of a work-group's tokens,
+// with the quads of a row changed round as the matrix unit reads them, and of its panels.
 
 #include "kernels/gpu/args.h"
 #include "kernels/gpu/shapes.h"

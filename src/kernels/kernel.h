@@ -115,8 +115,8 @@ struct KernelInfo {
   KernelFn run;
   std::string needs;    // CPU features, for people: "avx512f avx512bw avx512vnni"
   std::string missing;  // the ones that this machine lacks; empty when the kernel can run here
-  // Or sim:<unit>: then any ISA and weight type, f32 activations in; or cuda, emu, and cuda:<unit>, emu:<unit>
-  // where the unit matters: then any ISA.
+  // Or sim:<unit>: then any ISA and weight type, f32 activations in; or cuda, emu, and cuda:<unit>,
+  // emu:<unit> where the unit matters: then any ISA.
   std::string device = "cpu";
   const gpu::Kernel* on_device = nullptr;  // of cuda, hip, emu; `run` makes the same bits on the host
 };

@@ -1,6 +1,6 @@
 /* A driver that has a card only in name, to be found before the real one: what goes wrong with it is said by
- * FAKE_CUDA (no_card, old_card, no_memory, lost). Memory is the host's; kernels leave it as it is. Compiled with
- * OLD_DRIVER, it lacks a call that the program needs. */
+ * FAKE_CUDA (no_card, old_card, no_memory, lost). Memory is the host's; kernels leave it as it is. Compiled
+ * with OLD_DRIVER, it lacks a call that the program needs. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -11,7 +11,7 @@ struct alignas(16) Quad {
   uint32_t words[4];
 };
 
-/// A place in shared memory. What copies and gates want on CUDA is its address there, which is worked out once:
+/// A place in shared memory. What copies and gates want on CUDA is its address there, worked out once: else
 /// the compiler would make it anew at every use, from a register that takes long to read.
 struct SharedAt {
   std::byte* bytes;

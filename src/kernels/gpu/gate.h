@@ -1,9 +1,9 @@
 #pragma once
 // How the waves of a work-group wait for one another and for copies, and a kernel for the one before it.
 //
-// A gate is passed by whole waves, so many of them a turn; who waits for its turn j waits until j + 1 turns were
-// passed, and sees what was written before. CUDA has mbarriers for it, which tell the last turn from the one before
-// alone (so nobody may be more than one behind), elsewhere a gate is a count in shared memory.
+// A gate is passed by whole waves, so many of them a turn; who waits for turn j waits until j + 1 turns were
+// passed, and sees what was written before. CUDA has mbarriers for it, which tell the last turn from the one
+// before alone (so nobody may be more than one behind), elsewhere a gate is a count in shared memory.
 //
 // A wave's copy of a run of bytes is seen by that wave after wait_for_copy(). Hopper's copy engine does it;
 // elsewhere the lanes do, at once.
@@ -152,8 +152,8 @@ GRETA_DEVICE void make_copy_gate(const SharedAt& gate) {
 #endif
 }
 
-/// All lanes of the wave call this, after they have met behind their last use of `to`. Bytes are a multiple of
-/// 16, addresses too.
+/// All lanes of the wave call this, after they have met behind their last use of `to`. Bytes are a multiple
+/// of 16, addresses too.
 GRETA_DEVICE void copy_through(const SharedAt& gate, const SharedAt& to, const std::byte* from, int bytes) {
 #if GRETA_HOPPER
   if (!is_elected()) return;
@@ -170,8 +170,8 @@ GRETA_DEVICE void copy_through(const SharedAt& gate, const SharedAt& to, const s
 #endif
 }
 
-/// The copy of turn `turn` is there: for all lanes of that wave, and for others who met it since, or passed the
-/// gate.
+/// The copy of turn `turn` is there: for all lanes of that wave, and for others who met it since, or passed
+/// the gate.
 GRETA_DEVICE void wait_for_copy(const SharedAt& gate, int turn) {
 #if GRETA_HOPPER
   wait_at(gate, turn);

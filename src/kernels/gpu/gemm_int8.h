@@ -1,7 +1,7 @@
 #pragma once
 // A GEMM of quantised weights, with the chain of matmul_int8.h. A work-group has 4 panels by its tokens; each
-// wave has all panels by a quarter of the tokens, and where there are fewer tokens than that, waves share them
-// and divide the panels. Blocks come to shared memory in steps of 4; the scales of a step are decoded once.
+// wave has all panels by a quarter of the tokens, and where there are fewer tokens than that, waves share
+// them and divide the panels. Blocks come in steps of 4 to shared memory; a step's scales are decoded once.
 
 #include "kernels/gpu/matmul_int8.h"
 #include "kernels/gpu/mma.h"

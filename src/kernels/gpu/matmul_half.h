@@ -1,16 +1,16 @@
 #pragma once
 // Matrix route for 16-bit weights. Activations are rounded to the weight's type, the products are the matrix
 // unit's (mma_half.h). K goes in slices of 256: each is one chain of the unit's instruction from zero, in
-// ascending k; the slices' sums are added to the bias (or 0) in ascending order, in f32. A GEMV gives the bits
-// of a GEMM, and sim/matmul.h those of both.
+// ascending k; the slices' sums are added to the bias (or 0) in ascending order, in f32. A GEMV gives the
+// bits of a GEMM, and sim/matmul.h those of both.
 
 #include "kernels/gpu/gemv.h"
 #include "kernels/gpu/mma_half.h"
 
 namespace greta::gpu::GRETA_FORM {
 
-/// A slice of a panel, for gemv(), and the activations of the same k behind it. Every token of the unit's tile
-/// is the one that there is.
+/// A slice of a panel, for gemv(), and the activations of the same k behind it. Every token of the unit's
+/// tile is the one that there is.
 template <TensorType kT>
 struct HalfUnit {
   using T = HalfTile;
@@ -100,8 +100,8 @@ struct RingPlace {
   }
 };
 
-/// What a wave that copies does of a stage. Beyond K are zeros; tokens beyond the last are left as they are, or
-/// zeros, and so are panels.
+/// What a wave that copies does of a stage. Beyond K are zeros; tokens beyond the last are left as they are,
+/// or zeros, and so are panels.
 struct StageCopier {
   using Shape = HalfGemmShape;
   static constexpr Shape kShape = HalfStages::kShape;

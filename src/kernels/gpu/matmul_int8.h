@@ -3,8 +3,8 @@
 // = the bias or 0, in ascending k, for every group of scales:
 //   acc = fma(float(idot), d_w * d_x, acc)     idot the exact integer sum of (u - offset) q
 //   acc = fma(m_w, s_x, acc)                   of types with a minimum
-// Integer sums need no order: a GEMM's (gemm_int8.h) come from the matrix unit, a GEMV's from all lanes at once. Only the
-// chain of FMAs has one.
+// Integer sums need no order: a GEMM's (gemm_int8.h) come from the matrix unit, a GEMV's from all lanes.
+// Only the chain of FMAs has one.
 
 #include "kernels/gpu/block_weight.h"
 #include "kernels/gpu/gemv.h"

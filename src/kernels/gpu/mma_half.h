@@ -2,7 +2,7 @@
 // The matrix unit over 16-bit floats, in three forms: 16 weight rows by kTokens tokens of 16 k, added to f32
 // sums by the unit's own rule (units/instruction.h). All read k in the order in which it lies in memory.
 //   NVIDIA   mma.sync m16n8k16: 8 tokens, a lane has two weight rows; 2 x 2 outputs. On Hopper a GEMM has
-//            wgmma, whose chain over K has the same bits: four waves' rows by all tokens, read from shared memory
+//            wgmma, whose chain over K has the same bits: four waves' rows by all tokens, from shared memory
 //   CDNA     mfma_f32_16x16x16_bf16 (bf16_1k), _f16: 16 tokens, a lane has one weight row; 4 x 1 outputs
 
 #include "kernels/gpu/gate.h"

@@ -67,8 +67,8 @@ struct HalfGemmShape {
   constexpr int bytes() const { return gates_at() + 2 * stages * 8; }  // gates are of 8 bytes
 };
 
-/// A GEMM of quantised weights: a work-group's panels and tokens, which its waves share, in steps of 4 blocks:
-/// two of them, and the scales of one, in shared memory.
+/// A GEMM of quantised weights: a work-group's panels and tokens, which its waves share, in steps of 4
+/// blocks: two of them, and the scales of one, in shared memory.
 struct Int8GemmShape {
   static constexpr int kBlocks = 4, kPanels = 4, kWaves = 4, kGroups = 3;  // work-groups of a processor
   static constexpr int kTokenBytes = kBlocks * static_cast<int>(sizeof(ActivationBlock)) + 16;  // apart

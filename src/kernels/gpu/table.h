@@ -36,8 +36,8 @@ struct Unit {
   std::string_view name, bf16, f16;
 };
 
-/// As rows of the engine's table, for a device such as "cuda"; those of 16-bit products once for each unit that
-/// it may have. `unit_run` computes such a product on the host; `missing` as in KernelInfo.
+/// As rows of the engine's table, for a device such as "cuda"; those of 16-bit products once for each unit
+/// that it may have. `unit_run` computes such a product on the host; `missing` as in KernelInfo.
 std::vector<KernelInfo> kernel_infos(const std::string& device, std::span<const Unit> units,
                                      KernelFn unit_run, const std::string& missing);
 
