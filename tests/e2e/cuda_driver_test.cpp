@@ -6,8 +6,8 @@
 #include <algorithm>
 
 #include "e2e/program.h"
+#include "e2e/strangers.h"
 #include "engine/device.h"
-#include "engine/tiny_model.h"
 
 namespace greta {
 namespace {
@@ -20,13 +20,12 @@ class CudaDriver : public testing::Test {
  protected:
   void SetUp() override {
     if (missing_for_cuda().starts_with("CUDA code")) GTEST_SKIP() << missing_for_cuda();
-    const test::Bytes bytes = test::random_llama(TensorType::bf16, TensorType::bf16);
-    test::write_file(model_, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+    test::write_file(model_, test::speaking_llama().build());
   }
 
   /// Of `greta trace --device cuda` with a driver from `folder`, one that fails as `mode` says.
   test::Outcome trace(const std::string& mode, const std::string& folder = GRETA_FAKE_CUDA) {
-    return run_greta({"trace", "-m", model_, "--device", "cuda", "-p", "ab", "--out", out_},
+    return run_greta({"trace", "-m", model_, "--device", "cuda", "-p", "a b", "--out", out_},
                      {"LD_LIBRARY_PATH=" + folder, "FAKE_CUDA=" + mode});
   }
 
