@@ -10,7 +10,7 @@ if(GRETA_NVCC AND CMAKE_BUILD_TYPE STREQUAL "Release" AND NOT GRETA_SANITIZE)
   set(cuda_code ${CMAKE_BINARY_DIR}/kernels.fatbin)
   add_custom_command(OUTPUT ${cuda_code} DEPENDS ${gpu_source} ${gpu_headers} VERBATIM
     COMMAND ${GRETA_NVCC} -std=c++20 -O3 --expt-relaxed-constexpr -fmad=false -ftz=false -prec-div=true -prec-sqrt=true
-      -gencode=arch=compute_80,code=sm_80 -gencode=arch=compute_90,code=sm_90
+      -gencode=arch=compute_80,code=sm_80 -gencode=arch=compute_90a,code=sm_90a
       -gencode=arch=compute_90,code=compute_90 -t 2 -I${CMAKE_SOURCE_DIR}/src -fatbin ${gpu_source} -o ${cuda_code})
   set_source_files_properties(src/gpu/cuda.cpp PROPERTIES OBJECT_DEPENDS ${cuda_code}
     COMPILE_DEFINITIONS "GRETA_CUDA_CODE=\"${cuda_code}\"" SKIP_UNITY_BUILD_INCLUSION ON)

@@ -307,6 +307,7 @@ static const struct {
     {"weight", 'w', GTRACE_FORMATS, 0, 0},
     {"unit", 't', "", 0, 0},
     {"splits", 'i', "", 1, 64},
+    {"slice", 'i', "", 0, 2147483647},
     {"sum_lanes", 'i', "", 1, 2147483647},
     {"angle_rounding", 'n', "", 0, 0},
     {"angle", 'w', "f32 iterated exact", 0, 0},

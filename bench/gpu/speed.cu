@@ -1,14 +1,17 @@
-// Speed of the products of kernels/gpu on a real card, beside what the card reads in the same run. Weights
-// are random bits, cycled through more memory than any cache holds; launches are replayed as a graph. Build
-// and run:
-//   nvcc -std=c++20 -O3 --expt-relaxed-constexpr -fmad=false -gencode=arch=compute_90,code=sm_90 -Isrc
-//        bench/gpu/speed.cu -o speed && ./speed
+// Speed of the products of kernels/gpu on a real card, beside what the card reads and what cuBLAS makes of
+// bf16 in the same run. Weights are random bits, cycled through more memory than any cache holds; launches
+// are replayed as a graph. Build and run:
+//   nvcc -std=c++20 -O3 --expt-relaxed-constexpr -fmad=false -gencode=arch=compute_90a,code=sm_90a -Isrc
+//        bench/gpu/speed.cu -lcublas -o speed && ./speed
+
+#include <cublas_v2.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <vector>
 
+#include "gpu/cuda_map.h"
 #include "kernels/gpu/kernels.cu"
 
 namespace {
@@ -48,9 +51,15 @@ struct Card {
   cudaStream_t stream;
   int processors = 1, shared = 0, overlaps = 1;
   std::byte *memory, *x, *out;
+  cublasHandle_t cublas;
 
   Card() {
     check(cudaStreamCreate(&stream), "stream");
+    cublasCreate(&cublas);
+    cublasSetStream(cublas, stream);
+    void* workspace;
+    check(cudaMalloc(&workspace, size_t{64} << 20), "memory");
+    cublasSetWorkspace(cublas, workspace, size_t{64} << 20);
     check(cudaMalloc(&memory, kMemory), "memory");
     check(cudaMalloc(&x, size_t{64} << 20), "memory");
     check(cudaMalloc(&out, size_t{512} << 20), "memory");
@@ -107,6 +116,8 @@ struct Product {
 };
 
 const Product kProducts[] = {
+    {"bf16", TensorType::bf16, greta_gemv_bf16, greta_gemm_bf16},
+    {"f16", TensorType::f16, greta_gemv_f16, greta_gemm_f16},
     {"q4_k", TensorType::q4_k, greta_gemv_q4_k, greta_gemm_q4_k},
     {"q6_k", TensorType::q6_k, greta_gemv_q6_k, greta_gemm_q6_k},
     {"q4_1", TensorType::q4_1, greta_gemv_q4_1, greta_gemm_q4_1},
@@ -115,6 +126,7 @@ const Product kProducts[] = {
 };
 
 int64_t panel_bytes(TensorType type, int64_t k) {
+  if (is_half(type)) return (k * 32 + 63) / 64 * 64;
   const BlockCode code = block_code(type);
   return (k / kBlock / code.run() * code.run_bytes() + 63) / 64 * 64;
 }
@@ -122,6 +134,7 @@ int64_t panel_bytes(TensorType type, int64_t k) {
 Args args_for(const Card& card, TensorType type, int64_t n, int64_t k, int64_t rows) {
   Args args{};
   args.in[0] = {card.x, rows, k, k / kBlock * int64_t{sizeof(ActivationBlock)}, Format::q8_block32};
+  if (is_half(type)) args.in[0].stride = k * 2, args.in[0].format = Format::bf16;
   args.out = {card.out, rows, n, n * 4, Format::f32};
   args.weight = {card.memory, n, k, panel_bytes(type, k)};
   return args;
@@ -131,7 +144,7 @@ void gemv(Card& card, const Product& product, int64_t n, int64_t k, double read)
   Args args = args_for(card, product.type, n, k, 1);
   const int64_t panels = (n + 15) / 16, bytes = panels * args.weight.panel_bytes;
   const int copies = static_cast<int>(std::min<int64_t>(40, static_cast<int64_t>(kMemory) / bytes));
-  const GemvShape shape(block_code(product.type), 32);
+  const GemvShape shape(product.type, 32);
   const int shared = shape.bytes();
   const dim3 grid(
       static_cast<unsigned>(std::min<int64_t>(panels, int64_t{shape.groups(card.shared)} * card.processors)));
@@ -146,12 +159,40 @@ void gemv(Card& card, const Product& product, int64_t n, int64_t k, double read)
 }
 
 void gemm(Card& card, const Product& product, int64_t s, int64_t n, int64_t k) {
-  const Args args = args_for(card, product.type, n, k, s);
-  const dim3 grid(static_cast<unsigned>((n + 16 * kTileWaves - 1) / (16 * kTileWaves)),
-                  static_cast<unsigned>((s + kGroupTokens - 1) / kGroupTokens));
-  const double us = card.time(5, [&](int) { launch(card, product.gemm, grid, 32 * kTileWaves, 0, args); });
-  std::printf("gemm %-5s %4ld x %5ld x %5ld  %8.1f us  %6.1f TOPS\n", product.name, s, n, k, us,
+  Args args = args_for(card, product.type, n, k, s);
+  const auto over = [](int64_t count, int64_t unit) {
+    return static_cast<unsigned>((count + unit - 1) / unit);
+  };
+  constexpr HalfGemmShape kHalf(32);
+  const bool half = is_half(product.type);
+  const Int8GemmShape int8(product.type, 32);
+  const dim3 grid = half ? dim3(over(s, kHalf.tokens), over(n, 16 * kHalf.panels))
+                         : dim3(over(s, int8.tokens()), over(n, 16 * int8.kPanels));
+  const int threads = 32 * (half ? kHalf.waves() : int8.kWaves), shared = half ? kHalf.bytes() : int8.bytes();
+  check(cudaFuncSetAttribute(product.gemm, cudaFuncAttributeMaxDynamicSharedMemorySize, shared), "shared");
+  check(cudaFuncSetAttribute(product.gemm, cudaFuncAttributePreferredSharedMemoryCarveout, 100), "shared");
+  if (half) {
+    void* encode;
+    check(cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &encode, cudaEnableDefault), "maps");
+    if (make_copy_maps(reinterpret_cast<EncodeMap>(encode), args) != 0) std::printf("no maps\n");
+  }
+  const double us = card.time(5, [&](int) { launch(card, product.gemm, grid, threads, shared, args); });
+  std::printf("gemm %-6s %4ld x %5ld x %5ld  %8.1f us  %6.1f TOPS", product.name, s, n, k, us,
               2e-6 * s * n * k / us);
+  for (const cudaDataType out : {CUDA_R_16BF, CUDA_R_32F}) {
+    if (!half) break;
+    const float one = 1, zero = 0;
+    const cudaDataType in = product.type == TensorType::f16 ? CUDA_R_16F : CUDA_R_16BF;
+    const double theirs = card.time(5, [&](int) {
+      cublasGemmEx(card.cublas, CUBLAS_OP_T, CUBLAS_OP_N, static_cast<int>(n), static_cast<int>(s),
+                   static_cast<int>(k), &one, card.memory, in, static_cast<int>(k), card.x, in,
+                   static_cast<int>(k), &zero, card.out, in == CUDA_R_16F && out == CUDA_R_16BF ? in : out,
+                   static_cast<int>(n), CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
+    });
+    std::printf("  cuBLAS%s %.1f us (%.0f %%)", out == CUDA_R_32F ? ", f32 out" : "", theirs,
+                100 * theirs / us);
+  }
+  std::printf("\n");
 }
 
 }  // namespace

@@ -49,6 +49,7 @@ struct Roundings {
   Format weight = Format::f32;               // what weights are rounded to, after they are decoded
   const units::Instruction* unit = nullptr;  // the matrix instruction that accumulates; null: plain additions
   int splits = 1;  // of K, each a chain of the unit's instruction; f32 additions join them in order
+  int slice = 0;   // or K in chains of so many k, each from zero, added in order to the bias; 0: in `splits`
   Format between = Format::f32;  // results between the parts of an op; of a product of blocks: its scales'
   Format unnormalised = Format::f32;  // attention's weights, before they are divided by their sum
   Format scores = Format::f32;        // attention's scores and weights, where the mix alone is recorded

@@ -45,20 +45,25 @@ struct ReadShare {
   Speed read, share;
 };
 
-/// The options, if they ask for the host: its memory and its units are what is measured beside the engine.
-const CommonOptions& on_host(const CommonOptions& options) {
-  const DeviceKind kind = find_device(options.device).kind;
-  if (kind == DeviceKind::gpu || kind == DeviceKind::emulated)
-    fail_input("--device {}: bench measures the host; bench/gpu/speed.cu measures a GPU's kernels",
-               options.device);
+bool is_card(const CommonOptions& options) { return find_device(options.device).kind == DeviceKind::gpu; }
+
+/// The options, if they ask for what can be measured: the profile's clock and its ceilings are the host's.
+const BenchOptions& measurable(const BenchOptions& options) {
+  const std::string& device = options.common.device;
+  if (find_device(device).kind == DeviceKind::emulated)
+    fail_input("--device {}: an emulated card's speed says nothing; bench measures cpu, cuda and sim devices",
+               device);
+  if (options.profile && is_card(options.common))
+    fail_input("--profile --device {}: the profile is of the host's kernels; leave out one of the two",
+               device);
   return options;
 }
 
 class Bench {
  public:
   Bench(const BenchOptions& options, const Context& context)
-      : options_(options),
-        engine_(load_engine(on_host(options.common), context.environment)),
+      : options_(measurable(options)),
+        engine_(load_engine(options.common, context.environment)),
         routes_(chosen_routes(options.common, context.environment)),
         plans_(make_session_plans(engine_, {.routes = routes_, .steps = {routes_}, .fast = true})) {}
 
@@ -79,15 +84,17 @@ class Bench {
     std::vector<double> reads, shares;
     double before = 0;
     std::optional<ReadMeter> meter;  // 512 MiB that prefill has no use for
-    if (share != nullptr) meter.emplace(engine_.pool());
+    const bool card = is_card(options_.common);
+    if (share != nullptr && !card) meter.emplace(engine_.pool());
+    const auto plain = [&] { return meter ? meter->measure(kReadRounds) : engine_.card_reads(); };
     const Speed speed = repeat(options_.decode, [&](int round) {
       session.cache().truncate(depth);
-      if (meter) before = meter->measure(kReadRounds);
+      if (share != nullptr) before = plain();
       const double time = seconds_of([&] {
         for (const TokenId token : std::span(tokens).subspan(static_cast<size_t>(depth))) session.step(token);
       });
-      if (meter && round > 0) {
-        reads.push_back((before + meter->measure(kReadRounds)) / 2);
+      if (share != nullptr && round > 0) {
+        reads.push_back((before + plain()) / 2);
         shares.push_back(bytes / time / reads.back());
       }
       return time;
@@ -186,7 +193,7 @@ Result measure(Bench& bench, const BenchOptions& options) {
     result.decode.push_back(bench.decode(depth, result.decode.empty() ? &result.memory : nullptr));
   }
   result.weight_bytes = static_cast<double>(bench.engine().weights().bytes_per_token());
-  result.ceilings = measure_ceilings(bench.engine().pool());
+  if (!is_card(options.common)) result.ceilings = measure_ceilings(bench.engine().pool());
   result.ceilings.read = result.memory.read.median;
   if (options.profile) bench.profile(result.prefill_profile, result.decode_profile, result.depths.front());
   return result;
@@ -194,6 +201,8 @@ Result measure(Bench& bench, const BenchOptions& options) {
 
 void print_json(Bench& bench, const BenchOptions& options, const Result& result) {
   nlohmann::json json = {{"model", bench.engine().model().config.name},
+                         {"device", options.common.device},
+                         {"card", bench.engine().card()},
                          {"threads", bench.engine().options().threads},
                          {"isa", name(bench.engine().options().isa)},
                          {"prefill_tokens", options.prefill},
@@ -220,9 +229,12 @@ void print_json(Bench& bench, const BenchOptions& options, const Result& result)
 }
 
 void print_text(Bench& bench, const BenchOptions& options, const Result& result) {
-  say("{}, {} threads, {};\n{:.1f} MB of weights per token; {} rounds\n\n",
-      bench.engine().model().config.name, bench.engine().options().threads,
-      name(bench.engine().options().isa), result.weight_bytes / 1e6, options.rounds);
+  Engine& engine = bench.engine();
+  const std::string where = is_card(options.common) ? engine.card()
+                                                    : fmt::format("{} threads, {}", engine.options().threads,
+                                                                  name(engine.options().isa));
+  say("{}, {};\n{:.1f} MB of weights per token; {} rounds\n\n", engine.model().config.name, where,
+      result.weight_bytes / 1e6, options.rounds);
   say("{:<24} {:>12} {:>12} {:>12}\n", "tok/s", "median", "min", "max");
   const auto row = [](const std::string& label, const Speed& speed) {
     say("{:<24} {:>12.1f} {:>12.1f} {:>12.1f}\n", label, speed.median, speed.least, speed.most);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstring>
@@ -22,10 +23,14 @@ constexpr int kProcessors = 1;
 class Emulator final : public gpu::Device {
  public:
   Emulator(const Card& card, ThreadPool& pool, uint64_t seed) : card_(card), pool_(pool) {
-    for (int i = 0; i < pool.size(); ++i) groups_.emplace_back(seed + static_cast<uint64_t>(i));
+    const auto units = sim::devices();
+    const auto unit =
+        std::find_if(units.begin(), units.end(), [&](const sim::Device& it) { return it.name == card.name; });
+    for (int i = 0; i < pool.size(); ++i) groups_.emplace_back(seed + static_cast<uint64_t>(i), &*unit);
   }
 
   std::string card() const override { return fmt::format("emulated {}", card_.name); }
+  std::string_view unit() const override { return card_.name; }
 
   std::byte* allocate(int64_t bytes) override {
     AlignedBytes memory(bytes);

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "base/half.h"
+#include "model/tensor_type.h"
 
 namespace greta::emulator {
 
@@ -21,8 +22,12 @@ int group_count();  // along x
 void meet();
 /// The same of a wave of so many lanes.
 void meet_wave(int wave);
-/// Returns once `count`, which others count up, is above `turn`.
-void wait_past(const uint32_t& count, int turn);
+/// Returns once others have counted `count` up so many `times` in each of turns 0 .. `turn`.
+void wait_past(const uint32_t& count, int turn, int times = 1);
+
+/// `sum` after the 16 products of a's and b's pairs, as the emulated card's matrix unit adds them; of f16 or
+/// bf16.
+float unit_sum(TensorType type, const uint32_t (&a)[8], const uint32_t (&b)[8], float sum);
 
 /// Memory of the work-group, NaN at first: lanes that ask for arrays in the same order get the same ones.
 std::byte* shared_bytes(int64_t bytes);
@@ -33,7 +38,7 @@ T* shared(int64_t count) {
 
 /// Where lane `thread` shows a value of at most kSlotBytes in this exchange. The next one has other slots:
 /// nobody is two exchanges ahead of a lane of its wave.
-inline constexpr size_t kSlotBytes = 16;
+inline constexpr size_t kSlotBytes = 24;
 std::byte* slot(int thread);
 void end_exchange();
 

@@ -9,6 +9,7 @@
 #include "emulator/fiber.h"
 #include "emulator/lanes.h"
 #include "kernels/gpu/shapes.h"
+#include "sim/rule.h"
 
 namespace greta::emulator {
 
@@ -16,8 +17,8 @@ struct WorkGroup::Lane {
   int64_t shared = 0;  // of the arena, taken so far
   uint32_t exchanges = 0;
   int waits_for = 0;                // lanes of its wave, or of the group; 0: it may run
-  const uint32_t* count = nullptr;  // or for this to be above `turn`
-  uint32_t turn = 0;
+  const uint32_t* count = nullptr;  // or for this to be at least `wanted`
+  uint32_t wanted = 0;
 };
 
 static uint64_t next_random(uint64_t& state) {  // splitmix64
@@ -28,7 +29,11 @@ static uint64_t next_random(uint64_t& state) {  // splitmix64
 }
 
 struct WorkGroup::State {
-  explicit State(uint64_t seed) : random(seed), arena(0) {}
+  State(uint64_t seed, const sim::Device* unit) : random(seed), arena(0) {
+    if (unit == nullptr) return;
+    bf16 = &units::find_instruction(unit->bf16);
+    f16 = &units::find_instruction(unit->f16);
+  }
 
   void reset(Body to_run, const gpu::Args& with, const gpu::Grid& grid, int group_x, int group_y) {
     body = to_run, args = &with, x = group_x, y = group_y, groups = static_cast<int>(grid.x);
@@ -57,6 +62,7 @@ struct WorkGroup::State {
     fibers[current].wait();
   }
 
+  const units::Instruction *bf16 = nullptr, *f16 = nullptr;
   uint64_t random;
   AlignedBytes arena;
   std::vector<Fiber> fibers;
@@ -75,7 +81,7 @@ namespace {
 thread_local WorkGroup::State* running = nullptr;
 }
 
-WorkGroup::WorkGroup(uint64_t seed) : state_(std::make_unique<State>(seed)) {}
+WorkGroup::WorkGroup(uint64_t seed, const sim::Device* unit) : state_(std::make_unique<State>(seed, unit)) {}
 WorkGroup::~WorkGroup() = default;
 WorkGroup::WorkGroup(WorkGroup&&) noexcept = default;
 
@@ -93,7 +99,7 @@ void WorkGroup::run(Body body, const gpu::Args& args, const gpu::Grid& grid, int
     for (const size_t lane : s.order) {
       if (s.fibers[lane].ended()) continue;
       if (s.lanes[lane].waits_for != 0 && !s.release(lane)) continue;
-      if (s.lanes[lane].count != nullptr && *s.lanes[lane].count <= s.lanes[lane].turn) continue;
+      if (s.lanes[lane].count != nullptr && *s.lanes[lane].count < s.lanes[lane].wanted) continue;
       moved = true;
       s.current = lane;
       s.fibers[lane].resume();
@@ -116,14 +122,27 @@ int group_count() { return running->groups; }
 void meet() { running->wait_for(thread_count()); }
 void meet_wave(int wave) { running->wait_for(wave); }
 
-void wait_past(const uint32_t& count, int turn) {
+void wait_past(const uint32_t& count, int turn, int times) {
   WorkGroup::Lane& lane = running->lanes[running->current];
-  const uint32_t wanted = static_cast<uint32_t>(turn);
-  running->lost_turn |= count < wanted;
-  lane.count = &count, lane.turn = wanted;
+  const uint32_t a_turn = static_cast<uint32_t>(times), before = static_cast<uint32_t>(turn) * a_turn;
+  running->lost_turn |= count < before;
+  lane.count = &count, lane.wanted = before + a_turn;
   running->fibers[running->current].wait();
   running->lanes[running->current].count = nullptr;
-  running->lost_turn |= count > wanted + 1;
+  running->lost_turn |= count >= before + 2 * a_turn;
+}
+
+float unit_sum(TensorType type, const uint32_t (&a)[8], const uint32_t (&b)[8], float sum) {
+  const units::Instruction& unit = type == TensorType::bf16 ? *running->bf16 : *running->f16;
+  constexpr int kPairs = 8;
+  float x[2 * kPairs], y[2 * kPairs];
+  for (int pair = 0; pair < kPairs; ++pair) {
+    for (int half = 0; half < 2; ++half) {
+      x[2 * pair + half] = sim::read_input(unit, unit.a, a[pair] >> (16 * half) & 0xffff);
+      y[2 * pair + half] = sim::read_input(unit, unit.b, b[pair] >> (16 * half) & 0xffff);
+    }
+  }
+  return sim::dot(unit, x, y, 1, 2 * kPairs, sum);
 }
 
 std::byte* shared_bytes(int64_t bytes) {

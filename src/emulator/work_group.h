@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "kernels/gpu/args.h"
+#include "sim/device.h"
 
 namespace greta::emulator {
 
@@ -12,7 +13,8 @@ using Body = void (*)(const gpu::Args& args);
 
 class WorkGroup {
  public:
-  explicit WorkGroup(uint64_t seed);
+  /// `unit`: of the card that is emulated; kernels that use none need none.
+  explicit WorkGroup(uint64_t seed, const sim::Device* unit = nullptr);
   ~WorkGroup();
   WorkGroup(WorkGroup&&) noexcept;
 

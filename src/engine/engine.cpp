@@ -1,5 +1,7 @@
 #include "engine/engine.h"
 
+#include <fmt/format.h>
+
 #include "engine/plan_edit.h"
 
 namespace greta {
@@ -8,6 +10,11 @@ Engine::Engine(Model model, const EngineOptions& options)
     : options_(options), model_(std::move(model)), pool_(options.threads), weights_(model_, pool_) {
   if (auto device = open_device(options_.device, pool_))
     store_ = std::make_unique<DeviceStore>(std::move(device));
+}
+
+std::string Engine::kernels() const {
+  const std::string family = find_device(options_.device).kernels;
+  return store_ ? fmt::format("{}:{}", family, store_->device().unit()) : family;
 }
 
 KvCache Engine::cache(int64_t positions, std::optional<Format> format) const {
@@ -22,7 +29,7 @@ Plan Engine::plan(Phase phase, int64_t max_rows, const RouteTable& routes, bool 
                     .logits = logits,
                     .isa = options_.isa,
                     .routes = routes,
-                    .device = find_device(options_.device).kernels,
+                    .device = kernels(),
                     .sim_input = options_.sim_input,
                     .invariant = options_.invariant});
 }

@@ -31,6 +31,10 @@ class Engine {
   ThreadPool& pool() { return pool_; }
   /// The name of the card that runs; empty for the host.
   std::string card() const { return store_ ? store_->device().card() : ""; }
+  /// Bytes a second that it reads of its memory, measured now; 0 for the host.
+  double card_reads() { return store_ ? store_->device().read_rate() : 0; }
+  /// What its kernels are for: KernelQuery::device.
+  std::string kernels() const;
 
   /// For the engine's device; `pool`: the threads of what runs on the host.
   std::unique_ptr<Executor> executor(ThreadPool& pool) const { return make_executor(pool, store_.get()); }

@@ -7,16 +7,31 @@
 #include "gpu/cuda.h"
 #include "kernels/gpu/table.h"
 #include "sim/device.h"
+#include "sim/matmul.h"
 
 namespace greta {
+
+/// The matrix units of simulated devices of these names.
+static std::vector<gpu::Unit> units_called(std::initializer_list<std::string_view> names) {
+  std::vector<gpu::Unit> units;
+  for (const sim::Device& device : sim::devices()) {
+    if (std::find(names.begin(), names.end(), device.name) != names.end())
+      units.push_back({device.name, device.bf16, device.f16});
+  }
+  return units;
+}
 
 std::span<const KernelInfo> kernel_table() {
   static const std::vector<KernelInfo> table = [] {
     std::vector<KernelInfo> all(cpu_kernels().begin(), cpu_kernels().end());
     for (KernelInfo& kernel : sim::kernels()) all.push_back(std::move(kernel));
-    for (KernelInfo& kernel : gpu::kernel_infos("cuda", gpu::missing_for_cuda()))
-      all.push_back(std::move(kernel));
-    for (KernelInfo& kernel : gpu::kernel_infos("emu", "")) all.push_back(std::move(kernel));
+    const auto add = [&](const char* device, std::initializer_list<std::string_view> units,
+                         const std::string& missing) {
+      for (KernelInfo& kernel : gpu::kernel_infos(device, units_called(units), sim::matrix_slices, missing))
+        all.push_back(std::move(kernel));
+    };
+    add("cuda", {"a100", "h100", "b200"}, gpu::missing_for_cuda());
+    add("emu", {"a100", "h100", "mi250x", "mi300x"}, "");
     return all;
   }();
   return table;
@@ -35,7 +50,7 @@ const KernelInfo& require_kernel(const KernelQuery& query, const std::string& ot
 
 const KernelInfo* kernel_on(std::string_view device, int32_t id) {
   for (const KernelInfo& kernel : kernel_table()) {
-    if (kernel.device == device && kernel.on_device != nullptr &&
+    if (serves(kernel.device, device) && kernel.on_device != nullptr &&
         static_cast<int32_t>(kernel.on_device->id) == id)
       return &kernel;
   }

@@ -206,8 +206,8 @@ class Planner {
     if (entry.fresh) return entry.buffer;
     if (entry.buffer == kNoBuffer) {
       const Buffer source = plan_.buffer(in);
-      const char* suffix = format == Format::q8_block32 ? ".q8" : ".bf16";
-      entry.buffer = buffer(source.name + suffix, source.cols, source.rows, format);
+      const std::string suffix(format == Format::q8_block32 ? "q8" : name(format));
+      entry.buffer = buffer(source.name + "." + suffix, source.cols, source.rows, format);
     }
     add(kernel(OpKind::quantize, {}, format), std::nullopt, {in}, entry.buffer);
     entry.fresh = true;

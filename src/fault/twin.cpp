@@ -190,9 +190,10 @@ Rows as_f32(const View& in, int64_t cols) {
         const ActivationBlock& block = blocks[i / kBlock];
         out[i] = static_cast<float>(block.q[i % kBlock]) * block.d;
       }
-    } else if (in.format == Format::bf16) {
+    } else if (in.format == Format::bf16 || in.format == Format::f16) {
       const uint16_t* x = reinterpret_cast<const uint16_t*>(data);
-      for (int64_t i = 0; i < cols; ++i) out[i] = bf16_to_f32(x[i]);
+      for (int64_t i = 0; i < cols; ++i)
+        out[i] = in.format == Format::f16 ? f16_to_f32(x[i]) : bf16_to_f32(x[i]);
     } else {
       std::memcpy(out, data, static_cast<size_t>(cols) * sizeof(float));
     }

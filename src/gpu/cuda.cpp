@@ -6,7 +6,9 @@
 #include <array>
 
 #include "base/error.h"
+#include "base/timing.h"
 #include "gpu/cuda_driver.h"
+#include "gpu/cuda_map.h"
 #include "kernels/gpu/shapes.h"
 
 // The code object that nvcc made (cmake/gpu.cmake); nothing where it was not found.
@@ -84,8 +86,9 @@ class Cuda final : public Device {
     call(driver().device_name(text.data(), static_cast<int>(text.size()) - 1, device_),
          "cannot open the card");
     card_ = text.data();
-    if (const int major = attribute(kComputeMajor); major < kOldest) {
-      fail_machine("{}: {} has compute capability {}.{}; the kernels need {}.0", label(), card_, major,
+    major_ = attribute(kComputeMajor);
+    if (major_ < kOldest) {
+      fail_machine("{}: {} has compute capability {}.{}; the kernels need {}.0", label(), card_, major_,
                    attribute(kComputeMinor), kOldest);
     }
     chip_.processors = attribute(kProcessors);
@@ -99,19 +102,21 @@ class Cuda final : public Device {
       call(driver().module_function(&function, module_, kernel.symbol), kernel.symbol);
       // One share for all kernels: those of different shares don't overlap.
       call(driver().function_set(function, kSharedShare, 100), kernel.symbol);
-      if (starts_early(kernel.id))
+      if (launching(kernel.id, chip_.wave).asks_for_shared)
         call(driver().function_set(function, kMostShared, most_shared - kOwnShared), kernel.symbol);
     }
     call(driver().stream_create(&stream_, 1), "cannot make a stream");  // 1: waits for no other stream
   }
 
   ~Cuda() override {
+    read_ = {};
     if (stream_ != nullptr) driver().stream_destroy(stream_);
     if (module_ != nullptr) driver().module_unload(module_);
     if (context_ != nullptr) driver().context_release(device_);
   }
 
   std::string card() const override { return card_; }
+  std::string_view unit() const override { return major_ == 8 ? "a100" : major_ == 9 ? "h100" : "b200"; }
 
   std::byte* allocate(int64_t bytes) override {
     CudaAddress address = 0;
@@ -141,6 +146,8 @@ class Cuda final : public Device {
   void launch(const Kernel& kernel, const Args& args) override {
     const Grid grid = kernel.grid(args, chip_);
     Args copy = args;
+    if (launching(kernel.id, chip_.wave).copies_boxes && major_ >= 9)
+      call(make_copy_maps(driver().encode_map, copy), kernel.symbol);
     void* parameters[] = {&copy};
     static constexpr CudaLaunchAttribute kOverlaps{kOverlapsPrevious, {}, 1, {}};
     const CudaLaunch shape{{static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y), 1},
@@ -162,6 +169,28 @@ class Cuda final : public Device {
     return std::make_unique<CudaGraph>(graph, stream_, label());
   }
 
+  double read_rate() override {
+    constexpr int64_t kBytes = 1 << 30;
+    constexpr int kRounds = 8, kThreads = 512, kGroups = 16;
+    if (read_.data() == nullptr) {
+      call(driver().module_function(&read_memory_, module_, "greta_read_memory"), "greta_read_memory");
+      read_ = DeviceBytes(*this, kBytes);
+      fill(read_.data(), 1, kBytes);
+    }
+    std::byte* from = read_.data();
+    int64_t quads = kBytes / 16;
+    void* parameters[] = {&from, &quads, &from};
+    const CudaLaunch shape{
+        {static_cast<unsigned>(kGroups * chip_.processors), 1, 1}, {kThreads, 1, 1}, 0, stream_, nullptr, 0};
+    const auto rounds = [&](int count) {
+      for (int i = 0; i < count; ++i)
+        call(driver().launch(&shape, read_memory_, parameters, nullptr), "greta_read_memory");
+      wait();
+    };
+    rounds(1);
+    return kRounds * static_cast<double>(kBytes) / seconds_of([&] { rounds(kRounds); });
+  }
+
   void wait() override { call(driver().stream_wait(stream_), "the card failed"); }
 
  private:
@@ -178,11 +207,13 @@ class Cuda final : public Device {
     return value;
   }
 
-  int index_, device_ = 0;
+  int index_, device_ = 0, major_ = 0;  // of the compute capability
   Chip chip_;
   std::string card_;
   void *context_ = nullptr, *module_ = nullptr, *stream_ = nullptr;
   std::array<void*, kKernelCount> functions_{};
+  void* read_memory_ = nullptr;
+  DeviceBytes read_;  // what read_rate() reads
 };
 
 }  // namespace

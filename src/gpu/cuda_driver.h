@@ -32,35 +32,38 @@ struct CudaLaunch {
 };
 
 /// X(name, exported name, parameters): each returns a CUresult, 0 for success.
-#define GRETA_CUDA_CALLS(X)                                                                          \
-  X(init, "cuInit", (unsigned flags))                                                                \
-  X(error_text, "cuGetErrorString", (int error, const char** text))                                  \
-  X(device_count, "cuDeviceGetCount", (int* count))                                                  \
-  X(device_get, "cuDeviceGet", (int* device, int index))                                             \
-  X(device_name, "cuDeviceGetName", (char* text, int size, int device))                              \
-  X(device_attribute, "cuDeviceGetAttribute", (int* value, int attribute, int device))               \
-  X(context_retain, "cuDevicePrimaryCtxRetain", (void** context, int device))                        \
-  X(context_release, "cuDevicePrimaryCtxRelease_v2", (int device))                                   \
-  X(context_set, "cuCtxSetCurrent", (void* context))                                                 \
-  X(module_load, "cuModuleLoadData", (void** module, const void* image))                             \
-  X(module_unload, "cuModuleUnload", (void* module))                                                 \
-  X(module_function, "cuModuleGetFunction", (void** function, void* module, const char* name))       \
-  X(function_set, "cuFuncSetAttribute", (void* function, int attribute, int value))                  \
-  X(stream_create, "cuStreamCreate", (void** stream, unsigned flags))                                \
-  X(stream_destroy, "cuStreamDestroy_v2", (void* stream))                                            \
-  X(stream_wait, "cuStreamSynchronize", (void* stream))                                              \
-  X(capture_begin, "cuStreamBeginCapture_v2", (void* stream, int mode))                              \
-  X(capture_end, "cuStreamEndCapture", (void* stream, void** graph))                                 \
-  X(graph_make, "cuGraphInstantiateWithFlags", (void** exec, void* graph, unsigned long long flags)) \
-  X(graph_launch, "cuGraphLaunch", (void* exec, void* stream))                                       \
-  X(graph_destroy, "cuGraphDestroy", (void* graph))                                                  \
-  X(exec_destroy, "cuGraphExecDestroy", (void* exec))                                                \
-  X(memory_info, "cuMemGetInfo_v2", (size_t * free, size_t * total))                                 \
-  X(allocate, "cuMemAlloc_v2", (CudaAddress * address, size_t bytes))                                \
-  X(release, "cuMemFree_v2", (CudaAddress address))                                                  \
-  X(upload, "cuMemcpyHtoDAsync_v2", (CudaAddress to, const void* from, size_t bytes, void* stream))  \
-  X(download, "cuMemcpyDtoHAsync_v2", (void* to, CudaAddress from, size_t bytes, void* stream))      \
-  X(fill, "cuMemsetD8Async", (CudaAddress to, unsigned char value, size_t bytes, void* stream))      \
+#define GRETA_CUDA_CALLS(X)                                                                             \
+  X(init, "cuInit", (unsigned flags))                                                                   \
+  X(error_text, "cuGetErrorString", (int error, const char** text))                                     \
+  X(device_count, "cuDeviceGetCount", (int* count))                                                     \
+  X(device_get, "cuDeviceGet", (int* device, int index))                                                \
+  X(device_name, "cuDeviceGetName", (char* text, int size, int device))                                 \
+  X(device_attribute, "cuDeviceGetAttribute", (int* value, int attribute, int device))                  \
+  X(context_retain, "cuDevicePrimaryCtxRetain", (void** context, int device))                           \
+  X(context_release, "cuDevicePrimaryCtxRelease_v2", (int device))                                      \
+  X(context_set, "cuCtxSetCurrent", (void* context))                                                    \
+  X(module_load, "cuModuleLoadData", (void** module, const void* image))                                \
+  X(module_unload, "cuModuleUnload", (void* module))                                                    \
+  X(module_function, "cuModuleGetFunction", (void** function, void* module, const char* name))          \
+  X(function_set, "cuFuncSetAttribute", (void* function, int attribute, int value))                     \
+  X(stream_create, "cuStreamCreate", (void** stream, unsigned flags))                                   \
+  X(stream_destroy, "cuStreamDestroy_v2", (void* stream))                                               \
+  X(stream_wait, "cuStreamSynchronize", (void* stream))                                                 \
+  X(capture_begin, "cuStreamBeginCapture_v2", (void* stream, int mode))                                 \
+  X(capture_end, "cuStreamEndCapture", (void* stream, void** graph))                                    \
+  X(graph_make, "cuGraphInstantiateWithFlags", (void** exec, void* graph, unsigned long long flags))    \
+  X(graph_launch, "cuGraphLaunch", (void* exec, void* stream))                                          \
+  X(graph_destroy, "cuGraphDestroy", (void* graph))                                                     \
+  X(exec_destroy, "cuGraphExecDestroy", (void* exec))                                                   \
+  X(memory_info, "cuMemGetInfo_v2", (size_t * free, size_t * total))                                    \
+  X(allocate, "cuMemAlloc_v2", (CudaAddress * address, size_t bytes))                                   \
+  X(release, "cuMemFree_v2", (CudaAddress address))                                                     \
+  X(upload, "cuMemcpyHtoDAsync_v2", (CudaAddress to, const void* from, size_t bytes, void* stream))     \
+  X(download, "cuMemcpyDtoHAsync_v2", (void* to, CudaAddress from, size_t bytes, void* stream))         \
+  X(fill, "cuMemsetD8Async", (CudaAddress to, unsigned char value, size_t bytes, void* stream))         \
+  X(encode_map, "cuTensorMapEncodeTiled",                                                               \
+    (void* map, int element, unsigned rank, void* data, const uint64_t* sizes, const uint64_t* strides, \
+     const unsigned* box, const unsigned* steps, int interleave, int swizzle, int promotion, int fill)) \
   X(launch, "cuLaunchKernelEx", (const CudaLaunch* launch, void* function, void** args, void** extra))
 
 struct CudaDriver {

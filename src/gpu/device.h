@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "kernels/gpu/table.h"
 
@@ -28,6 +29,8 @@ class Device {
 
   /// Such as "NVIDIA H100 80GB HBM3".
   virtual std::string card() const = 0;
+  /// The name of its matrix unit for 16-bit floats: a simulated device's (sim/device.h).
+  virtual std::string_view unit() const = 0;
 
   /// 256-byte aligned; fails with the sizes asked for and left.
   virtual std::byte* allocate(int64_t bytes) = 0;
@@ -39,6 +42,9 @@ class Device {
   virtual void fill(std::byte* to, uint8_t value, int64_t bytes) = 0;
   virtual void launch(const Kernel& kernel, const Args& args) = 0;
   virtual void wait() = 0;
+
+  /// Bytes a second that the device reads of its own memory, measured now; 0 where nobody can.
+  virtual double read_rate() { return 0; }
 
   /// What `launches` launches (it does nothing else), without running it;
   /// nullptr where the device has no such thing: then it has not been called.

@@ -125,6 +125,7 @@ Declared declared_arithmetic(const nlohmann::json& manifest, const std::string& 
   roundings.rotation_of_values = std::max(0, entry.value("rotation_of_values", 0));
   roundings.unit = unit_from_name(entry.value("unit", ""));
   roundings.splits = std::clamp(entry.value("splits", 1), 1, 64);
+  roundings.slice = std::max(0, entry.value("slice", 0));
   declared.sum_lanes = std::max(1, entry.value("sum_lanes", declared.sum_lanes));
   declare_angle(entry, declared);
   return declared;

@@ -115,7 +115,8 @@ struct KernelInfo {
   KernelFn run;
   std::string needs;    // CPU features, for people: "avx512f avx512bw avx512vnni"
   std::string missing;  // the ones that this machine lacks; empty when the kernel can run here
-  // Or sim:<unit>: then any ISA and weight type, f32 activations in; or cuda, hip, emu: then any ISA.
+  // Or sim:<unit>: then any ISA and weight type, f32 activations in; or cuda, emu, and cuda:<unit>,
+  // emu:<unit> where the unit matters: then any ISA.
   std::string device = "cpu";
   const gpu::Kernel* on_device = nullptr;  // of cuda, hip, emu; `run` makes the same bits on the host
 };
@@ -128,6 +129,11 @@ Isa best_isa();
 
 /// Whether only its projections are a device's: all other ops run on the CPU's kernels.
 inline bool is_simulated(std::string_view device) { return device.starts_with("sim:"); }
+
+/// Whether the kernels of `own` run on `device`: the same, or any of them, as "cuda" of "cuda:h100".
+inline bool serves(std::string_view own, std::string_view device) {
+  return device.starts_with(own) && (device.size() == own.size() || device[own.size()] == ':');
+}
 
 /// What to look for in the table. Fields that an op does not have stay empty.
 struct KernelQuery {

@@ -318,7 +318,8 @@ int64_t activation_row_bytes(Format format, int64_t k) {
   constexpr int64_t kBlockBytes = sizeof(ActivationBlock);
   switch (format) {
     case Format::q8_block32: return round_up(k / kBlock * kBlockBytes, 64);
-    case Format::bf16: return round_up(round_up(k, 2) * 2, 64);
+    case Format::bf16:
+    case Format::f16: return round_up(round_up(k, 2) * 2, 64);
     default: return round_up(k * 4, 64);
   }
 }

@@ -66,8 +66,8 @@ PackedWeight plan_pack(TensorType type, std::span<const std::byte> rows, int64_t
 void pack_panels(PackedWeight& weight, std::span<const std::byte> rows, int64_t first_panel,
                  int64_t end_panel);
 
-/// Bytes of one activation row of k values in a quantised format (Format::q8_block32, bf16), padded to 64.
-/// q8_block32: ActivationBlock[k / 32]. bf16: uint16 x[k padded to even with 0], round to nearest even.
+/// Bytes of one activation row of k values in a coarse format (Format::q8_block32, bf16, f16), padded to 64.
+/// q8_block32: ActivationBlock[k / 32]. bf16, f16: uint16 x[k padded to even with 0], to nearest even.
 int64_t activation_row_bytes(Format format, int64_t k);
 
 }  // namespace greta

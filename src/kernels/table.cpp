@@ -67,7 +67,7 @@ std::string describe(const KernelQuery& query) {
 }
 
 bool answers(const KernelInfo& kernel, const KernelQuery& query) {
-  if (kernel.device != query.device) return false;
+  if (!serves(kernel.device, query.device)) return false;
   if (is_simulated(query.device)) {
     const bool input = kernel.route == Route::vector || kernel.roundings.activation == query.input;
     return kernel.op == query.op && kernel.route == query.route && kernel.shape == query.shape && input;

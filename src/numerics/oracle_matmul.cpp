@@ -425,7 +425,7 @@ Expected matmul(const GgufTensor& weight, std::span<const float> x, int64_t rows
   expected.value.resize(static_cast<size_t>(rows * n));
   expected.bound.resize(expected.value.size());
   if (has_known_cuts(roundings)) {
-    const UnitRule rule(*roundings.unit, roundings.splits);
+    const UnitRule rule(*roundings.unit, roundings.splits, roundings.slice);
     UnitProduct on_unit(product, rule, expected);
     for (int64_t first = 0; first < n; first += kLanes) {
       tile.load(first);

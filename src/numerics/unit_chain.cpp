@@ -218,10 +218,11 @@ int stored_bits(units::Output output) {
 
 }  // namespace
 
-UnitRule::UnitRule(const units::Instruction& unit, int k_splits)
+UnitRule::UnitRule(const units::Instruction& unit, int k_splits, int k_slice)
     : step(unit.k),
       group(unit.group),
       splits(k_splits),
+      slice(k_slice),
       smallest_a(smallest_normal(unit.a)),
       smallest_b(smallest_normal(unit.b)),
       smallest_sum(smallest_normal(unit.d)),
@@ -247,15 +248,18 @@ double lowest_bit(double x) {
 GRETA_CLONES void chain_unit(const UnitRule& rule, const UnitOperand& w, const UnitOperand& x,
                              const double* start, int64_t k, UnitSums& out) {
   const int64_t steps = (k + rule.step - 1) / rule.step;
+  const bool sliced = rule.slice > 0;
   Lanes total{}, drift{}, energy{}, largest{};
+  if (sliced) std::memcpy(&total, start, sizeof total);
+  const Lanes bias = total;
   Group group;
   int64_t at = 0;
   // As sim/device.h declares: the first splits are the longer ones, and f32 additions join them.
-  for (int64_t split = 0; split < std::min(rule.splits, steps); ++split) {
+  for (int64_t split = 0; at < k && (sliced || split < rule.splits); ++split) {
     const int64_t own = steps / rule.splits + (split < steps % rule.splits ? 1 : 0);
-    const int64_t end = std::min(k, at + own * rule.step);
+    const int64_t end = std::min(k, at + (sliced ? rule.slice : own * rule.step));
     Chain chain{Lanes{}, Lanes{} + kEndless, drift, energy, largest};
-    if (split == 0) set_start(start, chain);
+    if (split == 0 && !sliced) set_start(start, chain);
     for (; at < end; at += group.count) {
       group.count = std::min(rule.group, end - at);
       multiply(w, x, at, group);
@@ -265,7 +269,8 @@ GRETA_CLONES void chain_unit(const UnitRule& rule, const UnitOperand& w, const U
     drift = chain.drift;
     energy = chain.energy;
     largest = chain.largest;
-    if (split > 0) energy += total * total * (bounds::kU * bounds::kU);
+    const Lanes rounded = total * bounds::kU;
+    energy += split > 0 ? rounded * rounded : bias == 0.0 ? Lanes{} : rounded * rounded;
   }
   std::memcpy(out.sum, &total, sizeof total);
   std::memcpy(out.drift, &drift, sizeof drift);

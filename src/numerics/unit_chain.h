@@ -12,10 +12,11 @@ namespace greta {
 
 /// What a chain of one instruction does, as numbers: docs/numerics.md, "Matrix units".
 struct UnitRule {
-  /// An instruction of rule fused, floored or floored_fp8, with `splits` chains over K.
-  UnitRule(const units::Instruction& unit, int splits);
+  /// An instruction of rule fused, floored or floored_fp8, with `splits` chains over K, or one for each
+  /// `slice` of it (base/rounding.h).
+  UnitRule(const units::Instruction& unit, int splits, int slice);
 
-  int64_t step, group, splits;
+  int64_t step, group, splits, slice;
   double smallest_a, smallest_b, smallest_sum;  // normal numbers of the formats; zeros count as these
   double cut_bit, stored_bit;                   // 2^-fractional bits: of an aligned term, a result
   bool fused;                                   // the running sum is cut with the products; else floored
@@ -43,8 +44,8 @@ struct UnitOperand {
   const double *value, *power, *bit;
 };
 
-/// One input row against eight weight rows, the first chain's sum beginning with `start` [8], f32 values (a
-/// bias; zeros for none).
+/// One input row against eight weight rows. The first chain's sum begins with `start` [8], f32 values (a
+/// bias; zeros for none); of slices, the sum of them all does.
 void chain_unit(const UnitRule& rule, const UnitOperand& w, const UnitOperand& x, const double* start,
                 int64_t k, UnitSums& out);
 

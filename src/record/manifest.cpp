@@ -14,7 +14,7 @@ nlohmann::json kernels_of(Isa isa, const std::string& device) {
   using enum KernelField;
   nlohmann::json kernels = nlohmann::json::object();
   for (const KernelInfo& kernel : kernel_table()) {
-    if (kernel.device == "cpu" ? kernel.isa != isa : kernel.device != device) continue;
+    if (kernel.device == "cpu" ? kernel.isa != isa : !serves(kernel.device, device)) continue;
     nlohmann::json entry = nlohmann::json::object();
     const auto declare = [&](KernelField field, auto value) { entry[name(field)] = value; };
     const Roundings& roundings = kernel.roundings;
@@ -27,6 +27,7 @@ nlohmann::json kernels_of(Isa isa, const std::string& device) {
     if (roundings.weight != Format::f32) declare(weight, name(roundings.weight));
     if (roundings.unit != nullptr) declare(unit, roundings.unit->full_name());
     if (roundings.splits > 1) declare(splits, roundings.splits);
+    if (roundings.slice > 0) declare(slice, roundings.slice);
     if (kernel.weight_type) declare(weight_type, name(*kernel.weight_type));
     if (kernel.route) declare(route, name(*kernel.route));
     if (kernel.shape) declare(shape, name(*kernel.shape));
@@ -77,9 +78,8 @@ nlohmann::json make_manifest(const Engine& engine, const MatrixRequest& request,
       {"environment", origin.environment},
       {"prompts", prompts},
       {"experiments", experiments},
-      {"kernels", engine.options().declares
-                      ? kernels_of(engine.options().isa, find_device(engine.options().device).kernels)
-                      : nlohmann::json::object()},
+      {"kernels", engine.options().declares ? kernels_of(engine.options().isa, engine.kernels())
+                                            : nlohmann::json::object()},
       {"time", utc_now()},
       {"command_line", origin.command_line},
       {"aligned", request.aligned},

@@ -82,6 +82,16 @@ struct Slice {
   int64_t begin, end, padded;
 };
 
+/// K in runs of `length`, whole instructions.
+std::vector<Slice> slices_of_length(int64_t k, int64_t step, int64_t length) {
+  std::vector<Slice> slices;
+  for (int64_t at = 0; at < k; at += length) {
+    const int64_t end = std::min(k, at + length);
+    slices.push_back({at, end, round_up(end - at, step)});
+  }
+  return slices;
+}
+
 /// K in `splits` runs of whole instructions, the first ones longer.
 std::vector<Slice> slices_of(int64_t k, int64_t step, int64_t splits) {
   std::vector<Slice> slices;
@@ -101,11 +111,13 @@ class UnitSlice {
   UnitSlice(const KernelArgs& args, const Slice& slice)
       : roundings_(args.kernel->roundings), slice_(slice), rows_(args.out.rows), form_(best_form()) {
     std::vector<uint16_t> bits(static_cast<size_t>(rows_ * slice.padded));
+    const bool rounded = args.in[0].format != Format::f32;
     for (int64_t row = 0; row < rows_; ++row) {
       const float* x = args.in[0].row(row);
+      const uint16_t* x_bits = args.in[0].row<uint16_t>(row);
       for (int64_t k = slice.begin; k < slice.end; ++k)
         bits[static_cast<size_t>(row * slice.padded + k - slice.begin)] =
-            bits_of(x[k], roundings_.activation);
+            rounded ? x_bits[k] : bits_of(x[k], roundings_.activation);
     }
     a_.assign(unit(), unit().a, bits.data(), std::ssize(bits), form_);
     panel_.resize(static_cast<size_t>(slice.padded * kLanes));
@@ -134,22 +146,34 @@ class UnitSlice {
   std::vector<uint16_t> panel_;
 };
 
-void run_matrix(const KernelArgs& args, Part part, int64_t splits) {
+/// The bias begins the first slice's chain, or the sum of all.
+enum class BiasIn { chain, sum };
+
+void run_matrix(const KernelArgs& args, Part part, const std::vector<Slice>& runs, BiasIn bias) {
   const Share mine = start(args, part);
   if (mine.begin == mine.end) return;
   std::vector<UnitSlice> slices;
-  for (const Slice& slice : slices_of(args.weight->k, args.kernel->roundings.unit->k, splits))
-    slices.emplace_back(args, slice);
+  for (const Slice& slice : runs) slices.emplace_back(args, slice);
   Panel panel(*args.weight);
   std::vector<float> sum, own;
   for (int64_t p = mine.begin; p < mine.end; ++p) {
     const std::vector<float>& w = panel.load(p);
+    const Sums first = first_sums(args, p);
     for (size_t i = 0; i < slices.size(); ++i) {
-      slices[i].multiply(w, i == 0 ? first_sums(args, p) : Sums{}, i == 0 ? sum : own);
-      for (size_t j = 0; i > 0 && j < sum.size(); ++j) sum[j] += own[j];
+      slices[i].multiply(w, i == 0 && bias == BiasIn::chain ? first : Sums{}, own);
+      if (i == 0 && bias == BiasIn::chain) {
+        sum = own;
+        continue;
+      }
+      if (i == 0) sum.assign(own.size(), 0);
+      for (size_t j = 0; j < sum.size(); ++j) sum[j] = (i == 0 ? first[j % first.size()] : sum[j]) + own[j];
     }
     for (int64_t row = 0; row < args.out.rows; ++row) store(args, p, row, sum.data() + row * kLanes);
   }
+}
+
+void run_splits(const KernelArgs& args, Part part, int64_t splits) {
+  run_matrix(args, part, slices_of(args.weight->k, args.kernel->roundings.unit->k, splits), BiasIn::chain);
 }
 
 /// `product(x, w, k, sums)` for every panel of this part and every row.
@@ -188,8 +212,12 @@ void run_wave(const KernelArgs& args, Part part) {
 
 }  // namespace
 
-void matrix_gemm(const KernelArgs& args, Part part) { run_matrix(args, part, 1); }
-void matrix_gemv(const KernelArgs& args, Part part) { run_matrix(args, part, kGemvSplits); }
+void matrix_gemm(const KernelArgs& args, Part part) { run_splits(args, part, 1); }
+void matrix_gemv(const KernelArgs& args, Part part) { run_splits(args, part, kGemvSplits); }
+void matrix_slices(const KernelArgs& args, Part part) {
+  const Roundings& roundings = args.kernel->roundings;
+  run_matrix(args, part, slices_of_length(args.weight->k, roundings.unit->k, roundings.slice), BiasIn::sum);
+}
 
 void vector_gemm(const KernelArgs& args, Part part) {
   run_vector(args, part, [](const float* x, const float* w, int64_t k, Sums& sums) {

@@ -11,6 +11,9 @@ inline constexpr int kGemvSplits = 4;  // of K in a matrix GEMV
 
 void matrix_gemm(const KernelArgs& args, Part part);  // args.kernel->roundings.unit is the instruction
 void matrix_gemv(const KernelArgs& args, Part part);
+/// The order of kernels/gpu/matmul_half.h: chains of roundings.slice along K, each from zero, added in order
+/// to the bias. Activations come as f32, or rounded already.
+void matrix_slices(const KernelArgs& args, Part part);
 void vector_gemm(const KernelArgs& args, Part part);
 void vector_gemv_wave64(const KernelArgs& args, Part part);
 void vector_gemv_wave32(const KernelArgs& args, Part part);

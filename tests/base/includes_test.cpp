@@ -34,7 +34,7 @@ const std::map<std::string, std::set<std::string>> kArrows = {
     {"verdict", {"numerics"}},
     {"bundle", {"numerics", "io"}},
     {"engine", {"kernels", "sim", "emulator"}},
-    {"emulator", {"gpu"}},
+    {"emulator", {"gpu", "sim"}},
     {"gpu", {"kernels"}},
     {"sim", {"kernels", "units"}},
     {"numerics", {"model", "units"}},

@@ -71,6 +71,20 @@ TEST_P(OnDevice, EveryStageHasTheBitsOfTheCpu) {
   }
 }
 
+TEST_P(OnDevice, ProductsOfSixteenBitsAreTheUnitsInBothPhases) {
+  const std::vector<int32_t> tokens = test::random_tokens(9);
+  for (const TensorType type : {TensorType::bf16, TensorType::f16}) {
+    TinyEngine device(type, options_for(GetParam()));
+    const std::vector<StageHashes> stages = all_stages(device.engine, tokens, "matrix");
+    EXPECT_EQ(stages.back(), stages[stages.size() - 2]) << name(type);
+    // A card has the bits of the emulated one with its unit: those of the simulated unit.
+    const std::string kernels = device.engine.kernels(), unit = kernels.substr(kernels.find(':') + 1);
+    if (kernels.starts_with("emu") || unit == "b200") continue;
+    TinyEngine emulated(type, options_for("emu:" + unit));
+    EXPECT_EQ(stages, all_stages(emulated.engine, tokens, "matrix")) << name(type) << " on " << kernels;
+  }
+}
+
 /// What greta run does: fused kernels, no actions, several blocks; steps are recorded once, then replayed.
 std::vector<float> logits_after(Engine& engine, std::span<const int32_t> tokens) {
   Session session(engine, std::ssize(tokens),

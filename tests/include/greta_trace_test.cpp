@@ -45,10 +45,10 @@ TEST(GretaTrace, WhatIsRecordedIsRead) {
   meta.shared_cache = 1;
   const Recording recording(meta);
   EXPECT_EQ(greta_trace_experiment(recording.trace(), "E0", nullptr, 0), GRETA_TRACE_OK);
-  EXPECT_EQ(
-      greta_trace_kernel(recording.trace(), "mul",
-                         "activation=f16, accumulator=f32,splits=4, fast_math=true , angle_rounding=3e-7"),
-      GRETA_TRACE_OK);
+  EXPECT_EQ(greta_trace_kernel(
+                recording.trace(), "mul",
+                "activation=f16, accumulator=f32,splits=4,slice=256, fast_math=true , angle_rounding=3e-7"),
+            GRETA_TRACE_OK);
   EXPECT_EQ(recording.rows("q", {1, 2, 3, 4}, 2), GRETA_TRACE_OK);
   EXPECT_EQ(greta_trace_begin(recording.trace(), "decode0", "p", nullptr), GRETA_TRACE_OK);
   EXPECT_EQ(recording.rows("logits", {5, -6, 7}, 1, 2), GRETA_TRACE_OK);
@@ -67,6 +67,7 @@ TEST(GretaTrace, WhatIsRecordedIsRead) {
                                                             {{"activation", "f16"},
                                                              {"accumulator", "f32"},
                                                              {"splits", 4},
+                                                             {"slice", 256},
                                                              {"fast_math", true},
                                                              {"angle_rounding", 3e-7}}}}));
   ASSERT_THAT(bundle.events, SizeIs(2));

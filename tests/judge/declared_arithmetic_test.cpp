@@ -11,8 +11,8 @@ namespace greta {
 namespace {
 
 Declared of_unit(const char* unit) {
-  return declared_arithmetic({{"kernels", {{"k", {{"unit", unit}, {"activation", "bf16"}, {"splits", 4}}}}}},
-                             "k");
+  return declared_arithmetic(
+      {{"kernels", {{"k", {{"unit", unit}, {"activation", "bf16"}, {"splits", 4}, {"slice", 256}}}}}}, "k");
 }
 
 TEST(DeclaredArithmetic, NamesAUnitOfTheTable) {
@@ -21,6 +21,7 @@ TEST(DeclaredArithmetic, NamesAUnitOfTheTable) {
   EXPECT_EQ(declared.roundings.unit->fraction_bits, 25);
   EXPECT_EQ(declared.roundings.activation, Format::bf16);
   EXPECT_EQ(declared.roundings.splits, 4);
+  EXPECT_EQ(declared.roundings.slice, 256);
 }
 
 // Else the intervals of another rule would shift the expected value.

@@ -22,6 +22,7 @@ struct Case {
   const char* unit;
   int splits;
   bool heavy;  // activations of wide range, as after SwiGLU; else normal with a mean
+  int slice = 0;
 };
 
 /// Data of one case, rounded to what the unit reads.
@@ -39,23 +40,23 @@ class Problem {
     }
   }
 
-  Expected expected(const units::Instruction& unit, int splits) const {
+  Expected expected(const units::Instruction& unit, const Case& of) const {
     const test::Weight weight = test::f32_weight(w_, k_);
-    return oracle::matmul(weight.tensor, x_, kRows,
-                          {.activation = format_, .weight = format_, .unit = &unit, .splits = splits});
+    return oracle::matmul(
+        weight.tensor, x_, kRows,
+        {.activation = format_, .weight = format_, .unit = &unit, .splits = of.splits, .slice = of.slice});
   }
 
   /// By the rule; `splits` divides K evenly.
-  std::vector<float> outputs(const units::Instruction& unit, int splits) const {
+  std::vector<float> outputs(const units::Instruction& unit, const Case& of) const {
     std::vector<float> all;
-    const int64_t part = k_ / splits;
+    const int64_t part = of.slice > 0 ? of.slice : k_ / of.splits;
     for (int64_t r = 0; r < kRows; ++r) {
       for (int64_t i = 0; i < kOutputs; ++i) {
         float sum = 0;
-        for (int s = 0; s < splits; ++s) {
-          const float* x = x_.data() + r * k_ + s * part;
-          sum += sim::dot(unit, x, w_.data() + i * k_ + s * part, 1, part, 0);
-        }
+        for (int64_t at = 0; at < k_; at += part)
+          sum +=
+              sim::dot(unit, x_.data() + r * k_ + at, w_.data() + i * k_ + at, 1, std::min(part, k_ - at), 0);
         all.push_back(sum);
       }
     }
@@ -88,27 +89,29 @@ TEST_P(UnitBounds, ARightUnitIsWithinThem) {
   const units::Instruction& unit = units::find_instruction(GetParam().unit);
   for (const int64_t k : {64, 576, 1536}) {
     const Problem problem(unit, k, GetParam().heavy);
-    const Expected expected = problem.expected(unit, GetParam().splits);
-    const Ratios right = ratios_of(problem.outputs(unit, GetParam().splits), expected);
+    const Expected expected = problem.expected(unit, GetParam());
+    const Ratios right = ratios_of(problem.outputs(unit, GetParam()), expected);
     EXPECT_LE(right.most, 1);
     EXPECT_LE(right.bias.ratio, 1);
     // Not so loose that nothing would show: the bound is 9.2 standard deviations of intervals, 16 of errors.
     EXPECT_GE(right.most, 0.1);
     std::printf("| %s%s%s | %d | %.3f | %.3f | %.3f | %.2f | %.2f | %.2f |", unit.full_name().c_str(),
-                GetParam().splits > 1 ? ", split" : "", GetParam().heavy ? ", wide" : "", static_cast<int>(k),
-                right.median, right.nearly_most, right.most, right.bias.gain, right.bias.spread,
-                right.bias.ratio);
+                GetParam().slice > 0    ? ", slices"
+                : GetParam().splits > 1 ? ", split"
+                                        : "",
+                GetParam().heavy ? ", wide" : "", static_cast<int>(k), right.median, right.nearly_most,
+                right.most, right.bias.gain, right.bias.spread, right.bias.ratio);
     for (const int change : {1, 2, 3, 0}) {
       units::Instruction other = unit;
       other.fraction_bits -= change;
       other.nearest = change == 0;
-      const Ratios wrong = ratios_of(problem.outputs(other, GetParam().splits), expected);
+      const Ratios wrong = ratios_of(problem.outputs(other, GetParam()), expected);
       std::printf(" %.1f, %.1f |", wrong.most, wrong.bias.ratio);
       // With these 1536 outputs.
       // One bit of CDNA3's, Hopper's or a split K does not always show: docs/numerics.md.
       const bool nearest_shows = change == 0 && unit.rule == units::Rule::fused;
-      const bool one_shows =
-          change == 1 && unit.rule == units::Rule::fused && unit.fraction_bits < 25 && GetParam().splits == 1;
+      const bool one_shows = change == 1 && unit.rule == units::Rule::fused && unit.fraction_bits < 25 &&
+                             GetParam().splits == 1 && GetParam().slice == 0;
       if (k > 64 && (change >= 2 || nearest_shows || one_shows)) {
         EXPECT_GT(std::max(wrong.most, wrong.bias.ratio), 1) << change << " bits fewer, K = " << k;
       }
@@ -126,13 +129,15 @@ std::vector<Case> cases() {
     all.push_back({unit, 1, false});
     all.push_back({unit, 1, true});
     all.push_back({unit, 4, false});
+    all.push_back({unit, 1, false, 256});
   }
   return all;
 }
 std::string case_name(const testing::TestParamInfo<Case>& test) {
   std::string text = test.param.unit;
   std::replace(text.begin(), text.end(), '.', '_');
-  return text + (test.param.heavy ? "_heavy" : "") + (test.param.splits > 1 ? "_split" : "");
+  return text + (test.param.heavy ? "_heavy" : "") + (test.param.splits > 1 ? "_split" : "") +
+         (test.param.slice > 0 ? "_slices" : "");
 }
 INSTANTIATE_TEST_SUITE_P(Units, UnitBounds, testing::ValuesIn(cases()), case_name);
 

@@ -120,20 +120,34 @@ GRETA_INLINE i32x16 to_bf16(f32x16 x) {
   return select(is_number(x), rounded, shr<16>(wide) | set_i32(0x40));
 }
 
-void quantize_bf16(const KernelArgs& args, Part part) {
-  stamp(args, part, GRETA_NAME("quantize.bf16"));
+/// store(to, x) rounds 16 values.
+template <class Store>
+GRETA_INLINE void round_rows(const KernelArgs& args, Part part, Store store) {
   const Part::Range rows = part.of(args.out.rows);
   const int64_t k = args.in[0].cols;
   for (int64_t r = rows.begin; r < rows.end; ++r) {
     const float* x = args.in[0].row(r);
     uint16_t* out = args.out.row<uint16_t>(r);
     int64_t i = 0;
-    for (; i + 16 <= k; i += 16) store_low16(out + i, to_bf16(load(x + i)));
+    for (; i + 16 <= k; i += 16) store(out + i, load(x + i));
     if (i == k) continue;
     uint16_t tail[16];
-    store_low16(tail, to_bf16(load_n(x + i, lanes_left(k, i))));  // lanes beyond k are zero: the padding
+    store(tail, load_n(x + i, lanes_left(k, i)));  // lanes beyond k are zero: the padding
     for (int j = 0; i + j < (k + 1) / 2 * 2; ++j) out[i + j] = tail[j];
   }
+}
+
+void quantize_bf16(const KernelArgs& args, Part part) {
+  stamp(args, part, GRETA_NAME("quantize.bf16"));
+  round_rows(
+      args, part,
+      [](uint16_t * to, f32x16 x) __attribute__((always_inline)) { store_low16(to, to_bf16(x)); });
+}
+
+void quantize_f16(const KernelArgs& args, Part part) {
+  stamp(args, part, GRETA_NAME("quantize.f16"));
+  round_rows(
+      args, part, [](uint16_t * to, f32x16 x) __attribute__((always_inline)) { store_f16(to, x); });
 }
 
 /// (x * r) * w with r = 1 / sqrt(sum(x^2) / K + eps), for every K elements of a row. The sum runs in 16 lanes
@@ -346,6 +360,7 @@ constexpr KernelEntry kEntries[] = {
     row_op(GRETA_NAME("rope_table"), OpKind::rope_table, rope_table),
     row_op(GRETA_NAME("quantize.q8_block32"), OpKind::quantize, quantize_q8, kToBlocks),
     row_op(GRETA_NAME("quantize.bf16"), OpKind::quantize, quantize_bf16, {.output = Format::bf16}),
+    row_op(GRETA_NAME("quantize.f16"), OpKind::quantize, quantize_f16, {.output = Format::f16}),
     row_op(GRETA_NAME("rms_norm"), OpKind::rms_norm, rms_norm),
     row_op(GRETA_NAME("rms_norm.q8_block32"), OpKind::rms_norm, rms_norm_q8, kToBlocks),
     row_op(GRETA_NAME("rope"), OpKind::rope, rope),

@@ -15,6 +15,12 @@ struct Weight {
   bool operator==(const Weight&) const = default;
 };
 
+/// A matrix as Hopper's copy engine knows it, which copies boxes of it (gpu/cuda_map.h); empty elsewhere.
+struct CopyMap {
+  alignas(64) uint64_t words[16] = {};
+  bool operator==(const CopyMap&) const = default;
+};
+
 /// What the kernel that ran says of itself: its place in the list of kernels, as compiled into it.
 struct Stamp {
   int32_t kernel = -1;
@@ -30,6 +36,7 @@ struct Args {
   const int64_t* position = nullptr;  // of the block's row 0: arguments of a step are those of the next
   OpParams params;
   Stamp* stamp = nullptr;
+  CopyMap rows, panels;  // of in[0] and the weight, for a GEMM of 16-bit weights
 
   bool operator==(const Args&) const = default;
 };

@@ -38,10 +38,10 @@ struct BlockWeight {
   /// block's planes.
   template <class Plane>
   static GRETA_DEVICE int word(int g, Plane plane) {
-    uint32_t codes = field<kLow>(g, plane(g % kLow));
+    uint32_t codes = field<kLow>(g, plane(g & (kLow - 1)));
     if constexpr (kCode.bits > kLow) {
       constexpr int kHigh = kCode.bits - kLow;
-      codes |= field<kHigh>(g, plane(kLow + g % kHigh)) << kLow;
+      codes |= field<kHigh>(g, plane(kLow + (g & (kHigh - 1)))) << kLow;
     }
     if constexpr (kCode.bits == 8) codes ^= 0x80808080u;
     return static_cast<int>(codes);
@@ -105,7 +105,7 @@ struct BlockWeight {
   /// The fields of kWidth bits that word g has in its row of a plane, one in each byte.
   template <int kWidth>
   static GRETA_DEVICE uint32_t field(int g, uint32_t row) {
-    return row >> (g / kWidth * kWidth) & ((1u << kWidth) - 1) * 0x01010101u;
+    return row >> (g & ~(kWidth - 1)) & ((1u << kWidth) - 1) * 0x01010101u;
   }
 };
 

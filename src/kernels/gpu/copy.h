@@ -11,13 +11,30 @@ struct alignas(16) Quad {
   uint32_t words[4];
 };
 
-/// Begins a copy, which belongs to this lane's batch.
-GRETA_DEVICE void copy_quad(std::byte* shared, const std::byte* global) {
+/// A place in shared memory. What copies and gates want on CUDA is its address there, worked out once: else
+/// the compiler would make it anew at every use, from a register that takes long to read.
+struct SharedAt {
+  std::byte* bytes;
 #if defined(__CUDACC__)
-  const auto to = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(global) : "memory");
+  uint32_t address;
+  explicit GRETA_DEVICE SharedAt(std::byte* p)
+      : bytes(p), address(static_cast<uint32_t>(__cvta_generic_to_shared(p))) {
+    asm volatile("mov.b32 %0, %0;" : "+r"(address));
+  }
+  GRETA_DEVICE SharedAt(std::byte* p, uint32_t at) : bytes(p), address(at) {}
+  GRETA_DEVICE SharedAt operator+(int by) const { return {bytes + by, address + static_cast<uint32_t>(by)}; }
 #else
-  *reinterpret_cast<Quad*>(shared) = load<Quad>(global);
+  explicit GRETA_DEVICE SharedAt(std::byte* p) : bytes(p) {}
+  GRETA_DEVICE SharedAt operator+(int by) const { return SharedAt(bytes + by); }
+#endif
+};
+
+/// Begins a copy, which belongs to this lane's batch.
+GRETA_DEVICE void copy_quad(const SharedAt& to, const std::byte* global) {
+#if defined(__CUDACC__)
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to.address), "l"(global) : "memory");
+#else
+  *reinterpret_cast<Quad*>(to.bytes) = load<Quad>(global);
 #endif
 }
 

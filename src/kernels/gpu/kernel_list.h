@@ -4,42 +4,49 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "model/tensor_type.h"
+#include "kernels/gpu/shapes.h"
 
 namespace greta::gpu {
 
 #define GRETA_GPU_BLOCK_TYPES(X) \
   X(q4_0) X(q4_1) X(q5_0) X(q5_1) X(q8_0) X(q2_k) X(q3_k) X(q4_k) X(q5_k) X(q6_k)
-#define GRETA_GPU_TYPES(X) X(f32) X(f16) X(bf16) GRETA_GPU_BLOCK_TYPES(X)
+#define GRETA_GPU_HALF_TYPES(X) X(f16) X(bf16)
+#define GRETA_GPU_TYPES(X) X(f32) GRETA_GPU_HALF_TYPES(X) GRETA_GPU_BLOCK_TYPES(X)
 
 // A macro is not expanded within itself: each list of types has its own X.
 #define GRETA_GPU_OF_TYPE(type)                                          \
   GRETA_GPU_X(embed_##type, embed<TensorType::type>)                     \
   GRETA_GPU_X(vector_gemv_##type, (vector_product<TensorType::type, 1>)) \
   GRETA_GPU_X(vector_gemm_##type, (vector_product<TensorType::type, kVectorTokens>))
-#define GRETA_GPU_OF_BLOCK_TYPE(type)              \
-  GRETA_GPU_X(gemv_##type, gemv<TensorType::type>) \
-  GRETA_GPU_X(gemm_##type, gemm<TensorType::type>)
+#define GRETA_GPU_OF_BLOCK_TYPE(type)                    \
+  GRETA_GPU_X(gemv_##type, gemv<Unit<TensorType::type>>) \
+  GRETA_GPU_X(gemm_##type, int8_gemm<TensorType::type>)
+#define GRETA_GPU_OF_HALF_TYPE(type)                         \
+  GRETA_GPU_X(gemv_##type, gemv<HalfUnit<TensorType::type>>) \
+  GRETA_GPU_X(gemm_##type, half_gemm<TensorType::type>)
 
 /// Expands GRETA_GPU_X(name, body) for every kernel.
-#define GRETA_GPU_KERNELS                      \
-  GRETA_GPU_X(rope_table, rope_table)          \
-  GRETA_GPU_X(quantize, quantize)              \
-  GRETA_GPU_X(rms_norm, rms_norm<false>)       \
-  GRETA_GPU_X(rms_norm_q8, rms_norm<true>)     \
-  GRETA_GPU_X(rope, rope)                      \
-  GRETA_GPU_X(kv_write, kv_write)              \
-  GRETA_GPU_X(qk, qk)                          \
-  GRETA_GPU_X(softmax, softmax)                \
-  GRETA_GPU_X(pv, pv)                          \
-  GRETA_GPU_X(attention, attention)            \
-  GRETA_GPU_X(add, add)                        \
-  GRETA_GPU_X(silu_mul, (gate<Silu, false>))   \
-  GRETA_GPU_X(silu_mul_q8, (gate<Silu, true>)) \
-  GRETA_GPU_X(gelu_mul, (gate<Gelu, false>))   \
-  GRETA_GPU_X(gelu_mul_q8, (gate<Gelu, true>)) \
-  GRETA_GPU_TYPES(GRETA_GPU_OF_TYPE)           \
-  GRETA_GPU_BLOCK_TYPES(GRETA_GPU_OF_BLOCK_TYPE)
+#define GRETA_GPU_KERNELS                         \
+  GRETA_GPU_X(rope_table, rope_table)             \
+  GRETA_GPU_X(quantize, quantize)                 \
+  GRETA_GPU_X(quantize_bf16, quantize_half<true>) \
+  GRETA_GPU_X(quantize_f16, quantize_half<false>) \
+  GRETA_GPU_X(rms_norm, rms_norm<false>)          \
+  GRETA_GPU_X(rms_norm_q8, rms_norm<true>)        \
+  GRETA_GPU_X(rope, rope)                         \
+  GRETA_GPU_X(kv_write, kv_write)                 \
+  GRETA_GPU_X(qk, qk)                             \
+  GRETA_GPU_X(softmax, softmax)                   \
+  GRETA_GPU_X(pv, pv)                             \
+  GRETA_GPU_X(attention, attention)               \
+  GRETA_GPU_X(add, add)                           \
+  GRETA_GPU_X(silu_mul, (gate<Silu, false>))      \
+  GRETA_GPU_X(silu_mul_q8, (gate<Silu, true>))    \
+  GRETA_GPU_X(gelu_mul, (gate<Gelu, false>))      \
+  GRETA_GPU_X(gelu_mul_q8, (gate<Gelu, true>))    \
+  GRETA_GPU_TYPES(GRETA_GPU_OF_TYPE)              \
+  GRETA_GPU_BLOCK_TYPES(GRETA_GPU_OF_BLOCK_TYPE)  \
+  GRETA_GPU_HALF_TYPES(GRETA_GPU_OF_HALF_TYPE)
 
 /// A kernel's place in the list, which it stamps when it runs.
 enum class KernelId : int32_t {
@@ -54,17 +61,30 @@ inline constexpr size_t kKernelCount = 0
 #undef GRETA_GPU_X
     ;
 
-/// Whether the kernel itself says when it needs what the one before it made: it asks for weights first.
-constexpr bool starts_early(KernelId id) {
-  constexpr KernelId kEarly[] = {
-#define GRETA_GPU_EARLY(type) KernelId::gemv_##type,
-      GRETA_GPU_BLOCK_TYPES(GRETA_GPU_EARLY)
-#undef GRETA_GPU_EARLY
-  };
-  for (const KernelId early : kEarly) {
-    if (early == id) return true;
+/// How a kernel is launched: whether it says itself when it needs what the one before it made (it asks for
+/// weights first); whether it has shared memory beside what it declares; its threads at most; how many of its
+/// work-groups a processor shall have room for; whether it wants args.rows and args.panels.
+struct Launching {
+  bool early = false, asks_for_shared = false;
+  int threads = kRowThreads, groups = 1;
+  bool copies_boxes = false;
+};
+
+constexpr Launching launching(KernelId id, int wave) {
+  switch (id) {
+#define GRETA_GPU_GEMV(type) case KernelId::gemv_##type:
+#define GRETA_GPU_GEMM(type) case KernelId::gemm_##type:
+    GRETA_GPU_BLOCK_TYPES(GRETA_GPU_GEMV) return {true, true, kDotThreads + wave, kGemvGroups};
+    GRETA_GPU_HALF_TYPES(GRETA_GPU_GEMV) return {true, true, kDotThreads + wave, 1};
+    GRETA_GPU_BLOCK_TYPES(GRETA_GPU_GEMM)
+    return {false, true, Int8GemmShape::kWaves * wave, Int8GemmShape::kGroups};
+    GRETA_GPU_HALF_TYPES(GRETA_GPU_GEMM) return {false, true, HalfGemmShape(wave).waves() * wave, 1, true};
+#undef GRETA_GPU_GEMV
+#undef GRETA_GPU_GEMM
+    case KernelId::rms_norm:
+    case KernelId::rms_norm_q8: return {false, false, kNormThreads};
+    default: return {};
   }
-  return false;
 }
 
 }  // namespace greta::gpu

@@ -2,8 +2,9 @@
 // The whole source, for each form that compiles it.
 
 #include "kernels/gpu/attention.h"
+#include "kernels/gpu/gemm_int8.h"
 #include "kernels/gpu/kernel_list.h"
-#include "kernels/gpu/matmul_int8.h"
+#include "kernels/gpu/matmul_half.h"
 #include "kernels/gpu/matmul_vector.h"
 #include "kernels/gpu/rows.h"
 
@@ -15,11 +16,11 @@ GRETA_DEVICE void stamp(const Args& args, KernelId id) {
   ++args.stamp->count;
 }
 
-/// A kernel: what it may do before the one before it has ended (starts_early), it does by itself.
+/// A kernel: what it may do before the one before it has ended, it does by itself.
 template <class Body>
 GRETA_DEVICE void run(const Args& args, KernelId id, Body body) {
   allow_next();
-  if (!starts_early(id)) wait_for_previous();
+  if (!launching(id, kWave).early) wait_for_previous();
   body();
   stamp(args, id);
 }

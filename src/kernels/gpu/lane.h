@@ -122,6 +122,13 @@ GRETA_DEVICE float from_lane(float value, int mask) {
   return __builtin_bit_cast(float, from_lane(__builtin_bit_cast(int, value), mask));
 }
 
+/// To nearest even; NaN stays one.
+GRETA_DEVICE uint16_t float_to_bf16(float value) {
+  const uint32_t bits = __builtin_bit_cast(uint32_t, value);
+  if (value != value) return static_cast<uint16_t>(bits >> 16 | 0x40);
+  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
 /// The sum of a team's values by the contract's tree: lanes 8 apart first, then 4, 2, 1.
 GRETA_DEVICE float sum_tree(float value) {
   for (int apart = kTeam / 2; apart > 0; apart /= 2) value += from_lane(value, apart);

@@ -3,25 +3,13 @@
 // = the bias or 0, in ascending k, for every group of scales:
 //   acc = fma(float(idot), d_w * d_x, acc)     idot the exact integer sum of (u - offset) q
 //   acc = fma(m_w, s_x, acc)                   of types with a minimum
-// Integer sums need no order: a GEMM's come from the matrix unit, a GEMV's from all lanes at once. Only the
-// chain of FMAs has one.
+// Integer sums need no order: a GEMM's (gemm_int8.h) come from the matrix unit, a GEMV's from all lanes.
+// Only the chain of FMAs has one.
 
 #include "kernels/gpu/block_weight.h"
-#include "kernels/gpu/gate.h"
-#include "kernels/gpu/mma.h"
-#include "kernels/gpu/shapes.h"
+#include "kernels/gpu/gemv.h"
 
 namespace greta::gpu::GRETA_FORM {
-
-/// What an output's sum begins with.
-GRETA_DEVICE float first_sum(const Args& args, int64_t n) {
-  return args.bias == nullptr ? 0.0f : args.bias[n];
-}
-
-GRETA_DEVICE void store_sum(const Args& args, int64_t row, int64_t n, float sum) {
-  if (row >= args.out.rows || n >= args.weight.n) return;
-  args.out.row(row)[n] = args.params.scale == 1 ? sum : sum * args.params.scale;
-}
 
 /// The numbers of a block of activations that its products need beside the codes.
 template <int kGroups>
@@ -64,21 +52,23 @@ GRETA_DEVICE Link<W::kHasMin> link(int dot, const Scales<W::kGroups>& of, const 
   }
 }
 
-/// A unit of a panel in shared memory: 8 blocks, and the activations of the same k behind them. A team has
-/// every kTeams-th block; where it finds them is the same in every unit.
-template <class W>
+/// A unit of a panel in shared memory, for gemv(): 8 blocks, and the activations of the same k behind them. A
+/// team has every kTeams-th block; where it finds them is the same in every unit. Lane = weight row.
+template <TensorType kT>
 struct Unit {
+  using W = BlockWeight<kT>;
+  using Link = gpu::GRETA_FORM::Link<W::kHasMin>;
   static constexpr BlockCode kCode = W::kCode;
-  static constexpr GemvShape kShape{kCode, kWave};
+  static constexpr GemvShape kShape{kT, kWave};
   static constexpr int kTeams = kWave / kTeam, kOwn = kUnitBlocks / kTeams;  // blocks of a team
-  static constexpr int kXAt = kUnitBlocks * kShape.block_bytes;
-  static constexpr int kLinks = kUnitBlocks * W::kGroups;  // of a weight row
+  static constexpr int kLinks = kUnitBlocks * W::kGroups;                    // of a weight row
+  static constexpr int kMade = kOwn * W::kGroups;
   static constexpr bool kSuper = kCode.run() > 1;
   static constexpr int kCodesAt = static_cast<int>(kCode.scale_bytes());
   static constexpr int kCodes = kSuper ? static_cast<int>(kCode.bytes()) : kShape.block_bytes;  // apart
   /// Odd teams read every two rows of planes in the other order where the wave's teams would meet in a bank.
   static constexpr bool kSwaps = kCodes % 128 == 0 && kCode.bits % 2 == 0;
-  static_assert(sizeof(Link<W::kHasMin>) == kShape.link_bytes && kCode.run() <= kUnitBlocks);
+  static_assert(sizeof(Link) == kShape.link_bytes && kCode.run() <= kUnitBlocks);
 
   int team, row;
   int even,
@@ -91,7 +81,7 @@ struct Unit {
   }
 
   GRETA_DEVICE const ActivationBlock& x(const std::byte* unit, int i) const {
-    return reinterpret_cast<const ActivationBlock*>(unit + kXAt)[i * kTeams + team];
+    return reinterpret_cast<const ActivationBlock*>(unit + kShape.x_at())[i * kTeams + team];
   }
 
   GRETA_DEVICE void planes(const std::byte* unit, int i, uint32_t (&to)[kCode.bits]) const {
@@ -159,8 +149,7 @@ struct Unit {
   }
 
   /// The links of the team's block i.
-  GRETA_DEVICE void make_links(const std::byte* unit, int i, const StoredScales& of_all,
-                               Link<W::kHasMin>* to) const {
+  GRETA_DEVICE void make_links(const std::byte* unit, int i, const StoredScales& of_all, Link* to) const {
     uint32_t codes[kCode.bits];
     planes(unit, i, codes);
     const BlockSums<W::kGroups> sums(x(unit, i));
@@ -170,262 +159,22 @@ struct Unit {
 #pragma unroll
     for (int g = 0; g < W::kGroups; ++g) to[g] = link<W>(dot[g], of, sums, g);
   }
-};
 
-/// The units of a wave: its share of a panel's, then of the next panel of the work-group.
-struct UnitWalk {
-  int panel = group_x(), panels;
-  int unit, units, step, blocks;
-
-  GRETA_DEVICE UnitWalk(const Args& args, int first, int apart)
-      : panels(static_cast<int>((args.weight.n + kPanelRows - 1) / kPanelRows)), unit(first), step(apart) {
-    blocks = static_cast<int>(args.weight.k / kBlock);
-    units = (blocks + kUnitBlocks - 1) / kUnitBlocks;
-    settle();
-  }
-  GRETA_DEVICE void next() {
-    unit += step;
-    settle();
-  }
-  GRETA_DEVICE bool within() const { return panel < panels; }
-  GRETA_DEVICE int count() const {
-    const int left = blocks - kUnitBlocks * unit;
-    return left < kUnitBlocks ? left : kUnitBlocks;
-  }
-
- private:
-  GRETA_DEVICE void settle() {
-    for (; unit >= units; unit -= units) panel += group_count();
-  }
-};
-
-/// Takes links in the order of k, a few at a time: the next ones are read while those before are added up.
-template <class W>
-GRETA_DEVICE void chain(const Args& args, const std::byte* slots, const Gate* full, Gate* empty) {
-  using U = Unit<W>;
-  using L = Link<W::kHasMin>;
-  constexpr int kFew = 4, kParts = U::kLinks / kFew;
-  const int row = lane_of_team();
-  int slot = 0, turn = 0;
-  L now[kFew], next[kFew];
-  const auto read = [&](int part) {
-    const L* from = reinterpret_cast<const L*>(slots + slot * U::kShape.slot_bytes) + row;
-#pragma unroll
-    for (int i = 0; i < kFew; ++i) next[i] = from[(part * kFew + i) * kTeam];
-  };
-  UnitWalk at(args, 0, 1);
-  int panel = at.panel;
-  float acc = first_sum(args, panel * kPanelRows + row);
-  const auto store = [&] {
-    if (lane_of_wave() < kTeam) store_sum(args, 0, panel * kPanelRows + row, acc);
-  };
-  wait_at(full[slot], turn);
-  read(0);
-  while (at.within()) {
-    if (at.panel != panel) {
-      store();
-      panel = at.panel;
-      acc = first_sum(args, panel * kPanelRows + row);
-    }
-    const int count = at.count() * W::kGroups;
-    at.next();
-#pragma unroll
-    for (int part = 0; part < kParts; ++part) {
-#pragma unroll
-      for (int i = 0; i < kFew; ++i) now[i] = next[i];
-      if (part + 1 < kParts) {
-        read(part + 1);
-      } else {
-        pass(empty[slot]);
-        if (++slot == U::kShape.waves) slot = 0, ++turn;
-        if (at.within()) {
-          wait_at(full[slot], turn);
-          read(0);
-        }
-      }
-#pragma unroll
-      for (int i = 0; i < kFew; ++i) acc = part * kFew + i < count ? now[i].add_to(acc) : acc;
-    }
-  }
-  store();
-}
-
-/// One row of activations against the panels of a work-group. Waves have a ring each, which they fill before
-/// the kernel before this one has ended, and make the links of every so many-th unit, lane = weight row; one
-/// wave more chains them.
-template <TensorType kT>
-GRETA_DEVICE void gemv(const Args& args) {
-  using W = BlockWeight<kT>;
-  using U = Unit<W>;
-  using L = Link<W::kHasMin>;
-  constexpr GemvShape kShape = U::kShape;
-  constexpr int kGroups = W::kGroups, kWaves = kShape.waves, kStages = kGemvStages;
-  GRETA_SHARED_BESIDE(shared, kShape.bytes());
-  GRETA_SHARED(CopyGate, copied, kWaves * kStages);
-  GRETA_SHARED(Gate, full, kWaves);
-  GRETA_SHARED(Gate, empty, kWaves);
-  const int wave = thread_index() / kWave;
-  if (thread_index() < kWaves * kStages) copied[thread_index()].make();
-  if (thread_index() < kWaves) make_gate(full[thread_index()]), make_gate(empty[thread_index()]);
-  meet();
-  std::byte* const slots = shared + kShape.ring_bytes();
-  if (wave == kWaves) {
-    wait_for_previous();
-    chain<W>(args, slots, full, empty);
-    return;
-  }
-  std::byte* const ring = shared + wave * kStages * kShape.unit_bytes;
-  const std::byte* const x = args.in[0].raw_row(0);
-  const auto copy_weights = [&](const UnitWalk& of, int stage) {
-    copied[wave * kStages + stage].copy(
-        ring + stage * kShape.unit_bytes,
-        args.weight.panels + of.panel * args.weight.panel_bytes + of.unit * U::kXAt,
-        of.count() * kShape.block_bytes);
-  };
-  constexpr int kXBlock = static_cast<int>(sizeof(ActivationBlock));
-  const auto copy_x = [&](const UnitWalk& of, int stage) {
-    const int at = 16 * lane_of_wave();
-    if (of.within() && at < of.count() * kXBlock)
-      copy_quad(ring + stage * kShape.unit_bytes + U::kXAt + at, x + of.unit * kUnitBlocks * kXBlock + at);
-    end_batch();
-  };
-  UnitWalk at(args, wave, kWaves), asked = at;
-  for (int stage = 0; stage < kStages && asked.within(); ++stage, asked.next()) copy_weights(asked, stage);
-  wait_for_previous();
-  UnitWalk again = at;
-  for (int stage = 0; stage < kStages; ++stage, again.next()) copy_x(again, stage);
-  const U lane;
-  for (int use = 0, stage = 0, turn = 0; at.within(); at.next(), ++use) {
-    const std::byte* unit = ring + stage * kShape.unit_bytes;
-    copied[wave * kStages + stage].wait_for_copy(turn);
-    wait_for_batches<kStages - 1>();
-    meet_wave();
+  /// Beyond the last block, of what is there: nobody takes those links.
+  GRETA_DEVICE void make(const std::byte* unit, int64_t, Link (&made)[kMade]) const {
     StoredScales of_all{};
-    if constexpr (U::kSuper) of_all = lane.head(unit);
-    L made[U::kOwn * kGroups];
+    if constexpr (kSuper) of_all = head(unit);
 #pragma unroll
-    for (int i = 0; i < U::kOwn; ++i)  // beyond the last block, of what is there: nobody takes those links
-      lane.make_links(unit, i, of_all, made + i * kGroups);
-    if (use > 0) wait_at(empty[wave], use - 1);
-    L* to = reinterpret_cast<L*>(slots + wave * kShape.slot_bytes) + lane.row;
-#pragma unroll
-    for (int i = 0; i < U::kOwn; ++i) {
-#pragma unroll
-      for (int g = 0; g < kGroups; ++g)
-        to[((i * U::kTeams + lane.team) * kGroups + g) * kTeam] = made[i * kGroups + g];
-    }
-    pass(full[wave]);
-    meet_wave();  // before the next copy overwrites what the others read
-    if (asked.within()) copy_weights(asked, stage);
-    copy_x(asked, stage);
-    asked.next();
-    if (++stage == kStages) stage = 0, ++turn;
+    for (int i = 0; i < kOwn; ++i) make_links(unit, i, of_all, made + i * W::kGroups);
   }
-}
-
-/// Activations of a GEMM's tokens in shared memory: a step of blocks, and room so that lanes of eight tokens
-/// meet in no bank.
-struct TokenStep {
-  static constexpr int kBlocks = 4, kQuads = kBlocks * sizeof(ActivationBlock) / 16,
-                       kStride = 16 * (kQuads + 1);
-  static constexpr int kBytes = kGroupTokens * kStride;
-
-  /// Begins to copy blocks from `first` on of tokens from `token` on; of rows beyond the last: the last
-  /// one's.
-  static GRETA_DEVICE void begin(const Args& args, int64_t token, int64_t first, std::byte* to) {
-    const int64_t bytes = smaller(kBlocks, args.weight.k / kBlock - first) * int64_t{sizeof(ActivationBlock)};
-    for (int i = thread_index(); i < kGroupTokens * kQuads; i += thread_count()) {
-      const int at = i % kQuads * 16;
-      if (at >= bytes) continue;
-      const std::byte* row = args.in[0].raw_row(smaller(token + i / kQuads, args.out.rows - 1));
-      copy_quad(to + i / kQuads * kStride + at, row + first * int64_t{sizeof(ActivationBlock)} + at);
+  GRETA_DEVICE void put(const Link (&made)[kMade], Link* slot) const {
+#pragma unroll
+    for (int i = 0; i < kOwn; ++i) {
+#pragma unroll
+      for (int g = 0; g < W::kGroups; ++g)
+        slot[((i * kTeams + team) * W::kGroups + g) * kTeam + row] = made[i * W::kGroups + g];
     }
-    end_batch();
-  }
-  static GRETA_DEVICE const ActivationBlock& at(const std::byte* step, int token, int block) {
-    return reinterpret_cast<const ActivationBlock*>(step + token * kStride)[block];
   }
 };
-
-/// A wave has a panel and as many tiles of the matrix unit as the work-group has tokens; after each block,
-/// its outputs take their links.
-template <TensorType kT>
-GRETA_DEVICE void gemm(const Args& args) {
-  using W = BlockWeight<kT>;
-  using T = IntTile;
-  constexpr int kGroups = W::kGroups, kOutputs = T::kOutRows * T::kOutTokens,
-                kTiles = kGroupTokens / T::kTokens;
-  GRETA_SHARED(std::byte, x, 2 * TokenStep::kBytes);
-  const int64_t panels = (args.weight.n + kPanelRows - 1) / kPanelRows, blocks = args.weight.k / kBlock;
-  const int64_t p = group_x() * kTileWaves + thread_index() / kWave;
-  // A wave without a panel goes over the last one, and stores nothing: lanes meet in the matrix unit.
-  const std::byte* panel = args.weight.panels + smaller(p, panels - 1) * args.weight.panel_bytes;
-  const int64_t first_token = int64_t{group_y()} * kGroupTokens;
-  const int tiles =
-      static_cast<int>(smaller(kTiles, (args.out.rows - first_token + T::kTokens - 1) / T::kTokens));
-  float acc[kTiles][kOutputs];
-#pragma unroll
-  for (int t = 0; t < kTiles; ++t) {
-#pragma unroll
-    for (int i = 0; i < kOutputs; ++i)
-      acc[t][i] = first_sum(args, smaller(p, panels - 1) * kPanelRows + T::out_row(i / T::kOutTokens));
-  }
-  const auto add_block = [&](const std::byte* step, int64_t b, int at) {
-    int low[T::kRows], high[T::kRows];
-    for (int i = 0; i < T::kRows; ++i) {
-      const auto planes = W::planes(panel, b, T::row(i));
-      low[i] = W::word(T::word(), planes);
-      high[i] = W::word(T::word() + 4, planes);
-    }
-    Scales<kGroups> of[T::kOutRows];
-    for (int i = 0; i < T::kOutRows; ++i) of[i] = W::scales(panel, b, T::out_row(i));
-#pragma unroll
-    for (int t = 0; t < kTiles; ++t) {
-      if (t >= tiles) continue;
-      const auto* q =
-          reinterpret_cast<const std::byte*>(&TokenStep::at(step, t * T::kTokens + T::token(), at));
-      const int x_low = load<int>(q + 4 * T::word()), x_high = load<int>(q + 16 + 4 * T::word());
-      int dot[kGroups][4] = {};
-      if constexpr (kGroups == 1) {
-        multiply_block(dot[0], low, high, x_low, x_high);
-      } else {
-        multiply_half(dot[0], low, x_low);
-        multiply_half(dot[1], high, x_high);
-      }
-#pragma unroll
-      for (int c = 0; c < T::kOutTokens; ++c) {
-        const BlockSums<kGroups> sums(TokenStep::at(step, t * T::kTokens + T::out_token(c), at));
-#pragma unroll
-        for (int r = 0; r < T::kOutRows; ++r) {
-          const int i = r * T::kOutTokens + c;
-          for (int g = 0; g < kGroups; ++g) acc[t][i] = link<W>(dot[g][i], of[r], sums, g).add_to(acc[t][i]);
-        }
-      }
-    }
-  };
-  TokenStep::begin(args, first_token, 0, x);
-  for (int64_t first = 0, turn = 0; first < blocks; first += TokenStep::kBlocks, turn ^= 1) {
-    if (first + TokenStep::kBlocks < blocks) {
-      TokenStep::begin(args, first_token, first + TokenStep::kBlocks, x + (turn ^ 1) * TokenStep::kBytes);
-      wait_for_batches<1>();
-    } else {
-      wait_for_batches<0>();
-    }
-    meet();
-    const int count = static_cast<int>(smaller(TokenStep::kBlocks, blocks - first));
-#pragma unroll 2
-    for (int at = 0; at < count; ++at) add_block(x + turn * TokenStep::kBytes, first + at, at);
-    meet();  // before the next copies overwrite this step
-  }
-  if (p >= panels) return;
-#pragma unroll
-  for (int t = 0; t < kTiles; ++t) {
-#pragma unroll
-    for (int i = 0; i < kOutputs; ++i) {
-      store_sum(args, first_token + t * T::kTokens + T::out_token(i % T::kOutTokens),
-                p * kPanelRows + T::out_row(i / T::kOutTokens), acc[t][i]);
-    }
-  }
-}
 
 }  // namespace greta::gpu::GRETA_FORM

@@ -11,6 +11,7 @@ namespace greta::gpu::GRETA_FORM {
 /// Calls body(i) for this thread's share of [0, n).
 template <class Body>
 GRETA_DEVICE void each(int64_t n, Body body) {
+#pragma unroll 8
   for (int64_t i = thread_index(); i < n; i += thread_count()) body(i);
 }
 
@@ -97,17 +98,28 @@ GRETA_DEVICE void quantize_block(float low, float high, ActivationBlock& out, bo
   out.sum_low = sum_low;
 }
 
-/// value(k) for every k of a row of n, to f32 or to blocks.
+/// A part of a row.
+struct Span {
+  int64_t begin, end;
+};
+
+/// What this work-group has of a row of n (kRowChunk).
+GRETA_DEVICE Span chunk_of(int64_t n) {
+  const int64_t begin = group_y() * kRowChunk;
+  return {begin, smaller(n, begin + kRowChunk)};
+}
+
+/// value(k) for every k of a part of a row, to f32 or to blocks.
 template <bool kToBlocks, class Value>
-GRETA_DEVICE void store_row(const Args& args, int64_t row, int64_t n, Value value) {
+GRETA_DEVICE void store_row(const Args& args, int64_t row, const Span& part, Value value) {
   if constexpr (!kToBlocks) {
     float* out = args.out.row(row);
-    each(n, [&](int64_t k) { out[k] = value(k); });
+    each(part.end - part.begin, [&](int64_t i) { out[part.begin + i] = value(part.begin + i); });
   } else {
     ActivationBlock* out = args.out.row<ActivationBlock>(row);
-    const int64_t blocks = n / kBlock, teams = thread_count() / kTeam;
+    const int64_t blocks = part.end / kBlock, teams = thread_count() / kTeam;
     // All lanes of a wave stay together: a team without a block goes over the last one, and stores nothing.
-    for (int64_t begin = 0; begin < blocks; begin += teams) {
+    for (int64_t begin = part.begin / kBlock; begin < blocks; begin += teams) {
       const int64_t block = begin + thread_index() / kTeam, at = smaller(block, blocks - 1);
       const int64_t k = at * kBlock + lane_of_team();
       quantize_block(value(k), value(k + kTeam), out[at], block < blocks);
@@ -115,9 +127,26 @@ GRETA_DEVICE void store_row(const Args& args, int64_t row, int64_t n, Value valu
   }
 }
 
+/// f32 rows as 16-bit floats, in pairs; a last one alone is paired with 0.
+template <bool kBf16>
+GRETA_DEVICE void quantize_half(const Args& args) {
+  const float* x = args.in[0].row(group_x());
+  uint32_t* out = args.out.row<uint32_t>(group_x());
+  const int64_t n = args.in[0].cols;
+  const auto bits = [&](int64_t k) -> uint32_t {
+    if (k >= n) return 0;
+    return kBf16 ? float_to_bf16(x[k]) : float_to_half(x[k]);
+  };
+  const Span part = chunk_of(n);
+  each((part.end - part.begin + 1) / 2, [&](int64_t i) {
+    const int64_t k = part.begin + 2 * i;
+    out[k / 2] = bits(k) | bits(k + 1) << 16;
+  });
+}
+
 GRETA_DEVICE void quantize(const Args& args) {
   const float* x = args.in[0].row(group_x());
-  store_row<true>(args, group_x(), args.in[0].cols, [x](int64_t k) { return x[k]; });
+  store_row<true>(args, group_x(), chunk_of(args.in[0].cols), [x](int64_t k) { return x[k]; });
 }
 
 inline constexpr int64_t kNormChunk = 4096;  // of a row: what is in shared memory at once
@@ -151,7 +180,7 @@ GRETA_DEVICE void rms_norm(const Args& args) {
   const float scale = shared[0];
   const auto value = [=](int64_t k) { return ((n <= kNormChunk ? values[k] : x[k]) * scale) * w[k]; };
   if constexpr (kToBlocks) {
-    store_row<true>(args, row, n, value);
+    store_row<true>(args, row, {0, n}, value);
   } else {
     float* out = args.out.row(row) + head * n;
     each(n, [&](int64_t k) { out[k] = value(k); });
@@ -179,7 +208,7 @@ GRETA_DEVICE void rope(const Args& args) {
 /// in0 + scale * in1 by FMA.
 GRETA_DEVICE void add(const Args& args) {
   const float *a = args.in[0].row(group_x()), *b = args.in[1].row(group_x());
-  store_row<false>(args, group_x(), args.out.cols,
+  store_row<false>(args, group_x(), chunk_of(args.out.cols),
                    [&](int64_t i) { return math::fma(b[i], args.params.scale, a[i]); });
 }
 
@@ -194,7 +223,8 @@ struct Gelu {
 template <class F, bool kToBlocks>
 GRETA_DEVICE void gate(const Args& args) {
   const float *a = args.in[0].row(group_x()), *b = args.in[1].row(group_x());
-  store_row<kToBlocks>(args, group_x(), args.in[0].cols, [=](int64_t i) { return F{}(a[i]) * b[i]; });
+  store_row<kToBlocks>(args, group_x(), chunk_of(args.in[0].cols),
+                       [=](int64_t i) { return F{}(a[i]) * b[i]; });
 }
 
 }  // namespace greta::gpu::GRETA_FORM

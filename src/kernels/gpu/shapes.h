@@ -7,29 +7,39 @@ namespace greta::gpu {
 
 inline constexpr int64_t kStaticBytes = 48 << 10;  // of shared memory that every device gives without asking
 
-inline constexpr int kRowThreads = 128;  // of row-wise ops and of attention
+inline constexpr int kRowThreads = 128;    // of row-wise ops and of attention
+inline constexpr int kNormThreads = 512;   // of a norm: its loads are all on their way at once
+inline constexpr int64_t kRowChunk = 512;  // of a row: what a work-group has of an op without sums
 
-// Of a GEMV: threads that make links (one wave more, of any vendor, chains them), units that each of their
-// waves has on the way, and work-groups of a processor at once, for as many registers a lane may have.
+// Of a GEMV: threads that make links (one wave more, of any vendor, chains them), and work-groups of a
+// processor at once, for as many registers a lane may have.
 inline constexpr int kDotThreads = 256;
-inline constexpr int kMostWave = 64;
-inline constexpr int kGemvStages = 2;
 inline constexpr int kGemvGroups = 3;
 
 inline constexpr int kUnitBlocks = 8;  // those that share scales, where any do
+inline constexpr int kSlice = kUnitBlocks * static_cast<int>(kBlock);  // k of a chain of 16-bit products
+
+/// Weights without blocks of codes: two bytes each, the matrix unit's own.
+constexpr bool is_half(TensorType type) { return type == TensorType::f16 || type == TensorType::bf16; }
 
 /// What a GEMV's work-group has in shared memory: for each wave a ring of units of weights and activations,
 /// and a slot of links.
 struct GemvShape {
-  int block_bytes, unit_bytes, link_bytes, slot_bytes, waves;
+  int block_bytes, x_bytes;  // of 32 k: a panel's, a row's
+  int unit_bytes, link_bytes, slot_bytes, waves, stages;
 
-  constexpr GemvShape(const BlockCode& code, int wave)
-      : block_bytes(static_cast<int>(code.run_bytes() / code.run())),
-        unit_bytes(kUnitBlocks * (block_bytes + static_cast<int>(sizeof(ActivationBlock)))),
-        link_bytes(code.has_min ? 16 : 8),
-        slot_bytes(kUnitBlocks * code.groups * static_cast<int>(kPanelRows) * link_bytes),
-        waves(kDotThreads / wave) {}
-  constexpr int ring_bytes() const { return waves * kGemvStages * unit_bytes; }
+  constexpr GemvShape(TensorType type, int wave) : waves(kDotThreads / wave) {
+    const BlockCode code = block_code(type);
+    const bool half = is_half(type);
+    block_bytes = static_cast<int>(half ? kBlock * kPanelRows * 2 : code.run_bytes() / code.run());
+    x_bytes = static_cast<int>(half ? kBlock * 2 : int64_t{sizeof(ActivationBlock)});
+    unit_bytes = kUnitBlocks * (block_bytes + x_bytes);
+    link_bytes = half ? 4 : code.has_min ? 16 : 8;
+    slot_bytes = (half ? 1 : kUnitBlocks * code.groups) * static_cast<int>(kPanelRows) * link_bytes;
+    stages = half && wave == 64 ? 1 : 2;  // AMD's shared memory is small
+  }
+  constexpr int x_at() const { return kUnitBlocks * block_bytes; }  // in a unit
+  constexpr int ring_bytes() const { return waves * stages * unit_bytes; }
   constexpr int bytes() const { return ring_bytes() + waves * slot_bytes; }
   /// Work-groups that a processor with so much shared memory has at once.
   constexpr int groups(int shared) const {
@@ -39,8 +49,41 @@ struct GemvShape {
   }
 };
 
-inline constexpr int kTileWaves = 4;  // of a GEMM's work-group, a panel each, by so many tokens
-inline constexpr int kGroupTokens = 64;
+/// A GEMM of 16-bit weights: a work-group's panels (a wave has one) and tokens, in stages of 64 k that other
+/// waves copy.
+struct HalfGemmShape {
+  int panels, tokens, copiers, stages;
+
+  static constexpr int kStageK = 64, kRowBytes = 2 * kStageK,
+                       kPanelBytes = kRowBytes * static_cast<int>(kPanelRows);
+  explicit constexpr HalfGemmShape(int wave)
+      : panels(wave == 64 ? 4 : 8),
+        tokens(wave == 64 ? 64 : 128),
+        copiers(128 / wave),
+        stages(wave == 64 ? 3 : 5) {}
+  constexpr int waves() const { return panels + copiers; }
+  constexpr int stage_bytes() const { return tokens * kRowBytes + panels * kPanelBytes; }
+  constexpr int gates_at() const { return stages * stage_bytes(); }
+  constexpr int bytes() const { return gates_at() + 2 * stages * 8; }  // gates are of 8 bytes
+};
+
+/// A GEMM of quantised weights: a work-group's panels and tokens, which its waves share, in steps of 4
+/// blocks: two of them, and the scales of one, in shared memory.
+struct Int8GemmShape {
+  static constexpr int kBlocks = 4, kPanels = 4, kWaves = 4, kGroups = 3;  // work-groups of a processor
+  static constexpr int kTokenBytes = kBlocks * static_cast<int>(sizeof(ActivationBlock)) + 16;  // apart
+  int wave_tokens, panel_bytes, scale_bytes;  // of a step: a panel's bytes, all panels' scales
+
+  constexpr Int8GemmShape(TensorType type, int wave) : wave_tokens(wave == 64 ? 16 : 32) {
+    const BlockCode code = block_code(type);
+    const int64_t heads = code.run() == 1 ? kBlocks : 1;
+    panel_bytes = static_cast<int>(heads * code.head_bytes() + kBlocks * (code.small_bytes() + code.bytes()));
+    scale_bytes = kPanels * static_cast<int>(kPanelRows) * kBlocks * code.groups * 8;
+  }
+  constexpr int tokens() const { return kWaves * wave_tokens; }
+  constexpr int step_bytes() const { return tokens() * kTokenBytes + kPanels * panel_bytes; }
+  constexpr int bytes() const { return 2 * step_bytes() + scale_bytes; }
+};
 
 inline constexpr int kVectorThreads = 64;
 inline constexpr int kVectorTokens = 4;  // of the vector route's GEMM

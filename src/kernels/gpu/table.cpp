@@ -7,6 +7,7 @@
 #include <string>
 
 #include "kernels/gpu/shapes.h"
+#include "units/instruction.h"
 
 namespace greta::gpu {
 namespace {
@@ -15,8 +16,11 @@ constexpr int64_t over(int64_t n, int64_t unit) { return (n + unit - 1) / unit; 
 
 // What a work-group has of each op.
 Grid a_row(const Args& args, const Chip&) { return {args.out.rows, 1, kRowThreads}; }
+Grid a_chunk(const Args& args, const Chip&) {
+  return {args.out.rows, over(args.in[0].cols, kRowChunk), kRowThreads};
+}
 Grid a_norm(const Args& args, const Chip&) {
-  return {args.in[0].rows * (args.in[0].cols / args.in[1].cols), 1, kRowThreads};
+  return {args.in[0].rows * (args.in[0].cols / args.in[1].cols), 1, kNormThreads};
 }
 Grid a_head(const Args& args, const Chip&) {
   return {args.in[0].rows * (args.in[0].cols / args.params.head_dim), 1, kRowThreads};
@@ -30,13 +34,19 @@ Grid a_query(const Args& args, const Chip&) {
   return {rows * args.params.n_head, 1, kRowThreads};
 }
 Grid some_panels(const Args& args, const Chip& chip) {
-  const GemvShape shape(block_code(args.weight.type), chip.wave);
+  const GemvShape shape(args.weight.type, chip.wave);
   const int64_t groups = int64_t{chip.processors} * shape.groups(chip.shared);
   return {std::min(over(args.weight.n, kPanelRows), groups), 1, kDotThreads + chip.wave, shape.bytes()};
 }
 Grid a_tile(const Args& args, const Chip& chip) {
-  return {over(args.weight.n, kPanelRows * kTileWaves), over(args.out.rows, kGroupTokens),
-          kTileWaves * chip.wave};
+  const Int8GemmShape shape(args.weight.type, chip.wave);
+  return {over(args.out.rows, shape.tokens()), over(args.weight.n, kPanelRows * shape.kPanels),
+          shape.kWaves * chip.wave, shape.bytes()};
+}
+Grid a_half_tile(const Args& args, const Chip& chip) {
+  const HalfGemmShape shape(chip.wave);
+  return {over(args.out.rows, shape.tokens), over(args.weight.n, kPanelRows * shape.panels),
+          shape.waves() * chip.wave, shape.bytes()};
 }
 template <int kTokens>
 Grid panels_and_tokens(const Args& args, const Chip&) {
@@ -44,7 +54,10 @@ Grid panels_and_tokens(const Args& args, const Chip&) {
           kVectorThreads};
 }
 
-constexpr Roundings kToBlocks{.output = Format::q8_block32}, kOfBlocks{.activation = Format::q8_block32};
+constexpr Roundings kToBlocks{.output = Format::q8_block32}, kOfBlocks{.activation = Format::q8_block32},
+    kToBf16{.output = Format::bf16}, kToF16{.output = Format::f16},
+    kOfBf16{.activation = Format::bf16, .weight = Format::bf16, .slice = kSlice},
+    kOfF16{.activation = Format::f16, .weight = Format::f16, .slice = kSlice};
 
 /// What follows from a kernel's name: `op` is the name up to its weight type, if it has one.
 struct Kind {
@@ -58,7 +71,9 @@ struct Kind {
 
 const std::array kKinds{
     Kind{"rope_table", "rope_table", OpKind::rope_table, a_row},
-    Kind{"quantize", "quantize.q8_block32", OpKind::quantize, a_row, {}, {}, kToBlocks},
+    Kind{"quantize", "quantize.q8_block32", OpKind::quantize, a_chunk, {}, {}, kToBlocks},
+    Kind{"quantize_bf16", "quantize.bf16", OpKind::quantize, a_chunk, {}, {}, kToBf16},
+    Kind{"quantize_f16", "quantize.f16", OpKind::quantize, a_chunk, {}, {}, kToF16},
     Kind{"rms_norm", "rms_norm", OpKind::rms_norm, a_norm},
     Kind{"rms_norm_q8", "rms_norm.q8_block32", OpKind::rms_norm, a_norm, {}, {}, kToBlocks},
     Kind{"rope", "rope", OpKind::rope, a_head},
@@ -67,11 +82,19 @@ const std::array kKinds{
     Kind{"softmax", "softmax", OpKind::softmax, a_row},
     Kind{"pv", "pv", OpKind::pv, a_query},
     Kind{"attention", "attention", OpKind::attention, a_query},
-    Kind{"add", "add", OpKind::add, a_row},
-    Kind{"silu_mul", "silu_mul", OpKind::silu_mul, a_row},
-    Kind{"silu_mul_q8", "silu_mul.q8_block32", OpKind::silu_mul, a_row, {}, {}, kToBlocks},
-    Kind{"gelu_mul", "gelu_mul", OpKind::gelu_mul, a_row},
-    Kind{"gelu_mul_q8", "gelu_mul.q8_block32", OpKind::gelu_mul, a_row, {}, {}, kToBlocks},
+    Kind{"add", "add", OpKind::add, a_chunk},
+    Kind{"silu_mul", "silu_mul", OpKind::silu_mul, a_chunk},
+    Kind{"silu_mul_q8", "silu_mul.q8_block32", OpKind::silu_mul, a_chunk, {}, {}, kToBlocks},
+    Kind{"gelu_mul", "gelu_mul", OpKind::gelu_mul, a_chunk},
+    Kind{"gelu_mul_q8", "gelu_mul.q8_block32", OpKind::gelu_mul, a_chunk, {}, {}, kToBlocks},
+};
+
+/// Of 16-bit weights, whose products are the card's matrix unit's.
+const std::array kHalfKinds{
+    Kind{"gemv_bf16", "gemv", OpKind::matmul, some_panels, Route::matrix, Shape::gemv, kOfBf16},
+    Kind{"gemm_bf16", "gemm", OpKind::matmul, a_half_tile, Route::matrix, Shape::gemm, kOfBf16},
+    Kind{"gemv_f16", "gemv", OpKind::matmul, some_panels, Route::matrix, Shape::gemv, kOfF16},
+    Kind{"gemm_f16", "gemm", OpKind::matmul, a_half_tile, Route::matrix, Shape::gemm, kOfF16},
 };
 
 const std::array kTypedKinds{
@@ -108,6 +131,10 @@ Kernel kernel_of(const Named& named) {
   };
   for (const Kind& kind : kKinds) {
     if (name == kind.prefix) return with(kind, {});
+  }
+  for (const Kind& kind : kHalfKinds) {
+    if (name == kind.prefix)
+      return with(kind, kind.roundings.weight == Format::f16 ? TensorType::f16 : TensorType::bf16);
   }
   for (const Kind& kind : kTypedKinds) {
     for (const auto& [type_name, type] : kTypeNames) {
@@ -151,34 +178,56 @@ std::span<const Kernel> kernels() {
 }
 
 Args args_of(const KernelArgs& args, const std::byte* panels, const int64_t* position) {
-  Args of{.in = {args.in[0], args.in[1]},
-          .out = args.out,
-          .weight = {},
-          .bias = args.bias,
-          .cache = args.cache,
-          .position = position,
-          .params = args.params};
+  Args of;
+  of.in[0] = args.in[0], of.in[1] = args.in[1];
+  of.out = args.out;
+  of.bias = args.bias;
+  of.cache = args.cache;
+  of.position = position;
+  of.params = args.params;
   if (const PackedWeight* weight = args.weight)
     of.weight = {panels, weight->n, weight->k, weight->panel_bytes, weight->type};
   return of;
 }
 
-std::vector<KernelInfo> kernel_infos(std::string_view device, const std::string& missing) {
+namespace {
+
+KernelInfo info_of(const Kernel& kernel, const std::string& device, const std::string& missing) {
+  std::string name = fmt::format("{}.{}", device, kernel.name);
+  std::replace(name.begin(), name.end(), ':', '.');
+  if (kernel.type) name += fmt::format(".{}", greta::name(*kernel.type));
+  return {.name = name,
+          .op = kernel.op,
+          .weight_type = kernel.type,
+          .route = kernel.route,
+          .shape = kernel.shape,
+          .isa = Isa::scalar,
+          .roundings = kernel.roundings,
+          .run = run_on_host,
+          .needs = "",
+          .missing = missing,
+          .device = device,
+          .on_device = &kernel};
+}
+
+bool is_units(const Kernel& kernel) { return kernel.roundings.slice > 0; }
+
+}  // namespace
+
+std::vector<KernelInfo> kernel_infos(const std::string& device, std::span<const Unit> units,
+                                     KernelFn unit_run, const std::string& missing) {
   std::vector<KernelInfo> infos;
   for (const Kernel& kernel : kernels()) {
-    infos.push_back({.name = fmt::format("{}.{}", device, kernel.name) +
-                             (kernel.type ? fmt::format(".{}", name(*kernel.type)) : ""),
-                     .op = kernel.op,
-                     .weight_type = kernel.type,
-                     .route = kernel.route,
-                     .shape = kernel.shape,
-                     .isa = Isa::scalar,
-                     .roundings = kernel.roundings,
-                     .run = run_on_host,
-                     .needs = "",
-                     .missing = missing,
-                     .device = std::string(device),
-                     .on_device = &kernel});
+    if (!is_units(kernel)) {
+      infos.push_back(info_of(kernel, device, missing));
+      continue;
+    }
+    for (const Unit& unit : units) {
+      KernelInfo info = info_of(kernel, fmt::format("{}:{}", device, unit.name), missing);
+      info.roundings.unit = &units::find_instruction(kernel.type == TensorType::f16 ? unit.f16 : unit.bf16);
+      info.run = unit_run;
+      infos.push_back(std::move(info));
+    }
   }
   return infos;
 }

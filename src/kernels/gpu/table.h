@@ -31,7 +31,14 @@ std::span<const Kernel> kernels();
 /// Arguments whose addresses are the device's, those of the weight's panels and of the position among them.
 Args args_of(const KernelArgs& args, const std::byte* panels, const int64_t* position);
 
-/// As rows of the engine's table, for a device such as "cuda"; `missing` as in KernelInfo.
-std::vector<KernelInfo> kernel_infos(std::string_view device, const std::string& missing);
+/// A card's matrix unit for 16-bit floats: its name, and its instructions (units/instruction.h).
+struct Unit {
+  std::string_view name, bf16, f16;
+};
+
+/// As rows of the engine's table, for a device such as "cuda"; those of 16-bit products once for each unit
+/// that it may have. `unit_run` computes such a product on the host; `missing` as in KernelInfo.
+std::vector<KernelInfo> kernel_infos(const std::string& device, std::span<const Unit> units,
+                                     KernelFn unit_run, const std::string& missing);
 
 }  // namespace greta::gpu

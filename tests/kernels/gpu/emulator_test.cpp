@@ -10,17 +10,26 @@
 #include "emulator/work_group.h"
 #include "kernels/gpu/table.h"
 #include "kernels/kernel_cases.h"
+#include "sim/device.h"
+#include "sim/matmul.h"
 
 namespace greta::test {
 namespace {
 
-/// Every kernel by name on a card that is emulated.
+/// Every kernel by name on a card that is emulated. 16-bit products are compared with the simulated unit.
 class Emulated : public testing::TestWithParam<emulator::Card> {
  protected:
   const KernelInfo& kernel(std::string_view name) const {
-    static const std::vector<KernelInfo> all = gpu::kernel_infos("emu", "");
+    static const std::vector<KernelInfo> all = [] {
+      std::vector<gpu::Unit> units;
+      for (const sim::Device& unit : sim::devices()) units.push_back({unit.name, unit.bf16, unit.f16});
+      std::erase_if(units, [](const gpu::Unit& unit) { return unit.bf16.empty(); });
+      return gpu::kernel_infos("emu", units, sim::matrix_slices, "");
+    }();
     for (const KernelInfo& kernel : all) {
-      if (kernel.name == "emu." + std::string(name)) return kernel;
+      if (kernel.name == fmt::format("emu.{}", name) ||
+          kernel.name == fmt::format("emu.{}.{}", GetParam().name, name))
+        return kernel;
     }
     ADD_FAILURE() << name;
     return all.front();
@@ -45,15 +54,19 @@ class Emulated : public testing::TestWithParam<emulator::Card> {
     launch(of, args);
     args.out = want.view();
     args.kernel = &of;
+    Launch launched;
+    args.launch = &launched;
     run(of, args);
     if (args.out.format == Format::f32) {
       EXPECT_EQ(difference(want.view(), got.view()), "") << of.name;
       return;
     }
+    const int64_t k = args.in[0].cols;
+    const int64_t bytes = args.out.format == Format::q8_block32
+                              ? k / kBlock * int64_t{sizeof(ActivationBlock)}
+                              : (k + 1) / 2 * 4;
     for (int64_t r = 0; r < want.view().rows; ++r) {
-      EXPECT_EQ(std::memcmp(want.view().raw_row(r), got.view().raw_row(r),
-                            static_cast<size_t>(args.in[0].cols / kBlock) * sizeof(ActivationBlock)),
-                0)
+      EXPECT_EQ(std::memcmp(want.view().raw_row(r), got.view().raw_row(r), static_cast<size_t>(bytes)), 0)
           << of.name << ", row " << r;
     }
   }
@@ -75,14 +88,16 @@ TEST_P(Emulated, ProductsHaveTheBitsOfTheCpu) {
     const KernelInfo& info = kernel(fmt::format("{}.{}", entry.name, name(*entry.type)));
     const bool plain = block_code(*entry.type).bits == 0;
     // Panels that are not full, waves without a panel, steps of blocks that are not full, rows beyond a tile.
-    const int64_t n = 37, k = plain ? 77 : row_length(*entry.type, 608);
+    const int64_t n = 37,
+                  k = plain ? (entry.route == Route::matrix ? 845 : 77) : row_length(*entry.type, 608);
     const PackedWeight weight = random_weight(*entry.type, n, k, 1);
     const std::vector<int64_t> sizes =
-        entry.shape == Shape::gemv ? std::vector<int64_t>{1} : std::vector<int64_t>{1, 35};
+        entry.shape == Shape::gemv ? std::vector<int64_t>{1} : std::vector<int64_t>{1, 35, 75};
     for (const int64_t s : sizes) {
       const Matrix x = Matrix::random(s, k, 2);
-      const KernelInfo* quantize = row_kernel(OpKind::quantize, Isa::scalar, Format::q8_block32);
-      Matrix rounded(s, k, Format::q8_block32);
+      const Format format = entry.roundings.activation;
+      const KernelInfo* quantize = row_kernel(OpKind::quantize, Isa::scalar, format);
+      Matrix rounded(s, k, format);
       KernelArgs args = rows(x, n);
       if (entry.route == Route::matrix) {
         KernelArgs rounding = args;
@@ -107,12 +122,13 @@ TEST_P(Emulated, LongRowsGoRoundTheRingOfAGemv) {
     const int64_t n = 53, k = row_length(*entry.type, 5984);
     const PackedWeight weight = random_weight(*entry.type, n, k, 18);
     const Matrix x = Matrix::random(1, k, 19);
-    Matrix rounded(1, k, Format::q8_block32);
+    const Format format = entry.roundings.activation;
+    Matrix rounded(1, k, format);
     KernelArgs args = rows(x, n);
     args.out = rounded.view();
-    run(*row_kernel(OpKind::quantize, Isa::scalar, Format::q8_block32), args);
+    run(*row_kernel(OpKind::quantize, Isa::scalar, format), args);
     args = rows(x, n);
-    if (entry.roundings.activation == Format::q8_block32) args.in[0] = rounded.view();
+    args.in[0] = rounded.view();
     args.weight = &weight;
     expect_same(kernel(fmt::format("{}.{}", entry.name, name(*entry.type))), args);
   }
@@ -134,6 +150,11 @@ TEST_P(Emulated, RowsHaveTheBitsOfTheCpu) {
     for (const char* name : {"quantize.q8_block32", "silu_mul.q8_block32", "gelu_mul.q8_block32"})
       expect_same(kernel(name), pair);
     expect_same(kernel("rms_norm.q8_block32"), norm);
+  }
+  for (const int64_t cols : {1, 77, 576}) {
+    const Matrix x = Matrix::random(3, cols, 20);
+    expect_same(kernel("quantize.bf16"), rows(x, cols, Format::bf16));
+    expect_same(kernel("quantize.f16"), rows(x, cols, Format::f16));
   }
   const Matrix odd = Matrix::random(2, 3 * 21, 7), w = Matrix::random(1, 21, 8);
   KernelArgs heads = rows(odd, 63);
@@ -274,7 +295,7 @@ TEST(EmulatedGates, AWaitThatARealGateCannotTellFromAnotherIsAnError) {
   EXPECT_THAT(end_of(wait_at_a_gate<0, 2>), testing::HasSubstr("not the next one"));  // too late
 }
 
-INSTANTIATE_TEST_SUITE_P(Cards, Emulated, testing::Values(emulator::cards()[0], emulator::cards()[2]),
+INSTANTIATE_TEST_SUITE_P(Cards, Emulated, testing::ValuesIn(emulator::cards()),
                          [](const auto& card) { return std::string(card.param.name); });
 
 }  // namespace

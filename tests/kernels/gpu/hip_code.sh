@@ -11,6 +11,9 @@ notes=$(llvm-readelf-22 --notes "$code")
 # The matrix unit where it is meant, and nowhere else.
 declare -A unit=([gfx90a]=v_mfma_i32_16x16x16i8 [gfx942]=v_mfma_i32_16x16x32_i8)
 has gemm_q4_k "${unit[$target]}" || fail "greta_gemm_q4_k has no ${unit[$target]}"
+for kernel in gemm_bf16 gemv_bf16 gemm_f16 gemv_f16; do
+  has $kernel v_mfma_f32_16x16x16 || fail "greta_$kernel has no v_mfma_f32_16x16x16"
+done
 ! has gemv_q4_k v_mfma || fail "greta_gemv_q4_k has a matrix instruction"
 has gemv_q4_k v_dot4 || fail "greta_gemv_q4_k has no dot product of bytes"
 
