@@ -65,7 +65,7 @@ Text only_trusted(const ModelConfig& config, const Trust& trust) {
     for (const TrustedValue& value : trust.others) {
       if (value.what != what) continue;
       weighed = true;
-      confirmed = confirmed && value.is_confirmed();
+      confirmed = confirmed && trust.confirms(value);
     }
     if (weighed && confirmed) continue;
     en.push_back(what.en);

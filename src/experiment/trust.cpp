@@ -159,7 +159,10 @@ Trust weigh_trust(const Program& program, std::span<const int32_t> tokens,
     std::move(more.begin(), more.end(), std::back_inserter(others));
   const Scorer scorer(program, tokens);
   const std::vector<double> used = scorer.losses();
-  Trust trust{.tokens = std::ssize(used), .loss = mean(used), .others = {}};
+  Trust trust{.tokens = std::ssize(used),
+              .loss = mean(used),
+              .chance = std::log(static_cast<double>(model.config.n_vocab)),
+              .others = {}};
   for (const Other& other : others) {
     step("loss with " + other.what.en + " " + other.instead);
     const auto [more, error] = cost(used, scorer.losses(other.edit));

@@ -19,9 +19,10 @@ namespace greta {
 namespace {
 
 void append_row(const View& view, int64_t row, std::vector<float>& values) {
-  if (view.format == Format::bf16) {
+  if (view.format == Format::bf16 || view.format == Format::f16) {
     const uint16_t* x = view.row<uint16_t>(row);
-    for (int64_t i = 0; i < view.cols; ++i) values.push_back(bf16_to_f32(x[i]));
+    for (int64_t i = 0; i < view.cols; ++i)
+      values.push_back(view.format == Format::f16 ? f16_to_f32(x[i]) : bf16_to_f32(x[i]));
   } else if (view.format == Format::q8_block32) {
     const ActivationBlock* blocks = view.row<ActivationBlock>(row);
     for (int64_t i = 0; i < view.cols; ++i) {

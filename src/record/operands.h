@@ -14,8 +14,8 @@ namespace greta {
 class Recorder;
 struct RecordScope;
 
-/// The rows of a block at these positions, as f32: [positions, per_position * cols]. `view` (f32, bf16 or
-/// q8_block32) has the last rows of a block that ends at n_pos - 1, `per_position` of each token.
+/// The rows of a block at these positions, as f32: [positions, per_position * cols]. `view` (f32, f16,
+/// bf16 or q8_block32) has the last rows of a block that ends at n_pos - 1, `per_position` of each token.
 std::vector<float> rows_at(const View& view, const std::vector<int64_t>& positions, int64_t n_pos,
                            int64_t per_position);
 

@@ -47,6 +47,7 @@ struct RecordScope {
   std::function<std::vector<int64_t>(Stage stage, int64_t n_pos)> rows = [](Stage, int64_t n_pos) {
     return std::vector<int64_t>{n_pos - 1};
   };
+  bool operands = false;   // hash what each op reads, too (record/operands.h)
   bool next_slot = false;  // with kv_write, what the cache's slot after the last position holds: kKvNext
 };
 

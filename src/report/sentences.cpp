@@ -201,7 +201,7 @@ std::vector<std::string> Writer::exercised() const {
   if (exercise.trust.tokens > 0) {
     std::vector<std::string> costs;
     for (const TrustedValue& value : exercise.trust.others) {
-      if (value.is_confirmed())
+      if (exercise.trust.confirms(value))
         costs.push_back(fmt::format("{:.2f} ({} {})", value.more, value.what.in(language), value.instead));
     }
     if (!costs.empty())

@@ -113,7 +113,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StageNoise, phase, layer, stage, ratio, cell,
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Factor, stages, attributes, wrong_values, wrong, right)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Coverage, recorded, judged, propagated, alone, skipped)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TrustedValue, what, used, instead, more, error)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Trust, tokens, loss, others)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Trust, tokens, loss, chance, others)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Exercise, seed, held, prompts, first_tokens, own_tokens, blocks, threads,
                                    judged, steps, caches, equal, unvouched, not_exercised, trust)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(JudgedOp, op, name, kernel, phase, layer, status, recorded, wrong,

@@ -15,15 +15,22 @@ struct TrustedValue {
   std::string used, instead;
   double more = 0;   // loss with the other, nats a token; negative: it foresees better
   double error = 0;  // standard error of it
-
-  bool is_confirmed() const { return more > 3 * error && more > 0.05; }
-  bool is_doubted() const { return more < -4 * error && more < -0.1; }
 };
 
 struct Trust {
   int64_t tokens = 0;  // that were predicted; 0: nothing was weighed
   double loss = 0;     // nats a token
+  double chance = 0;   // the same of a model that knows nothing: ln of the vocabulary
   std::vector<TrustedValue> others;
+
+  /// Of a model that foresees nothing (random weights) the loss tells nothing.
+  bool foresees(double nats) const { return nats < 0.8 * chance; }
+  bool confirms(const TrustedValue& value) const {
+    return foresees(loss) && value.more > 3 * value.error && value.more > 0.05;
+  }
+  bool doubts(const TrustedValue& value) const {
+    return foresees(loss + value.more) && value.more < -4 * value.error && value.more < -0.1;
+  }
 };
 
 struct Exercise {

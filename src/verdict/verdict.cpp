@@ -81,7 +81,7 @@ namespace {
 /// A model foresees text better by what it was made with.
 void doubt(const Trust& trust, Verdict& verdict) {
   for (const TrustedValue& value : trust.others) {
-    if (!value.is_doubted()) continue;
+    if (!trust.doubts(value)) continue;
     verdict.flags.push_back(
         {FlagKind::harness_suspect,
          {},

@@ -2,19 +2,13 @@
 
 #include "experiment/trust.h"
 
-#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include "model/model_files.h"
 #include "model/prompt.h"
 
 namespace greta {
 namespace {
-
-using testing::AllOf;
-using testing::Contains;
-using testing::Each;
-using testing::Field;
-using testing::Property;
 
 constexpr const char* kText =
     "The capital of France is Paris. The capital of Italy is Rome, and the capital of Spain is Madrid. Water "
@@ -32,8 +26,11 @@ Trust weighed(Model model) {
   return weigh_trust(Program(engine, request), tokens, [](const std::string&) {});
 }
 
-auto is_other(const char* what, const char* instead) {
-  return AllOf(Field(&TrustedValue::what, Field(&Text::en, what)), Field(&TrustedValue::instead, instead));
+const TrustedValue& find(const Trust& trust, std::string_view what, std::string_view instead) {
+  for (const TrustedValue& value : trust.others) {
+    if (value.what.en == what && value.instead == instead) return value;
+  }
+  throw std::runtime_error("not weighed: " + std::string(what));
 }
 
 TEST(Trust, ConfirmsWhatSmolLM2WasMadeWith) {
@@ -41,22 +38,23 @@ TEST(Trust, ConfirmsWhatSmolLM2WasMadeWith) {
   const Trust trust = weighed(open_model(test::model_path("smollm2")));
   EXPECT_GT(trust.tokens, 16);
   EXPECT_LT(trust.loss, 4);  // ln of its vocabulary is 10.8
-  EXPECT_THAT(trust.others, Each(Property(&TrustedValue::is_doubted, false)));
-  for (const auto& other : {is_other("RoPE's pairs", "halves"), is_other("the scale of scores", "1"),
-                            is_other("the scale of the embedding", "24")})
-    EXPECT_THAT(trust.others, Contains(AllOf(other, Property(&TrustedValue::is_confirmed, true))));
+  for (const TrustedValue& value : trust.others) EXPECT_FALSE(trust.doubts(value)) << value.what.en;
+  for (const auto& other : {std::pair{"RoPE's pairs", "halves"},
+                            {"the scale of scores", "1"},
+                            {"the scale of the embedding", "24"}})
+    EXPECT_TRUE(trust.confirms(find(trust, other.first, other.second)));
 }
 
 TEST(Trust, DoubtsWhatSmolLM2WasNotMadeWith) {
   GRETA_SKIP_WITHOUT("smollm2");
   Model pairs = open_model(test::model_path("smollm2"));
   pairs.config.rope_adjacent = false;
-  EXPECT_THAT(weighed(std::move(pairs)).others, Contains(AllOf(is_other("RoPE's pairs", "neighbours"),
-                                                               Property(&TrustedValue::is_doubted, true))));
+  const Trust of_pairs = weighed(std::move(pairs));
+  EXPECT_TRUE(of_pairs.doubts(find(of_pairs, "RoPE's pairs", "neighbours")));
   Model scale = open_model(test::model_path("smollm2"));
   scale.config.embedding_scale = 24;
-  EXPECT_THAT(weighed(std::move(scale)).others, Contains(AllOf(is_other("the scale of the embedding", "1"),
-                                                               Property(&TrustedValue::is_doubted, true))));
+  const Trust of_scale = weighed(std::move(scale));
+  EXPECT_TRUE(of_scale.doubts(find(of_scale, "the scale of the embedding", "1")));
 }
 
 TEST(Trust, FewTokensTellNothingSmolLM2) {
@@ -67,14 +65,23 @@ TEST(Trust, FewTokensTellNothingSmolLM2) {
   EXPECT_EQ(weigh_trust(Program(engine, request), tokens, [](const std::string&) {}).tokens, 0);
 }
 
-TEST(TrustedValue, NoiseNeitherConfirmsNorDoubts) {
+TEST(Trust, NoiseNeitherConfirmsNorDoubts) {
+  const Trust trust{.tokens = 100, .loss = 4, .chance = 10, .others = {}};
   const auto value = [](double more, double error) { return TrustedValue{{}, "a", "b", more, error}; };
-  EXPECT_FALSE(value(0.3, 0.1).is_confirmed());
-  EXPECT_TRUE(value(0.5, 0.1).is_confirmed());
-  EXPECT_FALSE(value(0.01, 0.0001).is_confirmed());
-  EXPECT_FALSE(value(-0.3, 0.1).is_doubted());
-  EXPECT_FALSE(value(-0.05, 0.001).is_doubted());
-  EXPECT_TRUE(value(-0.5, 0.1).is_doubted());
+  EXPECT_FALSE(trust.confirms(value(0.3, 0.2)));
+  EXPECT_TRUE(trust.confirms(value(0.5, 0.1)));
+  EXPECT_FALSE(trust.confirms(value(0.01, 0.0001)));
+  EXPECT_FALSE(trust.doubts(value(-0.3, 0.1)));
+  EXPECT_FALSE(trust.doubts(value(-0.05, 0.001)));
+  EXPECT_TRUE(trust.doubts(value(-0.5, 0.1)));
+}
+
+/// Random weights: another value may be less wrong by much, and still foresee nothing.
+TEST(Trust, AModelThatForeseesNothingTellsNothing) {
+  const Trust trust{.tokens = 100, .loss = 150, .chance = 10, .others = {}};
+  EXPECT_FALSE(trust.confirms({{}, "a", "b", 20, 0.1}));
+  EXPECT_FALSE(trust.doubts({{}, "a", "b", -20, 0.1}));
+  EXPECT_TRUE(trust.doubts({{}, "a", "b", -146, 0.1}));
 }
 
 }  // namespace

@@ -11,7 +11,9 @@ namespace greta::gpu::GRETA_FORM {
 /// Calls body(i) for this thread's share of [0, n).
 template <class Body>
 GRETA_DEVICE void each(int64_t n, Body body) {
+#ifdef __CUDACC__  // for AMD's GPUs clang would divide to know how often
 #pragma unroll 8
+#endif
   for (int64_t i = thread_index(); i < n; i += thread_count()) body(i);
 }
 
