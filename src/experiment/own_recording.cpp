@@ -22,6 +22,7 @@ void OwnRecording::add_prompt(const std::string& id, std::span<const int32_t> to
 void OwnRecording::run(Runner& runner, const std::string& prompt, Phase phase,
                        std::span<const int32_t> tokens, std::vector<int> layers, std::vector<int64_t> rows) {
   RecordScope scope;
+  scope.operands = true;
   scope.layers = [&layers](int layer) {
     return std::find(layers.begin(), layers.end(), layer) != layers.end();
   };

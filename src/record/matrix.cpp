@@ -110,6 +110,7 @@ class Matrix {
 
   void record(PlanEdit& edit, Recorder& recorder, Rows rows = Rows::last, bool next_slot = false) const {
     RecordScope scope;
+    scope.operands = true;
     scope.next_slot = next_slot;
     scope.layers = [layers = request_.layers](int layer) {
       return layer == kNoLayer || std::find(layers.begin(), layers.end(), layer) != layers.end();

@@ -156,7 +156,8 @@ void insert_records(PlanEdit& edit, Recorder& recorder, const RecordScope& scope
     }
     if (op.makes == Stage::x_out) x_out = &op;
     if (!op.makes || !wanted(*op.made())) continue;
-    OperandsSeen seen = watch_operands(edit, op, operands.of(op, wanted), recorder, scope);
+    OperandsSeen seen =
+        scope.operands ? watch_operands(edit, op, operands.of(op, wanted), recorder, scope) : nullptr;
     edit.watch(op, record(*op.made(), std::move(seen)));
   }
 }

@@ -51,10 +51,9 @@ struct RecordScope {
   bool next_slot = false;  // with kv_write, what the cache's slot after the last position holds: kKvNext
 };
 
-/// Inserts a record op after every stage in scope, and after what overwrites it; and before the stage's op
-/// one that looks at what it reads (record/operands.h). Fused ops of these layers are taken apart. Of
-/// kv_write all cached positions are recorded. `recorder` must outlive the plan. Several recorders may watch
-/// one plan.
+/// Inserts a record op after every stage in scope, and after what overwrites it. Fused ops of these layers
+/// are taken apart. Of kv_write all cached positions are recorded. `recorder` must outlive the plan. Several
+/// recorders may watch one plan.
 void insert_records(PlanEdit& edit, Recorder& recorder, const RecordScope& scope);
 
 }  // namespace greta
