@@ -1,5 +1,7 @@
 #include "verdict/verdict.h"
 
+#include <fmt/format.h>
+
 #include <iterator>
 
 namespace greta {
