@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/mapped_file.h"
 #include "io/archive.h"
+#include "io/json_fields.h"
 #include "verdict/error_picture_json.h"
 
 NLOHMANN_JSON_NAMESPACE_BEGIN
