@@ -25,8 +25,8 @@ std::vector<OtherOperand> other_operands(const PhaseRecord& phase, At at);
 /// Whether the stage's op read this operand as it was recorded.
 bool was_read(const PhaseRecord& phase, At at, At operand);
 
-/// Which recorded rows of this bundle the op read instead: "attn_norm of layer 0"; empty: none of them, and
-/// "zeros", or "rows that no stage left". `here`: the phase that they were read in.
+/// What the op read instead: "zeros"; which recorded rows of this bundle, "attn_norm of layer 0"; else how
+/// they differ, or that no stage left them. `here`: the phase that they were read in.
 Text what_was_read(const OtherOperand& operand, const PhaseRecord& here);
 
 }  // namespace greta

@@ -3,9 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
-#include <span>
+#include <numeric>
 #include <utility>
 
 #include "base/half.h"
@@ -34,53 +32,6 @@ void append_row(const View& view, int64_t row, std::vector<float>& values) {
   }
 }
 
-/// The block's codes and scale are what these 32 values are rounded to by the kernels' arithmetic. That is
-/// quick; where it says no, is_rounding() may still find a tie.
-bool is_rounded(const float* x, const ActivationBlock& block) {
-  float most = 0;
-  for (int64_t i = 0; i < kBlock; ++i) most = std::max(most, std::abs(x[i]));
-  const float d = most / 127;
-  if (d != block.d || d == 0) return false;
-  constexpr float kToInteger = 12582912;  // 1.5 * 2^23: adding it rounds to nearest even
-  for (int64_t i = 0; i < kBlock; ++i) {
-    if ((x[i] / d + kToInteger) - kToInteger != static_cast<float>(block.q[i])) return false;
-  }
-  return true;
-}
-
-bool is_rounded(const float* x, const View& view, int64_t row) {
-  const ActivationBlock* blocks = view.row<ActivationBlock>(row);
-  for (int64_t b = 0; b < view.cols / kBlock; ++b) {
-    if (!is_rounded(x + b * kBlock, blocks[b])) return false;
-  }
-  return view.cols % kBlock == 0;
-}
-
-/// Whether the view's rows at these positions are `made`, or what these are rounded to.
-bool holds(const View& view, const std::vector<int64_t>& positions, int64_t n_pos, int64_t per_position,
-           std::span<const float> made) {
-  const int64_t first = n_pos - view.rows / per_position;
-  if (std::ssize(made) != std::ssize(positions) * per_position * view.cols) return false;
-  const float* x = made.data();
-  std::vector<float> read;
-  for (const int64_t position : positions) {
-    for (int64_t r = (position - first) * per_position; r < (position - first + 1) * per_position; ++r) {
-      const size_t width = static_cast<size_t>(view.cols);
-      const bool quick = view.format == Format::f32          ? std::memcmp(x, view.row(r), width * 4) == 0
-                         : view.format == Format::q8_block32 ? is_rounded(x, view, r)
-                                                             : false;
-      if (!quick) {
-        if (view.format == Format::f32) return false;
-        read.clear();
-        append_row(view, r, read);
-        if (!is_rounding(std::span(x, width), width, view.format, read)) return false;
-      }
-      x += width;
-    }
-  }
-  return true;
-}
-
 class OperandAction final : public Action {
  public:
   OperandAction(Recorder& recorder, At of, std::vector<OperandPlace> operands, const RecordScope& scope,
@@ -103,37 +54,33 @@ class OperandAction final : public Action {
   void look(const KernelArgs& args, const OperandPlace& operand) {
     const StageInfo& stage = info(operand.at.stage);
     const int64_t n_pos = args.position + args.block_rows;
-    const Recorder::Made* made = recorder_.made(operand.at);
     if (stage.kind == StageKind::cache) {
-      std::vector<float> rows = read_cache(args.cache, n_pos);
-      if (made != nullptr && is_rounding(made->values, rows.size(), Format::f32, rows))
-        return saw(operand.at, made->hash, Format::f32);
       std::vector<int64_t> all(static_cast<size_t>(n_pos));
-      for (int64_t p = 0; p < n_pos; ++p) all[static_cast<size_t>(p)] = p;
-      return saw_others(operand.at, Format::f32, all, std::move(rows));
+      std::iota(all.begin(), all.end(), 0);
+      return saw(operand.at, Format::f32, all, read_cache(args.cache, n_pos));
     }
     const View& view = args.in[operand.input];
     const int64_t heads = stage.row_per == RowPer::token_head ? args.params.n_head : 1;
     const std::vector<int64_t> positions = held_positions(rows_(operand.at.stage, n_pos), view, n_pos, heads);
     const bool in_two_events = positions.size() == 2 && positions[1] - positions[0] > 1;
-    if (positions.empty() || in_two_events) return;
-    if (made != nullptr && holds(view, positions, n_pos, heads, made->values))
-      return saw(operand.at, made->hash, view.format);
-    saw_others(operand.at, view.format, positions, rows_at(view, positions, n_pos, heads));
+    if (!positions.empty() && !in_two_events)
+      saw(operand.at, view.format, positions, rows_at(view, positions, n_pos, heads));
   }
 
-  void saw(At at, std::string hash, Format format) const {
-    seen_->push_back({std::string(name(at.stage)), std::move(hash), std::string(name(format))});
-  }
-
-  void saw_others(At at, Format format, const std::vector<int64_t>& positions, std::vector<float> rows) {
-    saw(at, hash_floats(rows).hex(), format);
+  /// Rows that are not what the stage left go to the recorder.
+  void saw(At at, Format format, const std::vector<int64_t>& positions, std::vector<float> rows) {
+    const Recorder::Made* made = recorder_.made(at);
+    const size_t width = rows.size() / positions.size();
+    const bool same = made != nullptr && is_rounding(made->values, width, format, rows);
+    const std::string dtype(name(format));
+    seen_->push_back({std::string(name(at.stage)), same ? made->hash : hash_floats(rows).hex(), dtype});
+    if (same) return;
     Event event;
     event.layer = at.layer;
     event.name = fmt::format("{} as {} read it", name(at.stage), name(of_.stage));
     event.positions = packed_positions(positions);
-    event.shape = {std::ssize(positions), std::ssize(rows) / std::ssize(positions)};
-    event.dtype = name(format);
+    event.shape = {std::ssize(positions), static_cast<int64_t>(width)};
+    event.dtype = dtype;
     recorder_.write(std::move(event), std::move(rows));
   }
 

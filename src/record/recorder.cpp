@@ -126,7 +126,8 @@ class Operands {
 
 void Recorder::write(Event event, std::vector<float> values) {
   event.phase = phase_;
-  if (const std::optional<Stage> stage = stage_from_name(event.stage)) {
+  const std::optional<Stage> stage = stage_from_name(event.stage);
+  if (stage && remembers_) {
     if (event.layer != layer_ && event.layer != kNoLayer) made_.clear();
     layer_ = event.layer;
     made_[{event.layer, *stage}] = {values, hash_floats(values).hex()};
@@ -146,6 +147,7 @@ void insert_records(PlanEdit& edit, Recorder& recorder, const RecordScope& scope
     return std::make_shared<RecordAction>(recorder, at, scope, std::move(operands));
   };
   const Operands operands(edit);
+  if (scope.operands) recorder.remember();
   const Op* x_out = nullptr;  // of the layer before
   for (const Op& op : edit.ops()) {
     // A layer's x_in is the x_out of the one before, as it stands in the buffer when the layer begins.

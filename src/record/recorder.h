@@ -27,6 +27,8 @@ class Recorder {
 
   void write(Event event, std::vector<float> values);
 
+  /// From now on what is recorded is remembered, for made().
+  void remember() { remembers_ = true; }
   /// A stage's rows as they were last recorded, since the run came to this layer (to the head: to the last
   /// layer); nullptr: not yet.
   const Made* made(At at) const;
@@ -34,6 +36,7 @@ class Recorder {
  private:
   Sink sink_;
   std::string phase_;
+  bool remembers_ = false;
   int layer_ = kNoLayer;
   std::map<At, Made> made_;
 };
