@@ -18,7 +18,9 @@ class Terminal {
   std::string operator()(const Paragraph& paragraph) const {
     if (paragraph.lead.empty()) return wrapped("", paragraph.text, 2);
     std::string lines = wrapped("", paragraph.lead + ": " + paragraph.text, 2);
-    lines.replace(0, paragraph.lead.size(), paint(paragraph.lead, paragraph.tone));
+    // One that is broken across lines, or whose blanks were joined, is not there as it was.
+    if (lines.starts_with(paragraph.lead))
+      lines.replace(0, paragraph.lead.size(), paint(paragraph.lead, paragraph.tone));
     return "\n" + lines;
   }
 

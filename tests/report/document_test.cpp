@@ -41,6 +41,9 @@ TEST(Document, OnATerminal) {
   const std::string coloured = to_terminal(sample_document(), 80, true);
   EXPECT_THAT(coloured, ::testing::HasSubstr("\n\x1b[1;31mFAULT\x1b[0m: a sentence."));
   EXPECT_THAT(to_terminal({Paragraph{"one two three"}}, 8, false), "one two\n  three\n");
+  // A lead that does not stay as it was is not painted, and no character of it is cut in two.
+  EXPECT_THAT(to_terminal({Paragraph{.text = "c", .lead = "a  \xf0\x9f\x98\x80"}}, 80, true),
+              "\na \xf0\x9f\x98\x80: c\n");
 }
 
 /// A row that has something said of it, and columns that are wider than what they hold.
