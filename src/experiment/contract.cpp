@@ -5,6 +5,7 @@
 
 #include "experiment/difference.h"
 #include "experiment/exercise.h"
+#include "experiment/meetings.h"
 #include "experiment/plan_difference.h"
 #include "experiment/trust.h"
 
@@ -137,8 +138,16 @@ class Contractor {
     reach_.positions = std::max(reach_.positions, n);
     reach_.block = std::max(reach_.block, n > matrix_.prefill_block ? matrix_.prefill_block : n);
     for (const int64_t window : windows_within(engine_.model().config, n)) reach_.windows.insert(window);
-    add_kernels(plans.last, run_);
-    for (const Plan& step : plans.steps) add_kernels(step, run_);
+    for (const Plan* plan : {&plans.inner, &plans.last}) note(prompt, *plan);
+    for (const Plan& step : plans.steps) note(prompt, step);
+  }
+
+  void note(const Prompt& prompt, const Plan& plan) {
+    add_kernels(plan, run_);
+    const auto unmet = first_unmet(plan.ops());
+    if (!unmet) return;
+    Finding& race = races_.try_emplace(plan.phase, unmet_finding(plan, *unmet)).first->second;
+    for (const Experiment& experiment : matrix_.experiments) add_cell({experiment.name, prompt.id}, race);
   }
 
   /// As a user would run it: a session that nobody looks into.
@@ -215,16 +224,23 @@ class Contractor {
   }
 
   void explain(Phase phase, Differing& differing) {
+    if (const auto race = races_.find(phase); race != races_.end()) {
+      add_race(std::move(race->second), differing);
+      races_.erase(race);
+      return;
+    }
     if (differing.prompt == nullptr) return;
     const std::vector<TokenId>& tokens = differing.prompt->tokens;
     PlanTrial trial{.phase = phase, .recorded = std::move(differing.recorded), .first = differing.first};
     if (phase == Phase::prefill) {
-      const Way way{.blocks = blocks_of(std::ssize(tokens), matrix_.prefill_block)};
-      trial.run = [this, way, &tokens](const Making& making) { return program_.run(way, tokens, making); };
+      trial.run = [this, &tokens](const Making& making, bool used) {
+        const Way way{.blocks = blocks_of(std::ssize(tokens), matrix_.prefill_block), .used = used};
+        return program_.run(way, tokens, making);
+      };
     } else {
       const RouteTable routes = differing.experiment->routes(matrix_.routes);
-      trial.run = [this, routes, &tokens](const Making& making) {
-        return program_.step(routes, tokens, making);
+      trial.run = [this, routes, &tokens](const Making& making, bool used) {
+        return program_.step(routes, tokens, making, used);
       };
     }
     for (Finding& finding : why_plan_differs(program_, trial, request_.step)) {
@@ -233,15 +249,28 @@ class Contractor {
     }
   }
 
+  /// What a race makes of a run is asked for no other cause.
+  void add_race(Finding race, const Differing& differing) {
+    if (differing.prompt != nullptr) {
+      const Text where = told_first(differing.first);
+      race.difference->told.push_back({"It shows in what runs unrecorded: " + where.en + ".",
+                                       "Se nota en lo que se ejecuta sin registrar: " + where.es + "."});
+      race.difference->first = differing.first;
+    }
+    add(std::move(race));
+  }
+
+  static void add_cell(const CellKey& cell, Finding& finding) {
+    if (std::find(finding.cells.begin(), finding.cells.end(), cell) == finding.cells.end())
+      finding.cells.push_back(cell);
+  }
+
   /// The same in both phases is one finding.
   void add(Finding finding) {
     for (Finding& other : contract_.differences) {
       if (other.title != finding.title || other.stage != finding.stage) continue;
       other.phase = Phases::both;
-      for (const CellKey& cell : finding.cells) {
-        if (std::find(other.cells.begin(), other.cells.end(), cell) == other.cells.end())
-          other.cells.push_back(cell);
-      }
+      for (const CellKey& cell : finding.cells) add_cell(cell, other);
       return;
     }
     contract_.differences.push_back(std::move(finding));
@@ -295,6 +324,7 @@ class Contractor {
   std::vector<Plan> steps_;      // of decode, by experiment
   std::vector<size_t> runs_as_;  // the first experiment with the same step
   Differing prefill_, decode_;
+  std::map<Phase, Finding> races_;  // that the plans allow
   Reach reach_;
   std::set<std::string> run_, judged_;  // kernels
   Contract contract_;

@@ -104,9 +104,13 @@ class Explanation {
       for (const int64_t rows : way->blocks) n += rows;
       const auto tokens = n == 0 ? tokens_.first(static_cast<size_t>(rows_.back()) + 1)
                                  : tokens_.first(static_cast<size_t>(n));
-      const auto run = [&](const Making& making) { return program_.run(*way, tokens, making); };
-      Snapshot recorded = run(as_recorded());
-      const auto first = first_deviation(recorded, run({}));
+      const auto run = [&](const Making& making, bool used) {
+        Way held = *way;
+        held.used = held.used || used;
+        return program_.run(held, tokens, making);
+      };
+      Snapshot recorded = run(as_recorded(), false);
+      const auto first = first_deviation(recorded, run({}, false));
       if (!first) continue;
       const PlanTrial trial{.phase = way->blocks.empty() ? Phase::decode : Phase::prefill,
                             .run = run,

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
+#include <set>
 
 #include "experiment/difference.h"
 #include "experiment/exercise.h"
@@ -21,6 +23,9 @@ constexpr int64_t kInnerBlock = 97, kInnerRows = 17;  // a block in the middle o
 constexpr int64_t kCacheHistory = 25, kCacheBlock = 9;
 constexpr int64_t kFarthest = 4096;  // an edge of a window that is worth a cache that long
 constexpr size_t kStepLayers = 1, kSomeLayers = 2;
+// And what it reads, which is not judged here.
+const std::set<Stage> kAttention{Stage::q_rope, Stage::k_rope,  Stage::v, Stage::kv_write,
+                                 Stage::qk,     Stage::softmax, Stage::pv};
 
 class OwnRuns {
  public:
@@ -37,6 +42,7 @@ class OwnRuns {
   }
 
   JudgedRuns run() {
+    attention_of_all_rows();
     steps_and_inner_block();
     for (const Format format : cache_formats(config_)) other_cache(format);
     for (const int64_t window : windows_of(config_)) edge_of_window(window);
@@ -52,6 +58,15 @@ class OwnRuns {
   std::vector<int> drawn_layers(size_t count = kSomeLayers) {
     const auto drawn = drawn_numbers(request_.seed + draws_++, static_cast<int>(count), config_.n_layer);
     return {drawn.begin(), drawn.end()};
+  }
+
+  /// What attention makes of a position, and of which others: a hole in a mask or a page is alike in prefill
+  /// and in decode, and lies where no single row may be drawn.
+  void attention_of_all_rows() {
+    std::vector<int64_t> rows(tokens_.size());
+    std::iota(rows.begin(), rows.end(), 0);
+    Runner runner(program_.engine(), program_.engine().pool(), std::ssize(tokens_));
+    recording_.run(runner, kOwnPrompt, Phase::prefill, tokens_, drawn_layers(1), rows, kAttention);
   }
 
   void steps_and_inner_block() {
@@ -112,10 +127,10 @@ class OwnRuns {
     Snapshot recorded;
     runner.read(recorded);
     result_.caches.insert(format);
-    const auto run = [&](const Making& making) {
+    const auto run = [&](const Making& making, bool used) {
       Runner other(program_.engine(), program_.engine().pool(), n, format);
       make_up_history(other.cache(), history);
-      const Way way{.blocks = {block - 1}};
+      const Way way{.blocks = {block - 1}, .used = used};
       Snapshot snapshot = program_.run(way, tokens.first(tokens.size() - 1), making, {}, &other);
       if (snapshot.lost) return snapshot;
       Snapshot all;
@@ -126,7 +141,7 @@ class OwnRuns {
       other.read(all);
       return all;
     };
-    const Snapshot unrecorded = run({});
+    const Snapshot unrecorded = run({}, false);
     const auto first = first_deviation(recorded, unrecorded);
     if (!first) return;
     add(why_plan_differs(program_, {Phase::prefill, run, std::move(recorded), *first}, request_.step),
@@ -194,8 +209,7 @@ class OwnRuns {
       finding.difference = {
           "",
           {{fmt::format("Found beside the matrix, on tokens of its own (seed {}).", request_.seed),
-            fmt::format("Hallado fuera de la matriz, con tokens propios (semilla {}).", request_.seed)}},
-          {}};
+            fmt::format("Hallado fuera de la matriz, con tokens propios (semilla {}).", request_.seed)}}};
     }
     std::vector<Finding> differ = std::move(result_.differences);
     result_.differences = std::move(verdict.findings);

@@ -7,7 +7,8 @@
 namespace greta {
 namespace {
 
-constexpr int kRepeats = 3;  // a race need not happen
+constexpr int kRepeats = 3;   // a race need not happen
+constexpr int kMeetings = 8;  // and must not, where it is to be said that meetings prevent it
 
 /// What an op is called here: by its stage, else by its kernel's work.
 std::string label_of(const Op& op) {
@@ -37,8 +38,11 @@ class Search {
     const auto again = repeated();
     if (!again) return {not_repeatable()};
     if (again->what == kLostCount) return {lost_finding(*again, phases())};
+    step_("the recorded program, in buffers that held something else");
+    if (const auto held = first_deviation(trial_.recorded, trial_.run(as_recorded(), true)))
+      return {unused_is_read(*held)};
     step_("the unrecorded program, all threads meeting after every op");
-    if (!differs({.edit = [](PlanEdit& edit) { meet_after(edit, [](const Op&) { return true; }); }}))
+    if (!ever_differs({.edit = [](PlanEdit& edit) { meet_after(edit, [](const Op&) { return true; }); }}))
       return {missing_barrier()};
     std::vector<Finding> found;
     for (const FusedStage& fused : fused_stages()) {
@@ -55,7 +59,14 @@ class Search {
 
  private:
   std::optional<Deviation> differs(const Making& making) const {
-    return first_deviation(trial_.recorded, trial_.run(making));
+    return first_deviation(trial_.recorded, trial_.run(making, false));
+  }
+
+  bool ever_differs(const Making& making) const {
+    for (int run = 0; run < kMeetings; ++run) {
+      if (differs(making)) return true;
+    }
+    return false;
   }
 
   std::optional<Deviation> repeated() const {
@@ -127,6 +138,20 @@ class Search {
     finding.layer = layer_of(fused.stage, first);
     finding.stage = fused.stage;
     found.push_back(std::move(finding));
+  }
+
+  Finding unused_is_read(const Deviation& held) const {
+    const Text where = told_first(held);
+    return difference_finding(
+        phases(), trial_.first, RunCause::unused_is_read,
+        {"something is read that no op of the block has written: what a buffer or a slot held before",
+         "se lee algo que ninguna operación del bloque ha escrito: lo que un búfer o una posición contenía "
+         "antes"},
+        {first_told(trial_.first),
+         {"So does the recorded program, op by op, once its buffers hold something else: " + where.en + ".",
+          "También difiere el programa registrado, operación a operación, cuando sus búferes contienen otra "
+          "cosa: " +
+              where.es + "."}});
   }
 
   /// After which op a meeting alone makes the difference go, twice.

@@ -14,7 +14,7 @@ namespace greta {
 /// One run, of production's plans or of others.
 struct PlanTrial {
   Phase phase = Phase::prefill;
-  std::function<Snapshot(const Making& making)> run = {};
+  std::function<Snapshot(const Making& making, bool used)> run = {};  // used: as of a Way
   Snapshot recorded = {};  // what the program as it is recorded computed, and what was judged
   Deviation first = {};    // of production's
 };

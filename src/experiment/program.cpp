@@ -90,9 +90,10 @@ Snapshot Program::run(const Way& way, std::span<const int32_t> tokens, const Mak
   return snapshot;
 }
 
-Snapshot Program::step(const RouteTable& routes, std::span<const int32_t> tokens,
-                       const Making& making) const {
+Snapshot Program::step(const RouteTable& routes, std::span<const int32_t> tokens, const Making& making,
+                       bool used) const {
   Runner runner(engine_, engine_.pool(), std::ssize(tokens));
+  if (used) runner.poison(kCanary);
   const auto before = tokens.first(tokens.size() - 1);
   if (!before.empty()) {
     const Way way{.blocks = blocks_of(std::ssize(before), request_.prefill_block)};

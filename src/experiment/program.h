@@ -56,7 +56,9 @@ class Program {
                const std::set<int64_t>& logits_at = {}, Runner* runner = nullptr) const;
 
   /// The last token as a step of decode after the others, which run as they are recorded: its row and logits.
-  Snapshot step(const RouteTable& routes, std::span<const int32_t> tokens, const Making& making) const;
+  /// `used`: as of a Way.
+  Snapshot step(const RouteTable& routes, std::span<const int32_t> tokens, const Making& making,
+                bool used) const;
 
   /// Why prefill and decode need not agree bit for bit: a projection on different routes. Empty: they must.
   std::string different_routes() const;

@@ -29,14 +29,15 @@ nlohmann::json difference(const Finding& finding) {
   const Difference& runs = *finding.difference;
   nlohmann::json told = nlohmann::json::array();
   for (const Text& sentence : runs.told) told.push_back(sentence.en);
-  return {{"cause", runs.cause},
-          {"told", std::move(told)},
-          {"layer", runs.first.layer},
-          {"position", runs.first.position},
-          {"what", runs.first.what},
-          {"element", runs.first.element},
-          {"expected", json_number(runs.first.expected)},
-          {"observed", json_number(runs.first.observed)}};
+  nlohmann::json json = {{"cause", runs.cause}, {"told", std::move(told)}};
+  if (!runs.first) return json;
+  json.update({{"layer", runs.first->layer},
+               {"position", runs.first->position},
+               {"what", runs.first->what},
+               {"element", runs.first->element},
+               {"expected", json_number(runs.first->expected)},
+               {"observed", json_number(runs.first->observed)}});
+  return json;
 }
 
 nlohmann::json intervention(const Finding& finding) {

@@ -105,7 +105,7 @@ enum class Cause {
 struct Difference {
   std::string cause = {};       // "fused_kernel", "missing_barrier", ...; empty: a hypothesis is to name it
   std::vector<Text> told = {};  // what was held against what, and what made the difference go
-  Deviation first = {};
+  std::optional<Deviation> first = {};
 };
 
 /// Numbers that a hypothesis estimated from some rows, tried on a row that they were not estimated from.

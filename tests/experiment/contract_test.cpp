@@ -55,12 +55,14 @@ class ContractTest : public testing::Test {
     return check_contract(tiny_->engine, request_, bundle, {.seed = 3, .quick = quick});
   }
 
-  static std::function<void(PlanEdit&)> wrong(Stage stage, WrongRows::Picks picks) {
+  /// In the first layer: what the last one makes of inner rows nobody reads.
+  static std::function<void(PlanEdit&)> wrong(Stage stage, WrongRows::Picks picks, int layer = 0) {
     return [=](PlanEdit& edit) {
-      const Op* op = edit.find({0, stage});  // what the last layer makes of inner rows nobody reads
+      const Op* op = edit.find({layer, stage});
       if (op == nullptr) return;
-      edit.after(*op,
-                 {.layer = 0, .call = ActionCall{std::make_shared<WrongRows>(picks)}, .writes = op->writes});
+      edit.after(
+          *op,
+          {.layer = layer, .call = ActionCall{std::make_shared<WrongRows>(picks)}, .writes = op->writes});
     };
   }
 
@@ -145,7 +147,20 @@ TEST_F(ContractTest, ARowThatNoFixedRowShowsIsRecordedAndJudged) {
   EXPECT_EQ(finding.stage, Stage::down);
   EXPECT_EQ(finding.layer, 0);
   EXPECT_EQ(name(finding.phase), "prefill");
-  EXPECT_EQ(finding.difference->first.position, 40);
+  EXPECT_EQ(finding.difference->first->position, 40);
+}
+
+TEST_F(ContractTest, APositionThatBothPhasesGetWrongAlikeIsJudgedInAttention) {
+  const Contract found = contract([](PlanEdit& edit) {
+    for (const int layer : {0, 1}) {
+      wrong(
+          Stage::pv, [](const KernelArgs& args, int64_t row, int) { return args.position + row == 44; },
+          layer)(edit);
+    }
+  });
+  EXPECT_THAT(judged_.findings, IsEmpty());
+  ASSERT_FALSE(found.differences.empty());
+  EXPECT_EQ(found.differences.front().stage, Stage::pv);
 }
 
 TEST_F(ContractTest, ABlockThatDoesNotBeginAtZeroIsJudgedThere) {
