@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "report/attn_pipe.h"
 
@@ -101,6 +102,16 @@ std::vector<std::vector<std::string>> prompts_of_one_token(const Verdict& verdic
   return groups;
 }
 
+std::vector<std::string> compared_stages(const Verdict& verdict) {
+  std::set<Stage> stages;
+  for (const StagePair& pair : verdict.pairs) {
+    if (!pair.judged_alone && pair.status != PairStatus::missing) stages.insert(pair.stage);
+  }
+  std::vector<std::string> names;
+  for (const Stage stage : stages) names.emplace_back(name(stage));
+  return names;
+}
+
 /// "E0/p L0 q: not recorded in decode0" -> "not recorded in decode0".
 std::string reason(const std::string& skipped) {
   const size_t colon = skipped.find(": ");
@@ -131,6 +142,7 @@ Facts facts_of(const Verdict& verdict) {
   facts.effects = effects_of(verdict);
   if (!verdict.cells.empty()) facts.same_last_token = prompts_of_one_token(verdict);
   facts.findings = group_findings(verdict.findings);
+  facts.only_compared = compared_stages(verdict);
   for (const std::string& skipped : verdict.coverage.skipped) ++facts.skipped[reason(skipped)];
   return facts;
 }

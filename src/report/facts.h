@@ -39,6 +39,8 @@ struct Facts {
   // Of sums of two numbers, one rounding each, which fill their bound; and of all other stages.
   double max_of_single_roundings = 0, max_of_others = 0;
   std::map<std::string, int64_t> skipped;  // why -> pairs
+  std::vector<std::string>
+      only_compared;  // stages that some pair has equal, or unequal before, but not judged
 };
 
 Facts facts_of(const Verdict& verdict);

@@ -157,6 +157,7 @@ enum class Phrase {
   injected,
   coverage,
   coverage_alone,
+  coverage_compared,
   coverage_skipped,
   not_exercised,
   held_prompts,

@@ -170,7 +170,11 @@ std::vector<std::string> Writer::coverage() const {
   const Coverage& coverage = verdict.coverage;
   std::vector<std::string> sentences{say(Phrase::coverage, fmt::format("{:.1f}", coverage.percent()),
                                          coverage.judged, coverage.recorded, coverage.propagated)};
-  if (coverage.alone > 0) sentences.push_back(say(Phrase::coverage_alone, coverage.alone));
+  if (coverage.alone > 0) {
+    sentences.push_back(say(Phrase::coverage_alone, coverage.alone));
+    if (coverage.alone < coverage.judged)
+      sentences.push_back(say(Phrase::coverage_compared, join(facts.only_compared)));
+  }
   for (const auto& [why, pairs] : facts.skipped)
     sentences.push_back(say(Phrase::coverage_skipped, pairs, why));
   return sentences;
