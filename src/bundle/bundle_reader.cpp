@@ -139,7 +139,7 @@ class TensorLoader {
     if (event.hash.empty()) event.hash = hash;
     if (event.hash != hash)
       fail_input("{}: damaged: its hash is {}, the event says {}", where, hash, event.hash);
-    store(hash, view, where);
+    store(event, view);
   }
 
   void report_missing() {
@@ -164,15 +164,13 @@ class TensorLoader {
     return hash;
   }
 
-  void store(const std::string& hash, const TensorView& view, const std::string& where) {
-    const auto [dtype, is_new] = dtypes_.try_emplace(hash, view.dtype);
-    if (is_new) {
-      bundle_.store(hash, to_floats(view));
-    } else if (dtype->second !=
-               view.dtype) {  // the same bytes mean other numbers; only zeros do this in practice
-      bundle_.notes.push_back(
-          fmt::format("{}: same bytes as a {} tensor; its data are left out", where, dtype->second));
-    }
+  /// The same bytes of another type may be other numbers: those get a name of their own.
+  void store(Event& event, const TensorView& view) {
+    const auto [dtype, is_new] = dtypes_.try_emplace(event.hash, view.dtype);
+    if (!is_new && dtype->second == view.dtype) return;
+    std::vector<float> values = to_floats(view);
+    if (!is_new && values != *bundle_.tensors.at(event.hash)) event.hash += ":" + view.dtype;
+    bundle_.store(event.hash, std::move(values));
   }
 
   Bundle& bundle_;

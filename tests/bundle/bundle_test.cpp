@@ -74,6 +74,63 @@ TEST(Bundle, EqualDataAreStoredOnce) {
   EXPECT_EQ(bundle.events[3].file, "tensors-0001.safetensors");
 }
 
+/// A safetensors file with one tensor.
+std::string tensor_file(const std::string& name, const std::string& dtype, int64_t count,
+                        const std::string& bytes) {
+  const std::string header =
+      nlohmann::json{{name, {{"dtype", dtype}, {"shape", {count}}, {"data_offsets", {0, bytes.size()}}}}}
+          .dump();
+  std::string size(8, '\0');
+  size[0] = static_cast<char>(header.size());
+  return size + header + bytes;
+}
+
+TEST(Bundle, EqualBytesOfOtherTypesAreOtherNumbers) {
+  TempDirectory temp;
+  const std::string bytes("\0\0\xc0\x3f\0\0\xc0\x3f", 8), zeros(8, '\0');
+  const struct {
+    std::string phase, dtype, bytes;
+    std::vector<float> values;
+  } cases[] = {{"a", "I16", bytes, {0, 16320, 0, 16320}},
+               {"b", "F32", bytes, {1.5f, 1.5f}},
+               {"c", "F16", bytes, {0, 1.9375f, 0, 1.9375f}},
+               {"d", "F32", bytes, {1.5f, 1.5f}},
+               {"e", "F16", zeros, {0, 0, 0, 0}},
+               {"f", "BF16", zeros, {0, 0, 0, 0}}};
+  fs::create_directory(temp / "b");
+  write_file(
+      temp / "b/manifest.json",
+      R"({"schema": "greta.trace/1", "engine": "e", "prompts": [{"id": "p"}], "experiments": [{"name": "E0"}]})");
+  std::string events;
+  for (const auto& each : cases) {
+    const std::string file = "tensors-" + each.phase + ".safetensors";
+    write_file(temp / ("b/" + file), tensor_file("t", each.dtype, std::ssize(each.values), each.bytes));
+    events += nlohmann::json{{"experiment", "E0"},
+                             {"prompt_id", "p"},
+                             {"phase", each.phase},
+                             {"layer", 0},
+                             {"stage", "q"},
+                             {"positions", {0}},
+                             {"shape", {1, each.values.size()}},
+                             {"dtype", "f32"},
+                             {"file", file},
+                             {"tensor", "t"}}
+                  .dump() +
+              "\n";
+  }
+  write_file(temp / "b/events.jsonl", events);
+  const Bundle bundle = read_bundle(temp / "b");
+  EXPECT_THAT(bundle.notes, ::testing::IsEmpty());
+  ASSERT_EQ(bundle.events.size(), std::size(cases));
+  for (size_t i = 0; i < std::size(cases); ++i) {
+    ASSERT_NE(bundle.data(bundle.events[i]), nullptr) << cases[i].phase;
+    EXPECT_EQ(*bundle.data(bundle.events[i]), cases[i].values) << cases[i].phase;
+  }
+  EXPECT_NE(bundle.events[0].hash, bundle.events[1].hash);
+  EXPECT_EQ(bundle.events[1].hash, bundle.events[3].hash);
+  EXPECT_EQ(bundle.events[4].hash, bundle.events[5].hash);
+}
+
 TEST(Bundle, KeysStayUniqueWhenAStageIsRecordedTwice) {
   TempDirectory temp;
   {
