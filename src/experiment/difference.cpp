@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "experiment/plan_difference.h"
 #include "judge/judge.h"
@@ -11,6 +12,7 @@ namespace greta {
 namespace {
 
 constexpr size_t kMostRows = 4;
+constexpr int kRuns = 4;  // a race need not happen
 
 /// The first rows that differ, the last, and those in the middle: few.
 std::vector<int64_t> some_of(const std::vector<int64_t>& rows) {
@@ -42,7 +44,7 @@ class Explanation {
     std::vector<Finding> found = judged();
     for (Finding& finding : found) finding.difference = {"", {told}, first};
     if (found.empty()) found = of_plans(told);
-    if (found.empty()) found.push_back(unknown(told));
+    if (found.empty()) found.push_back(repeats() ? unknown(told) : not_repeatable(told));
     return found;
   }
 
@@ -97,13 +99,27 @@ class Explanation {
     }
   }
 
+  std::span<const int32_t> tokens_of(const Way& way) const {
+    const int64_t n = std::accumulate(way.blocks.begin(), way.blocks.end(), int64_t{0});
+    return tokens_.first(static_cast<size_t>(n == 0 ? rows_.back() + 1 : n));
+  }
+
+  /// Whether either way leaves the same bits each time.
+  bool repeats() const {
+    request_.step("the runs that differ, again");
+    for (const Way* way : {&difference_.way, &difference_.other}) {
+      const Snapshot once = program_.run(*way, tokens_of(*way));
+      for (int run = 1; run < kRuns; ++run) {
+        if (first_deviation(once, program_.run(*way, tokens_of(*way)))) return false;
+      }
+    }
+    return true;
+  }
+
   /// Whether either way leaves other bits as it is recorded.
   std::vector<Finding> of_plans(const Text& told) {
     for (const Way* way : {&difference_.way, &difference_.other}) {
-      int64_t n = 0;
-      for (const int64_t rows : way->blocks) n += rows;
-      const auto tokens = n == 0 ? tokens_.first(static_cast<size_t>(rows_.back()) + 1)
-                                 : tokens_.first(static_cast<size_t>(n));
+      const auto tokens = tokens_of(*way);
       const auto run = [&](const Making& making, bool used) {
         Way held = *way;
         held.used = held.used || used;
@@ -121,6 +137,11 @@ class Explanation {
       return found;
     }
     return {};
+  }
+
+  Finding not_repeatable(const Text& told) const {
+    return difference_finding(only(difference_.phase), difference_.first, RunCause::not_repeatable,
+                              what(RunCause::not_repeatable), {told});
   }
 
   Finding unknown(const Text& told) const {

@@ -3,17 +3,33 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <set>
 #include <tuple>
 
+#include "experiment/program.h"
 #include "experiment/run_cause.h"
 #include "record/matrix.h"
 
 namespace greta {
 namespace {
 
-constexpr int kRecordings = 2;
+/// How a cell is recorded once more: as it was, or with threads that meet more often, which changes nothing but
+/// when each of them gets to its part.
+struct Repetition {
+  bool meeting = false;
+  RunCause cause = RunCause::not_repeatable;  // of other bits
+  Text how;
+};
+
+const std::array kRepetitions{
+    Repetition{false, RunCause::not_repeatable, {"once more", "otra vez"}},
+    Repetition{true,
+               RunCause::missing_barrier,
+               {"once more, the threads meeting a second time before each op",
+                "otra vez, esperándose los hilos una segunda vez antes de cada operación"}},
+    Repetition{false, RunCause::not_repeatable, {"once more", "otra vez"}}};
 
 using Place = std::tuple<std::string, int, std::string, std::vector<int64_t>>;
 
@@ -47,7 +63,8 @@ std::vector<const Event*> differing(const Bundle& recorded, const Bundle& again,
   return others;
 }
 
-Finding not_repeatable(const Event& first, const CellKey& key, size_t differing, const Finding& convicted) {
+Finding race_of(const Repetition& repetition, const Event& first, const CellKey& key, size_t differing,
+                const Finding& convicted) {
   Finding finding;
   finding.phase = only(phase_of(first.seen()));
   finding.layer = first.layer;
@@ -55,8 +72,8 @@ Finding not_repeatable(const Event& first, const CellKey& key, size_t differing,
   finding.cells = {key};
   finding.cause = Cause::named;
   finding.family = CauseFamily::plan;
-  finding.best = name(RunCause::not_repeatable);
-  finding.title = what(RunCause::not_repeatable);
+  finding.best = name(repetition.cause);
+  finding.title = what(repetition.cause);
   finding.noise_ratio = convicted.noise_ratio;
   const Deviation where{.phase = first.phase,
                         .length = first.positions.back() + 1,
@@ -65,13 +82,11 @@ Finding not_repeatable(const Event& first, const CellKey& key, size_t differing,
                         .what = first.stage};
   finding.difference = {
       finding.best,
-      {{fmt::format(
-            "{} was recorded once more: {} of its recordings hold other bits, {} of layer {} in {} first.",
-            name(key), differing, first.stage, first.layer, first.phase),
+      {{fmt::format("{} was recorded {}: {} of its recordings hold other bits, {} of layer {} in {} first.",
+                    name(key), repetition.how.en, differing, first.stage, first.layer, first.phase),
         fmt::format(
-            "{} se grabó otra vez: {} de sus grabaciones tienen otros bits, {} de la capa {} en {} la "
-            "primera.",
-            name(key), differing, first.stage, first.layer, first.phase)}},
+            "{} se grabó {}: {} de sus grabaciones tienen otros bits, {} de la capa {} en {} la primera.",
+            name(key), repetition.how.es, differing, first.stage, first.layer, first.phase)}},
       where};
   return finding;
 }
@@ -95,14 +110,18 @@ std::vector<Finding> hold_against_repetition(Engine& engine, const MatrixRequest
   const CellKey key = findings.front().cells.front();
   const auto request = cell_of(matrix, key);
   if (!request) return findings;
-  for (int run = 0; run < kRecordings; ++run) {
+  for (const Repetition& repetition : kRepetitions) {
     step();
-    const Bundle again = record_matrix(engine, *request);
+    MatrixRequest anew = *request;
+    const PlanChange meeting{
+        .edit = [](PlanEdit& edit) { meet_after(edit, [](const Op&) { return true; }); }};
+    if (repetition.meeting) anew.change = then(meeting, anew.change);
+    const Bundle again = record_matrix(engine, anew);
     const std::vector<const Event*> others = differing(recorded, again, key);
     if (others.empty()) continue;
     std::set<At> places;
     for (const Event* event : others) places.insert({event->layer, *stage_from_name(event->stage)});
-    Finding race = not_repeatable(*others.front(), key, others.size(), findings.front());
+    Finding race = race_of(repetition, *others.front(), key, others.size(), findings.front());
     for (Finding& finding : findings) withdraw_name(finding, places.contains({finding.layer, finding.stage}));
     findings.insert(findings.begin(), std::move(race));
     break;
@@ -111,7 +130,9 @@ std::vector<Finding> hold_against_repetition(Engine& engine, const MatrixRequest
 }
 
 bool is_repeatable(const std::vector<Finding>& findings) {
-  return findings.empty() || findings.front().best != name(RunCause::not_repeatable);
+  return findings.empty() || std::ranges::none_of(kRepetitions, [&](const Repetition& repetition) {
+           return findings.front().best == name(repetition.cause);
+         });
 }
 
 }  // namespace greta

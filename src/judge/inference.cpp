@@ -186,6 +186,18 @@ std::vector<Format> held_in(const std::vector<Subject>& subjects) {
   return held.formats();
 }
 
+/// How much of a class an arithmetic has to explain. One that rounds operands alone leaves them determined, and
+/// the bound as narrow as it was: hundreds of outputs of two stages are not met by chance, though faults have all
+/// the others. What widens the bound has to explain half.
+double least_share(const Declared& candidate, const Declared& first, size_t subjects) {
+  constexpr double kHalf = 0.499, kSome = 0.15;
+  Declared but_between = candidate;  // an intermediate result in f16 widens it by a fraction
+  but_between.roundings.between = first.roundings.between;
+  return is_coarser(but_between, first)
+             ? kHalf
+             : std::max(kSome, std::min(kHalf, 1.999 / static_cast<double>(subjects)));
+}
+
 /// What explains a class better than what is supposed of it.
 std::optional<Declared> better_than(const Declared& supposed, const KernelClass& kernels,
                                     const std::vector<Tried>& stages) {
@@ -203,7 +215,7 @@ std::optional<Declared> better_than(const Declared& supposed, const KernelClass&
   const auto is_held = [&](const Declared& by) { return std::ranges::count(held, by.roundings.output) > 0; };
   // Numbers that are all of a coarse format are what rounding to it leaves, and speak for nothing finer.
   const bool rounded = !held.empty() && !is_held(supposed) && kernels.kind != StageKind::cache;
-  double most = std::max(rounded ? 0 : right, 0.499);
+  double most = rounded ? 0 : right;
   for (const Declared& candidate : arithmetic_candidates(kernels, first)) {
     if (rounded && !is_held(candidate)) continue;
     // A unit's rule is slow to try: for what all else convicts, and supposed where it explains all.
@@ -214,6 +226,7 @@ std::optional<Declared> better_than(const Declared& supposed, const KernelClass&
     Fits own = fits(candidate, kernels.fused, subjects);
     if (unit && own.share < 1 - kSame) continue;
     const bool same = better && own.share > most - kSame;
+    if (own.share < least_share(candidate, first, subjects.size())) continue;
     if (own.share <= most + kSame && !(same && own.leaves_less_than(best))) continue;
     most = own.share;
     best = std::move(own);

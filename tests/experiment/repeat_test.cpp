@@ -65,6 +65,32 @@ TEST(Repeat, WhatDoesNotRepeatIsToldFirst) {
               Each(Property(&Finding::hypothesis, Eq("unexplained"))));
 }
 
+/// As Drift, but for threads that have just met.
+class Hasty final : public Action {
+ public:
+  std::string label() const override { return "hasty"; }
+  void run(const KernelArgs& args, Part part) override {
+    if (part.index == 0) args.out.row(0)[3] += 1;
+  }
+};
+
+TEST(Repeat, WhatGoesWithAMeetingIsABarrierThatIsMissing) {
+  test::TinyEngine tiny(TensorType::q4_1);
+  const PlanChange hasty{.edit = [](PlanEdit& edit) {
+    const Op* op = edit.find({1, Stage::attn_out});
+    edit.after(*op, {.layer = 1, .call = ActionCall{std::make_shared<Hasty>()}, .writes = op->writes});
+  }};
+  const PlanChange unless_met{.edit = [&](PlanEdit& edit) {
+    if (std::ranges::count_if(edit.ops(), [](const Op& op) { return action_of(op) != nullptr; }) < 20)
+      hasty.edit(edit);
+  }};
+  EXPECT_TRUE(is_repeatable(held(tiny, hasty)));
+  const std::vector<Finding> findings = held(tiny, unless_met);
+  ASSERT_THAT(findings, Not(IsEmpty()));
+  EXPECT_FALSE(is_repeatable(findings));
+  EXPECT_EQ(findings.front().hypothesis(), "missing_barrier");
+}
+
 TEST(Repeat, WhatRepeatsStaysAsItIs) {
   test::TinyEngine tiny(TensorType::q4_1);
   const std::vector<Finding> steady = held(tiny, drift(0));

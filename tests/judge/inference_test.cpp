@@ -192,6 +192,38 @@ Row of_f16(const PlainSite& site) {
   return times(site.weight(), x);
 }
 
+/// A third of a kernel's recordings is right, all others are another row's: what it rounds its operands to is told
+/// by the third, which is no fault. (An engine that leaves out a layer has all later ones so.)
+TEST(Inference, TwoRightStagesTellTheArithmeticOfAClassThatIsElseWrong) {
+  const std::vector<std::vector<int32_t>> prompts{
+      {3, 1, 4, 1, 5}, {9, 2, 6, 5, 3, 5, 8}, {9, 7, 9, 3, 2, 3, 8, 4}};
+  std::vector<Mistake> mistakes;
+  for (const Stage stage : {q, k, v, attn_out, gate, up, down}) {
+    for (Mistake& one : everywhere(stage, "both", [](const PlainSite& site) {
+           Row row = of_f16(site);
+           if (site.layer > 0 || site.run.n_pos() == 5) std::reverse(row.begin(), row.end());
+           return row;
+         }))
+      mistakes.push_back(std::move(one));
+  }
+  const test::PlainLlama& llama = test::plain_llama();
+  Bundle bundle = llama.record(mistakes, prompts);
+  bundle.manifest.erase("kernels");
+  const Verdict verdict = judge(bundle, llama.model());
+  for (const Phase phase : {Phase::prefill, Phase::decode}) {
+    const KernelArithmetic* kernels = of(verdict, phase, gate);
+    ASSERT_NE(kernels, nullptr);
+    EXPECT_EQ(kernels->source, KernelArithmetic::Source::inferred);
+    EXPECT_THAT(kernels->what, ::testing::HasSubstr("f16"));
+  }
+  ASSERT_FALSE(verdict.findings.empty());
+  for (const Finding& finding : verdict.findings) {
+    for (const CellKey& cell : finding.cells)
+      EXPECT_TRUE(finding.layer == 1 || cell.prompt == "p0") << test::text_of(finding);
+    EXPECT_NE(finding.hypothesis(), "undeclared_rounding");
+  }
+}
+
 /// Some of an engine's products round their operands and some do not: kernels are chosen by shape.
 TEST(Inference, AFinerKernelInACoarserClassIsNoFault) {
   std::vector<Mistake> all;

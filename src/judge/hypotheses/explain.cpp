@@ -252,12 +252,13 @@ bool reproduces(const Explanation& e) {
 }
 
 std::optional<Explanation> best_of(const Hypothesis& hypothesis, const Evidence& evidence,
-                                   const std::function<Evidence()>& elsewhere) {
+                                   const std::function<Evidence()>& elsewhere, std::string_view title) {
   std::optional<Explanation> best;
   const std::vector<Suspect> suspects = suspects_of(evidence);
   const Suspect* found_in = nullptr;
   for (const Suspect& suspect : suspects) {
     for (const Candidate& candidate : hypothesis.candidates(suspect)) {
+      if (!title.empty() && candidate.title.en != title) continue;
       std::optional<Explanation> one = score(hypothesis, candidate, suspect);
       if (!one || !std::isfinite(one->explained_residual) || (best && !better(*one, *best))) continue;
       best = std::move(one);

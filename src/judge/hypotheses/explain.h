@@ -33,9 +33,10 @@ bool covers(const Explanation& explanation);
 /// And what was estimated holds up elsewhere.
 bool reproduces(const Explanation& explanation);
 
-/// The best of a hypothesis's candidates; nullopt when none applies.
+/// The best of a hypothesis's candidates, or of those of this title; nullopt when none applies.
 std::optional<Explanation> best_of(const Hypothesis& hypothesis, const Evidence& evidence,
-                                   const std::function<Evidence()>& elsewhere = {});
+                                   const std::function<Evidence()>& elsewhere = {},
+                                   std::string_view title = {});
 
 /// Hypotheses to try: the likely ones first, and all others where none of these reproduces the output.
 struct Search {

@@ -75,6 +75,8 @@ struct Hypothesis {
   std::string_view source;  // a real bug of this kind
   /// What it claims of this stage; empty when it does not apply.
   std::vector<Candidate> (*candidates)(const Suspect& suspect);
+  /// It claims another arithmetic of the same computation: nothing to be tried with yet another one.
+  bool of_arithmetic = false;
 };
 
 /// The table, a family a file.

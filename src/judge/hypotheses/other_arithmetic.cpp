@@ -45,36 +45,56 @@ struct Adapted {
   std::string arithmetic = {};  // another than it is judged by
 };
 
-std::optional<Adapted> adapted(const Hypothesis& hypothesis, Evidence evidence) {
-  const auto left_by = [&](const Evidence& seen) {
-    const auto best = best_of(hypothesis, seen);
-    return best && covers(*best) ? 1 - best->explained_residual : kNothing;
-  };
-  if (evidence.observations.empty() || left_by(evidence) < kNothing) return Adapted{std::move(evidence)};
-  const Observation& seen = evidence.observations.front();
-  if (is_known(seen)) return std::nullopt;
-  const At at = seen.problem->at;
-  const KernelClass kernels = kernel_class(*seen.phase->model, seen.phase->view, at);
-  std::optional<Adapted> best;
-  double least = kNothing;
-  for (const Declared& declared : arithmetic_candidates(kernels, declared_arithmetic(*seen.phase, at))) {
-    if (!rotation_fits(declared, seen.phase->model->config)) continue;
-    Evidence other = judged_by(declared, evidence);
-    const double left = left_by(other);
-    if (left >= least) continue;
-    least = left;
-    best = Adapted{std::move(other), fmt::format("{} in {}", describe(declared), name(kernels.phase))};
+/// The search is for one candidate, the best so far: which layer's weight it was does not hang on rounding.
+/// (The numbers in the title of one that was fitted do: of such a hypothesis all are tried.)
+class Adapter {
+ public:
+  explicit Adapter(const Explanation& explanation)
+      : hypothesis_(*explanation.hypothesis),
+        title_(explanation.fitted == 0 ? std::string_view(explanation.title.en) : std::string_view()) {}
+
+  std::optional<Adapted> adapted(Evidence evidence) const {
+    if (evidence.observations.empty() || left_by(evidence) < kNothing) return Adapted{std::move(evidence)};
+    const Observation& seen = evidence.observations.front();
+    if (is_known(seen)) return std::nullopt;
+    const At at = seen.problem->at;
+    const KernelClass kernels = kernel_class(*seen.phase->model, seen.phase->view, at);
+    Evidence one = evidence;  // is soon computed anew, and most arithmetics fail there
+    one.observations.resize(1);
+    std::optional<Adapted> best;
+    double least = kNothing;
+    for (const Declared& declared : arithmetic_candidates(kernels, declared_arithmetic(*seen.phase, at))) {
+      if (!rotation_fits(declared, seen.phase->model->config)) continue;
+      if (left_by(judged_by(declared, one)) == kNothing) continue;
+      Evidence other = judged_by(declared, evidence);
+      const double left = left_by(other);
+      if (left >= least) continue;
+      least = left;
+      best = Adapted{std::move(other), fmt::format("{} in {}", describe(declared), name(kernels.phase))};
+    }
+    return best;
   }
-  return best;
-}
+
+ private:
+  double left_by(const Evidence& seen) const {
+    const auto best = best_of(hypothesis_, seen, {}, title_);
+    return best && covers(*best) ? 1 - best->explained_residual : kNothing;
+  }
+
+  const Hypothesis& hypothesis_;
+  std::string_view title_;
+};
 
 }  // namespace
 
 std::optional<Explanation> with_other_arithmetic(const Explanation& explanation, const Evidence& evidence) {
-  if (reproduces(explanation) || explanation.explained_residual < kMuch) return std::nullopt;
-  auto prefill = adapted(*explanation.hypothesis, of_phase(Phase::prefill, evidence));
+  if (reproduces(explanation) || explanation.explained_residual < kMuch ||
+      explanation.hypothesis->of_arithmetic)
+    return std::nullopt;
+  const Adapter adapter(explanation);
+  auto prefill = adapter.adapted(of_phase(Phase::prefill, evidence));
   if (!prefill) return std::nullopt;
-  auto decode = adapted(*explanation.hypothesis, of_phase(Phase::decode, evidence));
+  auto decode = adapter.adapted(of_phase(Phase::decode, evidence));
   if (!decode || (prefill->arithmetic.empty() && decode->arithmetic.empty())) return std::nullopt;
   Evidence both = std::move(prefill->evidence);
   for (Observation& seen : decode->evidence.observations) both.observations.push_back(std::move(seen));

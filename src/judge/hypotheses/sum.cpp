@@ -311,12 +311,14 @@ const std::array<Hypothesis, 5> kSum{{
     {"narrow_accumulator",
      {"the sum is accumulated in f16 or bf16", "la suma se acumula en f16 o bf16"},
      "https://github.com/vllm-project/vllm/pull/38914",
-     narrow_accumulator},
+     narrow_accumulator,
+     true},
     {"undeclared_rounding",
      {"activations or the output are rounded to a format that nobody declared",
       "las activaciones o la salida se redondean a un formato que nadie declara"},
      "https://github.com/vllm-project/vllm/issues/54035",
-     undeclared_rounding},
+     undeclared_rounding,
+     true},
 }};
 
 }  // namespace

@@ -57,12 +57,14 @@ const std::array<Hypothesis, 2> kUnit{{
      {"a matrix unit aligns its terms with fewer fractional bits than declared",
       "una unidad matricial alinea sus términos con menos bits fraccionarios de lo declarado"},
      "made up: no public report in the catalogue",
-     fewer_bits},
+     fewer_bits,
+     true},
     {"accumulator_rounding",
      {"a matrix unit rounds to nearest instead of truncating or flooring",
       "una unidad matricial redondea al más cercano en vez de truncar o redondear hacia abajo"},
      "made up: no public report in the catalogue",
-     to_nearest},
+     to_nearest,
+     true},
 }};
 
 }  // namespace
