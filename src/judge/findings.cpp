@@ -109,14 +109,16 @@ class Likely {
  public:
   void add(const Finding& finding) {
     if (finding.cause == Cause::unexplained) return;
-    for (const std::string& name : {finding.best, finding.runner_up}) {
-      if (!name.empty() && std::find(names_.begin(), names_.end(), name) == names_.end())
-        names_.push_back(name);
-    }
+    add(finding.best);
+    if (finding.cause == Cause::ambiguous) add(finding.runner_up);
   }
   const std::vector<std::string>& names() const { return names_; }
 
  private:
+  void add(const std::string& name) {
+    if (std::ranges::find(names_, name) == names_.end()) names_.push_back(name);
+  }
+
   std::vector<std::string> names_;
 };
 

@@ -54,19 +54,16 @@ std::vector<double> key_tiles(std::span<const float> keys, const AttentionShape&
   return tiles;
 }
 
+/// The largest magnitude; NaN where there is one.
 template <class T>
-bool all_finite(const T& values, int64_t begin, int64_t count) {
-  const auto first = values.begin() + begin;
-  return std::all_of(first, first + count, [](auto x) { return std::isfinite(x); });
-}
-
-/// Of each cached position whether one head's row is finite.
-std::vector<char> finite_rows(std::span<const float> cache, const AttentionShape& shape, int64_t head,
-                              int64_t n_pos) {
-  std::vector<char> finite;
-  for (int64_t p = 0; p < n_pos; ++p)
-    finite.push_back(all_finite(cache, (p * shape.n_head_kv + head) * shape.head_dim, shape.head_dim));
-  return finite;
+double largest(const T& values, int64_t begin, int64_t count) {
+  double most = 0;
+  for (int64_t i = begin; i < begin + count; ++i) {
+    const double x = std::abs(static_cast<double>(values[static_cast<size_t>(i)]));
+    if (!(x <= most)) most = x;
+    if (std::isnan(x)) return x;
+  }
+  return most;
 }
 
 /// One head's values as tiles of eight dimensions, [tile][n_pos][8];
@@ -163,7 +160,9 @@ Expected qk(std::span<const float> q, std::span<const float> keys, const Attenti
   std::vector<LaneSums> sums(static_cast<size_t>(group));
   for (int64_t kv_head = 0; kv_head < shape.n_head_kv; ++kv_head) {
     const std::vector<double> tiles = key_tiles(keys, shape, kv_head, n_pos);
-    const std::vector<char> finite_keys = finite_rows(keys, shape, kv_head, n_pos);
+    std::vector<double> largest_keys;
+    for (int64_t p = 0; p < n_pos; ++p)
+      largest_keys.push_back(largest(keys, (p * shape.n_head_kv + kv_head) * shape.head_dim, shape.head_dim));
     for (int64_t r = 0; r < rows; ++r) {
       const int64_t first_head = r * shape.n_head + kv_head * group;
       std::vector<const double*> heads;
@@ -171,11 +170,13 @@ Expected qk(std::span<const float> q, std::span<const float> keys, const Attenti
         heads.push_back(queries.value.data() + (first_head + h) * shape.head_dim);
       const int64_t visible = std::clamp<int64_t>(position + r + 1, 0, n_pos);
       const int64_t begin = first_visible(shape, position + r);
-      // A mask that is added to NaN leaves NaN, or hides it.
+      // A mask that is added to NaN, or to what overflowed, leaves NaN, or hides it.
       for (int64_t h = 0; h < group; ++h) {
-        const bool query = all_finite(queries.value, (first_head + h) * shape.head_dim, shape.head_dim);
+        const double query = largest(queries.value, (first_head + h) * shape.head_dim, shape.head_dim);
         for (int64_t p = 0; p < n_pos; ++p) {
-          if (!query || !finite_keys[static_cast<size_t>(p)])
+          const double most =
+              query * largest_keys[static_cast<size_t>(p)] * static_cast<double>(shape.head_dim);
+          if (!(most <= std::numeric_limits<float>::max()))
             expected.value[static_cast<size_t>((first_head + h) * n_pos + p)] = NAN;
         }
       }

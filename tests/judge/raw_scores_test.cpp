@@ -17,6 +17,7 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 using testing::SizeIs;
 
 constexpr float kScale = 0.25f;  // of heads of 16: a power of two, which can be taken back
@@ -93,6 +94,32 @@ TEST(RawScores, AreJudgedAsTheyAreDeclared) {
   EXPECT_EQ(declared.coverage.percent(), 100);
   const Verdict undeclared = judge(raw(whole, false), tiny.engine.model());
   EXPECT_EQ(undeclared.status, RunStatus::harness_suspect) << "what says nothing is scaled and masked";
+}
+
+/// A key that is NaN makes NaN of rows that do not see it, too: their mask is added. Softmax is not to blame.
+TEST(RawScores, WhatIsNaNBehindTheMaskJudgesNothing) {
+  test::TinyEngine tiny(TensorType::q4_1);
+  for (const float bad : {NAN, 3e38f}) {
+    Bundle bundle = raw(recorded(tiny));
+    std::erase_if(bundle.events, [](const Event& event) {
+      const auto at = stage_from_name(event.stage);
+      return event.layer != 1 || !at || *at < Stage::v || *at > Stage::softmax;
+    });
+    for (Event& event : bundle.events) {
+      std::vector<float> values = *bundle.data(event);
+      const auto n_pos = static_cast<size_t>(event.shape.back());
+      if (event.stage == name(Stage::kv_write))
+        std::fill_n(values.begin() + 3 * event.shape[1], event.shape[1] / 2, bad);
+      if (event.stage == name(Stage::qk))
+        for (size_t i = 3; i < values.size(); i += n_pos) values[i] = std::isnan(bad) ? NAN : INFINITY;
+      if (event.stage == name(Stage::softmax)) std::ranges::fill(values, NAN);
+      describe(event, values);
+      bundle.store(event.hash, std::move(values));
+    }
+    const Verdict verdict = judge(bundle, tiny.engine.model());
+    for (const Finding& finding : verdict.findings) EXPECT_EQ(finding.stage, Stage::kv_write);
+    EXPECT_THAT(verdict.findings, Not(IsEmpty()));
+  }
 }
 
 /// A wrong raw score, and a softmax that leaves the scale out, show where they are.

@@ -327,8 +327,10 @@ std::vector<Explanation> explain(const Evidence& evidence, const Search& search,
   try_all(true);
   if (search.in_full && (explanations.empty() || !reproduces(explanations.front()))) try_all(false);
   // Zeros are what a stage nearby shows them to be, if that makes zeros here.
-  const auto known = std::ranges::find_if(
-      explanations, [&](const Explanation& e) { return e.only_zeros && is_likely(e.hypothesis); });
+  const auto makes_zeros = [&](const Explanation& e) { return e.only_zeros && is_likely(e.hypothesis); };
+  const auto known = std::ranges::count_if(explanations, makes_zeros) == 1
+                         ? std::ranges::find_if(explanations, makes_zeros)
+                         : explanations.end();
   if (!explanations.empty() && explanations.front().hypothesis->name == "output_zero" &&
       known != explanations.end()) {
     known->noise_ratio = 0;
