@@ -79,28 +79,27 @@ std::string value_text(const GgufValue& value) {
   return std::visit(Visitor{}, value);
 }
 
-std::map<std::string, int> count_types(const Gguf& file) {
+std::map<std::string, int> count_types(const ModelFile& file) {
   std::map<std::string, int> types;
-  for (const GgufTensor& tensor : file.tensors()) ++types[label(tensor.type)];
+  for (const Tensor& tensor : file.tensors()) ++types[label(tensor.type)];
   return types;
 }
 
-nlohmann::json model_json(const Gguf& file) {
+nlohmann::json model_json(const ModelFile& file) {
   nlohmann::json metadata = nlohmann::json::object();
   for (const auto& [key, value] : file.metadata()) metadata[printable(key)] = value_text(value);
   nlohmann::json types = nlohmann::json::object();
   for (const auto& [type, count] : count_types(file)) types[type] = count;
-  return {{"path", file.path()},       {"gguf_version", file.version()},
+  return {{"path", file.path()},       {"format", file.format()},
           {"bytes", file.file_size()}, {"tensors", file.tensors().size()},
           {"weight_types", types},     {"metadata", metadata}};
 }
 
-void print_model(const Gguf& file) {
-  say("{}: GGUF v{}, {} bytes, {} tensors:", file.path(), file.version(), file.file_size(),
-      file.tensors().size());
+void print_model(const ModelFile& file) {
+  say("{}: {}, {} bytes, {} tensors:", file.path(), file.format(), file.file_size(), file.tensors().size());
   for (const auto& [type, count] : count_types(file)) say(" {} {}", count, type);
   say("\n");
-  if (!file.part().empty()) say("  {}\n", file.part());
+  if (const std::string part = part_of_split(file); !part.empty()) say("  {}\n", part);
   for (const auto& [key, value] : file.metadata()) say("  {} = {}\n", key, value_text(value));
 }
 
@@ -114,8 +113,8 @@ void print_kernels() {
 }
 
 void run_info(const InfoOptions& options) {
-  std::optional<Gguf> file;
-  if (!options.common.model.empty()) file = Gguf::open(options.common.model);
+  std::optional<ModelFile> file;
+  if (!options.common.model.empty()) file = open_model_file(options.common.model);
   if (options.units && !options.common.json) return print_units();
   if (options.common.json) {
     nlohmann::json json = {{"version", GRETA_VERSION}, {"device", "cpu"}, {"isa", name(best_isa())}};

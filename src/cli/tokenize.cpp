@@ -58,7 +58,7 @@ std::vector<std::string> given(const TokenizeOptions& options) {
 
 void run_tokenize(const TokenizeOptions& options) {
   const std::vector<std::string> words = given(options);
-  const Gguf file = Gguf::open(options.common.model);
+  const ModelFile file = open_model_file(options.common.model);
   const Tokenizer tokenizer = Tokenizer::from(file);
   if (options.decode) {
     const std::vector<TokenId> ids = parse_ids(words);

@@ -95,7 +95,7 @@ class Planner {
 
   /// The buffer with the stage's output: `in` itself where the layer has no such stage.
   BufferId norm(Stage stage, BufferId in, BufferId out) {
-    const GgufTensor* weight = weight_of(model_, {stage, layer_});
+    const Tensor* weight = weight_of(model_, {stage, layer_});
     if (weight == nullptr) return in;
     KernelCall& call = add(kernel(OpKind::rms_norm), stage, {in, constant(weight)}, out);
     call.params.eps = static_cast<float>(config_.norm_eps);
@@ -153,7 +153,7 @@ class Planner {
   }
 
   KernelCall& project(Stage stage, BufferId in, BufferId out) {
-    const GgufTensor* weight = weight_of(model_, {stage, layer_});
+    const Tensor* weight = weight_of(model_, {stage, layer_});
     const KernelInfo& chosen = choose_projection(stage, weight->type);
     BufferId activation = in;
     // A simulated unit rounds what it reads itself; a vector route does not round at all.
@@ -161,7 +161,7 @@ class Planner {
     if (!rounds) activation = quantized(in, chosen.roundings.activation);
     KernelCall& call = add(chosen, stage, {activation}, out);
     set_weight(call, weight);
-    if (const GgufTensor* bias = bias_of(model_, {stage, layer_})) call.bias = weights_.vector(bias);
+    if (const Tensor* bias = bias_of(model_, {stage, layer_})) call.bias = weights_.vector(bias);
     return call;
   }
 
@@ -218,7 +218,7 @@ class Planner {
     return edit_.add_buffer({std::move(name), cols, format, rows, nullptr});
   }
 
-  BufferId constant(const GgufTensor* tensor) {
+  BufferId constant(const Tensor* tensor) {
     return edit_.add_buffer({.name = std::string(tensor->name),
                              .cols = static_cast<int64_t>(tensor->dims[0]),
                              .rows = RowsOf::constant,
@@ -261,7 +261,7 @@ class Planner {
     return edit_.append(std::move(op));
   }
 
-  void set_weight(KernelCall& call, const GgufTensor* tensor) const {
+  void set_weight(KernelCall& call, const Tensor* tensor) const {
     call.weight = &weights_.matrix(tensor);
     call.weight_name = tensor->name;
   }

@@ -10,7 +10,7 @@
 namespace greta {
 namespace {
 
-AlignedBytes copy_vector(const GgufTensor& tensor) {
+AlignedBytes copy_vector(const Tensor& tensor) {
   if (tensor.type != TensorType::f32) {
     fail_input("weight {} is {}; norms and biases must be f32", tensor.name, name(tensor.type));
   }
@@ -21,19 +21,19 @@ AlignedBytes copy_vector(const GgufTensor& tensor) {
   return bytes;
 }
 
-PackedWeight plan(const GgufTensor& tensor) {
+PackedWeight plan(const Tensor& tensor) {
   if (!can_pack(tensor.type)) {
     fail_input("weight {} has type {}, for which this build has no kernels (greta info lists them)",
                tensor.name, name(tensor.type));
   }
   return plan_pack(tensor.type, tensor.data, static_cast<int64_t>(tensor.dims[1]),
-                   static_cast<int64_t>(tensor.dims[0]));
+                   static_cast<int64_t>(tensor.dims[0]), tensor.order);
 }
 
 // Of packed weights: what has been packed of a file need not stay in memory beside them.
 constexpr int64_t kPieceBytes = 16 << 20;
 
-void pack_in_pieces(const Gguf& file, const GgufTensor& tensor, ThreadPool& pool, PackedWeight& packed) {
+void pack_in_pieces(const ModelFile& file, const Tensor& tensor, ThreadPool& pool, PackedWeight& packed) {
   const auto row_bytes = tensor.data.size() / static_cast<size_t>(packed.n);
   const int64_t step = std::max<int64_t>(1, kPieceBytes / packed.panel_bytes);
   for (int64_t first = 0; first < packed.panels(); first += step) {
@@ -72,21 +72,21 @@ std::vector<float> make_rope_turns(const Model& model, const LayerConfig& layer)
 Weights::Weights(const Model& model, ThreadPool& pool) {
   for (const LayerConfig& layer : model.config.layers)
     rope_turns_.try_emplace({layer.rope_base, layer.rope_scale}, make_rope_turns(model, layer));
-  std::vector<const GgufTensor*> order;  // in which a token reads them
+  std::vector<const Tensor*> order;  // in which a token reads them
   int64_t bytes = 0;
-  const auto add_matrix = [&](const GgufTensor* tensor) {
+  const auto add_matrix = [&](const Tensor* tensor) {
     if (tensor == nullptr || matrices_.contains(tensor)) return;
     order.push_back(tensor);
     bytes += matrices_.emplace(tensor, plan(*tensor)).first->second.packed_bytes();
   };
-  const auto add_vector = [&](const GgufTensor* tensor) {
+  const auto add_vector = [&](const Tensor* tensor) {
     if (tensor != nullptr) vectors_.emplace(tensor, copy_vector(*tensor));
   };
 
   add_vector(model.output_norm);
   for (const LayerWeights& layer : model.layers) {
     for (const StageInfo& row : kStageTable) {
-      const GgufTensor* weight = layer.of(row.stage);
+      const Tensor* weight = layer.of(row.stage);
       is_projection(row.stage) ? add_matrix(weight) : add_vector(weight);
       add_vector(layer.bias_of(row.stage));
     }
@@ -99,7 +99,7 @@ Weights::Weights(const Model& model, ThreadPool& pool) {
   // piece for each, decode of SmolLM2 on one thread made 228 to 278 tok/s; this made 281 to 300.
   const AlignedBytes all(bytes);
   int64_t begin = 0;
-  for (const GgufTensor* tensor : order) {
+  for (const Tensor* tensor : order) {
     PackedWeight& packed = matrices_.at(tensor);
     packed.bytes = all.slice(begin, packed.packed_bytes());
     begin += packed.packed_bytes();
@@ -107,7 +107,7 @@ Weights::Weights(const Model& model, ThreadPool& pool) {
   }
 }
 
-const float* Weights::vector(const GgufTensor* tensor) const {
+const float* Weights::vector(const Tensor* tensor) const {
   return reinterpret_cast<const float*>(vectors_.at(tensor).data());
 }
 

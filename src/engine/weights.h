@@ -21,9 +21,9 @@ class Weights {
   /// Throws an input Error for a weight type without kernels.
   Weights(const Model& model, ThreadPool& pool);
 
-  const PackedWeight& matrix(const GgufTensor* tensor) const { return matrices_.at(tensor); }
+  const PackedWeight& matrix(const Tensor* tensor) const { return matrices_.at(tensor); }
   /// A norm's weight or a bias, 64-byte aligned, padded with zeros to a multiple of 16.
-  const float* vector(const GgufTensor* tensor) const;
+  const float* vector(const Tensor* tensor) const;
 
   /// make_rope_turns() of the layer. Layers that turn alike share them.
   const float* rope_turns(const LayerConfig& layer) const {
@@ -34,8 +34,8 @@ class Weights {
   int64_t bytes_per_token() const { return bytes_per_token_; }
 
  private:
-  std::map<const GgufTensor*, PackedWeight> matrices_;
-  std::map<const GgufTensor*, AlignedBytes> vectors_;
+  std::map<const Tensor*, PackedWeight> matrices_;
+  std::map<const Tensor*, AlignedBytes> vectors_;
   std::map<std::pair<double, double>, std::vector<float>> rope_turns_;  // by base and scale
   int64_t bytes_per_token_ = 0;
 };

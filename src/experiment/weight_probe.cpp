@@ -35,7 +35,7 @@ struct Readings {
 };
 
 /// Decodes the matrix row by row: it may be too large to be held in f64.
-Readings read_columns(const GgufTensor& weight, const std::vector<int64_t>& columns) {
+Readings read_columns(const Tensor& weight, const std::vector<int64_t>& columns) {
   const int64_t k = static_cast<int64_t>(weight.dims[0]), n = row_count(weight);
   const std::vector<double> empty(static_cast<size_t>(n));
   Readings readings{{columns.size(), empty}, {columns.size(), empty}};
@@ -138,7 +138,7 @@ class Prober {
 
   /// Both phases of one projection.
   std::vector<WeightProbe> probe(Stage stage, int layer) {
-    const GgufTensor& weight = *weight_of(engine_.model(), {stage, layer});
+    const Tensor& weight = *weight_of(engine_.model(), {stage, layer});
     const std::vector<int64_t> columns = columns_of(static_cast<int64_t>(weight.dims[0]));
     const Readings readings = read_columns(weight, columns);
     std::vector<WeightProbe> probes;

@@ -41,13 +41,13 @@ std::string_view describe(BlockTypes types) {
 
 PackedWeight edit_bytes(const TwinSite& site, void (*edit)(const BlockRow&)) {
   const PackedWeight& right = *site.call().weight;
-  const GgufTensor* tensor = weight_of(site.engine.model(), {site.at().stage, site.at().layer});
+  const Tensor* tensor = weight_of(site.engine.model(), {site.at().stage, site.at().layer});
   std::vector<std::byte> bytes(tensor->data.begin(), tensor->data.end());
   const int64_t blocks = right.k / kBlock, block_bytes = info(right.type).bytes;
   for (int64_t row = 0; row < right.n; ++row) {
     edit({bytes.data() + row * blocks * block_bytes, blocks, block_bytes, row});
   }
-  return pack(right.type, bytes, right.n, right.k);
+  return pack(right.type, bytes, right.n, right.k, tensor->order);
 }
 
 }  // namespace

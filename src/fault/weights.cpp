@@ -45,7 +45,7 @@ void change_element(Matrix& w, const TwinSite& site) {
 }
 
 /// The op with another tensor of the model, of the same shape.
-Wrong read_tensor(const TwinSite& site, const GgufTensor* tensor) {
+Wrong read_tensor(const TwinSite& site, const Tensor* tensor) {
   if (tensor == nullptr) return {};
   const KernelCall& right = site.call();
   if (right.kernel->op == OpKind::rms_norm) {

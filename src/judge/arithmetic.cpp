@@ -91,7 +91,7 @@ KernelClass kernel_class(const Model& model, const PhaseView& view, At at) {
   if (kernels.kind == StageKind::head_norm) kernels.kind = StageKind::norm;
   if (const Event* event = view.find(at)) kernels.route = event->route;
   if (kernels.kind != StageKind::projection) return kernels;
-  if (const GgufTensor* weight = weight_of(model, {at.stage, at.layer})) kernels.weight = weight->type;
+  if (const Tensor* weight = weight_of(model, {at.stage, at.layer})) kernels.weight = weight->type;
   const bool after_attention = at.stage > Stage::pv;
   kernels.last_row = kernels.phase == Phase::prefill &&
                      (at.layer == kNoLayer || (at.layer == config.n_layer - 1 && after_attention));

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
-#include "base/hash.h"
 #include "judge/stage_problem.h"
 
 namespace greta {
@@ -13,8 +12,8 @@ void check_hash(const Bundle& bundle, const Model& model) {
   if (!bundle.manifest.contains("model")) return;
   const std::string said = bundle.manifest["model"].value("hash", "");
   std::string own;
-  if (said.starts_with("xxh3-128:")) own = named_hash(model.file.bytes());
-  if (said.starts_with("sha256:")) own = "sha256:" + sha256_hex(model.file.bytes());
+  if (said.starts_with("xxh3-128:")) own = model.file.xxh3();
+  if (said.starts_with("sha256:")) own = model.file.sha256();
   if (own.empty() || own == said) return;
   fail_input(
       "{}: recorded with another model file: {} there, {} is {}; give that file with -m, or --force to judge "

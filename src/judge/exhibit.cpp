@@ -25,7 +25,7 @@ ExhibitTensor floats(std::span<const float> values, std::vector<int64_t> shape) 
 }
 
 /// Rows [first, first + count) of a matrix.
-ExhibitTensor weight_rows(const GgufTensor& weight, int64_t first, int64_t count) {
+ExhibitTensor weight_rows(const Tensor& weight, int64_t first, int64_t count) {
   const auto width = static_cast<int64_t>(weight.dims[0]);
   ExhibitTensor rows{{count, width}, std::vector<double>(static_cast<size_t>(count * width))};
   for (int64_t row = 0; row < count; ++row)

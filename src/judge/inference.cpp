@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <list>
 #include <map>
 #include <span>
 
@@ -45,13 +46,17 @@ std::vector<T> some_of(const std::vector<T>& all, size_t n) {
 }
 
 /// Outputs [first, first + kOutputs) of a projection's weight or bias.
-GgufTensor some_outputs(const GgufTensor& tensor, int dim, size_t first) {
-  GgufTensor part = tensor;
-  const size_t each = tensor.data.size() / tensor.dims[static_cast<size_t>(dim)];
-  part.dims[static_cast<size_t>(dim)] = kOutputs;
-  part.data = tensor.data.subspan(each * first, each * kOutputs);
-  return part;
-}
+struct SomeOutputs {
+  SomeOutputs(const Tensor& whole, int dim, size_t first) : tensor(whole) {
+    uint64_t& count = tensor.dims[static_cast<size_t>(dim)];
+    rows = copy_rows(whole, first, kOutputs, count);
+    count = kOutputs;
+    tensor.data = rows;
+    tensor.order = {};
+  }
+  std::vector<std::byte> rows;
+  Tensor tensor;
+};
 
 /// Those about one of them: they show a projection's arithmetic as all do.
 Subject with_few_outputs(Subject subject, size_t about) {
@@ -59,14 +64,10 @@ Subject with_few_outputs(Subject subject, size_t about) {
   const size_t all = whole.kind == StageKind::projection ? whole.weight->dims[1] : 0;
   if (all <= kOutputs) return subject;
   const size_t first = std::min(about / kOutputs * kOutputs, all - kOutputs);
-  struct Part {
-    GgufTensor weight, bias;
-  };
-  const auto part = std::make_shared<Part>(Part{some_outputs(*whole.weight, 1, first), {}});
-  if (whole.bias != nullptr) part->bias = some_outputs(*whole.bias, 0, first);
+  const auto part = std::make_shared<std::list<SomeOutputs>>();
   auto problem = std::make_shared<StageProblem>(whole);
-  problem->weight = &part->weight;
-  problem->bias = whole.bias == nullptr ? nullptr : &part->bias;
+  problem->weight = &part->emplace_back(*whole.weight, 1, first).tensor;
+  if (whole.bias != nullptr) problem->bias = &part->emplace_back(*whole.bias, 0, first).tensor;
   problem->keeps = part;
   std::vector<float> observed;
   for (size_t row = 0; row < whole.positions.size(); ++row) {

@@ -217,7 +217,7 @@ bool is_one_row(const PhaseRecord& phase) {
 }
 
 Trialled trialled(const PhaseRecord& phase, At at, const Event& event, bool wrong) {
-  const GgufTensor* weight = weight_of(*phase.model, {at.stage, at.layer});
+  const Tensor* weight = weight_of(*phase.model, {at.stage, at.layer});
   return {at.stage,
           {{"kernel", event.kernel},
            {"weight type", weight == nullptr ? "" : std::string(name(weight->type))},

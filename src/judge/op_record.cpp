@@ -14,7 +14,7 @@ namespace {
 
 std::string shape_of(const OpTensor& tensor) { return fmt::format("[{}]", fmt::join(tensor.shape, ", ")); }
 
-OpTensor weight_tensor(const GgufTensor& weight, bool decode) {
+OpTensor weight_tensor(const Tensor& weight, bool decode) {
   OpTensor tensor;
   for (int d = weight.n_dims; d > 0; --d)
     tensor.shape.push_back(static_cast<int64_t>(weight.dims[static_cast<size_t>(d - 1)]));
@@ -81,7 +81,7 @@ std::optional<OpRecord> op_record(const Bundle& bundle, const Event& event,
     }
     if (model == nullptr)
       fail_input("{}: reads the weight {}; give the model with -m", record.where, input.weight);
-    const GgufTensor* weight = model->file.find_tensor(input.weight);
+    const Tensor* weight = model->file.find_tensor(input.weight);
     if (weight == nullptr)
       fail_input("{}: {} has no tensor {}", record.where, model->file.path(), input.weight);
     record.inputs.push_back(weight_tensor(*weight, !reads_blocks(record.info->op, record.inputs.size())));
@@ -100,12 +100,12 @@ std::vector<Product> products_of(const OpRecord& record) {
   if (x.width() != k || record.output.width() != n)
     record.fail("weight [.., n, k], x [.., k], output [.., n]");
   const auto matrix = [&](int64_t at) {
-    GgufTensor part;
+    Tensor part;
     part.name = "weight";
     part.n_dims = 2;
     part.dims = {static_cast<uint64_t>(k), static_cast<uint64_t>(n), 1, 1};
     const std::span bytes = w.weight != nullptr ? w.weight->data : std::as_bytes(w.values);
-    if (w.weight != nullptr) part.type = w.weight->type;
+    if (w.weight != nullptr) part.type = w.weight->type, part.order = w.weight->order;
     const size_t size = bytes.size() / static_cast<size_t>(matrices);
     part.data = bytes.subspan(static_cast<size_t>(at) * size, size);
     return part;

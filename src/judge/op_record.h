@@ -18,7 +18,7 @@ namespace greta {
 struct OpTensor {
   std::vector<int64_t> shape;
   std::span<const float> values;
-  const GgufTensor* weight = nullptr;
+  const Tensor* weight = nullptr;
   std::shared_ptr<const std::vector<float>> owned = {};
 
   int64_t extent(size_t from_the_end) const {
@@ -55,7 +55,7 @@ std::optional<OpRecord> op_record(const Bundle& bundle, const Event& event,
 /// A weight, the rows that it is multiplied with, and where their results are: an op of several matrices
 /// (experts, heads) is several of these.
 struct Product {
-  GgufTensor weight;    // [n, k]
+  Tensor weight;        // [n, k]
   int64_t matrix = -1;  // which of several; -1: there is one
   std::vector<float> x;
   std::vector<size_t> results;  // rows of the output

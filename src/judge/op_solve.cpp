@@ -64,9 +64,9 @@ std::vector<int32_t> ids_of(const OpRecord& op, const OpTensor& tensor, int64_t 
   return ids;
 }
 
-GgufTensor as_weight(const OpTensor& tensor, int64_t n, int64_t k) {
+Tensor as_weight(const OpTensor& tensor, int64_t n, int64_t k) {
   if (tensor.weight != nullptr) return *tensor.weight;
-  GgufTensor weight;
+  Tensor weight;
   weight.name = "weight";
   weight.n_dims = n == 1 ? 1 : 2;
   weight.dims = {static_cast<uint64_t>(k), static_cast<uint64_t>(n), 1, 1};
@@ -77,7 +77,7 @@ GgufTensor as_weight(const OpTensor& tensor, int64_t n, int64_t k) {
 Expected rows_of_table(const OpRecord& op, const Roundings& roundings) {
   const OpTensor& table = op.input(0);
   demand(op, op.output.width() == table.width(), "rows as wide as the table's");
-  const GgufTensor weight = as_weight(table, table.rows(), table.width());
+  const Tensor weight = as_weight(table, table.rows(), table.width());
   return oracle::embed(weight, ids_of(op, op.input(1), table.rows()), 1, roundings.between);
 }
 
@@ -98,7 +98,7 @@ Expected rope(const OpRecord& op, const Roundings& roundings) {
   const OpTensor& x = op.input(0);
   const std::vector<int64_t> positions = rope_positions(op);
   oracle::RopeShape shape = rope_shape(op);
-  GgufTensor factors;
+  Tensor factors;
   if (op.has_input(2)) {
     demand(op, op.input(2).count() == shape.rope_dims / 2, "a factor for each pair");
     factors = as_weight(op.input(2), 1, shape.rope_dims / 2);

@@ -22,7 +22,7 @@ struct Staged {
   Stage stage = Stage::gate;
   std::vector<Rows> inputs;
   std::vector<float> output;
-  std::optional<GgufTensor> weight = {};
+  std::optional<Tensor> weight = {};
   int64_t matrix = -1;             // which of several
   std::vector<int64_t> positions;  // of the rows
   std::vector<TokenId> tokens = {};
@@ -38,8 +38,8 @@ std::vector<int64_t> counted(int64_t rows) {
   return positions;
 }
 
-GgufTensor vector_weight(std::span<const float> values) {
-  GgufTensor weight;
+Tensor vector_weight(std::span<const float> values) {
+  Tensor weight;
   weight.name = "weight";
   weight.n_dims = 1;
   weight.dims = {values.size(), 1, 1, 1};
@@ -269,7 +269,7 @@ class Stager {
     return it->second;
   }
 
-  static const GgufTensor* keep(StagedOps& group, const GgufTensor& weight) {
+  static const Tensor* keep(StagedOps& group, const Tensor& weight) {
     group.weights.push_back(weight);
     return &group.weights.back();
   }

@@ -22,7 +22,7 @@ struct StagedOps {
   std::vector<std::vector<size_t>> of_layer;  // which records each layer stands for
   std::vector<std::string> labels;            // what people call each layer: "matrix 2 of experts"
   std::list<std::vector<float>> owned;        // what the model's weights point to
-  std::list<GgufTensor> weights;
+  std::list<Tensor> weights;
 };
 
 /// Whether the op has a stage's kind.

@@ -181,7 +181,7 @@ class Reading {
   }
 
   /// Whether the weight is where the file has it.
-  void place(const std::string& what, const GgufTensor* used, const GgufTensor* in_file, int64_t skip) {
+  void place(const std::string& what, const Tensor* used, const Tensor* in_file, int64_t skip) {
     if (used == nullptr && in_file == nullptr) return;
     const std::byte* begin = in_file == nullptr ? nullptr : in_file->data.data();
     if (in_file != nullptr && skip > 0) {
@@ -195,9 +195,9 @@ class Reading {
   }
 
   void whole_model() {
-    const Gguf& file = model_.file;
-    const GgufTensor* table = file.find_tensor("token_embd.weight");
-    const GgufTensor* head = file.find_tensor("output.weight");
+    const ModelFile& file = model_.file;
+    const Tensor* table = file.find_tensor("token_embd.weight");
+    const Tensor* head = file.find_tensor("output.weight");
     place("the embedding", model_.token_embd, table, 0);
     place("the last norm's weight", model_.output_norm, file.find_tensor("output_norm.weight"), 0);
     place("the weight of logits", model_.output, head == nullptr ? table : head, 0);

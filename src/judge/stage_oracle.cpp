@@ -22,7 +22,7 @@ int64_t n_pos_of(const Event& event, Stage stage) {
 bool alike(const Model& model, At a, At b) {
   const StageKind kind = info(a.stage).kind, other = info(b.stage).kind;
   if (kind != other && !(is_norm(kind) && is_norm(other))) return false;
-  const GgufTensor *x = weight_of(model, {a.stage, a.layer}), *y = weight_of(model, {b.stage, b.layer});
+  const Tensor *x = weight_of(model, {a.stage, a.layer}), *y = weight_of(model, {b.stage, b.layer});
   return x == nullptr || y == nullptr || x->type == y->type;
 }
 

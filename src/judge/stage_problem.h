@@ -49,9 +49,9 @@ struct StageProblem {
   std::vector<Operand> operands = {};
   int64_t history_rows = 0;  // of the cache: so many leading rows are operand 2's, as they were
 
-  const GgufTensor* weight = nullptr;
-  const GgufTensor* bias = nullptr;  // of a projection; or none
-  double scale = 1;                  // of the embedding, of a branch as it is added, of the logits
+  const Tensor* weight = nullptr;
+  const Tensor* bias = nullptr;  // of a projection; or none
+  double scale = 1;              // of the embedding, of a branch as it is added, of the logits
   double eps = 0;
   oracle::RopeShape rope = {};
   oracle::AttentionShape attention = {};

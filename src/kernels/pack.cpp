@@ -135,6 +135,11 @@ void write_planes(const uint32_t (*codes)[kPanelRows], std::byte* out) {
   }
 }
 
+/// Which row of the file lane `lane` of a panel is.
+int64_t stored_row(const PackedWeight& weight, int64_t panel, int64_t lane) {
+  return static_cast<int64_t>(weight.order.stored(static_cast<uint64_t>(panel * kPanelRows + lane)));
+}
+
 /// One panel. The 16 rows of the file are read side by side, a file's block of each at a time.
 template <TensorType kT>
 void pack_blocks(PackedWeight& weight, const std::byte* rows, int64_t panel) {
@@ -145,11 +150,10 @@ void pack_blocks(PackedWeight& weight, const std::byte* rows, int64_t panel) {
   const int64_t row_bytes = blocks / kRun * file_bytes;
   std::byte* run = weight.panel(panel);
   const int lanes = static_cast<int>(std::min(kPanelRows, weight.n - panel * kPanelRows));
-  rows += panel * kPanelRows * row_bytes;
   uint32_t words[size_t{kRun}][8][kPanelRows] = {};
   for (int64_t b = 0; b < blocks; b += kRun, run += kCode.run_bytes()) {
     for (int lane = 0; lane < lanes; ++lane) {
-      const std::byte* p = rows + lane * row_bytes + b / kRun * file_bytes;
+      const std::byte* p = rows + stored_row(weight, panel, lane) * row_bytes + b / kRun * file_bytes;
       if constexpr (kCode.head_bytes() > 0) std::memcpy(run + 2 * lane, p + kAt.d, 2);
       if constexpr (kCode.has_min) std::memcpy(run + 32 + 2 * lane, p + kAt.m, 2);
       for (int j = 0; j < kRun; ++j) {
@@ -224,10 +228,9 @@ void pack_plain(PackedWeight& weight, const std::byte* rows, int64_t panel) {
   constexpr int64_t kBytes = sizeof(T);
   std::byte* out = weight.panel(panel);
   const int64_t lanes = std::min(kPanelRows, weight.n - panel * kPanelRows);
-  rows += panel * kPanelRows * weight.k * kBytes;
   for (int64_t begin = 0; begin < weight.k; begin += kChunk) {
     for (int64_t lane = 0; lane < lanes; ++lane) {
-      const std::byte* row = rows + lane * weight.k * kBytes;
+      const std::byte* row = rows + stored_row(weight, panel, lane) * weight.k * kBytes;
       for (int64_t k = begin; k < std::min(weight.k, begin + kChunk); ++k) {
         const T x = read<T>(row + k * kBytes);
         std::memcpy(out + plain_offset(weight.type, lane, k), &x, sizeof x);
@@ -243,7 +246,8 @@ bool can_pack(TensorType type) {
          block_code(type).bits != 0;
 }
 
-PackedWeight plan_pack(TensorType type, std::span<const std::byte> rows, int64_t n, int64_t k) {
+PackedWeight plan_pack(TensorType type, std::span<const std::byte> rows, int64_t n, int64_t k,
+                       RowOrder order) {
   if (!can_pack(type)) fail_input("no kernel reads weights of type {}", name(type));
   const TensorTypeInfo& format = info(type);
   if (n <= 0 || k <= 0 || k % format.block != 0) {
@@ -254,7 +258,7 @@ PackedWeight plan_pack(TensorType type, std::span<const std::byte> rows, int64_t
     fail_input("a {} weight of {} x {} takes {} bytes, but there are {}", name(type), n, k, want,
                rows.size());
   }
-  return {.type = type, .n = n, .k = k, .panel_bytes = panel_bytes(type, k), .bytes = {}};
+  return {.type = type, .n = n, .k = k, .panel_bytes = panel_bytes(type, k), .order = order, .bytes = {}};
 }
 
 void pack_panels(PackedWeight& weight, std::span<const std::byte> rows, int64_t first_panel,
@@ -277,8 +281,8 @@ void pack_panels(PackedWeight& weight, std::span<const std::byte> rows, int64_t 
   }
 }
 
-PackedWeight pack(TensorType type, std::span<const std::byte> rows, int64_t n, int64_t k) {
-  PackedWeight weight = plan_pack(type, rows, n, k);
+PackedWeight pack(TensorType type, std::span<const std::byte> rows, int64_t n, int64_t k, RowOrder order) {
+  PackedWeight weight = plan_pack(type, rows, n, k, order);
   weight.bytes = AlignedBytes(weight.packed_bytes());
   pack_panels(weight, rows, 0, weight.panels());
   return weight;

@@ -30,7 +30,7 @@
 #include "base/aligned.h"
 #include "base/rounding.h"
 #include "kernels/block_code.h"
-#include "model/tensor_type.h"
+#include "model/tensor.h"
 
 namespace greta {
 
@@ -40,6 +40,7 @@ struct PackedWeight {
   int64_t n = 0;
   int64_t k = 0;
   int64_t panel_bytes = 0;  // a multiple of 64
+  RowOrder order = {};      // of the rows that it is packed from
   AlignedBytes bytes;       // packed_bytes() of them
 
   int64_t panels() const { return (n + kPanelRows - 1) / kPanelRows; }
@@ -54,7 +55,8 @@ bool can_pack(TensorType type);
 /// Packs a weight as stored in a GGUF file. `rows` is row-major, blocks along K, exactly n * k / block *
 /// bytes long. An input Error for a type that cannot be packed,
 /// a K that is no multiple of the block, or another size.
-PackedWeight pack(TensorType type, std::span<const std::byte> rows, int64_t n, int64_t k);
+PackedWeight pack(TensorType type, std::span<const std::byte> rows, int64_t n, int64_t k,
+                  RowOrder order = {});
 
 /// Row `row` of W as f32, exactly as the vector route dequantises it: out[k].
 void unpack_row(const PackedWeight& weight, int64_t row, float* out);
@@ -62,7 +64,8 @@ void unpack_row(const PackedWeight& weight, int64_t row, float* out);
 /// The same in steps, so that threads can share the work and weights their memory: a weight, to which the
 /// caller gives packed_bytes() of memory; then its panels, in any order. plan_pack fails on a type that
 /// cannot be packed, on K that is no multiple of the type's block, and on a wrong size.
-PackedWeight plan_pack(TensorType type, std::span<const std::byte> rows, int64_t n, int64_t k);
+PackedWeight plan_pack(TensorType type, std::span<const std::byte> rows, int64_t n, int64_t k,
+                       RowOrder order = {});
 void pack_panels(PackedWeight& weight, std::span<const std::byte> rows, int64_t first_panel,
                  int64_t end_panel);
 

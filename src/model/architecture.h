@@ -24,7 +24,7 @@ enum class WeightUse { matrix, norm, bias, factors };  // all but matrices are f
 /// A tensor of the whole model.
 struct ModelTensor {
   std::string_view name;
-  const GgufTensor* Model::*slot;
+  const Tensor* Model::*slot;
   Dim rows, columns;  // GGUF's dims[1] and dims[0]
   WeightUse use;
   bool optional = false;

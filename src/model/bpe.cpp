@@ -52,7 +52,7 @@ std::string letters_of(std::string_view bytes) {
   return text;
 }
 
-const PreTokenizerKind& read_kind(const Gguf& file) {
+const PreTokenizerKind& read_kind(const ModelFile& file) {
   const std::string_view name = file.find_string("tokenizer.ggml.pre").value_or("");
   const PreTokenizerKind* kind = find_pre_tokenizer(name);
   if (!kind) {
@@ -68,7 +68,7 @@ uint64_t pair_key(TokenId left, TokenId right) {
 
 }  // namespace
 
-Bpe::Bpe(const Gguf& file, const Vocab& vocab)
+Bpe::Bpe(const ModelFile& file, const Vocab& vocab)
     : vocab_(vocab), kind_(read_kind(file)), pre_tokenizer_(kind_) {
   for (size_t byte = 0; byte < 256; ++byte) {
     std::string letter;
@@ -78,7 +78,7 @@ Bpe::Bpe(const Gguf& file, const Vocab& vocab)
   read_merges(file);
 }
 
-void Bpe::read_merges(const Gguf& file) {
+void Bpe::read_merges(const ModelFile& file) {
   const GgufArray* merges = file.find_strings("tokenizer.ggml.merges");
   if (!merges) fail_input("{}: tokenizer.ggml.merges is missing: a gpt2 tokenizer needs it", file.path());
   merges_.reserve(merges->strings.size());

@@ -17,7 +17,7 @@ class Bpe {
  public:
   /// Reads tokenizer.ggml.{pre, merges}; an input Error when they are missing or not known, and for a merge
   /// whose parts or result are not in the vocabulary. `vocab` must outlive this.
-  Bpe(const Gguf& file, const Vocab& vocab);
+  Bpe(const ModelFile& file, const Vocab& vocab);
 
   /// Appends the ids of `text`. A byte that the vocabulary has no token for adds nothing (SmolLM2 lacks a few
   /// that do not occur in UTF-8, or hardly). O(n log n) in the size of the text, whatever its words are.
@@ -36,7 +36,7 @@ class Bpe {
   struct Symbol;
   struct Candidate;
 
-  void read_merges(const Gguf& file);
+  void read_merges(const ModelFile& file);
   void encode_word(std::string_view word, std::vector<TokenId>& ids) const;
   const Merge* find_merge(TokenId left, TokenId right) const;
 

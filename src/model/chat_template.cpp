@@ -188,14 +188,14 @@ std::string known_families() {
   return names;
 }
 
-std::string token_text(const Gguf& file, std::string_view key) {
+std::string token_text(const ModelFile& file, std::string_view key) {
   const GgufArray* tokens = file.find_strings("tokenizer.ggml.tokens");
   if (!tokens || tokens->strings.empty()) return {};
   const auto id = file.find_uint(key, tokens->strings.size() - 1);
   return id ? std::string(tokens->strings[*id]) : std::string();
 }
 
-Context context_of(const Gguf& file, std::string_view template_text) {
+Context context_of(const ModelFile& file, std::string_view template_text) {
   return {template_text, token_text(file, "tokenizer.ggml.bos_token_id"),
           token_text(file, "tokenizer.ggml.eos_token_id")};
 }
@@ -231,7 +231,7 @@ std::string_view chat_family(std::string_view template_text) {
   return {};
 }
 
-std::string_view chat_family(const Gguf& file) {
+std::string_view chat_family(const ModelFile& file) {
   if (const auto text = file.find_string("tokenizer.chat_template")) return chat_family(*text);
   const GgufArray* tokens = file.find_strings("tokenizer.ggml.tokens");
   if (!tokens) return {};
@@ -243,7 +243,7 @@ std::string_view chat_family(const Gguf& file) {
   return {};
 }
 
-std::string apply_chat_family(std::string_view name, std::string_view template_text, const Gguf& file,
+std::string apply_chat_family(std::string_view name, std::string_view template_text, const ModelFile& file,
                               Messages messages) {
   const auto family = std::ranges::find(kFamilies, name, &Family::name);
   if (family == kFamilies.end())
@@ -251,7 +251,7 @@ std::string apply_chat_family(std::string_view name, std::string_view template_t
   return family->render(context_of(file, template_text), messages);
 }
 
-std::string apply_chat_template(const Gguf& file, Messages messages) {
+std::string apply_chat_template(const ModelFile& file, Messages messages) {
   const auto text = file.find_string("tokenizer.chat_template");
   if (!text) {
     fail_input("{}: no tokenizer.chat_template: the model was not made for chat; give it a plain prompt",

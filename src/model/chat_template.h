@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "model/gguf.h"
+#include "model/model_file.h"
 
 namespace greta {
 
@@ -23,11 +23,11 @@ struct ChatMessage {
 /// or the template says another thing than the family, and for a role that is none of the three or a system
 /// message that is not the first where the family has a place for it only there. A template that asks for
 /// the time gets none: its own default date stands, so that a prompt stays the same from day to day.
-std::string apply_chat_template(const Gguf& file, std::span<const ChatMessage> messages);
+std::string apply_chat_template(const ModelFile& file, std::span<const ChatMessage> messages);
 
 /// A family's format by its name, with a template's text to read the details from (may be empty); nothing
 /// is said of what else the template would write.
-std::string apply_chat_family(std::string_view family, std::string_view template_text, const Gguf& file,
+std::string apply_chat_family(std::string_view family, std::string_view template_text, const ModelFile& file,
                               std::span<const ChatMessage> messages);
 
 /// The family's name ("chatml", "llama3", "gemma", ...) of a template's text, or "" when it is not known.
@@ -35,6 +35,6 @@ std::string_view chat_family(std::string_view template_text);
 
 /// The family of a model: by its template, or, without one, by the turn marks among its tokens (base models
 /// have them too). "" when neither tells.
-std::string_view chat_family(const Gguf& file);
+std::string_view chat_family(const ModelFile& file);
 
 }  // namespace greta

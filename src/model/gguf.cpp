@@ -4,7 +4,6 @@
 #include <bit>
 #include <filesystem>
 #include <limits>
-#include <numeric>
 
 #include "model/gguf_cursor.h"
 #include "model/gguf_metadata.h"
@@ -62,35 +61,7 @@ uint32_t read_version(GgufCursor& cursor, std::string_view label) {
              label, version);
 }
 
-/// Indices of `items` sorted by name; an input Error when a name comes twice.
-template <class Items, class Name>
-std::vector<uint32_t> order_by_name(const Items& items, Name name_of, std::string_view label,
-                                    std::string_view what) {
-  std::vector<uint32_t> order(items.size());
-  std::iota(order.begin(), order.end(), 0u);
-  const auto less = [&](uint32_t a, uint32_t b) { return name_of(items[a]) < name_of(items[b]); };
-  std::sort(order.begin(), order.end(), less);
-  const auto same = [&](uint32_t a, uint32_t b) { return name_of(items[a]) == name_of(items[b]); };
-  const auto twice = std::adjacent_find(order.begin(), order.end(), same);
-  if (twice != order.end()) {
-    fail_input("{}: {} '{}' comes twice; the file is damaged", label, what, excerpt(name_of(items[*twice])));
-  }
-  return order;
-}
-
-template <class Items, class Name>
-auto find_by_name(const Items& items, const std::vector<uint32_t>& order, Name name_of, std::string_view name)
-    -> decltype(items.data()) {
-  const auto found =
-      std::lower_bound(order.begin(), order.end(), name,
-                       [&](uint32_t i, std::string_view wanted) { return name_of(items[i]) < wanted; });
-  return found != order.end() && name_of(items[*found]) == name ? &items[*found] : nullptr;
-}
-
-constexpr auto kKeyOf = [](const auto& entry) { return entry.first; };
-constexpr auto kNameOf = [](const GgufTensor& tensor) { return tensor.name; };
-
-uint64_t read_alignment(const Gguf& file) {
+uint64_t read_alignment(const ModelFile& file) {
   constexpr std::string_view kKey = "general.alignment";
   const uint64_t alignment =
       file.find_uint(kKey, std::numeric_limits<uint64_t>::max()).value_or(kDefaultAlignment);
@@ -101,40 +72,34 @@ uint64_t read_alignment(const Gguf& file) {
   return alignment;
 }
 
-}  // namespace
-
-Gguf Gguf::open(const std::string& path) {
-  refuse_what_is_no_gguf(path);
-  MappedFile file(path);
-  Gguf result = parse(file.bytes(), path);
-  result.file_ = std::move(file);
-  return result;
-}
-
-Gguf Gguf::parse(std::span<const std::byte> bytes, std::string label) {
-  Gguf result;
-  result.path_ = std::move(label);
-  result.bytes_ = bytes;
-  check_magic(bytes, result.path_);
-  GgufCursor cursor(bytes, result.path_);
+/// Without the part: the caller has it.
+ModelFile read_gguf(std::span<const std::byte> bytes, const std::string& label) {
+  check_magic(bytes, label);
+  GgufCursor cursor(bytes, label);
   cursor.take(4, "the magic");
-  result.version_ = read_version(cursor, result.path_);
+  const uint32_t version = read_version(cursor, label);
   const auto n_tensors = cursor.read<uint64_t>("the number of tensors");
   const auto n_entries = cursor.read<uint64_t>("the number of metadata entries");
-  result.metadata_ = read_metadata(cursor, n_entries);
-  result.key_order_ = order_by_name(result.metadata_, kKeyOf, result.path_, "metadata key");
-  result.tensors_ = read_tensors(cursor, n_tensors, read_alignment(result), bytes);
-  result.tensor_order_ = order_by_name(result.tensors_, kNameOf, result.path_, "tensor");
-  return result;
+  ModelFile file(label, fmt::format("GGUF v{}", version));
+  file.set_metadata(read_metadata(cursor, n_entries));
+  file.set_tensors(read_tensors(cursor, n_tensors, read_alignment(file), bytes));
+  return file;
 }
 
-const GgufValue* Gguf::find(std::string_view key) const {
-  const auto* entry = find_by_name(metadata_, key_order_, kKeyOf, key);
-  return entry == nullptr ? nullptr : &entry->second;
+}  // namespace
+
+ModelFile open_gguf(const std::string& path) {
+  refuse_what_is_no_gguf(path);
+  MappedFile map(path);
+  ModelFile file = read_gguf(map.bytes(), path);
+  file.add_part({std::filesystem::path(path).filename().string(), map.bytes(), std::move(map)});
+  return file;
 }
 
-const GgufTensor* Gguf::find_tensor(std::string_view name) const {
-  return find_by_name(tensors_, tensor_order_, kNameOf, name);
+ModelFile parse_gguf(std::span<const std::byte> bytes, const std::string& label) {
+  ModelFile file = read_gguf(bytes, label);
+  file.add_part({label, bytes});
+  return file;
 }
 
 }  // namespace greta

@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "model/gguf.h"
 #include "model/gguf_cursor.h"
+#include "model/model_file.h"
 
 namespace greta {
 

@@ -12,9 +12,9 @@ constexpr uint64_t kSmallestTensor = 8 + 1 + 4 + 8 + 4 + 8;
 constexpr uint64_t kMostElements = std::numeric_limits<int64_t>::max();
 
 struct Entry {
-  GgufTensor tensor;  // without data
-  uint64_t offset;    // in the data section
-  uint64_t size;      // of the data, in bytes
+  Tensor tensor;    // without data
+  uint64_t offset;  // in the data section
+  uint64_t size;    // of the data, in bytes
 };
 
 std::string_view read_name(GgufCursor& cursor) {
@@ -25,7 +25,7 @@ std::string_view read_name(GgufCursor& cursor) {
   return name;
 }
 
-void read_dims(GgufCursor& cursor, GgufTensor& tensor) {
+void read_dims(GgufCursor& cursor, Tensor& tensor) {
   const auto n_dims = cursor.read<uint32_t>("the number of dimensions");
   if (n_dims < 1 || n_dims > tensor.dims.size()) {
     cursor.fail("the tensor has {} dimensions; expected 1 to {}", n_dims, tensor.dims.size());
@@ -43,7 +43,7 @@ void read_dims(GgufCursor& cursor, GgufTensor& tensor) {
 }
 
 /// Bytes of a tensor whose element count fits in 63 bits.
-uint64_t data_size(const GgufCursor& cursor, const GgufTensor& tensor, const TensorTypeInfo& type) {
+uint64_t data_size(const GgufCursor& cursor, const Tensor& tensor, const TensorTypeInfo& type) {
   if (tensor.dims[0] % type.block != 0) {
     cursor.fail("dimension 0 is {}, which is not a multiple of the block of {} ({} elements)", tensor.dims[0],
                 type.name, type.block);
@@ -83,15 +83,15 @@ std::span<const std::byte> locate(const GgufCursor& cursor, const Entry& entry,
   return data.subspan(entry.offset, entry.size);
 }
 
-void check_overlaps(const GgufCursor& cursor, const std::vector<GgufTensor>& tensors) {
+void check_overlaps(const GgufCursor& cursor, const std::vector<Tensor>& tensors) {
   std::vector<uint32_t> order(tensors.size());
   std::iota(order.begin(), order.end(), 0u);
   // Stable, so that the message names two tensors at the same place in the file's order.
   std::stable_sort(order.begin(), order.end(),
                    [&](uint32_t a, uint32_t b) { return tensors[a].data.data() < tensors[b].data.data(); });
   for (size_t i = 1; i < order.size(); ++i) {
-    const GgufTensor& before = tensors[order[i - 1]];
-    const GgufTensor& after = tensors[order[i]];
+    const Tensor& before = tensors[order[i - 1]];
+    const Tensor& after = tensors[order[i]];
     if (before.data.data() + before.data.size() > after.data.data()) {
       cursor.fail("the data of tensors '{}' and '{}' overlap; the file is damaged", excerpt(before.name),
                   excerpt(after.name));
@@ -101,8 +101,8 @@ void check_overlaps(const GgufCursor& cursor, const std::vector<GgufTensor>& ten
 
 }  // namespace
 
-std::vector<GgufTensor> read_tensors(GgufCursor& cursor, uint64_t count, uint64_t alignment,
-                                     std::span<const std::byte> file) {
+std::vector<Tensor> read_tensors(GgufCursor& cursor, uint64_t count, uint64_t alignment,
+                                 std::span<const std::byte> file) {
   cursor.check_count(count, kSmallestTensor, "tensor entries");
   if (count > std::numeric_limits<uint32_t>::max()) cursor.fail("the header claims {} tensors", count);
   // First walk: the data section starts where the entries end,
@@ -115,7 +115,7 @@ std::vector<GgufTensor> read_tensors(GgufCursor& cursor, uint64_t count, uint64_
   const uint64_t start = (walk.offset() + alignment - 1) / alignment * alignment;
   const auto data = start < file.size() ? file.subspan(start) : std::span<const std::byte>{};
 
-  std::vector<GgufTensor> tensors;
+  std::vector<Tensor> tensors;
   tensors.reserve(count);
   for (uint64_t i = 0; i < count; ++i) {
     cursor.enter("tensor", i);

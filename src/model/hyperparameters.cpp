@@ -23,7 +23,7 @@ constexpr double kDefaultRopeBase = 10000;
 /// Reads the keys of one architecture in one file.
 class Keys {
  public:
-  Keys(const Gguf& file, std::string_view prefix) : file_(file), prefix_(prefix) {}
+  Keys(const ModelFile& file, std::string_view prefix) : file_(file), prefix_(prefix) {}
 
   std::string key(std::string_view suffix) const { return fmt::format("{}.{}", prefix_, suffix); }
 
@@ -83,17 +83,17 @@ class Keys {
     return *value;
   }
 
-  const Gguf& file_;
+  const ModelFile& file_;
   std::string_view prefix_;
 };
 
-std::string model_name(const Gguf& file) {
+std::string model_name(const ModelFile& file) {
   const auto name = file.find_string("general.name");
   if (name && !name->empty()) return excerpt(*name);
   return std::filesystem::path(file.path()).filename().string();
 }
 
-void read_heads(const Gguf& file, const Keys& keys, ModelConfig& config) {
+void read_heads(const ModelFile& file, const Keys& keys, ModelConfig& config) {
   config.n_head = keys.count_of_layers("attention.head_count", kMostHeads, config.n_layer);
   config.n_head_kv = keys.find_count_of_layers("attention.head_count_kv", kMostHeads, config.n_layer)
                          .value_or(config.n_head);
@@ -114,7 +114,8 @@ void read_heads(const Gguf& file, const Keys& keys, ModelConfig& config) {
   }
 }
 
-void read_rope(const Gguf& file, const Keys& keys, const Architecture& architecture, ModelConfig& config) {
+void read_rope(const ModelFile& file, const Keys& keys, const Architecture& architecture,
+               ModelConfig& config) {
   config.rope_adjacent = architecture.rope_adjacent;
   config.rope_base = keys.find_positive("rope.freq_base").value_or(kDefaultRopeBase);
   config.rope_dims = keys.find_count("rope.dimension_count", kMostHeadDim).value_or(config.head_dim);
@@ -124,8 +125,8 @@ void read_rope(const Gguf& file, const Keys& keys, const Architecture& architect
   }
 }
 
-int64_t read_vocabulary(const Gguf& file, const Keys& keys) {
-  const GgufTensor* table = file.find_tensor("token_embd.weight");
+int64_t read_vocabulary(const ModelFile& file, const Keys& keys) {
+  const Tensor* table = file.find_tensor("token_embd.weight");
   if (table == nullptr) fail_input("{}: the tensor token_embd.weight is missing", file.path());
   const uint64_t rows = table->dims[1];
   if (rows > kMostTokens) {
@@ -145,7 +146,7 @@ int64_t read_vocabulary(const Gguf& file, const Keys& keys) {
 }
 
 /// The value as a number, a bool as 0 or 1; nullopt when the key is absent.
-std::optional<double> find_number(const Gguf& file, std::string_view key) {
+std::optional<double> find_number(const ModelFile& file, std::string_view key) {
   const GgufValue* value = file.find(key);
   if (value == nullptr) return std::nullopt;
   if (const auto* u = std::get_if<uint64_t>(value)) return static_cast<double>(*u);
@@ -156,7 +157,7 @@ std::optional<double> find_number(const Gguf& file, std::string_view key) {
 }
 
 /// The factor of linear RoPE scaling; 1 without. Every other kind is refused.
-double rope_factor(const Gguf& file, const Keys& keys) {
+double rope_factor(const ModelFile& file, const Keys& keys) {
   const std::string type_key = keys.key("rope.scaling.type");
   const auto type = file.find_string(type_key);
   if (type && *type == "none") return 1;
@@ -171,7 +172,7 @@ double rope_factor(const Gguf& file, const Keys& keys) {
   return keys.positive("rope.scaling.factor");
 }
 
-int64_t read_window(const Gguf& file, const Keys& keys, Windowed windowed, uint64_t n_ctx) {
+int64_t read_window(const ModelFile& file, const Keys& keys, Windowed windowed, uint64_t n_ctx) {
   const std::string key = keys.key("attention.sliding_window");
   const auto window = file.find_uint(key, std::numeric_limits<int64_t>::max());
   if (windowed == Windowed::local && !window)
@@ -187,7 +188,7 @@ int64_t read_window(const Gguf& file, const Keys& keys, Windowed windowed, uint6
 constexpr std::string_view kPattern = "attention.sliding_window_pattern";
 
 /// Whether each layer keeps to the window: n for all but the layers n, 2n, ... (0: all), or a bool for each.
-std::vector<bool> local_layers(const Gguf& file, const Keys& keys, const Architecture& architecture,
+std::vector<bool> local_layers(const ModelFile& file, const Keys& keys, const Architecture& architecture,
                                int64_t n_layer) {
   std::vector<bool> local(static_cast<size_t>(n_layer));
   if (architecture.global_every == 0) return local;
@@ -207,7 +208,8 @@ std::vector<bool> local_layers(const Gguf& file, const Keys& keys, const Archite
   return local;
 }
 
-void read_layers(const Gguf& file, const Keys& keys, const Architecture& architecture, ModelConfig& config) {
+void read_layers(const ModelFile& file, const Keys& keys, const Architecture& architecture,
+                 ModelConfig& config) {
   const auto is_each = [](int every, int64_t n) { return every > 0 && (n + 1) % every == 0; };
   const double scale = 1 / rope_factor(file, keys);
   const int64_t window = read_window(file, keys, architecture.windowed, static_cast<uint64_t>(config.n_ctx));
@@ -238,7 +240,7 @@ void read_scales(const Keys& keys, const Architecture& architecture, ModelConfig
   }
 }
 
-void refuse_other_kinds_of_file(const Gguf& file) {
+void refuse_other_kinds_of_file(const ModelFile& file) {
   const auto type = file.find_string("general.type");
   if (type && *type != "model") {
     fail_input("{}: general.type is '{}'; expected a model", file.path(), excerpt(*type));
@@ -247,7 +249,7 @@ void refuse_other_kinds_of_file(const Gguf& file) {
 
 }  // namespace
 
-ModelConfig read_config(const Gguf& file, const Architecture& architecture) {
+ModelConfig read_config(const ModelFile& file, const Architecture& architecture) {
   const Keys keys(file, architecture.name);
   ModelConfig config;
   config.architecture = architecture.name;
@@ -266,7 +268,7 @@ ModelConfig read_config(const Gguf& file, const Architecture& architecture) {
   return config;
 }
 
-void refuse_unsupported(const Gguf& file, const Architecture& architecture) {
+void refuse_unsupported(const ModelFile& file, const Architecture& architecture) {
   refuse_other_kinds_of_file(file);
   const Keys keys(file, architecture.name);
   for (const RefusedKey& refused : refused_keys()) {

@@ -13,7 +13,7 @@
 namespace greta {
 namespace {
 
-const Architecture& architecture_of(const Gguf& file) {
+const Architecture& architecture_of(const ModelFile& file) {
   const auto name = file.find_string("general.architecture");
   if (!name) fail_input("{}: the metadata key general.architecture is missing; is it a model?", file.path());
   const Architecture* architecture = find_architecture(*name);
@@ -27,11 +27,11 @@ const Architecture& architecture_of(const Gguf& file) {
 /// Finds tensors and checks their shapes and types.
 class Binder {
  public:
-  Binder(const Gguf& file, const ModelConfig& config) : file_(file), config_(config) {}
+  Binder(const ModelFile& file, const ModelConfig& config) : file_(file), config_(config) {}
 
   /// A tensor of so many rows; nullptr when absent.
-  const GgufTensor* find(std::string_view name, int64_t rows, Dim columns, WeightUse use) const {
-    const GgufTensor* tensor = file_.find_tensor(name);
+  const Tensor* find(std::string_view name, int64_t rows, Dim columns, WeightUse use) const {
+    const Tensor* tensor = file_.find_tensor(name);
     if (tensor == nullptr) return nullptr;
     check_shape(*tensor, rows, size_of(columns, config_));
     if (find_tensor_type(static_cast<uint32_t>(tensor->type)) == nullptr) {
@@ -48,8 +48,8 @@ class Binder {
     return tensor;
   }
 
-  const GgufTensor* get(std::string_view name, int64_t rows, Dim columns, WeightUse use) const {
-    const GgufTensor* tensor = find(name, rows, columns, use);
+  const Tensor* get(std::string_view name, int64_t rows, Dim columns, WeightUse use) const {
+    const Tensor* tensor = find(name, rows, columns, use);
     if (tensor == nullptr) fail_input("{}: the tensor {} is missing", file_.path(), name);
     return tensor;
   }
@@ -61,8 +61,8 @@ class Binder {
     int64_t rows = 0;
     for (const LayerTensor& t : fused) rows += size_of(t.rows, config_);
     const std::string name = fmt::format("blk.{}.{}", n, first.name);
-    const GgufTensor* whole = first.optional ? find(name, rows, first.columns, first.use)
-                                             : get(name, rows, first.columns, first.use);
+    const Tensor* whole = first.optional ? find(name, rows, first.columns, first.use)
+                                         : get(name, rows, first.columns, first.use);
     if (fused.size() == 1) {
       slot(layer, first) = whole;
       return;
@@ -82,11 +82,11 @@ class Binder {
   }
 
  private:
-  static const GgufTensor*& slot(LayerWeights& layer, const LayerTensor& t) {
+  static const Tensor*& slot(LayerWeights& layer, const LayerTensor& t) {
     return t.use == WeightUse::bias ? layer.bias_of(t.stage) : layer.of(t.stage);
   }
 
-  void check_shape(const GgufTensor& tensor, int64_t rows, int64_t columns) const {
+  void check_shape(const Tensor& tensor, int64_t rows, int64_t columns) const {
     const auto& dims = tensor.dims;
     const bool good = dims[0] == static_cast<uint64_t>(columns) && dims[1] == static_cast<uint64_t>(rows) &&
                       dims[2] == 1 && dims[3] == 1;
@@ -98,7 +98,7 @@ class Binder {
         rows);
   }
 
-  void check_factors(const GgufTensor& tensor) const {
+  void check_factors(const Tensor& tensor) const {
     for (uint64_t i = 0; i < tensor.dims[0]; ++i) {
       float factor;
       std::memcpy(&factor, tensor.data.data() + i * sizeof factor, sizeof factor);
@@ -108,12 +108,12 @@ class Binder {
     }
   }
 
-  const Gguf& file_;
+  const ModelFile& file_;
   const ModelConfig& config_;
 };
 
 /// A weight that nobody reads would mean a wrong result in silence.
-void refuse_unknown_tensors(const Gguf& file, const Architecture& architecture, int64_t n_layer) {
+void refuse_unknown_tensors(const ModelFile& file, const Architecture& architecture, int64_t n_layer) {
   std::set<std::string, std::less<>> known;
   for (const ModelTensor& t : architecture.model_tensors) known.emplace(t.name);
   for (const auto& group : architecture.layer_tensors) {
@@ -121,7 +121,7 @@ void refuse_unknown_tensors(const Gguf& file, const Architecture& architecture, 
       for (int64_t n = 0; n < n_layer; ++n) known.insert(fmt::format("blk.{}.{}", n, t.name));
     }
   }
-  for (const GgufTensor& tensor : file.tensors()) {
+  for (const Tensor& tensor : file.tensors()) {
     if (known.contains(tensor.name)) continue;
     for (const RefusedTensor& refused : refused_tensors()) {
       if (!matches(refused.pattern, tensor.name)) continue;
@@ -200,7 +200,7 @@ double scale_of(Stage stage, const ModelConfig& config) {
   return 1;
 }
 
-const GgufTensor* weight_of(const Model& model, WeightAt at) {
+const Tensor* weight_of(const Model& model, WeightAt at) {
   if (at.part != 0) return nullptr;
   if (at.stage == Stage::x_in) return at.layer == 0 ? model.token_embd : nullptr;
   if (at.stage == Stage::final_norm) return model.output_norm;
@@ -209,12 +209,12 @@ const GgufTensor* weight_of(const Model& model, WeightAt at) {
   return model.layers[static_cast<size_t>(at.layer)].of(at.stage);
 }
 
-const GgufTensor* bias_of(const Model& model, WeightAt at) {
+const Tensor* bias_of(const Model& model, WeightAt at) {
   if (at.part != 0 || at.layer < 0 || at.layer >= std::ssize(model.layers)) return nullptr;
   return model.layers[static_cast<size_t>(at.layer)].bias_of(at.stage);
 }
 
-Model bind_model(Gguf file) {
+Model bind_model(ModelFile file) {
   refuse_part(file);
   const Architecture& architecture = architecture_of(file);
   refuse_unsupported(file, architecture);
@@ -233,5 +233,7 @@ Model bind_model(Gguf file) {
   model.file = std::move(file);  // the list of tensors, and so the pointers into it, move along
   return model;
 }
+
+Model open_model(const std::string& path) { return bind_model(open_model_file(path)); }
 
 }  // namespace greta

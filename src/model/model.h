@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "model/gguf.h"
+#include "model/model_file.h"
 #include "model/stage.h"
 
 namespace greta {
@@ -76,43 +76,44 @@ double scale_of(Stage stage, const ModelConfig& config);
 /// The weights of one layer by the stage that each makes; nullptr where the model has none. Matrices are [n,
 /// k], n and k the widths of output and input; norms [width], or [head_dim] for each head alike; biases [n].
 struct LayerWeights {
-  std::array<const GgufTensor*, kStageCount> weights = {}, biases = {};
+  std::array<const Tensor*, kStageCount> weights = {}, biases = {};
 
-  const GgufTensor*& of(Stage stage) { return weights[static_cast<size_t>(stage)]; }
-  const GgufTensor* of(Stage stage) const { return weights[static_cast<size_t>(stage)]; }
-  const GgufTensor*& bias_of(Stage stage) { return biases[static_cast<size_t>(stage)]; }
-  const GgufTensor* bias_of(Stage stage) const { return biases[static_cast<size_t>(stage)]; }
+  const Tensor*& of(Stage stage) { return weights[static_cast<size_t>(stage)]; }
+  const Tensor* of(Stage stage) const { return weights[static_cast<size_t>(stage)]; }
+  const Tensor*& bias_of(Stage stage) { return biases[static_cast<size_t>(stage)]; }
+  const Tensor* bias_of(Stage stage) const { return biases[static_cast<size_t>(stage)]; }
 };
 
 /// Some rows of a matrix of the file, as a tensor of its own.
 struct TensorSlice {
   std::string name;
-  GgufTensor tensor;
+  Tensor tensor;
 };
 
 struct Model {
-  Gguf file;
+  ModelFile file;
   ModelConfig config;
-  const GgufTensor* token_embd = nullptr;   // [n_vocab, n_embd]
-  const GgufTensor* output_norm = nullptr;  // [n_embd]
-  const GgufTensor* output = nullptr;       // [n_vocab, n_embd]; token_embd when tied
-  const GgufTensor* rope_freqs = nullptr;   // [rope_dims / 2]: each pair's frequency is divided by its value
+  const Tensor* token_embd = nullptr;   // [n_vocab, n_embd]
+  const Tensor* output_norm = nullptr;  // [n_embd]
+  const Tensor* output = nullptr;       // [n_vocab, n_embd]; token_embd when tied
+  const Tensor* rope_freqs = nullptr;   // [rope_dims / 2]: each pair's frequency is divided by its value
   std::vector<LayerWeights> layers;
   std::list<TensorSlice> slices;  // of fused tensors; weights point to them
 };
 
 /// The weight that makes a stage: a projection's matrix, a norm's vector, the first layer's x_in's embedding;
 /// nullptr for other stages, and for layers and parts that the model does not have.
-const GgufTensor* weight_of(const Model& model, WeightAt at);
+const Tensor* weight_of(const Model& model, WeightAt at);
 
 /// The bias of a projection; nullptr where the model has none.
-const GgufTensor* bias_of(const Model& model, WeightAt at);
+const Tensor* bias_of(const Model& model, WeightAt at);
 
 /// Binds and checks: known architecture, every hyperparameter in range and in agreement with the others,
 /// every tensor present, of a known weight type and of the shape that the hyperparameters demand. Throws an
 /// input Error naming the key or tensor, what it is and what it must be.
-Model bind_model(Gguf file);
+Model bind_model(ModelFile file);
 
-inline Model open_model(const std::string& path) { return bind_model(Gguf::open(path)); }
+/// As bind_model, of what lies at `path`.
+Model open_model(const std::string& path);
 
 }  // namespace greta

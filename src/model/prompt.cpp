@@ -101,7 +101,7 @@ std::vector<TokenId> vocabulary_walk(int64_t n, int64_t n_vocab, int64_t start) 
   return tokens;
 }
 
-Prompt load_prompt(const std::string& name_or_path, const Gguf& file) {
+Prompt load_prompt(const std::string& name_or_path, const ModelFile& file) {
   Prompt prompt = load_prompt(name_or_path);
   if (name_or_path != "p4_sys") return prompt;
   const std::string_view family = chat_family(file);

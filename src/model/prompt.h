@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "model/gguf.h"
+#include "model/model_file.h"
 #include "model/tokenizer.h"
 
 namespace greta {
@@ -26,7 +26,7 @@ bool is_built_in_prompt(std::string_view name);
 Prompt load_prompt(const std::string& name_or_path);
 
 /// The same for a model: p4_sys is written in the model's own chat format, in ChatML where that is not known.
-Prompt load_prompt(const std::string& name_or_path, const Gguf& file);
+Prompt load_prompt(const std::string& name_or_path, const ModelFile& file);
 
 /// The prompt with its tokens: special ones are parsed, BOS stands where the model asks for it.
 Prompt encoded(Prompt prompt, const Tokenizer& tokenizer);

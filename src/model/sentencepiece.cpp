@@ -28,7 +28,7 @@ std::string with_marked_spaces(std::string_view text) {
 
 }  // namespace
 
-SentencePiece::SentencePiece(const Gguf& file, const Vocab& vocab) : vocab_(vocab) {
+SentencePiece::SentencePiece(const ModelFile& file, const Vocab& vocab) : vocab_(vocab) {
   const auto scores = file.find_floats("tokenizer.ggml.scores");
   if (!scores) fail_input("{}: tokenizer.ggml.scores is missing: a llama tokenizer needs it", file.path());
   if (scores->size() != static_cast<size_t>(vocab.size())) {

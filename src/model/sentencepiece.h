@@ -14,7 +14,7 @@ class SentencePiece {
  public:
   /// Reads tokenizer.ggml.scores; an input Error when they are missing, as many as the tokens they are not,
   /// or one is no number. `vocab` must outlive this.
-  SentencePiece(const Gguf& file, const Vocab& vocab);
+  SentencePiece(const ModelFile& file, const Vocab& vocab);
 
   /// Appends the ids of `text`, in which spaces become U+2581. Characters without a token become their byte
   /// tokens, bytes without one the unknown token, if the model has one. O(n log n).

@@ -15,7 +15,7 @@
 namespace greta {
 namespace {
 
-std::variant<Bpe, SentencePiece> read_method(const Gguf& file, const Vocab& vocab) {
+std::variant<Bpe, SentencePiece> read_method(const ModelFile& file, const Vocab& vocab) {
   const auto model = file.find_string("tokenizer.ggml.model");
   if (!model) fail_input("{}: tokenizer.ggml.model is missing: the file has no tokenizer", file.path());
   if (*model == "gpt2") return std::variant<Bpe, SentencePiece>(std::in_place_type<Bpe>, file, vocab);
@@ -27,7 +27,7 @@ std::variant<Bpe, SentencePiece> read_method(const Gguf& file, const Vocab& voca
 
 // Phi-3's special tokens swallow the white space that follows. The header can't say so: llama.cpp knows the
 // model by its name, and files are made for llama.cpp.
-std::vector<bool> strips_right(const Gguf& file, const Vocab& vocab) {
+std::vector<bool> strips_right(const ModelFile& file, const Vocab& vocab) {
   std::string name(file.find_string("general.name").value_or(""));
   std::ranges::transform(name, name.begin(),
                          [](char c) { return c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c; });
@@ -42,7 +42,7 @@ std::vector<bool> strips_right(const Gguf& file, const Vocab& vocab) {
 }  // namespace
 
 struct Tokenizer::Impl {
-  explicit Impl(const Gguf& file)
+  explicit Impl(const ModelFile& file)
       : vocab(Vocab::from(file)),
         method(read_method(file, vocab)),
         specials(vocab, strips_right(file, vocab)) {
@@ -91,7 +91,7 @@ Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
-Tokenizer Tokenizer::from(const Gguf& file) { return Tokenizer(std::make_unique<Impl>(file)); }
+Tokenizer Tokenizer::from(const ModelFile& file) { return Tokenizer(std::make_unique<Impl>(file)); }
 
 int32_t Tokenizer::vocab_size() const { return impl_->vocab.size(); }
 

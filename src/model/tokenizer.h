@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "model/gguf.h"
+#include "model/model_file.h"
 
 namespace greta {
 
@@ -19,7 +19,7 @@ class Tokenizer {
  public:
   /// Reads tokenizer.ggml.*; throws an input Error for a kind or pre-tokenizer that is not known (the message
   /// lists those that are), and for arrays that disagree with each other.
-  static Tokenizer from(const Gguf& file);
+  static Tokenizer from(const ModelFile& file);
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
   ~Tokenizer();

@@ -30,7 +30,7 @@ constexpr std::array<std::string_view, 33> kFillTexts{
 
 }  // namespace
 
-Vocab Vocab::from(const Gguf& file) {
+Vocab Vocab::from(const ModelFile& file) {
   Vocab vocab;
   vocab.read_texts(file);
   vocab.read_kinds(file);
@@ -44,7 +44,7 @@ std::optional<TokenId> Vocab::find(std::string_view text) const {
   return found->second;
 }
 
-void Vocab::read_texts(const Gguf& file) {
+void Vocab::read_texts(const ModelFile& file) {
   const GgufArray* tokens = file.find_strings("tokenizer.ggml.tokens");
   if (!tokens) refuse_part(file);
   if (!tokens) fail_input("{}: tokenizer.ggml.tokens is missing: the file has no vocabulary", file.path());
@@ -79,7 +79,7 @@ void Vocab::read_texts(const Gguf& file) {
   starts_.push_back(texts_->size());
 }
 
-void Vocab::read_kinds(const Gguf& file) {
+void Vocab::read_kinds(const ModelFile& file) {
   const size_t count = starts_.size() - 1;
   kinds_.assign(count, TokenKind::normal);
   ends_.assign(count, false);
@@ -119,7 +119,7 @@ void Vocab::mark_protocol() {
   for (const auto text : kFillTexts) mark(text, false);
 }
 
-void Vocab::read_special_ids(const Gguf& file) {
+void Vocab::read_special_ids(const ModelFile& file) {
   const auto max = static_cast<uint64_t>(size() - 1);
   const auto read = [&](std::string_view key) -> std::optional<TokenId> {
     const auto id = file.find_uint(key, max);

@@ -9,7 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "model/gguf.h"
+#include "model/model_file.h"
 #include "model/tokenizer.h"
 
 namespace greta {
@@ -32,7 +32,7 @@ class Vocab {
   /// Reads tokenizer.ggml.{tokens, token_type, *_token_id}; an input Error for missing or wrong ones: a count
   /// that differs from the tokens', a kind or id out of range,
   /// texts that are not UTF-8 or too long. A text that several ids have is the first one's.
-  static Vocab from(const Gguf& file);
+  static Vocab from(const ModelFile& file);
 
   int32_t size() const { return static_cast<int32_t>(kinds_.size()); }
   size_t longest() const { return longest_; }  // bytes of the longest text
@@ -50,10 +50,10 @@ class Vocab {
   bool ends_generation(TokenId id) const { return ends_[static_cast<size_t>(id)]; }
 
  private:
-  void read_texts(const Gguf& file);
-  void read_kinds(const Gguf& file);
+  void read_texts(const ModelFile& file);
+  void read_kinds(const ModelFile& file);
   void mark_protocol();
-  void read_special_ids(const Gguf& file);
+  void read_special_ids(const ModelFile& file);
 
   std::unique_ptr<std::string> texts_ = std::make_unique<std::string>();  // all texts; ids_ points into it
   std::vector<size_t> starts_;  // of each text, and the end of the last

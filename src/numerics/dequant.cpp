@@ -8,13 +8,13 @@
 
 namespace greta {
 
-int64_t row_count(const GgufTensor& tensor) {
+int64_t row_count(const Tensor& tensor) {
   return static_cast<int64_t>(tensor.dims[1] * tensor.dims[2] * tensor.dims[3]);
 }
 
 bool can_decode(TensorType type) { return find_block_codec(type) != nullptr; }
 
-WeightRows::WeightRows(const GgufTensor& tensor) : length_(static_cast<int64_t>(tensor.dims[0])) {
+WeightRows::WeightRows(const Tensor& tensor) : length_(static_cast<int64_t>(tensor.dims[0])) {
   codec_ = find_block_codec(tensor.type);
   if (codec_ == nullptr) {
     fail_input("tensor {}: GRETA's oracle cannot decode type {}", tensor.name, name(tensor.type));
@@ -33,6 +33,7 @@ WeightRows::WeightRows(const GgufTensor& tensor) : length_(static_cast<int64_t>(
                bytes);
   }
   data_ = reinterpret_cast<const uint8_t*>(tensor.data.data());
+  order_ = tensor.order;
 }
 
 void WeightRows::decode(int64_t row, double* out) const {
@@ -57,7 +58,7 @@ void WeightRows::decode_parts(int64_t row, const Parts& to) const {
   codec_->decode(bytes_of(row), length_ / block_, to);
 }
 
-void decode_row(const GgufTensor& tensor, int64_t row, std::span<double> out) {
+void decode_row(const Tensor& tensor, int64_t row, std::span<double> out) {
   const WeightRows rows(tensor);
   if (row < 0 || row >= rows.rows() || static_cast<int64_t>(out.size()) != rows.length()) {
     fail_machine("decode_row of {}: row {} of {} into {} values (row length {})", tensor.name, row,

@@ -4,17 +4,17 @@
 #include <cstdint>
 #include <span>
 
-#include "model/gguf.h"
+#include "model/tensor.h"
 
 namespace greta {
 
 /// Row `row` of a weight matrix (dims[0] = row length) decoded exactly: out.size() == dims[0].
 /// "Exactly" is the format's definition in real arithmetic
 /// (d * q + m without rounding), which f64 holds for all types.
-void decode_row(const GgufTensor& tensor, int64_t row, std::span<double> out);
+void decode_row(const Tensor& tensor, int64_t row, std::span<double> out);
 
 /// Rows of a tensor: the product of dims[1..].
-int64_t row_count(const GgufTensor& tensor);
+int64_t row_count(const Tensor& tensor);
 
 /// True for the types that decode_row takes.
 bool can_decode(TensorType type);

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/rounding.h"
-#include "model/gguf.h"
+#include "model/tensor.h"
 #include "numerics/bounds.h"
 
 namespace greta {
@@ -33,13 +33,13 @@ namespace oracle {
 
 /// y = scale (W x + bias) for each of the `rows` rows of x [rows, k];
 /// W is [n, k] as stored in the file, the bias [n] optional.
-Expected matmul(const GgufTensor& weight, std::span<const float> x, int64_t rows, const Roundings& roundings,
-                const GgufTensor* bias = nullptr, double scale = 1);
+Expected matmul(const Tensor& weight, std::span<const float> x, int64_t rows, const Roundings& roundings,
+                const Tensor* bias = nullptr, double scale = 1);
 
 /// x * rsqrt(mean(x^2) + eps) * w, by rows of `weight`'s length. `sum_lanes`: in how many interleaved partial
 /// sums the squares are added (ours: 16); 1 for an engine whose order is unknown.
 /// `between`: what x * rsqrt() is rounded to before the weight.
-Expected rms_norm(std::span<const float> x, const GgufTensor& weight, double eps,
+Expected rms_norm(std::span<const float> x, const Tensor& weight, double eps,
                   int sum_lanes = bounds::kRowSumLanes, Format between = Format::f32);
 
 /// Rounding the results to a coarse output, beside the roundings of f32 arithmetic.
@@ -60,10 +60,10 @@ struct RopeShape {
   // multiplies position and frequency in f32.
   double angle_rounding = 0;
   double scale = 1;
-  const GgufTensor* factors = nullptr;  // f32, one per pair; or none
-  Format between = Format::f32;         // what cosine, sine and both products are rounded to
-  double angle_growth = 0;              // more of angle_rounding per pair: angles made from the one before
-  bool fast_math = false;               // sine and cosine by CUDA's intrinsics
+  const Tensor* factors = nullptr;  // f32, one per pair; or none
+  Format between = Format::f32;     // what cosine, sine and both products are rounded to
+  double angle_growth = 0;          // more of angle_rounding per pair: angles made from the one before
+  bool fast_math = false;           // sine and cosine by CUDA's intrinsics
 };
 /// What pair i turns by from one position to the next, in radians.
 double rope_frequency(const RopeShape& shape, int64_t pair);
@@ -109,7 +109,7 @@ Expected gelu_mul(std::span<const float> gate, std::span<const float> up, const 
 Expected gelu_table_mul(std::span<const float> gate, std::span<const float> up);
 /// The embedding row of each token id, as f32 (one rounding at most), times `scale`, which is rounded to
 /// `between`; without one the bound is 0.
-Expected embed(const GgufTensor& table, std::span<const int32_t> ids, double scale = 1,
+Expected embed(const Tensor& table, std::span<const int32_t> ids, double scale = 1,
                Format between = Format::f32);
 
 }  // namespace oracle

@@ -126,7 +126,7 @@ void forget_overflows(Format output, Expected& expected) {
   }
 }
 
-Expected embed(const GgufTensor& table, std::span<const int32_t> ids, double scale, Format between) {
+Expected embed(const Tensor& table, std::span<const int32_t> ids, double scale, Format between) {
   const WeightRows rows(table);
   const size_t width = static_cast<size_t>(rows.length());
   Expected expected;

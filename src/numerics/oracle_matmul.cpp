@@ -214,7 +214,7 @@ struct ChainModel {
   double super_blocks;    // interleaved sums have a term of each
 };
 
-ChainModel chain_model(const GgufTensor& weight, const WeightRows& rows, const WeightTile& tile,
+ChainModel chain_model(const Tensor& weight, const WeightRows& rows, const WeightTile& tile,
                        Format activation) {
   const double offsets = rows.has_offset() ? 1 : 0;
   const double k = static_cast<double>(rows.length());
@@ -325,8 +325,8 @@ void store_tile(const Product& product, int64_t first, const std::vector<LaneSum
   }
 }
 
-void demand_shapes(const GgufTensor& weight, const WeightRows& rows, std::span<const float> x, int64_t count,
-                   const GgufTensor* bias) {
+void demand_shapes(const Tensor& weight, const WeightRows& rows, std::span<const float> x, int64_t count,
+                   const Tensor* bias) {
   if (count < 0 || static_cast<int64_t>(x.size()) != count * rows.length()) {
     fail_input("{}: {} input values do not make {} rows of {}", weight.name, x.size(), count, rows.length());
   }
@@ -398,8 +398,8 @@ class UnitProduct {
 
 }  // namespace
 
-Expected matmul(const GgufTensor& weight, std::span<const float> x, int64_t rows, const Roundings& roundings,
-                const GgufTensor* bias, double scale) {
+Expected matmul(const Tensor& weight, std::span<const float> x, int64_t rows, const Roundings& roundings,
+                const Tensor* bias, double scale) {
   const WeightRows weight_rows(weight);
   demand_shapes(weight, weight_rows, x, rows, bias);
   const int64_t n = weight_rows.rows();

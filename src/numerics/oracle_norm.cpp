@@ -8,8 +8,7 @@
 
 namespace greta::oracle {
 
-Expected rms_norm(std::span<const float> x, const GgufTensor& weight, double eps, int sum_lanes,
-                  Format between) {
+Expected rms_norm(std::span<const float> x, const Tensor& weight, double eps, int sum_lanes, Format between) {
   const size_t n = weight.dims[0];
   if (n == 0 || x.size() % n != 0) {
     fail_input("{}: {} input values do not make rows of {}", weight.name, x.size(), n);

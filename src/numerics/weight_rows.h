@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "model/gguf.h"
+#include "model/tensor.h"
 #include "numerics/block_codec.h"
 
 namespace greta {
@@ -11,7 +11,7 @@ namespace greta {
 class WeightRows {
  public:
   /// Throws an input Error when the type has no decoder or the data do not fit the shape.
-  explicit WeightRows(const GgufTensor& tensor);
+  explicit WeightRows(const Tensor& tensor);
 
   int64_t rows() const { return rows_; }
   int64_t length() const { return length_; }
@@ -24,10 +24,14 @@ class WeightRows {
   void decode_parts(int64_t row, const Parts& to) const;
 
  private:
-  const uint8_t* bytes_of(int64_t row) const { return data_ + row * (length_ / block_) * block_bytes_; }
+  const uint8_t* bytes_of(int64_t row) const {
+    return data_ + static_cast<int64_t>(order_.stored(static_cast<uint64_t>(row))) * (length_ / block_) *
+                       block_bytes_;
+  }
 
   const BlockCodec* codec_ = nullptr;
   const uint8_t* data_ = nullptr;
+  RowOrder order_;
   int64_t rows_ = 0, length_ = 0, block_ = 1, block_bytes_ = 1;
 };
 

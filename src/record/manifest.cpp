@@ -1,6 +1,5 @@
 #include "record/manifest.h"
 
-#include "base/hash.h"
 #include "base/timing.h"
 #include "bundle/bundle.h"
 #include "bundle/kernel_fields.h"
@@ -60,7 +59,7 @@ nlohmann::json make_manifest(const Engine& engine, const MatrixRequest& request,
       {"model",
        {{"file", model.file.path()},
         {"bytes", model.file.file_size()},
-        {"hash", named_hash(model.file.bytes())},
+        {"hash", model.file.xxh3()},
         {"name", model.config.name},
         {"architecture", model.config.architecture},
         {"n_layer", model.config.n_layer},

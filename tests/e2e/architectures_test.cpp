@@ -13,6 +13,7 @@
 #include "engine/forward_hashes.h"
 #include "io/archive.h"
 #include "io/safetensors.h"
+#include "model/gguf.h"
 #include "numerics/metrics.h"
 #include "record/recorder.h"
 
@@ -78,7 +79,7 @@ class Architectures : public testing::TestWithParam<std::tuple<const char*, Rout
   Route route() const { return std::get<1>(GetParam()); }
 
   Engine open(EngineOptions options = {1, best_isa(), Format::f32}) const {
-    return {bind_model(Gguf::parse(golden_.files.at("model.gguf"), model())), options};
+    return {bind_model(parse_gguf(golden_.files.at("model.gguf"), model())), options};
   }
 
   /// All recorded stages: of one block of all tokens, or (decode) of one token after the other.

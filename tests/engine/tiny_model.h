@@ -9,6 +9,7 @@
 #include "base/half.h"
 #include "engine/session.h"
 #include "kernels/file_rows.h"
+#include "model/gguf.h"
 #include "model/gguf_builder.h"
 
 namespace greta::test {
@@ -109,7 +110,7 @@ struct TinyEngine {
 
   explicit TinyEngine(TensorType type, EngineOptions options = {1, best_isa(), Format::f32})
       : bytes(random_llama(type)),
-        engine(bind_model(Gguf::parse(std::as_bytes(std::span(bytes)), "random.gguf")), options) {}
+        engine(bind_model(parse_gguf(std::as_bytes(std::span(bytes)), "random.gguf")), options) {}
 };
 
 inline std::vector<int32_t> random_tokens(int64_t n) {

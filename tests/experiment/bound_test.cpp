@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "engine/tiny_model.h"
+#include "model/gguf.h"
 
 namespace greta {
 namespace {
@@ -81,7 +82,7 @@ TEST(RoundingBound, LogProbabilitiesHaveTheTopTokenAndTheDivergence) {
 TEST(RoundingBound, OfWhatIsNotFiniteIsAnError) {
   test::Bytes bytes = test::random_llama(TensorType::q4_1);
   bytes.replace(bytes.size() - 20, 2, test::raw(f32_to_f16(NAN)));  // a scale of the last layer's ffn_down
-  Engine engine(bind_model(Gguf::parse(std::as_bytes(std::span(bytes)), "nan.gguf")), {.isa = best_isa()});
+  Engine engine(bind_model(parse_gguf(std::as_bytes(std::span(bytes)), "nan.gguf")), {.isa = best_isa()});
   BoundRequest request = bound_request("bf16");
   EXPECT_THROW(measure_bound(engine, request), Error);
   request.logprobs = true;

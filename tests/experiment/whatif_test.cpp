@@ -10,6 +10,7 @@
 #include "engine/tiny_model.h"
 #include "fault/fault.h"
 #include "judge/stage_oracle.h"
+#include "model/gguf.h"
 #include "record/matrix.h"
 
 namespace greta {
@@ -38,9 +39,9 @@ test::TinyEngine engine_of(const std::string& device) {
 /// the last group of a sum outweighs the running one, whose low bits CDNA3 then floors away.
 test::Bytes with_heavy_last_group() {
   test::Bytes bytes = test::random_llama(TensorType::q4_1);
-  const Model model = bind_model(Gguf::parse(std::as_bytes(std::span(bytes)), "random.gguf"));
+  const Model model = bind_model(parse_gguf(std::as_bytes(std::span(bytes)), "random.gguf"));
   for (const LayerWeights& layer : model.layers) {
-    for (const GgufTensor* norm : {layer.of(Stage::attn_norm), layer.of(Stage::ffn_norm)}) {
+    for (const Tensor* norm : {layer.of(Stage::attn_norm), layer.of(Stage::ffn_norm)}) {
       const auto at = reinterpret_cast<const char*>(norm->data.data()) - bytes.data();
       std::vector<float> weights(64);
       std::memcpy(weights.data(), bytes.data() + at, 64 * sizeof(float));
@@ -52,7 +53,7 @@ test::Bytes with_heavy_last_group() {
 }
 
 AccumulationBias matrix_bias(const test::Bytes& bytes, const std::string& device) {
-  Engine engine(bind_model(Gguf::parse(std::as_bytes(std::span(bytes)), "random.gguf")),
+  Engine engine(bind_model(parse_gguf(std::as_bytes(std::span(bytes)), "random.gguf")),
                 {.threads = 1, .isa = best_isa(), .device = device});
   const Bundle bundle = record_matrix(engine, request_of(4, 32));
   const auto all = accumulation_bias(bundle, engine.model(), 1);

@@ -12,6 +12,7 @@
 #include "../model/tiny_tokenizer.h"
 #include "base/error.h"
 #include "model/chat_template.h"
+#include "model/gguf.h"
 
 namespace {
 
@@ -38,7 +39,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   builder.set_string("tokenizer.chat_template", parts[0]);
   const auto bytes = builder.build();
   try {
-    const auto file = greta::Gguf::parse(std::as_bytes(std::span(bytes)), "fuzz");
+    const auto file = greta::parse_gguf(std::as_bytes(std::span(bytes)), "fuzz");
     greta::apply_chat_template(file, messages);
   } catch (const greta::Error& error) {
     if (error.kind() != greta::ErrorKind::input) std::abort();

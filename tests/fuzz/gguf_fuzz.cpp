@@ -13,7 +13,7 @@
 
 namespace {
 
-using greta::Gguf;
+using greta::ModelFile;
 
 template <class Act>
 void expect_input_error_at_most(Act act) {
@@ -25,7 +25,7 @@ void expect_input_error_at_most(Act act) {
 }
 
 /// Every element of every array, by the look-ups that callers use.
-void read_all(const Gguf& file) {
+void read_all(const ModelFile& file) {
   for (const auto& entry : file.metadata()) {
     if (file.find(entry.first) != &entry.second) std::abort();
     expect_input_error_at_most([&] { file.find_uint(entry.first, 1000); });
@@ -37,9 +37,9 @@ void read_all(const Gguf& file) {
 
 /// Every tensor's data lies inside the file: reads its first and last byte. A type newer than the reader has
 /// none.
-void touch_all(const Gguf& file) {
+void touch_all(const ModelFile& file) {
   volatile uint8_t sink = 0;
-  for (const greta::GgufTensor& tensor : file.tensors()) {
+  for (const greta::Tensor& tensor : file.tensors()) {
     if (file.find_tensor(tensor.name) != &tensor) std::abort();
     if (tensor.data.empty()) continue;
     sink = std::to_integer<uint8_t>(tensor.data.front());
@@ -52,7 +52,7 @@ void touch_all(const Gguf& file) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   expect_input_error_at_most([&] {
-    Gguf file = Gguf::parse(std::as_bytes(std::span(data, size)), "fuzz.gguf");
+    ModelFile file = parse_gguf(std::as_bytes(std::span(data, size)), "fuzz.gguf");
     read_all(file);
     touch_all(file);
     greta::bind_model(std::move(file));

@@ -91,7 +91,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   check_pieces(text);
   check_json(text);
   const auto bytes = std::as_bytes(std::span(data, size));
-  check_message([&] { greta::bind_model(greta::Gguf::parse(bytes, text)); });
+  check_message([&] { greta::bind_model(greta::parse_gguf(bytes, text)); });
   check_message(
       [&] { greta::parse_bundle(text, [bytes](const std::string&) { return std::optional(bytes); }); });
   return 0;

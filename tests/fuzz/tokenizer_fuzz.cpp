@@ -10,6 +10,7 @@
 
 #include "../model/tiny_tokenizer.h"
 #include "base/error.h"
+#include "model/gguf.h"
 #include "model/tokenizer.h"
 
 namespace {
@@ -39,7 +40,7 @@ void encode_with_small_vocabularies(std::string_view text, bool parse_special) {
 
 void read_header(std::span<const std::byte> bytes) {
   try {
-    const Tokenizer tokenizer = Tokenizer::from(greta::Gguf::parse(bytes, "fuzz"));
+    const Tokenizer tokenizer = Tokenizer::from(greta::parse_gguf(bytes, "fuzz"));
     const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     tokenizer.decode(tokenizer.encode(text, true), false);
   } catch (const greta::Error& error) {

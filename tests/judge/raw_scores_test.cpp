@@ -9,6 +9,7 @@
 
 #include "engine/tiny_model.h"
 #include "judge/judge.h"
+#include "model/gguf.h"
 #include "record/matrix.h"
 
 namespace greta {
@@ -60,7 +61,7 @@ TEST(RawScores, AreScoresAgain) {
 /// Rows at positions 1, 3 and 4 of a layer with a window of 3.
 TEST(RawScores, AreMaskedByTheWindowOfTheLayer) {
   const test::Bytes bytes = test::random_llama(TensorType::q4_1);
-  Model model = bind_model(Gguf::parse(std::as_bytes(std::span(bytes)), "random.gguf"));
+  Model model = bind_model(parse_gguf(std::as_bytes(std::span(bytes)), "random.gguf"));
   model.config.layers[1].window = 3;
   Bundle bundle;
   Event event;

@@ -9,6 +9,7 @@
 #include <functional>
 
 #include "io/archive.h"
+#include "model/gguf.h"
 #include "model/model_files.h"
 
 namespace greta {
@@ -24,7 +25,7 @@ struct TinyFile {
   explicit TinyFile(const std::string& architecture)
       : files(read_archive(GRETA_SOURCE_DIR "/tests/goldens/architectures/" + architecture + ".tgz",
                            [](const std::string&) { return true; })),
-        model(bind_model(Gguf::parse(gguf(), architecture))) {}
+        model(bind_model(parse_gguf(gguf(), architecture))) {}
 
   std::span<const std::byte> gguf() const {
     for (const auto& [name, bytes] : files) {

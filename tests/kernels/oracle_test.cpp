@@ -11,8 +11,8 @@
 namespace greta::test {
 namespace {
 
-GgufTensor tensor_of(TensorType type, const std::vector<std::byte>& rows, int64_t n, int64_t k) {
-  GgufTensor tensor;
+Tensor tensor_of(TensorType type, const std::vector<std::byte>& rows, int64_t n, int64_t k) {
+  Tensor tensor;
   tensor.name = "w";
   tensor.type = type;
   tensor.n_dims = 2;

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "model/chat_template.h"
+#include "model/gguf.h"
 #include "tiny_tokenizer.h"
 
 int main() {
@@ -19,7 +20,7 @@ int main() {
     const auto bytes = builder.build();
     nlohmann::json answer;
     try {
-      const auto file = greta::Gguf::parse(std::as_bytes(std::span(bytes)), "template");
+      const auto file = greta::parse_gguf(std::as_bytes(std::span(bytes)), "template");
       answer["text"] = greta::apply_chat_template(file, messages);
     } catch (const greta::Error& error) {
       answer["error"] = error.what();

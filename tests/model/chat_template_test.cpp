@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "model/gguf.h"
 #include "model_files.h"
 #include "tiny_tokenizer.h"
 
@@ -20,7 +21,7 @@ const Messages kTurns{{"system", "Be brief."}, {"user", "Hi"}, {"assistant", "He
 std::string rendered(std::string_view template_text, const Messages& messages) {
   const auto bytes = test::tiny_spm().build();  // <s> and </s> are BOS and EOS
   return apply_chat_family(chat_family(template_text), template_text,
-                           Gguf::parse(std::as_bytes(std::span(bytes)), "tiny.gguf"), messages);
+                           parse_gguf(std::as_bytes(std::span(bytes)), "tiny.gguf"), messages);
 }
 
 /// By a whole template.
@@ -28,7 +29,7 @@ std::string applied(std::string_view template_text, const Messages& messages) {
   auto builder = test::tiny_spm();
   if (!template_text.empty()) builder.set_string("tokenizer.chat_template", template_text);
   const auto bytes = builder.build();
-  return apply_chat_template(Gguf::parse(std::as_bytes(std::span(bytes)), "tiny.gguf"), messages);
+  return apply_chat_template(parse_gguf(std::as_bytes(std::span(bytes)), "tiny.gguf"), messages);
 }
 
 std::string error_of(std::string_view template_text, const Messages& messages) {
@@ -179,7 +180,7 @@ TEST(ChatTemplate, MegabytesOfMarksAreNotQuadratic) {
 
 TEST(ChatTemplate, RealModelsSmolLM2) {
   GRETA_SKIP_WITHOUT("smollm2");
-  const Gguf file = Gguf::open(test::model_path("smollm2"));
+  const ModelFile file = open_gguf(test::model_path("smollm2"));
   EXPECT_EQ(
       apply_chat_template(file, kHi),
       "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
@@ -188,7 +189,7 @@ TEST(ChatTemplate, RealModelsSmolLM2) {
 
 TEST(ChatTemplate, RealModelsQwen2) {
   GRETA_SKIP_WITHOUT("qwen2");
-  const Gguf file = Gguf::open(test::model_path("qwen2"));
+  const ModelFile file = open_gguf(test::model_path("qwen2"));
   EXPECT_EQ(
       apply_chat_template(file, kHi),
       "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n"
@@ -197,7 +198,7 @@ TEST(ChatTemplate, RealModelsQwen2) {
 
 TEST(ChatTemplate, Gemma3IsABaseModelKnownByItsTokens) {
   GRETA_SKIP_WITHOUT("gemma3");
-  const Gguf file = Gguf::open(test::model_path("gemma3"));
+  const ModelFile file = open_gguf(test::model_path("gemma3"));
   EXPECT_EQ(chat_family(file), "gemma");
   EXPECT_THROW(apply_chat_template(file, kHi), Error);
 }

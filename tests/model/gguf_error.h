@@ -34,7 +34,7 @@ std::string input_error(Act act) {
 }
 
 inline std::string parse_error(std::string_view file) {
-  return input_error([&] { Gguf::parse(as_bytes(file), "test.gguf"); });
+  return input_error([&] { parse_gguf(as_bytes(file), "test.gguf"); });
 }
 
 }  // namespace greta::test

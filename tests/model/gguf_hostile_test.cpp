@@ -339,7 +339,7 @@ INSTANTIATE_TEST_SUITE_P(Starts, HostileGguf, testing::ValuesIn(starts()), kRowN
 
 TEST(GgufMemory, ManyEmptyStrings) {
   const Bytes file = with_array(8, 1 << 17, Bytes(8 << 17, '\0'));
-  const int64_t peak = peak_of([&] { Gguf::parse(as_bytes(file), "test.gguf"); });
+  const int64_t peak = peak_of([&] { parse_gguf(as_bytes(file), "test.gguf"); });
   EXPECT_LE(peak, static_cast<int64_t>(4 * file.size()));
 #ifndef GRETA_SANITIZED
   EXPECT_GE(peak, 16 << 17) << "the counter does not count";
@@ -362,13 +362,13 @@ TEST(GgufMemory, ManySmallEntriesAreCapped) {
   file.claimed_entries = 4096;
   const Bytes bytes = file.build();
   // An entry of 80 bytes may take 14 in the file, so this list alone may be larger than 4x; hence the cap.
-  EXPECT_LE(peak_of([&] { Gguf::parse(as_bytes(bytes), "test.gguf"); }), int64_t{1} << 20);
+  EXPECT_LE(peak_of([&] { parse_gguf(as_bytes(bytes), "test.gguf"); }), int64_t{1} << 20);
 }
 
 /// Parses and binds whatever the bytes are: an Error or a model, nothing else.
 void survive(std::string_view bytes) {
   try {
-    bind_model(Gguf::parse(as_bytes(bytes), "test.gguf"));
+    bind_model(parse_gguf(as_bytes(bytes), "test.gguf"));
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::input) << error.what();
   }
@@ -386,8 +386,8 @@ TEST(GgufTruncation, AtEveryByteIsRefused) {
 TEST(GgufTruncation, OfARealHeaderAtItsFields) {
   const auto path = model_file("SmolLM2-135M-Instruct.Q4_1.gguf");
   if (!path) GTEST_SKIP() << kNoModel;
-  const Gguf gguf = Gguf::open(*path);
-  const std::string_view file{reinterpret_cast<const char*>(gguf.bytes().data()), gguf.bytes().size()};
+  const ModelFile gguf = open_gguf(*path);
+  const std::string_view file = gguf.parts().front().map.text();
   std::vector<size_t> cuts;
   const auto add_around = [&](std::string_view name) {
     const size_t start = static_cast<size_t>(name.data() - file.data());
@@ -417,7 +417,7 @@ size_t varied_header_size() { return varied().header().size(); }
 
 TEST(GgufFlips, WithoutFlipsTheFileIsAModel) {
   const Bytes file = varied_file();
-  EXPECT_EQ(bind_model(Gguf::parse(as_bytes(file), "test.gguf")).layers.size(), 2u);
+  EXPECT_EQ(bind_model(parse_gguf(as_bytes(file), "test.gguf")).layers.size(), 2u);
 }
 
 // A fixed seed: many flips, the same on every run. The fuzzer (tests/fuzz) looks for new ones.

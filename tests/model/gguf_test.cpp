@@ -24,7 +24,7 @@ TEST(Gguf, ListsTensorsOfTypesThatItDoesNotKnow) {
     file.add_f32("known", {4});
     file.tensors.push_back({"new", {257}, type, {}, {}, {}});
     const auto bytes = file.build();
-    const Gguf gguf = Gguf::parse(std::as_bytes(std::span(bytes)), "f");
+    const ModelFile gguf = parse_gguf(std::as_bytes(std::span(bytes)), "f");
     ASSERT_NE(gguf.find_tensor("new"), nullptr) << type;
     EXPECT_TRUE(gguf.find_tensor("new")->data.empty()) << type;
     EXPECT_EQ(label(gguf.find_tensor("new")->type), fmt::format("type {}", type));
@@ -39,7 +39,7 @@ TEST(Gguf, ArraysOfArraysAreSkipped) {
   add(uint32_t{4}), add(uint64_t{1}), add(uint32_t{7});  // [7]
   add(uint32_t{9}), add(uint64_t{0});                    // []
   const auto bytes = GgufBuilder().add_raw("k", 9, nested).set_string("after", "x").build();
-  const Gguf gguf = Gguf::parse(std::as_bytes(std::span(bytes)), "f");
+  const ModelFile gguf = parse_gguf(std::as_bytes(std::span(bytes)), "f");
   EXPECT_EQ(std::get<GgufArray>(*gguf.find("k")).count, 2u);
   EXPECT_EQ(gguf.find_string("after"), "x");
 }
@@ -55,7 +55,7 @@ TEST(Gguf, ReadsEveryScalarType) {
   file.set<uint64_t>("u64", std::numeric_limits<uint64_t>::max());
   file.set<int64_t>("i64", std::numeric_limits<int64_t>::min()).set<double>("f64", 0.1);
   const Bytes bytes = file.build();
-  const Gguf gguf = Gguf::parse(as_bytes(bytes), "test.gguf");
+  const ModelFile gguf = parse_gguf(as_bytes(bytes), "test.gguf");
 
   EXPECT_EQ(gguf.metadata().size(), 13u);
   EXPECT_EQ(std::get<uint64_t>(*gguf.find("u8")), 200u);
@@ -82,7 +82,7 @@ TEST(Gguf, ReadsArrays) {
       .set_strings("strings", {"", "b", "\n"})
       .set_array<int64_t>("empty", {});
   const Bytes bytes = file.build();
-  const Gguf gguf = Gguf::parse(as_bytes(bytes), "test.gguf");
+  const ModelFile gguf = parse_gguf(as_bytes(bytes), "test.gguf");
 
   EXPECT_THAT(*gguf.find_ints("i32"), ElementsAre(-1, 0, 7));
   EXPECT_THAT(*gguf.find_ints("u8"), ElementsAre(255));
@@ -95,7 +95,7 @@ TEST(Gguf, ReadsArrays) {
 
 TEST(Gguf, AbsentKeysAreNotErrors) {
   const Bytes bytes = GgufBuilder().set<bool>("b", true).build();
-  const Gguf gguf = Gguf::parse(as_bytes(bytes), "test.gguf");
+  const ModelFile gguf = parse_gguf(as_bytes(bytes), "test.gguf");
   EXPECT_EQ(gguf.find(""), nullptr);
   EXPECT_EQ(gguf.find("a"), nullptr);
   EXPECT_EQ(gguf.find("c"), nullptr);
@@ -110,7 +110,7 @@ TEST(Gguf, LookUpsRefuseOtherTypes) {
   file.set<bool>("b", true).set<int32_t>("negative", -1).set<uint32_t>("big", 11).set_string("s", "x");
   file.set_array<float>("floats", {1.0f}).set_array<uint64_t>("wide", {std::numeric_limits<uint64_t>::max()});
   const Bytes bytes = file.build();
-  const Gguf gguf = Gguf::parse(as_bytes(bytes), "test.gguf");
+  const ModelFile gguf = parse_gguf(as_bytes(bytes), "test.gguf");
   const auto error = [](auto act) { return input_error(act); };
 
   EXPECT_THAT(error([&] { gguf.find_uint("b", 10); }), HasSubstr("b is a bool; expected an integer"));
@@ -133,9 +133,9 @@ TEST(Gguf, FindsTensorsAndTheirData) {
   GgufBuilder file = tiny_llama();
   file.tensors.push_back({"q", {32, 2}, 8, Bytes(68, '\x11'), {}, {}});
   const Bytes bytes = file.build();
-  const Gguf gguf = Gguf::parse(as_bytes(bytes), "test.gguf");
+  const ModelFile gguf = parse_gguf(as_bytes(bytes), "test.gguf");
   for (const TensorEntry& expected : file.tensors) {
-    const GgufTensor* tensor = gguf.find_tensor(expected.name);
+    const Tensor* tensor = gguf.find_tensor(expected.name);
     ASSERT_NE(tensor, nullptr) << expected.name;
     EXPECT_EQ(tensor->n_dims, static_cast<int>(expected.dims.size()));
     for (size_t i = 0; i < 4; ++i)
@@ -154,29 +154,30 @@ TEST(Gguf, ReadsVersion2AndOtherAlignments) {
     file.alignment = alignment;
     file.set<uint32_t>("general.alignment", alignment);
     const Bytes bytes = file.build();
-    const Gguf gguf = Gguf::parse(as_bytes(bytes), "test.gguf");
-    EXPECT_EQ(gguf.version(), 2u);
-    const auto offset = gguf.find_tensor("blk.1.ffn_down.weight")->data.data() - gguf.bytes().data();
+    const ModelFile gguf = parse_gguf(as_bytes(bytes), "test.gguf");
+    EXPECT_EQ(gguf.format(), "GGUF v2");
+    const std::byte* start = gguf.parts().front().bytes.data();
+    const auto offset = gguf.find_tensor("blk.1.ffn_down.weight")->data.data() - start;
     EXPECT_EQ(offset % alignment, 0);
   }
 }
 
 TEST(Gguf, AFileWithoutTensorsIsRead) {
   const Bytes bytes = GgufBuilder().set_string("general.architecture", "llama").build();
-  EXPECT_TRUE(Gguf::parse(as_bytes(bytes), "test.gguf").tensors().empty());
+  EXPECT_TRUE(parse_gguf(as_bytes(bytes), "test.gguf").tensors().empty());
 }
 
 TEST(Gguf, PointersSurviveAMove) {
   const Bytes bytes = tiny_llama().build();
-  Gguf gguf = Gguf::parse(as_bytes(bytes), "test.gguf");
-  const GgufTensor* before = gguf.find_tensor("output.weight");
-  const Gguf moved = std::move(gguf);
+  ModelFile gguf = parse_gguf(as_bytes(bytes), "test.gguf");
+  const Tensor* before = gguf.find_tensor("output.weight");
+  const ModelFile moved = std::move(gguf);
   EXPECT_EQ(moved.find_tensor("output.weight"), before);
 }
 
 TEST(Gguf, OpenNamesThePathOfAMissingFile) {
   try {
-    Gguf::open("/no/such/model.gguf");
+    open_gguf("/no/such/model.gguf");
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::input);
@@ -187,8 +188,8 @@ TEST(Gguf, OpenNamesThePathOfAMissingFile) {
 TEST(Gguf, OpensSmolLm2) {
   const auto path = model_file("SmolLM2-135M-Instruct.Q4_1.gguf");
   if (!path) GTEST_SKIP() << kNoModel;
-  const Gguf gguf = Gguf::open(*path);
-  EXPECT_EQ(gguf.version(), 3u);
+  const ModelFile gguf = open_gguf(*path);
+  EXPECT_EQ(gguf.format(), "GGUF v3");
   EXPECT_EQ(gguf.tensors().size(), 272u);
   EXPECT_EQ(gguf.metadata().size(), 33u);
   EXPECT_EQ(gguf.find_strings("tokenizer.ggml.tokens")->strings.at(49151).empty(), false);

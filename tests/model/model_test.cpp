@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "model/architecture.h"
+#include "model/gguf.h"
 #include "model/gguf_builder.h"
 #include "model/gguf_error.h"
 #include "model/gguf_model_file.h"
@@ -21,7 +22,7 @@ using testing::HasSubstr;
 /// A bound model together with the bytes that it points into.
 struct Bound {
   explicit Bound(const GgufBuilder& file)
-      : bytes(file.build()), model(bind_model(Gguf::parse(as_bytes(bytes), "test.gguf"))) {}
+      : bytes(file.build()), model(bind_model(parse_gguf(as_bytes(bytes), "test.gguf"))) {}
   Bytes bytes;
   Model model;
 };
@@ -344,7 +345,7 @@ TEST_P(RefusedModel, GivesOneClearError) {
   GgufBuilder file = tiny_llama();
   GetParam().change(file);
   const Bytes bytes = file.build();
-  const std::string message = input_error([&] { bind_model(Gguf::parse(as_bytes(bytes), "test.gguf")); });
+  const std::string message = input_error([&] { bind_model(parse_gguf(as_bytes(bytes), "test.gguf")); });
   EXPECT_THAT(message, HasSubstr(GetParam().message));
 }
 

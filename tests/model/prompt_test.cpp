@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "model/gguf.h"
 #include "model/tokenizer.h"
 #include "model_files.h"
 #include "tiny_tokenizer.h"
@@ -62,7 +63,7 @@ TEST(Prompts, BuiltInTextsAreThoseOfTheFolder) {
 // The ids of tests/goldens/prompts.json come from the models' own tokenizers and templates (transformers).
 void expect_ids(const std::string& model) {
   GRETA_SKIP_WITHOUT(model);
-  const Gguf file = Gguf::open(test::model_path(model));
+  const ModelFile file = open_gguf(test::model_path(model));
   const Tokenizer tokenizer = Tokenizer::from(file);
   const auto prompts = test::golden("prompts.json")[model];
   ASSERT_EQ(prompts.size(), built_in_prompts().size());
@@ -80,7 +81,7 @@ TEST(Prompts, Qwen2IdsAreThoseOfTheReference) { expect_ids("qwen2"); }
 TEST(Prompts, TheSystemPromptFollowsTheModelsFormat) {
   const auto text_for = [](const test::GgufBuilder& builder) {
     const auto bytes = builder.build();
-    return load_prompt("p4_sys", Gguf::parse(std::as_bytes(std::span(bytes)), "tiny.gguf")).text;
+    return load_prompt("p4_sys", parse_gguf(std::as_bytes(std::span(bytes)), "tiny.gguf")).text;
   };
   EXPECT_EQ(text_for(test::GgufBuilder().set_strings("tokenizer.ggml.tokens", {"a", "<start_of_turn>"})),
             "<start_of_turn>user\nYou are a helpful assistant. Answer briefly.\n\nHi<end_of_turn>\n"

@@ -89,7 +89,7 @@ inline GgufBuilder tiny_spm() {
 /// The tokenizer of a header; it keeps nothing of the bytes.
 inline Tokenizer tokenizer_of(const GgufBuilder& file) {
   const Bytes bytes = file.build();
-  return Tokenizer::from(Gguf::parse(std::as_bytes(std::span(bytes)), "tiny.gguf"));
+  return Tokenizer::from(parse_gguf(std::as_bytes(std::span(bytes)), "tiny.gguf"));
 }
 
 }  // namespace greta::test

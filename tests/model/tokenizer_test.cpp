@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "model/gguf.h"
 #include "model/pretokenizer.h"
 #include "model_files.h"
 #include "tiny_tokenizer.h"
@@ -32,7 +33,7 @@ std::string error_of(const GgufBuilder& file) {
 
 void expect_goldens(const std::string& model) {
   GRETA_SKIP_WITHOUT(model);
-  const Tokenizer tokenizer = Tokenizer::from(Gguf::open(test::model_path(model)));
+  const Tokenizer tokenizer = Tokenizer::from(open_gguf(test::model_path(model)));
   for (const auto* file : {"tokenizer.json", "tokenizer_more.json"}) {
     const auto cases = test::golden(file)[model];
     ASSERT_GE(cases.size(), 50u);
@@ -49,7 +50,7 @@ TEST(TokenizerGolden, Qwen2) { expect_goldens("qwen2"); }
 
 TEST(TokenizerGolden, SmolLM2KnowsItsSpecialTokens) {
   GRETA_SKIP_WITHOUT("smollm2");
-  const Tokenizer tokenizer = Tokenizer::from(Gguf::open(test::model_path("smollm2")));
+  const Tokenizer tokenizer = Tokenizer::from(open_gguf(test::model_path("smollm2")));
   EXPECT_EQ(tokenizer.vocab_size(), 49152);
   EXPECT_FALSE(tokenizer.adds_bos());
   EXPECT_EQ(tokenizer.bos(), 1);
@@ -63,7 +64,7 @@ TEST(TokenizerGolden, SmolLM2KnowsItsSpecialTokens) {
 
 TEST(TokenizerGolden, Gemma3AddsBosAndKeepsHtmlTagsApartFromEnds) {
   GRETA_SKIP_WITHOUT("gemma3");
-  const Tokenizer tokenizer = Tokenizer::from(Gguf::open(test::model_path("gemma3")));
+  const Tokenizer tokenizer = Tokenizer::from(open_gguf(test::model_path("gemma3")));
   EXPECT_EQ(tokenizer.encode("Hi", true), (Ids{2, 10979}));
   EXPECT_TRUE(tokenizer.ends_generation(*tokenizer.find("<end_of_turn>")));
   EXPECT_FALSE(tokenizer.ends_generation(*tokenizer.find("</s>")));

@@ -76,7 +76,7 @@ Floats activations(RandomTensors& random, int64_t count) {
   return x;
 }
 
-Floats row_as_f32(const GgufTensor& weight, int64_t row) {
+Floats row_as_f32(const Tensor& weight, int64_t row) {
   std::vector<double> exact(weight.dims[0]);
   decode_row(weight, row, exact);
   return Floats(exact.begin(), exact.end());
@@ -88,7 +88,7 @@ float as_f16(float x) { return f16_to_f32(f32_to_f16(x)); }
 float as_bf16(float x) { return bf16_to_f32(f32_to_bf16(x)); }
 
 /// FMAs in order of k, on activations and partial sums rounded as given.
-Floats chain(const GgufTensor& weight, const Floats& x, Rounding activation, Rounding accumulator) {
+Floats chain(const Tensor& weight, const Floats& x, Rounding activation, Rounding accumulator) {
   Floats y;
   const size_t k = weight.dims[0];
   for (size_t r = 0; r < x.size() / k; ++r) {
@@ -238,7 +238,7 @@ float half_at(const std::byte* p) {
 
 /// Exact integer dot per block, then one FMA for the scale
 /// and one for the minimum (q4_1) or none (q4_0, q8_0).
-Floats integer_dots(const GgufTensor& weight, const Floats& x) {
+Floats integer_dots(const Tensor& weight, const Floats& x) {
   const size_t k = weight.dims[0], block_bytes = info(weight.type).bytes;
   std::vector<Q8Block> blocks;
   for (size_t i = 0; i < k; i += 32) blocks.push_back(quantize(x.data() + i));

@@ -13,6 +13,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "model/gguf.h"
 #include "model/gguf_model_file.h"
 #include "numerics/golden_file.h"
 #include "numerics/test_tensors.h"
@@ -77,9 +78,9 @@ uint32_t crc32(std::span<const float> values, uint32_t crc) {
 /// The first rows of every tensor of a real model, by checksum.
 void check_model(const std::string& file, const std::string& path, const nlohmann::json& golden) {
   const auto& checksums = golden.at("models").at(file);
-  const Gguf model = Gguf::open(path);
+  const ModelFile model = open_gguf(path);
   ASSERT_EQ(model.tensors().size(), checksums.size());
-  for (const GgufTensor& tensor : model.tensors()) {
+  for (const Tensor& tensor : model.tensors()) {
     std::vector<double> row(tensor.dims[0]);
     std::vector<float> rounded(row.size());
     uint32_t crc = 0;

@@ -62,7 +62,7 @@ TEST(InterleavedSums, OfQ6KHoldWhatTheOffsetPutsInOtherLanes) {
   }
   std::vector<float> x(kColumns);
   for (float& value : x) value = std::abs(normal(random));  // as GELU's, of one sign
-  const GgufTensor weight{"w", TensorType::q6_k, 2, {kColumns, kRows, 1, 1}, std::as_bytes(std::span(bytes))};
+  const Tensor weight{"w", TensorType::q6_k, 2, {kColumns, kRows, 1, 1}, std::as_bytes(std::span(bytes))};
   Roundings roundings;
   roundings.activation = Format::q8_k;
   const Expected expected = oracle::matmul(weight, x, 1, roundings);

@@ -33,7 +33,7 @@ void expect_close(const std::vector<double>& got, const LongDoubles& want) {
   }
 }
 
-LongDoubles naive_matmul(const GgufTensor& weight, const LongDoubles& x, int64_t rows) {
+LongDoubles naive_matmul(const Tensor& weight, const LongDoubles& x, int64_t rows) {
   const int64_t k = static_cast<int64_t>(weight.dims[0]);
   std::vector<double> w(static_cast<size_t>(k));
   LongDoubles y;

@@ -15,7 +15,7 @@ namespace greta::test {
 /// A tensor and its bytes.
 struct Weight {
   std::vector<std::byte> bytes;
-  GgufTensor tensor;
+  Tensor tensor;
 };
 
 inline Weight make_weight(TensorType type, int64_t k, int64_t n, std::vector<std::byte> bytes) {

@@ -99,16 +99,16 @@ void add_score(const Candidate& candidate, const Suspect& suspect, const Observa
 bool hopeless(const Score& score) { return score.explained() < 0.2; }
 
 /// Some rows of a weight, or of a bias, as they are in the file.
-GgufTensor picked_rows(const GgufTensor& all, std::span<const int64_t> rows, int64_t count,
-                       std::vector<std::byte>& storage) {
-  const size_t bytes = all.data.size() / static_cast<size_t>(count);
+Tensor picked_rows(const Tensor& all, std::span<const int64_t> rows, int64_t count,
+                   std::vector<std::byte>& storage) {
   for (const int64_t row : rows) {
-    const auto from = all.data.subspan(static_cast<size_t>(row) * bytes, bytes);
+    const auto from = row_bytes(all, static_cast<uint64_t>(row), static_cast<uint64_t>(count));
     storage.insert(storage.end(), from.begin(), from.end());
   }
-  GgufTensor some = all;
+  Tensor some = all;
   (all.dims[1] == 1 ? some.dims[0] : some.dims[1]) = rows.size();
   some.data = storage;
+  some.order = {};
   return some;
 }
 
@@ -131,8 +131,8 @@ std::optional<double> explained_of_some(const Candidate& candidate, const Suspec
     if (seen.is_inside(i) && at++ % std::max<int64_t>(1, inside / kSome) == 0) outputs.push_back(i);
   }
   std::vector<std::byte> weight_bytes, bias_bytes;
-  const GgufTensor weight = picked_rows(*problem.weight, outputs, seen.width, weight_bytes);
-  GgufTensor bias;
+  const Tensor weight = picked_rows(*problem.weight, outputs, seen.width, weight_bytes);
+  Tensor bias;
   if (problem.bias != nullptr) bias = picked_rows(*problem.bias, outputs, seen.width, bias_bytes);
   problem.weight = &weight;
   problem.bias = problem.bias == nullptr ? nullptr : &bias;

@@ -85,7 +85,7 @@ Candidate from_rows(size_t operand, RowsFor rows, Text title) {
           .title = std::move(title)};
 }
 
-Candidate with_weight(const GgufTensor* weight, Text title, std::shared_ptr<const void> keeps, int fitted) {
+Candidate with_weight(const Tensor* weight, Text title, std::shared_ptr<const void> keeps, int fitted) {
   return {.change =
               [weight, keeps = std::move(keeps)](const Observation&, StageProblem& problem) {
                 problem.weight = weight;

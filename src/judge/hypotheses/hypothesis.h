@@ -27,7 +27,7 @@ struct Suspect {
   StageKind kind() const { return info(at.stage).kind; }
   std::string_view name() const { return greta::name(at.stage); }
   const Model& model() const { return *evidence.model; }
-  const GgufTensor* weight() const { return weight_of(model(), {at.stage, at.layer}); }
+  const Tensor* weight() const { return weight_of(model(), {at.stage, at.layer}); }
   const ModelConfig& config() const { return evidence.model->config; }
 };
 
@@ -66,7 +66,7 @@ using RowsFor =
 Candidate from_rows(size_t operand, RowsFor rows, Text title);
 
 /// The stage with another weight, which `keeps` owns where the model does not.
-Candidate with_weight(const GgufTensor* weight, Text title, std::shared_ptr<const void> keeps = nullptr,
+Candidate with_weight(const Tensor* weight, Text title, std::shared_ptr<const void> keeps = nullptr,
                       int fitted = 0);
 
 struct Hypothesis {

@@ -169,7 +169,7 @@ std::vector<Candidate> token_shift(const Suspect& s) {
 using SeenRows = std::map<TokenId, std::span<const float>>;
 
 /// Whose rows of the table they are; in one pass, as a table is large.
-std::map<TokenId, TokenId> owners_of(const GgufTensor& table, const SeenRows& rows, double scale) {
+std::map<TokenId, TokenId> owners_of(const Tensor& table, const SeenRows& rows, double scale) {
   std::map<TokenId, TokenId> owners;
   std::vector<double> decoded(table.dims[0]);
   for (int64_t id = 0; id < row_count(table) && owners.size() < rows.size(); ++id) {

@@ -12,12 +12,13 @@
 namespace greta {
 namespace {
 
-std::shared_ptr<OwnedMatrix> owned(const GgufTensor& shape, std::vector<float> data) {
+std::shared_ptr<OwnedMatrix> owned(const Tensor& shape, std::vector<float> data) {
   auto matrix = std::make_shared<OwnedMatrix>();
   matrix->data = std::move(data);
   matrix->tensor = shape;
   matrix->tensor.type = TensorType::f32;
   matrix->tensor.data = std::as_bytes(std::span(matrix->data));
+  matrix->tensor.order = {};
   return matrix;
 }
 
@@ -111,17 +112,17 @@ std::string weight_label(Stage stage) {
 }
 
 Candidate with_weight(std::shared_ptr<OwnedMatrix> matrix, Text title, int fitted) {
-  const GgufTensor* tensor = &matrix->tensor;
+  const Tensor* tensor = &matrix->tensor;
   return with_weight(tensor, std::move(title), std::move(matrix), fitted);
 }
 
-std::shared_ptr<OwnedMatrix> decoded(const GgufTensor& weight) {
-  return read_rows(weight, [k = weight.dims[0]](const GgufTensor& all, int64_t row, double* values) {
+std::shared_ptr<OwnedMatrix> decoded(const Tensor& weight) {
+  return read_rows(weight, [k = weight.dims[0]](const Tensor& all, int64_t row, double* values) {
     decode_row(all, row, {values, k});
   });
 }
 
-std::shared_ptr<OwnedMatrix> read_column_major(const GgufTensor& weight) {
+std::shared_ptr<OwnedMatrix> read_column_major(const Tensor& weight) {
   const size_t k = static_cast<size_t>(weight.dims[0]), n = static_cast<size_t>(row_count(weight));
   const std::shared_ptr<OwnedMatrix> buffer = decoded(weight);
   std::vector<float> misread(buffer->data.size());
@@ -131,7 +132,7 @@ std::shared_ptr<OwnedMatrix> read_column_major(const GgufTensor& weight) {
   return owned(weight, std::move(misread));
 }
 
-std::shared_ptr<OwnedMatrix> reorder_rope_rows(const GgufTensor& weight, int64_t head_dim, bool to_pairs) {
+std::shared_ptr<OwnedMatrix> reorder_rope_rows(const Tensor& weight, int64_t head_dim, bool to_pairs) {
   const size_t k = static_cast<size_t>(weight.dims[0]), d = static_cast<size_t>(head_dim);
   const std::shared_ptr<OwnedMatrix> rows = decoded(weight);
   std::vector<float> moved(rows->data.size());
@@ -153,13 +154,12 @@ bool has_minima(TensorType type) { return has_fields(type) && layout_of(type)->h
 
 bool has_small_scales(TensorType type) { return has_fields(type) && layout_of(type)->bytes > 100; }
 
-WeightBlocks blocks_of(const GgufTensor& weight, int64_t row) {
+WeightBlocks blocks_of(const Tensor& weight, int64_t row) {
   const BlockLayout& layout = *layout_of(weight.type);
   const size_t of_each = has_small_scales(weight.type) ? 8 : 1;
   WeightBlocks blocks(weight.dims[0] / 32);
-  const size_t row_bytes = blocks.size() / of_each * layout.bytes;
-  const uint8_t* bytes =
-      reinterpret_cast<const uint8_t*>(weight.data.data()) + static_cast<size_t>(row) * row_bytes;
+  const auto* bytes = reinterpret_cast<const uint8_t*>(
+      row_bytes(weight, static_cast<uint64_t>(row), static_cast<uint64_t>(row_count(weight))).data());
   for (size_t b = 0; b < blocks.size(); b += of_each, bytes += layout.bytes) {
     if (of_each == 1) {
       blocks[b] = read_block(bytes, layout);
@@ -170,7 +170,7 @@ WeightBlocks blocks_of(const GgufTensor& weight, int64_t row) {
   return blocks;
 }
 
-std::shared_ptr<OwnedMatrix> read_rows(const GgufTensor& weight, const RowReader& reader) {
+std::shared_ptr<OwnedMatrix> read_rows(const Tensor& weight, const RowReader& reader) {
   const int64_t k = static_cast<int64_t>(weight.dims[0]), n = row_count(weight);
   std::vector<float> matrix(static_cast<size_t>(n * k));
   std::vector<double> row(static_cast<size_t>(k));

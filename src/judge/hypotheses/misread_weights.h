@@ -18,20 +18,20 @@ std::string weight_label(Stage stage);
 /// A matrix [n, k] with its own data.
 struct OwnedMatrix {
   std::vector<float> data;
-  GgufTensor tensor;  // f32, over `data`
+  Tensor tensor;  // f32, over `data`
 };
 
 /// The stage with this matrix in the place of its weight.
 Candidate with_weight(std::shared_ptr<OwnedMatrix> matrix, Text title, int fitted = 0);
 
 /// The matrix as it is, row by row, rounded to f32 as engines dequantise it.
-std::shared_ptr<OwnedMatrix> decoded(const GgufTensor& weight);
+std::shared_ptr<OwnedMatrix> decoded(const Tensor& weight);
 
 /// Element (i, j) from place j * n + i of the row-major buffer [n, k].
-std::shared_ptr<OwnedMatrix> read_column_major(const GgufTensor& weight);
+std::shared_ptr<OwnedMatrix> read_column_major(const Tensor& weight);
 
 /// Rows within each head moved between RoPE's two orders: row 2 i + h of a head <-> row h * head_dim / 2 + i.
-std::shared_ptr<OwnedMatrix> reorder_rope_rows(const GgufTensor& weight, int64_t head_dim, bool to_pairs);
+std::shared_ptr<OwnedMatrix> reorder_rope_rows(const Tensor& weight, int64_t head_dim, bool to_pairs);
 
 /// The fields of 32 weights: value i is d * scale[i / 16] * (code[i] - offset) + m * min. Types without small
 /// scales and minima have ones there.
@@ -56,11 +56,11 @@ bool has_minima(TensorType type);
 bool has_small_scales(TensorType type);
 
 /// The fields of a row.
-WeightBlocks blocks_of(const GgufTensor& weight, int64_t row);
+WeightBlocks blocks_of(const Tensor& weight, int64_t row);
 
 /// A row as a wrong reader has it: values [k].
-using RowReader = std::function<void(const GgufTensor& weight, int64_t row, double* values)>;
+using RowReader = std::function<void(const Tensor& weight, int64_t row, double* values)>;
 
-std::shared_ptr<OwnedMatrix> read_rows(const GgufTensor& weight, const RowReader& reader);
+std::shared_ptr<OwnedMatrix> read_rows(const Tensor& weight, const RowReader& reader);
 
 }  // namespace greta

@@ -19,7 +19,7 @@ namespace {
 struct Sight {
   WeightBlocks& seen;         // to be changed
   const WeightBlocks& right;  // of this row
-  const GgufTensor& weight;
+  const Tensor& weight;
   int64_t row;
 
   /// Of row + by, inside the matrix.
@@ -298,13 +298,13 @@ struct Misreading {
   Text title;
 };
 
-std::vector<Misreading> readings_of(const GgufTensor& weight, std::string_view hypothesis,
+std::vector<Misreading> readings_of(const Tensor& weight, std::string_view hypothesis,
                                     const std::string& label) {
   const auto text = [&](const char* form) { return fmt::format(fmt::runtime(form), label); };
   std::vector<Misreading> readings;
   for (const FieldReading& row : kReadings) {
     if (row.hypothesis != hypothesis || !row.applies(weight.type)) continue;
-    const auto reader = [read = row.read](const GgufTensor& all, int64_t i, double* values) {
+    const auto reader = [read = row.read](const Tensor& all, int64_t i, double* values) {
       const WeightBlocks right = blocks_of(all, i);
       WeightBlocks seen = right;
       read({seen, right, all, i});
@@ -314,7 +314,7 @@ std::vector<Misreading> readings_of(const GgufTensor& weight, std::string_view h
   }
   for (const IndexReading& row : kIndexReadings) {
     if (hypothesis != kOfIndex) continue;
-    const auto reader = [by = row.by](const GgufTensor& all, int64_t i, double* values) {
+    const auto reader = [by = row.by](const Tensor& all, int64_t i, double* values) {
       const int64_t k = static_cast<int64_t>(all.dims[0]);
       std::vector<double> right(static_cast<size_t>(k));
       decode_row(all, i, right);
@@ -328,7 +328,7 @@ std::vector<Misreading> readings_of(const GgufTensor& weight, std::string_view h
 
 /// What the reader makes of a row beside what is right.
 RowReader difference(RowReader reader) {
-  return [reader = std::move(reader)](const GgufTensor& weight, int64_t row, double* values) {
+  return [reader = std::move(reader)](const Tensor& weight, int64_t row, double* values) {
     std::vector<double> right(weight.dims[0]);
     decode_row(weight, row, right);
     reader(weight, row, values);
@@ -342,7 +342,7 @@ struct Likeness {
   double cosine = 0;
 };
 
-Likeness likeness(const GgufTensor& weight, const RowReader& reader, const OutputSample& sample) {
+Likeness likeness(const Tensor& weight, const RowReader& reader, const OutputSample& sample) {
   double left = 0, both = 0, square = 0, predicted_square = 0;
   const RowReader change = difference(reader);
   std::vector<double> row(weight.dims[0]);
@@ -362,7 +362,7 @@ Likeness likeness(const GgufTensor& weight, const RowReader& reader, const Outpu
 
 /// The reader in the parts of K where its mistake is seen, if it is in some and not in others.
 void add_in_parts(const Suspect& s, const Misreading& reading, std::vector<Candidate>& candidates) {
-  const GgufTensor& weight = *s.weight();
+  const Tensor& weight = *s.weight();
   const int64_t k = static_cast<int64_t>(weight.dims[0]);
   for (const Partition& partition : partitions_of(k)) {
     const std::vector<double> found = part_weights(s, partition, difference(reading.reader));
@@ -373,7 +373,7 @@ void add_in_parts(const Suspect& s, const Misreading& reading, std::vector<Candi
       if (found[i] > 0.5) there.insert(static_cast<int64_t>(i));
     }
     if (!clear || there.empty() || there.size() == found.size()) continue;
-    auto matrix = read_rows(weight, [&](const GgufTensor& all, int64_t row, double* values) {
+    auto matrix = read_rows(weight, [&](const Tensor& all, int64_t row, double* values) {
       std::vector<double> right(all.dims[0]);
       decode_row(all, row, right);
       reading.reader(all, row, values);
@@ -414,7 +414,7 @@ Candidate embedded(Misreading reading) {
 std::vector<Candidate> misread(const Suspect& s, std::string_view hypothesis) {
   constexpr size_t kOutputs = 96;
   constexpr double kLike = 0.8, kRelated = 0.2;  // less is not worth the whole matrix, or the parts of K
-  const GgufTensor* weight = s.weight();
+  const Tensor* weight = s.weight();
   const bool matrix = s.kind() == StageKind::projection || s.kind() == StageKind::embedding;
   if (weight == nullptr || !matrix) return {};
   const std::optional<OutputSample> sample = sample_of(s, kOutputs);

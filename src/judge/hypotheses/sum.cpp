@@ -19,7 +19,7 @@ namespace greta {
 namespace {
 
 /// The weight with columns left out or counted twice.
-std::shared_ptr<OwnedMatrix> with_parts(const GgufTensor& weight, const Partition& partition,
+std::shared_ptr<OwnedMatrix> with_parts(const Tensor& weight, const Partition& partition,
                                         const std::vector<double>& factor) {
   std::shared_ptr<OwnedMatrix> matrix = decoded(weight);
   const int64_t k = static_cast<int64_t>(weight.dims[0]);
@@ -61,7 +61,7 @@ bool keeps_blocks(const Partition& partition, const std::vector<double>& factor,
 
 void add_partition(const Suspect& s, const Partition& partition, std::vector<Candidate>& candidates) {
   const std::vector<double> found =
-      part_weights(s, partition, [](const GgufTensor& weight, int64_t row, double* values) {
+      part_weights(s, partition, [](const Tensor& weight, int64_t row, double* values) {
         decode_row(weight, row, {values, weight.dims[0]});
       });
   std::set<int64_t> missing, doubled;
@@ -73,7 +73,7 @@ void add_partition(const Suspect& s, const Partition& partition, std::vector<Can
   }
   const bool all = missing.size() == found.size() || doubled.size() == found.size();
   if (all || (missing.empty() && doubled.empty())) return;
-  const GgufTensor& weight = *s.evidence.observations.front().problem->weight;
+  const Tensor& weight = *s.evidence.observations.front().problem->weight;
   const int64_t k = static_cast<int64_t>(weight.dims[0]);
   Text title;
   if (!missing.empty()) {

@@ -84,7 +84,7 @@ std::vector<double> part_weights(const Suspect& s, const Partition& partition,
   const std::optional<OutputSample> sample = sample_of(s, kOutputs);
   const size_t parts = static_cast<size_t>(partition.parts);
   if (!sample || sample->outputs.size() * sample->x.size() < parts) return {};
-  const GgufTensor& weight = *s.evidence.observations.front().problem->weight;
+  const Tensor& weight = *s.evidence.observations.front().problem->weight;
   std::vector<double> square(parts * parts), both(parts), share(parts), row(weight.dims[0]);
   for (size_t i = 0; i < sample->outputs.size(); ++i) {
     contribution(weight, sample->outputs[i], row.data());

@@ -18,7 +18,7 @@ bool is_matrix(const Suspect& s) {
 }
 
 std::vector<Candidate> column_major(const Suspect& s) {
-  const GgufTensor* weight = s.weight();
+  const Tensor* weight = s.weight();
   if (weight == nullptr || !is_matrix(s)) return {};
   const std::string w = weight_label(s.at.stage);
   return {with_weight(read_column_major(*weight), {w + " is read column-major", w + " se lee por columnas"})};
@@ -49,12 +49,12 @@ std::vector<Candidate> rope_row_order(const Suspect& s) {
 }
 
 std::vector<Candidate> wrong_layer(const Suspect& s) {
-  const GgufTensor* own = s.weight();
+  const Tensor* own = s.weight();
   if (own == nullptr || is_outside_layers(s.at.stage)) return {};
   const std::string w = weight_label(s.at.stage);
   std::vector<Candidate> candidates;
   for (int other = 0; other < s.config().n_layer; ++other) {
-    const GgufTensor* weight = weight_of(s.model(), {s.at.stage, other});
+    const Tensor* weight = weight_of(s.model(), {s.at.stage, other});
     if (other == s.at.layer || weight == nullptr || weight->dims != own->dims) continue;
     candidates.push_back(
         with_weight(weight, {fmt::format("{} of layer {} is used in layer {}", w, other, s.at.layer),
@@ -64,10 +64,10 @@ std::vector<Candidate> wrong_layer(const Suspect& s) {
 }
 
 std::vector<Candidate> swapped(const Suspect& s) {
-  const GgufTensor* own = s.weight();
+  const Tensor* own = s.weight();
   if (own == nullptr) return {};
   std::vector<Candidate> candidates;
-  const auto add = [&](const GgufTensor* weight, const std::string& other) {
+  const auto add = [&](const Tensor* weight, const std::string& other) {
     if (weight == nullptr || weight == own || weight->dims != own->dims) return;
     const std::string w = weight_label(s.at.stage);
     candidates.push_back(with_weight(weight, {fmt::format("{} is used in the place of {}", other, w),

@@ -26,7 +26,7 @@ constexpr int kF32 = 0, kI32 = 26, kI64 = 27;
 class Engine {
  public:
   Engine(const std::string& path, bool flash, bool late, bool astray)
-      : file_(greta::Gguf::open(path)), flash_(flash), late_(late), astray_(astray) {
+      : file_(greta::open_gguf(path)), flash_(flash), late_(late), astray_(astray) {
     for (const char* name : {"cache_k_l0", "cache_k_l1", "cache_v_l0", "cache_v_l1"}) {
       memory_.emplace_back(kSlots * kKvHeads * kDim);
       caches_[name] = fake_leaf(name, kF32, kKvHeads * kDim, kSlots, memory_.back().data());
@@ -112,7 +112,7 @@ class Engine {
     ggml_tensor*& made = weights_[name];
     if (made != nullptr) return made;
     const std::string full = name + ".weight";
-    const greta::GgufTensor* t = file_.find_tensor(full);
+    const greta::Tensor* t = file_.find_tensor(full);
     if (t == nullptr) std::exit(9);
     void* data = const_cast<std::byte*>(t->data.data());
     return made = fake_leaf(full.c_str(), kF32, static_cast<int64_t>(t->dims[0]),
@@ -164,7 +164,7 @@ class Engine {
                    kEmbd);
   }
 
-  greta::Gguf file_;
+  greta::ModelFile file_;
   bool flash_, late_, astray_;
   std::vector<Row> held_;  // by slot
   void* scheduler_ = fake_scheduler();

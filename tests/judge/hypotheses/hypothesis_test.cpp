@@ -8,6 +8,7 @@
 #include "engine/tiny_model.h"
 #include "judge/hypotheses/explain.h"
 #include "judge/judge.h"
+#include "model/gguf.h"
 #include "record/matrix.h"
 
 namespace greta {
@@ -17,19 +18,19 @@ using testing::HasSubstr;
 
 /// Runs the engine on `wrong` and judges it by `right`.
 Verdict judge_other_model(const test::Bytes& wrong, const test::Bytes& right) {
-  Engine engine(bind_model(Gguf::parse(std::as_bytes(std::span(wrong)), "wrong.gguf")),
+  Engine engine(bind_model(parse_gguf(std::as_bytes(std::span(wrong)), "wrong.gguf")),
                 {1, best_isa(), Format::f32});
   MatrixRequest request;
   request.experiments = parse_experiments("E0");
   request.prompts = {{"many", "", test::random_tokens(21)}};
   request.layers = {0, 1};
   return judge(record_matrix(engine, request),
-               bind_model(Gguf::parse(std::as_bytes(std::span(right)), "right.gguf")));
+               bind_model(parse_gguf(std::as_bytes(std::span(right)), "right.gguf")));
 }
 
 /// The bytes of a tensor inside a GGUF file.
 std::span<char> tensor_bytes(test::Bytes& file, const std::string& name) {
-  const Gguf parsed = Gguf::parse(std::as_bytes(std::span(file)), "tiny");
+  const ModelFile parsed = parse_gguf(std::as_bytes(std::span(file)), "tiny");
   const std::span<const std::byte> data = parsed.find_tensor(name)->data;
   return {file.data() + (data.data() - reinterpret_cast<const std::byte*>(file.data())), data.size()};
 }

@@ -38,7 +38,7 @@ TEST(BlocksOf, MakeTheWeightsThatTheOracleDecodes) {
   for (const TensorType type : kWithFields) {
     ASSERT_TRUE(has_fields(type));
     const auto data = random_blocks(type, kRows * kColumns / static_cast<size_t>(info(type).block));
-    GgufTensor tensor;
+    Tensor tensor;
     tensor.type = type;
     tensor.n_dims = 2;
     tensor.dims = {kColumns, kRows, 1, 1};

@@ -13,6 +13,7 @@
 
 #include "bundle/bundle.h"
 #include "engine/tiny_model.h"
+#include "model/gguf.h"
 #include "record/matrix.h"
 
 namespace greta::test {
@@ -34,7 +35,7 @@ struct PlainBlock {
   double value(size_t i) const { return d * code[i] + m; }
 };
 
-inline std::vector<PlainBlock> plain_blocks(const GgufTensor& tensor) {
+inline std::vector<PlainBlock> plain_blocks(const Tensor& tensor) {
   const bool nibbles = tensor.type == TensorType::q4_1;
   const size_t bytes = nibbles ? 20 : 34;
   const auto* data = reinterpret_cast<const uint8_t*>(tensor.data.data());
@@ -59,7 +60,7 @@ inline std::vector<PlainBlock> plain_blocks(const GgufTensor& tensor) {
   return blocks;
 }
 
-inline PlainMatrix plain_matrix(const GgufTensor& tensor) {
+inline PlainMatrix plain_matrix(const Tensor& tensor) {
   PlainMatrix matrix{static_cast<size_t>(tensor.dims[1]), static_cast<size_t>(tensor.dims[0])};
   if (tensor.type == TensorType::f32) {
     std::vector<float> values(tensor.data.size() / 4);
@@ -157,7 +158,7 @@ struct PlainSite {
     const bool last = is_outside_layers(stage) && !is_outside_layers(from);
     return run.rows.at({last ? static_cast<int>(config().n_layer) - 1 : layer, from}).at(at);
   }
-  const GgufTensor& tensor(Stage of, int of_layer) const {
+  const Tensor& tensor(Stage of, int of_layer) const {
     const Model& m = *run.model;
     if (of == Stage::x_in) return *m.token_embd;
     if (of == Stage::final_norm) return *m.output_norm;
@@ -305,7 +306,7 @@ class PlainLlama {
  public:
   explicit PlainLlama(TensorType type)
       : bytes_(random_llama(type, type == TensorType::f32 ? TensorType::f32 : TensorType::q8_0)),
-        model_(bind_model(Gguf::parse(std::as_bytes(std::span(bytes_)), "plain.gguf"))) {}
+        model_(bind_model(parse_gguf(std::as_bytes(std::span(bytes_)), "plain.gguf"))) {}
   PlainLlama(const PlainLlama&) = delete;
   PlainLlama& operator=(const PlainLlama&) = delete;
 
