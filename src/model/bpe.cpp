@@ -1,7 +1,5 @@
 #include "model/bpe.h"
 
-#include <queue>
-
 #include "base/error.h"
 #include "base/utf8.h"
 #include "model/gguf_cursor.h"
@@ -46,12 +44,6 @@ void append_letter(unsigned char byte, std::string& text) {
   }
 }
 
-std::string letters_of(std::string_view bytes) {
-  std::string text;
-  for (const char byte : bytes) append_letter(static_cast<unsigned char>(byte), text);
-  return text;
-}
-
 const PreTokenizerKind& read_kind(const ModelFile& file) {
   const std::string_view name = file.find_string("tokenizer.ggml.pre").value_or("");
   const PreTokenizerKind* kind = find_pre_tokenizer(name);
@@ -60,10 +52,6 @@ const PreTokenizerKind& read_kind(const ModelFile& file) {
                file.path(), excerpt(name), known_pre_tokenizers());
   }
   return *kind;
-}
-
-uint64_t pair_key(TokenId left, TokenId right) {
-  return static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
 }
 
 }  // namespace
@@ -100,75 +88,29 @@ void Bpe::read_merges(const ModelFile& file) {
     const TokenId left_id = id(left), right_id = id(right);
     // Every merge makes a longer text, so merging ends: no cycle can be written down.
     const TokenId result = id(std::string(left).append(right));
-    merges_.try_emplace(pair_key(left_id, right_id), Merge{static_cast<uint32_t>(i), result});
+    merges_.add(left_id, right_id, result);
   }
 }
-
-const Bpe::Merge* Bpe::find_merge(TokenId left, TokenId right) const {
-  if (left < 0 || right < 0) return nullptr;
-  const auto found = merges_.find(pair_key(left, right));
-  return found == merges_.end() ? nullptr : &found->second;
-}
-
-/// A link of the chain of symbols that a word still has.
-/// id -1: a byte without a token, which merges with nothing.
-struct Bpe::Symbol {
-  TokenId id;
-  int32_t previous, next;  // -1 at the ends
-  bool alive = true;
-};
-
-/// A merge that was possible when it was noted.
-struct Bpe::Candidate {
-  uint32_t rank;
-  int32_t left, right;  // symbols
-  TokenId left_id, right_id, result;
-  /// Lowest rank first, then leftmost.
-  bool operator<(const Candidate& other) const {
-    return rank != other.rank ? rank > other.rank : left > other.left;
-  }
-};
 
 void Bpe::encode_word(std::string_view word, std::vector<TokenId>& ids) const {
   if (kind_.ignore_merges) {
     if (const auto whole = vocab_.find(letters_of(word))) return ids.push_back(*whole);
   }
-  std::vector<Symbol> symbols;
+  std::vector<TokenId> symbols;
   symbols.reserve(word.size());
-  const auto count = static_cast<int32_t>(word.size());
-  for (int32_t i = 0; i < count; ++i) {
-    const auto byte = static_cast<unsigned char>(word[static_cast<size_t>(i)]);
-    symbols.push_back({byte_ids_[byte], i - 1, i + 1 < count ? i + 1 : -1});
-  }
-  const auto at = [&](int32_t i) -> Symbol& { return symbols[static_cast<size_t>(i)]; };
-  std::priority_queue<Candidate> candidates;
-  const auto note = [&](int32_t left, int32_t right) {
-    if (left < 0 || right < 0) return;
-    if (const Merge* merge = find_merge(at(left).id, at(right).id)) {
-      candidates.push({merge->rank, left, right, at(left).id, at(right).id, merge->result});
-    }
-  };
-  for (int32_t i = 1; i < count; ++i) note(i - 1, i);
-  while (!candidates.empty()) {
-    const Candidate best = candidates.top();
-    candidates.pop();
-    Symbol &left = at(best.left), &right = at(best.right);
-    if (!left.alive || !right.alive || left.id != best.left_id || right.id != best.right_id)
-      continue;  // outdated
-    left.id = best.result;
-    left.next = right.next;
-    right.alive = false;
-    if (right.next >= 0) at(right.next).previous = best.left;
-    note(left.previous, best.left);
-    note(best.left, left.next);
-  }
-  for (int32_t i = count > 0 ? 0 : -1; i >= 0; i = at(i).next) {
-    if (at(i).id >= 0) ids.push_back(at(i).id);
-  }
+  for (const char byte : word) symbols.push_back(byte_ids_[static_cast<unsigned char>(byte)]);
+  merges_.apply(symbols);
+  ids.insert(ids.end(), symbols.begin(), symbols.end());
 }
 
 void Bpe::encode(std::string_view text, std::vector<TokenId>& ids) const {
   for (const auto word : pre_tokenizer_.split(text)) encode_word(word, ids);
+}
+
+std::string Bpe::letters_of(std::string_view bytes) {
+  std::string text;
+  for (const char byte : bytes) append_letter(static_cast<unsigned char>(byte), text);
+  return text;
 }
 
 std::string Bpe::bytes_of(std::string_view token_text) {

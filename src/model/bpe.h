@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
+#include "model/merges.h"
 #include "model/pretokenizer.h"
 #include "model/vocab.h"
 
@@ -25,26 +25,20 @@ class Bpe {
 
   /// The bytes that a token's text stands for; the text itself when it is not written in the byte alphabet.
   static std::string bytes_of(std::string_view token_text);
+  /// The byte alphabet's letters for them.
+  static std::string letters_of(std::string_view bytes);
 
   const PreTokenizerKind& kind() const { return kind_; }
 
  private:
-  struct Merge {
-    uint32_t rank;
-    TokenId result;
-  };
-  struct Symbol;
-  struct Candidate;
-
   void read_merges(const ModelFile& file);
   void encode_word(std::string_view word, std::vector<TokenId>& ids) const;
-  const Merge* find_merge(TokenId left, TokenId right) const;
 
   const Vocab& vocab_;
   const PreTokenizerKind& kind_;
   PreTokenizer pre_tokenizer_;
-  std::array<TokenId, 256> byte_ids_{};         // -1 where there is none
-  std::unordered_map<uint64_t, Merge> merges_;  // left id * 2^32 + right id
+  std::array<TokenId, 256> byte_ids_{};  // -1 where there is none
+  Merges merges_;
 };
 
 }  // namespace greta

@@ -37,13 +37,12 @@ void check_magic(std::span<const std::byte> bytes, std::string_view label) {
 
 /// What people name in the place of a GGUF file; what is wrong with a file, MappedFile says.
 void refuse_what_is_no_gguf(const std::string& path) {
-  constexpr const char* kHow =
-      "GRETA reads GGUF; llama.cpp's convert_hf_to_gguf.py makes one of a checkpoint";
+  constexpr const char* kHow = "GRETA reads GGUF files and directories of Hugging Face checkpoints";
   std::error_code none;
   if (path.find("://") != std::string::npos)
     fail_input("{}: a model is read from a file: download it first", path);
-  if (std::filesystem::is_directory(path, none)) fail_input("{}: is a directory. {}", path, kHow);
-  if (path.ends_with(".safetensors")) fail_input("{}: a checkpoint of another format. {}", path, kHow);
+  if (path.ends_with(".safetensors") || path.ends_with("config.json"))
+    fail_input("{}: a part of a checkpoint: name its directory", path);
   const bool hub_name =
       std::count(path.begin(), path.end(), '/') == 1 && !path.starts_with('.') && !path.starts_with('/');
   if (hub_name && !path.ends_with(".gguf") && !std::filesystem::exists(path, none))

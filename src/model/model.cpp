@@ -50,7 +50,7 @@ class Binder {
 
   const Tensor* get(std::string_view name, int64_t rows, Dim columns, WeightUse use) const {
     const Tensor* tensor = find(name, rows, columns, use);
-    if (tensor == nullptr) fail_input("{}: the tensor {} is missing", file_.path(), name);
+    if (tensor == nullptr) fail_input("{}: the tensor {} is missing", file_.path(), file_.own_name(name));
     return tensor;
   }
 
@@ -94,8 +94,8 @@ class Binder {
     fail_input(
         "{}: the tensor {} has the shape [{}]; the hyperparameters demand [{}, {}] (contiguous dimension "
         "first)",
-        file_.path(), tensor.name, fmt::join(dims.begin(), dims.begin() + tensor.n_dims, ", "), columns,
-        rows);
+        file_.path(), file_.own_name(tensor.name),
+        fmt::join(dims.begin(), dims.begin() + tensor.n_dims, ", "), columns, rows);
   }
 
   void check_factors(const Tensor& tensor) const {
@@ -125,12 +125,12 @@ void refuse_unknown_tensors(const ModelFile& file, const Architecture& architect
     if (known.contains(tensor.name)) continue;
     for (const RefusedTensor& refused : refused_tensors()) {
       if (!matches(refused.pattern, tensor.name)) continue;
-      fail_input("{}: has the tensor {}; not supported yet: {}", file.path(), excerpt(tensor.name),
-                 refused.feature);
+      fail_input("{}: has the tensor {}; not supported yet: {}", file.path(),
+                 excerpt(file.own_name(tensor.name)), refused.feature);
     }
     fail_input(
         "{}: the tensor {} has no place in a {} model of {} layers; leaving it out would give wrong results",
-        file.path(), excerpt(tensor.name), architecture.name, n_layer);
+        file.path(), excerpt(file.own_name(tensor.name)), architecture.name, n_layer);
   }
 }
 

@@ -1,9 +1,11 @@
 #pragma once
 // What a model is read from, whatever its form: metadata in GGUF's words and types, tensors, and the files in
-// which they lie. A reader fills it: gguf.h.
+// which they lie. A reader fills it: gguf.h, checkpoint/checkpoint.h.
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -18,6 +20,7 @@
 namespace greta {
 
 struct GgufArray;
+struct TokenizerJson;
 
 /// A metadata value; integers of all widths are kept as 64 bits, floats as double.
 using GgufValue = std::variant<uint64_t, int64_t, double, bool, std::string_view, GgufArray>;
@@ -49,6 +52,10 @@ class ModelFile {
   void set_metadata(Metadata metadata);
   void set_tensors(std::vector<Tensor> tensors);
   void add_part(FilePart part) { parts_.push_back(std::move(part)); }
+  void keep(std::shared_ptr<const void> storage) { storage_ = std::move(storage); }  // what views point into
+  void set_tokenizer(std::shared_ptr<const TokenizerJson> json) { tokenizer_ = std::move(json); }
+  /// How the files name a tensor that has another name in GGUF.
+  void set_names(std::function<std::string(std::string_view)> names) { names_ = std::move(names); }
 
   const std::string& path() const { return path_; }
   const std::string& format() const { return format_; }
@@ -61,6 +68,12 @@ class ModelFile {
   std::string sha256() const;
   /// Gives back the memory that `part` of a mapped file takes; it can still be read.
   void forget(std::span<const std::byte> part) const noexcept;
+  /// A tensor's name as the user knows it.
+  std::string own_name(std::string_view tensor) const {
+    return names_ ? names_(tensor) : std::string(tensor);
+  }
+  /// Of a checkpoint; nullptr where there is none.
+  const TokenizerJson* tokenizer_json() const { return tokenizer_.get(); }
   const Metadata& metadata() const { return metadata_; }
   const std::vector<Tensor>& tensors() const { return tensors_; }
 
@@ -80,6 +93,9 @@ class ModelFile {
  private:
   std::string path_, format_;
   std::vector<FilePart> parts_;
+  std::shared_ptr<const void> storage_;
+  std::shared_ptr<const TokenizerJson> tokenizer_;
+  std::function<std::string(std::string_view)> names_;
   Metadata metadata_;
   std::vector<Tensor> tensors_;
   // Indices into the two lists, sorted by name.
@@ -87,7 +103,7 @@ class ModelFile {
   std::vector<uint32_t> tensor_order_;
 };
 
-/// Reads what lies at `path`. Throws an input Error.
+/// Reads what lies at `path`: a GGUF file or a checkpoint's directory. Throws an input Error.
 ModelFile open_model_file(const std::string& path);
 
 /// "part 2 of 3 of a split model", or empty for a whole one.

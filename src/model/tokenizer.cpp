@@ -1,6 +1,7 @@
 #include "model/tokenizer.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <limits>
 #include <utility>
 #include <variant>
@@ -10,17 +11,31 @@
 #include "model/gguf_cursor.h"
 #include "model/sentencepiece.h"
 #include "model/special_tokens.h"
+#include "model/tokenizer_json/json_tokenizer.h"
 #include "model/vocab.h"
 
 namespace greta {
 namespace {
 
-std::variant<Bpe, SentencePiece> read_method(const ModelFile& file, const Vocab& vocab) {
+using Method = std::variant<Bpe, SentencePiece, JsonTokenizer>;
+
+/// Says before all else what is missing.
+const ModelFile& with_tokenizer(const ModelFile& file) {
+  if (file.tokenizer_json() != nullptr) {
+    JsonBpe::refuse_other_kinds(*file.tokenizer_json());
+  } else if (std::filesystem::is_directory(file.path()) && file.find("tokenizer.ggml.tokens") == nullptr) {
+    fail_input("{}: has no tokenizer.json; save the tokenizer again with transformers", file.path());
+  }
+  return file;
+}
+
+Method read_method(const ModelFile& file, const Vocab& vocab) {
+  if (const TokenizerJson* json = file.tokenizer_json())
+    return Method(std::in_place_type<JsonTokenizer>, *json, file, vocab);
   const auto model = file.find_string("tokenizer.ggml.model");
   if (!model) fail_input("{}: tokenizer.ggml.model is missing: the file has no tokenizer", file.path());
-  if (*model == "gpt2") return std::variant<Bpe, SentencePiece>(std::in_place_type<Bpe>, file, vocab);
-  if (*model == "llama")
-    return std::variant<Bpe, SentencePiece>(std::in_place_type<SentencePiece>, file, vocab);
+  if (*model == "gpt2") return Method(std::in_place_type<Bpe>, file, vocab);
+  if (*model == "llama") return Method(std::in_place_type<SentencePiece>, file, vocab);
   fail_input("{}: tokenizer.ggml.model is '{}', a kind that GRETA does not know; known: gpt2, llama",
              file.path(), excerpt(*model));
 }
@@ -43,9 +58,14 @@ std::vector<bool> strips_right(const ModelFile& file, const Vocab& vocab) {
 
 struct Tokenizer::Impl {
   explicit Impl(const ModelFile& file)
-      : vocab(Vocab::from(file)),
+      : vocab(Vocab::from(with_tokenizer(file))),
         method(read_method(file, vocab)),
         specials(vocab, strips_right(file, vocab)) {
+    if (const auto* json = std::get_if<JsonTokenizer>(&method)) {
+      space_prefix = json->has_space_prefix();
+      adds_bos = !json->prefix().empty();
+      return;
+    }
     const auto* sentencepiece = std::get_if<SentencePiece>(&method);
     space_prefix = sentencepiece && file.find_bool("tokenizer.ggml.add_space_prefix").value_or(true);
     adds_bos = file.find_bool("tokenizer.ggml.add_bos_token")
@@ -75,12 +95,13 @@ struct Tokenizer::Impl {
       fail_input("token id {} is outside the vocabulary, 0 to {}", id, vocab.size() - 1);
     if (is_hidden(id)) return show_special ? std::string(vocab.text(id)) : std::string();
     if (const auto* sentencepiece = std::get_if<SentencePiece>(&method)) return sentencepiece->bytes_of(id);
+    if (const auto* json = std::get_if<JsonTokenizer>(&method)) return json->bytes_of(id);
     if (vocab.kind(id) == TokenKind::user_defined) return std::string(vocab.text(id));
     return Bpe::bytes_of(vocab.text(id));
   }
 
   Vocab vocab;
-  std::variant<Bpe, SentencePiece> method;
+  Method method;
   SpecialTokens specials;
   bool space_prefix = false;  // SentencePiece puts a space before the text
   bool adds_bos = false;
@@ -100,6 +121,12 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, bool add_bos, bool
     fail_input("the text has {} bytes; the tokenizer takes up to 512 MiB", text.size());
   }
   std::vector<TokenId> ids;
+  if (const auto* json = std::get_if<JsonTokenizer>(&impl_->method)) {
+    if (add_bos) ids = json->prefix();
+    json->encode(text, parse_special, ids);
+    if (add_bos) ids.insert(ids.end(), json->suffix().begin(), json->suffix().end());
+    return ids;
+  }
   if (add_bos && impl_->adds_bos) ids.push_back(*impl_->vocab.bos());
   bool after_special = true;
   for (const Fragment& fragment : impl_->specials.split(text, parse_special)) {

@@ -349,4 +349,5 @@ def main():
         make(name, more)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,265 @@
+#include "model/checkpoint/config.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numbers>
+
+#include "base/error.h"
+#include "io/json_fields.h"
+#include "model/gguf_cursor.h"
+
+namespace greta {
+namespace {
+
+using nlohmann::json;
+
+constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+constexpr int64_t kMostHeadDim = 1 << 16;
+
+/// The object under `name`, or an empty one.
+json object_at(const json& of, const char* name) {
+  const auto found = of.find(name);
+  return found != of.end() && found->is_object() ? *found : json::object();
+}
+
+/// What absence says, too.
+bool says_nothing(const json& value) {
+  return value.is_null() || value == json(false) || value == json(0) ||
+         (value.is_structured() && value.empty());
+}
+
+/// Reads one config.json into the keys of one architecture.
+class ConfigReader {
+ public:
+  ConfigReader(const json& config, const std::string& where, const CheckpointKind& kind,
+               MetadataBuilder& metadata)
+      : config_(config), fields_(config, where), where_(where), kind_(kind), metadata_(metadata) {}
+
+  CheckpointConfig read() {
+    refuse();
+    metadata_.set_text("general.architecture", std::string(kind_.architecture));
+    for (const ConfigKey& row : common_keys()) copy(row);
+    for (const ConfigKey& row : kind_.keys) copy(row);
+    result_.n_head = fields_.integer("num_attention_heads", 1, kMost);
+    result_.n_embd = fields_.integer("hidden_size", 1, kMost);
+    result_.n_head_kv = fields_.integer_or("num_key_value_heads", 1, kMost, result_.n_head);
+    result_.head_dim = fields_.integer_or("head_dim", 1, kMostHeadDim, result_.n_embd / result_.n_head);
+    if (result_.head_dim < 1 || result_.head_dim > kMostHeadDim)
+      fields_.fail("num_attention_heads",
+                   fmt::format("is {}, of hidden_size {}", result_.n_head, result_.n_embd));
+    result_.tied = fields_.boolean_or("tie_word_embeddings", kind_.tied);
+    rope();
+    layers();
+    window();
+    return result_;
+  }
+
+ private:
+  std::string key(std::string_view suffix) const { return fmt::format("{}.{}", kind_.architecture, suffix); }
+  void set_count(std::string_view suffix, int64_t value) {
+    metadata_.set(key(suffix), static_cast<uint64_t>(value));
+  }
+  void set_number(std::string_view suffix, double value) {
+    metadata_.set(key(suffix), static_cast<double>(static_cast<float>(value)));
+  }
+
+  void copy(const ConfigKey& row) {
+    if (!fields_.has(row.name)) return;  // who needs it says so
+    if (row.kind == ConfigKey::Kind::count) {
+      set_count(row.key, fields_.integer(row.name, 1, kMost));
+    } else {
+      set_number(row.key, *fields_.number(row.name));
+    }
+  }
+
+  void refuse() const {
+    for (const RefusedField& field : refused_fields()) {
+      const auto found = config_.find(field.name);
+      if (found == config_.end() || says_nothing(*found)) continue;
+      fields_.fail(field.name,
+                   fmt::format("is {}; not supported yet: {}", excerpt(found->dump()), field.feature));
+    }
+    for (const char* name : {"hidden_act", "hidden_activation"}) {
+      const std::string activation = fields_.text_or(name, std::string(kind_.activation));
+      if (activation != kind_.activation)
+        fields_.fail(name, fmt::format("is \"{}\"; of a {} model GRETA computes {}", excerpt(activation),
+                                       kind_.model_type, kind_.activation));
+    }
+    const auto scalar = fields_.number("query_pre_attn_scalar");
+    if (!scalar) return;
+    const double heads = static_cast<double>(fields_.integer("num_attention_heads", 1, kMost));
+    const double width = static_cast<double>(fields_.integer("hidden_size", 1, kMost));
+    const bool by_width = fields_.integer("num_hidden_layers", 1, kMost) ==
+                          find_architecture(kind_.architecture)->width_scaled_layers;
+    const double expected = by_width ? width / heads : fields_.number("head_dim").value_or(width / heads);
+    if (*scalar != expected)
+      fields_.fail("query_pre_attn_scalar", fmt::format("is {}; of a {} model of this size GRETA takes {}",
+                                                        *scalar, kind_.model_type, expected));
+  }
+
+  /// transformers 5 says it in rope_parameters, of Gemma 3 a kind of layer at a time; before that rope_theta,
+  /// rope_scaling and rope_local_base_freq did.
+  void rope() {
+    json parameters = object_at(config_, "rope_parameters");
+    const json local = object_at(parameters, "sliding_attention");
+    if (parameters.contains("full_attention")) parameters = object_at(parameters, "full_attention");
+    const json scaling = parameters.empty() ? object_at(config_, "rope_scaling") : parameters;
+    const Fields rope(parameters, where_ + ": rope_parameters"), scaled(scaling, where_ + ": RoPE's scaling");
+    const double base =
+        rope.number("rope_theta").value_or(fields_.number("rope_theta").value_or(kind_.rope_base));
+    set_number("rope.freq_base", base);
+    const auto local_base =
+        Fields(local, where_ + ": rope_parameters.sliding_attention").number("rope_theta");
+    const auto local_freq = local_base ? local_base : fields_.number("rope_local_base_freq");
+    if (local_freq) set_number("rope.freq_base_swa", *local_freq);
+
+    const double part =
+        rope.number("partial_rotary_factor").value_or(fields_.number("partial_rotary_factor").value_or(1));
+    if (!(part > 0 && part <= 1)) fields_.fail("partial_rotary_factor", "must be above 0, up to 1");
+    const auto dims = static_cast<int64_t>(part * static_cast<double>(result_.head_dim));
+    set_count("rope.dimension_count", dims);
+
+    const std::string type = scaled.text_or("rope_type", scaled.text_or("type", "default"));
+    if (type == "default") return;
+    if (type == "llama3") {
+      Llama3Rope of;
+      of.factor = scaled.number("factor").value_or(of.factor);
+      of.low = scaled.number("low_freq_factor").value_or(of.low);
+      of.high = scaled.number("high_freq_factor").value_or(of.high);
+      of.original = scaled.number("original_max_position_embeddings").value_or(of.original);
+      if (!(of.high > of.low && of.low > 0 && of.factor > 0))
+        fields_.fail("rope_scaling", "needs factor > 0 and high_freq_factor > low_freq_factor > 0");
+      result_.rope_factors = llama3_factors(base, dims, of);
+      return;
+    }
+    metadata_.set_text(key("rope.scaling.type"), type);
+    if (const auto factor = scaled.number("factor")) set_number("rope.scaling.factor", *factor);
+  }
+
+  /// Which layers are local, and which have no RoPE, where a list says so.
+  void layers() {
+    const int64_t n_layer = fields_.integer_or("num_hidden_layers", 1, kMost, 0);
+    const auto listed = [&](const char* name) -> const json* {
+      const auto found = config_.find(name);
+      if (found == config_.end() || found->is_null()) return nullptr;
+      if (!found->is_array() || found->size() != static_cast<size_t>(n_layer))
+        fields_.fail(name, fmt::format("must be a list of {} entries, one a layer", n_layer));
+      return &*found;
+    };
+    const Architecture& architecture = *find_architecture(kind_.architecture);
+    if (const json* types = listed("layer_types")) {
+      std::vector<bool> local;
+      for (const json& type : *types) {
+        if (type != "sliding_attention" && type != "full_attention")
+          fields_.fail("layer_types",
+                       fmt::format("has {}; GRETA computes sliding_attention and full_attention",
+                                   excerpt(type.dump())));
+        local.push_back(type == "sliding_attention");
+      }
+      local_ = std::ranges::count(local, true);
+      if (architecture.global_every > 0) metadata_.set_flags(key("attention.sliding_window_pattern"), local);
+    } else if (architecture.global_every > 0 && fields_.has("sliding_window_pattern")) {
+      set_count("attention.sliding_window_pattern", fields_.integer("sliding_window_pattern", 1, kMost));
+    }
+    if (const json* rope = listed("no_rope_layers")) {
+      for (size_t n = 0; n < rope->size(); ++n) {
+        const bool has = (*rope)[n] == json(1);
+        const auto every = static_cast<size_t>(architecture.no_rope_every);
+        if (has == (every > 0 && (n + 1) % every == 0))
+          fields_.fail("no_rope_layers",
+                       fmt::format("has another order than every {}th layer of {} (layer {})", every,
+                                   kind_.model_type, n));
+      }
+    }
+  }
+
+  /// Where some layers have a window and others not, the architecture has to know which.
+  void window() {
+    if (!fields_.has("sliding_window") || !fields_.boolean_or("use_sliding_window", true)) return;
+    const int64_t window = fields_.integer("sliding_window", 1, kMost);
+    const Windowed windowed = find_architecture(kind_.architecture)->windowed;
+    if (windowed != Windowed::local && local_ == 0) return;
+    const int64_t n_layer = fields_.integer_or("num_hidden_layers", 1, kMost, 0);
+    if (windowed == Windowed::all && local_ && *local_ != n_layer)
+      fields_.fail("layer_types",
+                   fmt::format("gives {} of {} layers a window; of a {} model GRETA computes all "
+                               "or none so",
+                               *local_, n_layer, kind_.model_type));
+    set_count("attention.sliding_window", window);
+  }
+
+  const json& config_;
+  const Fields fields_;
+  const std::string& where_;
+  const CheckpointKind& kind_;
+  MetadataBuilder& metadata_;
+  CheckpointConfig result_;
+  std::optional<int64_t> local_;  // layers that are said to have a window
+};
+
+/// The text model of a multimodal one.
+json text_config(const json& config, const std::string& where) {
+  const std::string type = Fields(config, where).text_or("model_type", "");
+  const json text = object_at(config, "text_config");
+  if (text.empty()) return config;
+  json merged = text;
+  if (!merged.contains("model_type")) merged["model_type"] = type + "_text";
+  for (const char* name : {"tie_word_embeddings", "quantization_config"}) {
+    if (config.contains(name) && !merged.contains(name)) merged[name] = config[name];
+  }
+  return merged;
+}
+
+void refuse_quantised(const json& config, const std::string& where) {
+  const auto found = config.find("quantization_config");
+  if (found == config.end() || says_nothing(*found)) return;
+  const Fields fields(*found, where + ": quantization_config");
+  fail_input(
+      "{}: quantization_config: the weights are quantised by {}; GRETA reads f32, f16 and bf16 (take the "
+      "model "
+      "that this one was made from, or a GGUF of it)",
+      where, excerpt(fields.text_or("quant_method", "a method without a name")));
+}
+
+}  // namespace
+
+std::vector<float> llama3_factors(double base, int64_t dims, const Llama3Rope& rope) {
+  std::vector<float> factors;
+  const auto original = static_cast<float>(rope.original);
+  const auto low = static_cast<float>(rope.low), high = static_cast<float>(rope.high);
+  const auto factor = static_cast<float>(rope.factor);
+  for (int64_t i = 0; i < dims; i += 2) {
+    const float exponent = static_cast<float>(i) / static_cast<float>(dims);
+    const float frequency = 1.0f / std::pow(static_cast<float>(base), exponent);
+    const float wavelength = static_cast<float>(2 * std::numbers::pi) / frequency;
+    if (wavelength < original / high) {
+      factors.push_back(1);
+    } else if (wavelength > original / low) {
+      factors.push_back(factor);
+    } else {
+      const float smooth = (original / wavelength - low) / (high - low);
+      factors.push_back(1 / ((1 - smooth) / factor + smooth));
+    }
+  }
+  return factors;
+}
+
+CheckpointConfig read_checkpoint_config(const json& whole, const std::string& where,
+                                        MetadataBuilder& metadata) {
+  if (!whole.is_object()) fail_input("{}: expected a JSON object, found {}", where, whole.type_name());
+  const json config = text_config(whole, where);
+  const Fields fields(config, where);
+  const std::string type = fields.text("model_type");
+  const CheckpointKind* kind = find_checkpoint_kind(type);
+  if (kind == nullptr)
+    fail_input("{}: model_type is \"{}\", which GRETA does not know; known: {}", where, excerpt(type),
+               checkpoint_kind_names());
+  refuse_quantised(config, where);
+  CheckpointConfig result = ConfigReader(config, where, *kind, metadata).read();
+  result.kind = kind;
+  result.architecture = find_architecture(kind->architecture);
+  return result;
+}
+
+}  // namespace greta

@@ -1,0 +1,35 @@
+#pragma once
+// config.json of a Hugging Face checkpoint as the hyperparameters that a GGUF would have.
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "model/checkpoint/kind.h"
+#include "model/checkpoint/storage.h"
+
+namespace greta {
+
+struct CheckpointConfig {
+  const CheckpointKind* kind = nullptr;
+  const Architecture* architecture = nullptr;
+  bool tied = false;
+  int64_t n_embd = 0, n_head = 0, n_head_kv = 0, head_dim = 0;
+  std::vector<float> rope_factors;  // of each pair, as Llama 3 scales them; empty: none
+};
+
+/// Adds the keys to `metadata`. `where` is the file's path, for messages. Input Errors: a model type that is
+/// not known, a field that is missing, out of range or of another kind, and one that would change the
+/// computation (the message names it; of quantised checkpoints the method).
+CheckpointConfig read_checkpoint_config(const nlohmann::json& config, const std::string& where,
+                                        MetadataBuilder& metadata);
+
+/// Factors by which Llama 3 divides the frequencies of RoPE: 1 for wavelengths below original / high, `factor`
+/// above original / low, and between. In f32, as transformers and llama.cpp's converter compute them
+/// (modeling_rope_utils.py, _compute_llama3_parameters).
+struct Llama3Rope {
+  double factor = 8, low = 1, high = 4, original = 8192;
+};
+std::vector<float> llama3_factors(double base, int64_t dims, const Llama3Rope& rope);
+
+}  // namespace greta

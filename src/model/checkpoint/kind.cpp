@@ -1,0 +1,186 @@
+#include "model/checkpoint/kind.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+namespace greta {
+namespace {
+
+using enum ConfigKey::Kind;
+
+constexpr ConfigKey kCommonKeys[] = {
+    {"num_hidden_layers", "block_count"},
+    {"hidden_size", "embedding_length"},
+    {"intermediate_size", "feed_forward_length"},
+    {"num_attention_heads", "attention.head_count"},
+    {"num_key_value_heads", "attention.head_count_kv"},
+    {"head_dim", "attention.key_length"},
+    {"head_dim", "attention.value_length"},
+    {"max_position_embeddings", "context_length"},
+    {"vocab_size", "vocab_size"},
+    {"rms_norm_eps", "attention.layer_norm_rms_epsilon", number},
+};
+constexpr ConfigKey kGraniteKeys[] = {
+    {"embedding_multiplier", "embedding_scale", number},
+    {"residual_multiplier", "residual_scale", number},
+    {"attention_multiplier", "attention.scale", number},
+    {"logits_scaling", "logit_scale", number},
+};
+
+constexpr RefusedField kRefusedFields[] = {
+    {"num_experts", "a mixture of experts"},
+    {"num_local_experts", "a mixture of experts"},
+    {"n_routed_experts", "a mixture of experts"},
+    {"attn_logit_softcapping", "soft-capping of the attention scores"},
+    {"final_logit_softcapping", "soft-capping of the logits"},
+    {"alibi", "ALiBi"},
+    {"clip_qkv", "clamping of q, k and v"},
+    {"use_bidirectional_attention", "attention that is not causal"},
+};
+
+// The modelling files of transformers.
+constexpr CheckpointKind kCheckpointKinds[] = {
+    {.model_type = "llama", .architecture = "llama", .activation = "silu"},
+    {.model_type = "mistral", .architecture = "llama", .activation = "silu"},
+    {.model_type = "qwen2", .architecture = "qwen2", .activation = "silu"},
+    {.model_type = "qwen3", .architecture = "qwen3", .activation = "silu"},
+    {.model_type = "gemma3_text",
+     .architecture = "gemma3",
+     .activation = "gelu_pytorch_tanh",
+     .tied = true,
+     .rope_base = 1'000'000,
+     .norm_offset = 1},
+    {.model_type = "phi3", .architecture = "phi3", .activation = "silu"},
+    {.model_type = "smollm3",
+     .architecture = "smollm3",
+     .activation = "silu",
+     .tied = true,
+     .rope_base = 2'000'000},
+    {.model_type = "olmo2", .architecture = "olmo2", .activation = "silu"},
+    {.model_type = "granite", .architecture = "granite", .activation = "silu", .keys = kGraniteKeys},
+};
+
+struct NamePair {
+  std::string_view checkpoint, gguf;
+  std::string_view without = {};  // not of architectures that have this tensor
+};
+
+constexpr NamePair kModelNames[] = {
+    {"model.embed_tokens", "token_embd"}, {"model.norm", "output_norm"}, {"lm_head", "output"}};
+
+// The first of two with one name is for architectures that have such a tensor.
+constexpr NamePair kLayerNames[] = {
+    {"self_attn.q_proj", "attn_q"},
+    {"self_attn.k_proj", "attn_k"},
+    {"self_attn.v_proj", "attn_v"},
+    {"self_attn.qkv_proj", "attn_qkv"},
+    {"self_attn.o_proj", "attn_output"},
+    {"self_attn.q_norm", "attn_q_norm"},
+    {"self_attn.k_norm", "attn_k_norm"},
+    {"mlp.gate_proj", "ffn_gate"},
+    {"mlp.gate_up_proj", "ffn_up", "ffn_gate.weight"},
+    {"mlp.up_proj", "ffn_up"},
+    {"mlp.down_proj", "ffn_down"},
+    {"input_layernorm", "attn_norm"},
+    {"post_attention_layernorm", "post_attention_norm"},
+    {"post_attention_layernorm", "ffn_norm"},
+    {"pre_feedforward_layernorm", "ffn_norm"},
+    {"post_feedforward_layernorm", "post_ffw_norm"},
+};
+
+constexpr std::string_view kLayerPrefix = "model.layers.";
+
+bool has_tensor(const Architecture& architecture, std::string_view name) {
+  for (const auto& group : architecture.layer_tensors) {
+    for (const LayerTensor& tensor : group) {
+      if (tensor.name == name) return true;
+    }
+  }
+  return false;
+}
+
+/// "weight", "bias": what follows the last dot.
+std::pair<std::string_view, std::string_view> cut_part(std::string_view name) {
+  const size_t dot = name.rfind('.');
+  if (dot == name.npos) return {name, {}};
+  return {name.substr(0, dot), name.substr(dot + 1)};
+}
+
+/// Multimodal checkpoints have the text model under names of their own.
+std::string plain_name(std::string_view name) {
+  for (const std::string_view prefix : {"language_model.model.", "model.language_model."}) {
+    if (name.starts_with(prefix)) return fmt::format("model.{}", name.substr(prefix.size()));
+  }
+  constexpr std::string_view kHead = "language_model.lm_head";
+  return std::string(name.starts_with(kHead) ? name.substr(kHead.find('.') + 1) : name);
+}
+
+}  // namespace
+
+const CheckpointKind* find_checkpoint_kind(std::string_view model_type) {
+  const auto found = std::ranges::find(kCheckpointKinds, model_type, &CheckpointKind::model_type);
+  return found == std::end(kCheckpointKinds) ? nullptr : found;
+}
+
+std::string checkpoint_kind_names() {
+  std::string names;
+  for (const CheckpointKind& kind : kCheckpointKinds)
+    names.append(names.empty() ? "" : ", ").append(kind.model_type);
+  return names;
+}
+
+std::span<const ConfigKey> common_keys() { return kCommonKeys; }
+std::span<const RefusedField> refused_fields() { return kRefusedFields; }
+
+std::optional<std::string> gguf_name(std::string_view full, const Architecture& architecture) {
+  const std::string name = plain_name(full);
+  const auto [whole, part] = cut_part(name);
+  for (const NamePair& pair : kModelNames) {
+    if (pair.checkpoint == whole) return fmt::format("{}.{}", pair.gguf, part);
+  }
+  if (!whole.starts_with(kLayerPrefix)) return std::nullopt;
+  const std::string_view rest = whole.substr(kLayerPrefix.size());
+  const size_t dot = rest.find('.');
+  uint32_t layer = 0;
+  const auto [end, error] = std::from_chars(rest.data(), rest.data() + std::min(dot, rest.size()), layer);
+  if (dot == rest.npos || error != std::errc() || end != rest.data() + dot) return std::nullopt;
+  std::optional<std::string> other;
+  for (const NamePair& pair : kLayerNames) {
+    if (pair.checkpoint != rest.substr(dot + 1) || has_tensor(architecture, pair.without)) continue;
+    const std::string gguf = fmt::format("{}.{}", pair.gguf, part);
+    if (has_tensor(architecture, gguf)) return fmt::format("blk.{}.{}", layer, gguf);
+    other = fmt::format("blk.{}.{}", layer, gguf);  // to be refused by its name
+  }
+  return other;
+}
+
+std::string checkpoint_name(std::string_view gguf, const Architecture& architecture) {
+  const auto [whole, part] = cut_part(gguf);
+  for (const NamePair& pair : kModelNames) {
+    if (pair.gguf == whole) return fmt::format("{}.{}", pair.checkpoint, part);
+  }
+  if (!whole.starts_with("blk.")) return std::string(gguf);
+  const std::string_view rest = whole.substr(4);
+  const size_t dot = rest.find('.');
+  if (dot == rest.npos) return std::string(gguf);
+  for (const NamePair& pair : kLayerNames) {
+    if (pair.gguf != rest.substr(dot + 1)) continue;
+    const std::string name =
+        fmt::format("{}{}.{}.{}", kLayerPrefix, rest.substr(0, dot), pair.checkpoint, part);
+    if (gguf_name(name, architecture) == gguf) return name;
+  }
+  return std::string(gguf);
+}
+
+bool is_unused(std::string_view name) {
+  if (name.ends_with(".rotary_emb.inv_freq")) return true;
+  for (const std::string_view prefix :
+       {"vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector."}) {
+    if (name.starts_with(prefix)) return true;
+  }
+  return false;
+}
+
+}  // namespace greta
