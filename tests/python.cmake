@@ -52,6 +52,9 @@ greta_find_python(python tomllib)
 greta_python_test(mutants.apply ../scripts/mutants.py unit check)
 
 # The name says what is missing where CTest lists it as skipped: PyTorch is no Debian package of ours.
+greta_find_python(python tokenizers)
+greta_python_test(model.tokenizer_json.needs_tokenizers model/tokenizer_json.py unit $<TARGET_FILE:tokenizer_ids>
+  --strings 200)
 greta_find_python(python numpy torch transformers safetensors)
 greta_python_test(python.capture.needs_torch_and_transformers python/capture_test.py unit)
 greta_find_python(python numpy torch transformers safetensors gguf)

@@ -23,7 +23,9 @@ Format kv_format_of(std::string_view option) {
 }  // namespace
 
 void add_model_option(Command& command, CommonOptions& options) {
-  command.option("-m,--model", options.model, "the model, a GGUF file").required().takes("FILE");
+  command.option("-m,--model", options.model, "the model: a GGUF file or a checkpoint's directory")
+      .required()
+      .takes("PATH");
 }
 
 void add_json_option(Command& command, CommonOptions& options) {

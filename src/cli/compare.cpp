@@ -57,7 +57,7 @@ void add_compare(Program& program, Context& context) {
   command.option("A", options->a, "a bundle: directory or .tgz").required();
   command.option("B", options->b, "another one").required();
   command.option("-m,--model", options->common.model, "to judge differences against rounding noise")
-      .takes("FILE");
+      .takes("PATH");
   add_format_options(command, options->common);
   command.flag("--force", options->force, "compare damaged bundles, or another model's");
   command.footer("Example: greta compare trace-a trace-b -m model.gguf");

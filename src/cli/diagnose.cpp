@@ -83,8 +83,10 @@ void add_diagnose(Program& program, Context& context) {
   auto options = std::make_shared<DiagnoseOptions>();
   Command command = program.command("diagnose", "judge a recorded trace: what is wrong, where and why");
   command.option("BUNDLE", options->bundle, "a bundle: directory or .tgz, of any engine").required();
-  command.option("-m,--model", options->common.model, "the model, a GGUF file; ops alone need none")
-      .takes("FILE");
+  command
+      .option("-m,--model", options->common.model,
+              "the model: a GGUF file or a checkpoint's directory; ops need none")
+      .takes("PATH");
   add_format_options(command, options->common);
   command.option("--out", options->out, "directory for verdict.json and the reports").takes("DIR");
   add_archive_option(command, options->common);

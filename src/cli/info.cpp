@@ -142,7 +142,8 @@ void add_info(Program& program, Context&) {
   auto options = std::make_shared<InfoOptions>();
   Command command = program.command("info", "what can run here; with -m a model's header");
   command.flag("--units", options->units, "matrix units: rules, and how each was checked");
-  command.option("-m,--model", options->common.model, "a GGUF file").takes("FILE");
+  command.option("-m,--model", options->common.model, "a GGUF file or a checkpoint's directory")
+      .takes("PATH");
   add_json_option(command, options->common);
   command.footer("Example: greta info -m model.gguf");
   command.on_run([options] { run_info(*options); });

@@ -106,7 +106,7 @@ void add_repro(Program& program, Context& context) {
   Command command = program.command("repro", "one wrong stage alone, to be remade with numpy");
   command.option("PATH", options->path, "a bundle: what isolate left, or any engine's").required();
   command.option("FINDING", options->finding, "its number in the report; default: 1").range(1, 100000);
-  command.option("-m,--model", options->common.model, "judge the bundle anew, by this model").takes("FILE");
+  command.option("-m,--model", options->common.model, "judge the bundle anew, by this model").takes("PATH");
   command.option("--out", options->out, "directory to create").required().takes("DIR");
   command.flag("--force", options->force, "take a damaged or other model's bundle, or --out");
   command.footer("Example: greta repro broken 1 --out repro && python3 repro/repro.py");
