@@ -55,7 +55,7 @@ void add_report(Program& program, Context& context) {
   command.option("PATH", options->path, "what isolate or diagnose left: a directory or .tgz").required();
   command.option("-m,--model", options->common.model, "judge the bundle anew, by this model").takes("PATH");
   add_format_options(command, options->common);
-  command.option("--out", options->out, "file to write; without --format a page").takes("PATH");
+  command.option("--out", options->out, "file to write; without --format a page").takes("FILE");
   command.flag("--force", options->force, "judge a damaged or other model's bundle");
   command.footer(
       "The exit code is the verdict's.\n"

@@ -30,8 +30,10 @@ class AddedTokens {
  private:
   const AddedToken* longest_at(std::string_view text, size_t at, size_t& length) const;
 
-  std::unordered_map<std::string, AddedToken> tokens_;    // by spelling
-  std::array<std::vector<size_t>, 256> lengths_by_byte_;  // of those that begin so; descending
+  std::vector<AddedToken> tokens_;
+  std::vector<int32_t> ends_{-1};  // of a trie's nodes: the token that ends there; 0 is the root
+  std::unordered_map<uint64_t, int32_t> children_;  // node * 256 + byte -> node
+  std::array<bool, 256> starts_{};                  // first bytes, so that most text is passed over quickly
 };
 
 }  // namespace greta

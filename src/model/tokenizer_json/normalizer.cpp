@@ -15,6 +15,7 @@
 #include "model/gguf_cursor.h"
 #include "model/tokenizer_json/pattern.h"
 #include "model/tokenizer_json/word_splitter.h"
+#include "model/vocab.h"
 
 namespace greta {
 namespace {
@@ -96,9 +97,15 @@ std::string lowercase(std::string text) {
   });
 }
 
+std::string short_text(const Fields& fields, const char* name) {
+  std::string text = fields.text(name);
+  if (text.size() > 64) fields.fail(name, fmt::format("has {} bytes; expected up to 64", text.size()));
+  return text;
+}
+
 Change replace(const json& of, const std::string& where) {
   const Pattern pattern = read_pattern(of, where);
-  const std::string content = Fields(of, where).text("content");
+  const std::string content = short_text(Fields(of, where), "content");
   return [pattern, content](std::string text) {
     std::string out;
     for (const Stretch& part : pattern.stretches(text))
@@ -135,8 +142,9 @@ void add_normalizers(const json& of, const std::string& where, std::vector<Chang
   } else if (type == "Strip") {
     steps.push_back(strip(fields.boolean_or("strip_left", true), fields.boolean_or("strip_right", true)));
   } else if (type == "Prepend") {
-    steps.emplace_back(
-        [prefix = fields.text("prepend")](std::string text) { return text.empty() ? text : prefix + text; });
+    steps.emplace_back([prefix = short_text(fields, "prepend")](std::string text) {
+      return text.empty() ? text : prefix + text;
+    });
   } else if (type == "Replace") {
     steps.push_back(replace(of, at));
   } else if (type == "ByteLevel") {
@@ -151,7 +159,12 @@ void add_normalizers(const json& of, const std::string& where, std::vector<Chang
 Normalizer::Normalizer(const json& of, const std::string& where) { add_normalizers(of, where, steps_); }
 
 std::string Normalizer::operator()(std::string text) const {
-  for (const auto& step : steps_) text = step(std::move(text));
+  // Real ones add a mark, or take a character apart (at most into 18 of three bytes).
+  const size_t most = 64 * text.size() + kMaxTokenBytes;
+  for (const auto& step : steps_) {
+    text = step(std::move(text));
+    if (text.size() > most) fail_input("the normalizer makes a text of more than {} bytes", most);
+  }
   return text;
 }
 

@@ -15,7 +15,7 @@
 namespace greta {
 namespace {
 
-constexpr size_t kMaxPattern = 64 << 10;
+constexpr size_t kMaxPattern = 64 << 10, kMaxTranslated = 1 << 20;
 // Of one match. A real expression needs a few steps a character; PCRE2's own limit is ten times as high.
 constexpr uint32_t kMostSteps = 1'000'000;
 
@@ -57,7 +57,10 @@ class Translator {
   Translator(std::string_view pattern, const std::string& where) : in_(pattern), where_(where) {}
 
   std::string run() {
-    while (at_ < in_.size()) step();
+    while (at_ < in_.size()) {
+      step();
+      if (out_.size() > kMaxTranslated) fail("it has too many classes");
+    }
     if (!groups_.empty()) fail("a parenthesis is not closed");
     return std::move(out_);
   }

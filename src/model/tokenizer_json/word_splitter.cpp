@@ -109,6 +109,7 @@ Split byte_level(const Fields& fields, const std::string& where) {
 
 Split metaspace(const Fields& fields) {
   const std::string mark = fields.text_or("replacement", "\u2581");
+  if (mark.size() > 64) fields.fail("replacement", "is too long");
   // Before there were schemes, add_prefix_space said it.
   std::string scheme =
       fields.text_or("prepend_scheme", fields.boolean_or("add_prefix_space", true) ? "always" : "never");
