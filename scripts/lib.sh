@@ -13,8 +13,8 @@ die() {
 # What a fresh Debian 12 needs to build, to test and to fetch the model.
 readonly BUILD_PACKAGES=(
   g++ cmake ninja-build pkg-config
-  libcli11-dev libfmt-dev nlohmann-json3-dev libxxhash-dev libssl-dev libpcre2-dev libutf8proc-dev libarchive-dev libdeflate-dev
-  libpugixml-dev
+  libcli11-dev libfmt-dev nlohmann-json3-dev libxxhash-dev libssl-dev libpcre2-dev libarchive-dev libdeflate-dev
+  libutf8proc-dev libpugixml-dev
   libgtest-dev libgmock-dev librapidcheck-dev
   python3 python3-pip python3-jsonschema python3-numpy
 )

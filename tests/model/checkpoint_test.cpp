@@ -140,7 +140,7 @@ TEST(Checkpoint, ConfigThatContradictsTheTensors) {
       HasSubstr(
           "model.layers.0.mlp.gate_proj.weight has the shape [8, 6]; the hyperparameters demand [8, 7]"));
   EXPECT_THAT(with({{"num_hidden_layers", 3}}),
-              HasSubstr("model.layers.2.input_layernorm.weight is missing"));
+              HasSubstr("model.layers.2.self_attn.q_proj.weight is missing"));
   EXPECT_THAT(with({{"num_hidden_layers", 1}}), HasSubstr("model.layers.1."));
   EXPECT_THAT(with({{"num_key_value_heads", 2}}), HasSubstr("model.layers.0.self_attn.k_proj.weight"));
   EXPECT_THAT(with({{"num_attention_heads", 0}}), HasSubstr("num_attention_heads"));

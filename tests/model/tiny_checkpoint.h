@@ -102,7 +102,7 @@ class TinyCheckpoint {
   /// config.json with other fields; null takes one away.
   void change_config(const nlohmann::json& fields) const {
     nlohmann::json config = tiny_config();
-    config.merge_patch(fields);
+    if (fields.is_object()) config.merge_patch(fields);
     write("config.json", config.dump());
   }
 

@@ -40,7 +40,7 @@ std::string refusal_of(const json& tokenizer) {
 TEST(TokenizerJson, MergesAddedTokensAndBos) {
   const TinyCheckpoint checkpoint;
   const Tokenizer tokenizer = tokenizer_of(checkpoint);
-  EXPECT_THAT(tokenizer.encode("abc ab", true), ElementsAre(0, 6, 7, 2));
+  EXPECT_THAT(tokenizer.encode("abc ab a", true), ElementsAre(0, 6, 4, 5, 7));  // a b before the space
   EXPECT_THAT(tokenizer.encode("a <tag> b", false), ElementsAre(1, 8, 2));  // it swallows both spaces
   EXPECT_THAT(tokenizer.encode("<s>a", false), ElementsAre(0, 1));
   EXPECT_THAT(tokenizer.encode("<s>a", false, false), ElementsAre(1));  // letters without a token add nothing
@@ -129,7 +129,7 @@ TEST(TokenizerJson, ExpressionsAreOnigurumas) {
 }
 
 TEST(TokenizerJson, AnExpressionThatTakesTooLongIsStopped) {
-  const Pattern slow(R"((a+)+b)", "test");
+  const Pattern slow(R"((a+)+[bc])", "test");
   EXPECT_THAT([&] { slow.stretches(std::string(40, 'a')); },
               testing::ThrowsMessage<Error>(HasSubstr("needs more than 1000000 steps")));
 }
