@@ -12,12 +12,12 @@ namespace greta {
 class Merges {
  public:
   void reserve(size_t count) { merges_.reserve(count); }
-  /// Ranks are the order of adding; a pair that is there already keeps its rank. Every merge must make a longer text,
-  /// so that merging ends.
+  /// Ranks are the order of adding; a pair that is there already keeps its rank. Every merge must make a
+  /// longer text, so that merging ends.
   void add(TokenId left, TokenId right, TokenId result);
 
-  /// Merges the symbols of a word until no pair is left: of the lowest rank the leftmost first. An id of -1 is a
-  /// symbol without a token: it merges with nothing and is left out. O(n log n).
+  /// Merges the symbols of a word until no pair is left: of the lowest rank the leftmost first. An id of -1
+  /// is a symbol without a token: it merges with nothing and is left out. O(n log n).
   void apply(std::vector<TokenId>& symbols) const;
 
  private:

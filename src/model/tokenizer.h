@@ -17,8 +17,9 @@ using TokenId = int32_t;
 
 class Tokenizer {
  public:
-  /// Reads tokenizer.ggml.*, or a checkpoint's tokenizer.json; throws an input Error for a kind or pre-tokenizer that is not known (the message
-  /// lists those that are), and for arrays that disagree with each other.
+  /// Reads tokenizer.ggml.*, or a checkpoint's tokenizer.json; throws an input Error for a kind or
+  /// pre-tokenizer that is not known (the message lists those that are), and for arrays that disagree with
+  /// each other.
   static Tokenizer from(const ModelFile& file);
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
@@ -27,7 +28,8 @@ class Tokenizer {
   int32_t vocab_size() const;
 
   /// `parse_special`: special tokens written in the text become their ids. `add_bos`: put BOS first where the
-  /// model's header asks for one, and whatever else a checkpoint's post-processor puts around a text. Invalid UTF-8 is tokenized byte by byte, never refused.
+  /// model's header asks for one, and whatever else a checkpoint's post-processor puts around a text. Invalid
+  /// UTF-8 is tokenized byte by byte, never refused.
   std::vector<TokenId> encode(std::string_view text, bool add_bos, bool parse_special = true) const;
 
   /// The bytes of the ids joined, less the space that SentencePiece models put before the text, so that

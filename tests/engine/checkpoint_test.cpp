@@ -1,8 +1,9 @@
-// The same weights as a GGUF and as a Hugging Face directory: equal bits at every stage, in f32, f16 and bf16.
+// The same weights as a GGUF and as a Hugging Face directory: equal bits at every stage, in f32, f16 and
+// bf16.
 //
-// The directory is what transformers' save_pretrained() writes of the models that the GGUFs of goldens/architectures
-// were made from: goldens/checkpoints.json has its config.json, its tensors' names and the hash of their bytes in f16,
-// which what is written here from the GGUF must have.
+// The directory is what transformers' save_pretrained() writes of the models that the GGUFs of
+// goldens/architectures were made from: goldens/checkpoints.json has its config.json, its tensors' names and
+// the hash of their bytes in f16, which what is written here from the GGUF must have.
 
 #include <gmock/gmock.h>
 

@@ -1,5 +1,5 @@
-// Any file of a checkpoint's directory is one of a model, or an input Error: never a crash, a hang or a loss of what
-// is in memory. The first byte chooses which file the rest is; the others are right.
+// Any file of a checkpoint's directory is one of a model, or an input Error: never a crash, a hang or a loss
+// of what is in memory. The first byte chooses which file the rest is; the others are right.
 
 #include <array>
 #include <cstddef>

@@ -1,5 +1,5 @@
-// A Hugging Face checkpoint as the model file: names, orders and numbers as a GGUF has them, and every lie of its files
-// refused in one line. (That the logits are a GGUF's: tests/engine/checkpoint_test.cpp.)
+// A Hugging Face checkpoint as the model file: names, orders and numbers as a GGUF has them, and every lie of
+// its files refused in one line. (That the logits are a GGUF's: tests/engine/checkpoint_test.cpp.)
 
 #include <gmock/gmock.h>
 
@@ -218,8 +218,8 @@ TEST(Checkpoint, DtypesAndShapesThatAreNone) {
 }
 
 TEST(Checkpoint, LlamaThreesFactors) {
-  // The frequencies that llama.cpp's converter and transformers give a head of 64 (factor 32, low 1, high 4, original
-  // 8192, base 500000), of pairs 0, 14, 17, 31. Tolerance: f32's rounding of a few steps.
+  // The frequencies that llama.cpp's converter and transformers give a head of 64 (factor 32, low 1, high 4,
+  // original 8192, base 500000), of pairs 0, 14, 17, 31. Tolerance: f32's rounding of a few steps.
   const std::vector<float> factors = llama3_factors(500000, 64, {32, 1, 4, 8192});
   ASSERT_EQ(factors.size(), 32u);
   EXPECT_EQ(factors[0], 1);

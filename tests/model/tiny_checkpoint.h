@@ -1,6 +1,6 @@
 #pragma once
-// A Hugging Face checkpoint on disk for tests and fuzzers: a llama of 2 layers, n_embd 8, 2 heads of 4, 1 KV head, n_ff
-// 6, 10 tokens, its own output matrix, whatever dtype; files can be replaced.
+// A Hugging Face checkpoint on disk for tests and fuzzers: a llama of 2 layers, n_embd 8, 2 heads of 4, 1 KV
+// head, n_ff 6, 10 tokens, its own output matrix, whatever dtype; files can be replaced.
 
 #include <cstring>
 #include <filesystem>

@@ -1,5 +1,5 @@
-// For tokenizer_json.py: the ids of each text. One JSON text a line on standard input, one list of ids a line on
-// standard output.
+// For tokenizer_json.py: the ids of each text. One JSON text a line on standard input, one list of ids a line
+// on standard output.
 
 #include <iostream>
 #include <nlohmann/json.hpp>

@@ -41,7 +41,7 @@ TEST(TokenizerJson, MergesAddedTokensAndBos) {
   const TinyCheckpoint checkpoint;
   const Tokenizer tokenizer = tokenizer_of(checkpoint);
   EXPECT_THAT(tokenizer.encode("abc ab a", true), ElementsAre(0, 6, 4, 5, 7));  // a b before the space
-  EXPECT_THAT(tokenizer.encode("a <tag> b", false), ElementsAre(1, 8, 2));  // it swallows both spaces
+  EXPECT_THAT(tokenizer.encode("a <tag> b", false), ElementsAre(1, 8, 2));      // it swallows both spaces
   EXPECT_THAT(tokenizer.encode("<s>a", false), ElementsAre(0, 1));
   EXPECT_THAT(tokenizer.encode("<s>a", false, false), ElementsAre(1));  // letters without a token add nothing
   EXPECT_EQ(tokenizer.decode(tokenizer.encode("ab cab", false)), "ab cab");

@@ -1,4 +1,5 @@
-// Rows that lie in another order than they are read: the oracle reads those of a tensor that lies as it is read.
+// Rows that lie in another order than they are read: the oracle reads those of a tensor that lies as it is
+// read.
 
 #include <gtest/gtest.h>
 

@@ -53,7 +53,7 @@ std::map<std::string, std::string> read_index(const fs::path& directory) {
     const bool plain = name.find_first_of(std::string_view("/\\\0", 3)) == name.npos;
     if (!plain || !name.ends_with(".safetensors"))
       fail_input("{}: weight_map puts {} into {}; expected the name of a .safetensors file beside it", path,
-                 excerpt(tensor), excerpt(shard.dump()));
+                 excerpt(tensor), excerpt(dump_json(shard)));
     shard_of.emplace(tensor, name);
   }
   return shard_of;
@@ -96,6 +96,9 @@ class Tensors {
     }
     add_rope_factors();
     file_.set_tensors(std::move(tensors_));
+    if (!config_.tied && file_.find_tensor("output.weight") == nullptr)
+      fail_input("{}: the tensor lm_head.weight is missing, and config.json does not tie it to the embedding",
+                 directory.string());
   }
 
  private:

@@ -1,7 +1,7 @@
 #pragma once
-// A Hugging Face checkpoint directory as a model file: config.json, safetensors shards (mapped, not loaded), the
-// tokenizer. Tensors have GGUF's names and the order of its rows; what differs in memory is small: norms and
-// biases are f32.
+// A Hugging Face checkpoint directory as a model file: config.json, safetensors shards (mapped, not loaded),
+// the tokenizer. Tensors have GGUF's names and the order of its rows; what differs in memory is small: norms
+// and biases are f32.
 
 #include <string>
 

@@ -78,7 +78,7 @@ class ConfigReader {
       const auto found = config_.find(field.name);
       if (found == config_.end() || says_nothing(*found)) continue;
       fields_.fail(field.name,
-                   fmt::format("is {}; not supported yet: {}", excerpt(found->dump()), field.feature));
+                   fmt::format("is {}; not supported yet: {}", excerpt(dump_json(*found)), field.feature));
     }
     for (const char* name : {"hidden_act", "hidden_activation"}) {
       const std::string activation = fields_.text_or(name, std::string(kind_.activation));
@@ -154,7 +154,7 @@ class ConfigReader {
         if (type != "sliding_attention" && type != "full_attention")
           fields_.fail("layer_types",
                        fmt::format("has {}; GRETA computes sliding_attention and full_attention",
-                                   excerpt(type.dump())));
+                                   excerpt(dump_json(type))));
         local.push_back(type == "sliding_attention");
       }
       local_ = std::ranges::count(local, true);

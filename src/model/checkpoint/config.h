@@ -24,8 +24,8 @@ struct CheckpointConfig {
 CheckpointConfig read_checkpoint_config(const nlohmann::json& config, const std::string& where,
                                         MetadataBuilder& metadata);
 
-/// Factors by which Llama 3 divides the frequencies of RoPE: 1 for wavelengths below original / high, `factor`
-/// above original / low, and between. In f32, as transformers and llama.cpp's converter compute them
+/// Factors by which Llama 3 divides the frequencies of RoPE: 1 for wavelengths below original / high,
+/// `factor` above original / low, and between. In f32, as transformers and llama.cpp's converter compute them
 /// (modeling_rope_utils.py, _compute_llama3_parameters).
 struct Llama3Rope {
   double factor = 8, low = 1, high = 4, original = 8192;

@@ -1,6 +1,6 @@
 #pragma once
-// Families of Hugging Face checkpoints as data: which architecture a model type is, and what its config.json and
-// its tensors are called in GGUF's words. A further kind is a row, or a few.
+// Families of Hugging Face checkpoints as data: which architecture a model type is, and what its config.json
+// and its tensors are called in GGUF's words. A further kind is a row, or a few.
 
 #include <optional>
 #include <span>

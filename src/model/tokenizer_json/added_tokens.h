@@ -1,6 +1,6 @@
 #pragma once
-// The added tokens of tokenizer.json, found in a text as tokenizers finds them: from left to right, the longest that
-// begins there (tokenizers, src/tokenizer/added_vocabulary.rs).
+// The added tokens of tokenizer.json, found in a text as tokenizers finds them: from left to right, the
+// longest that begins there (tokenizers, src/tokenizer/added_vocabulary.rs).
 
 #include <array>
 #include <string>
@@ -23,8 +23,8 @@ class AddedTokens {
   /// `spelling` is how a token stands in the texts that it is looked for in. Empty ones are never found.
   void add(const AddedToken& token, const std::string& spelling);
 
-  /// Parts of a well-formed text, in order. White space that a token swallows is gone. Without `special`, tokens
-  /// that are special are text.
+  /// Parts of a well-formed text, in order. White space that a token swallows is gone. Without `special`,
+  /// tokens that are special are text.
   std::vector<TextPart> split(std::string_view text, bool special) const;
 
  private:

@@ -14,14 +14,14 @@ namespace greta {
 
 class JsonBpe {
  public:
-  /// Input Errors: a model of another kind, merges of what are no tokens, options that GRETA does not know. `vocab`
-  /// must outlive this.
+  /// Input Errors: a model of another kind, merges of what are no tokens, options that GRETA does not know.
+  /// `vocab` must outlive this.
   JsonBpe(const TokenizerJson& json, const Vocab& vocab);
   /// The first of these.
   static void refuse_other_kinds(const TokenizerJson& json);
 
-  /// Appends the ids of a well-formed word. A character without a token becomes its byte tokens, or the unknown token,
-  /// or nothing, as the model says.
+  /// Appends the ids of a well-formed word. A character without a token becomes its byte tokens, or the
+  /// unknown token, or nothing, as the model says.
   void encode(std::string_view word, std::vector<TokenId>& ids) const;
   /// Those of a byte that is no text; `letter` is it in the byte alphabet.
   void encode_byte(unsigned char byte, std::string_view letter, std::vector<TokenId>& ids) const;

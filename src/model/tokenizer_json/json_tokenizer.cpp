@@ -24,7 +24,7 @@ const json& part_of(const TokenizerJson& document, const char* name) {
 
 TokenId checked_id(const json& id, const Vocab& vocab, const std::string& where) {
   if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= vocab.size())
-    fail_input("{}: {} is no token's id", where, excerpt(id.dump()));
+    fail_input("{}: {} is no token's id", where, excerpt(dump_json(id)));
   return id.get<TokenId>();
 }
 

@@ -15,8 +15,8 @@ namespace greta {
 
 class JsonTokenizer {
  public:
-  /// Input Errors for what GRETA does not compute. `file` says of BOS and EOS what tokenizer_config.json does. `vocab`
-  /// must outlive this.
+  /// Input Errors for what GRETA does not compute. `file` says of BOS and EOS what tokenizer_config.json
+  /// does. `vocab` must outlive this.
   JsonTokenizer(const TokenizerJson& json, const ModelFile& file, const Vocab& vocab);
 
   /// Appends the ids of `text`. Bytes that are not UTF-8 become tokens one by one.

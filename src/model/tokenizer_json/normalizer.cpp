@@ -23,8 +23,8 @@ namespace {
 using nlohmann::json;
 using Change = std::function<std::string(std::string)>;
 
-// tokenizers 0.23.3 has the forms of Unicode 9: what is newer stays as it is, where it is. (Asked of it character by
-// character, against Unicode 14.)
+// tokenizers 0.23.3 has the forms of Unicode 9: what is newer stays as it is, where it is. (Asked of it
+// character by character, against Unicode 14.)
 constexpr std::array<std::array<int32_t, 2>, 44> kUnchanged{{
     {0x7fd, 0x7fd},     {0x898, 0x89f},     {0x8ca, 0x8d3},     {0x9fe, 0x9fe},     {0xc3c, 0xc3c},
     {0xd3b, 0xd3c},     {0xeba, 0xeba},     {0x1715, 0x1715},   {0x1abf, 0x1ace},   {0x1df6, 0x1dfa},

@@ -40,7 +40,8 @@ std::string category_members(std::string_view category) {
 std::string word_members() {
   // Superscripts, fractions and letters in circles and squares have no category of their own.
   constexpr std::string_view kMore =
-      R"(\x{b2}\x{b3}\x{b9}\x{bc}-\x{be}\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
+      R"(\x{b2}\x{b3}\x{b9}\x{bc}-\x{be}\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169})"
+      R"(\x{1f170}-\x{1f189})";
   std::string members(kMore);
   for (const std::string_view category : {"L", "M", "Nd", "Nl", "Pc"}) members += category_members(category);
   return members;

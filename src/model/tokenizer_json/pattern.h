@@ -1,6 +1,6 @@
 #pragma once
-// Expressions of tokenizer.json. Their engine is Oniguruma with Ruby's syntax; here PCRE2 runs them, so what the
-// two read differently is spelled out.
+// Expressions of tokenizer.json. Their engine is Oniguruma with Ruby's syntax; here PCRE2 runs them, so what
+// the two read differently is spelled out.
 
 #include <cstddef>
 #include <cstdint>

@@ -1,7 +1,7 @@
 #pragma once
-// tokenizer.json of Hugging Face's tokenizers as it is: the vocabulary and the merges as lists, all else as JSON. What
-// of it GRETA does not compute is refused by whoever needs it (json_tokenizer.h), so that a model whose tokenizer is
-// not known can still be judged.
+// tokenizer.json of Hugging Face's tokenizers as it is: the vocabulary and the merges as lists, all else as
+// JSON. What of it GRETA does not compute is refused by whoever needs it (json_tokenizer.h), so that a model
+// whose tokenizer is not known can still be judged.
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
@@ -29,8 +29,8 @@ struct TokenizerJson {
   nlohmann::json rest;  // without the vocabulary, the merges and the added tokens
 };
 
-/// Input Errors, beginning with `path`: no JSON, a vocabulary or merges of another shape, an id twice or far beyond the
-/// number of tokens.
+/// Input Errors, beginning with `path`: no JSON, a vocabulary or merges of another shape, an id twice or far
+/// beyond the number of tokens.
 TokenizerJson parse_tokenizer_json(std::string_view text, const std::string& path);
 
 }  // namespace greta

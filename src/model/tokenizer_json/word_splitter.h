@@ -17,7 +17,8 @@ struct Word {
 
 class WordSplitter {
  public:
-  /// null leaves the text whole. `where` begins the messages of input Errors: a kind that GRETA does not know.
+  /// null leaves the text whole. `where` begins the messages of input Errors: a kind that GRETA does not
+  /// know.
   WordSplitter(const nlohmann::json& json, const std::string& where);
 
   /// Of a well-formed text; no word is empty. What a step removes is gone.
