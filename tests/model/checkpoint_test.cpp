@@ -183,6 +183,22 @@ TEST(Checkpoint, RopeIsReadInOldAndNewWords) {
   EXPECT_THAT(floats_of(open_model(checkpoint.path()).rope_freqs->data), ElementsAre(1, 8));
 }
 
+/// Of a model that also sees, the text is what is computed.
+TEST(Checkpoint, TheTextOfAMultimodalModel) {
+  const TinyCheckpoint checkpoint;
+  checkpoint.write("config.json", json{{"model_type", "llava"}, {"text_config", test::tiny_config()}}.dump());
+  for (const std::string prefix : {"language_model.", "model.language_model."}) {
+    auto tensors = test::tiny_tensors();
+    for (NamedBytes& tensor : tensors) {
+      const bool plain = prefix.starts_with("model.") && tensor.name.starts_with("model.");
+      tensor.name = plain ? prefix + tensor.name.substr(6) : "language_model." + tensor.name;
+    }
+    tensors.push_back(test::tiny_tensor("vision_tower.patch.weight", {2, 2}));
+    checkpoint.write_tensors("model.safetensors", tensors);
+    EXPECT_EQ(open_model(checkpoint.path()).config.n_layer, 2);
+  }
+}
+
 TEST(Checkpoint, WhatIsNoCheckpoint) {
   const TinyCheckpoint checkpoint;
   checkpoint.write("config.json", "{");
