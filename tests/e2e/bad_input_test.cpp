@@ -29,7 +29,7 @@ void expect_refused(const std::string& model, const std::string& part) {
 TEST(BadModel, ThatIsNoFile) {
   const Scratch scratch;
   expect_refused(scratch / "missing.gguf", "No such file");
-  expect_refused(scratch / "", "is a directory");
+  expect_refused(scratch / "", "has neither model.safetensors nor");
   test::write_file(scratch / "empty.gguf", "");
   expect_refused(scratch / "empty.gguf", "is empty");
   test::write_file(scratch / "text.gguf", "This is not a model at all, only some text.");
