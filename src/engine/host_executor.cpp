@@ -8,6 +8,13 @@ namespace {
 
 constexpr size_t kLine = 8;  // counters that share no cache line
 
+/// What is not written is then the same in each run, and told from a race.
+AlignedBytes zeros(int64_t size) {
+  AlignedBytes bytes(size);
+  std::memset(bytes.data(), 0, static_cast<size_t>(size));
+  return bytes;
+}
+
 }  // namespace
 
 void HostExecutor::reserve(const Plan& plan, const Block& block) {
@@ -17,10 +24,10 @@ void HostExecutor::reserve(const Plan& plan, const Block& block) {
     const Buffer& buffer = plan.buffers()[i];
     if (buffer.constant != nullptr || !touched[i]) continue;
     const View shape = shape_of(buffer, block);
-    if (memory_[i].size() < shape.stride * shape.rows) memory_[i] = AlignedBytes(shape.stride * shape.rows);
+    if (memory_[i].size() < shape.stride * shape.rows) memory_[i] = zeros(shape.stride * shape.rows);
   }
   const int64_t scratch = attention_scratch_floats(block.n_pos()) * 4 * pool().size();
-  if (scratch_.size() < scratch) scratch_ = AlignedBytes(scratch);
+  if (scratch_.size() < scratch) scratch_ = zeros(scratch);
 }
 
 View HostExecutor::view(const Plan& plan, BufferId id, const Block& block) {

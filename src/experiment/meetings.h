@@ -1,6 +1,6 @@
 #pragma once
-// Whether the threads meet wherever a plan's ops need it: by what the ops read and write, not by a run. A race
-// need not happen while somebody looks.
+// Whether the threads meet wherever a plan's ops need it: by what the ops read and write, not by a run. A
+// race need not happen while somebody looks.
 
 #include <optional>
 #include <span>

@@ -13,9 +13,9 @@
 
 namespace greta {
 
-/// `findings` as they are where the cell of the first one is recorded again alike. Else the first stage that
-/// differs is a finding before them, and theirs are no names any more. `recorded` is what
-/// they were found in; `step` may throw to stop.
+/// `findings` as they are where the cell of the first one is recorded again alike, each time. Else the first
+/// stage that differs is a finding before them, and theirs are no names any more. `recorded` is what they
+/// were found in; `step` may throw to stop.
 std::vector<Finding> hold_against_repetition(Engine& engine, const MatrixRequest& matrix,
                                              const Bundle& recorded, std::vector<Finding> findings,
                                              const std::function<void()>& step);

@@ -187,9 +187,9 @@ std::vector<Format> held_in(const std::vector<Subject>& subjects) {
   return held.formats();
 }
 
-/// How much of a class an arithmetic has to explain. One that rounds operands alone leaves them determined, and
-/// the bound as narrow as it was: hundreds of outputs of two stages are not met by chance, though faults have all
-/// the others. What widens the bound has to explain half.
+/// How much of a class an arithmetic has to explain. One that rounds operands alone leaves them determined,
+/// and the bound as narrow as it was: hundreds of outputs of two stages are not met by chance, though faults
+/// have all the others. What widens the bound has to explain half.
 double least_share(const Declared& candidate, const Declared& first, size_t subjects) {
   constexpr double kHalf = 0.499, kSome = 0.15;
   Declared but_between = candidate;  // an intermediate result in f16 widens it by a fraction

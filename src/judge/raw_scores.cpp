@@ -28,7 +28,7 @@ std::vector<float> finished(const Event& event, std::vector<float> scores,
   for (size_t i = 0; i < scores.size(); ++i) {
     const int64_t own = positions[i / (heads * n_pos)], seen = static_cast<int64_t>(i % n_pos);
     const bool dropped = attention.window > 0 && seen <= own - attention.window;
-    // A mask is added: NaN and infinity (of a key that a row is not to see) make NaN, and so do they of the row.
+    // A mask is added: of NaN and infinity, of a key that a row is not to see, it makes NaN.
     if (seen > own || dropped) scores[i] += -std::numeric_limits<float>::infinity();
   }
   return scores;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "numerics/activation.h"
 
@@ -65,6 +66,21 @@ bool was_read(const PhaseRecord& phase, At at, At operand) {
   const SeenOperand* seen = seen_operand(phase, at, operand);
   const Event* made = phase.view.find(operand);
   return seen != nullptr && made != nullptr && seen->hash == made->hash;
+}
+
+bool is_rounded_otherwise(const OtherOperand& operand, const PhaseRecord& here, double* off) {
+  constexpr double kNear = 0.2;  // other rows of the same stage are at 0.5 and more
+  if (operand.format == Format::f32 || recorded_as(operand, here) != nullptr) return false;
+  const auto recorded = recorded_rows(here, operand.at, operand.positions);
+  if (!recorded || recorded->size() != operand.rows.size()) return false;
+  double distance = 0, length = 0;
+  for (size_t i = 0; i < operand.rows.size(); ++i) {
+    const auto right = static_cast<double>(recorded->begin()[i]), seen = static_cast<double>(operand.rows[i]);
+    distance += (seen - right) * (seen - right);
+    length += right * right;
+  }
+  *off = length > 0 ? std::sqrt(distance / length) : 1;
+  return *off <= kNear;
 }
 
 Text what_was_read(const OtherOperand& operand, const PhaseRecord& here) {

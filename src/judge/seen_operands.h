@@ -25,6 +25,10 @@ std::vector<OtherOperand> other_operands(const PhaseRecord& phase, At at);
 /// Whether the stage's op read this operand as it was recorded.
 bool was_read(const PhaseRecord& phase, At at, At operand);
 
+/// Whether what was read is near the recorded rows, and no recorded stage's: a rounding of them by another
+/// rule than the format's. `off` is then their relative L2 distance.
+bool is_rounded_otherwise(const OtherOperand& operand, const PhaseRecord& here, double* off);
+
 /// What the op read instead: "zeros"; which recorded rows of this bundle, "attn_norm of layer 0"; else how
 /// they differ, or that no stage left them. `here`: the phase that they were read in.
 Text what_was_read(const OtherOperand& operand, const PhaseRecord& here);

@@ -98,9 +98,9 @@ TEST(Bundle, EqualBytesOfOtherTypesAreOtherNumbers) {
                {"e", "F16", zeros, {0, 0, 0, 0}},
                {"f", "BF16", zeros, {0, 0, 0, 0}}};
   fs::create_directory(temp / "b");
-  write_file(
-      temp / "b/manifest.json",
-      R"({"schema": "greta.trace/1", "engine": "e", "prompts": [{"id": "p"}], "experiments": [{"name": "E0"}]})");
+  write_file(temp / "b/manifest.json",
+             R"({"schema": "greta.trace/1", "engine": "e", "prompts": [{"id": "p"}],)"
+             R"( "experiments": [{"name": "E0"}]})");
   std::string events;
   for (const auto& each : cases) {
     const std::string file = "tensors-" + each.phase + ".safetensors";

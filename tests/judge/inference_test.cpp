@@ -192,8 +192,8 @@ Row of_f16(const PlainSite& site) {
   return times(site.weight(), x);
 }
 
-/// A third of a kernel's recordings is right, all others are another row's: what it rounds its operands to is told
-/// by the third, which is no fault. (An engine that leaves out a layer has all later ones so.)
+/// A third of a kernel's recordings is right, all others are another row's: what it rounds its operands to is
+/// told by the third, which is no fault. (An engine that leaves out a layer has all later ones so.)
 TEST(Inference, TwoRightStagesTellTheArithmeticOfAClassThatIsElseWrong) {
   const std::vector<std::vector<int32_t>> prompts{
       {3, 1, 4, 1, 5}, {9, 2, 6, 5, 3, 5, 8}, {9, 7, 9, 3, 2, 3, 8, 4}};

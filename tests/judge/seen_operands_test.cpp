@@ -6,10 +6,12 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "engine/tiny_model.h"
 #include "fault/fault.h"
 #include "judge/judge.h"
+#include "kernels/block_code.h"
 #include "record/matrix.h"
 
 namespace greta {
@@ -121,6 +123,41 @@ TEST_P(PlanBugTest, IsNamedByWhatWasRead) {
 
 INSTANTIATE_TEST_SUITE_P(All, PlanBugTest, testing::ValuesIn(plan_bugs()),
                          [](const auto& test) { return std::string(test.param.label); });
+
+/// Cuts the codes of rounded rows at 100 of 127.
+class Clipped final : public Action {
+ public:
+  std::string label() const override { return "clipped"; }
+  void run(const KernelArgs& args, Part part) override {
+    if (part.index != 0) return;
+    for (int64_t row = 0; row < args.out.rows; ++row) {
+      for (int64_t i = 0; i < args.out.cols / kBlock; ++i) clip(args.out.row<ActivationBlock>(row)[i]);
+    }
+  }
+
+ private:
+  static void clip(ActivationBlock& block) {
+    for (int8_t& code : block.q) code = std::clamp<int8_t>(code, -100, 100);
+    block.sum_low = std::accumulate(block.q, block.q + 16, 0);
+    block.sum = std::accumulate(block.q + 16, block.q + 32, block.sum_low);
+    block.s = block.d * static_cast<float>(block.sum);
+  }
+};
+
+/// Such rows are near what was recorded: they are no other's, and no buffer was reused.
+TEST(SeenOperands, RowsThatAreRoundedByAnotherRuleAreToldAsThat) {
+  const Verdict verdict = judged([](PlanEdit& edit) {
+    edit.unfuse_all();
+    const Op* gate = edit.find({1, Stage::gate});
+    edit.before(*gate,
+                {.layer = 1, .call = ActionCall{std::make_shared<Clipped>()}, .writes = gate->reads[0]});
+  });
+  EXPECT_THAT(verdict.findings, Contains(Field(&Finding::stage, Stage::gate)));
+  for (const Finding& finding : verdict.findings) {
+    EXPECT_EQ(finding.hypothesis(), "undeclared_rounding");
+    EXPECT_THAT(finding.title.en, HasSubstr("ffn_norm is rounded to q8_block32 by another rule"));
+  }
+}
 
 /// A kernel that is wrong reads what it ought to.
 TEST(SeenOperands, AKernelsFaultIsNotTheirs) {

@@ -49,19 +49,36 @@ Text told(const Suspect& s, const std::vector<OtherOperand>& others, const Phase
   return text;
 }
 
-}  // namespace
+Text told_rounded(const OtherOperand& other, double off) {
+  return {fmt::format("{} is rounded to {} by another rule than it declares: off by {:.2g} of its length",
+                      name(other.at.stage), name(other.format), off),
+          fmt::format("{} se redondea a {} por otra regla que la declarada: se aparta {:.2g} de su longitud",
+                      name(other.at.stage), name(other.format), off)};
+}
 
-std::vector<Candidate> operand_read(const Suspect& s) {
+/// The first observation that shows some, by whether all of them are only rounded otherwise.
+std::vector<Candidate> candidate_of(const Suspect& s, bool rounded) {
   if (!s.direct) return {};
   for (const Observation& seen : s.evidence.observations) {
     const std::vector<OtherOperand> others = other_operands(*seen.phase, s.at);
     if (others.empty()) continue;
-    Candidate candidate{put_rows_read, told(s, others, *seen.phase)};
+    double off = 0;
+    const bool only_rounded = std::ranges::all_of(
+        others, [&](const OtherOperand& other) { return is_rounded_otherwise(other, *seen.phase, &off); });
+    if (only_rounded != rounded) return {};
+    Candidate candidate{put_rows_read,
+                        rounded ? told_rounded(others.front(), off) : told(s, others, *seen.phase)};
     candidate.may_be_empty = true;
     candidate.seen = true;
     return {candidate};
   }
   return {};
 }
+
+}  // namespace
+
+std::vector<Candidate> operand_read(const Suspect& s) { return candidate_of(s, false); }
+
+std::vector<Candidate> operand_rounded(const Suspect& s) { return candidate_of(s, true); }
 
 }  // namespace greta

@@ -7,7 +7,11 @@
 
 namespace greta {
 
-/// One candidate, with all operands that were others; none where all were read as they were recorded.
+/// One candidate, with all operands that were others; none where all were read as they were recorded, or only
+/// rounded in another way.
 std::vector<Candidate> operand_read(const Suspect& s);
+
+/// One candidate where operands were read that are near what was recorded, rounded by another rule.
+std::vector<Candidate> operand_rounded(const Suspect& s);
 
 }  // namespace greta

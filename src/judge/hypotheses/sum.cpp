@@ -9,6 +9,7 @@
 
 #include "judge/hypotheses/hypothesis.h"
 #include "judge/hypotheses/misread_weights.h"
+#include "judge/hypotheses/read_operand.h"
 #include "judge/hypotheses/rounding.h"
 #include "judge/hypotheses/sum_parts.h"
 #include "judge/residual_pattern.h"
@@ -269,7 +270,7 @@ Candidate operand_in(Format format, size_t at, const Suspect& s) {
 }
 
 std::vector<Candidate> undeclared_rounding(const Suspect& s) {
-  std::vector<Candidate> candidates;
+  std::vector<Candidate> candidates = operand_rounded(s);
   for (const Format format : {Format::f16, Format::bf16}) candidates.push_back(output_in(format));
   if (s.kind() != StageKind::projection) {
     for (const Format format : {Format::f16, Format::bf16}) {
