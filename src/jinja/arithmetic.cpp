@@ -78,10 +78,9 @@ Value repeated(Budget& budget, const Value& what, int64_t times) {
   };
   if (const auto* list = std::get_if<ListPtr>(&what)) {
     if (!is_plain(**list)) refuse("a repeated {} is not supported", type_name(what));
-    pays((*list)->items.size());
+    pays(Budget::kItem * (*list)->items.size());
     Values items;
-    for (uint64_t i = 0; i < n; ++i)
-      items.insert(items.end(), (*list)->items.begin(), (*list)->items.end());
+    for (uint64_t i = 0; i < n; ++i) items.insert(items.end(), (*list)->items.begin(), (*list)->items.end());
     return make_list(budget, std::move(items), (*list)->kind);
   }
   const auto text = text_of(what);
@@ -101,7 +100,8 @@ std::vector<size_t> places(int64_t size, const Value& start, const Value& stop, 
     const int64_t place = integer_of(value);
     return std::clamp(place < 0 ? place + size : place, lowest, highest);
   };
-  const int64_t from = bound(start, step > 0 ? lowest : highest), to = bound(stop, step > 0 ? highest : lowest);
+  const int64_t from = bound(start, step > 0 ? lowest : highest),
+                to = bound(stop, step > 0 ? highest : lowest);
   std::vector<size_t> result;
   for (int64_t i = from; step > 0 ? i < to : i > to;) {
     result.push_back(static_cast<size_t>(i));

@@ -12,15 +12,21 @@ namespace greta::jinja {
 namespace {
 
 // What Python's types have by name: an attribute of a dict is first looked for here.
-constexpr std::string_view kDictNames = " clear copy fromkeys get items keys pop popitem setdefault update values ";
-constexpr std::string_view kListNames = " append clear copy count extend index insert pop remove reverse sort ";
+constexpr std::string_view kDictNames =
+    " clear copy fromkeys get items keys pop popitem setdefault update values ";
+constexpr std::string_view kListNames =
+    " append clear copy count extend index insert pop remove reverse sort ";
 constexpr std::string_view kTextNames =
-    " capitalize casefold center count encode endswith expandtabs find format format_map index isalnum isalpha "
-    "isascii isdecimal isdigit isidentifier islower isnumeric isprintable isspace istitle isupper join ljust lower "
-    "lstrip maketrans partition removeprefix removesuffix replace rfind rindex rjust rpartition rsplit rstrip split "
+    " capitalize casefold center count encode endswith expandtabs find format format_map index isalnum "
+    "isalpha "
+    "isascii isdecimal isdigit isidentifier islower isnumeric isprintable isspace istitle isupper join ljust "
+    "lower "
+    "lstrip maketrans partition removeprefix removesuffix replace rfind rindex rjust rpartition rsplit "
+    "rstrip split "
     "splitlines startswith strip swapcase title translate upper zfill ";
 constexpr std::string_view kNumberNames =
-    " as_integer_ratio bit_count bit_length conjugate denominator from_bytes fromhex hex imag is_integer numerator "
+    " as_integer_ratio bit_count bit_length conjugate denominator from_bytes fromhex hex imag is_integer "
+    "numerator "
     "real to_bytes ";
 
 std::string_view names_of(const Value& value) {
@@ -50,7 +56,10 @@ Value loop_attribute(const Loop& loop, std::string_view name) {
   if (name == "length") return number(size);
   if (name == "previtem") return item(at - 1);
   if (name == "nextitem") return item(at + 1);
-  refuse("loop.{} is not supported", name);
+  if (name == "depth") return number(1);  // of recursive loops, which there are none of
+  if (name == "depth0") return number(0);
+  if (name == "cycle" || name == "changed" || name.starts_with("_")) refuse("loop.{} is not supported", name);
+  return Undefined{std::string(name)};
 }
 
 }  // namespace
@@ -58,8 +67,7 @@ Value loop_attribute(const Loop& loop, std::string_view name) {
 Bound bound(const Builtin& builtin, Arguments arguments, std::string_view what) {
   if (builtin.parameters == "*") return {{}, std::move(arguments)};
   const auto names = split(builtin.parameters, std::nullopt, -1);
-  if (arguments.values.size() > names.size())
-    refuse("the {} takes at most {} arguments", what, names.size());
+  if (arguments.values.size() > names.size()) refuse("the {} takes at most {} arguments", what, names.size());
   Bound result{std::move(arguments.values), {}};
   result.values.resize(names.size());
   for (auto& [name, value] : arguments.named) {

@@ -22,7 +22,8 @@ std::string shown(const Value& undefined) {
   return name.empty() ? "a value" : fmt::format("'{}'", name);
 }
 
-/// The row of the method `name` of the value, or nullptr where the value has none and may have an item so called.
+/// The row of the method `name` of the value, or nullptr where the value has none and may have an item so
+/// called.
 const Builtin* method_of(const Value& value, std::string_view name) {
   if (is<DictPtr>(value)) return find_dict_method(name);
   if (is<std::shared_ptr<Namespace>>(value)) return nullptr;
@@ -45,7 +46,8 @@ Values Interpreter::evaluate_parts(const Expression& expression, Scope& scope) {
 Value Interpreter::evaluate_dict(const Expression& expression, Scope& scope) {
   Values parts = evaluate_parts(expression, scope);
   std::vector<std::pair<Value, Value>> items;
-  for (size_t i = 0; i < parts.size(); i += 2) items.emplace_back(std::move(parts[i]), std::move(parts[i + 1]));
+  for (size_t i = 0; i < parts.size(); i += 2)
+    items.emplace_back(std::move(parts[i]), std::move(parts[i + 1]));
   return make_dict(budget, std::move(items));
 }
 
@@ -80,11 +82,12 @@ Arguments Interpreter::arguments_of(const Expression& call, Scope& scope) {
   return arguments;
 }
 
-Value Interpreter::apply(const Builtin* builtin, std::string_view kind, std::string_view name, const Value& self,
-                         Arguments arguments) {
+Value Interpreter::apply(const Builtin* builtin, std::string_view kind, std::string_view name,
+                         const Value& self, Arguments arguments) {
   if (builtin == nullptr) refuse("the {} '{}' is not supported", kind, name);
   if (const auto* text = std::get_if<Text>(&self)) budget.charge(text->bytes->size());
-  return builtin->call(*this, self, bound(*builtin, std::move(arguments), fmt::format("{} '{}'", kind, name)));
+  return builtin->call(*this, self,
+                       bound(*builtin, std::move(arguments), fmt::format("{} '{}'", kind, name)));
 }
 
 Value Interpreter::evaluate_call(const Expression& expression, Scope& scope) {

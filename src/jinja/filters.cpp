@@ -1,4 +1,5 @@
-// What stands behind |. Source: jinja2 3.1, filters.py; tojson is transformers' (utils/chat_template_utils.py).
+// What stands behind |. Source: jinja2 3.1, filters.py; tojson is transformers'
+// (utils/chat_template_utils.py).
 
 #include <algorithm>
 #include <array>
@@ -53,7 +54,8 @@ Value filter_safe(Interpreter& with, const Value& self, const Bound&) {
 
 Value filter_replace(Interpreter& with, const Value& self, const Bound& given) {
   const Value all = made_text(with, soft_text(with, self));
-  Arguments arguments{{made_text(with, soft_text(with, given[0])), made_text(with, soft_text(with, given[1]))}, {}};
+  Arguments arguments{
+      {made_text(with, soft_text(with, given[0])), made_text(with, soft_text(with, given[1]))}, {}};
   if (given.sets(2)) arguments.values.push_back(given[2]);
   return with.apply(find_text_method("replace"), "method", "replace", all, std::move(arguments));
 }
@@ -62,7 +64,8 @@ Value filter_indent(Interpreter& with, const Value& self, const Bound& given) {
   constexpr int64_t kWidest = 256;
   const int64_t width = is<Text>(given[0]) || !given.has(0) ? 4 : integer_of(given[0]);
   if (width < 0 || width > kWidest) refuse("an indentation of {} is not supported", width);
-  const auto indent = is<Text>(given[0]) ? std::string(text_of(given[0])) : std::string(static_cast<size_t>(width), ' ');
+  const auto indent =
+      is<Text>(given[0]) ? std::string(text_of(given[0])) : std::string(static_cast<size_t>(width), ' ');
   const bool first = truth(given[1]), blank = truth(given[2]);
   const std::string all = std::string(text_of(self)) + "\n";
   std::string result;
@@ -83,7 +86,8 @@ Value filter_tojson(Interpreter& with, const Value& self, const Bound& given) {
   style.sorted = truth(given[3]);
   if (given.sets(1)) {
     constexpr int64_t kWidest = 64;
-    if (!is<Text>(given[1]) && integer_of(given[1]) > kWidest) refuse("an indentation of more than {}", kWidest);
+    if (!is<Text>(given[1]) && integer_of(given[1]) > kWidest)
+      refuse("an indentation of more than {}", kWidest);
     style.indent = is<Text>(given[1])
                        ? std::string(text_of(given[1]))
                        : std::string(static_cast<size_t>(std::max<int64_t>(0, integer_of(given[1]))), ' ');
@@ -115,7 +119,12 @@ std::optional<int64_t> truncated(double number) {
   return static_cast<int64_t>(number);
 }
 
+void refuse_undefined(const Value& value) {
+  if (is<Undefined>(value)) refuse("an undefined value is no number");
+}
+
 Value filter_int(Interpreter&, const Value& self, const Bound& given) {
+  refuse_undefined(self);
   if (given.has(1) && integer_of(given[1]) != 10) refuse("a base other than 10 is not supported");
   const Value otherwise = given.has(0) ? given[0] : Value(int64_t{0});
   if (is_integer(self)) return integer_of(self);
@@ -136,6 +145,7 @@ Value filter_int(Interpreter&, const Value& self, const Bound& given) {
 }
 
 Value filter_float(Interpreter&, const Value& self, const Bound& given) {
+  refuse_undefined(self);
   const Value otherwise = given.has(0) ? given[0] : Value(0.0);
   if (is_number(self)) return real_of(self);
   const auto number = is<Text>(self) ? real_in(stripped(text_of(self))) : std::nullopt;
@@ -150,7 +160,8 @@ Value filter_abs(Interpreter&, const Value& self, const Bound&) {
 
 /// To a whole number, halves to even; other precisions are a matter of decimal digits.
 Value filter_round(Interpreter&, const Value& self, const Bound& given) {
-  if (given.has(1) || (given.has(0) && integer_of(given[0]) != 0)) refuse("this way to round is not supported");
+  if (given.has(1) || (given.has(0) && integer_of(given[0]) != 0))
+    refuse("this way to round is not supported");
   return is<double>(self) ? Value(std::nearbyint(std::get<double>(self))) : Value(integer_of(self));
 }
 

@@ -35,9 +35,7 @@ Interpreter::Flow Interpreter::run(const Statement& statement, Scope& scope, std
     case assign: run_assign(statement, scope); break;
     case capture: scope.names[statement.names[0]] = captured(statement, scope); break;
     case filtered: append(out, to_string(budget, captured(statement, scope))); break;
-    case macro:
-      scope.names[statement.text] = std::make_shared<const Macro>(Macro{&statement, &scope});
-      break;
+    case macro: scope.names[statement.text] = std::make_shared<const Macro>(Macro{&statement, &scope}); break;
     case leave_loop: return Flow::leave_loop;
     case next_turn: return Flow::next_turn;
   }

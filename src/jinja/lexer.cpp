@@ -43,7 +43,8 @@ class Lexer {
   }
 
   [[noreturn]] void fail(size_t at, std::string why) const {
-    const auto newlines = std::count(text_.begin(), text_.begin() + to_diff(std::min(at, text_.size())), '\n');
+    const auto newlines =
+        std::count(text_.begin(), text_.begin() + to_diff(std::min(at, text_.size())), '\n');
     throw SyntaxError{1 + static_cast<int>(newlines), std::move(why)};
   }
 
@@ -55,13 +56,11 @@ class Lexer {
     if (found) at_ += what.size();
     return found;
   }
-  void skip_spaces() {
-    at_ = text_.size() - stripped(rest(), std::nullopt, true, false).size();
-  }
+  void skip_spaces() { at_ = text_.size() - stripped(rest(), std::nullopt, true, false).size(); }
   void add(Kind kind, std::string text) {
     // Lines are counted on from the last token: a template is read once.
-    counted_line_ += static_cast<int>(
-        std::count(text_.begin() + to_diff(counted_), text_.begin() + to_diff(std::max(counted_, at_)), '\n'));
+    counted_line_ += static_cast<int>(std::count(text_.begin() + to_diff(counted_),
+                                                 text_.begin() + to_diff(std::max(counted_, at_)), '\n'));
     counted_ = std::max(counted_, at_);
     tokens_.push_back({kind, std::move(text), counted_line_});
   }
@@ -169,7 +168,8 @@ class Lexer {
     if (c == '"' || c == '\'') return read_string(c);
     const auto symbol = std::ranges::find_if(kSymbols, [&](auto one) { return rest().starts_with(one); });
     if (symbol == kSymbols.end()) fail(at_, "a character that no expression has");
-    if (*symbol == "(" || *symbol == "[" || *symbol == "{") open += *symbol == "(" ? ')' : *symbol == "[" ? ']' : '}';
+    if (*symbol == "(" || *symbol == "[" || *symbol == "{")
+      open += *symbol == "(" ? ')' : *symbol == "[" ? ']' : '}';
     if (*symbol == ")" || *symbol == "]" || *symbol == "}") {
       if (!open.ends_with(*symbol)) fail(at_, fmt::format("'{}' closes nothing", *symbol));
       open.pop_back();

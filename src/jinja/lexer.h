@@ -8,7 +8,19 @@
 namespace greta::jinja {
 
 struct Token {
-  enum class Kind { data, print_begin, print_end, block_begin, block_end, name, text, integer, real, symbol, end };
+  enum class Kind {
+    data,
+    print_begin,
+    print_end,
+    block_begin,
+    block_end,
+    name,
+    text,
+    integer,
+    real,
+    symbol,
+    end
+  };
   Kind kind;
   std::string text;  // of a str its characters, escapes resolved; of a number its digits
   int line;

@@ -1,5 +1,5 @@
-// Filters of lists and dicts. Those that Python makes generators of are run at once here: what they make can be
-// walked once all the same.
+// Filters of lists and dicts. Those that Python makes generators of are run at once here: what they make can
+// be walked once all the same.
 
 #include <algorithm>
 #include <array>
@@ -41,6 +41,11 @@ Value picked(Interpreter& with, const Values& items, const std::vector<size_t>& 
   Values result;
   for (const size_t place : places) result.push_back(items[place]);
   return make_list(with.budget, std::move(result));
+}
+
+/// What map and select walk: nothing of any value that is false.
+Values iterate_if_true(Interpreter& with, const Value& value) {
+  return truth(value) ? iterate(with.budget, value) : Values{};
 }
 
 Value filter_list(Interpreter& with, const Value& self, const Bound&) {
@@ -92,6 +97,7 @@ Value filter_items(Interpreter& with, const Value& self, const Bound&) {
 }
 
 Value filter_dictsort(Interpreter& with, const Value& self, const Bound& given) {
+  if (!is<DictPtr>(self)) refuse("a {} is no dict to sort", type_name(self));
   const Values items = iterate(with.budget, filter_items(with, self, {}));
   const bool by_value = given.has(1) && text_of(given[1]) == "value";
   if (given.has(1) && !by_value && text_of(given[1]) != "key") refuse("dictsort is by 'key' or 'value'");
@@ -151,7 +157,7 @@ Value filter_map(Interpreter& with, const Value& self, const Bound& given) {
     name = rest.values[0];
     rest.values.erase(rest.values.begin());
   }
-  Values items = iterate(with.budget, self);
+  Values items = iterate_if_true(with, self);
   for (Value& item : items) {
     item = is<Undefined>(name) ? at_path(with.budget, item, path)
                                : with.apply(find_filter(text_of(name)), "filter", text_of(name), item, rest);
@@ -173,11 +179,12 @@ Value filter_select(Interpreter& with, const Value& self, const Bound& given) {
   const Value path = of_attribute ? take() : Value(Undefined{});
   if (of_attribute && is<Undefined>(path)) refuse("the filter needs an attribute");
   const Value name = take();
-  Values items = iterate(with.budget, self);
+  Values items = iterate_if_true(with, self);
   std::erase_if(items, [&](const Value& item) {
     const Value subject = of_attribute ? at_path(with.budget, item, path) : item;
-    const Value holds = is<Undefined>(name) ? subject
-                                            : with.apply(find_test(text_of(name)), "test", text_of(name), subject, rest);
+    const Value holds = is<Undefined>(name)
+                            ? subject
+                            : with.apply(find_test(text_of(name)), "test", text_of(name), subject, rest);
     return truth(holds) != keeps;
   });
   return generator(with, std::move(items));

@@ -55,7 +55,8 @@ Value text_has_side(Interpreter& with, const Value& self, const Bound& given) {
   };
   if (is<Text>(given[0])) return has(given[0]);
   const auto* list = std::get_if<ListPtr>(&given[0]);
-  if (list == nullptr || (*list)->kind != Sequence::tuple) refuse("expected a str, got a {}", type_name(given[0]));
+  if (list == nullptr || (*list)->kind != Sequence::tuple)
+    refuse("expected a str, got a {}", type_name(given[0]));
   with.budget.charge((*list)->items.size());
   return std::ranges::any_of((*list)->items, has);
 }
@@ -81,8 +82,12 @@ Value text_removesuffix(Interpreter& with, const Value& self, const Bound& given
   return text(with, all);
 }
 
-Value text_upper(Interpreter& with, const Value& self, const Bound&) { return text(with, upper(text_of(self))); }
-Value text_lower(Interpreter& with, const Value& self, const Bound&) { return text(with, lower(text_of(self))); }
+Value text_upper(Interpreter& with, const Value& self, const Bound&) {
+  return text(with, upper(text_of(self)));
+}
+Value text_lower(Interpreter& with, const Value& self, const Bound&) {
+  return text(with, lower(text_of(self)));
+}
 
 template <bool from_end>
 Value text_find(Interpreter&, const Value& self, const Bound& given) {
@@ -274,19 +279,24 @@ constexpr std::array kTextMethods{
 };
 
 constexpr std::array kListMethods{
-    Builtin{"append", "*", 0, changes_its_object}, Builtin{"clear", "*", 0, changes_its_object},
-    Builtin{"count", "value", 0, list_count},      Builtin{"extend", "*", 0, changes_its_object},
-    Builtin{"index", "value", 0, list_index},      Builtin{"insert", "*", 0, changes_its_object},
-    Builtin{"pop", "*", 0, changes_its_object},    Builtin{"remove", "*", 0, changes_its_object},
+    Builtin{"append", "*", 0, changes_its_object},  Builtin{"clear", "*", 0, changes_its_object},
+    Builtin{"count", "value", 0, list_count},       Builtin{"extend", "*", 0, changes_its_object},
+    Builtin{"index", "value", 0, list_index},       Builtin{"insert", "*", 0, changes_its_object},
+    Builtin{"pop", "*", 0, changes_its_object},     Builtin{"remove", "*", 0, changes_its_object},
     Builtin{"reverse", "*", 0, changes_its_object}, Builtin{"sort", "*", 0, changes_its_object},
 };
 
 constexpr std::array kDictMethods{
-    Builtin{"clear", "*", 0, changes_its_object},      Builtin{"copy", "", 0, dict_copy},
-    Builtin{"get", "key default", 0, dict_get},        Builtin{"items", "", 0, dict_items},
-    Builtin{"keys", "", 0, dict_keys},                 Builtin{"pop", "*", 0, changes_its_object},
-    Builtin{"popitem", "*", 0, changes_its_object},    Builtin{"setdefault", "*", 0, changes_its_object},
-    Builtin{"update", "*", 0, changes_its_object},     Builtin{"values", "", 0, dict_values},
+    Builtin{"clear", "*", 0, changes_its_object},
+    Builtin{"copy", "", 0, dict_copy},
+    Builtin{"get", "key default", 0, dict_get},
+    Builtin{"items", "", 0, dict_items},
+    Builtin{"keys", "", 0, dict_keys},
+    Builtin{"pop", "*", 0, changes_its_object},
+    Builtin{"popitem", "*", 0, changes_its_object},
+    Builtin{"setdefault", "*", 0, changes_its_object},
+    Builtin{"update", "*", 0, changes_its_object},
+    Builtin{"values", "", 0, dict_values},
 };
 
 constexpr std::array kFunctions{

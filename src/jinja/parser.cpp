@@ -102,7 +102,8 @@ class Parser {
         body.back().expression = tuple();
         expect(Kind::print_end);
       } else {
-        const bool ends_here = std::ranges::find(ends, next().text) != ends.end() && next().kind == Kind::name;
+        const bool ends_here =
+            std::ranges::find(ends, next().text) != ends.end() && next().kind == Kind::name;
         ++at_;  // the tag's begin
         if (ends_here) return body;
         body.push_back(statement());
@@ -329,9 +330,7 @@ class Parser {
     return made;
   }
 
-  ExpressionPtr product() {
-    return chain(Expr::arithmetic, {"*", "/", "//", "%"}, false, &Parser::power);
-  }
+  ExpressionPtr product() { return chain(Expr::arithmetic, {"*", "/", "//", "%"}, false, &Parser::power); }
   ExpressionPtr power() { return chain(Expr::arithmetic, {"**"}, false, &Parser::filtered_unary); }
 
   ExpressionPtr filtered_unary() { return filters(unary()); }

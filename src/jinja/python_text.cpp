@@ -22,8 +22,8 @@ std::string_view last_character(std::string_view text) {
 
 /// Bytes of the line break at the start of `text`, or 0.
 size_t line_break(std::string_view text) {
-  constexpr std::array<std::string_view, 11> kBreaks{"\r\n", "\n",   "\r",       "\v",           "\f",          "\x1c",
-                                                     "\x1d", "\x1e", "\xc2\x85", "\xe2\x80\xa8", "\xe2\x80\xa9"};
+  constexpr std::array<std::string_view, 11> kBreaks{
+      "\r\n", "\n", "\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\xc2\x85", "\xe2\x80\xa8", "\xe2\x80\xa9"};
   for (const auto one : kBreaks) {
     if (text.starts_with(one)) return one.size();
   }
@@ -84,7 +84,8 @@ bool is_space(std::string_view character) {
   return character == "\xe2\x81\x9f" || character == "\xe3\x80\x80";
 }
 
-std::string_view stripped(std::string_view text, std::optional<std::string_view> chars, bool left, bool right) {
+std::string_view stripped(std::string_view text, std::optional<std::string_view> chars, bool left,
+                          bool right) {
   const auto goes = [&](std::string_view one) {
     return chars ? chars->find(one) != chars->npos : is_space(one);
   };
@@ -151,7 +152,10 @@ std::string upper(std::string_view text) {
 }
 
 std::string quoted(std::string_view text) {
-  if (!is_ascii(text)) refuse("repr() of text beyond ASCII is not supported");
+  for (const auto one : characters(text)) {  // U+00A1 to U+024F print themselves but for one
+    const bool latin = one.size() == 2 && one >= "\xc2\xa1" && one <= "\xc9\x8f" && one != "\xc2\xad";
+    if (one.size() > 1 && !latin) refuse("repr() of text beyond Latin letters is not supported");
+  }
   const bool has_single = text.find('\'') != text.npos, has_double = text.find('"') != text.npos;
   const char quote = has_single && !has_double ? '"' : '\'';
   std::string result(1, quote);
@@ -163,7 +167,7 @@ std::string quoted(std::string_view text) {
       default:
         if (c == quote || c == '\\')
           result.append(1, '\\').append(1, c);
-        else if (c < ' ' || c == '\x7f')
+        else if (static_cast<unsigned char>(c) < ' ' || c == '\x7f')
           result += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
         else
           result += c;

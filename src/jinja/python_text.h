@@ -33,7 +33,7 @@ std::string replaced(std::string_view text, std::string_view old, std::string_vi
 std::string lower(std::string_view text);
 std::string upper(std::string_view text);
 
-/// repr(). Of ASCII only: which other characters Python would print is a table of Unicode's.
+/// repr(). Of Latin letters only: which other characters Python would print is a table of Unicode's.
 std::string quoted(std::string_view text);
 
 }  // namespace greta::jinja

@@ -13,9 +13,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr size_t kLongest = 1 << 20;       // of a template's text
-constexpr uint64_t kBudget = 64 << 20;     // a real template needs a hundredth
-constexpr uint64_t kBudgetPerByte = 256;   // of the variables
+constexpr size_t kLongest = 1 << 20;      // of a template's text
+constexpr uint64_t kBudget = 64 << 20;    // a real template needs a hundredth
+constexpr uint64_t kBudgetPerByte = 256;  // of the variables
 
 Value value_of(Budget& budget, const Json& json) {
   switch (json.type()) {
@@ -23,7 +23,8 @@ Value value_of(Budget& budget, const Json& json) {
     case Json::value_t::number_integer:
     case Json::value_t::number_unsigned: return json.get<int64_t>();
     case Json::value_t::number_float: return json.get<double>();
-    case Json::value_t::string: return make_text(budget, std::string_view(json.get_ref<const std::string&>()));
+    case Json::value_t::string:
+      return make_text(budget, std::string_view(json.get_ref<const std::string&>()));
     case Json::value_t::array: {
       Values items;
       for (const Json& item : json) items.push_back(value_of(budget, item));
@@ -51,7 +52,8 @@ uint64_t text_size(const Json& json) {
 }  // namespace
 
 std::string render(std::string_view text, std::string_view label, const Json& variables) {
-  if (text.size() > kLongest) fail_input("{}: {} bytes: a template has at most {}", label, text.size(), kLongest);
+  if (text.size() > kLongest)
+    fail_input("{}: {} bytes: a template has at most {}", label, text.size(), kLongest);
   if (utf8_valid_prefix(text) != text.size()) fail_input("{}: not a UTF-8 text", label);
   Budget budget{kBudget + kBudgetPerByte * text_size(variables)};
   Scope globals{nullptr};

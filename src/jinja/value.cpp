@@ -40,9 +40,9 @@ bool equal_lists(Budget& budget, const List& a, const List& b) {
 
 bool equal_dicts(Budget& budget, const Dict& a, const Dict& b) {
   return a.items.size() == b.items.size() && std::ranges::all_of(a.items, [&](const auto& entry) {
-    const Value* other = find(budget, b, entry.first);
-    return other != nullptr && equal(budget, entry.second, *other);
-  });
+           const Value* other = find(budget, b, entry.first);
+           return other != nullptr && equal(budget, entry.second, *other);
+         });
 }
 
 /// Exactly: either fits in the 64 bits of a long double's fraction.
@@ -67,7 +67,7 @@ void check_can_be_held(const Value& value) {
 }
 
 Value make_list(Budget& budget, Values items, Sequence kind) {
-  budget.charge(1 + items.size());
+  budget.charge(1 + Budget::kItem * items.size());
   int depth = 0;
   for (const Value& item : items) {
     check_can_be_held(item);
@@ -77,7 +77,7 @@ Value make_list(Budget& budget, Values items, Sequence kind) {
 }
 
 Value make_dict(Budget& budget, std::vector<std::pair<Value, Value>> items) {
-  budget.charge(1 + items.size());
+  budget.charge(1 + Budget::kItem * items.size());
   Dict dict{{}, 0};
   for (auto& [key, value] : items) {
     check_can_be_held(value);
@@ -97,8 +97,8 @@ Value make_dict(Budget& budget, std::vector<std::pair<Value, Value>> items) {
 
 std::string_view type_name(const Value& value) {
   constexpr std::array<std::string_view, std::variant_size_v<Value>> kNames{
-      "undefined value", "NoneType", "bool",      "int",  "float", "str",
-      "list",            "dict",     "namespace", "loop", "macro", "function"};
+      "undefined value", "NoneType", "bool",  "int",     "float", "str", "list", "dict",
+      "namespace",       "loop",     "macro", "function"};
   constexpr std::array<std::string_view, 5> kSequences{"list", "tuple", "dict view", "range", "generator"};
   if (const auto* list = std::get_if<ListPtr>(&value)) return kSequences[static_cast<size_t>((*list)->kind)];
   return kNames[value.index()];
@@ -171,15 +171,16 @@ Values iterate(Budget& budget, const Value& value) {
   if (is<Undefined>(value)) return {};
   Values items;
   if (const auto* text = std::get_if<Text>(&value)) {
+    budget.charge(Budget::kItem * text->bytes->size());
     for (const auto character : characters(text->view())) items.push_back(make_text(budget, character));
   } else if (const auto* list = std::get_if<ListPtr>(&value)) {
     const bool generator = (*list)->kind == Sequence::generator;
     if (generator && (*list)->used) refuse("walking a generator again is not supported");
     (*list)->used = generator;
-    budget.charge((*list)->items.size());
+    budget.charge(Budget::kItem * (*list)->items.size());
     items = (*list)->items;
   } else if (const auto* dict = std::get_if<DictPtr>(&value)) {
-    budget.charge((*dict)->items.size());
+    budget.charge(Budget::kItem * (*dict)->items.size());
     for (const auto& [key, unused] : (*dict)->items) items.push_back(key);
   } else {
     refuse("a {} can't be iterated", type_name(value));
@@ -195,15 +196,15 @@ size_t length(Budget& budget, const Value& value) {
     return count_characters(text->view());
   }
   const auto* list = std::get_if<ListPtr>(&value);
-  if (list == nullptr || (*list)->kind == Sequence::generator)
-    refuse("a {} has no length", type_name(value));
+  if (list == nullptr || (*list)->kind == Sequence::generator) refuse("a {} has no length", type_name(value));
   return (*list)->items.size();
 }
 
 std::string float_text(double number) {
   if (std::isnan(number)) return "nan";
   if (std::isinf(number)) return number > 0 ? "inf" : "-inf";
-  std::string text = fmt::format("{}", number);  // the shortest that reads back, with exponents where Python has
+  std::string text =
+      fmt::format("{}", number);  // the shortest that reads back, with exponents where Python has
   if (text.find_first_of(".e") == text.npos) text += ".0";
   return text;
 }

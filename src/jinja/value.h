@@ -1,6 +1,6 @@
 #pragma once
-// The values of a template: Python's, as far as chat templates use them. What Python would do and this does not
-// know exactly is refused, never guessed.
+// The values of a template: Python's, as far as chat templates use them. What Python would do and this does
+// not know exactly is refused, never guessed.
 
 #include <fmt/format.h>
 
@@ -28,6 +28,7 @@ template <class... Args>
 
 /// What a rendering may still cost, in steps and bytes together: a template is a stranger's program.
 struct Budget {
+  static constexpr uint64_t kItem = 64;  // of a list, in bytes
   uint64_t left;
   void charge(uint64_t cost) {
     if (cost > left) refuse("it takes more steps than a chat template may");
@@ -57,9 +58,9 @@ struct Function;  // a global one
 
 using ListPtr = std::shared_ptr<const List>;
 using DictPtr = std::shared_ptr<const Dict>;
-using Value = std::variant<Undefined, None, bool, int64_t, double, Text, ListPtr, DictPtr,
-                           std::shared_ptr<Namespace>, const Loop*, std::shared_ptr<const Macro>,
-                           const Function*>;
+using Value =
+    std::variant<Undefined, None, bool, int64_t, double, Text, ListPtr, DictPtr, std::shared_ptr<Namespace>,
+                 const Loop*, std::shared_ptr<const Macro>, const Function*>;
 using Values = std::vector<Value>;
 
 enum class Sequence { list, tuple, view, range, generator };

@@ -19,7 +19,8 @@ struct Family {
 
 constexpr std::array<Family, 4> kFamilies{{
     {"<|im_sep|>",
-     R"({%- for m in messages %}{{ '<|im_start|>' + m.role + '<|im_sep|>' + m.content + '<|im_end|>' }}{% endfor -%}
+     R"({%- for m in messages %}
+{{- '<|im_start|>' + m.role + '<|im_sep|>' + m.content + '<|im_end|>' }}{% endfor -%}
 {{ '<|im_start|>assistant<|im_sep|>' }})"},
     {"<|im_start|>",
      R"({%- for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor -%}
@@ -65,7 +66,8 @@ std::optional<std::string_view> template_by_tokens(const ModelFile& file) {
   const GgufArray* tokens = file.find_strings("tokenizer.ggml.tokens");
   if (tokens == nullptr) return std::nullopt;
   for (const Family& family : kFamilies) {
-    if (std::ranges::find(tokens->strings, family.token) != tokens->strings.end()) return family.template_text;
+    if (std::ranges::find(tokens->strings, family.token) != tokens->strings.end())
+      return family.template_text;
   }
   return std::nullopt;
 }

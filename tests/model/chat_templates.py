@@ -7,46 +7,16 @@ Prints a table, and why GRETA refuses what Jinja2 renders; exit 1 when a prompt 
 rendered where Jinja2 fails. Such a directory is models/templates of llama.cpp, which the source package of
 llama-cpp-python carries. Needs jinja2. As in GRETA, the day is 26 July 2024.
 """
-import datetime, json, pathlib, subprocess, sys
-import jinja2, jinja2.ext
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+import json, pathlib, subprocess, sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "goldens"))
+from make_jinja import environment
 
 SYSTEM, HI = ("system", "Be brief."), ("user", "Hi")
 TURNS = [("user", " Hi\n"), ("assistant", "Hello!"), ("user", "And now?")]
 LONG = [SYSTEM] + TURNS + [("assistant", "<think>\nHm, ñ.\n</think>\n\nNow\n\n"), ("user", "{{ x }} '\"<|im_end|>")]
 CONVERSATIONS = {"user": [HI], "system": [SYSTEM, HI], "turns": TURNS, "both": [SYSTEM] + TURNS, "long": LONG,
                  "odd": [("user", ""), ("user", "a\r\nb\t"), ("assistant", "\u3000c\u00a0")]}
-
-
-class Generation(jinja2.ext.Extension):
-    """{% generation %}, which marks what the assistant said and prints nothing."""
-    tags = {"generation"}
-
-    def parse(self, parser):
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(["name:endgeneration"], drop_needle=True)
-        return jinja2.nodes.CallBlock(self.call_method("_same"), [], [], body).set_lineno(line)
-
-    def _same(self, caller):
-        return caller()
-
-
-def refuse(message):
-    raise jinja2.exceptions.TemplateError(message)
-
-
-def to_json(x, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
-    return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-
-def environment():
-    """As transformers sets it up."""
-    made = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True,
-                                         extensions=[Generation, jinja2.ext.loopcontrols])
-    made.filters["tojson"] = to_json
-    made.globals["raise_exception"] = refuse
-    made.globals["strftime_now"] = datetime.datetime(2024, 7, 26).strftime
-    return made
 
 
 def right_prompt(env, template, messages):
