@@ -162,7 +162,8 @@ TEST(SourceTree, TheReportSeesNeitherJudgeNorEngine) {
 
 // Of the units' the oracle sees the table: data.
 TEST(SourceTree, TheOracleSharesNoArithmeticWithKernelsOrUnits) {
-  EXPECT_EQ(reachable("numerics"), (std::set<std::string>{"numerics", "model", "units", "jinja", "io", "base"}));
+  EXPECT_EQ(reachable("numerics"),
+            (std::set<std::string>{"numerics", "model", "units", "jinja", "io", "base"}));
 }
 
 TEST(SourceTree, AFaultSharesNothingWithTheHypotheses) {
