@@ -69,6 +69,10 @@ constexpr LayerTensor kOptionalBiases[] = {
     {"attn_q.bias", Stage::q, one, q_width, bias, true},
     {"attn_k.bias", Stage::k, one, kv_width, bias, true},
     {"attn_v.bias", Stage::v, one, kv_width, bias, true},
+    {"attn_output.bias", Stage::attn_out, one, n_embd, bias, true},
+    {"ffn_gate.bias", Stage::gate, one, n_ff, bias, true},
+    {"ffn_up.bias", Stage::up, one, n_ff, bias, true},
+    {"ffn_down.bias", Stage::down, one, n_embd, bias, true},
 };
 
 constexpr NumberKey kGraniteNumbers[] = {

@@ -132,13 +132,14 @@ int64_t read_vocabulary(const ModelFile& file, const Keys& keys) {
   if (rows > kMostTokens) {
     fail_input("{}: token_embd.weight has {} rows; at most {} are supported", file.path(), rows, kMostTokens);
   }
+  // Tables are padded to a round number of rows: some have no token.
+  const GgufArray* tokens = file.find_strings("tokenizer.ggml.tokens");
   const auto claimed = file.find_uint(keys.key("vocab_size"), std::numeric_limits<uint64_t>::max());
-  if (claimed && *claimed != rows) {
+  if (claimed && *claimed != rows && (tokens == nullptr || *claimed != tokens->count)) {
     fail_input("{}: {} is {}, but token_embd.weight has {} rows", file.path(), keys.key("vocab_size"),
                *claimed, rows);
   }
-  const GgufArray* tokens = file.find_strings("tokenizer.ggml.tokens");
-  if (tokens != nullptr && tokens->count != rows) {
+  if (tokens != nullptr && tokens->count > rows) {
     fail_input("{}: tokenizer.ggml.tokens has {} tokens, but token_embd.weight has {} rows", file.path(),
                tokens->count, rows);
   }
@@ -195,11 +196,18 @@ std::vector<bool> local_layers(const ModelFile& file, const Keys& keys, const Ar
   const std::string key = keys.key(kPattern);
   const GgufValue* value = file.find(key);
   if (const auto* array = value == nullptr ? nullptr : std::get_if<GgufArray>(value)) {
-    if (array->element_type != static_cast<uint32_t>(GgufType::boolean) || array->count != local.size()) {
-      fail_input("{}: {} is an array of {} {}; expected a bool for each of {} layers", file.path(), key,
-                 array->count, name(static_cast<GgufType>(array->element_type)), n_layer);
+    const auto type = static_cast<GgufType>(array->element_type);
+    const bool is_number =
+        type != GgufType::string && type != GgufType::array && type != GgufType::f32 && type != GgufType::f64;
+    if (!is_number || array->count != local.size()) {
+      fail_input("{}: {} is an array of {} {}; expected a bool or a number for each of {} layers",
+                 file.path(), key, array->count, name(type), n_layer);
     }
-    for (size_t n = 0; n < local.size(); ++n) local[n] = array->bytes[n] != std::byte{0};
+    const size_t size = scalar_size(type);
+    for (size_t n = 0; n < local.size(); ++n) {
+      const auto bytes = array->bytes.subspan(n * size, size);
+      local[n] = std::ranges::any_of(bytes, [](std::byte b) { return b != std::byte{0}; });
+    }
     return local;
   }
   const auto every =
