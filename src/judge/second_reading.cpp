@@ -213,6 +213,7 @@ class Reading {
 }  // namespace
 
 std::vector<std::string> readings_that_differ(const Model& model) {
+  if (!model.not_known.empty()) return {};
   const auto architecture = model.file.find_string("general.architecture");
   const auto family = std::ranges::find(kFamilies, architecture.value_or(""), &Family::name);
   return family == std::end(kFamilies) ? std::vector<std::string>{} : Reading(model, *family).differences();

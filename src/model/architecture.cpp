@@ -185,6 +185,14 @@ const Architecture* find_architecture(std::string_view name) {
   return found == std::end(kArchitectures) ? nullptr : found;
 }
 
+const Architecture& common_architecture() {
+  static constexpr Architecture kCommon{.name = "",
+                                        .rope_adjacent = false,
+                                        .model_tensors = kModel,
+                                        .layer_tensors = {kAttention, kOptionalBiases, kFfn, kNorms}};
+  return kCommon;
+}
+
 std::string architecture_names() {
   std::string names;
   for (const Architecture& architecture : kArchitectures) {

@@ -7,6 +7,7 @@
 
 #include "model/gguf_cursor.h"
 #include "model/gguf_metadata.h"
+#include "model/half_known.h"
 
 namespace greta {
 namespace {
@@ -51,7 +52,7 @@ class Keys {
     }
     const auto numbers = *file_.find_ints(full);
     if (std::any_of(numbers.begin(), numbers.end(), [&](int64_t n) { return n != numbers.front(); })) {
-      fail_input("{}: {} differs between layers, which is not supported yet", file_.path(), full);
+      fail_not_known("{}: {} differs between layers, which is not supported yet", file_.path(), full);
     }
     if (numbers.front() < 1 || static_cast<uint64_t>(numbers.front()) > max) {
       fail_input("{}: {} is {}; it must be from 1 to {}", file_.path(), full, numbers.front(), max);
@@ -109,8 +110,8 @@ void read_heads(const ModelFile& file, const Keys& keys, ModelConfig& config) {
   config.head_dim = key_length.value_or(config.n_embd / config.n_head);
   const auto value_length = keys.find_count("attention.value_length", kMostHeadDim);
   if (value_length && *value_length != config.head_dim) {
-    fail_input("{}: {} is {}, but keys have {} dims; different lengths are not supported yet", file.path(),
-               keys.key("attention.value_length"), *value_length, config.head_dim);
+    fail_not_known("{}: {} is {}, but keys have {} dims; different lengths are not supported yet",
+                   file.path(), keys.key("attention.value_length"), *value_length, config.head_dim);
   }
 }
 
@@ -163,8 +164,8 @@ double rope_factor(const ModelFile& file, const Keys& keys) {
   const auto type = file.find_string(type_key);
   if (type && *type == "none") return 1;
   if (type && *type != "linear") {
-    fail_input("{}: {} is '{}': of RoPE scalings, linear and llama3 (rope_freqs.weight) are supported",
-               file.path(), type_key, excerpt(*type));
+    fail_not_known("{}: {} is '{}': of RoPE scalings, linear and llama3 (rope_freqs.weight) are supported",
+                   file.path(), type_key, excerpt(*type));
   }
   const std::string factor_key = keys.key("rope.scaling.factor");
   const auto factor = find_number(file, factor_key);
@@ -180,8 +181,8 @@ int64_t read_window(const ModelFile& file, const Keys& keys, Windowed windowed, 
     fail_input("{}: the metadata key {} is missing", file.path(), key);
   if (!window || *window == 0) return 0;
   if (windowed == Windowed::none && *window < n_ctx) {
-    fail_input("{}: {} is {}, shorter than the context of {}: a sliding window is not supported yet",
-               file.path(), key, *window, n_ctx);
+    fail_not_known("{}: {} is {}, shorter than the context of {}: a sliding window is not supported yet",
+                   file.path(), key, *window, n_ctx);
   }
   return static_cast<int64_t>(*window);
 }
@@ -286,7 +287,7 @@ void refuse_unsupported(const ModelFile& file, const Architecture& architecture)
     const std::string key = keys.key(refused.key);
     const auto value = find_number(file, key);
     if (value && *value != refused.harmless) {
-      fail_input("{}: {} is {}; not supported yet: {}", file.path(), key, *value, refused.feature);
+      fail_not_known("{}: {} is {}; not supported yet: {}", file.path(), key, *value, refused.feature);
     }
   }
 }

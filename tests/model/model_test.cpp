@@ -330,7 +330,7 @@ std::vector<BadModel> unsupported() {
       real("RopeScaleLinear", "llama.rope.scale_linear", 4, "llama.rope.scale_linear is 4; " + not_yet),
       extra("RopeFreqsTooMany", "rope_freqs.weight", "the tensor rope_freqs.weight has the shape"),
       extra("RopeFactors", "rope_factors_long.weight", "the tensor rope_factors_long.weight; " + not_yet),
-      extra("BiasOfNorm", "blk.0.ffn_gate.bias", "the tensor blk.0.ffn_gate.bias; " + not_yet + "biases"),
+      extra("BiasOfNorm", "blk.0.attn_norm.bias", "the tensor blk.0.attn_norm.bias; " + not_yet + "biases"),
       extra("BiasOfOutput", "output.bias", "the tensor output.bias; " + not_yet + "biases"),
       number("Experts", "llama.expert_count", 8,
              "llama.expert_count is 8; " + not_yet + "a mixture of experts"),
