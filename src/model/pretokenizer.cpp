@@ -118,7 +118,6 @@ constexpr std::string_view kYoutuScripts =
     R"(|[\x{4e00}-\x{9fa5}\x{3040}-\x{309f}\x{30a0}-\x{30ff}]++)";
 constexpr std::string_view kYoutu =
     GRETA_MARKED_WORD("") R"(\p{N}| ?[^\s\p{L}\p{N}]++[\r\n/]*+|)" GRETA_SPACES;
-constexpr std::string_view kTinyAyaDigits = R"(\d{1,3}(?=(?:\d{3})*\b))";
 
 /// Spells out what depends on the version of PCRE2 or differs from the models' own engines: \s is Unicode's
 /// White_Space (PCRE2's has U+180E as well),
@@ -198,7 +197,6 @@ const std::map<std::string_view, PreTokenizerKind>& kinds() {
     add({"laguna"}, {kLines, kQwen2});
     add({"spark2_5"}, {kThreeDigits, kCjk, kSpark, kDigit});
     add({"youtu"}, {kYoutuScripts, kYoutu}, true);
-    add({"tiny_aya", "cohere2moe"}, {kTinyAyaDigits, kMiniMaxM2});
     add({"gpt-4o", "llama4", "kanana2", "talkie"}, {kGpt4o});
     add({"tekken"}, {kTekken}, true, true);
     return kinds;

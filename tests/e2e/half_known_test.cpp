@@ -1,4 +1,5 @@
-// Recordings of models that GRETA knows in part: judged where it knows, exit 4, and what it does not know by name.
+// Recordings of models that GRETA knows in part: judged where it knows, exit 4, and what it does not know by
+// name.
 
 #include <gmock/gmock.h>
 

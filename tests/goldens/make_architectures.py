@@ -3,7 +3,7 @@
 transformers computes with it in f64 (golden.safetensors).
 
     pip install torch transformers gguf safetensors numpy
-    python3 tests/goldens/make_architectures.py [DIR]
+    python3 tests/goldens/make_architectures.py [DIR [NAME...]]
 
 With DIR, also DIR/NAME.gguf with the same weights as F32 (llama.cpp rounds activations to f16 in front of F16 matrices;
 with F32 ones its logits can be compared to f32 noise), DIR/NAME.safetensors, and DIR/NAME, the transformers model.
