@@ -82,21 +82,32 @@ void read_sizes(const ModelFile& file, const Parts& parts, std::string_view why,
   for (LayerConfig& layer : config.layers) layer.unknown.set();
 }
 
-/// Tensors of layer n whose part in it nobody here knows, by the start of their names: "attn" or "ffn".
-std::set<std::string> strange_groups(const ModelFile& file, const Architecture& common, int64_t n) {
-  std::set<std::string, std::less<>> known;
+/// Whether a key speaks of something.
+bool has_key_with(const ModelFile& file, std::string_view word) {
+  return std::ranges::any_of(file.metadata(),
+                             [&](const auto& entry) { return entry.first.find(word) != entry.first.npos; });
+}
+
+/// Names in layer n that have no common meaning.
+std::vector<std::string_view> strange_names(const ModelFile& file, const Architecture& common, int64_t n) {
+  // Norms that a recording has as stages of their own.
+  std::set<std::string_view> known{"attn_q_norm.weight", "attn_k_norm.weight", "post_attention_norm.weight",
+                                   "post_ffw_norm.weight"};
   for (const auto& group : common.layer_tensors) {
-    for (const LayerTensor& t : group) known.emplace(t.name);
+    for (const LayerTensor& t : group) known.insert(t.name);
   }
-  std::set<std::string> groups;
+  std::vector<std::string_view> names;
   const std::string prefix = fmt::format("blk.{}.", n);
   for (const Tensor& tensor : file.tensors()) {
     if (!tensor.name.starts_with(prefix)) continue;
     const auto name = tensor.name.substr(prefix.size());
-    if (!known.contains(name)) groups.insert(std::string(name.substr(0, name.find('_'))));
+    if (!known.contains(name)) names.push_back(name);
   }
-  return groups;
+  return names;
 }
+
+/// "attn" of "attn_q.weight".
+std::string_view group_of(std::string_view name) { return name.substr(0, name.find('_')); }
 
 /// The weights of layer n that have the common form, and which stages these make.
 void bind_known_layer(const ModelFile& file, const Parts& parts, const Architecture& common, int64_t n,
@@ -112,12 +123,15 @@ void bind_known_layer(const ModelFile& file, const Parts& parts, const Architect
       (t.use == WeightUse::bias ? layer.bias_of(t.stage) : layer.of(t.stage)) = tensor;
     }
   }
-  const std::set<std::string> strange = strange_groups(file, common, n);
+  const std::vector<std::string_view> strange = strange_names(file, common, n);
+  const bool clamped = has_key_with(file, "clamp");
   for (const auto& group : common.layer_tensors) {
     for (const LayerTensor& t : group) {
       if (t.use == WeightUse::bias || layer.of(t.stage) == nullptr) continue;
       const std::string base(t.name.substr(0, t.name.rfind('.')));
       if (parts.has(name_of(base + ".bias")) && layer.bias_of(t.stage) == nullptr) continue;
+      const auto is_of_it = [&](std::string_view name) { return name.starts_with(base + "."); };
+      if (std::ranges::any_of(strange, is_of_it)) continue;  // such as a scale of the weight
       if (t.use == WeightUse::norm) {
         if (model.config.norm_eps > 0) knows(t.stage);
         continue;
@@ -125,8 +139,9 @@ void bind_known_layer(const ModelFile& file, const Parts& parts, const Architect
       // What it is of must be what the recording calls so: the norm, or what nothing strange has changed.
       const Stage input = inputs_of(t.stage).front();
       const bool behind_norm = input == Stage::attn_norm || input == Stage::ffn_norm;
-      const bool plain = !strange.contains(base.substr(0, base.find('_')));
-      if (behind_norm ? layer.of(input) != nullptr : plain) knows(t.stage);
+      const auto is_beside = [&](std::string_view name) { return group_of(name) == group_of(base); };
+      if (input == Stage::attn_norm && clamped) continue;
+      if (behind_norm ? layer.of(input) != nullptr : std::ranges::none_of(strange, is_beside)) knows(t.stage);
     }
   }
   for (const StageInfo& row : kStageTable) {
@@ -148,8 +163,7 @@ void bind_known_ends(const ModelFile& file, const Parts& parts, Model& model) {
   const auto knows = [&](Stage stage) { config.unknown.reset(static_cast<size_t>(stage)); };
   const bool has_norm = model.output_norm != nullptr && !parts.has("output_norm.bias");
   if (has_norm && config.norm_eps > 0) knows(Stage::final_norm);
-  const bool scaled = std::ranges::any_of(
-      file.metadata(), [](const auto& entry) { return entry.first.find("logit") != entry.first.npos; });
+  const bool scaled = has_key_with(file, "logit");
   if (has_norm && model.output != nullptr && !scaled && !parts.has("output.bias")) knows(Stage::logits);
 }
 

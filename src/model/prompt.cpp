@@ -110,7 +110,8 @@ Prompt load_prompt(const std::string& name_or_path, const ModelFile& file) {
     try {
       prompt.text = apply_chat_template(file, messages);
       return prompt;
-    } catch (const Error&) {  // it has no place for a system message, or is none
+    } catch (const Error& error) {  // it has no place for a system message, or is none
+      if (error.kind() != ErrorKind::input) throw;
     }
   }
   if (const auto by_tokens = template_by_tokens(file))

@@ -65,6 +65,21 @@ TEST(HalfKnown, WhatIsStrangeInALayerIsNotKnown) {
   EXPECT_THAT(known(file, 1), ElementsAre("q", "k", "v", "ffn_norm", "up", "down"));
 }
 
+TEST(HalfKnown, NormsOfHeadsAndOfBranchesAreNotStrange) {
+  GgufBuilder file = nobodys();
+  file.add_f32("blk.0.attn_q_norm.weight", {4}).add_f32("blk.0.post_attention_norm.weight", {8});
+  EXPECT_THAT(known(file, 0), testing::Contains("attn_out"));
+}
+
+TEST(HalfKnown, AScaleOrAClampOfAProjectionMakesItUnknown) {
+  GgufBuilder file = nobodys();
+  file.add_f32("blk.0.ffn_up.scale", {1});
+  EXPECT_THAT(known(file, 0), testing::Not(testing::Contains("up")));
+  EXPECT_THAT(known(file, 0), testing::Contains("gate"));
+  file.set<float>("nobodys.attention.clamp_kqv", 8);
+  EXPECT_THAT(known(file, 1), ElementsAre("attn_norm", "attn_out", "ffn_norm", "gate", "up", "down"));
+}
+
 TEST(HalfKnown, WithoutAnRmsEpsilonNoNormIs) {
   GgufBuilder file = nobodys();
   file.erase("nobodys.attention.layer_norm_rms_epsilon").set<float>("nobodys.final_logit_softcapping", 30);
