@@ -9,8 +9,6 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "base/hash.h"
-#include "base/mapped_file.h"
 #include "base/timing.h"
 #include "bundle/bundle.h"
 #include "bundle/bundle_files.h"
@@ -21,6 +19,7 @@
 #include "io/json_fields.h"
 #include "io/output_file.h"
 #include "io/scratch.h"
+#include "model/model_file.h"
 
 namespace greta::cli {
 namespace {
@@ -91,9 +90,9 @@ nlohmann::json finished_manifest(const CaptureOptions& options, const Context& c
   const std::string model = manifest.value("model", nlohmann::json::object()).value("file", "");
   try {
     if (model.empty()) return manifest;
-    const MappedFile weights(model);
-    manifest["model"]["hash"] = named_hash(weights.bytes());
-    manifest["model"]["bytes"] = weights.bytes().size();
+    const ModelFile weights = open_model_file(model);
+    manifest["model"]["hash"] = weights.xxh3();
+    manifest["model"]["bytes"] = weights.file_size();
   } catch (const Error&) {  // gone by now: then nobody can tell whether it is the same
   }
   return manifest;

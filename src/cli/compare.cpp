@@ -6,6 +6,7 @@
 #include "cli/verdict_output.h"
 #include "judge/bundle_check.h"
 #include "judge/compare_bundles.h"
+#include "model/half_known.h"
 #include "report/comparison.h"
 #include "report/format.h"
 
@@ -25,7 +26,8 @@ void run_compare(const CompareOptions& options, Context& context) {
     for (const std::string& note : bundle->notes) say(stderr, "greta: note: {}: {}\n", bundle->path, note);
   }
   std::optional<Model> model;
-  if (!options.common.model.empty()) model = open_model(options.common.model);
+  if (!options.common.model.empty()) model = open_known_model(options.common.model);
+  if (model) say_not_known(*model);
   for (const Bundle* bundle : {&a, &b}) {
     if (model) {
       check_bundle(*bundle, *model, options.force);

@@ -12,6 +12,7 @@
 #include "judge/bundle_check.h"
 #include "judge/judge.h"
 #include "judge/op_judge.h"
+#include "model/half_known.h"
 #include "report/report.h"
 
 namespace greta::cli {
@@ -37,7 +38,8 @@ void run_diagnose(const DiagnoseOptions& options, Context& context) {
   if (stages && !has_model)
     fail_input("{}: has stages, which a model says how to make: give it with -m", recorded.path);
   const Bundle bundle = joined(recorded);
-  const Model model = has_model ? open_model(options.common.model) : Model{};
+  const Model model = has_model ? open_known_model(options.common.model) : Model{};
+  say_not_known(model);
   has_model ? check_bundle(bundle, model, options.force) : check_intact(bundle, options.force);
   if (!options.out.empty()) make_directory(options.out, options.force);
   std::optional<Progress> progress(std::in_place);

@@ -43,6 +43,7 @@ void generate(const RunOptions& options, const Context& context) {
   Session session(
       engine, n + options.n,
       make_session_plans(engine, {.block = block_of(n), .routes = routes, .steps = {routes}, .fast = true}));
+  const auto n_tokens = static_cast<size_t>(tokenizer.vocab_size());
   Sampler sampler(options.temperature, options.seed);
 
   std::span<const float> logits = session.prefill(prompt.tokens);
@@ -52,7 +53,8 @@ void generate(const RunOptions& options, const Context& context) {
   for (int64_t i = 0; i < options.n; ++i) {
     if (is_interrupted() && !options.common.json) say_report(printed.end() + "\n");
     throw_if_interrupted("interrupted");
-    const TokenId token = sampler.next(logits);
+    // Rows that pad the table have no token.
+    const TokenId token = sampler.next(logits.first(std::min(logits.size(), n_tokens)));
     if (tokenizer.ends_generation(token)) break;
     generated.push_back(token);
     const std::string piece = tokenizer.piece(token);

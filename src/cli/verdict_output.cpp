@@ -26,6 +26,11 @@ void add_archive_option(Command& command, CommonOptions& options) {
   command.flag("--archive", options.archive, "all of --out in artifacts.tgz as well, to hand on");
 }
 
+void say_not_known(const Model& model) {
+  if (!model.not_known.empty())
+    say(stderr, "greta: note: {}. Judged is what is known all the same\n", model.not_known);
+}
+
 void add_step_summary(const Context& context, const std::string& summary) {
   const std::string& path = context.environment.github_step_summary;
   if (path.empty()) return;

@@ -2,6 +2,7 @@
 // How a verdict leaves the program: for people, or in one of the formats for machines.
 
 #include "cli/common.h"
+#include "model/model.h"
 #include "report/report.h"
 
 namespace greta::cli {
@@ -14,6 +15,9 @@ void add_archive_option(Command& command, CommonOptions& options);
 
 /// Where GitHub asks for a step's summary, `summary` (Markdown) is added to it.
 void add_step_summary(const Context& context, const std::string& summary);
+
+/// Where not all of the model is known: why, on stderr.
+void say_not_known(const Model& model);
 
 /// On stdout as the options say; the format "github" also writes the step's summary.
 void say_verdict(const report::Report& report, const CommonOptions& options, const Context& context);

@@ -34,6 +34,7 @@ void check_event(const Bundle& bundle, const Event& event, const ModelConfig& co
     fail_input("{}: {} has layers 0 to {} (-1 for final_norm and logits); is this another model's trace?",
                where(), config.name, config.n_layer - 1);
   }
+  if (!is_known(config, {event.layer, *stage})) return;
   const bool by_head = info(*stage).row_per == RowPer::token_head;
   const bool shaped =
       event.shape.size() == (by_head ? 3u : 2u) && (!by_head || event.shape[1] == config.n_head);

@@ -128,9 +128,13 @@ class Reading {
     if (family_.full_attention_every == 0) return false;
     const std::string full = key("attention.sliding_window_pattern");
     const GgufValue* value = model_.file.find(full);
-    if (const auto* flags = value == nullptr ? nullptr : std::get_if<GgufArray>(value))
-      return static_cast<size_t>(layer) < flags->bytes.size() &&
-             flags->bytes[static_cast<size_t>(layer)] != std::byte{0};
+    if (const auto* flags = value == nullptr ? nullptr : std::get_if<GgufArray>(value)) {
+      const auto n = static_cast<uint64_t>(layer);
+      if (n >= flags->count) return false;
+      const uint64_t width = flags->bytes.size() / flags->count;  // numbers of any width; 0: not local
+      const auto one = flags->bytes.subspan(n * width, width);
+      return std::count(one.begin(), one.end(), std::byte{0}) != std::ssize(one);
+    }
     const auto every =
         static_cast<int64_t>(as_number(value).value_or(static_cast<double>(family_.full_attention_every)));
     return every == 0 || (layer + 1) % every != 0;
@@ -213,6 +217,7 @@ class Reading {
 }  // namespace
 
 std::vector<std::string> readings_that_differ(const Model& model) {
+  if (!model.not_known.empty()) return {};
   const auto architecture = model.file.find_string("general.architecture");
   const auto family = std::ranges::find(kFamilies, architecture.value_or(""), &Family::name);
   return family == std::end(kFamilies) ? std::vector<std::string>{} : Reading(model, *family).differences();

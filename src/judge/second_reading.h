@@ -10,7 +10,8 @@
 namespace greta {
 
 /// What both readings do not agree in, a line each: "attention.layer_norm_rms_epsilon is 1e-05 in one reading
-/// of the file, 1e-06 in another". Empty where they agree, and for an architecture that this does not know.
+/// of the file, 1e-06 in another". Empty where they agree, for an architecture that this does not know, and
+/// for a half-known model.
 std::vector<std::string> readings_that_differ(const Model& model);
 
 }  // namespace greta

@@ -53,6 +53,10 @@ class Builder {
       : phase_(phase), model_(*phase.model), config_(phase.model->config), hidden_(hidden) {}
 
   std::shared_ptr<const StageProblem> make(At at, const std::vector<int64_t>& positions) {
+    if (!is_known(config_, at)) {
+      if (why.empty()) why = fmt::format("not known: how this model computes {}", name(at.stage));
+      return nullptr;
+    }
     auto problem = std::make_shared<StageProblem>(model_problem(model_, at));
     problem->positions = positions;
     const nlohmann::json& manifest = phase_.view.bundle().manifest;

@@ -69,6 +69,10 @@ constexpr LayerTensor kOptionalBiases[] = {
     {"attn_q.bias", Stage::q, one, q_width, bias, true},
     {"attn_k.bias", Stage::k, one, kv_width, bias, true},
     {"attn_v.bias", Stage::v, one, kv_width, bias, true},
+    {"attn_output.bias", Stage::attn_out, one, n_embd, bias, true},
+    {"ffn_gate.bias", Stage::gate, one, n_ff, bias, true},
+    {"ffn_up.bias", Stage::up, one, n_ff, bias, true},
+    {"ffn_down.bias", Stage::down, one, n_embd, bias, true},
 };
 
 constexpr NumberKey kGraniteNumbers[] = {
@@ -179,6 +183,14 @@ const Architecture* find_architecture(std::string_view name) {
       std::find_if(std::begin(kArchitectures), std::end(kArchitectures),
                    [&](const Architecture& architecture) { return architecture.name == name; });
   return found == std::end(kArchitectures) ? nullptr : found;
+}
+
+const Architecture& common_architecture() {
+  static constexpr Architecture kCommon{.name = "",
+                                        .rope_adjacent = false,
+                                        .model_tensors = kModel,
+                                        .layer_tensors = {kAttention, kOptionalBiases, kFfn, kNorms}};
+  return kCommon;
 }
 
 std::string architecture_names() {

@@ -84,6 +84,9 @@ struct Architecture {
 std::span<const RefusedKey> refused_keys();
 std::span<const RefusedTensor> refused_tensors();
 
+/// Tensors that most architectures have alike, optional ones among them: what is known of an unknown one.
+const Architecture& common_architecture();
+
 /// nullptr when the name is not known.
 const Architecture* find_architecture(std::string_view name);
 

@@ -57,38 +57,11 @@ const PreTokenizerKind& read_kind(const ModelFile& file) {
 }  // namespace
 
 Bpe::Bpe(const ModelFile& file, const Vocab& vocab)
-    : vocab_(vocab), kind_(read_kind(file)), pre_tokenizer_(kind_) {
+    : vocab_(vocab), kind_(read_kind(file)), pre_tokenizer_(kind_), merges_(read_merges(file, vocab)) {
   for (size_t byte = 0; byte < 256; ++byte) {
     std::string letter;
     append_letter(static_cast<unsigned char>(byte), letter);
     byte_ids_[byte] = vocab.find(letter).value_or(-1);
-  }
-  read_merges(file);
-}
-
-void Bpe::read_merges(const ModelFile& file) {
-  const GgufArray* merges = file.find_strings("tokenizer.ggml.merges");
-  if (!merges) fail_input("{}: tokenizer.ggml.merges is missing: a gpt2 tokenizer needs it", file.path());
-  merges_.reserve(merges->strings.size());
-  for (size_t i = 0; i < merges->strings.size(); ++i) {
-    const std::string_view merge = merges->strings[i];
-    const size_t space = merge.find(' ', 1);
-    if (merge.empty() || space == std::string_view::npos || space + 1 == merge.size()) {
-      fail_input("{}: tokenizer.ggml.merges[{}] is '{}'; expected two tokens with a space between them",
-                 file.path(), i, excerpt(merge));
-    }
-    const std::string_view left = merge.substr(0, space), right = merge.substr(space + 1);
-    const auto id = [&](std::string_view text) {
-      const auto found = vocab_.find(text);
-      if (!found)
-        fail_input("{}: tokenizer.ggml.merges[{}] needs '{}', which is not a token", file.path(), i,
-                   excerpt(text));
-      return *found;
-    };
-    const TokenId left_id = id(left), right_id = id(right);
-    // Every merge makes a longer text, so merging ends: no cycle can be written down.
-    const TokenId result = id(std::string(left).append(right));
-    merges_.add(left_id, right_id, result);
   }
 }
 

@@ -31,7 +31,6 @@ class Bpe {
   const PreTokenizerKind& kind() const { return kind_; }
 
  private:
-  void read_merges(const ModelFile& file);
   void encode_word(std::string_view word, std::vector<TokenId>& ids) const;
 
   const Vocab& vocab_;

@@ -7,6 +7,7 @@
 
 #include "model/gguf_cursor.h"
 #include "model/gguf_metadata.h"
+#include "model/gguf_split.h"
 #include "model/gguf_tensors.h"
 
 namespace greta {
@@ -91,6 +92,10 @@ ModelFile open_gguf(const std::string& path) {
   refuse_what_is_no_gguf(path);
   MappedFile map(path);
   ModelFile file = read_gguf(map.bytes(), path);
+  const auto paths = split_paths(file);
+  std::error_code none;
+  const auto is_there = [&](const std::string& part) { return std::filesystem::exists(part, none); };
+  if (!paths.empty() && std::ranges::all_of(paths, is_there)) return join_split(path, paths);
   file.add_part({std::filesystem::path(path).filename().string(), map.bytes(), std::move(map)});
   return file;
 }

@@ -10,7 +10,8 @@
 
 namespace greta {
 
-/// Maps and checks the whole header; tensor data is not touched. Throws an input Error.
+/// Maps and checks the whole header; tensor data is not touched. Of a split model any part opens the whole
+/// where all are side by side, and is itself where one is missing. Throws an input Error.
 ModelFile open_gguf(const std::string& path);
 
 /// The same on bytes in memory (tests, fuzzers);

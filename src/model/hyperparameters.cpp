@@ -7,6 +7,7 @@
 
 #include "model/gguf_cursor.h"
 #include "model/gguf_metadata.h"
+#include "model/half_known.h"
 
 namespace greta {
 namespace {
@@ -51,7 +52,7 @@ class Keys {
     }
     const auto numbers = *file_.find_ints(full);
     if (std::any_of(numbers.begin(), numbers.end(), [&](int64_t n) { return n != numbers.front(); })) {
-      fail_input("{}: {} differs between layers, which is not supported yet", file_.path(), full);
+      fail_not_known("{}: {} differs between layers, which is not supported yet", file_.path(), full);
     }
     if (numbers.front() < 1 || static_cast<uint64_t>(numbers.front()) > max) {
       fail_input("{}: {} is {}; it must be from 1 to {}", file_.path(), full, numbers.front(), max);
@@ -109,8 +110,8 @@ void read_heads(const ModelFile& file, const Keys& keys, ModelConfig& config) {
   config.head_dim = key_length.value_or(config.n_embd / config.n_head);
   const auto value_length = keys.find_count("attention.value_length", kMostHeadDim);
   if (value_length && *value_length != config.head_dim) {
-    fail_input("{}: {} is {}, but keys have {} dims; different lengths are not supported yet", file.path(),
-               keys.key("attention.value_length"), *value_length, config.head_dim);
+    fail_not_known("{}: {} is {}, but keys have {} dims; different lengths are not supported yet",
+                   file.path(), keys.key("attention.value_length"), *value_length, config.head_dim);
   }
 }
 
@@ -132,13 +133,14 @@ int64_t read_vocabulary(const ModelFile& file, const Keys& keys) {
   if (rows > kMostTokens) {
     fail_input("{}: token_embd.weight has {} rows; at most {} are supported", file.path(), rows, kMostTokens);
   }
+  // Tables are padded to a round number of rows: some have no token.
+  const GgufArray* tokens = file.find_strings("tokenizer.ggml.tokens");
   const auto claimed = file.find_uint(keys.key("vocab_size"), std::numeric_limits<uint64_t>::max());
-  if (claimed && *claimed != rows) {
+  if (claimed && *claimed != rows && (tokens == nullptr || *claimed != tokens->count)) {
     fail_input("{}: {} is {}, but token_embd.weight has {} rows", file.path(), keys.key("vocab_size"),
                *claimed, rows);
   }
-  const GgufArray* tokens = file.find_strings("tokenizer.ggml.tokens");
-  if (tokens != nullptr && tokens->count != rows) {
+  if (tokens != nullptr && tokens->count > rows) {
     fail_input("{}: tokenizer.ggml.tokens has {} tokens, but token_embd.weight has {} rows", file.path(),
                tokens->count, rows);
   }
@@ -162,8 +164,8 @@ double rope_factor(const ModelFile& file, const Keys& keys) {
   const auto type = file.find_string(type_key);
   if (type && *type == "none") return 1;
   if (type && *type != "linear") {
-    fail_input("{}: {} is '{}': of RoPE scalings, linear and llama3 (rope_freqs.weight) are supported",
-               file.path(), type_key, excerpt(*type));
+    fail_not_known("{}: {} is '{}': of RoPE scalings, linear and llama3 (rope_freqs.weight) are supported",
+                   file.path(), type_key, excerpt(*type));
   }
   const std::string factor_key = keys.key("rope.scaling.factor");
   const auto factor = find_number(file, factor_key);
@@ -179,8 +181,8 @@ int64_t read_window(const ModelFile& file, const Keys& keys, Windowed windowed, 
     fail_input("{}: the metadata key {} is missing", file.path(), key);
   if (!window || *window == 0) return 0;
   if (windowed == Windowed::none && *window < n_ctx) {
-    fail_input("{}: {} is {}, shorter than the context of {}: a sliding window is not supported yet",
-               file.path(), key, *window, n_ctx);
+    fail_not_known("{}: {} is {}, shorter than the context of {}: a sliding window is not supported yet",
+                   file.path(), key, *window, n_ctx);
   }
   return static_cast<int64_t>(*window);
 }
@@ -195,11 +197,18 @@ std::vector<bool> local_layers(const ModelFile& file, const Keys& keys, const Ar
   const std::string key = keys.key(kPattern);
   const GgufValue* value = file.find(key);
   if (const auto* array = value == nullptr ? nullptr : std::get_if<GgufArray>(value)) {
-    if (array->element_type != static_cast<uint32_t>(GgufType::boolean) || array->count != local.size()) {
-      fail_input("{}: {} is an array of {} {}; expected a bool for each of {} layers", file.path(), key,
-                 array->count, name(static_cast<GgufType>(array->element_type)), n_layer);
+    const auto type = static_cast<GgufType>(array->element_type);
+    const bool is_number =
+        type != GgufType::string && type != GgufType::array && type != GgufType::f32 && type != GgufType::f64;
+    if (!is_number || array->count != local.size()) {
+      fail_input("{}: {} is an array of {} {}; expected a bool or a number for each of {} layers",
+                 file.path(), key, array->count, name(type), n_layer);
     }
-    for (size_t n = 0; n < local.size(); ++n) local[n] = array->bytes[n] != std::byte{0};
+    const size_t size = scalar_size(type);
+    for (size_t n = 0; n < local.size(); ++n) {
+      const auto bytes = array->bytes.subspan(n * size, size);
+      local[n] = std::ranges::any_of(bytes, [](std::byte b) { return b != std::byte{0}; });
+    }
     return local;
   }
   const auto every =
@@ -278,7 +287,7 @@ void refuse_unsupported(const ModelFile& file, const Architecture& architecture)
     const std::string key = keys.key(refused.key);
     const auto value = find_number(file, key);
     if (value && *value != refused.harmless) {
-      fail_input("{}: {} is {}; not supported yet: {}", file.path(), key, *value, refused.feature);
+      fail_not_known("{}: {} is {}; not supported yet: {}", file.path(), key, *value, refused.feature);
     }
   }
 }

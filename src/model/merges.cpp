@@ -2,6 +2,9 @@
 
 #include <queue>
 
+#include "base/error.h"
+#include "model/gguf_cursor.h"
+
 namespace greta {
 namespace {
 
@@ -71,6 +74,33 @@ void Merges::apply(std::vector<TokenId>& ids) const {
   for (int32_t i = count > 0 ? 0 : -1; i >= 0; i = at(i).next) {
     if (at(i).id >= 0) ids.push_back(at(i).id);
   }
+}
+
+Merges read_merges(const ModelFile& file, const Vocab& vocab) {
+  const GgufArray* list = file.find_strings("tokenizer.ggml.merges");
+  if (!list) fail_input("{}: tokenizer.ggml.merges is missing: the tokenizer needs it", file.path());
+  Merges merges;
+  merges.reserve(list->strings.size());
+  for (size_t i = 0; i < list->strings.size(); ++i) {
+    const std::string_view merge = list->strings[i];
+    const size_t space = merge.find(' ', 1);
+    if (merge.empty() || space == std::string_view::npos || space + 1 == merge.size()) {
+      fail_input("{}: tokenizer.ggml.merges[{}] is '{}'; expected two tokens with a space between them",
+                 file.path(), i, excerpt(merge));
+    }
+    const std::string_view left = merge.substr(0, space), right = merge.substr(space + 1);
+    const auto id = [&](std::string_view text) {
+      const auto found = vocab.find(text);
+      if (!found)
+        fail_input("{}: tokenizer.ggml.merges[{}] needs '{}', which is not a token", file.path(), i,
+                   excerpt(text));
+      return *found;
+    };
+    const TokenId left_id = id(left), right_id = id(right);
+    // Every merge makes a longer text, so merging ends: no cycle can be written down.
+    merges.add(left_id, right_id, id(std::string(left).append(right)));
+  }
+  return merges;
 }
 
 }  // namespace greta

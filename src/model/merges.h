@@ -5,7 +5,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "model/tokenizer.h"
+#include "model/model_file.h"
+#include "model/vocab.h"
 
 namespace greta {
 
@@ -30,5 +31,9 @@ class Merges {
   std::unordered_map<uint64_t, Merge> merges_;  // left id * 2^32 + right id
   uint32_t added_ = 0;
 };
+
+/// tokenizer.ggml.merges; an input Error when they are missing, and for a merge whose parts or result are not
+/// in the vocabulary.
+Merges read_merges(const ModelFile& file, const Vocab& vocab);
 
 }  // namespace greta

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "model/architecture.h"
 #include "model/gguf_cursor.h"
+#include "model/half_known.h"
 #include "model/hyperparameters.h"
 
 namespace greta {
@@ -18,8 +19,8 @@ const Architecture& architecture_of(const ModelFile& file) {
   if (!name) fail_input("{}: the metadata key general.architecture is missing; is it a model?", file.path());
   const Architecture* architecture = find_architecture(*name);
   if (architecture == nullptr) {
-    fail_input("{}: the architecture '{}' is not supported; known: {}", file.path(), excerpt(*name),
-               architecture_names());
+    fail_not_known("{}: the architecture '{}' is not supported; known: {}", file.path(), excerpt(*name),
+                   architecture_names());
   }
   return *architecture;
 }
@@ -35,8 +36,8 @@ class Binder {
     if (tensor == nullptr) return nullptr;
     check_shape(*tensor, rows, size_of(columns, config_));
     if (find_tensor_type(static_cast<uint32_t>(tensor->type)) == nullptr) {
-      fail_input("{}: the tensor {} has {}, which GRETA does not know; convert the model to another type",
-                 file_.path(), name, label(tensor->type));
+      fail_not_known("{}: the tensor {} has {}, which GRETA does not know; convert the model to another type",
+                     file_.path(), name, label(tensor->type));
     }
     if (use != WeightUse::matrix && tensor->type != TensorType::f32) {
       fail_input("{}: the tensor {} is {}; {} must be f32", file_.path(), name, greta::name(tensor->type),
@@ -125,10 +126,10 @@ void refuse_unknown_tensors(const ModelFile& file, const Architecture& architect
     if (known.contains(tensor.name)) continue;
     for (const RefusedTensor& refused : refused_tensors()) {
       if (!matches(refused.pattern, tensor.name)) continue;
-      fail_input("{}: has the tensor {}; not supported yet: {}", file.path(),
-                 excerpt(file.own_name(tensor.name)), refused.feature);
+      fail_not_known("{}: has the tensor {}; not supported yet: {}", file.path(),
+                     excerpt(file.own_name(tensor.name)), refused.feature);
     }
-    fail_input(
+    fail_not_known(
         "{}: the tensor {} has no place in a {} model of {} layers; leaving it out would give wrong results",
         file.path(), excerpt(file.own_name(tensor.name)), architecture.name, n_layer);
   }
@@ -159,6 +160,12 @@ bool has_stage(const ModelConfig& config, At at) {
 bool has_place(const ModelConfig& config, At at) {
   if (is_outside_layers(at.stage)) return at.layer == kNoLayer;
   return at.layer >= 0 && at.layer < config.n_layer && has_stage(config, at);
+}
+
+bool is_known(const ModelConfig& config, At at) {
+  const auto stage = static_cast<size_t>(at.stage);
+  if (is_outside_layers(at.stage)) return !config.unknown.test(stage);
+  return at.layer < 0 || at.layer >= config.n_layer || !config.layer(at.layer).unknown.test(stage);
 }
 
 std::vector<At> operands_at(const ModelConfig& config, At at) {

@@ -19,10 +19,11 @@ enum class Activation { silu, gelu };
 
 /// What one layer does in its own way.
 struct LayerConfig {
-  std::bitset<kStageCount> lacks = {};  // stages that it does not have: each passes its first input on
-  double rope_base = 0;                 // of layers without one of their own
-  double rope_scale = 1;                // of positions: linear scaling by a factor f is 1 / f
-  int64_t window = 0;                   // positions that a row sees, its own included; 0: all before it
+  std::bitset<kStageCount> lacks = {};    // stages that it does not have: each passes its first input on
+  double rope_base = 0;                   // of layers without one of their own
+  double rope_scale = 1;                  // of positions: linear scaling by a factor f is 1 / f
+  int64_t window = 0;                     // positions that a row sees, its own included; 0: all before it
+  std::bitset<kStageCount> unknown = {};  // stages that GRETA does not know how to compute here
 };
 
 struct ModelConfig {
@@ -47,6 +48,7 @@ struct ModelConfig {
   double residual_scale = 1;   // of both branches as they are added
   double logit_divisor = 1;
   std::vector<LayerConfig> layers;
+  std::bitset<kStageCount> unknown = {};  // of those outside the layers
 
   const LayerConfig& layer(int n) const { return layers.at(static_cast<size_t>(n)); }
 };
@@ -56,6 +58,9 @@ bool has_stage(const ModelConfig& config, At at);
 
 /// Whether the model has the place: the layer, and the stage in it.
 bool has_place(const ModelConfig& config, At at);
+
+/// Whether GRETA knows how the stage is computed: of a whole model always (half_known.h).
+bool is_known(const ModelConfig& config, At at);
 
 /// The stages whose rows are a stage's operands, in order. (The cache's earlier rows are a further one.)
 std::vector<At> operands_at(const ModelConfig& config, At at);
@@ -99,6 +104,7 @@ struct Model {
   const Tensor* rope_freqs = nullptr;   // [rope_dims / 2]: each pair's frequency is divided by its value
   std::vector<LayerWeights> layers;
   std::list<TensorSlice> slices;  // of fused tensors; weights point to them
+  std::string not_known;          // why this is no whole model; empty for one
 };
 
 /// The weight that makes a stage: a projection's matrix, a norm's vector, the first layer's x_in's embedding;

@@ -137,21 +137,6 @@ std::optional<uint64_t> ModelFile::find_uint(std::string_view key, uint64_t max)
   return number;
 }
 
-std::string part_of_split(const ModelFile& file) {
-  const auto most = std::numeric_limits<uint64_t>::max() - 1;
-  const uint64_t count = file.find_uint("split.count", most).value_or(0);
-  if (count <= 1) return {};
-  const auto number = file.find_uint("split.no", most);
-  return number ? fmt::format("part {} of {} of a split model", *number + 1, count)
-                : fmt::format("one of {} parts of a split model", count);
-}
-
-void refuse_part(const ModelFile& file) {
-  const std::string part = part_of_split(file);
-  if (part.empty()) return;
-  fail_input("{}: {}; merge them first: llama-gguf-split --merge FIRST_PART WHOLE", file.path(), part);
-}
-
 std::optional<double> ModelFile::find_float(std::string_view key) const {
   return find_as<double>(*this, key, "a float");
 }

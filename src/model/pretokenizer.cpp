@@ -94,6 +94,31 @@ constexpr std::string_view kMiniMaxM2 =
 constexpr std::string_view kKimiK2 = R"(\p{sc:Han}++|)" GRETA_MARKED_WORD(
     R"((?!\p{sc:Han}))") R"(\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|)" GRETA_SPACES;
 
+// Further ones, as llama.cpp has them (src/llama-vocab.cpp).
+constexpr std::string_view kMiniCpm5 =
+    GRETA_CONTRACTIONS R"(|[^\r\n\p{L}\p{N}]?\p{L}++|\p{N}++| ?[^\s\p{L}\p{N}]++[\r\n]*+|)" GRETA_SPACES;
+constexpr std::string_view kJais2 =
+    GRETA_CONTRACTIONS R"(|[^\r\n\p{L}\p{N}]?\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s*[\r\n]+)"
+                       R"(|\s{512}(?!\S)|\s{256}(?!\S)|\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S)|\s{16}(?!\S))"
+                       R"(|\s{8}(?!\S)|\s{4}(?!\S)|\s{1,2}(?!\S)|\s)";
+constexpr std::string_view kBailing = GRETA_CONTRACTIONS
+    R"(|[^\r\n\p{L}\p{N}]?\p{L}++|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s*[\r\n]|\s+(?!\S)|\s+)";
+constexpr std::string_view kExaoneMoe = GRETA_CONTRACTIONS
+    R"(|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n/]?)"
+    R"(|\s*[\r\n]|\s+(?!\S)|\s+)";
+constexpr std::string_view kUfakzeka =
+    R"([^\r\n\p{L}\p{N}]?\p{L}++|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*+|)" GRETA_SPACES;
+constexpr std::string_view kLines = R"([^\n]++|[\n]++)";
+constexpr std::string_view kSpark =
+    R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]++|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]++)"
+    R"(| ?[\p{P}\p{S}]++|[\r\n]|\s+(?!\S)|\s+)";
+constexpr std::string_view kYoutuScripts =
+    R"([\x{ac00}-\x{d7a3}\x{3131}-\x{318e}]++|[\x{ff01}\x{2026}\x{201c}\x{201d}\x{2018}\x{2019}\x{2014})"
+    R"(\x{ff1a}\x{ff1b}\x{ff0c}\x{3001}-\x{303f}\x{fe30}-\x{fe4f}]++|[\x{3105}-\x{312f}]++)"
+    R"(|[\x{4e00}-\x{9fa5}\x{3040}-\x{309f}\x{30a0}-\x{30ff}]++)";
+constexpr std::string_view kYoutu =
+    GRETA_MARKED_WORD("") R"(\p{N}| ?[^\s\p{L}\p{N}]++[\r\n/]*+|)" GRETA_SPACES;
+
 /// Spells out what depends on the version of PCRE2 or differs from the models' own engines: \s is Unicode's
 /// White_Space (PCRE2's has U+180E as well),
 /// \p{N} and \p{M} have the digits and marks of Unicode 15 (Kawi, Kaktovik, Nag Mundari).
@@ -140,23 +165,39 @@ const std::map<std::string_view, PreTokenizerKind>& kinds() {
       for (const auto name : names) kinds[name] = {name, expressions, ignore_merges, adds_bos};
     };
     add({"", "default"}, {kPunctuation, kGpt2, kDigits, kThreeAsciiDigits});  // as llama.cpp
-    add({"gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "exaone4", "gigachat", "modern-bert"}, {kGpt2});
-    add({"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"}, {kDigit, kGpt2});
-    add({"llama3", "llama-v3", "llama-bpe", "falcon3", "pixtral", "lfm2"}, {kLlama3}, true, true);
+    add({"gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "exaone4", "gigachat", "modern-bert", "jina-es",
+         "jina-de", "jina-v2-es", "jina-v2-de", "a.x-4.0", "mellum", "granite-docling"},
+        {kGpt2});
+    add({"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "mellum2"},
+        {kDigit, kGpt2});
+    add({"llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2",
+         "jina-v5-nano"},
+        {kLlama3}, true, true);
     add({"dbrx", "smaug-bpe", "chatglm-bpe"}, {kLlama3});
-    add({"glm4"}, {kLlama3}, true);
-    add({"qwen2", "deepseek-r1-qwen", "stablelm2", "megrez", "hunyuan", "grok-2"}, {kQwen2});
+    add({"glm4", "glm5"}, {kLlama3}, true);
+    add({"qwen2", "deepseek-r1-qwen", "stablelm2", "megrez", "hunyuan", "grok-2", "kormo", "f2llmv2",
+         "solar-open"},
+        {kQwen2});
     add({"qwen35"}, {kQwen35});
     add({"falcon"}, {kFalconPunctuation, kGpt2, kThreeAsciiDigits});
-    add({"deepseek-v3"}, {kThreeDigits, kCjk, kDeepSeekV3});
+    add({"deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"}, {kThreeDigits, kCjk, kDeepSeekV3});
     add({"deepseek-llm"},
         {kLineEnd, kDeepSeekLetters, kDeepSeekPunctuation, kSpacesAtEnd, kDeepSeekCjk, kDigits});
     add({"deepseek-coder"}, {kLineEnd, R"(\s?\p{L}++)", R"(\s?\p{P}++)", kDeepSeekCjk, kDigit});
     add({"seed-coder"}, {kSeedCoder});
-    add({"bloom"}, {kBloom});
+    add({"bloom", "poro-chat", "gpt3-finnish"}, {kBloom});
+    add({"viking"}, {kBloom, kDigit});
     add({"kimi-k2"}, {kKimiK2});
     add({"minimax-m2"}, {kMiniMaxM2});
-    add({"gpt-4o", "llama4"}, {kGpt4o});
+    add({"minicpm5"}, {kThreeDigits, kMiniCpm5}, true);
+    add({"jais-2"}, {kJais2});
+    add({"bailingmoe", "bailingmoe2", "llada-moe"}, {kBailing});
+    add({"exaone-moe"}, {kExaoneMoe});
+    add({"ufakzeka"}, {kUfakzeka});
+    add({"laguna"}, {kLines, kQwen2});
+    add({"spark2_5"}, {kThreeDigits, kCjk, kSpark, kDigit});
+    add({"youtu"}, {kYoutuScripts, kYoutu}, true);
+    add({"gpt-4o", "llama4", "kanana2", "talkie"}, {kGpt4o});
     add({"tekken"}, {kTekken}, true, true);
     return kinds;
   }();

@@ -104,12 +104,18 @@ std::vector<TokenId> vocabulary_walk(int64_t n, int64_t n_vocab, int64_t start) 
 Prompt load_prompt(const std::string& name_or_path, const ModelFile& file) {
   Prompt prompt = load_prompt(name_or_path);
   if (name_or_path != "p4_sys") return prompt;
-  const std::string_view family = chat_family(file);
-  if (family.empty()) return prompt;
   const std::array<ChatMessage, 2> messages{
       {{"system", "You are a helpful assistant. Answer briefly."}, {"user", "Hi"}}};
-  const auto template_text = file.find_string("tokenizer.chat_template").value_or("");
-  prompt.text = apply_chat_family(family, template_text, file, messages);
+  if (file.find_string("tokenizer.chat_template")) {
+    try {
+      prompt.text = apply_chat_template(file, messages);
+      return prompt;
+    } catch (const Error& error) {  // it has no place for a system message, or is none
+      if (error.kind() != ErrorKind::input) throw;
+    }
+  }
+  if (const auto by_tokens = template_by_tokens(file))
+    prompt.text = render_chat(*by_tokens, "the family's template", {}, messages);
   return prompt;
 }
 

@@ -25,7 +25,8 @@ bool is_built_in_prompt(std::string_view name);
 /// what is none of them, listing the built-in names, and for what is not UTF-8.
 Prompt load_prompt(const std::string& name_or_path);
 
-/// The same for a model: p4_sys is written in the model's own chat format, in ChatML where that is not known.
+/// The same for a model: p4_sys is written by the model's own chat template; where it has none, or one that
+/// refuses a system message, as models with its tokens write turns, or else in ChatML.
 Prompt load_prompt(const std::string& name_or_path, const ModelFile& file);
 
 /// The prompt with its tokens: special ones are parsed, BOS stands where the model asks for it.

@@ -29,23 +29,30 @@ std::string with_marked_spaces(std::string_view text) {
 }  // namespace
 
 SentencePiece::SentencePiece(const ModelFile& file, const Vocab& vocab) : vocab_(vocab) {
+  if (file.find_string("tokenizer.ggml.model") == "gemma4")
+    merges_ = read_merges(file, vocab);
+  else
+    read_scores(file);
+  for (size_t byte = 0; byte < 256; ++byte) {
+    const char raw = static_cast<char>(byte);
+    auto id = vocab.find(fmt::format("<0x{:02X}>", byte));
+    if (!id && byte < 0x80) id = vocab.find(std::string_view(&raw, 1));
+    byte_ids_[byte] = id.value_or(-1);
+  }
+}
+
+void SentencePiece::read_scores(const ModelFile& file) {
   const auto scores = file.find_floats("tokenizer.ggml.scores");
   if (!scores) fail_input("{}: tokenizer.ggml.scores is missing: a llama tokenizer needs it", file.path());
-  if (scores->size() != static_cast<size_t>(vocab.size())) {
+  if (scores->size() != static_cast<size_t>(vocab_.size())) {
     fail_input("{}: tokenizer.ggml.scores has {} elements, tokenizer.ggml.tokens {}", file.path(),
-               scores->size(), vocab.size());
+               scores->size(), vocab_.size());
   }
   scores_.reserve(scores->size());
   for (const double score : *scores) {
     if (std::isnan(score))
       fail_input("{}: tokenizer.ggml.scores[{}] is not a number", file.path(), scores_.size());
     scores_.push_back(static_cast<float>(score));
-  }
-  for (size_t byte = 0; byte < 256; ++byte) {
-    const char raw = static_cast<char>(byte);
-    auto id = vocab.find(fmt::format("<0x{:02X}>", byte));
-    if (!id && byte < 0x80) id = vocab.find(std::string_view(&raw, 1));
-    byte_ids_[byte] = id.value_or(-1);
   }
 }
 
@@ -68,6 +75,7 @@ struct SentencePiece::Candidate {
 
 void SentencePiece::encode(std::string_view raw, std::vector<TokenId>& ids) const {
   const std::string text = with_marked_spaces(raw);
+  if (merges_) return encode_by_rank(text, ids);
   std::vector<Symbol> symbols;
   symbols.reserve(text.size());
   for (size_t at = 0; at < text.size();) {
@@ -100,6 +108,30 @@ void SentencePiece::encode(std::string_view raw, std::vector<TokenId>& ids) cons
   }
   for (int32_t i = symbols.empty() ? -1 : 0; i >= 0; i = at(i).next) {
     emit(std::string_view(text).substr(at(i).start, at(i).size), ids);
+  }
+}
+
+/// Lines and the runs of line ends between them are words; such a run may be a token of its own.
+void SentencePiece::encode_by_rank(std::string_view text, std::vector<TokenId>& ids) const {
+  for (size_t begin = 0, end = 0; begin < text.size(); begin = end) {
+    const bool line_ends = text[begin] == '\n';
+    end = line_ends ? text.find_first_not_of('\n', begin) : text.find('\n', begin);
+    end = std::min(end, text.size());
+    const auto word = text.substr(begin, end - begin);
+    const auto whole = line_ends ? vocab_.find(word) : std::nullopt;
+    if (whole) {
+      ids.push_back(*whole);
+      continue;
+    }
+    std::vector<TokenId>
+        symbols;  // of characters, or of the bytes of one without a token: these merge with nothing
+    for (size_t at = 0; at < word.size();) {
+      const size_t size = std::max<size_t>(utf8_length(word, at), 1);
+      emit(word.substr(at, size), symbols);
+      at += size;
+    }
+    merges_->apply(symbols);
+    ids.insert(ids.end(), symbols.begin(), symbols.end());
   }
 }
 

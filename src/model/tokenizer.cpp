@@ -35,8 +35,8 @@ Method read_method(const ModelFile& file, const Vocab& vocab) {
   const auto model = file.find_string("tokenizer.ggml.model");
   if (!model) fail_input("{}: tokenizer.ggml.model is missing: the file has no tokenizer", file.path());
   if (*model == "gpt2") return Method(std::in_place_type<Bpe>, file, vocab);
-  if (*model == "llama") return Method(std::in_place_type<SentencePiece>, file, vocab);
-  fail_input("{}: tokenizer.ggml.model is '{}', a kind that GRETA does not know; known: gpt2, llama",
+  if (*model == "llama" || *model == "gemma4") return Method(std::in_place_type<SentencePiece>, file, vocab);
+  fail_input("{}: tokenizer.ggml.model is '{}', a kind that GRETA does not know; known: gpt2, llama, gemma4",
              file.path(), excerpt(*model));
 }
 
@@ -67,9 +67,13 @@ struct Tokenizer::Impl {
       return;
     }
     const auto* sentencepiece = std::get_if<SentencePiece>(&method);
-    space_prefix = sentencepiece && file.find_bool("tokenizer.ggml.add_space_prefix").value_or(true);
+    const bool gemma4 =
+        file.find_string("tokenizer.ggml.model") == "gemma4";  // as llama.cpp: a BOS, no space
+    space_prefix =
+        sentencepiece && !gemma4 && file.find_bool("tokenizer.ggml.add_space_prefix").value_or(true);
     adds_bos = file.find_bool("tokenizer.ggml.add_bos_token")
                    .value_or(sentencepiece ? true : std::get<Bpe>(method).kind().adds_bos);
+    adds_bos = adds_bos || gemma4;
     if (adds_bos && !vocab.bos()) {
       fail_input(
           "{}: the tokenizer wants a BOS token first (tokenizer.ggml.add_bos_token), but "

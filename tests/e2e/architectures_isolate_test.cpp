@@ -32,7 +32,7 @@ class ArchitecturesIsolate : public testing::Test {
 
 TEST_F(ArchitecturesIsolate, CleanRunsAreEqualOrRounding) {
   for (const char* model :
-       {"llama", "qwen2", "qwen3", "gemma3", "phi3", "mistral", "smollm3", "olmo2", "granite"}) {
+       {"llama", "qwen2", "qwen3", "gemma3", "phi3", "mistral", "smollm3", "olmo2", "granite", "tuned"}) {
     const nlohmann::json verdict = verdict_of(model, "", 0);
     EXPECT_EQ(verdict["verdict"], "ROUNDING") << model;  // E1 and E4 compare two routes
     EXPECT_EQ(verdict["coverage"]["percent"], 100.0) << model;

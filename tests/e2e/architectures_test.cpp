@@ -21,8 +21,8 @@ namespace greta {
 namespace {
 
 using test::kSides;
-constexpr std::array kModels = {"llama",   "qwen2",   "qwen3", "gemma3", "phi3",
-                                "mistral", "smollm3", "olmo2", "granite"};
+constexpr std::array kModels = {"llama",   "qwen2",   "qwen3", "gemma3",  "phi3",
+                                "mistral", "smollm3", "olmo2", "granite", "tuned"};
 
 using RowsByPosition = std::map<int64_t, std::vector<float>>;  // by position
 using Stages = std::map<std::string, RowsByPosition>;          // "L0.q", "final_norm"

@@ -3,7 +3,7 @@
 transformers computes with it in f64 (golden.safetensors).
 
     pip install torch transformers gguf safetensors numpy
-    python3 tests/goldens/make_architectures.py [DIR]
+    python3 tests/goldens/make_architectures.py [DIR [NAME...]]
 
 With DIR, also DIR/NAME.gguf with the same weights as F32 (llama.cpp rounds activations to f16 in front of F16 matrices;
 with F32 ones its logits can be compared to f32 noise), DIR/NAME.safetensors, and DIR/NAME, the transformers model.
@@ -100,10 +100,13 @@ MODELS = {
         attention_multiplier=f32(0.35),
         logits_scaling=f32(1.7),
     ),
+    # Of fine-tunes: biases of all projections, and a table with more rows than there are tokens.
+    "tuned": config("LlamaConfig", attention_bias=True, mlp_bias=True),
 }
 
-GGUF_ARCHITECTURE = {"mistral": "llama"}  # where it is not the name
-PERMUTED = ("llama", "mistral", "smollm3", "granite")  # rows of q and k in adjacent pairs
+GGUF_ARCHITECTURE = {"mistral": "llama", "tuned": "llama"}  # where it is not the name
+PERMUTED = ("llama", "mistral", "smollm3", "granite", "tuned")  # rows of q and k in adjacent pairs
+PADDING = {"tuned": 16}  # rows of the embedding without a token
 EMBEDDING_SIZE = {"gemma3": 0.125, "granite": 0.1}  # the model multiplies by 8 and 12
 
 
@@ -270,17 +273,17 @@ def add_keys(writer, name, c):
         writer.add_logit_scale(c.logits_scaling)
 
 
-def add_tokenizer(writer):
+def add_tokenizer(writer, n_tokens):
     """SentencePiece: special tokens, printable ASCII, and as many words of two letters as fit."""
     special = {"<unk>": 2, "<s>": 3, "</s>": 3, "<|endoftext|>": 3, "<0x0A>": 6}  # and their types
     texts = [*special, "\u2581"] + [chr(c) for c in range(33, 127)]
-    texts += [a + b for a in "abcdefgh" for b in "abcdefgh"][: N_VOCAB - len(texts)]
-    assert len(texts) == N_VOCAB
+    texts += [a + b for a in "abcdefgh" for b in "abcdefgh"][: n_tokens - len(texts)]
+    assert len(texts) == n_tokens
     writer.add_tokenizer_model("llama")
     writer.add_tokenizer_pre("default")
     writer.add_token_list(texts)
-    writer.add_token_scores([-float(i) for i in range(N_VOCAB)])
-    writer.add_token_types([*special.values()] + [1] * (N_VOCAB - len(special)))
+    writer.add_token_scores([-float(i) for i in range(n_tokens)])
+    writer.add_token_types([*special.values()] + [1] * (n_tokens - len(special)))
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)
@@ -290,7 +293,7 @@ def write_gguf(path, name, model, factors, matrix_type):
     architecture = GGUF_ARCHITECTURE.get(name, name)
     writer = gguf.GGUFWriter(path, architecture)
     add_keys(writer, name, model.config)
-    add_tokenizer(writer)
+    add_tokenizer(writer, N_VOCAB - PADDING.get(name, 0))
     kind = {text: kind for kind, text in gguf.MODEL_ARCH_NAMES.items()}[architecture]
     names = gguf.get_tensor_name_map(kind, model.config.num_hidden_layers)
     if factors is not None:
@@ -345,7 +348,7 @@ def main():
     torch.set_default_dtype(torch.float64)
     (HERE / "architectures").mkdir(exist_ok=True)
     more = pathlib.Path(sys.argv[1]) if sys.argv[1:] else None
-    for name in MODELS:
+    for name in sys.argv[2:] or MODELS:
         make(name, more)
 
 

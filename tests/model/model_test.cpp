@@ -114,6 +114,15 @@ TEST(BindModel, ListsOfEqualNumbersAreRead) {
   EXPECT_EQ(bound.model.config.n_ff, 12);
 }
 
+TEST(BindModel, RowsThatPadTheTableNeedNoToken) {
+  for (const uint32_t claimed : {4u, 6u}) {
+    GgufBuilder file = tiny_llama();
+    file.set_strings("tokenizer.ggml.tokens", {"a", "b", "c", "d"})
+        .set<uint32_t>("llama.vocab_size", claimed);
+    EXPECT_EQ(Bound(file).model.config.n_vocab, 6);
+  }
+}
+
 TEST(BindModel, HarmlessKeysAreAccepted) {
   GgufBuilder file = tiny_llama();
   file.set_string("general.type", "model").set_string("llama.rope.scaling.type", "none");
@@ -259,9 +268,9 @@ std::vector<BadModel> disagreements() {
              "llama.vocab_size is 7, but token_embd.weight has 6 rows"),
       {"TokensAgainstRows",
        [](GgufBuilder& f) {
-         f.set_strings("tokenizer.ggml.tokens", {"a", "b"});
+         f.set_strings("tokenizer.ggml.tokens", {"a", "b", "c", "d", "e", "f", "g"});
        },
-       "tokenizer.ggml.tokens has 2 tokens, but token_embd.weight has 6 rows"},
+       "tokenizer.ggml.tokens has 7 tokens, but token_embd.weight has 6 rows"},
       {"TokensAreNumbers", [](GgufBuilder& f) { f.set_array<int32_t>("tokenizer.ggml.tokens", {1}); },
        "tokenizer.ggml.tokens is an array of i32; expected an array of string"},
       {"KvHeadsDifferBetweenLayers",
@@ -321,7 +330,7 @@ std::vector<BadModel> unsupported() {
       real("RopeScaleLinear", "llama.rope.scale_linear", 4, "llama.rope.scale_linear is 4; " + not_yet),
       extra("RopeFreqsTooMany", "rope_freqs.weight", "the tensor rope_freqs.weight has the shape"),
       extra("RopeFactors", "rope_factors_long.weight", "the tensor rope_factors_long.weight; " + not_yet),
-      extra("BiasOfGate", "blk.0.ffn_gate.bias", "the tensor blk.0.ffn_gate.bias; " + not_yet + "biases"),
+      extra("BiasOfNorm", "blk.0.attn_norm.bias", "the tensor blk.0.attn_norm.bias; " + not_yet + "biases"),
       extra("BiasOfOutput", "output.bias", "the tensor output.bias; " + not_yet + "biases"),
       number("Experts", "llama.expert_count", 8,
              "llama.expert_count is 8; " + not_yet + "a mixture of experts"),

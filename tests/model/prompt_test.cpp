@@ -87,6 +87,11 @@ TEST(Prompts, TheSystemPromptFollowsTheModelsFormat) {
             "<start_of_turn>user\nYou are a helpful assistant. Answer briefly.\n\nHi<end_of_turn>\n"
             "<start_of_turn>model\n");
   EXPECT_EQ(text_for(test::tiny_bpe()), load_prompt("p4_sys").text);  // nothing tells: ChatML
+  EXPECT_EQ(text_for(test::tiny_bpe().set_string("tokenizer.chat_template", "<{{ messages[1].content }}>")),
+            "<Hi>");
+  const auto refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('none') }}{% endif %}";
+  EXPECT_EQ(text_for(test::tiny_bpe().set_string("tokenizer.chat_template", refusing)),
+            load_prompt("p4_sys").text);
 }
 
 TEST_F(PromptFile, IsReadByteForByte) {

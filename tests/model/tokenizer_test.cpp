@@ -304,7 +304,7 @@ RC_GTEST_PROP(SentencePiece, DecodeUndoesEncode, (bool parse_special, bool prefi
 TEST(TokenizerHeader, UnknownKindsAreNamedWithTheKnownOnes) {
   EXPECT_THAT(error_of(tiny_bpe().set_string("tokenizer.ggml.model", "bert")), HasSubstr("'bert'"));
   EXPECT_THAT(error_of(tiny_bpe().set_string("tokenizer.ggml.model", "bert")),
-              HasSubstr("known: gpt2, llama"));
+              HasSubstr("known: gpt2, llama, gemma4"));
   EXPECT_THAT(error_of(tiny_bpe().erase("tokenizer.ggml.model")),
               HasSubstr("tokenizer.ggml.model is missing"));
   EXPECT_THAT(error_of(tiny_bpe().set_string("tokenizer.ggml.pre", "martian")), HasSubstr("'martian'"));
@@ -366,6 +366,29 @@ TEST(TokenizerHeader, TokensAndMergesThatMakeNoSenseAreRefused) {
   EXPECT_THAT(error_of(tiny_bpe().set_array<int32_t>("tokenizer.ggml.merges", {1})), HasSubstr("merges"));
   EXPECT_THAT(error_of(tiny_bpe().set("tokenizer.ggml.bos_token_id", uint32_t{263})),
               HasSubstr("bos_token_id"));
+}
+
+/// Gemma 4's kind: bytes as of SentencePiece, merges by rank as of BPE, a run of line ends a word of its own.
+/// Ids: bytes are 1 + b; then U+2581, x, y, xy, U+2581 x, a line end, and two of them.
+TEST(Tokenizer, MergesCharactersByRank) {
+  test::TinyVocab vocab;
+  vocab.add("<bos>", 3);
+  for (int byte = 0; byte < 256; ++byte) vocab.add(fmt::format("<0x{:02X}>", byte), 6);
+  const TokenId space = vocab.add("\u2581"), x = vocab.add("x"), y = vocab.add("y"), xy = vocab.add("xy");
+  const TokenId space_x = vocab.add("\u2581x"), line = vocab.add("\n"), lines = vocab.add("\n\n");
+  test::GgufBuilder file;
+  vocab.write(file);
+  file.set_string("tokenizer.ggml.model", "gemma4").set_strings("tokenizer.ggml.merges", {"x y", "\u2581 x"});
+  file.set("tokenizer.ggml.bos_token_id", uint32_t{0});
+  const Tokenizer tokenizer = test::tokenizer_of(file);
+  const auto ids = [&](std::string_view text) { return tokenizer.encode(text, false); };
+  EXPECT_TRUE(tokenizer.adds_bos());
+  EXPECT_EQ(ids("x y"), (std::vector<TokenId>{x, space, y}));
+  EXPECT_EQ(ids("xy x"), (std::vector<TokenId>{xy, space_x}));
+  EXPECT_EQ(ids(" xy"), (std::vector<TokenId>{space, xy}));  // the lower rank first
+  EXPECT_EQ(ids("x\n\nx\n\n\n"), (std::vector<TokenId>{x, lines, x, line, line, line}));
+  EXPECT_EQ(ids("\u00e9"), (std::vector<TokenId>{1 + 0xc3, 1 + 0xa9}));
+  EXPECT_EQ(tokenizer.decode(ids("x \u00e9\n xy")), "x \u00e9\n xy");
 }
 
 }  // namespace
