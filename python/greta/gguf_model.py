@@ -1,4 +1,5 @@
-"""A transformers model with the weights of a GGUF, of every type in layouts.TYPES. Needs torch, transformers, gguf."""
+"""A transformers model with the weights of a GGUF, of every type in layouts.TYPES without experts. Needs torch,
+transformers, gguf."""
 
 import numpy as np
 import torch

@@ -7,7 +7,11 @@ names mean different things in different families.
 import dataclasses
 
 STAGES = ("x_in attn_norm q k v q_norm k_norm q_rope k_rope kv_write qk softmax pv attn_out attn_post_norm x_attn "
-          "ffn_norm gate up act down ffn_post_norm x_out final_norm logits").split()
+          "ffn_norm router experts expert_weights experts_out gate up act down shared_gate ffn_out ffn_post_norm x_out "
+          "final_norm logits").split()
+DENSE = {"gate", "up", "act", "down"}  # of a layer without experts, or of the expert that all tokens share
+CHOSEN = {"router", "experts", "expert_weights", "experts_out"}  # what experts make on the way is inside their module
+SHARED = {"shared_gate", "ffn_out"}
 
 BEFORE = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
 AFTER = {"post_attention_layernorm": "attn_post_norm", "post_feedforward_layernorm": "ffn_post_norm"}
@@ -25,17 +29,27 @@ class Layout:
     head_norms: dict = dataclasses.field(default_factory=dict)  # of its attention: module -> stage
     heads_first: bool = False  # those norms see [B, heads, S, head_dim], not [B, S, heads, head_dim]
     fused: bool = False  # qkv_proj and gate_up_proj
+    experts: bool = False  # in the place of the dense projections
+    shared: bool = False  # beside them an expert that all tokens share, and its gate
 
     def attention_modules(self):
         return {"o_proj", *self.head_norms} | ({"qkv_proj"} if self.fused else {"q_proj", "k_proj", "v_proj"})
 
     def mlp_modules(self):
+        if self.experts:
+            return {"gate", "experts"} | ({"shared_expert", "shared_expert_gate"} if self.shared else set())
+        return self.dense_modules()
+
+    def dense_modules(self):
         return {"down_proj"} | ({"gate_up_proj"} if self.fused else {"gate_proj", "up_proj"})
 
     def stages(self, rotates, attention_is_open):
         """The stages that a layer shows, in order. rotates: it has RoPE; attention_is_open: scores can be seen."""
         lacking = {"final_norm", "logits"} | (set() if rotates else {"q_rope", "k_rope"})
         lacking |= set() if attention_is_open else {"qk", "softmax"}
+        lacking |= set() if self.experts else CHOSEN
+        lacking |= DENSE if self.experts and not self.shared else set()
+        lacking |= set() if self.shared else SHARED
         optional = {*AROUND.values(), *HEAD_NORMS.values()} - {*self.norms.values(), *self.head_norms.values()}
         return [stage for stage in STAGES if stage not in lacking | optional]
 
@@ -51,6 +65,9 @@ TYPES = {
     "gemma3_text": Layout(AROUND, "halves", HEAD_NORMS, heads_first=True),
     "olmo2": Layout(AFTER, "halves", HEAD_NORMS),
     "phi3": Layout(BEFORE, "halves", fused=True),
+    "mixtral": Layout(BEFORE, "pairs", experts=True),
+    "qwen2_moe": Layout(BEFORE, "halves", experts=True, shared=True),
+    "qwen3_moe": Layout(BEFORE, "halves", HEAD_NORMS, experts=True),
 }
 
 
@@ -68,6 +85,8 @@ def demand_layout(layer, index, layout):
     parts = [("", layer, {"self_attn", "mlp", *layout.norms})]
     parts += [("self_attn.", getattr(layer, "self_attn", None), layout.attention_modules()),
               ("mlp.", getattr(layer, "mlp", None), layout.mlp_modules())]
+    if layout.shared:
+        parts += [("mlp.shared_expert.", getattr(layer.mlp, "shared_expert", None), layout.dense_modules())]
     for prefix, module, wanted in parts:
         there = {name for name, _ in module.named_children()} if module is not None else set()
         if absent := sorted(wanted - there):

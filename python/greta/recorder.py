@@ -157,7 +157,10 @@ class Recorder:
                       Watched(functions.ALL_ATTENTION_FUNCTIONS, self._watched_attention))
 
     def _watch_layer(self, index, layer):
-        attention, mlp = layer.self_attn, layer.mlp
+        attention, whole = layer.self_attn, layer.mlp
+        if self._layout.experts:
+            self._watch_experts(index, whole)
+        dense = getattr(whole, "shared_expert", None) if self._layout.experts else whole
         self._before(layer, "x_in", index)
         for name, stage in self._layout.norms.items():
             self._after(getattr(layer, name), stage, index)
@@ -170,20 +173,34 @@ class Recorder:
         if self._layout.fused:
             heads, kv_heads = self._width
             self._split(attention.qkv_proj, ("q", "k", "v"), (heads, kv_heads, kv_heads), index)
-            half = mlp.gate_up_proj.out_features // 2
-            self._split(mlp.gate_up_proj, ("gate", "up"), (half, half), index)
+            half = dense.gate_up_proj.out_features // 2
+            self._split(dense.gate_up_proj, ("gate", "up"), (half, half), index)
         else:
             for stage in "qkv":
                 self._after(getattr(attention, stage + "_proj"), stage, index)
-            self._after(mlp.gate_proj, "gate", index)
-            self._after(mlp.up_proj, "up", index)
         self._before(attention.o_proj, "pv", index)
         self._after(attention.o_proj, "attn_out", index)
         ffn_norm = next((name for name, stage in self._layout.norms.items() if stage == "ffn_norm"), None)
-        self._before(mlp if ffn_norm is None else getattr(layer, ffn_norm), "x_attn", index)
-        self._before(mlp.down_proj, "act", index)
-        self._after(mlp.down_proj, "down", index)
+        self._before(whole if ffn_norm is None else getattr(layer, ffn_norm), "x_attn", index)
+        if dense is not None:
+            if not self._layout.fused:
+                self._after(dense.gate_proj, "gate", index)
+                self._after(dense.up_proj, "up", index)
+            self._before(dense.down_proj, "act", index)
+            self._after(dense.down_proj, "down", index)
         self._after(layer, "x_out", index)
+
+    def _watch_experts(self, index, mlp):
+        def router(_, args, out):
+            scores, weights, numbers = out
+            for stage, value in (("router", scores), ("experts", numbers.float()), ("expert_weights", weights)):
+                self._record(stage, index, value)
+
+        self._undo.callback(mlp.gate.register_forward_hook(router).remove)
+        self._after(mlp.experts, "experts_out", index)
+        if self._layout.shared:
+            self._after(mlp.shared_expert_gate, "shared_gate", index)
+            self._after(mlp, "ffn_out", index)
 
     def _before(self, module, stage, layer):
         def hook(_, args, kwargs):
@@ -267,6 +284,8 @@ class Recorder:
     def _record(self, stage, layer, tensor):
         if self._phase is None or layer is None or stage not in self._stages:
             return
+        if tensor.ndim == 2:  # of a mixture of experts: the rows of all sequences, one after the other
+            tensor = tensor.reshape(len(self._rows), -1, tensor.shape[-1])
         if tensor.shape[0] != len(self._rows):
             raise ValueError(f"a batch of {tensor.shape[0]}, and tokens and positions of {len(self._rows)}")
         kernel = "torch." + str(tensor.dtype).removeprefix("torch.")

@@ -51,12 +51,15 @@ inline constexpr std::array kKernelFields = [] {
   using Kind = StageKind;
   constexpr int64_t any = std::numeric_limits<int32_t>::max();
   constexpr auto all = [](Kind) { return true; };
-  constexpr auto products = [](Kind kind) { return kind == Kind::projection; };
-  constexpr auto row_sums = [](Kind kind) { return is_norm(kind) || kind == Kind::weights; };
+  constexpr auto products = [](Kind kind) { return is_projection(kind); };
+  constexpr auto row_sums = [](Kind kind) {
+    return is_norm(kind) || kind == Kind::weights || kind == Kind::choice_weights;
+  };
   constexpr auto ropes = [](Kind kind) { return kind == Kind::rope; };
   constexpr auto caches = [](Kind kind) { return kind == Kind::cache; };
   constexpr auto functions = [](Kind kind) {
-    return kind == Kind::rope || kind == Kind::weights || kind == Kind::product;
+    return kind == Kind::rope || kind == Kind::weights || kind == Kind::product ||
+           kind == Kind::choice_weights || kind == Kind::gated;
   };
   return std::to_array<KernelFieldInfo>({
       {activation, "activation", format, all},

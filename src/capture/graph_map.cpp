@@ -10,7 +10,7 @@ namespace {
 
 /// What the value of a node is, or was made from by steps that change no number (views, copies, chosen rows).
 struct Tag {
-  enum Kind { stage, activated_gate, changed_scores, fused_qkv, normed } kind = stage;
+  enum Kind { stage, activated_gate, changed_scores, fused_qkv, normed, weighted } kind = stage;
   At place = {0, Stage::x_in};
   bool scaled = false;  // of queries
   int turned = 0;       // by a matrix of so many rows
@@ -22,11 +22,25 @@ struct WeightName {
 };
 
 constexpr WeightName kProducts[] = {
-    {"attn_q.weight", Stage::q},          {"attn_k.weight", Stage::k},
-    {"attn_v.weight", Stage::v},          {"attn_output.weight", Stage::attn_out},
-    {"ffn_gate.weight", Stage::gate},     {"ffn_up.weight", Stage::up},
-    {"ffn_down.weight", Stage::down},     {"output.weight", Stage::logits},
+    {"attn_q.weight", Stage::q},
+    {"attn_k.weight", Stage::k},
+    {"attn_v.weight", Stage::v},
+    {"attn_output.weight", Stage::attn_out},
+    {"ffn_gate.weight", Stage::gate},
+    {"ffn_up.weight", Stage::up},
+    {"ffn_down.weight", Stage::down},
+    {"output.weight", Stage::logits},
     {"token_embd.weight", Stage::logits},  // where a model has one table for both
+    {"ffn_gate_inp.weight", Stage::router},
+    {"ffn_gate_inp_shexp.weight", Stage::shared_gate},
+    {"ffn_gate_shexp.weight", Stage::gate},
+    {"ffn_up_shexp.weight", Stage::up},
+    {"ffn_down_shexp.weight", Stage::down},
+};
+constexpr WeightName kExperts[] = {
+    {"ffn_gate_exps.weight", Stage::expert_gate},
+    {"ffn_up_exps.weight", Stage::expert_up},
+    {"ffn_down_exps.weight", Stage::expert_down},
 };
 constexpr WeightName kNorms[] = {
     {"attn_norm.weight", Stage::attn_norm},    {"attn_q_norm.weight", Stage::q_norm},
@@ -97,7 +111,8 @@ class Reader {
         {"CPY", &Reader::copy},          {"VIEW", &Reader::view},
         {"RESHAPE", &Reader::pass},      {"PERMUTE", &Reader::pass},
         {"TRANSPOSE", &Reader::pass},    {"CONT", &Reader::pass},
-        {"DUP", &Reader::pass},
+        {"DUP", &Reader::pass},          {"MUL_MAT_ID", &Reader::expert_product},
+        {"DIV", &Reader::divide},
     };
     const auto look = kLooks.find(node.op_name());
     if (look != kLooks.end()) (this->*look->second)(node);
@@ -180,7 +195,46 @@ class Reader {
     return place.layer != by_weight.layer && place.stage != by_weight.stage ? by_weight : place;
   }
 
+  void expert_product(Tensor node) {
+    const Tensor weight = base_of(node.src(0));
+    const auto by_weight = place_in(kExperts, weight);
+    if (!by_weight) return;
+    const At place = met(*by_weight, node.src(1));
+    const At choice{place.layer, Stage::experts};
+    if (!map_.stages.contains(choice)) {  // the first numbers of a sorted row
+      found(base_of(node.src(2)), choice);
+      map_.stages[choice].columns = node.src(2).ne(0);
+    }
+    found(node, place,
+          "ggml.mul_mat_id." + std::string(weight.type()) + (node.src(1).ne(2) > 1 ? ".gemm" : ".gemv"));
+  }
+
+  /// What the chosen experts gave, by their weights; the sum of all of them.
+  bool weigh(Tensor node) {
+    if (!is(node.src(0), Stage::expert_down)) return false;
+    const At place{tag(node.src(0))->place.layer, Stage::experts_out};
+    found(node.src(1), {place.layer, Stage::expert_weights}, "ggml.expert_weights");
+    tags_[node.address()] = {Tag::weighted, place};
+    return true;
+  }
+  bool add_experts(Tensor node) {
+    const Tag *a = tag(node.src(0)), *b = tag(node.src(1));
+    if (a == nullptr || b == nullptr) return false;
+    const auto is_part = [](const Tag& its) {
+      return its.kind == Tag::weighted || (its.kind == Tag::stage && its.place.stage == Stage::experts_out);
+    };
+    if (is_part(*a) && b->kind == Tag::weighted) {
+      found(node, {a->place.layer, Stage::experts_out}, "ggml.add.experts");
+      return true;
+    }
+    const bool shared = is(node.src(1), Stage::shared_out) || is(node.src(1), Stage::down);
+    if (!is(node.src(0), Stage::experts_out) || !shared) return false;
+    found(node, {a->place.layer, Stage::ffn_out});
+    return true;
+  }
+
   void multiply(Tensor node) {
+    if (weigh(node)) return;
     for (const int i : {1, 0}) {
       if (const auto place = place_in(kNorms, node.src(i)))
         return found(node, met(*place, node.src(1 - i)), "ggml.rms_norm");
@@ -189,6 +243,8 @@ class Reader {
       const Tag* gate = tag(node.src(i));
       if (gate != nullptr && gate->kind == Tag::activated_gate && is(node.src(1 - i), Stage::up))
         return found(node, {gate->place.layer, Stage::act}, "ggml.glu");
+      if (gate != nullptr && gate->place.stage == Stage::shared_gate && is(node.src(1 - i), Stage::down))
+        return found(node, {gate->place.layer, Stage::shared_out});
     }
   }
 
@@ -222,6 +278,7 @@ class Reader {
   }
 
   void add(Tensor node) {
+    if (add_experts(node)) return;
     for (const int i : {1, 0}) {
       const Tag* its = tag(node.src(1 - i));
       if (!is_bias(node.src(i)) || its == nullptr) continue;
@@ -237,7 +294,8 @@ class Reader {
       const Stage branch = its->place.stage;
       if (branch == Stage::attn_out || branch == Stage::attn_post_norm)
         return found(node, {its->place.layer, Stage::x_attn});
-      if (branch == Stage::down || branch == Stage::ffn_post_norm)
+      if (branch == Stage::down || branch == Stage::ffn_post_norm || branch == Stage::experts_out ||
+          branch == Stage::ffn_out)
         return found(node, {its->place.layer, Stage::x_out});
     }
   }
@@ -315,12 +373,22 @@ class Reader {
       map_.stages[{layer, Stage::up}] = {both.tensor, both.kernel, half - gate, half};
       return found(node, {layer, Stage::act});
     }
-    if (is(node.src(0), Stage::gate) && node.src(1) && is(node.src(1), Stage::up))
+    if (!node.src(1)) return;
+    if (is(node.src(0), Stage::gate) && is(node.src(1), Stage::up))
       found(node, {tag(node.src(0))->place.layer, Stage::act});
+    if (is(node.src(0), Stage::expert_gate) && is(node.src(1), Stage::expert_up))
+      found(node, {tag(node.src(0))->place.layer, Stage::expert_act});
+  }
+
+  /// llama.cpp's sigmoid of a shared expert's gate: its SiLU by itself.
+  void divide(Tensor node) {
+    const Tag* its = tag(node.src(0));
+    if (its != nullptr && its->kind == Tag::activated_gate) tags_[node.address()] = Tag(*its);
   }
 
   void unary(Tensor node) {
-    if (is(node.src(0), Stage::gate)) tags_[node.address()] = {Tag::activated_gate, tag(node.src(0))->place};
+    if (is(node.src(0), Stage::gate) || is(node.src(0), Stage::shared_gate))
+      tags_[node.address()] = {Tag::activated_gate, tag(node.src(0))->place};
   }
 
   GraphMap map_;

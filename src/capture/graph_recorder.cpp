@@ -80,7 +80,8 @@ void GraphRecorder::computed(At place) {
 void GraphRecorder::plain(At place, const StageNode& node) {
   const Tensor t = node.tensor;
   // Heads may be a dimension of their own; of one row that makes no difference.
-  const bool heads = t.ne(2) > 1 || batch_.graph_rows == 1;
+  const bool by_expert = info(place.stage).heads == Heads::used || place.stage == Stage::expert_weights;
+  const bool heads = t.ne(2) > 1 || batch_.graph_rows == 1 || by_expert;
   const int64_t width = heads ? t.ne(0) * t.ne(1) : t.ne(0), count = heads ? t.ne(2) : t.ne(1);
   const int64_t columns = node.columns > 0 ? node.columns : width;
   const Rows rows = rows_of(count);

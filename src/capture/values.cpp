@@ -19,12 +19,16 @@ T load(const char* at) {
 }  // namespace
 
 bool is_readable(std::string_view type) {
-  return type == "f32" || type == "f16" || type == "bf16" || type == "q8_0";
+  return type == "f32" || type == "f16" || type == "bf16" || type == "q8_0" || type == "i32";
 }
 
 Values::Values(Tensor tensor) {
   const std::string_view type = tensor.type();
-  type_ = type == "f32" ? Type::f32 : type == "f16" ? Type::f16 : type == "bf16" ? Type::bf16 : Type::q8_0;
+  type_ = type == "f32"    ? Type::f32
+          : type == "f16"  ? Type::f16
+          : type == "bf16" ? Type::bf16
+          : type == "i32"  ? Type::i32
+                           : Type::q8_0;
   for (int i = 0; i < 4; ++i) nb_[i] = tensor.nb(i);
   bytes_.resize(the_ggml->call().nbytes(tensor.address()));
   if (!bytes_.empty()) the_ggml->call().tensor_get(tensor.address(), bytes_.data(), 0, bytes_.size());
@@ -41,6 +45,7 @@ float Values::at(int64_t i0, int64_t i1, int64_t i2, int64_t i3) const {
     case Type::f32: return load<float>(place(i, i1, i2, i3));
     case Type::f16: return f16_to_f32(load<uint16_t>(place(i, i1, i2, i3)));
     case Type::bf16: return bf16_to_f32(load<uint16_t>(place(i, i1, i2, i3)));
+    case Type::i32: return static_cast<float>(load<int32_t>(place(i, i1, i2, i3)));
     case Type::q8_0: break;
   }
   const char* block = place(i / kBlock, i1, i2, i3);

@@ -22,7 +22,7 @@ class Values {
   void append_row(std::vector<float>& to, int64_t count, int64_t i1, int64_t i2 = 0, int64_t i3 = 0) const;
 
  private:
-  enum class Type { f32, f16, bf16, q8_0 };
+  enum class Type { f32, f16, bf16, q8_0, i32 };
   const char* place(size_t first, int64_t i1, int64_t i2, int64_t i3) const;
   Type type_;
   size_t nb_[4];

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/expert_matmul.h"
+
 namespace greta {
 namespace {
 
@@ -13,6 +15,15 @@ AlignedBytes zeros(int64_t size) {
   AlignedBytes bytes(size);
   std::memset(bytes.data(), 0, static_cast<size_t>(size));
   return bytes;
+}
+
+/// Of the op, for a thread.
+int64_t scratch_floats(const Plan& plan, const Op& op, const Block& block) {
+  if (!is_kind(op, OpKind::expert_matmul)) return attention_scratch_floats(block.n_pos());
+  KernelArgs args;
+  set_call(op, args);
+  for (size_t i = 0; i < 2; ++i) args.in[i] = shape_of(plan.buffer(op.reads[i]), block);
+  return expert_scratch_floats(args);
 }
 
 }  // namespace
@@ -26,7 +37,9 @@ void HostExecutor::reserve(const Plan& plan, const Block& block) {
     const View shape = shape_of(buffer, block);
     if (memory_[i].size() < shape.stride * shape.rows) memory_[i] = zeros(shape.stride * shape.rows);
   }
-  const int64_t scratch = attention_scratch_floats(block.n_pos()) * 4 * pool().size();
+  int64_t floats = attention_scratch_floats(block.n_pos());
+  for (const Op& op : plan.ops()) floats = std::max(floats, scratch_floats(plan, op, block));
+  const int64_t scratch = floats * 4 * pool().size();
   if (scratch_.size() < scratch) scratch_ = zeros(scratch);
 }
 
@@ -55,7 +68,7 @@ void HostExecutor::bind(const Plan& plan, const Block& block, KvCache& cache) {
     if (op.cache != CacheUse::none) args.cache = cache.layer(op.layer);
     args.position = block.position;
     args.block_rows = block.rows;
-    const int64_t scratch = attention_scratch_floats(block.n_pos());
+    const int64_t scratch = scratch_floats(plan, op, block);
     args.scratch = {scratch_.data(), pool().size(), scratch, scratch * 4, Format::f32};
     args.taken = &taken_[i * kLine];
     args.launch = &launches_[i];

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "gpu/cuda.h"
+#include "kernels/expert_matmul.h"
 #include "kernels/gpu/table.h"
 #include "sim/device.h"
 #include "sim/matmul.h"
@@ -24,7 +25,9 @@ static std::vector<gpu::Unit> units_called(std::initializer_list<std::string_vie
 std::span<const KernelInfo> kernel_table() {
   static const std::vector<KernelInfo> table = [] {
     std::vector<KernelInfo> all(cpu_kernels().begin(), cpu_kernels().end());
-    for (KernelInfo& kernel : sim::kernels()) all.push_back(std::move(kernel));
+    std::vector<KernelInfo> simulated = sim::kernels();
+    add_expert_kernels(simulated);
+    for (KernelInfo& kernel : simulated) all.push_back(std::move(kernel));
     const auto add = [&](const char* device, std::initializer_list<std::string_view> units,
                          const std::string& missing) {
       for (KernelInfo& kernel : gpu::kernel_infos(device, units_called(units), sim::matrix_slices, missing))

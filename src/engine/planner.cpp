@@ -20,6 +20,7 @@ class Planner {
   }
 
   Plan build() {
+    demand_expert_kernels();
     embed();
     for (int layer = 0; layer < config_.n_layer; ++layer) add_layer(layer);
     if (request_.logits) add_head();
@@ -28,6 +29,16 @@ class Planner {
   }
 
  private:
+  void demand_expert_kernels() const {
+    std::string why;
+    const std::string_view device = is_simulated(request_.device) ? "cpu" : std::string_view(request_.device);
+    const KernelQuery query{.op = OpKind::choose_experts, .isa = request_.isa, .device = device};
+    if (config_.n_expert == 0 || find_kernel(query, &why) != nullptr) return;
+    fail_input(
+        "{} is a mixture of experts, for which {} has no kernels yet; run it on the CPU (--device cpu)",
+        model_.file.path(), request_.device);
+  }
+
   void make_buffers() {
     const int64_t kv_dim = config_.n_head_kv * config_.head_dim;
     const int64_t q_dim = config_.n_head * config_.head_dim;
@@ -52,9 +63,25 @@ class Planner {
     up_ = buffer("up", config_.n_ff);
     act_ = buffer("act", config_.n_ff);
     down_ = buffer("down", config_.n_embd);
+    if (config_.n_expert > 0) make_expert_buffers();
     ffn_post_norm_ = buffer("ffn_post_norm", config_.n_embd);
     final_norm_ = buffer("final_norm", config_.n_embd, RowsOf::last);
     logits_ = buffer("logits", config_.n_vocab, RowsOf::last);
+  }
+
+  void make_expert_buffers() {
+    const int64_t used = config_.n_expert_used;
+    router_ = buffer("router", config_.n_expert);
+    experts_ = buffer("experts", used);
+    expert_weights_ = buffer("expert_weights", used);
+    expert_gate_ = buffer("expert_gate", used * config_.n_ff_expert);
+    expert_up_ = buffer("expert_up", used * config_.n_ff_expert);
+    expert_act_ = buffer("expert_act", used * config_.n_ff_expert);
+    expert_down_ = buffer("expert_down", used * config_.n_embd);
+    experts_out_ = buffer("experts_out", config_.n_embd);
+    shared_gate_ = buffer("shared_gate", 1);
+    shared_out_ = buffer("shared_out", config_.n_embd);
+    ffn_out_ = buffer("ffn_out", config_.n_embd);
   }
 
   void add_layer(int layer) {
@@ -70,12 +97,47 @@ class Planner {
     project(Stage::attn_out, pv_, attn_out_);
     add_branch(Stage::x_attn, x_, norm(Stage::attn_post_norm, attn_out_, attn_post_norm_), x_attn_);
     const BufferId ffn_in = norm(Stage::ffn_norm, x_attn_, ffn_norm_);
-    project(Stage::gate, ffn_in, gate_);
-    project(Stage::up, ffn_in, up_);
-    add(kernel(config_.activation == Activation::gelu ? OpKind::gelu_mul : OpKind::silu_mul), Stage::act,
-        {gate_, up_}, act_);
+    const BufferId ffn_out = ffn(ffn_in);
+    add_branch(Stage::x_out, x_attn_, norm(Stage::ffn_post_norm, ffn_out, ffn_post_norm_), x_);
+  }
+
+  /// The buffer with what experts, the dense part or both made of `in`.
+  BufferId ffn(BufferId in) {
+    const BufferId chosen = has(Stage::experts_out) ? add_experts(in) : kNoBuffer;
+    if (!has(Stage::down)) return chosen;
+    project(Stage::gate, in, gate_);
+    project(Stage::up, in, up_);
+    activate(Stage::act, gate_, up_, act_);
     project(Stage::down, act_, down_);
-    add_branch(Stage::x_out, x_attn_, norm(Stage::ffn_post_norm, down_, ffn_post_norm_), x_);
+    BufferId own = down_;
+    if (has(Stage::shared_gate)) {
+      project(Stage::shared_gate, in, shared_gate_);
+      add(kernel(OpKind::sigmoid_mul), Stage::shared_out, {down_, shared_gate_}, own = shared_out_);
+    }
+    if (chosen == kNoBuffer) return own;
+    add_branch(Stage::ffn_out, own, chosen, ffn_out_);
+    return ffn_out_;
+  }
+
+  BufferId add_experts(BufferId in) {
+    project(Stage::router, in, router_);
+    add(kernel(OpKind::choose_experts), Stage::experts, {router_}, experts_);
+    KernelCall& weigh =
+        add(kernel(OpKind::expert_weights), Stage::expert_weights, {router_, experts_}, expert_weights_);
+    weigh.params.sum_to_1 = config_.experts_sum_to_1;
+    project(Stage::expert_gate, in, expert_gate_);
+    project(Stage::expert_up, in, expert_up_);
+    activate(Stage::expert_act, expert_gate_, expert_up_, expert_act_);
+    project(Stage::expert_down, expert_act_, expert_down_);
+    add(kernel(OpKind::combine_experts), Stage::experts_out, {expert_down_, expert_weights_}, experts_out_);
+    return experts_out_;
+  }
+
+  bool has(Stage stage) const { return has_stage(config_, {layer_, stage}); }
+
+  void activate(Stage stage, BufferId gate, BufferId up, BufferId out) {
+    const bool gelu = config_.activation == Activation::gelu;
+    add(kernel(gelu ? OpKind::gelu_mul : OpKind::silu_mul), stage, {gate, up}, out);
   }
 
   void add_head() {
@@ -104,7 +166,7 @@ class Planner {
 
   /// The same of RoPE.
   BufferId rope(Stage stage, BufferId in, BufferId out, int64_t heads) {
-    if (!has_stage(config_, {layer_, stage})) return in;
+    if (!has(stage)) return in;
     KernelCall& call = add(kernel(OpKind::rope), stage, {in, rope_table()}, out);
     set_rope(call.params);
     call.params.n_head = heads;
@@ -149,7 +211,7 @@ class Planner {
 
   void add_branch(Stage stage, BufferId residual, BufferId branch, BufferId out) {
     KernelCall& call = add(kernel(OpKind::add), stage, {residual, branch}, out);
-    call.params.scale = static_cast<float>(config_.residual_scale);
+    call.params.scale = static_cast<float>(scale_of(stage, config_));
   }
 
   KernelCall& project(Stage stage, BufferId in, BufferId out) {
@@ -159,11 +221,16 @@ class Planner {
     // A simulated unit rounds what it reads itself; a vector route does not round at all.
     const bool rounds = is_simulated(chosen.device) || chosen.roundings.activation == Format::f32;
     if (!rounds) activation = quantized(in, chosen.roundings.activation);
-    KernelCall& call = add(chosen, stage, {activation}, out);
+    std::vector<BufferId> reads = {activation};
+    if (reads_experts(stage)) reads.push_back(experts_);
+    KernelCall& call = add(chosen, stage, std::move(reads), out);
     set_weight(call, weight);
+    call.params.experts = reads_experts(stage) ? config_.n_expert : 0;
     if (const Tensor* bias = bias_of(model_, {stage, layer_})) call.bias = weights_.vector(bias);
     return call;
   }
+
+  static bool reads_experts(Stage stage) { return info(stage).kind == StageKind::expert_projection; }
 
   /// The kernel for a projection:
   /// what is forced, or by default the matrix route where it exists, GEMV for S = 1.
@@ -180,7 +247,7 @@ class Planner {
       fail_input("cannot force gemv on {} in {}: a GEMV takes one row, this block has up to {}", name(stage),
                  name(request_.phase), request_.max_rows);
     }
-    KernelQuery query{.op = OpKind::matmul,
+    KernelQuery query{.op = reads_experts(stage) ? OpKind::expert_matmul : OpKind::matmul,
                       .isa = request_.isa,
                       .weight_type = type,
                       .route = forced.route.value_or(one_row ? Route::vector : Route::matrix),
@@ -283,6 +350,9 @@ class Planner {
   BufferId tokens_, x_, attn_norm_, q_, k_, v_, q_norm_, k_norm_, q_rope_, k_rope_, scores_, softmax_, pv_,
       attn_out_, attn_post_norm_, x_attn_, ffn_norm_, gate_, up_, act_, down_, ffn_post_norm_, final_norm_,
       logits_;
+  BufferId router_ = kNoBuffer, experts_ = kNoBuffer, expert_weights_ = kNoBuffer, expert_gate_ = kNoBuffer,
+           expert_up_ = kNoBuffer, expert_act_ = kNoBuffer, expert_down_ = kNoBuffer,
+           experts_out_ = kNoBuffer, shared_gate_ = kNoBuffer, shared_out_ = kNoBuffer, ffn_out_ = kNoBuffer;
   std::map<std::pair<double, double>, BufferId> rope_tables_;  // by base and scale
   struct Quantized {
     BufferId buffer = kNoBuffer;

@@ -19,10 +19,18 @@ double pairs_seen(const KernelArgs& args) {
   return rows * position + rows * (rows + 1) / 2;
 }
 
+/// Matrices that the op reads: each chosen expert's, at most all.
+double matrices_read(OpKind kind, const KernelArgs& args) {
+  if (kind != OpKind::expert_matmul) return kind == OpKind::matmul ? 1 : 0;
+  return static_cast<double>(std::min(args.params.experts, args.in[1].rows * args.in[1].cols));
+}
+
 double operations_of(OpKind kind, const KernelArgs& args) {
   const double per_pair = 2.0 * static_cast<double>(args.params.n_head * args.cache.head_dim);
   switch (kind) {
     case OpKind::matmul: return 2.0 * static_cast<double>(args.weight->n * args.weight->k * args.out.rows);
+    case OpKind::expert_matmul:
+      return 2.0 * static_cast<double>(args.weight->n * args.weight->k * args.in[1].rows * args.in[1].cols);
     case OpKind::attention: return 2 * per_pair * pairs_seen(args);
     case OpKind::qk:
     case OpKind::pv: return per_pair * pairs_seen(args);
@@ -33,7 +41,8 @@ double operations_of(OpKind kind, const KernelArgs& args) {
 double bytes_of(OpKind kind, const KernelArgs& args) {
   double bytes = bytes_of(args.out);
   for (const View& in : args.in) bytes += bytes_of(in);
-  if (kind == OpKind::matmul) bytes += static_cast<double>(args.weight->bytes.size());
+  if (args.weight != nullptr)
+    bytes += matrices_read(kind, args) * static_cast<double>(args.weight->bytes.size());
   const KvView& cache = args.cache;
   if (cache.keys != nullptr && kind != OpKind::kv_write) {
     const auto positions = static_cast<double>(args.position + args.block_rows);

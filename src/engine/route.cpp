@@ -11,7 +11,7 @@ namespace {
 std::vector<Stage> projections() {
   std::vector<Stage> stages;
   for (const StageInfo& row : kStageTable) {
-    if (row.kind == StageKind::projection) stages.push_back(row.stage);
+    if (is_projection(row.kind)) stages.push_back(row.stage);
   }
   return stages;
 }

@@ -21,6 +21,14 @@ AlignedBytes copy_vector(const Tensor& tensor) {
   return bytes;
 }
 
+/// The matrix, or each expert's.
+std::vector<Tensor> matrices_of(const Tensor& tensor) {
+  std::vector<Tensor> matrices;
+  for (uint64_t i = 0; i < tensor.dims[2]; ++i)
+    matrices.push_back(expert_of(tensor, static_cast<int64_t>(i)));
+  return matrices;
+}
+
 PackedWeight plan(const Tensor& tensor) {
   if (!can_pack(tensor.type)) {
     fail_input("weight {} has type {}, for which this build has no kernels (greta info lists them)",
@@ -73,11 +81,15 @@ Weights::Weights(const Model& model, ThreadPool& pool) {
   for (const LayerConfig& layer : model.config.layers)
     rope_turns_.try_emplace({layer.rope_base, layer.rope_scale}, make_rope_turns(model, layer));
   std::vector<const Tensor*> order;  // in which a token reads them
-  int64_t bytes = 0;
+  int64_t bytes = 0, bytes_read = 0;
   const auto add_matrix = [&](const Tensor* tensor) {
     if (tensor == nullptr || matrices_.contains(tensor)) return;
     order.push_back(tensor);
-    bytes += matrices_.emplace(tensor, plan(*tensor)).first->second.packed_bytes();
+    std::vector<PackedWeight>& packed = matrices_[tensor];
+    for (const Tensor& matrix : matrices_of(*tensor)) packed.push_back(plan(matrix));
+    const int64_t read = packed.size() == 1 ? 1 : model.config.n_expert_used;
+    bytes += std::ssize(packed) * packed.front().packed_bytes();
+    bytes_read += read * packed.front().packed_bytes();
   };
   const auto add_vector = [&](const Tensor* tensor) {
     if (tensor != nullptr) vectors_.emplace(tensor, copy_vector(*tensor));
@@ -92,7 +104,7 @@ Weights::Weights(const Model& model, ThreadPool& pool) {
     }
   }
   add_matrix(model.output);
-  bytes_per_token_ = bytes;
+  bytes_per_token_ = bytes_read;
   add_matrix(model.token_embd);  // after the sum: decode reads one row of it
 
   // One piece of memory: small matrices lie on large pages, too, and the next one follows on the last. With a
@@ -100,10 +112,13 @@ Weights::Weights(const Model& model, ThreadPool& pool) {
   const AlignedBytes all(bytes);
   int64_t begin = 0;
   for (const Tensor* tensor : order) {
-    PackedWeight& packed = matrices_.at(tensor);
-    packed.bytes = all.slice(begin, packed.packed_bytes());
-    begin += packed.packed_bytes();
-    pack_in_pieces(model.file, *tensor, pool, packed);
+    const std::vector<Tensor> matrices = matrices_of(*tensor);
+    std::vector<PackedWeight>& packed = matrices_.at(tensor);
+    for (size_t i = 0; i < matrices.size(); ++i) {
+      packed[i].bytes = all.slice(begin, packed[i].packed_bytes());
+      begin += packed[i].packed_bytes();
+      pack_in_pieces(model.file, matrices[i], pool, packed[i]);
+    }
   }
 }
 

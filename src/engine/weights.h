@@ -21,7 +21,8 @@ class Weights {
   /// Throws an input Error for a weight type without kernels.
   Weights(const Model& model, ThreadPool& pool);
 
-  const PackedWeight& matrix(const Tensor* tensor) const { return matrices_.at(tensor); }
+  /// Of experts: the first one's, which the others follow.
+  const PackedWeight& matrix(const Tensor* tensor) const { return matrices_.at(tensor).front(); }
   /// A norm's weight or a bias, 64-byte aligned, padded with zeros to a multiple of 16.
   const float* vector(const Tensor* tensor) const;
 
@@ -30,11 +31,12 @@ class Weights {
     return rope_turns_.at({layer.rope_base, layer.rope_scale}).data();
   }
 
-  /// Bytes that one decoded token reads: all packed matrices, an untied embedding excepted.
+  /// Bytes that one decoded token reads: all packed matrices, an untied embedding and the experts that are
+  /// not chosen excepted.
   int64_t bytes_per_token() const { return bytes_per_token_; }
 
  private:
-  std::map<const Tensor*, PackedWeight> matrices_;
+  std::map<const Tensor*, std::vector<PackedWeight>> matrices_;  // one; of experts one each
   std::map<const Tensor*, AlignedBytes> vectors_;
   std::map<std::pair<double, double>, std::vector<float>> rope_turns_;  // by base and scale
   int64_t bytes_per_token_ = 0;

@@ -190,6 +190,7 @@ std::vector<WeightProbe> probe_weights(Engine& engine, const WeightProbeRequest&
   for (const int layer : request.layers) {
     for (const StageInfo& row : kStageTable) {
       if (row.kind != StageKind::projection || is_outside_layers(row.stage)) continue;
+      if (weight_of(engine.model(), {row.stage, layer}) == nullptr) continue;  // experts are not probed
       for (WeightProbe& probe : prober.probe(row.stage, layer)) probes.push_back(std::move(probe));
     }
   }

@@ -22,6 +22,7 @@ FaultList score_faults();         // qk: heads, slots, masks
 FaultList attention_faults();     // softmax and pv
 FaultList unit_faults();          // the arithmetic of a simulated device's matrix unit
 FaultList unexplained_faults();   // no hypothesis has a name for these
+FaultList expert_faults();        // of a mixture of experts
 FaultList architecture_faults();  // what only some models have: biases, further norms, windows
 
 inline Fault needing(Needs needs, Fault fault) {

@@ -23,7 +23,9 @@ std::vector<Fault> all_faults() {
   ignored.what = "forced routes of q, k and v have no effect";
   ignored.source = kFounding + " (B3.31)";
   all.push_back(std::move(ignored));
-  for (Fault& fault : architecture_faults()) all.push_back(std::move(fault));
+  for (const auto& group : {architecture_faults, expert_faults}) {
+    for (Fault& fault : group()) all.push_back(std::move(fault));
+  }
   return all;
 }
 

@@ -124,7 +124,7 @@ std::vector<AccumulationBias> accumulation_bias(const Bundle& bundle, const Mode
     const std::vector<TokenId> tokens = prompt_tokens(bundle, view.cell().prompt);
     phases.push_back(std::make_unique<PhaseRecord>(PhaseRecord{&model, std::move(view), tokens, nullptr}));
     for (const auto& [at, event] : phases.back()->view.events()) {
-      if (is_projection(at.stage)) jobs.push_back({phases.back().get(), at});
+      if (info(at.stage).kind == StageKind::projection) jobs.push_back({phases.back().get(), at});
     }
   }
   parallel_for(threads, jobs.size(), [&](size_t i) { measure(jobs[i]); });

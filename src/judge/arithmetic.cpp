@@ -19,7 +19,8 @@ namespace greta {
 namespace {
 
 bool multiplies(StageKind kind) {
-  return kind == StageKind::projection || kind == StageKind::scores || kind == StageKind::mix;
+  return is_projection(kind) || kind == StageKind::scores || kind == StageKind::mix ||
+         kind == StageKind::combination;
 }
 
 constexpr std::array<std::string_view, 3> kAngles = {"f32", "iterated", "exact"};
@@ -90,7 +91,7 @@ KernelClass kernel_class(const Model& model, const PhaseView& view, At at) {
   KernelClass kernels{view.kind(), info(at.stage).kind, {}, false, is_fused(view, at)};
   if (kernels.kind == StageKind::head_norm) kernels.kind = StageKind::norm;
   if (const Event* event = view.find(at)) kernels.route = event->route;
-  if (kernels.kind != StageKind::projection) return kernels;
+  if (!is_projection(kernels.kind)) return kernels;
   if (const Tensor* weight = weight_of(model, {at.stage, at.layer})) kernels.weight = weight->type;
   const bool after_attention = at.stage > Stage::pv;
   kernels.last_row = kernels.phase == Phase::prefill &&

@@ -131,7 +131,8 @@ std::vector<Declared> of_flash_attention(const Declared& first) {
 /// From the most exact to the least; f32 by the defaults is tried before.
 std::vector<Declared> candidates(const KernelClass& kernels) {
   switch (kernels.kind) {
-    case StageKind::projection: return of_products(*kernels.weight);
+    case StageKind::projection:
+    case StageKind::expert_projection: return of_products(*kernels.weight);
     case StageKind::scores:
     case StageKind::mix:
       return {rounded(f32, f32, f32, f16),   rounded(f32, f32, f32, bf16), rounded(f16, f32, f32, f32),
@@ -143,6 +144,11 @@ std::vector<Declared> candidates(const KernelClass& kernels) {
               rounded(bf16, f32, f32, bf16)};
     case StageKind::weights:
       return {with_fast_math(0), rounded(f32, f32, f32, f16), rounded(f32, f32, f32, bf16)};
+    case StageKind::choice_weights:
+    case StageKind::gated: return {with_fast_math(0), rounded(f32, f32, f32, bf16)};
+    case StageKind::combination:
+      return {rounded(f32, f32, f32, f16), rounded(f32, f32, f32, bf16), rounded(bf16, f32, bf16, bf16)};
+    case StageKind::choice: return {};
     case StageKind::product:
       return {with_fast_math(0), rounded(f16, f32, f32, f32), rounded(f16, f32, f32, f16),
               rounded(bf16, f32, f32, bf16)};

@@ -149,6 +149,7 @@ std::optional<Flag> vacuous_projection(const Bundle& bundle) {
   for (const Event& event : bundle.events) {
     const std::optional<Stage> stage = stage_from_name(event.stage);
     if (!stage || !is_projection(*stage) || event.summary.min != event.summary.max) continue;
+    if (event.summary.count == 1) continue;  // one number, as of a shared expert's gate
     if (event.summary.nan + event.summary.inf > 0) continue;
     return Flag{FlagKind::vacuous, event.key(),
                 fmt::format("{} L{} {} is constant ({}): comparing it proves nothing", event.phase,

@@ -11,7 +11,7 @@ namespace {
 std::vector<At> inputs_here(const PhaseView& view, const ModelConfig* config, At at, int n_layer) {
   return operands_of(at, n_layer, [&](At input) {
     if (config != nullptr) return has_stage(*config, input);
-    return !is_norm_of_projection(input.stage) || view.find(input) != nullptr;
+    return !few_have(input.stage) || view.find(input) != nullptr;
   });
 }
 

@@ -46,7 +46,8 @@ bool heads_are_apart(Stage stage) {
     case StageKind::rope:
     case StageKind::scores:
     case StageKind::weights:
-    case StageKind::mix: return true;
+    case StageKind::mix:
+    case StageKind::expert_projection: return true;
     default: return false;
   }
 }

@@ -285,7 +285,7 @@ Classes open_classes(const std::vector<const PhaseRecord*>& phases, const std::s
       if (asked != nullptr && !asked->contains(at)) continue;
       if (!is_open(*phase, at) || !has_place(phase->model->config, at)) continue;
       const KernelClass kernels = kernel_class(*phase->model, phase->view, at);
-      if (kernels.kind == StageKind::projection && !kernels.weight) continue;
+      if (is_projection(kernels.kind) && !kernels.weight) continue;
       classes[kernels].push_back({phase, at});
     }
   }

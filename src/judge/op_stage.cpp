@@ -277,8 +277,9 @@ class Stager {
   static void new_layer(StagedOps& group, const Staged& staged, const std::string& label) {
     group.labels.push_back(label);
     LayerConfig layer = staged.layer;
-    for (const Stage lacking : {Stage::q_norm, Stage::k_norm, Stage::attn_post_norm, Stage::ffn_post_norm})
-      layer.lacks.set(static_cast<size_t>(lacking));
+    for (const StageInfo& row : kStageTable) {
+      if (few_have(row.stage)) layer.lacks.set(static_cast<size_t>(row.stage));
+    }
     group.model.config.layers.push_back(layer);
     group.model.layers.emplace_back();
     group.of_layer.emplace_back();

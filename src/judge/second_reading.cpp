@@ -19,12 +19,15 @@ struct Family {
   int64_t full_attention_every = 0;  // other layers have a window and rope_local_base_freq 10000
   bool window_in_all = false;
   int64_t no_rope_every = 0;
+  bool norm_topk_prob = true;  // of the experts' weights
 };
 
 constexpr Family kFamilies[] = {
     {.name = "llama", .rotates_halves = false, .window_in_all = true},
     {.name = "qwen2", .rotates_halves = true},
     {.name = "qwen3", .rotates_halves = true},
+    {.name = "qwen2moe", .rotates_halves = true, .norm_topk_prob = false},
+    {.name = "qwen3moe", .rotates_halves = true},
     {.name = "gemma3",
      .rotates_halves = true,
      .gelu = true,
@@ -93,7 +96,15 @@ class Reading {
     const double heads = get("attention.head_count", 0);
     compare("block_count", static_cast<double>(config_.n_layer), get("block_count", 0));
     compare("embedding_length", static_cast<double>(config_.n_embd), get("embedding_length", 0));
-    compare("feed_forward_length", static_cast<double>(config_.n_ff), get("feed_forward_length", 0));
+    const double ff = get("feed_forward_length", 0), experts = get("expert_count", 0);
+    compare("feed_forward_length", static_cast<double>(config_.n_ff),
+            experts > 0 ? get("expert_shared_feed_forward_length", ff) : ff);
+    compare("expert_count", static_cast<double>(config_.n_expert), experts);
+    if (experts > 0) {
+      compare("expert_used_count", static_cast<double>(config_.n_expert_used), get("expert_used_count", 0));
+      compare("expert_feed_forward_length", static_cast<double>(config_.n_ff_expert),
+              get("expert_feed_forward_length", ff));
+    }
     compare("attention.head_count", static_cast<double>(config_.n_head), heads);
     compare("attention.head_count_kv", static_cast<double>(config_.n_head_kv),
             get("attention.head_count_kv", heads));
@@ -120,6 +131,9 @@ class Reading {
     compare("the scale of the residuals", config_.residual_scale, own("residual_scale", 1));
     compare("the divisor of the logits", config_.logit_divisor, own("logit_scale", 1));
     compare("RoPE turns halves (1) or neighbours (0)", config_.rope_adjacent ? 0 : 1, family_.rotates_halves);
+    if (config_.n_expert > 0)
+      compare("the experts' weights sum to 1 (1) or not (0)", config_.experts_sum_to_1,
+              get("expert_weights_norm", family_.norm_topk_prob));
     compare("the activation is GELU (1) or SiLU (0)", config_.activation == Activation::gelu, family_.gelu);
   }
 
@@ -162,7 +176,8 @@ class Reading {
     const auto in_file = [&](std::string_view suffix) {
       return model_.file.find_tensor(fmt::format("blk.{}.{}.weight", layer, suffix));
     };
-    const bool fused_qkv = in_file("attn_qkv") != nullptr, fused_ffn = in_file("ffn_gate") == nullptr;
+    const bool fused_qkv = in_file("attn_qkv") != nullptr, shared = in_file("ffn_gate_shexp") != nullptr;
+    const bool fused_ffn = !shared && in_file("ffn_gate") == nullptr;
     const std::string_view qkv = "attn_qkv";
     const Named named[] = {
         {Stage::attn_norm, "attn_norm"},
@@ -174,9 +189,16 @@ class Reading {
         {Stage::attn_out, "attn_output"},
         {Stage::attn_post_norm, "post_attention_norm"},
         {Stage::ffn_norm, "ffn_norm"},
-        {Stage::gate, fused_ffn ? "ffn_up" : "ffn_gate"},
-        {Stage::up, "ffn_up", fused_ffn ? config_.n_ff : 0},
-        {Stage::down, "ffn_down"},
+        {Stage::router, "ffn_gate_inp"},
+        {Stage::expert_gate, "ffn_gate_exps"},
+        {Stage::expert_up, "ffn_up_exps"},
+        {Stage::expert_down, "ffn_down_exps"},
+        {Stage::gate, shared      ? "ffn_gate_shexp"
+                      : fused_ffn ? "ffn_up"
+                                  : "ffn_gate"},
+        {Stage::up, shared ? "ffn_up_shexp" : "ffn_up", fused_ffn ? config_.n_ff : 0},
+        {Stage::down, shared ? "ffn_down_shexp" : "ffn_down"},
+        {Stage::shared_gate, "ffn_gate_inp_shexp"},
         {Stage::ffn_post_norm, "post_ffw_norm"},
     };
     for (const Named& one : named)

@@ -110,6 +110,9 @@ class Builder {
       problem.operands.push_back({std::move(*rows), nullptr});
       return true;
     }
+    // Which experts were chosen at a near tie nobody knows but who chose.
+    if (info(input.stage).kind == StageKind::choice)
+      return missing(fmt::format("{} of layer {}, which were chosen", name(input.stage), input.layer));
     // What crosses a layer's border is not made up: the whole model would be computed to judge one stage.
     if (input.layer != problem.at.layer || begins_unseen(input, positions))
       return missing(fmt::format("{} of layer {}, its input", name(input.stage), input.layer));
@@ -348,6 +351,7 @@ std::optional<Subject> subject_of(const PhaseRecord& phase, At at, const std::ve
   Subject subject{builder.make(at, positions), std::move(*observed), {}};
   if (subject.problem == nullptr) return fail(builder.why);
   subject.gap = std::move(builder.gap);
+  subject.observed = settled(*subject.problem, std::move(subject.observed));
   return subject;
 }
 

@@ -62,8 +62,8 @@ class Solver {
 
   Expected solve() const {
     Expected expected = in_f32();
-    if (problem_.kind != StageKind::projection && problem_.kind != StageKind::cache)
-      oracle::add_output_rounding(roundings().output, expected);
+    const bool is_exact = problem_.kind == StageKind::cache || problem_.kind == StageKind::choice;
+    if (!is_projection(problem_.kind) && !is_exact) oracle::add_output_rounding(roundings().output, expected);
     oracle::forget_overflows(roundings().output, expected);
     return expected;
   }
@@ -82,6 +82,16 @@ class Solver {
       case StageKind::projection:
         return oracle::matmul(*problem_.weight, values_[0], rows(), roundings(), problem_.bias,
                               problem_.scale);
+      case StageKind::expert_projection:
+        return oracle::expert_matmul(*problem_.weight, values_[0], values_[1], problem_.experts.used,
+                                     roundings());
+      case StageKind::choice: return oracle::choose_experts(values_[0], problem_.experts);
+      case StageKind::choice_weights:
+        return oracle::expert_weights(operand(0), values_[1], problem_.experts, problem_.declared.sum_lanes,
+                                      roundings().fast_math);
+      case StageKind::combination:
+        return oracle::combine_experts(operand(0), operand(1), problem_.experts.used, roundings());
+      case StageKind::gated: return oracle::sigmoid_mul(operand(0), operand(1), roundings());
       case StageKind::rope: return rope();
       case StageKind::cache: return cache_rows();
       case StageKind::scores: return scores();
@@ -193,6 +203,7 @@ const Expected& solve(const StageProblem& problem, Solved& memo, bool is_operand
     }
   }
   Expected expected = compute(problem, values);
+  if (problem.kind == StageKind::choice) gap = false;  // settled() knows how far scores may be
   if (gap && !carry_attention(problem, values, memo, is_operand, expected))
     carry_bounds(problem, values, makers, expected);
   return memo.emplace(&problem, std::move(expected)).first->second;
@@ -241,6 +252,7 @@ StageProblem model_problem(const Model& model, At at) {
                   .adjacent = config.rope_adjacent,
                   .scale = own.rope_scale,
                   .factors = model.rope_freqs};
+  problem.experts = {config.n_expert, config.n_expert_used, config.experts_sum_to_1};
   problem.attention = {config.n_head, config.n_head_kv, config.head_dim, config.attention_scale, own.window};
   return problem;
 }
@@ -266,6 +278,17 @@ Expected compute(const StageProblem& problem, const Values& values) {
 Expected expected_of(const StageProblem& problem) {
   Solved memo;
   return solve(problem, memo);
+}
+
+SharedRows settled(const StageProblem& problem, SharedRows observed) {
+  if (problem.kind != StageKind::choice) return observed;
+  const Operand& scores = problem.operands.front();
+  const Format held = problem.declared.roundings.between;
+  if (scores.made_by == nullptr)
+    return oracle::settle_ties(observed, scores.values, {}, problem.experts, held);
+  const Expected made = expected_of(*scores.made_by);
+  const std::vector<float> values(made.value.begin(), made.value.end());
+  return oracle::settle_ties(observed, values, made.bound, problem.experts, held);
 }
 
 bool is_plain_projection(const StageProblem& problem) {

@@ -13,6 +13,7 @@
 #include "model/stage.h"
 #include "model/tokenizer.h"
 #include "numerics/oracle.h"
+#include "numerics/oracle_experts.h"
 
 namespace greta {
 
@@ -55,6 +56,7 @@ struct StageProblem {
   double eps = 0;
   oracle::RopeShape rope = {};
   oracle::AttentionShape attention = {};
+  oracle::ExpertShape experts = {};
   Declared declared = {};
   Format cache_format = Format::f32;
 
@@ -76,6 +78,9 @@ Expected compute(const StageProblem& problem, const Values& values);
 /// The same from the problem's own operands.
 /// Over gaps the bounds of what had to be made are carried along (docs/numerics.md, "Gaps").
 Expected expected_of(const StageProblem& problem);
+
+/// A recorded choice of experts, as the judge compares it: oracle::settle_ties(). Other stages as they are.
+SharedRows settled(const StageProblem& problem, SharedRows observed);
 
 /// Whether solve_together() takes it: a projection by its own computation, from recorded rows.
 bool is_plain_projection(const StageProblem& problem);

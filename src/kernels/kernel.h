@@ -9,6 +9,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -53,6 +54,19 @@ enum class OpKind {
   add,       // in0 + params.scale * in1, rounded once
   silu_mul,  // silu(in0) * in1
   gelu_mul,  // gelu(in0) * in1, the tanh form
+  // in0 scores [S, n_expert]; out [S, used]: the numbers of the highest, as f32, the highest first; of equal
+  // ones the lower number; NaN is below all.
+  choose_experts,
+  // in0 scores [S, n_expert], in1 numbers [S, used]; out as in1: the softmax of the scores, or with
+  // params.sum_to_1 of the chosen ones.
+  expert_weights,
+  // in0 activations in the kernel's format, [S, K] or for each chosen expert [S, used * K]; in1 numbers
+  // [S, used]; weight: the first of params.experts matrices [N, K], bias of each; scratch; out [S, used * N]:
+  // each chosen expert's product, with the bits that matmul gives by its matrix alone.
+  expert_matmul,
+  // in0 [S, used * N], in1 weights [S, used]; out [S, N]: sums in the order of the chosen, from 0, by FMAs.
+  combine_experts,
+  sigmoid_mul,  // in0 [S, N] * sigmoid(in1 [S, 1])
 };
 
 /// Partial sums of a row's sum (rms_norm, softmax), part of the contract: element i goes to sum i mod this,
@@ -86,13 +100,13 @@ inline constexpr size_t kMaxInputs = 4;
 struct KernelArgs {
   std::array<View, kMaxInputs> in{};
   View out{};
-  const PackedWeight* weight = nullptr;  // of matmul and embed
+  const PackedWeight* weight = nullptr;  // of matmul, expert_matmul and embed
   const float* bias = nullptr;  // of matmul: one per row of the weight, padded to whole panels; or none
   KvView cache{};
   int64_t position = 0;    // of the block's row 0
   int64_t block_rows = 1;  // S of the block (a view may hold fewer rows: the last one, for logits)
   OpParams params{};
-  View scratch{};  // one row of attention_scratch_floats() per thread, for attention
+  View scratch{};  // one row per thread: attention_scratch_floats(), or expert_scratch_floats()
   Launch* launch = nullptr;
   int64_t* taken = nullptr;  // pieces of the work that threads took beyond their own share; 0 before the op
   const KernelInfo* kernel = nullptr;  // the entry that runs, for kernels that serve several (sim/matmul.h)
@@ -107,9 +121,9 @@ using KernelFn = void (*)(const KernelArgs& args, Part part);
 struct KernelInfo {
   std::string name;  // such as cpu.avx512vnni.gemm.q4_1; unique
   OpKind op;
-  std::optional<TensorType> weight_type = {};  // of matmul and embed
-  std::optional<Route> route = {};             // of matmul
-  std::optional<Shape> shape = {};             // of matmul; a gemv kernel takes exactly one row
+  std::optional<TensorType> weight_type = {};  // of matmul, expert_matmul and embed
+  std::optional<Route> route = {};             // of matmul and expert_matmul
+  std::optional<Shape> shape = {};             // of these; a gemv kernel takes exactly one row
   Isa isa;
   Roundings roundings;
   KernelFn run;
@@ -118,8 +132,12 @@ struct KernelInfo {
   // Or sim:<unit>: then any ISA and weight type, f32 activations in; or cuda, emu, and cuda:<unit>,
   // emu:<unit> where the unit matters: then any ISA.
   std::string device = "cpu";
-  const gpu::Kernel* on_device = nullptr;  // of cuda, hip, emu; `run` makes the same bits on the host
+  const gpu::Kernel* on_device = nullptr;         // of cuda, hip, emu; `run` makes the same bits on the host
+  std::shared_ptr<const KernelInfo> by_one = {};  // of expert_matmul: the matmul by one expert's matrix
 };
+
+/// Whether a kernel of this op multiplies by weights, and so has a route and a shape.
+constexpr bool is_matmul(OpKind op) { return op == OpKind::matmul || op == OpKind::expert_matmul; }
 
 /// The CPU's kernels, whether this machine can run them or not.
 std::span<const KernelInfo> cpu_kernels();

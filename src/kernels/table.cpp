@@ -6,6 +6,7 @@
 
 #include "base/cpu_features.h"
 #include "kernels/cpu/kernel_list.h"
+#include "kernels/expert_matmul.h"
 #include "kernels/kernel.h"
 
 namespace greta {
@@ -34,20 +35,22 @@ void append(std::vector<KernelInfo>& table, const KernelList& list, Isa isa, con
 std::vector<KernelInfo> make_table() {
   using namespace std::string_literals;
   std::vector<KernelInfo> table;
-  for (const KernelList* list :
-       {&avx512::kElementwiseKernels, &avx512::kAttentionKernels, &avx512::kVectorKernels}) {
+  for (const KernelList* list : {&avx512::kElementwiseKernels, &avx512::kAttentionKernels,
+                                 &avx512::kExpertKernels, &avx512::kVectorKernels}) {
     append(table, *list, Isa::avx512, kAvx512Features);
   }
   append(table, avx512::kInt8Kernels, Isa::avx512, kAvx512Features + " avx512vnni"s);
   append(table, avx512::kBf16Kernels, Isa::avx512, kAvx512Features + " avx512bf16"s);
-  for (const KernelList* list : {&avx2::kElementwiseKernels, &avx2::kAttentionKernels, &avx2::kVectorKernels,
-                                 &avx2::kInt8Kernels, &avx2::kBf16Kernels}) {
+  for (const KernelList* list : {&avx2::kElementwiseKernels, &avx2::kAttentionKernels, &avx2::kExpertKernels,
+                                 &avx2::kVectorKernels, &avx2::kInt8Kernels, &avx2::kBf16Kernels}) {
     append(table, *list, Isa::avx2, kAvx2Features);
   }
-  for (const KernelList* list : {&scalar::kElementwiseKernels, &scalar::kAttentionKernels,
-                                 &scalar::kVectorKernels, &scalar::kInt8Kernels, &scalar::kBf16Kernels}) {
+  for (const KernelList* list :
+       {&scalar::kElementwiseKernels, &scalar::kAttentionKernels, &scalar::kExpertKernels,
+        &scalar::kVectorKernels, &scalar::kInt8Kernels, &scalar::kBf16Kernels}) {
     append(table, *list, Isa::scalar, "");
   }
+  add_expert_kernels(table);
   return table;
 }
 
@@ -75,7 +78,7 @@ bool answers(const KernelInfo& kernel, const KernelQuery& query) {
   const bool isa = query.device != "cpu" || kernel.isa == query.isa;
   return kernel.op == query.op && isa && kernel.weight_type == query.weight_type &&
          kernel.route == query.route && kernel.shape == query.shape &&
-         (query.op == OpKind::matmul || kernel.roundings.output == query.activation);
+         (is_matmul(query.op) || kernel.roundings.output == query.activation);
 }
 
 }  // namespace
@@ -96,6 +99,11 @@ std::string_view name(OpKind op) {
     case OpKind::add: return "add";
     case OpKind::silu_mul: return "silu_mul";
     case OpKind::gelu_mul: return "gelu_mul";
+    case OpKind::choose_experts: return "choose_experts";
+    case OpKind::expert_weights: return "expert_weights";
+    case OpKind::expert_matmul: return "expert_matmul";
+    case OpKind::combine_experts: return "combine_experts";
+    case OpKind::sigmoid_mul: return "sigmoid_mul";
   }
   return "?";
 }
@@ -135,7 +143,7 @@ const KernelInfo* find_kernel(std::span<const KernelInfo> table, const KernelQue
     return nullptr;
   }
   if (why) {
-    *why = query.op == OpKind::matmul && query.weight_type == TensorType::f32 && query.route == Route::matrix
+    *why = is_matmul(query.op) && query.weight_type == TensorType::f32 && query.route == Route::matrix
                ? "no unit of this CPU multiplies f32 in a matrix: f32 weights have the vector route only"
                : fmt::format("no kernel for {}", describe(query));
   }

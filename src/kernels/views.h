@@ -64,6 +64,8 @@ struct OpParams {
   bool rope_adjacent = true;          // pairs (2i, 2i + 1), else (i, i + rope_dims / 2)
   const float* rope_turns = nullptr;  // [rope_dims / 2][2]: high and low part of frequency / (2 pi), in turns
   int64_t window = 0;                 // positions that a query sees, its own included; 0: all before it
+  int64_t experts = 0;                // of expert_matmul: how many matrices there are
+  bool sum_to_1 = false;              // of expert_weights: a row's are divided by their sum
 
   bool operator==(const OpParams&) const = default;
 };

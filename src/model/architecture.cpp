@@ -42,6 +42,22 @@ constexpr LayerTensor kFusedFfn[] = {
     {"ffn_up.weight", Stage::up, n_ff, n_embd, matrix},
     {"ffn_down.weight", Stage::down, n_embd, n_ff, matrix},
 };
+constexpr LayerTensor kExperts[] = {
+    {"ffn_gate_inp.weight", Stage::router, Dim::n_expert, n_embd, matrix},
+    {"ffn_gate_exps.weight", Stage::expert_gate, n_ff_expert, n_embd, experts},
+    {"ffn_up_exps.weight", Stage::expert_up, n_ff_expert, n_embd, experts},
+    {"ffn_down_exps.weight", Stage::expert_down, n_embd, n_ff_expert, experts},
+};
+constexpr LayerTensor kSharedExpert[] = {
+    {"ffn_gate_inp.weight", Stage::router, Dim::n_expert, n_embd, matrix},
+    {"ffn_gate_exps.weight", Stage::expert_gate, n_ff_expert, n_embd, experts},
+    {"ffn_up_exps.weight", Stage::expert_up, n_ff_expert, n_embd, experts},
+    {"ffn_down_exps.weight", Stage::expert_down, n_embd, n_ff_expert, experts},
+    {"ffn_gate_inp_shexp.weight", Stage::shared_gate, one, n_embd, matrix},
+    {"ffn_gate_shexp.weight", Stage::gate, n_ff, n_embd, matrix},
+    {"ffn_up_shexp.weight", Stage::up, n_ff, n_embd, matrix},
+    {"ffn_down_shexp.weight", Stage::down, n_embd, n_ff, matrix},
+};
 constexpr LayerTensor kNorms[] = {
     {"attn_norm.weight", Stage::attn_norm, one, n_embd, norm},
     {"ffn_norm.weight", Stage::ffn_norm, one, n_embd, norm},
@@ -84,6 +100,9 @@ constexpr NumberKey kGraniteNumbers[] = {
 
 constexpr RefusedKey kRefusedKeys[] = {
     {"expert_count", 0, "a mixture of experts"},
+    {"expert_gating_func", 1, "a choice of experts by another function than softmax"},
+    {"expert_weights_scale", 1, "a scale of the experts' weights"},
+    {"leading_dense_block_count", 0, "dense layers before those with experts"},
     {"rope.scale_linear", 1, "RoPE scaling"},
     {"rope.scaling.attn_factor", 1, "RoPE scaling with a factor of the scores"},
     {"rope.scaling.finetuned", 1, "a model without RoPE"},
@@ -114,24 +133,40 @@ constexpr RefusedTensor kRefusedTensors[] = {
 
 // Names and facts: llama.cpp's src/llama-arch.cpp and src/models, and the modelling files of transformers.
 constexpr Architecture kArchitectures[] = {
-    // Mistral's files, too, say llama.
+    // Mistral's and Mixtral's files, too, say llama.
     {.name = "llama",
      .rope_adjacent = true,
      .model_tensors = kModelWithFactors,
-     .layer_tensors = {kAttention, kOptionalBiases, kFfn, kNorms},
+     .layer_tensors = {kAttention, kOptionalBiases, kNorms},
+     .ffn = kFfn,
+     .experts = kExperts,
      .windowed = Windowed::all},
     {.name = "qwen2",
      .rope_adjacent = false,
      .model_tensors = kModel,
-     .layer_tensors = {kAttention, kBiases, kFfn, kNorms}},
+     .layer_tensors = {kAttention, kBiases, kNorms},
+     .ffn = kFfn},
+    {.name = "qwen2moe",
+     .rope_adjacent = false,
+     .model_tensors = kModel,
+     .layer_tensors = {kAttention, kBiases, kNorms},
+     .experts = kSharedExpert,
+     .experts_sum_to_1 = false},
+    {.name = "qwen3moe",
+     .rope_adjacent = false,
+     .model_tensors = kModel,
+     .layer_tensors = {kAttention, kHeadNorms, kNorms},
+     .experts = kExperts},
     {.name = "qwen3",
      .rope_adjacent = false,
      .model_tensors = kModel,
-     .layer_tensors = {kAttention, kHeadNorms, kFfn, kNorms}},
+     .layer_tensors = {kAttention, kHeadNorms, kNorms},
+     .ffn = kFfn},
     {.name = "gemma3",
      .rope_adjacent = false,
      .model_tensors = kModel,
-     .layer_tensors = {kAttention, kHeadNorms, kFfn, kNorms, kPostNorms},
+     .layer_tensors = {kAttention, kHeadNorms, kNorms, kPostNorms},
+     .ffn = kFfn,
      .activation = Activation::gelu,
      .windowed = Windowed::local,
      .global_every = 6,
@@ -141,21 +176,25 @@ constexpr Architecture kArchitectures[] = {
     {.name = "phi3",
      .rope_adjacent = false,
      .model_tensors = kModel,
-     .layer_tensors = {kFusedAttention, kFusedFfn, kNorms},
+     .layer_tensors = {kFusedAttention, kNorms},
+     .ffn = kFusedFfn,
      .windowed = Windowed::all},
     {.name = "smollm3",
      .rope_adjacent = true,
      .model_tensors = kModel,
-     .layer_tensors = {kAttention, kFfn, kNorms},
+     .layer_tensors = {kAttention, kNorms},
+     .ffn = kFfn,
      .no_rope_every = 4},
     {.name = "olmo2",
      .rope_adjacent = false,
      .model_tensors = kModel,
-     .layer_tensors = {kAttention, kWholeNorms, kFfn, kPostNorms}},
+     .layer_tensors = {kAttention, kWholeNorms, kPostNorms},
+     .ffn = kFfn},
     {.name = "granite",
      .rope_adjacent = true,
      .model_tensors = kModel,
-     .layer_tensors = {kAttention, kFfn, kNorms},
+     .layer_tensors = {kAttention, kNorms},
+     .ffn = kFfn,
      .number_keys = kGraniteNumbers},
 };
 
@@ -171,8 +210,18 @@ int64_t size_of(Dim dim, const ModelConfig& config) {
     case Dim::kv_width: return config.n_head_kv * config.head_dim;
     case Dim::head_dim: return config.head_dim;
     case Dim::rope_pairs: return config.rope_dims / 2;
+    case Dim::n_expert: return config.n_expert;
+    case Dim::n_ff_expert: return config.n_ff_expert;
   }
   return 0;
+}
+
+std::vector<std::span<const LayerTensor>> layer_tensors(const Architecture& architecture,
+                                                        const ModelConfig& config) {
+  std::vector<std::span<const LayerTensor>> groups(architecture.layer_tensors.begin(),
+                                                   architecture.layer_tensors.end());
+  groups.push_back(config.n_expert > 0 ? architecture.experts : architecture.ffn);
+  return groups;
 }
 
 std::span<const RefusedKey> refused_keys() { return kRefusedKeys; }

@@ -8,18 +8,21 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "model/model.h"
 
 namespace greta {
 
 /// A dimension of a weight, as an expression of the hyperparameters.
-enum class Dim { one, n_embd, n_ff, n_vocab, q_width, kv_width, head_dim, rope_pairs };
+enum class Dim { one, n_embd, n_ff, n_vocab, q_width, kv_width, head_dim, rope_pairs, n_expert, n_ff_expert };
 
 /// Its size; q_width is n_head * head_dim, kv_width is n_head_kv * head_dim, rope_pairs is rope_dims / 2.
 int64_t size_of(Dim dim, const ModelConfig& config);
 
-enum class WeightUse { matrix, norm, bias, factors };  // all but matrices are f32 vectors
+/// `experts`: a matrix of each expert. All but these and matrices are f32 vectors.
+enum class WeightUse { matrix, experts, norm, bias, factors };
+constexpr bool is_vector(WeightUse use) { return use != WeightUse::matrix && use != WeightUse::experts; }
 
 /// A tensor of the whole model.
 struct ModelTensor {
@@ -67,7 +70,10 @@ struct Architecture {
   std::string_view name;  // general.architecture, and the prefix of its keys
   bool rope_adjacent;     // pairs (2i, 2i + 1), else halves (NeoX)
   std::span<const ModelTensor> model_tensors;
-  std::array<std::span<const LayerTensor>, 6> layer_tensors;
+  std::array<std::span<const LayerTensor>, 6> layer_tensors;  // but for those of the feed-forward part
+  std::span<const LayerTensor> ffn = {};                           // of a dense layer
+  std::span<const LayerTensor> experts = {};                  // of one with experts; none: they are refused
+  bool experts_sum_to_1 = true;                               // unless expert_weights_norm says otherwise
   Activation activation = Activation::silu;
   std::span<const NumberKey> number_keys = {};
   Windowed windowed = Windowed::none;
@@ -79,6 +85,10 @@ struct Architecture {
   bool embedding_scaled = false;    // by sqrt(n_embd)
   int64_t width_scaled_layers = 0;  // models of so many layers scale scores by 1/sqrt(n_embd / n_head)
 };
+
+/// The tensors that each layer of a model has.
+std::vector<std::span<const LayerTensor>> layer_tensors(const Architecture& architecture,
+                                                        const ModelConfig& config);
 
 /// What no architecture of the table computes (unless it reads the key itself).
 std::span<const RefusedKey> refused_keys();

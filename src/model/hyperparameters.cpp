@@ -17,6 +17,7 @@ constexpr uint64_t kMostLayers = 4096;
 constexpr uint64_t kMostHeads = 1 << 16;
 constexpr uint64_t kMostHeadDim = 1 << 16;
 constexpr uint64_t kMostWidth = 1 << 24;
+constexpr uint64_t kMostExperts = 1 << 16;
 constexpr uint64_t kMostTokens = std::numeric_limits<int32_t>::max();  // token ids and positions are int32
 constexpr int64_t kDefaultContext = 2048;
 constexpr double kDefaultRopeBase = 10000;
@@ -115,6 +116,43 @@ void read_heads(const ModelFile& file, const Keys& keys, ModelConfig& config) {
   }
 }
 
+/// The value as a number, a bool as 0 or 1; nullopt when the key is absent.
+std::optional<double> find_number(const ModelFile& file, std::string_view key) {
+  const GgufValue* value = file.find(key);
+  if (value == nullptr) return std::nullopt;
+  if (const auto* u = std::get_if<uint64_t>(value)) return static_cast<double>(*u);
+  if (const auto* i = std::get_if<int64_t>(value)) return static_cast<double>(*i);
+  if (const auto* d = std::get_if<double>(value)) return *d;
+  if (const auto* b = std::get_if<bool>(value)) return *b ? 1.0 : 0.0;
+  fail_input("{}: {} is {}; expected a number", file.path(), key, kind(*value));
+}
+
+/// The sizes of feed-forward parts, and how experts are chosen. Facts: llama.cpp's src/models and
+/// llama-graph.cpp.
+void read_ffn(const ModelFile& file, const Keys& keys, const Architecture& architecture,
+              ModelConfig& config) {
+  const auto length = [&](std::string_view suffix) {
+    return keys.find_count_of_layers(suffix, kMostWidth, config.n_layer);
+  };
+  config.n_expert = static_cast<int64_t>(file.find_uint(keys.key("expert_count"), kMostExperts).value_or(0));
+  if (config.n_expert == 0 && architecture.ffn.empty()) keys.count("expert_count", kMostExperts);
+  if (config.n_expert == 0) {
+    config.n_ff = keys.count_of_layers("feed_forward_length", kMostWidth, config.n_layer);
+    return;
+  }
+  config.n_expert_used = keys.count("expert_used_count", kMostExperts);
+  if (config.n_expert_used > config.n_expert) {
+    fail_input("{}: {} is {}, more than the {} of {}", file.path(), keys.key("expert_used_count"),
+               config.n_expert_used, config.n_expert, keys.key("expert_count"));
+  }
+  const auto own = length("expert_feed_forward_length");
+  config.n_ff_expert = own ? *own : keys.count_of_layers("feed_forward_length", kMostWidth, config.n_layer);
+  config.n_ff = length("expert_shared_feed_forward_length")
+                    .value_or(length("feed_forward_length").value_or(config.n_ff_expert));
+  config.experts_sum_to_1 =
+      find_number(file, keys.key("expert_weights_norm")).value_or(architecture.experts_sum_to_1 ? 1 : 0) != 0;
+}
+
 void read_rope(const ModelFile& file, const Keys& keys, const Architecture& architecture,
                ModelConfig& config) {
   config.rope_adjacent = architecture.rope_adjacent;
@@ -145,17 +183,6 @@ int64_t read_vocabulary(const ModelFile& file, const Keys& keys) {
                tokens->count, rows);
   }
   return static_cast<int64_t>(rows);
-}
-
-/// The value as a number, a bool as 0 or 1; nullopt when the key is absent.
-std::optional<double> find_number(const ModelFile& file, std::string_view key) {
-  const GgufValue* value = file.find(key);
-  if (value == nullptr) return std::nullopt;
-  if (const auto* u = std::get_if<uint64_t>(value)) return static_cast<double>(*u);
-  if (const auto* i = std::get_if<int64_t>(value)) return static_cast<double>(*i);
-  if (const auto* d = std::get_if<double>(value)) return *d;
-  if (const auto* b = std::get_if<bool>(value)) return *b ? 1.0 : 0.0;
-  fail_input("{}: {} is {}; expected a number", file.path(), key, kind(*value));
 }
 
 /// The factor of linear RoPE scaling; 1 without. Every other kind is refused.
@@ -265,7 +292,7 @@ ModelConfig read_config(const ModelFile& file, const Architecture& architecture)
   config.name = model_name(file);
   config.n_layer = keys.count("block_count", kMostLayers);
   config.n_embd = keys.count("embedding_length", kMostWidth);
-  config.n_ff = keys.count_of_layers("feed_forward_length", kMostWidth, config.n_layer);
+  read_ffn(file, keys, architecture, config);
   read_heads(file, keys, config);
   read_rope(file, keys, architecture, config);
   config.norm_eps = keys.positive("attention.layer_norm_rms_epsilon");
@@ -283,7 +310,8 @@ void refuse_unsupported(const ModelFile& file, const Architecture& architecture)
   for (const RefusedKey& refused : refused_keys()) {
     const auto reads = [&](const NumberKey& number) { return number.key == refused.key; };
     if (std::any_of(architecture.number_keys.begin(), architecture.number_keys.end(), reads)) continue;
-    if (refused.key == kPattern && architecture.global_every > 0) continue;  // local_layers() reads it
+    if (refused.key == "expert_count" && !architecture.experts.empty()) continue;  // read_ffn() reads it
+    if (refused.key == kPattern && architecture.global_every > 0) continue;        // local_layers() reads it
     const std::string key = keys.key(refused.key);
     const auto value = find_number(file, key);
     if (value && *value != refused.harmless) {

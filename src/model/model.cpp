@@ -34,12 +34,12 @@ class Binder {
   const Tensor* find(std::string_view name, int64_t rows, Dim columns, WeightUse use) const {
     const Tensor* tensor = file_.find_tensor(name);
     if (tensor == nullptr) return nullptr;
-    check_shape(*tensor, rows, size_of(columns, config_));
+    check_shape(*tensor, rows, size_of(columns, config_), use == WeightUse::experts ? config_.n_expert : 1);
     if (find_tensor_type(static_cast<uint32_t>(tensor->type)) == nullptr) {
       fail_not_known("{}: the tensor {} has {}, which GRETA does not know; convert the model to another type",
                      file_.path(), name, label(tensor->type));
     }
-    if (use != WeightUse::matrix && tensor->type != TensorType::f32) {
+    if (is_vector(use) && tensor->type != TensorType::f32) {
       fail_input("{}: the tensor {} is {}; {} must be f32", file_.path(), name, greta::name(tensor->type),
                  use == WeightUse::norm   ? "a norm"
                  : use == WeightUse::bias ? "a bias"
@@ -87,16 +87,17 @@ class Binder {
     return t.use == WeightUse::bias ? layer.bias_of(t.stage) : layer.of(t.stage);
   }
 
-  void check_shape(const Tensor& tensor, int64_t rows, int64_t columns) const {
+  void check_shape(const Tensor& tensor, int64_t rows, int64_t columns, int64_t experts) const {
     const auto& dims = tensor.dims;
     const bool good = dims[0] == static_cast<uint64_t>(columns) && dims[1] == static_cast<uint64_t>(rows) &&
-                      dims[2] == 1 && dims[3] == 1;
+                      dims[2] == static_cast<uint64_t>(experts) && dims[3] == 1;
     if (good) return;
     fail_input(
-        "{}: the tensor {} has the shape [{}]; the hyperparameters demand [{}, {}] (contiguous dimension "
+        "{}: the tensor {} has the shape [{}]; the hyperparameters demand [{}, {}{}] (contiguous dimension "
         "first)",
         file_.path(), file_.own_name(tensor.name),
-        fmt::join(dims.begin(), dims.begin() + tensor.n_dims, ", "), columns, rows);
+        fmt::join(dims.begin(), dims.begin() + tensor.n_dims, ", "), columns, rows,
+        experts == 1 ? "" : fmt::format(", {}", experts));
   }
 
   void check_factors(const Tensor& tensor) const {
@@ -114,12 +115,13 @@ class Binder {
 };
 
 /// A weight that nobody reads would mean a wrong result in silence.
-void refuse_unknown_tensors(const ModelFile& file, const Architecture& architecture, int64_t n_layer) {
+void refuse_unknown_tensors(const ModelFile& file, const Architecture& architecture,
+                            const ModelConfig& config) {
   std::set<std::string, std::less<>> known;
   for (const ModelTensor& t : architecture.model_tensors) known.emplace(t.name);
-  for (const auto& group : architecture.layer_tensors) {
+  for (const auto& group : layer_tensors(architecture, config)) {
     for (const LayerTensor& t : group) {
-      for (int64_t n = 0; n < n_layer; ++n) known.insert(fmt::format("blk.{}.{}", n, t.name));
+      for (int64_t n = 0; n < config.n_layer; ++n) known.insert(fmt::format("blk.{}.{}", n, t.name));
     }
   }
   for (const Tensor& tensor : file.tensors()) {
@@ -131,23 +133,37 @@ void refuse_unknown_tensors(const ModelFile& file, const Architecture& architect
     }
     fail_not_known(
         "{}: the tensor {} has no place in a {} model of {} layers; leaving it out would give wrong results",
-        file.path(), excerpt(file.own_name(tensor.name)), architecture.name, n_layer);
+        file.path(), excerpt(file.own_name(tensor.name)), architecture.name, config.n_layer);
   }
+}
+
+/// The stages that a layer with these weights does not have.
+std::bitset<kStageCount> lacking(const LayerWeights& layer) {
+  std::bitset<kStageCount> lacks;
+  const bool experts = layer.of(Stage::router) != nullptr, dense = layer.of(Stage::down) != nullptr;
+  for (const StageInfo& row : kStageTable) {
+    const bool chosen = row.stage >= Stage::router && row.stage <= Stage::experts_out;
+    const bool weightless = is_optional(row.stage) && is_norm(row.kind) && layer.of(row.stage) == nullptr;
+    const bool ffn = row.stage >= Stage::gate && row.stage <= Stage::down;
+    if (weightless || (chosen && !experts) || (ffn && !dense)) lacks.set(static_cast<size_t>(row.stage));
+  }
+  if (layer.of(Stage::shared_gate) == nullptr) {
+    for (const Stage stage : {Stage::shared_gate, Stage::shared_out}) lacks.set(static_cast<size_t>(stage));
+  }
+  if (!experts || !dense) lacks.set(static_cast<size_t>(Stage::ffn_out));
+  return lacks;
 }
 
 /// Runs of entries with one name: a tensor each.
 void bind_layer(const Architecture& architecture, const Binder& binder, int64_t n, Model& model) {
   LayerWeights& layer = model.layers.emplace_back();
-  for (const auto& group : architecture.layer_tensors) {
+  for (const auto& group : layer_tensors(architecture, model.config)) {
     for (size_t begin = 0, end = 0; begin < group.size(); begin = end) {
       while (end < group.size() && group[end].name == group[begin].name) ++end;
       binder.bind(group.subspan(begin, end - begin), n, layer, model.slices);
     }
   }
-  for (const StageInfo& row : kStageTable) {
-    if (is_optional(row.stage) && is_norm(row.kind) && layer.of(row.stage) == nullptr)
-      model.config.layers[static_cast<size_t>(n)].lacks.set(static_cast<size_t>(row.stage));
-  }
+  model.config.layers[static_cast<size_t>(n)].lacks |= lacking(layer);
 }
 
 }  // namespace
@@ -176,6 +192,7 @@ int64_t row_heads(Stage stage, const ModelConfig& config) {
   switch (info(stage).heads) {
     case Heads::none: return 1;
     case Heads::q: return config.n_head;
+    case Heads::used: return config.n_expert_used;
     case Heads::kv: return info(stage).row_per == RowPer::cache ? 2 * config.n_head_kv : config.n_head_kv;
   }
   return 1;
@@ -184,11 +201,15 @@ int64_t row_heads(Stage stage, const ModelConfig& config) {
 int64_t row_width(Stage stage, const ModelConfig& config, int64_t n_pos) {
   const int64_t heads = row_heads(stage, config);
   switch (info(stage).width) {
-    case Width::embd: return config.n_embd;
+    case Width::embd: return heads * config.n_embd;
     case Width::head_dim: return heads * config.head_dim;
     case Width::ff: return config.n_ff;
     case Width::vocab: return config.n_vocab;
     case Width::positions: return heads * n_pos;
+    case Width::all_experts: return config.n_expert;
+    case Width::used: return config.n_expert_used;
+    case Width::expert_ff: return heads * config.n_ff_expert;
+    case Width::single: return 1;
   }
   return 0;
 }
@@ -216,6 +237,15 @@ const Tensor* weight_of(const Model& model, WeightAt at) {
   return model.layers[static_cast<size_t>(at.layer)].of(at.stage);
 }
 
+Tensor expert_of(const Tensor& experts, int64_t expert) {
+  Tensor one = experts;
+  const size_t bytes = experts.data.size() / experts.dims[2];
+  one.n_dims = 2;
+  one.dims[2] = 1;
+  one.data = experts.data.subspan(static_cast<size_t>(expert) * bytes, bytes);
+  return one;
+}
+
 const Tensor* bias_of(const Model& model, WeightAt at) {
   if (at.part != 0 || at.layer < 0 || at.layer >= std::ssize(model.layers)) return nullptr;
   return model.layers[static_cast<size_t>(at.layer)].bias_of(at.stage);
@@ -227,7 +257,7 @@ Model bind_model(ModelFile file) {
   refuse_unsupported(file, architecture);
   Model model;
   model.config = read_config(file, architecture);
-  refuse_unknown_tensors(file, architecture, model.config.n_layer);
+  refuse_unknown_tensors(file, architecture, model.config);
   const Binder binder(file, model.config);
   for (const ModelTensor& t : architecture.model_tensors) {
     const int64_t rows = size_of(t.rows, model.config);

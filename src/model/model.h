@@ -31,7 +31,11 @@ struct ModelConfig {
   std::string name;          // general.name, or the file's name
   int64_t n_layer = 0;
   int64_t n_embd = 0;
-  int64_t n_ff = 0;
+  int64_t n_ff = 0;           // of a dense layer, or of the expert that all tokens share
+  int64_t n_expert = 0;       // of a layer; 0: no experts
+  int64_t n_expert_used = 0;  // chosen for a token
+  int64_t n_ff_expert = 0;
+  bool experts_sum_to_1 = false;  // the weights of a token's experts are divided by their sum
   int64_t n_head = 0;
   int64_t n_head_kv = 0;
   int64_t head_dim = 0;
@@ -66,7 +70,7 @@ bool is_known(const ModelConfig& config, At at);
 std::vector<At> operands_at(const ModelConfig& config, At at);
 
 /// Heads whose slices make a row of a token; 1 where a stage has none. Of the cache: those of the keys and
-/// those of the values.
+/// those of the values. Of what experts make: the chosen ones.
 int64_t row_heads(Stage stage, const ModelConfig& config);
 
 /// Values of one token in a stage; scores and weights: of `n_pos` positions.
@@ -79,7 +83,8 @@ int64_t rows_per_token(Stage stage, const ModelConfig& config);
 double scale_of(Stage stage, const ModelConfig& config);
 
 /// The weights of one layer by the stage that each makes; nullptr where the model has none. Matrices are [n,
-/// k], n and k the widths of output and input; norms [width], or [head_dim] for each head alike; biases [n].
+/// k], n and k the widths of output and input, those of experts [n_expert, n, k]; norms [width], or
+/// [head_dim] for each head alike; biases [n].
 struct LayerWeights {
   std::array<const Tensor*, kStageCount> weights = {}, biases = {};
 
@@ -110,6 +115,9 @@ struct Model {
 /// The weight that makes a stage: a projection's matrix, a norm's vector, the first layer's x_in's embedding;
 /// nullptr for other stages, and for layers and parts that the model does not have.
 const Tensor* weight_of(const Model& model, WeightAt at);
+
+/// The matrix [n, k] of one expert of a tensor [n_expert, n, k], by the tensor's name.
+Tensor expert_of(const Tensor& experts, int64_t expert);
 
 /// The bias of a projection; nullptr where the model has none.
 const Tensor* bias_of(const Model& model, WeightAt at);

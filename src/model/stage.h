@@ -33,11 +33,22 @@ enum class Stage {
   attn_post_norm,  // [S, n_embd]                   norm of attn_out, where the model has it
   x_attn,          // [S, n_embd]                   x_in + attn_post_norm
   ffn_norm,        // [S, n_embd]                   norm of x_attn
-  gate,            // [S, n_ff]
+  router,          // [S, n_expert]                 scores of the experts, where the layer has some
+  experts,         // [S, n_used]                   the chosen ones, by number
+  expert_weights,  // [S, n_used]                   what each one's output is multiplied with
+  expert_gate,     // [S, n_used * n_ff_expert]     of the chosen experts, one after the other
+  expert_up,       // [S, n_used * n_ff_expert]
+  expert_act,      // [S, n_used * n_ff_expert]
+  expert_down,     // [S, n_used * n_embd]
+  experts_out,     // [S, n_embd]                   their weighted sum
+  gate,            // [S, n_ff]                     of a dense layer, or of a shared expert
   up,              // [S, n_ff]
   act,             // [S, n_ff]                     silu or gelu(gate) * up: input of the down projection
   down,            // [S, n_embd]
-  ffn_post_norm,   // [S, n_embd]                   norm of down, where the model has it
+  shared_gate,     // [S, 1]                        of a shared expert, where the model has it
+  shared_out,      // [S, n_embd]                   sigmoid(shared_gate) * down
+  ffn_out,         // [S, n_embd]                   shared_out + experts_out, where the layer has both
+  ffn_post_norm,   // [S, n_embd]                   norm of ffn_out, where the model has it
   x_out,           // [S, n_embd]                   x_attn + ffn_post_norm
   final_norm,      // [S, n_embd]                   layer -1
   logits,          // [S, n_vocab]                  layer -1
@@ -58,13 +69,19 @@ enum class StageKind {
   mix,      // weights times the cached values
   product,  // activation of the first input, times the second
   sum,      // residual plus branch
+  // Of a mixture of experts:
+  expert_projection,  // a projection by the matrices of the chosen experts
+  choice,             // the experts with the highest scores
+  choice_weights,     // softmax of the scores, of the chosen ones
+  combination,        // weighted sum of what the chosen experts gave
+  gated,              // sigmoid of the second input, times the first
 };
 
 /// Values in a row of each head, or in a row that has no heads.
-enum class Width { embd, head_dim, ff, vocab, positions };
+enum class Width { embd, head_dim, ff, vocab, positions, all_experts, used, expert_ff, single };
 
-/// Whose heads make up a row.
-enum class Heads { none, q, kv };
+/// Whose heads make up a row; each chosen expert counts as one.
+enum class Heads { none, q, kv, used };
 
 /// What there is a row for.
 enum class RowPer { token, token_head, cache };
@@ -104,7 +121,7 @@ inline constexpr std::array<StageInfo, kStageCount> kStageTable = [] {
   using enum Stage;
   using enum StageKind;
   using enum Width;
-  constexpr Heads none = Heads::none, n_q = Heads::q, n_kv = Heads::kv;
+  constexpr Heads none = Heads::none, n_q = Heads::q, n_kv = Heads::kv, n_used = Heads::used;
   constexpr RowPer token = RowPer::token, by_head = RowPer::token_head;
   constexpr Scale one = Scale::none;
   // clang-format off
@@ -127,11 +144,26 @@ inline constexpr std::array<StageInfo, kStageCount> kStageTable = [] {
        {attn_norm, ffn_post_norm}},
       {x_attn, "x_attn", sum, {x_in, attn_post_norm}, embd, none, token, Scale::residual},
       {ffn_norm, "ffn_norm", norm, {x_attn}, embd, none, token, one, "", {attn_norm, ffn_post_norm}},
+      {router, "router", projection, {ffn_norm}, all_experts, none, token, one, "Wrouter"},
+      {experts, "experts", choice, {router}, used},
+      {expert_weights, "expert_weights", choice_weights, {router, experts}, used},
+      {expert_gate, "expert_gate", expert_projection, {ffn_norm, experts}, expert_ff, n_used, token, one,
+       "the experts' Wgate", {expert_up}},
+      {expert_up, "expert_up", expert_projection, {ffn_norm, experts}, expert_ff, n_used, token, one,
+       "the experts' Wup", {expert_gate}},
+      {expert_act, "expert_act", product, {expert_gate, expert_up}, expert_ff, n_used},
+      {expert_down, "expert_down", expert_projection, {expert_act, experts}, embd, n_used, token, one,
+       "the experts' Wdown"},
+      {experts_out, "experts_out", combination, {expert_down, expert_weights}, embd},
       {gate, "gate", projection, {ffn_norm}, ff, none, token, one, "Wgate", {up}},
       {up, "up", projection, {ffn_norm}, ff, none, token, one, "Wup", {gate}},
       {act, "act", product, {gate, up}, ff},
       {down, "down", projection, {act}, embd, none, token, one, "Wdown"},
-      {ffn_post_norm, "ffn_post_norm", norm, {down}, embd, none, token, one, "", {ffn_norm, attn_post_norm}},
+      {shared_gate, "shared_gate", projection, {ffn_norm}, single, none, token, one, "Wshared_gate"},
+      {shared_out, "shared_out", gated, {down, shared_gate}, embd},
+      {ffn_out, "ffn_out", sum, {shared_out, experts_out}, embd},
+      {ffn_post_norm, "ffn_post_norm", norm, {ffn_out}, embd, none, token, one, "",
+       {ffn_norm, attn_post_norm}},
       {x_out, "x_out", sum, {x_attn, ffn_post_norm}, embd, none, token, Scale::residual},
       {final_norm, "final_norm", norm, {x_out}, embd, none, token, one, "", {ffn_norm, attn_norm}},
       {logits, "logits", projection, {final_norm}, vocab, none, token, Scale::logits, "Woutput", {x_in}},
@@ -163,21 +195,39 @@ constexpr std::span<const Stage> inputs_of(Stage stage) { return info(stage).inp
 /// True for stages that belong to no layer.
 constexpr bool is_outside_layers(Stage stage) { return stage >= Stage::final_norm; }
 
-constexpr bool is_projection(Stage stage) { return info(stage).kind == StageKind::projection; }
+/// True for products by weight matrices, the experts' included.
+constexpr bool is_projection(StageKind kind) {
+  return kind == StageKind::projection || kind == StageKind::expert_projection;
+}
+constexpr bool is_projection(Stage stage) { return is_projection(info(stage).kind); }
 
 /// True for norms, the per-head ones and the final one included.
 constexpr bool is_norm(StageKind kind) { return kind == StageKind::norm || kind == StageKind::head_norm; }
 constexpr bool is_norm(Stage stage) { return is_norm(info(stage).kind); }
 
-/// True for norms of what a projection made: few models have them.
-constexpr bool is_norm_of_projection(Stage stage) {
-  return is_norm(stage) && is_projection(inputs_of(stage).front());
+/// True for the stages of a mixture of experts and of the expert that all tokens share, which dense layers
+/// lack.
+constexpr bool is_of_experts(Stage stage) {
+  return (stage >= Stage::router && stage <= Stage::experts_out) ||
+         (stage >= Stage::shared_gate && stage <= Stage::ffn_out);
 }
 
-/// True for stages that not every layer of every model has: norms and RoPE.
+/// True for stages that not every layer of every model has: norms, RoPE, experts.
 constexpr bool is_optional(Stage stage) {
-  return info(stage).kind == StageKind::rope || (is_norm(stage) && !is_outside_layers(stage));
+  return info(stage).kind == StageKind::rope || is_of_experts(stage) ||
+         (is_norm(stage) && !is_outside_layers(stage));
 }
+
+/// True for norms of what a projection made: few models have them.
+constexpr bool is_norm_of_projection(Stage stage) {
+  if (!is_norm(stage)) return false;
+  Stage from = inputs_of(stage).front();
+  while (is_of_experts(from)) from = inputs_of(from).front();
+  return is_projection(from);
+}
+
+/// True for stages that most models lack: where no model says so, they are there if they were recorded.
+constexpr bool few_have(Stage stage) { return is_norm_of_projection(stage) || is_of_experts(stage); }
 
 /// True for a stage and for all that it is made from within its layer.
 constexpr bool is_made_from(Stage stage, Stage source) {
@@ -192,14 +242,7 @@ constexpr bool is_made_from(Stage stage, Stage source) {
 constexpr bool feeds_cache(Stage stage) { return is_made_from(Stage::kv_write, stage); }
 
 /// True within the feed-forward branch, after its norm and before its sum.
-constexpr bool is_inside_ffn(Stage stage) {
-  if (info(stage).width == Width::ff) return true;
-  if (info(stage).kind == StageKind::sum) return false;
-  for (const Stage input : inputs_of(stage)) {
-    if (is_inside_ffn(input)) return true;
-  }
-  return false;
-}
+constexpr bool is_inside_ffn(Stage stage) { return stage > Stage::ffn_norm && stage < Stage::x_out; }
 
 /// True from the scores to the head outputs: one op, unless somebody looks.
 constexpr bool is_inside_attention(Stage stage) {
@@ -230,8 +273,9 @@ constexpr At beside(At at, Stage stage, int n_layer) {
 }
 
 /// What a stage is computed from, in a model of `n_layer` layers: of x_in the layer before's x_out, of
-/// final_norm the last layer's; else stages of its own layer. One that `has` denies passes its first input
-/// on. The first layer's x_in has no operand: it is made from the tokens.
+/// final_norm the last layer's; else stages of its own layer. One that `has` denies passes on the first of
+/// its inputs that is there, else what its first input passes on. The first layer's x_in has no operand: it
+/// is made from the tokens.
 std::vector<At> operands_of(At at, int n_layer, const std::function<bool(At)>& has);
 
 /// Which weight: of the op that makes `stage`. `part` counts the weights of one op (a dense model has one).

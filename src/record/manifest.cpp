@@ -21,7 +21,9 @@ nlohmann::json kernels_of(Isa isa, const std::string& device) {
     declare(activation, name(roundings.activation));
     declare(accumulator, name(roundings.accumulator));
     declare(output, name(roundings.output));
-    if (kernel.op == OpKind::rms_norm || kernel.op == OpKind::softmax) declare(sum_lanes, kSumLanes);
+    const bool sums_rows =
+        kernel.op == OpKind::rms_norm || kernel.op == OpKind::softmax || kernel.op == OpKind::expert_weights;
+    if (sums_rows) declare(sum_lanes, kSumLanes);
     if (kernel.op == OpKind::rope) declare(angle_rounding, 0);  // position times frequency has both low parts
     if (roundings.weight != Format::f32) declare(weight, name(roundings.weight));
     if (roundings.unit != nullptr) declare(unit, roundings.unit->full_name());

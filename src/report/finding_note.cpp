@@ -53,9 +53,8 @@ std::vector<Input> inputs_of(const Verdict& verdict, const Finding& finding) {
   const int n_layer = verdict.layers.empty() ? 0 : verdict.layers.back() + 1;
   const auto judged = [&](At at) { return noise_of(verdict, finding, at).has_value(); };
   std::vector<Input> inputs;
-  for (At at : operands_of({finding.layer, finding.stage}, n_layer, [&](At input) {
-         return judged(input) || !is_norm_of_projection(input.stage);  // few models have them
-       })) {
+  for (At at : operands_of({finding.layer, finding.stage}, n_layer,
+                           [&](At input) { return judged(input) || !few_have(input.stage); })) {
     std::string word(name(at.stage));
     if (!judged(at)) {  // perhaps it is another one as it is: x_in
       const std::vector<At> same = operands_of(at, n_layer, [](At) { return true; });
@@ -82,6 +81,7 @@ std::optional<Phrase> place_of(CauseFamily family) {
     case CauseFamily::rope: return Phrase::look_rope;
     case CauseFamily::cache: return Phrase::look_cache;
     case CauseFamily::attention: return Phrase::look_attention;
+    case CauseFamily::experts: return Phrase::look_experts;
     case CauseFamily::plan: return Phrase::look_plan;
   }
   return std::nullopt;

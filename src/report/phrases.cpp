@@ -500,6 +500,9 @@ constexpr std::array<Entry, kCount> kPhrases{{
      "Where to look: scale, mask, window, head map and cache length of attention in {0}.",
      "Dónde mirar: la escala, la máscara, la ventana, el mapa de cabezas y la longitud de la caché de la "
      "atención en {0}."},
+    {Phrase::look_experts,
+     "Where to look: how {0} chooses experts, which matrices it reads, by which weights it adds outputs.",
+     "Dónde mirar: cómo elige {0} los expertos, qué matrices lee, con qué pesos suma las salidas."},
     {Phrase::look_plan,
      "Look at how the program is put together: the fused kernel, the plan's barriers, the position after a "
      "block.",

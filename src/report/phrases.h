@@ -193,6 +193,7 @@ enum class Phrase {
   look_rope,
   look_cache,
   look_attention,
+  look_experts,
   look_plan,
   next_projection,
   next_norm,

@@ -40,7 +40,8 @@ Phrase verdict_phrase(RunStatus status) {
 
 Phrase advice_for(Stage stage) {
   switch (info(stage).kind) {
-    case StageKind::projection: return Phrase::next_projection;
+    case StageKind::projection:
+    case StageKind::expert_projection: return Phrase::next_projection;
     case StageKind::norm:
     case StageKind::head_norm: return Phrase::next_norm;
     case StageKind::rope: return Phrase::next_rope;
@@ -49,7 +50,11 @@ Phrase advice_for(Stage stage) {
     case StageKind::weights:
     case StageKind::mix: return Phrase::next_attention;
     case StageKind::sum:
+    case StageKind::gated:
     case StageKind::product: return Phrase::next_elementwise;
+    case StageKind::choice:
+    case StageKind::choice_weights:
+    case StageKind::combination:
     case StageKind::embedding: return Phrase::next_other;
   }
   return Phrase::next_other;

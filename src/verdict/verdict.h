@@ -91,6 +91,7 @@ enum class CauseFamily {
   rope,
   cache,
   attention,
+  experts,
   plan  // how the program is put together: fused ops, meetings of the threads, blocks
 };
 

@@ -31,8 +31,8 @@ class ArchitecturesIsolate : public testing::Test {
 };
 
 TEST_F(ArchitecturesIsolate, CleanRunsAreEqualOrRounding) {
-  for (const char* model :
-       {"llama", "qwen2", "qwen3", "gemma3", "phi3", "mistral", "smollm3", "olmo2", "granite", "tuned"}) {
+  for (const char* model : {"llama", "qwen2", "qwen3", "gemma3", "phi3", "mistral", "smollm3", "olmo2",
+                            "granite", "tuned", "mixtral", "qwen2moe", "qwen3moe"}) {
     const nlohmann::json verdict = verdict_of(model, "", 0);
     EXPECT_EQ(verdict["verdict"], "ROUNDING") << model;  // E1 and E4 compare two routes
     EXPECT_EQ(verdict["coverage"]["percent"], 100.0) << model;
@@ -59,7 +59,18 @@ TEST_F(ArchitecturesIsolate, FaultsAreFoundAtTheirPlaceAndNamed) {
         Case{"phi3", "q_rope_halves@decode:0", "q_rope", "rope_style", 0},
         Case{"phi3", "wk_column_major@decode:1", "k", "weight_column_major", 1},
         Case{"smollm3", "k_rope_halves@prefill:0", "k_rope", "rope_style", 0},
-        Case{"granite", "x_out_branch_scaled@decode:0", "x_out", "residual_scaled", 0}}) {
+        Case{"granite", "x_out_branch_scaled@decode:0", "x_out", "residual_scaled", 0},
+        Case{"mixtral", "experts_lowest@decode:1", "experts", "wrong_expert", 1},
+        Case{"qwen3moe", "experts_from_one@prefill:0", "experts", "wrong_expert", 0},
+        Case{"qwen3moe", "expert_down_next@decode:2", "expert_down", "wrong_expert", 2},
+        Case{"qwen3moe", "expert_gate_reads_up@decode:0", "expert_gate", "swapped_weight", 0},
+        Case{"qwen3moe", "expert_weights_sum@decode:1", "expert_weights", "expert_weights_normalised", 1},
+        Case{"qwen2moe", "expert_weights_sum@prefill:1", "expert_weights", "expert_weights_normalised", 1},
+        Case{"mixtral", "expert_weights_reversed@decode:0", "expert_weights", "expert_order", 0},
+        Case{"qwen3moe", "experts_out_last_dropped@prefill:2", "experts_out", "expert_dropped", 2},
+        Case{"qwen2moe", "shared_expert_dropped@decode:1", "ffn_out", "shared_expert", 1},
+        Case{"qwen2moe", "shared_expert_twice@decode:1", "ffn_out", "shared_expert", 1},
+        Case{"qwen2moe", "shared_gate_omitted@prefill:0", "shared_out", "shared_expert_gate", 0}}) {
     const nlohmann::json verdict = verdict_of(c.model, c.fault, 1);
     ASSERT_FALSE(verdict["findings"].empty()) << c.fault;
     const nlohmann::json& finding = verdict["findings"][0];

@@ -21,8 +21,8 @@ namespace greta {
 namespace {
 
 using test::kSides;
-constexpr std::array kModels = {"llama",   "qwen2",   "qwen3", "gemma3",  "phi3",
-                                "mistral", "smollm3", "olmo2", "granite", "tuned"};
+constexpr std::array kModels = {"llama",    "qwen2",   "qwen3",   "gemma3", "phi3",    "mixtral", "qwen2moe",
+                                "qwen3moe", "mistral", "smollm3", "olmo2",  "granite", "tuned"};
 
 using RowsByPosition = std::map<int64_t, std::vector<float>>;  // by position
 using Stages = std::map<std::string, RowsByPosition>;          // "L0.q", "final_norm"
@@ -78,6 +78,14 @@ class Architectures : public testing::TestWithParam<std::tuple<const char*, Rout
   std::string model() const { return std::get<0>(GetParam()); }
   Route route() const { return std::get<1>(GetParam()); }
 
+  /// The test's route; routers are f32, which have the vector route only.
+  RouteTable routes() const {
+    RouteTable all;
+    all.add(parse_route_rule("all=" + std::string(name(route()))));
+    all.add(parse_route_rule("router,shared_gate=vector"));
+    return all;
+  }
+
   Engine open(EngineOptions options = {1, best_isa(), Format::f32}) const {
     return {bind_model(parse_gguf(golden_.files.at("model.gguf"), model())), options};
   }
@@ -95,10 +103,8 @@ class Architectures : public testing::TestWithParam<std::tuple<const char*, Rout
         stages[at][positions[r]].assign(row.begin(), row.end());
       }
     });
-    RouteTable routes;
-    routes.add(parse_route_rule("all=" + std::string(name(route()))));
     const int64_t n_tokens = std::ssize(golden_.tokens), block = phase == Phase::prefill ? n_tokens : 1;
-    Plan plan = engine.plan(phase, block, routes);
+    Plan plan = engine.plan(phase, block, routes());
     PlanEdit edit(plan);
     insert_records(edit, recorder,
                    {[](int) { return true; },
@@ -171,8 +177,7 @@ TEST_P(Architectures, EveryStageIsWithinRounding) {
 TEST_P(Architectures, EveryShapeThreadCountAndIsaGivesTheSameBits) {
   std::vector<int32_t> tokens = golden_.tokens;
   while (tokens.size() < 200) tokens.push_back(tokens[tokens.size() * 7 % golden_.tokens.size()]);
-  RouteTable routes;
-  routes.add(parse_route_rule("all=" + std::string(name(route()))));
+  const RouteTable routes = this->routes();
   Engine engine = open();
   const std::vector<test::StageHashes> steps = test::decode_all(engine, tokens, routes);
   const auto first = [&](size_t n) { return std::span(tokens).first(n); };

@@ -84,9 +84,10 @@ inline void add_rounding_noise(PlanEdit& edit, uint64_t seed) {
       edit.before(op, noise(op, op.reads[0], int8 ? NoiseAction::Kind::int8 : NoiseAction::Kind::bf16, 1));
     }
     if (!op.makes || op.writes == kNoBuffer || is_kind(op, OpKind::embed)) continue;
-    const bool matmul = is_kind(op, OpKind::matmul);
+    const bool matmul = is_kind(op, OpKind::matmul) || is_kind(op, OpKind::expert_matmul);
     const bool sum = matmul || is_kind(op, OpKind::qk) || is_kind(op, OpKind::pv);
     if (op.makes == Stage::qk || op.makes == Stage::softmax) continue;  // -inf has no noise; pv has it
+    if (op.makes == Stage::experts) continue;                           // numbers
     edit.after(op, noise(op, op.writes, sum ? NoiseAction::Kind::sum : NoiseAction::Kind::relative,
                          matmul ? call->weight->k : call->params.head_dim));
   }

@@ -103,6 +103,50 @@ inline Bytes random_llama(TensorType type, TensorType embedding_type = TensorTyp
   return file.build();
 }
 
+/// The same with 5 experts of n_ff 64 (types with blocks of 256: 256), of which a token has 2; routers are
+/// f32.
+inline Bytes random_mixtral(TensorType type) {
+  Noise noise(17);
+  const bool wide = info(type).block == 256;
+  const uint64_t n_embd = wide ? 256 : 64, n_ff = wide ? 256 : 64, experts = 5;
+  const Bytes dense = random_llama(type);
+  const ModelFile llama = parse_gguf(std::as_bytes(std::span(dense)), "random.gguf");
+  GgufBuilder file;
+  file.set_string("general.architecture", "llama")
+      .set_string("general.name", "random")
+      .set<uint32_t>("llama.block_count", 2)
+      .set<uint32_t>("llama.context_length", 1024)
+      .set<uint32_t>("llama.embedding_length", static_cast<uint32_t>(n_embd))
+      .set<uint32_t>("llama.feed_forward_length", static_cast<uint32_t>(n_ff))
+      .set<uint32_t>("llama.expert_count", static_cast<uint32_t>(experts))
+      .set<uint32_t>("llama.expert_used_count", 2)
+      .set<uint32_t>("llama.attention.head_count", 4)
+      .set<uint32_t>("llama.attention.head_count_kv", 2)
+      .set<float>("llama.attention.layer_norm_rms_epsilon", 1e-5f)
+      .set<uint32_t>("llama.rope.dimension_count", static_cast<uint32_t>(n_embd / 4));
+  const auto add = [&](const std::string& name, std::vector<uint64_t> dims, TensorType t, Bytes data) {
+    file.tensors.push_back({name, std::move(dims), static_cast<uint32_t>(t), std::move(data), {}, {}});
+  };
+  for (const Tensor& tensor : llama.tensors()) {
+    if (tensor.name.find("ffn_gate") != tensor.name.npos || tensor.name.find("ffn_up") != tensor.name.npos ||
+        tensor.name.find("ffn_down") != tensor.name.npos)
+      continue;
+    const auto n_dims = static_cast<size_t>(tensor.n_dims);
+    add(std::string(tensor.name), {tensor.dims.begin(), tensor.dims.begin() + static_cast<ptrdiff_t>(n_dims)},
+        tensor.type, Bytes(reinterpret_cast<const char*>(tensor.data.data()), tensor.data.size()));
+  }
+  for (const std::string layer : {"blk.0.", "blk.1."}) {
+    add(layer + "ffn_gate_inp.weight", {n_embd, experts}, TensorType::f32,
+        random_weight(TensorType::f32, n_embd * experts, 0.3f, noise));
+    for (const std::string name : {"ffn_gate_exps.weight", "ffn_up_exps.weight"})
+      add(layer + name, {n_embd, n_ff, experts}, type,
+          random_weight(type, n_embd * n_ff * experts, 0.3f, noise));
+    add(layer + "ffn_down_exps.weight", {n_ff, n_embd, experts}, type,
+        random_weight(type, n_embd * n_ff * experts, 0.3f, noise));
+  }
+  return file.build();
+}
+
 /// The bytes and the engine that reads them.
 struct TinyEngine {
   Bytes bytes;

@@ -40,7 +40,7 @@ std::vector<InterventionSite> all_sites() {
   for (const Phases phase : {Phases::prefill, Phases::decode}) {
     for (int i = 0; i < kStageCount; ++i) {
       const Stage stage = static_cast<Stage>(i);
-      if (is_norm_of_projection(stage)) continue;  // a llama has none
+      if (few_have(stage)) continue;  // a llama has none
       sites.push_back({phase, is_outside_layers(stage) ? kNoLayer : stage == x_in ? 0 : 1, stage});
     }
   }

@@ -11,7 +11,7 @@ with F32 ones its logits can be compared to f32 noise), DIR/NAME.safetensors, an
 golden.safetensors: `tokens` [24], `rows` (the positions whose activations are there), `logits` [24, n_vocab],
 `final_norm` and `L<layer>.<stage>` [len(rows), width], f64 rounded to f32, in the row order of the GGUF. x_in is there
 for layer 0 only: elsewhere it is the x_out of the layer before. attn_out and down are what Wo and the down projection
-give, before norms and multipliers.
+give, before norms and multipliers. What chosen experts make stands one after the other, in the order of their scores.
 """
 
 import gzip
@@ -102,10 +102,49 @@ MODELS = {
     ),
     # Of fine-tunes: biases of all projections, and a table with more rows than there are tokens.
     "tuned": config("LlamaConfig", attention_bias=True, mlp_bias=True),
+    "mixtral": config(
+        "MixtralConfig",
+        num_hidden_layers=3,
+        intermediate_size=64,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        sliding_window=None,
+        experts_implementation="eager",
+    ),
+    "qwen2moe": config(
+        "Qwen2MoeConfig",
+        num_hidden_layers=3,
+        moe_intermediate_size=32,
+        shared_expert_intermediate_size=N_FF,
+        num_experts=6,
+        num_experts_per_tok=2,
+        norm_topk_prob=False,
+        decoder_sparse_step=1,
+        mlp_only_layers=[],
+        experts_implementation="eager",
+    ),
+    # 40 is no multiple of a panel's 16 rows.
+    "qwen3moe": config(
+        "Qwen3MoeConfig",
+        num_hidden_layers=3,
+        head_dim=32,
+        moe_intermediate_size=40,
+        num_experts=9,
+        num_experts_per_tok=3,
+        norm_topk_prob=True,
+        decoder_sparse_step=1,
+        mlp_only_layers=[],
+        rms_norm_eps=f32(1e-6),
+        experts_implementation="eager",
+    ),
 }
+EXPERTS = ("mixtral", "qwen2moe", "qwen3moe")
+SEEDS = {name: seed for seed, name in enumerate(sorted(set(MODELS) - set(EXPERTS)))}
+SEEDS |= {name: 100 + seed for seed, name in enumerate(EXPERTS)}
 
-GGUF_ARCHITECTURE = {"mistral": "llama", "tuned": "llama"}  # where it is not the name
-PERMUTED = ("llama", "mistral", "smollm3", "granite", "tuned")  # rows of q and k in adjacent pairs
+GGUF_ARCHITECTURE = {"mistral": "llama", "mixtral": "llama", "tuned": "llama"}  # where it is not the name
+# Rows of q and k in adjacent pairs.
+PERMUTED = ("llama", "mistral", "mixtral", "smollm3", "granite", "tuned")
 PADDING = {"tuned": 16}  # rows of the embedding without a token
 EMBEDDING_SIZE = {"gemma3": 0.125, "granite": 0.1}  # the model multiplies by 8 and 12
 
@@ -128,7 +167,7 @@ class Float64(TorchFunctionMode):
 
 def make_model(name):
     model = transformers.AutoModelForCausalLM.from_config(MODELS[name], dtype=torch.float64).eval()
-    random = np.random.default_rng(sorted(MODELS).index(name))
+    random = np.random.default_rng(SEEDS[name])
     for key, weight in sorted(model.named_parameters()):
         shape = tuple(weight.shape)
         if "norm" in key:
@@ -138,7 +177,7 @@ def make_model(name):
         elif "embed_tokens" in key:
             values = random.normal(0, EMBEDDING_SIZE.get(name, 1), shape)
         else:
-            values = random.normal(0, 1.2 / np.sqrt(shape[1]), shape)
+            values = random.normal(0, 1.2 / np.sqrt(shape[-1]), shape)
         values = np.rint(values * GRID) / GRID
         assert (values == values.astype(np.float16)).all()
         if "norm" in key and name == "gemma3":
@@ -174,9 +213,51 @@ def traced(model, tokens):
 
         module.register_forward_hook(hook)
 
+    def experts(module):
+        """transformers computes expert by expert, rows together: each product, by row and place in the choice."""
+        linear, products = torch.nn.functional.linear, []
+
+        def before(m, args):
+            def seen(x, weight, *more):
+                products.append((x, linear(x, weight, *more)))
+                return products[-1][1]
+
+            torch.nn.functional.linear = seen
+
+        def after(m, args, out):
+            torch.nn.functional.linear = linear
+            _, chosen, weights = args
+            put("experts", chosen.to(torch.float64))
+            put("expert_weights", weights)
+            slots = {"expert_gate": {}, "expert_up": {}, "expert_act": {}, "expert_down": {}}
+            for n, expert in enumerate(sorted(set(chosen.flatten().tolist()))):
+                (_, both), (act, down) = products[2 * n : 2 * n + 2]
+                # In the order of torch.where on [experts, places, rows].
+                places = [(row, place) for place, row in (chosen.T == expert).nonzero().tolist()]
+                for i, at in enumerate(places):
+                    gate, up = both[i].chunk(2)
+                    for stage, value in zip(slots, (gate, up, act[i], down[i])):
+                        slots[stage][at] = value
+            for stage, values in slots.items():
+                put(stage, torch.stack([values[at] for at in sorted(values)]))
+            put("experts_out", out)
+
+        module.register_forward_pre_hook(before)
+        module.register_forward_hook(after)
+
+    def of_experts(mlp):
+        mlp.gate.register_forward_hook(lambda m, args, out: put("router", out[0]))
+        experts(mlp.experts)
+        shared = getattr(mlp, "shared_expert", None)
+        if shared is not None:
+            output(mlp.shared_expert_gate, "shared_gate")
+            mlp.register_forward_hook(lambda m, args, out: put("ffn_out", out))
+        return shared
+
     for layer, block in enumerate(model.model.layers):
         block.register_forward_pre_hook(lambda m, args, layer=layer: where.update(layer=layer))
-        attention, mlp = block.self_attn, block.mlp
+        attention = block.self_attn
+        mlp = of_experts(block.mlp) if hasattr(block.mlp, "experts") else block.mlp
         inputs(block, "x_in")
         output(getattr(block, "input_layernorm", None), "attn_norm")
         if hasattr(attention, "qkv_proj"):
@@ -186,21 +267,22 @@ def traced(model, tokens):
         else:
             for stage in "qkv":
                 output(getattr(attention, f"{stage}_proj"), stage)
-            output(mlp.gate_proj, "gate")
-            output(mlp.up_proj, "up")
+            output(getattr(mlp, "gate_proj", None), "gate")
+            output(getattr(mlp, "up_proj", None), "up")
         output(getattr(attention, "q_norm", None), "q_norm")
         output(getattr(attention, "k_norm", None), "k_norm")
         inputs(attention.o_proj, "pv")
         output(attention.o_proj, "attn_out")
-        inputs(mlp.down_proj, "act")
-        output(mlp.down_proj, "down")
+        if mlp is not None:
+            inputs(mlp.down_proj, "act")
+            output(mlp.down_proj, "down")
         if hasattr(block, "pre_feedforward_layernorm") or not hasattr(block, "input_layernorm"):
             output(block.post_attention_layernorm, "attn_post_norm")
             output(block.post_feedforward_layernorm, "ffn_post_norm")
             before_ffn = getattr(block, "pre_feedforward_layernorm", None)
         else:
             before_ffn = block.post_attention_layernorm
-        inputs(before_ffn or mlp, "x_attn")
+        inputs(before_ffn or block.mlp, "x_attn")
         output(before_ffn, "ffn_norm")
         output(block, "x_out")
         block.register_forward_hook(lambda m, args, out: where.clear())
@@ -245,12 +327,12 @@ def add_keys(writer, name, c):
     writer.add_block_count(c.num_hidden_layers)
     writer.add_context_length(c.max_position_embeddings)
     writer.add_embedding_length(N_EMBD)
-    writer.add_feed_forward_length(N_FF)
+    writer.add_feed_forward_length(c.intermediate_size)
     writer.add_head_count(N_HEAD)
     writer.add_head_count_kv(N_HEAD_KV)
     writer.add_layer_norm_rms_eps(c.rms_norm_eps)
     head_dim = getattr(c, "head_dim", None) or N_EMBD // N_HEAD
-    if name in ("llama", "qwen3", "gemma3", "mistral"):
+    if name in ("llama", "qwen3", "qwen3moe", "gemma3", "mistral"):
         writer.add_key_length(head_dim)
         writer.add_value_length(head_dim)
     if name in (*PERMUTED, "phi3"):
@@ -266,6 +348,13 @@ def add_keys(writer, name, c):
     if name == "phi3":
         writer.add_rope_scaling_orig_ctx_len(c.original_max_position_embeddings)
         writer.add_sliding_window(0)
+    if name in EXPERTS:
+        writer.add_expert_count(getattr(c, "num_local_experts", None) or c.num_experts)
+        writer.add_expert_used_count(c.num_experts_per_tok)
+    if name in ("qwen2moe", "qwen3moe"):
+        writer.add_expert_feed_forward_length(c.moe_intermediate_size)
+    if name == "qwen2moe":
+        writer.add_expert_shared_feed_forward_length(c.shared_expert_intermediate_size)
     if name == "granite":
         writer.add_attention_scale(c.attention_multiplier)
         writer.add_embedding_scale(c.embedding_multiplier)
@@ -289,6 +378,23 @@ def add_tokenizer(writer, n_tokens):
     writer.add_unk_token_id(0)
 
 
+def expert_tensors(key, values):
+    """Of a tensor of a mixture of experts: GGUF's names and what they hold; {} of any other."""
+    layer, _, rest = key.removeprefix("model.layers.").partition(".mlp.")
+    if rest == "experts.gate_up_proj":
+        gate, up = np.split(values, 2, axis=1)
+        return {f"blk.{layer}.ffn_gate_exps.weight": gate, f"blk.{layer}.ffn_up_exps.weight": up}
+    name = {
+        "experts.down_proj": "ffn_down_exps",
+        "gate.weight": "ffn_gate_inp",
+        "shared_expert_gate.weight": "ffn_gate_inp_shexp",
+        "shared_expert.gate_proj.weight": "ffn_gate_shexp",
+        "shared_expert.up_proj.weight": "ffn_up_shexp",
+        "shared_expert.down_proj.weight": "ffn_down_shexp",
+    }.get(rest)
+    return {f"blk.{layer}.{name}.weight": values} if name else {}
+
+
 def write_gguf(path, name, model, factors, matrix_type):
     architecture = GGUF_ARCHITECTURE.get(name, name)
     writer = gguf.GGUFWriter(path, architecture)
@@ -304,9 +410,12 @@ def write_gguf(path, name, model, factors, matrix_type):
             values = halves_to_pairs(values.T, model.model.layers[0].self_attn.head_dim).T
         if name == "gemma3" and "norm" in key:
             values = values + 1
-        stored = np.ascontiguousarray(values, matrix_type if values.ndim == 2 else np.float32)
-        assert (stored == values).all()
-        writer.add_tensor(names.get_name(key, try_suffixes=(".weight", ".bias")), stored)
+        own_name = names.get_name(key, try_suffixes=(".weight", ".bias"))
+        for to, part in (expert_tensors(key, values) or {own_name: values}).items():
+            is_matrix = part.ndim > 1 and "ffn_gate_inp" not in to  # llama.cpp keeps routers in F32
+            stored = np.ascontiguousarray(part, matrix_type if is_matrix else np.float32)
+            assert (stored == part).all()
+            writer.add_tensor(to, stored)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

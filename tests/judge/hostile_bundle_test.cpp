@@ -116,7 +116,7 @@ std::vector<Stage> recorded_stages() {
   std::vector<Stage> stages;
   for (int i = 0; i < kStageCount; ++i) {
     const Stage stage = static_cast<Stage>(i);
-    if (!is_norm_of_projection(stage)) stages.push_back(stage);
+    if (!few_have(stage)) stages.push_back(stage);
   }
   return stages;
 }

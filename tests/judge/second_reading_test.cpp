@@ -45,8 +45,8 @@ TEST_P(Architectures, AreReadAlike) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Architectures,
-                         testing::Values("gemma3", "granite", "llama", "mistral", "olmo2", "phi3", "qwen2",
-                                         "qwen3", "smollm3"),
+                         testing::Values("gemma3", "granite", "llama", "mistral", "mixtral", "olmo2", "phi3",
+                                         "qwen2", "qwen2moe", "qwen3moe", "qwen3", "smollm3"),
                          [](const auto& test) { return std::string(test.param); });
 
 struct Misreading {

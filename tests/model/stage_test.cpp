@@ -18,9 +18,12 @@ std::vector<Stage> stages_that(bool (*predicate)(Stage)) {
 }
 
 TEST(Stage, WhatTheTableSaysOfGroups) {
-  EXPECT_EQ(stages_that(is_projection), (std::vector{q, k, v, attn_out, gate, up, down, logits}));
+  EXPECT_EQ(stages_that(is_projection), (std::vector{q, k, v, attn_out, router, expert_gate, expert_up,
+                                                     expert_down, gate, up, down, shared_gate, logits}));
   EXPECT_EQ(stages_that(feeds_cache), (std::vector{x_in, attn_norm, k, v, k_norm, k_rope, kv_write}));
-  EXPECT_EQ(stages_that(is_inside_ffn), (std::vector{gate, up, act, down, ffn_post_norm}));
+  EXPECT_EQ(stages_that(is_inside_ffn),
+            (std::vector{router, experts, expert_weights, expert_gate, expert_up, expert_act, expert_down,
+                         experts_out, gate, up, act, down, shared_gate, shared_out, ffn_out, ffn_post_norm}));
   EXPECT_EQ(stages_that(is_inside_attention), (std::vector{qk, softmax, pv}));
   EXPECT_EQ(stages_that(is_norm_of_projection), (std::vector{q_norm, k_norm, attn_post_norm, ffn_post_norm}));
 }
@@ -49,6 +52,22 @@ TEST(Stage, OperandsCrossLayersWhereTheStreamDoes) {
 TEST(Stage, AStageThatALayerLacksPassesItsFirstInputOn) {
   const auto without_k = [](At at) { return at.stage != k_norm && at.stage != k_rope; };
   EXPECT_EQ(operands_of({1, kv_write}, 3, without_k), (std::vector<At>{{1, k}, {1, v}}));
+}
+
+/// What x_out adds of the feed-forward part, where a layer has `some` of its stages and no norm.
+Stage added_of(std::initializer_list<Stage> some) {
+  const std::vector<Stage> there = some;
+  const auto has = [&](At at) {
+    return at.stage == x_attn || std::find(there.begin(), there.end(), at.stage) != there.end();
+  };
+  return operands_of({1, x_out}, 3, has).back().stage;
+}
+
+TEST(Stage, TheFeedForwardPartIsWhatTheLayerHasOfIt) {
+  EXPECT_EQ(added_of({gate, up, act, down}), down);
+  EXPECT_EQ(added_of({router, experts, expert_weights, expert_down, experts_out}), experts_out);
+  EXPECT_EQ(added_of({experts_out, down, shared_gate, shared_out, ffn_out}), ffn_out);
+  EXPECT_EQ(added_of({experts_out, down, shared_gate, shared_out, ffn_out, ffn_post_norm}), ffn_post_norm);
 }
 
 }  // namespace

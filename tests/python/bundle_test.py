@@ -17,7 +17,7 @@ REPOSITORY = pathlib.Path(__file__).parents[2]
 sys.path.insert(0, str(REPOSITORY / "python"))
 
 from greta.bundle import BundleWriter  # noqa: E402
-from greta.layouts import STAGES, TYPES, layout_of  # noqa: E402
+from greta.layouts import CHOSEN, SHARED, STAGES, TYPES, layout_of  # noqa: E402
 from greta.rope_rows import halves_to_pairs, pairs_to_halves  # noqa: E402
 from greta.slots import Slots, nested, sequences_of, to_positions  # noqa: E402
 
@@ -88,15 +88,21 @@ class CacheSlots(unittest.TestCase):
 
 class Layouts(unittest.TestCase):
     def test_stages_of_the_families(self):
-        dense = [s for s in STAGES[:-2] if not s.endswith(("post_norm", "q_norm", "k_norm"))]
+        no_experts = [s for s in STAGES[:-2] if s not in CHOSEN | SHARED]
+        dense = [s for s in no_experts if not s.endswith(("post_norm", "q_norm", "k_norm"))]
         self.assertEqual(TYPES["llama"].stages(True, True), dense)
         self.assertEqual(TYPES["smollm3"].stages(False, False),
                          [s for s in dense if s not in ("q_rope", "k_rope", "qk", "softmax")])
-        self.assertEqual(TYPES["gemma3_text"].stages(True, True), STAGES[:-2])
+        self.assertEqual(TYPES["gemma3_text"].stages(True, True), no_experts)
         self.assertEqual(TYPES["olmo2"].stages(True, True),
-                         [s for s in STAGES[:-2] if s not in ("attn_norm", "ffn_norm")])
-        with self.assertRaisesRegex(ValueError, '"mixtral" are built is not known; known are llama, '):
-            layout_of("mixtral")
+                         [s for s in no_experts if s not in ("attn_norm", "ffn_norm")])
+        end = STAGES.index("ffn_norm") + 1
+        self.assertEqual(TYPES["mixtral"].stages(True, True)[-5:],
+                         ["router", "experts", "expert_weights", "experts_out", "x_out"])
+        self.assertEqual(TYPES["qwen2_moe"].stages(True, True)[-11:],
+                         [s for s in STAGES[end:-2] if s != "ffn_post_norm"])
+        with self.assertRaisesRegex(ValueError, '"granitemoe" are built is not known; known are llama, '):
+            layout_of("granitemoe")
 
 
 class Bundle(unittest.TestCase):

@@ -24,8 +24,14 @@ TYPES = {
                 "scales": (np.sqrt(HEADS * DIM), 1.0, 10**-0.5, 1.0), "gelu": True, "one_more": 1.0}),
     "olmo2": ("Olmo2", {}, {"head_norm": "row", "norms": "after"}),
     "phi3": ("Phi3", {"sliding_window": None, "original_max_position_embeddings": 64}, {}),
+    "mixtral": ("Mixtral", {"num_local_experts": 5, "num_experts_per_tok": 2}, {"experts": 2, "sum_to_1": True}),
+    "qwen2_moe": ("Qwen2Moe", {"num_experts": 6, "num_experts_per_tok": 3, "moe_intermediate_size": 12,
+                               "shared_expert_intermediate_size": FF, "norm_topk_prob": False},
+                  {"experts": 3, "sum_to_1": False, "shared": True}),
+    "qwen3_moe": ("Qwen3Moe", {"head_dim": DIM, "num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 12,
+                               "norm_topk_prob": True}, {"head_norm": "head", "experts": 2, "sum_to_1": True}),
 }
-IN_PAIRS = ("llama", "mistral", "smollm3", "granite")  # the rows of q and k in their GGUFs
+IN_PAIRS = ("llama", "mistral", "mixtral", "smollm3", "granite")  # the rows of q and k in their GGUFs
 NORMS = {  # attn_norm, attn_post_norm, ffn_norm, ffn_post_norm
     "before": ("input_layernorm", None, "post_attention_layernorm", None),
     "after": (None, "post_attention_layernorm", None, "post_feedforward_layernorm"),
@@ -65,7 +71,7 @@ def randomised(model, name):
         if "norm" in key:
             weight.data.uniform_(0.5, 1.5).sub_(TYPES[name][2].get("one_more", 0))
         else:
-            weight.data.normal_(0, 1 / np.sqrt(weight.shape[-1]) if weight.dim() == 2 else 0.5)
+            weight.data.normal_(0, 1 / np.sqrt(weight.shape[-1]) if weight.dim() > 1 else 0.5)
     return model.eval()
 
 
@@ -107,7 +113,7 @@ class Truth:
 
     def product(self, x, key, layer):
         """Fused matrices are cut here: q, k, v are parts of one, gate and up of another."""
-        prefix, part = f"model.layers.{layer}.", key.split(".")[1]
+        prefix, part = f"model.layers.{layer}.", key.split(".")[-1]
         if prefix + key + ".weight" in self.weights:
             return x @ self.weights[prefix + key + ".weight"].T + self.weights.get(prefix + key + ".bias", 0)
         if part in ("gate_proj", "up_proj"):
@@ -172,12 +178,38 @@ class Truth:
         branch = yield from normed("attn_post_norm", get("attn_out"), after_attention)
         yield "x_attn", get("x_in") + self.residual * branch
         source = yield from normed("ffn_norm", get("x_attn"), before_ffn)
-        yield "gate", self.product(source, "mlp.gate_proj", layer)
-        yield "up", self.product(source, "mlp.up_proj", layer)
-        yield "act", activation(get("gate"), about.get("gelu", False)) * get("up")
-        yield "down", self.product(get("act"), "mlp.down_proj", layer)
-        branch = yield from normed("ffn_post_norm", get("down"), after_ffn)
+        if "experts" in about:
+            branch = yield from self.experts(get, layer, source)
+        if "experts" not in about or about.get("shared"):
+            part = "mlp.shared_expert." if about.get("shared") else "mlp."
+            yield "gate", self.product(source, part + "gate_proj", layer)
+            yield "up", self.product(source, part + "up_proj", layer)
+            yield "act", activation(get("gate"), about.get("gelu", False)) * get("up")
+            yield "down", self.product(get("act"), part + "down_proj", layer)
+            branch = get("down")
+        if about.get("shared"):
+            yield "shared_gate", self.product(source, "mlp.shared_expert_gate", layer)
+            yield "ffn_out", get("experts_out") + get("down") / (1 + np.exp(-get("shared_gate")))
+            branch = get("ffn_out")
+        branch = yield from normed("ffn_post_norm", branch, after_ffn)
         yield "x_out", get("x_attn") + self.residual * branch
+
+    def experts(self, get, layer, source):
+        """By the recorded choice. Yields; what was recorded of the experts' sum."""
+        used, prefix = self.about["experts"], f"model.layers.{layer}.mlp."
+        yield "router", source @ self.weights[prefix + "gate.weight"].T
+        scores = get("router")
+        yield "experts", np.argsort(-scores, axis=-1, kind="stable")[:, :used].astype(np.float64)
+        numbers = get("experts").astype(int)
+        shares = np.exp(scores - scores.max(-1, keepdims=True))
+        shares /= shares.sum(-1, keepdims=True)
+        chosen = np.take_along_axis(shares, numbers, -1)
+        yield "expert_weights", chosen / chosen.sum(-1, keepdims=True) if self.about["sum_to_1"] else chosen
+        both, down = (self.weights[f"{prefix}experts.{name}"] for name in ("gate_up_proj", "down_proj"))
+        gate, up = np.split(np.einsum("rk,runk->run", source, both[numbers]), 2, axis=-1)
+        outputs = np.einsum("run,rumn->rum", activation(gate, False) * up, down[numbers])
+        yield "experts_out", (outputs * get("expert_weights")[..., None]).sum(1)
+        return get("experts_out")
 
     def embedded(self, tokens):
         return self.weights["model.embed_tokens.weight"][tokens] * self.embedding

@@ -28,7 +28,8 @@ Candidate elementwise(std::function<double(double a, double b)> value, Text titl
       std::move(title), fitted);
 }
 
-bool is_residual(const Suspect& s) { return s.kind() == StageKind::sum; }
+// Of a shared expert and the chosen ones: shared_expert's.
+bool is_residual(const Suspect& s) { return s.kind() == StageKind::sum && s.at.stage != Stage::ffn_out; }
 
 std::vector<Candidate> residual_omitted(const Suspect& s) {
   if (!is_residual(s)) return {};

@@ -257,6 +257,8 @@ std::optional<Explanation> best_of(const Hypothesis& hypothesis, const Evidence&
   const std::vector<Suspect> suspects = suspects_of(evidence);
   const Suspect* found_in = nullptr;
   for (const Suspect& suspect : suspects) {
+    // Numbers of experts are no values: what is done to values is not asked of them.
+    if (suspect.kind() == StageKind::choice && family_of(hypothesis) != CauseFamily::experts) continue;
     for (const Candidate& candidate : hypothesis.candidates(suspect)) {
       if (!title.empty() && candidate.title.en != title) continue;
       std::optional<Explanation> one = score(hypothesis, candidate, suspect);

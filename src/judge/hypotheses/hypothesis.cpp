@@ -17,7 +17,7 @@ constexpr Family kFamilies[] = {
     {CauseFamily::input, input_hypotheses},       {CauseFamily::elementwise, elementwise_hypotheses},
     {CauseFamily::norm, norm_hypotheses},         {CauseFamily::rope, rope_hypotheses},
     {CauseFamily::cache, cache_hypotheses},       {CauseFamily::attention, attention_hypotheses},
-    {CauseFamily::attention, softmax_hypotheses},
+    {CauseFamily::attention, softmax_hypotheses}, {CauseFamily::experts, expert_hypotheses},
 };
 
 }  // namespace

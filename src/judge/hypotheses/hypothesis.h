@@ -91,6 +91,7 @@ std::span<const Hypothesis> rope_hypotheses();
 std::span<const Hypothesis> cache_hypotheses();
 std::span<const Hypothesis> attention_hypotheses();
 std::span<const Hypothesis> softmax_hypotheses();
+std::span<const Hypothesis> expert_hypotheses();
 
 /// All of them.
 const std::vector<const Hypothesis*>& hypotheses();

@@ -199,14 +199,6 @@ void score_all(const Queries& queries, int64_t first, int64_t rows, float* out, 
     score_all<Cache, kRows / 2>(queries, first + r, rows - r, out + r * out_stride, out_stride, n);
 }
 
-GRETA_INLINE float max_of(f32x16 a) {
-  float lanes[16];
-  store(lanes, a);
-  float top = lanes[0];
-  for (float x : lanes) top = top < x ? x : top;
-  return top;
-}
-
 /// Softmax of n scores; in and out may be the same.
 void softmax_row(const float* in, float* out, int64_t n) {
   f32x16 top(kMasked);

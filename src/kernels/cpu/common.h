@@ -61,6 +61,15 @@ GRETA_INLINE void store_upto(float* p, f32x16 x, int n) {
   }
 }
 
+/// The largest lane; NaN is none.
+GRETA_INLINE float max_of(f32x16 a) {
+  float lanes[16];
+  store(lanes, a);
+  float top = lanes[0];
+  for (float x : lanes) top = top < x ? x : top;
+  return top;
+}
+
 // How every matmul kernel begins and ends a sum.
 
 /// The bias of a panel of 16 outputs; nullptr without.

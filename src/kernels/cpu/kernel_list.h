@@ -28,6 +28,7 @@ struct KernelList {
   namespace isa {                              \
   extern const KernelList kElementwiseKernels; \
   extern const KernelList kAttentionKernels;   \
+  extern const KernelList kExpertKernels;      \
   extern const KernelList kVectorKernels;      \
   extern const KernelList kInt8Kernels;        \
   extern const KernelList kBf16Kernels;        \

@@ -93,7 +93,7 @@ constexpr NamePair kLayerNames[] = {
 constexpr std::string_view kLayerPrefix = "model.layers.";
 
 bool has_tensor(const Architecture& architecture, std::string_view name) {
-  for (const auto& group : architecture.layer_tensors) {
+  for (const auto& group : layer_tensors(architecture, {})) {  // those of a dense model
     for (const LayerTensor& tensor : group) {
       if (tensor.name == name) return true;
     }

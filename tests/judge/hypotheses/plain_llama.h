@@ -375,7 +375,7 @@ class PlainLlama {
     for (int layer = 0; layer < static_cast<int>(run.model->config.n_layer); ++layer) {
       for (int i = 0; i < kStageCount; ++i) {
         const Stage stage = static_cast<Stage>(i);
-        if (is_outside_layers(stage) || is_norm_of_projection(stage)) continue;  // a llama has none
+        if (is_outside_layers(stage) || few_have(stage)) continue;  // a llama has none
         make(run, stage, layer, mistakes);
       }
     }

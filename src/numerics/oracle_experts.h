@@ -1,0 +1,50 @@
+#pragma once
+// The oracle of a mixture of experts: the choice, its weights, the chosen experts' products, their sum.
+// Recorded numbers of experts are operands: what follows a choice is judged by the choice that was made.
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "numerics/oracle.h"
+
+namespace greta::oracle {
+
+/// How a token's experts are chosen and weighed.
+struct ExpertShape {
+  int64_t experts = 1, used = 1;
+  bool sum_to_1 = false;  // the weights of the chosen are divided by their sum
+};
+
+/// The experts with the highest scores of each row, the highest first; of equal ones the lower number. scores
+/// [rows, experts]; [rows, used], bound 0.
+Expected choose_experts(std::span<const float> scores, const ExpertShape& shape);
+
+/// The chosen experts of each row [rows, used] in the order of their scores; where the scores can't be told
+/// from those of the right choice, the right one in the place of the recorded. It then equals
+/// choose_experts() just where rounding explains the choice. A row with a number that is no expert's, or one
+/// twice, stays as it is. `off`: how far the scores may be; empty: they are known. `probabilities`: what an
+/// engine that compares probabilities holds them in.
+std::vector<float> settle_ties(std::span<const float> numbers, std::span<const float> scores,
+                               std::span<const double> off, const ExpertShape& shape,
+                               Format probabilities = Format::f32);
+
+/// Softmax of the scores [rows, experts], of the chosen ones [rows, used]; divided by their sum if the shape
+/// says so. `sum_lanes` as in softmax().
+Expected expert_weights(std::span<const float> scores, std::span<const float> numbers,
+                        const ExpertShape& shape, int sum_lanes, bool fast_math = false);
+
+/// matmul() by each chosen expert's matrix of `experts` [experts, n, k], of x [rows, k] or, for each chosen
+/// one, [rows, used, k]; [rows, used, n]. Of a number that is no expert's nothing is told.
+Expected expert_matmul(const Tensor& experts, std::span<const float> x, std::span<const float> numbers,
+                       int64_t used, const Roundings& roundings);
+
+/// Sum over the chosen of weight times x [rows, used, n]; [rows, n]. Products and sums are rounded to
+/// `between` and to the accumulator's format, in any order.
+Expected combine_experts(std::span<const float> x, std::span<const float> weights, int64_t used,
+                         const Roundings& roundings);
+
+/// x [rows, n] * sigmoid(gate [rows]).
+Expected sigmoid_mul(std::span<const float> x, std::span<const float> gate, const Roundings& roundings);
+
+}  // namespace greta::oracle
