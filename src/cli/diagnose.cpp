@@ -87,7 +87,7 @@ void add_diagnose(Program& program, Context& context) {
   command.option("BUNDLE", options->bundle, "a bundle: directory or .tgz, of any engine").required();
   command
       .option("-m,--model", options->common.model,
-              "the model: a GGUF file or a checkpoint's directory; ops need none")
+              "GGUF file or checkpoint directory; ops need none")
       .takes("PATH");
   add_format_options(command, options->common);
   command.option("--out", options->out, "directory for verdict.json and the reports").takes("DIR");

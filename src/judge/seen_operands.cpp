@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 
 #include "numerics/activation.h"
 
@@ -25,6 +26,18 @@ std::string place(const Event& event, const PhaseRecord& here) {
   if (event.phase != here.view.phase()) text += " in " + event.phase;
   if (event.prompt_id != here.view.cell().prompt) text += " of prompt " + event.prompt_id;
   return text;
+}
+
+constexpr size_t kRun = 32;  // what shares a scale
+
+/// Whatever the rule, most elements stay near; of a stale run or another one's hardly any are.
+bool mostly_near(std::span<const float> right, std::span<const float> seen) {
+  constexpr float kNear = 0.02f;  // of the largest: two and a half steps of int8
+  float largest = 0;
+  for (const float x : right) largest = std::max(largest, std::abs(x));
+  size_t near = 0;
+  for (size_t i = 0; i < right.size(); ++i) near += std::abs(seen[i] - right[i]) <= kNear * largest;
+  return 2 * near >= right.size();
 }
 
 /// In the phase itself, if some are there, else elsewhere.
@@ -69,18 +82,22 @@ bool was_read(const PhaseRecord& phase, At at, At operand) {
 }
 
 bool is_rounded_otherwise(const OtherOperand& operand, const PhaseRecord& here, double* off) {
-  constexpr double kNear = 0.2;  // other rows of the same stage are at 0.5 and more
   if (operand.format == Format::f32 || recorded_as(operand, here) != nullptr) return false;
   const auto recorded = recorded_rows(here, operand.at, operand.positions);
   if (!recorded || recorded->size() != operand.rows.size()) return false;
+  const std::span right(recorded->begin(), recorded->size()), seen(operand.rows.begin(), operand.rows.size());
   double distance = 0, length = 0;
-  for (size_t i = 0; i < operand.rows.size(); ++i) {
-    const auto right = static_cast<double>(recorded->begin()[i]), seen = static_cast<double>(operand.rows[i]);
-    distance += (seen - right) * (seen - right);
-    length += right * right;
+  for (size_t i = 0; i < seen.size(); ++i) {
+    const auto x = static_cast<double>(right[i]), error = static_cast<double>(seen[i]) - x;
+    distance += error * error;
+    length += x * x;
   }
   *off = length > 0 ? std::sqrt(distance / length) : 1;
-  return *off <= kNear;
+  for (size_t begin = 0; begin < seen.size(); begin += kRun) {
+    const size_t count = std::min(kRun, seen.size() - begin);
+    if (!mostly_near(right.subspan(begin, count), seen.subspan(begin, count))) return false;
+  }
+  return true;
 }
 
 Text what_was_read(const OtherOperand& operand, const PhaseRecord& here) {

@@ -45,10 +45,17 @@ def run(greta, llama, blocks):
             print(f"run: {block.place} with {llama}")
 
 
+# Rows of the embedding without a token: llama.cpp refuses such a file.
+REFUSED = {"tuned"}
+
+
 def run_architectures(greta, llama):
     """Of each architecture that GRETA knows a tiny model: judged whole, with nothing declared, nothing is found."""
     with tempfile.TemporaryDirectory(prefix="greta-llama-") as name:
         for archive in sorted((REPOSITORY / "tests/goldens/architectures").glob("*.tgz")):
+            if archive.stem in REFUSED:
+                print(f"not run: {archive.stem}: llama.cpp does not load it")
+                continue
             folder = pathlib.Path(name) / archive.stem
             folder.mkdir()
             with tarfile.open(archive) as files:

@@ -2,8 +2,10 @@
 
 #include "model/gguf_split.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -22,8 +24,7 @@ namespace fs = std::filesystem;
 
 class SplitGguf : public testing::Test {
  protected:
-  SplitGguf() : folder_(fs::path(testing::TempDir()) / "split_gguf") {
-    fs::remove_all(folder_);
+  SplitGguf() : folder_(fs::path(testing::TempDir()) / fmt::format("greta_split_{}", ::getpid())) {
     fs::create_directories(folder_);
   }
   ~SplitGguf() override { fs::remove_all(folder_); }
