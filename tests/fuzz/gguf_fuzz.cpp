@@ -52,7 +52,7 @@ void touch_all(const ModelFile& file) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   expect_input_error_at_most([&] {
-    ModelFile file = parse_gguf(std::as_bytes(std::span(data, size)), "fuzz.gguf");
+    ModelFile file = greta::parse_gguf(std::as_bytes(std::span(data, size)), "fuzz.gguf");
     read_all(file);
     touch_all(file);
     greta::bind_model(std::move(file));
