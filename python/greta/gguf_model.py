@@ -53,6 +53,7 @@ def config_of(reader):
     head_dim = keys.get("attention.key_length", keys.get("embedding_length") // heads)
     rotated, window = keys.get("rope.dimension_count", head_dim), keys.get("attention.sliding_window", 0) or None
     rope = {"rope_type": "default", "rope_theta": keys.get("rope.freq_base", 10000.0)}
+    tensors = {tensor.name for tensor in reader.tensors}
     values = {
         "vocab_size": next(int(t.shape[1]) for t in reader.tensors if t.name == "token_embd.weight"),
         "hidden_size": keys.get("embedding_length"), "intermediate_size": keys.get("feed_forward_length"),
@@ -60,8 +61,10 @@ def config_of(reader):
         "num_key_value_heads": keys.get("attention.head_count_kv", heads), "head_dim": head_dim,
         "max_position_embeddings": keys.get("context_length"),
         "rms_norm_eps": keys.get("attention.layer_norm_rms_epsilon"), "rope_parameters": rope,
-        "tie_word_embeddings": "output.weight" not in {tensor.name for tensor in reader.tensors},
+        "tie_word_embeddings": "output.weight" not in tensors,
         "pad_token_id": None, "bos_token_id": None, "eos_token_id": None}
+    if kind == "llama":
+        values.update(attention_bias="blk.0.attn_q.bias" in tensors, mlp_bias="blk.0.ffn_down.bias" in tensors)
     if kind == "llama" and window is not None:
         kind = "mistral"
     if kind in ("mistral", "phi3"):

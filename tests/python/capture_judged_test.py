@@ -113,8 +113,13 @@ class Judged(unittest.TestCase):
         self.assertEqual((code, verdict["findings"][0]["stage"]), (1, "q"))
 
 
+# load_gguf() reads no experts: capture() takes a model of one's own, as capture_test.py does.
+WITH_EXPERTS = {"mixtral", "qwen2moe", "qwen3moe"}
+
 for archive in sorted(ARCHITECTURES.glob("*.tgz")):
     type_name = archive.name.removesuffix(".tgz")
+    if type_name in WITH_EXPERTS:
+        continue
     setattr(Judged, f"test_{type_name}", lambda self, type_name=type_name: self.check_type(type_name))
 
 
