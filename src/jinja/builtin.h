@@ -1,6 +1,7 @@
 #pragma once
 // What templates call by name: filters, tests, methods and global functions, a table each.
 
+#include <algorithm>
 #include <optional>
 #include <span>
 #include <string>
@@ -42,6 +43,11 @@ struct Builtin {
 struct Function : Builtin {};
 
 /// nullptr where the table has none of that name.
+template <class Table>
+auto find_in(const Table& table, std::string_view name) -> decltype(table.data()) {
+  const auto* found = std::ranges::find_if(table, [&](const auto& row) { return row.name == name; });
+  return found == table.end() ? nullptr : found;
+}
 const Builtin* find_filter(std::string_view name);
 const Builtin* find_list_filter(std::string_view name);  // a part of them
 const Builtin* find_test(std::string_view name);

@@ -200,8 +200,8 @@ constexpr std::array kFilters{
 }  // namespace
 
 const Builtin* find_filter(std::string_view name) {
-  const auto* found = std::ranges::find(kFilters, name, &Builtin::name);
-  return found == kFilters.end() ? find_list_filter(name) : found;
+  const Builtin* found = find_in(kFilters, name);
+  return found == nullptr ? find_list_filter(name) : found;
 }
 
 }  // namespace greta::jinja

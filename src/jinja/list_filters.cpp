@@ -212,9 +212,6 @@ constexpr std::array kListFilters{
 
 }  // namespace
 
-const Builtin* find_list_filter(std::string_view name) {
-  const auto* found = std::ranges::find(kListFilters, name, &Builtin::name);
-  return found == kListFilters.end() ? nullptr : found;
-}
+const Builtin* find_list_filter(std::string_view name) { return find_in(kListFilters, name); }
 
 }  // namespace greta::jinja

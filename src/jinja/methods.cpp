@@ -307,12 +307,6 @@ constexpr std::array kFunctions{
     Function{{"strftime_now", "format", 1, strftime_now}},
 };
 
-template <class Table>
-auto find_in(const Table& table, std::string_view name) -> decltype(table.data()) {
-  const auto* found = std::ranges::find_if(table, [&](const auto& row) { return row.name == name; });
-  return found == table.end() ? nullptr : found;
-}
-
 }  // namespace
 
 const Builtin* find_text_method(std::string_view name) { return find_in(kTextMethods, name); }

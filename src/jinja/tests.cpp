@@ -116,9 +116,6 @@ constexpr std::array kTests{
 
 }  // namespace
 
-const Builtin* find_test(std::string_view name) {
-  const auto* found = std::ranges::find(kTests, name, &Builtin::name);
-  return found == kTests.end() ? nullptr : found;
-}
+const Builtin* find_test(std::string_view name) { return find_in(kTests, name); }
 
 }  // namespace greta::jinja

@@ -238,7 +238,8 @@ const Architecture& common_architecture() {
   static constexpr Architecture kCommon{.name = "",
                                         .rope_adjacent = false,
                                         .model_tensors = kModel,
-                                        .layer_tensors = {kAttention, kOptionalBiases, kFfn, kNorms}};
+                                        .layer_tensors = {kAttention, kOptionalBiases, kNorms},
+                                        .ffn = kFfn};
   return kCommon;
 }
 

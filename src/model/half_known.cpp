@@ -11,6 +11,8 @@ namespace {
 
 constexpr uint64_t kMostKnownLayers = 4096, kMostKnownWidth = 1 << 24;
 
+using LayerTensors = std::vector<std::span<const LayerTensor>>;
+
 /// What is read of a file without trusting that it is of a known kind.
 class Parts {
  public:
@@ -89,11 +91,11 @@ bool has_key_with(const ModelFile& file, std::string_view word) {
 }
 
 /// Names in layer n that have no common meaning.
-std::vector<std::string_view> strange_names(const ModelFile& file, const Architecture& common, int64_t n) {
+std::vector<std::string_view> strange_names(const ModelFile& file, const LayerTensors& common, int64_t n) {
   // Norms that a recording has as stages of their own.
   std::set<std::string_view> known{"attn_q_norm.weight", "attn_k_norm.weight", "post_attention_norm.weight",
                                    "post_ffw_norm.weight"};
-  for (const auto& group : common.layer_tensors) {
+  for (const auto& group : common) {
     for (const LayerTensor& t : group) known.insert(t.name);
   }
   std::vector<std::string_view> names;
@@ -110,13 +112,13 @@ std::vector<std::string_view> strange_names(const ModelFile& file, const Archite
 std::string_view group_of(std::string_view name) { return name.substr(0, name.find('_')); }
 
 /// The weights of layer n that have the common form, and which stages these make.
-void bind_known_layer(const ModelFile& file, const Parts& parts, const Architecture& common, int64_t n,
+void bind_known_layer(const ModelFile& file, const Parts& parts, const LayerTensors& common, int64_t n,
                       Model& model) {
   LayerWeights& layer = model.layers.emplace_back();
   LayerConfig& config = model.config.layers[static_cast<size_t>(n)];
   const auto name_of = [&](std::string_view name) { return fmt::format("blk.{}.{}", n, name); };
   const auto knows = [&](Stage stage) { config.unknown.reset(static_cast<size_t>(stage)); };
-  for (const auto& group : common.layer_tensors) {
+  for (const auto& group : common) {
     for (const LayerTensor& t : group) {
       const Tensor* tensor =
           parts.find(name_of(t.name), size_of(t.rows, model.config), size_of(t.columns, model.config), t.use);
@@ -125,7 +127,7 @@ void bind_known_layer(const ModelFile& file, const Parts& parts, const Architect
   }
   const std::vector<std::string_view> strange = strange_names(file, common, n);
   const bool clamped = has_key_with(file, "clamp");
-  for (const auto& group : common.layer_tensors) {
+  for (const auto& group : common) {
     for (const LayerTensor& t : group) {
       if (t.use == WeightUse::bias || layer.of(t.stage) == nullptr) continue;
       const std::string base(t.name.substr(0, t.name.rfind('.')));
@@ -172,10 +174,10 @@ void bind_known_ends(const ModelFile& file, const Parts& parts, Model& model) {
 Model bind_known(ModelFile file, std::string why) {
   refuse_part(file);
   const Parts parts(file);
-  const Architecture& common = common_architecture();
   Model model;
   read_sizes(file, parts, why, model.config);
   bind_known_ends(file, parts, model);
+  const LayerTensors common = layer_tensors(common_architecture(), model.config);
   for (int64_t n = 0; n < model.config.n_layer; ++n) bind_known_layer(file, parts, common, n, model);
   model.not_known = std::move(why);
   model.file = std::move(file);  // the list of tensors, and so the pointers into it, move along

@@ -8,26 +8,9 @@
 
 #include "base/error.h"
 #include "base/utf8.h"
+#include "model/space_mark.h"
 
 namespace greta {
-namespace {
-
-constexpr std::string_view kSpace = "\u2581";
-
-std::string with_marked_spaces(std::string_view text) {
-  std::string marked;
-  marked.reserve(text.size() + text.size() / 2);
-  for (const char c : text) {
-    if (c == ' ')
-      marked += kSpace;
-    else
-      marked += c;
-  }
-  return marked;
-}
-
-}  // namespace
-
 SentencePiece::SentencePiece(const ModelFile& file, const Vocab& vocab) : vocab_(vocab) {
   if (file.find_string("tokenizer.ggml.model") == "gemma4")
     merges_ = read_merges(file, vocab);
@@ -153,13 +136,7 @@ std::string SentencePiece::bytes_of(TokenId id) const {
     if (byte != byte_ids_.end()) return std::string(1, static_cast<char>(byte - byte_ids_.begin()));
   }
   if (vocab_.kind(id) != TokenKind::normal) return std::string(text);
-  std::string bytes;
-  for (size_t at = 0; at < text.size();) {
-    const bool space = text.substr(at).starts_with(kSpace);
-    bytes += space ? ' ' : text[at];
-    at += space ? kSpace.size() : 1;
-  }
-  return bytes;
+  return with_spaces(text);
 }
 
 }  // namespace greta

@@ -8,13 +8,12 @@
 #include "io/json_fields.h"
 #include "model/bpe.h"
 #include "model/gguf_cursor.h"
+#include "model/space_mark.h"
 
 namespace greta {
 namespace {
 
 using nlohmann::json;
-
-constexpr std::string_view kSpaceMark = "\u2581";
 
 const json& part_of(const TokenizerJson& document, const char* name) {
   static const json none;
@@ -158,14 +157,7 @@ std::string JsonTokenizer::bytes_of(TokenId id) const {
   }
   if (vocab_.kind(id) == TokenKind::user_defined && !marks_) return std::string(text);
   if (letters_) return Bpe::bytes_of(text);
-  if (!marks_) return std::string(text);
-  std::string bytes;
-  for (size_t at = 0; at < text.size();) {
-    const bool mark = text.substr(at).starts_with(kSpaceMark);
-    bytes += mark ? ' ' : text[at];
-    at += mark ? kSpaceMark.size() : 1;
-  }
-  return bytes;
+  return marks_ ? with_spaces(text) : std::string(text);
 }
 
 }  // namespace greta
