@@ -38,7 +38,9 @@ void HostExecutor::reserve(const Plan& plan, const Block& block) {
     if (memory_[i].size() < shape.stride * shape.rows) memory_[i] = zeros(shape.stride * shape.rows);
   }
   int64_t floats = attention_scratch_floats(block.n_pos());
-  for (const Op& op : plan.ops()) floats = std::max(floats, scratch_floats(plan, op, block));
+  for (const Op& op : plan.ops()) {
+    if (is_kind(op, OpKind::expert_matmul)) floats = std::max(floats, scratch_floats(plan, op, block));
+  }
   const int64_t scratch = floats * 4 * pool().size();
   if (scratch_.size() < scratch) scratch_ = zeros(scratch);
 }

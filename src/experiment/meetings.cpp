@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "experiment/program.h"
 #include "experiment/run_cause.h"
 
 namespace greta {
@@ -28,13 +29,6 @@ std::optional<Unmet> clash(const Op& earlier, const Op& later) {
     return found(later.cache == CacheUse::writes ? write_after_write : read_after_write, kNoBuffer);
   if (later.cache == CacheUse::writes) return found(write_after_read, kNoBuffer);
   return std::nullopt;
-}
-
-/// By its stage, else by its kernel's work: "attn_norm", "quantize".
-std::string label_of(const Op& op) {
-  if (op.makes) return std::string(name(*op.makes));
-  const KernelCall* call = kernel_call(op);
-  return call == nullptr ? "an action" : std::string(name(call->kernel->op));
 }
 
 /// The stage of the op, or of the first one after it that has one: a helper belongs to what it helps.

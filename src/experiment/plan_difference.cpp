@@ -10,13 +10,6 @@ namespace {
 constexpr int kRepeats = 3;   // a race need not happen
 constexpr int kMeetings = 8;  // and must not, where it is to be said that meetings prevent it
 
-/// What an op is called here: by its stage, else by its kernel's work.
-std::string label_of(const Op& op) {
-  if (op.makes) return std::string(name(*op.makes));
-  const KernelCall* call = kernel_call(op);
-  return call == nullptr ? "" : std::string(name(call->kernel->op));
-}
-
 bool is_before_cache(Stage stage) { return stage < Stage::kv_write; }
 
 /// A stage that some op makes fused with others, and the kernel.
@@ -42,14 +35,13 @@ class Search {
     if (const auto held = first_deviation(trial_.recorded, trial_.run(as_recorded(), true)))
       return {unused_is_read(*held)};
     step_("the unrecorded program, all threads meeting after every op");
-    if (!ever_differs({.edit = [](PlanEdit& edit) { meet_after(edit, [](const Op&) { return true; }); }}))
-      return {missing_barrier()};
+    if (!ever_differs({.edit = meet_always})) return {missing_barrier()};
     std::vector<Finding> found;
     for (const FusedStage& fused : fused_stages()) {
       step_(fmt::format("{} fused, and nothing else", name(fused.stage)));
       const auto deviation = differs({.edit = [&](PlanEdit& edit) {
         unfuse_but(edit, [&](Stage stage) { return stage == fused.stage; });
-        meet_after(edit, [](const Op&) { return true; });
+        meet_always(edit);
       }});
       if (deviation) add_fused(fused, *deviation, found);
     }

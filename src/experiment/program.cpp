@@ -26,6 +26,16 @@ void meet_after(PlanEdit& edit, const std::function<bool(const Op& op)>& wanted)
   for (const Op* op : ops) edit.after(*op, onlooker(*op, std::make_shared<Meeting>()));
 }
 
+void meet_always(PlanEdit& edit) {
+  meet_after(edit, [](const Op&) { return true; });
+}
+
+std::string label_of(const Op& op) {
+  if (op.makes) return std::string(name(*op.makes));
+  const KernelCall* call = kernel_call(op);
+  return call == nullptr ? "" : std::string(name(call->kernel->op));
+}
+
 void unfuse_but(PlanEdit& edit, const std::function<bool(Stage)>& kept) {
   edit.unfuse([&](At made) {
     // Scores and weights hide in the op that makes the mix.
@@ -38,7 +48,7 @@ void unfuse_but(PlanEdit& edit, const std::function<bool(Stage)>& kept) {
 Making as_recorded() {
   return {.fast = false, .edit = [](PlanEdit& edit) {
             edit.unfuse_all();
-            meet_after(edit, [](const Op&) { return true; });
+            meet_always(edit);
           }};
 }
 

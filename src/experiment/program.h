@@ -23,6 +23,12 @@ Making as_recorded();
 /// Lets all threads meet after every op that is wanted; nothing else is changed.
 void meet_after(PlanEdit& edit, const std::function<bool(const Op& op)>& wanted);
 
+/// After each of them.
+void meet_always(PlanEdit& edit);
+
+/// What an op is called here: by its stage, else by its kernel's work; empty for an action.
+std::string label_of(const Op& op);
+
 /// Puts fused ops back, all but those that make a stage to be kept.
 void unfuse_but(PlanEdit& edit, const std::function<bool(Stage)>& kept);
 

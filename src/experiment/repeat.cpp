@@ -115,9 +115,7 @@ std::vector<Finding> hold_against_repetition(Engine& engine, const MatrixRequest
   for (const Repetition& repetition : kRepetitions) {
     step();
     MatrixRequest anew = *request;
-    const PlanChange meeting{
-        .edit = [](PlanEdit& edit) { meet_after(edit, [](const Op&) { return true; }); }};
-    if (repetition.meeting) anew.change = then(meeting, anew.change);
+    if (repetition.meeting) anew.change = then({.edit = meet_always}, anew.change);
     Bundle again = record_matrix(engine, anew);
     // After other experiments' steps buffers held something else, which is no race.
     if (expected == nullptr) {
