@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
+#include <tuple>
 
 #include "experiment/intervention.h"
 #include "judge/judge.h"
@@ -93,6 +95,17 @@ class Confirmation {
     return request;
   }
 
+  /// One prompt and experiment with what is neutralised so far. What one group leaves is what the next one
+  /// begins with.
+  const Bundle& recorded(const MatrixRequest& request) {
+    const Run run{request.prompts.front().id, request.experiments.front().name, sites_.size()};
+    if (!last_ || last_run_ != run) {
+      last_ = record_matrix(engine_, with_interventions(request));
+      last_run_ = run;
+    }
+    return *last_;
+  }
+
   std::vector<Group> groups(size_t begin, size_t end) const {
     std::vector<Group> groups;
     for (size_t i = begin; i < end; ++i) {
@@ -140,7 +153,7 @@ class Confirmation {
     for (const size_t i : group.findings) looked_at.insert({findings_[i].layer, findings_[i].stage});
     const auto measure = [&] {
       const Verdict run =
-          judge(record_matrix(engine_, with_interventions(request)), engine_.model(),
+          judge(recorded(request), engine_.model(),
                 {.threads = threads(), .causes = Causes::none, .only = &looked_at, .known = &known_});
       return mismatch_of(findings_, run, group);
     };
@@ -176,6 +189,10 @@ class Confirmation {
   KnownJudgements& known_;
   const std::function<void(const std::string&)>& step_;
   std::vector<InterventionSite> sites_;  // neutralised so far
+
+  using Run = std::tuple<std::string, std::string, size_t>;  // prompt, experiment, sites neutralised
+  Run last_run_;
+  std::optional<Bundle> last_;
 };
 
 }  // namespace

@@ -106,6 +106,8 @@ std::vector<Text> not_exercised(const Engine& engine, const MatrixRequest& matri
   }
   add(fmt::format("numbers of threads other than {}", fmt::join(reach.threads, " and ")),
       fmt::format("números de hilos distintos de {}", fmt::join(reach.threads, " y ")));
+  add("the text of tokens, and how the next one is chosen; tokens that no prompt has",
+      "el texto de los tokens y cómo se elige el siguiente; tokens que no están en ningún prompt");
   add("forced routes outside decode's q, k, v; other ISAs and devices",
       "rutas forzadas fuera de q, k, v del decode; otras ISA y otros dispositivos");
   const Text trusted = only_trusted(config, trust);

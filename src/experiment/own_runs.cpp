@@ -23,9 +23,6 @@ constexpr int64_t kInnerBlock = 97, kInnerRows = 17;  // a block in the middle o
 constexpr int64_t kCacheHistory = 25, kCacheBlock = 9;
 constexpr int64_t kFarthest = 4096;  // an edge of a window that is worth a cache that long
 constexpr size_t kStepLayers = 1, kSomeLayers = 2;
-// And what it reads, which is not judged here.
-const std::set<Stage> kAttention{Stage::q_rope, Stage::k_rope,  Stage::v, Stage::kv_write,
-                                 Stage::qk,     Stage::softmax, Stage::pv};
 
 class OwnRuns {
  public:
@@ -42,7 +39,7 @@ class OwnRuns {
   }
 
   JudgedRuns run() {
-    attention_of_all_rows();
+    all_rows_of_a_layer();
     steps_and_inner_block();
     for (const Format format : cache_formats(config_)) other_cache(format);
     for (const int64_t window : windows_of(config_)) edge_of_window(window);
@@ -60,13 +57,13 @@ class OwnRuns {
     return {drawn.begin(), drawn.end()};
   }
 
-  /// What attention makes of a position, and of which others: a hole in a mask or a page is alike in prefill
-  /// and in decode, and lies where no single row may be drawn.
-  void attention_of_all_rows() {
+  /// What is made of a position, and of which others: a hole in a mask or a page, an angle, a tile's edge is
+  /// alike in prefill and in decode, and lies where no single row may be drawn.
+  void all_rows_of_a_layer() {
     std::vector<int64_t> rows(tokens_.size());
     std::iota(rows.begin(), rows.end(), 0);
     Runner runner(program_.engine(), program_.engine().pool(), std::ssize(tokens_));
-    recording_.run(runner, kOwnPrompt, Phase::prefill, tokens_, drawn_layers(1), rows, kAttention);
+    recording_.run(runner, kOwnPrompt, Phase::prefill, tokens_, drawn_layers(1), rows);
   }
 
   void steps_and_inner_block() {
@@ -100,6 +97,15 @@ class OwnRuns {
     const auto first = first_deviation(at_once_, step);
     if (!first) return;
     const Text where = told_first(*first);
+    const Way at_once{.blocks = blocks_of(std::ssize(tokens_), program_.request().prefill_block)};
+    if (const auto again = first_deviation(at_once_, program_.run(at_once, tokens_))) {
+      const Text other = told_first(*again);
+      return add({difference_finding(
+                     Phases::prefill, *again, RunCause::not_repeatable, what(RunCause::not_repeatable),
+                     {{"The same tokens at once, run again: " + other.en + ".",
+                       "Los mismos tokens de una vez, ejecutados otra vez: " + other.es + "."}})},
+                 kOwnPrompt);
+    }
     add({difference_finding(Phases::both, *first, RunCause::prefill_unlike_decode,
                             {"n tokens at once do not leave what a step of decode leaves",
                              "n tokens de una vez no dejan lo mismo que un paso de decode"},

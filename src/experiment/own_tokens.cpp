@@ -16,11 +16,12 @@
 namespace greta {
 namespace {
 
-constexpr int64_t kInARow = 42;                            // steps from the first token on
 constexpr int64_t kOneStepOf = 6;                          // of so many of the others, which is drawn
 constexpr int64_t kSessionTokens = 17, kSessionBlock = 7;  // two blocks, and the last one
 // Remainders of every tile of rows, and the edges of lanes; in an order that is drawn.
 constexpr std::array<int64_t, 7> kBlocks{1, 2, 3, 5, 6, 7, 33};
+/// Steps from the first token on: logits of every block's end are known by them.
+constexpr int64_t kInARow = std::accumulate(kBlocks.begin(), kBlocks.end(), int64_t{0});
 
 std::vector<int32_t> tokens_from(std::vector<int32_t> prompt, int64_t n, int64_t n_vocab, uint64_t seed) {
   std::mt19937_64 noise(seed);
@@ -74,6 +75,7 @@ class OwnTokens {
     if (request_.at_its_last) hold_its_last(at_once);
     if (result_.differences.empty()) hold_steps(at_once);
     if (result_.differences.empty()) hold_drawn_steps(at_once);
+    if (result_.differences.empty()) hold_every_step(at_once);
     if (result_.differences.empty()) hold_blocks(at_once);
     if (result_.differences.empty()) hold_session(at_once);
     if (result_.differences.empty()) judge_some(at_once);
@@ -112,9 +114,13 @@ class OwnTokens {
     }
   }
 
+  bool has_single_steps() const {
+    return program_.different_routes().empty() && std::ssize(tokens_) > kInARow;
+  }
+
   /// Single steps after what the tokens before them left at once.
   void hold_drawn_steps(const Snapshot& at_once) {
-    if (!program_.different_routes().empty() || std::ssize(tokens_) <= kInARow) return;
+    if (!has_single_steps()) return;
     const Plan step = program_.plan(Phase::decode, 1, false, {});  // logits are known of the last token only
     std::mt19937_64 noise(request_.seed);
     std::vector<int64_t> drawn;
@@ -122,11 +128,33 @@ class OwnTokens {
       const int64_t position = at + static_cast<int64_t>(noise() % static_cast<uint64_t>(kOneStepOf));
       if (position < std::ssize(tokens_)) drawn.push_back(position);
     }
+    std::ranges::reverse(drawn);  // the cache is cut back
+    hold_single_steps(step, drawn, at_once, [&](int64_t position) { runner_.cache().truncate(position); });
+  }
+
+  /// All of them, as far as the first layer of each window shows what it attends to: in the next one's cache.
+  void hold_every_step(const Snapshot& at_once) {
+    if (!has_single_steps()) return;
+    std::set<int64_t> windows;
+    int last = 0;
+    for (int layer = 0; layer + 1 < config_.n_layer; ++layer) {
+      if (windows.insert(config_.layer(layer).window).second) last = layer + 1;
+    }
+    const Plan step = program_.plan(Phase::decode, 1, false, {.edit = [last](PlanEdit& edit) {
+                                      edit.keep_only([last](const Op& op) { return op.layer <= last; });
+                                    }});
+    std::vector<int64_t> all(static_cast<size_t>(std::ssize(tokens_) - kInARow));
+    std::iota(all.begin(), all.end(), kInARow);
+    // What later layers hold stays.
+    hold_single_steps(step, all, at_once, [&](int64_t position) { runner_.cache().set_length(position); });
+  }
+
+  void hold_single_steps(const Plan& step, const std::vector<int64_t>& positions, const Snapshot& at_once,
+                         const std::function<void(int64_t position)>& go_to) {
     std::optional<Deviation> first;
     Snapshot observed;
-    for (auto it = drawn.rbegin(); it != drawn.rend(); ++it) {
-      const int64_t position = *it;
-      runner_.cache().truncate(position);
+    for (const int64_t position : positions) {
+      go_to(position);
       Snapshot one;
       if (runner_.forward(step, std::span(tokens_).subspan(static_cast<size_t>(position), 1), one))
         read_cache_into(runner_.cache(), position, one);

@@ -28,14 +28,14 @@ class Search {
 
   std::vector<Finding> findings() {
     step_("the unrecorded program again");
-    const auto again = repeated();
+    const auto again = differs_within(kRepeats, {});
     if (!again) return {not_repeatable()};
     if (again->what == kLostCount) return {lost_finding(*again, phases())};
     step_("the recorded program, in buffers that held something else");
     if (const auto held = first_deviation(trial_.recorded, trial_.run(as_recorded(), true)))
       return {unused_is_read(*held)};
     step_("the unrecorded program, all threads meeting after every op");
-    if (!ever_differs({.edit = meet_always})) return {missing_barrier()};
+    if (!differs_within(kMeetings, {.edit = meet_always})) return {race()};
     std::vector<Finding> found;
     for (const FusedStage& fused : fused_stages()) {
       step_(fmt::format("{} fused, and nothing else", name(fused.stage)));
@@ -54,16 +54,9 @@ class Search {
     return first_deviation(trial_.recorded, trial_.run(making, false));
   }
 
-  bool ever_differs(const Making& making) const {
-    for (int run = 0; run < kMeetings; ++run) {
-      if (differs(making)) return true;
-    }
-    return false;
-  }
-
-  std::optional<Deviation> repeated() const {
-    for (int run = 0; run < kRepeats; ++run) {
-      if (auto again = differs({})) return again;
+  std::optional<Deviation> differs_within(int runs, const Making& making) const {
+    for (int run = 0; run < runs; ++run) {
+      if (auto deviation = differs(making)) return deviation;
     }
     return std::nullopt;
   }
@@ -146,41 +139,74 @@ class Search {
               where.es + "."}});
   }
 
-  /// After which op a meeting alone makes the difference go, twice.
-  Finding missing_barrier() const {
-    std::vector<std::string> tried;
-    for (const Op& op : plan_.ops()) {
-      const std::string label = label_of(op);
-      if (label.empty() || std::find(tried.begin(), tried.end(), label) != tried.end()) continue;
-      tried.push_back(label);
-      step_(fmt::format("all threads meeting after {}", label));
-      const Making met{.edit = [&](PlanEdit& edit) {
-        meet_after(edit, [&](const Op& other) { return label_of(other) == label; });
-      }};
-      if (differs(met) || differs(met)) continue;
-      Finding finding = barrier_finding(
-          {fmt::format("threads read what {} writes before all of them have written it: no barrier", label),
-           fmt::format("hay hilos que leen lo que escribe {} antes de que todos lo hayan escrito: falta una "
-                       "barrera",
-                       label)},
-          {fmt::format("With a meeting of all threads after {}, and nothing else changed, it goes.", label),
-           fmt::format("Si todos los hilos se esperan tras {}, sin cambiar nada más, desaparece.", label)});
-      if (op.makes) {
-        finding.stage = *op.makes;
-        finding.layer = layer_of(*op.makes, trial_.first);
-      }
-      return finding;
+  /// Ops after which the threads must meet: with meetings after all others it still differs, with meetings
+  /// after these alone it never does. Where there are none it is some race, perhaps within an op: to meet
+  /// changes when every thread runs what.
+  Finding race() const {
+    std::vector<const Op*> needed;
+    for (const Op* op : labelled_ops()) {
+      const std::string label = label_of(*op);
+      step_(fmt::format("all threads meeting after every op but {}", label));
+      if (differs_within(kRepeats, meeting_after([&](const std::string& other) { return other != label; })))
+        needed.push_back(op);
     }
-    return barrier_finding(
-        {"threads read what others have not written yet: barriers are missing",
-         "hay hilos que leen lo que otros aún no han escrito: faltan barreras"},
-        {"With a meeting of all threads after every op, and nothing else changed, it goes.",
-         "Si todos los hilos se esperan tras cada operación, sin cambiar nada más, desaparece."});
+    const auto is_needed = [&](const std::string& label) {
+      return std::ranges::any_of(needed, [&](const Op* op) { return label_of(*op) == label; });
+    };
+    if (needed.empty() || differs_within(kMeetings, meeting_after(is_needed))) return some_race();
+    std::vector<std::string> labels;
+    for (const Op* op : needed) labels.push_back(label_of(*op));
+    const std::string list = fmt::format("{}", fmt::join(labels, ", "));
+    Finding finding = difference_finding(
+        phases(), trial_.first, RunCause::missing_barrier,
+        {fmt::format("threads read what {} writes before all of them have written it: no barrier", list),
+         fmt::format("hay hilos que leen lo que escribe {} antes de que todos lo hayan escrito: falta una "
+                     "barrera",
+                     list)},
+        {first_told(trial_.first),
+         {fmt::format("With a meeting of all threads after {} alone it goes, in {} runs; with meetings after "
+                      "all other ops it stays.",
+                      list, kMeetings),
+          fmt::format(
+              "Si todos los hilos se esperan solo tras {} desaparece, en {} ejecuciones; si se esperan "
+              "tras todas las demás se mantiene.",
+              list, kMeetings)}});
+    if (needed.front()->makes) {
+      finding.stage = *needed.front()->makes;
+      finding.layer = layer_of(finding.stage, trial_.first);
+    }
+    return finding;
   }
 
-  Finding barrier_finding(Text title, Text proof) const {
-    return difference_finding(phases(), trial_.first, RunCause::missing_barrier, std::move(title),
-                              {first_told(trial_.first), std::move(proof)});
+  Finding some_race() const {
+    return difference_finding(
+        phases(), trial_.first, RunCause::not_repeatable, what(RunCause::not_repeatable),
+        {first_told(trial_.first),
+         {fmt::format("With a meeting of all threads after every op it did not show in {} runs: a barrier is "
+                      "missing, or threads of one op share what each must have alone.",
+                      kMeetings),
+          fmt::format(
+              "Si todos los hilos se esperan tras cada operación no apareció en {} ejecuciones: falta "
+              "una barrera, o los hilos de una operación comparten lo que cada uno debe tener "
+              "aparte.",
+              kMeetings)}});
+  }
+
+  /// The first of each label.
+  std::vector<const Op*> labelled_ops() const {
+    std::vector<const Op*> first;
+    for (const Op& op : plan_.ops()) {
+      const std::string label = label_of(op);
+      const bool known = std::ranges::any_of(first, [&](const Op* f) { return label_of(*f) == label; });
+      if (!label.empty() && !known) first.push_back(&op);
+    }
+    return first;
+  }
+
+  static Making meeting_after(std::function<bool(const std::string& label)> wanted) {
+    return {.edit = [wanted = std::move(wanted)](PlanEdit& edit) {
+      meet_after(edit, [&](const Op& op) { return wanted(label_of(op)); });
+    }};
   }
 
   Finding unknown() const {

@@ -1,7 +1,10 @@
 #include "judge/evidence.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
+#include <span>
+#include <string>
 
 namespace greta {
 namespace {
@@ -68,28 +71,40 @@ Evidence every_second(Evidence evidence, int64_t first) {
   return evidence;
 }
 
-std::set<Slice> affected_slices(const Evidence& evidence, bool heads) {
-  std::set<Slice> slices;
+/// The bits of a row, or of a head of it.
+std::string bits_of(const Observation& seen, int64_t row, int64_t head, bool heads) {
+  const int64_t count = heads ? seen.head_width() : seen.width;
+  const auto bytes =
+      std::as_bytes(std::span(seen.observed)
+                        .subspan(static_cast<size_t>(row * seen.width + (heads ? head * count : 0)),
+                                 static_cast<size_t>(count)));
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+/// What is wrong, by its bits: the same token at the same place is no second witness.
+std::map<std::string, std::set<Slice>> affected_slices(const Evidence& evidence, bool heads) {
+  std::map<std::string, std::set<Slice>> slices;
   for (const Observation& seen : evidence.observations) {
     for (int64_t row = 0; row < seen.rows; ++row) {
       for (int64_t head = 0; head < seen.heads; ++head) {
-        if (seen.is_affected(row, head)) slices.insert(slice_of(seen, row, head, heads));
+        if (seen.is_affected(row, head))
+          slices[bits_of(seen, row, head, heads)].insert(slice_of(seen, row, head, heads));
       }
     }
   }
   return slices;
 }
 
-/// Where `wanted` says so only this slice counts as affected, else all others; recordings without any stay
+/// Where `wanted` says so only these slices count as affected, else all others; recordings without any stay
 /// out.
-Evidence only(const Evidence& evidence, const Slice& slice, bool heads, bool wanted) {
+Evidence only(const Evidence& evidence, const std::set<Slice>& slices, bool heads, bool wanted) {
   Evidence some{evidence.model, evidence.at, {}, {}};
   for (Observation seen : evidence.observations) {
     bool any = false;
     for (int64_t row = 0; row < seen.rows; ++row) {
       for (int64_t head = 0; head < seen.heads; ++head) {
         char& affected = seen.affected[static_cast<size_t>(row * seen.heads + head)];
-        if ((slice_of(seen, row, head, heads) == slice) != wanted) affected = 0;
+        if (slices.contains(slice_of(seen, row, head, heads)) != wanted) affected = 0;
         any = any || affected != 0;
       }
     }
@@ -102,13 +117,14 @@ Evidence only(const Evidence& evidence, const Slice& slice, bool heads, bool wan
 
 std::optional<HeldOut> hold_out(const Evidence& evidence) {
   bool heads = false;
-  std::set<Slice> slices = affected_slices(evidence, heads);
+  auto slices = affected_slices(evidence, heads);
   if (slices.size() < 2 && heads_are_apart(evidence.at.stage))
     slices = affected_slices(evidence, heads = true);
   if (slices.size() == 1 && elements_are_apart(evidence.at.stage))
     return HeldOut{.rest = every_second(evidence, 0), .row = every_second(evidence, 1)};
   if (slices.size() < 2) return std::nullopt;
-  const Slice last = *slices.rbegin();
+  const auto latest = [](const auto& a, const auto& b) { return *a.second.rbegin() < *b.second.rbegin(); };
+  const std::set<Slice>& last = std::ranges::max_element(slices, latest)->second;
   return HeldOut{.rest = only(evidence, last, heads, false), .row = only(evidence, last, heads, true)};
 }
 

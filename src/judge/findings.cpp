@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <set>
 #include <span>
 
 #include "base/parallel.h"
@@ -77,6 +78,7 @@ class ConvictedStage {
     finding.phase = phases;
     finding.layer = at_.layer;
     finding.stage = at_.stage;
+    std::set<std::string> kernels;
     for (const Conviction* conviction : convictions) {
       if (std::find(finding.cells.begin(), finding.cells.end(), conviction->cell) == finding.cells.end())
         finding.cells.push_back(conviction->cell);
@@ -84,7 +86,9 @@ class ConvictedStage {
           conviction->in == Phase::prefill ? finding.noise_ratio_prefill : finding.noise_ratio_decode;
       side = std::max(side, conviction->noise_ratio);
       finding.noise_ratio = std::max(finding.noise_ratio, conviction->noise_ratio);
+      kernels.insert(conviction->phase->view.find(at_)->kernel);
     }
+    finding.kernels.assign(kernels.begin(), kernels.end());
     plain_title(finding);
     if (!causes_) return finding;
     const Evidence evidence = gather_evidence(witnesses_of(convictions), at_);

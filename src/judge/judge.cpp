@@ -8,13 +8,13 @@
 #include <set>
 
 #include "judge/attest.h"
-#include "judge/factors.h"
 #include "judge/findings.h"
 #include "judge/harness.h"
 #include "judge/inference.h"
 #include "judge/pair_judge.h"
 #include "judge/raw_scores.h"
 #include "judge/route_difference.h"
+#include "judge/scope.h"
 #include "judge/second_reading.h"
 #include "judge/undeclared.h"
 #include "judge/untested_write.h"
@@ -210,38 +210,6 @@ struct Convicted {
   std::vector<Conviction> convictions;
   std::vector<StageNoise> noise;
 };
-
-/// Rows that a phase computes at once: a prompt of one token is S = 1 in prefill, too.
-bool is_one_row(const PhaseRecord& phase) {
-  return phase.view.kind() == Phase::decode || phase.tokens.size() == 1;
-}
-
-Trialled trialled(const PhaseRecord& phase, At at, const Event& event, bool wrong) {
-  const Tensor* weight = weight_of(*phase.model, {at.stage, at.layer});
-  return {at.stage,
-          {{"kernel", event.kernel},
-           {"weight type", weight == nullptr ? "" : std::string(name(weight->type))},
-           {"route", event.route},
-           {"S", is_one_row(phase) ? "1" : "> 1"},
-           {"phase", std::string(name(phase.view.kind()))},
-           {"stage", std::string(name(at.stage))},
-           {"layer", std::to_string(at.layer)},
-           {"prompt", event.prompt_id},
-           {"experiment", event.experiment}},
-          wrong};
-}
-
-/// All that was judged and not taken back.
-std::vector<Trialled> trials_of(const std::vector<const PhaseRecord*>& phases, const OraclePass& oracle) {
-  std::vector<Trialled> trials;
-  for (const PhaseRecord* phase : phases) {
-    for (const auto& [at, event] : phase->view.events()) {
-      const JudgedStage& judged = *oracle.find(phase->view, at);
-      if (judged.judgement) trials.push_back(trialled(*phase, at, *event, judged.is_convicted()));
-    }
-  }
-  return trials;
-}
 
 /// A prefill of one row is no evidence for prefill where decode is wrong as well, and prefill of more right.
 void count_as_one_row(std::vector<Conviction>& convictions, const std::set<At>& right_of_more) {
@@ -467,7 +435,7 @@ Verdict judge(const Bundle& recorded, const Model& model, const JudgeOptions& op
     cells.push_back(judge_cell(record, oracle, model, aligned, layers));
   Verdict verdict = assemble(bundle, model, std::move(cells), std::move(convicted.noise), std::move(findings),
                              std::move(flags));
-  if (!verdict.findings.empty()) verdict.factors = factors_of(trials_of(phases, oracle));
+  if (!verdict.findings.empty()) add_scopes(phases, oracle, verdict);
   verdict.untested_writes = untested_writes(phases, oracle);
   verdict.arithmetic = kernel_arithmetic(phases);
   verdict.route_differences = route_differences(verdict.arithmetic, phases, verdict.pairs, verdict.findings);

@@ -259,6 +259,10 @@ bool is_open(const PhaseRecord& phase, At at) {
   return may_be_stored(declared) || (is_fused(phase.view, at) && (weights || has_coarse_results(declared)));
 }
 
+bool is_one_row(const PhaseRecord& phase) {
+  return phase.view.kind() == Phase::decode || phase.tokens.size() == 1;
+}
+
 Declared declared_arithmetic(const PhaseRecord& phase, At at) {
   at = carrier_of(phase.view, at);
   const std::string kernel = kernel_of(phase, at);

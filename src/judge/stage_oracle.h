@@ -21,6 +21,9 @@ struct PhaseRecord {
   const InferredArithmetic* inferred = nullptr;  // of kernels that declare nothing; or none
 };
 
+/// Whether it computes one row at a time: decode, and a prompt of one token.
+bool is_one_row(const PhaseRecord& phase);
+
 /// As the manifest says of the kernel that makes this stage.
 Declared declared_arithmetic(const PhaseRecord& phase, At at);
 

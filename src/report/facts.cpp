@@ -6,6 +6,7 @@
 #include <set>
 
 #include "report/attn_pipe.h"
+#include "verdict/same_cause.h"
 
 namespace greta::report {
 namespace {
@@ -26,26 +27,13 @@ void group_experiments(const Verdict& verdict, Facts& facts) {
   }
 }
 
-/// The rivals of an ambiguous finding, in either order.
-std::pair<std::string, std::string> rivals_of(const Finding& finding) {
-  if (finding.cause != Cause::ambiguous) return {};
-  return std::minmax(finding.best, finding.runner_up);
-}
-
-bool alike(const FindingGroup& group, const Finding& finding) {
-  const Finding& first = group.first;
-  return first.stage == finding.stage && first.phase == finding.phase &&
-         first.hypothesis() == finding.hypothesis() && first.gap == finding.gap &&
-         rivals_of(first) == rivals_of(finding) && group.layers.empty() == (finding.layer == kNoLayer);
-}
-
 void add_intervention(const Finding& finding, FindingGroup& group) {
   if (!finding.intervention) return;
   const bool failed = !finding.intervention->mismatch_removed;
   const bool first_failure = failed && group.confirmed == group.interventions;
   if (group.interventions == 0 || first_failure) {
     group.first.intervention = finding.intervention;
-    group.intervention_layer = finding.layer;
+    group.intervention_at = {finding.layer, finding.stage};
   }
   ++group.interventions;
   group.confirmed += !failed;
@@ -53,7 +41,10 @@ void add_intervention(const Finding& finding, FindingGroup& group) {
 
 void add_finding(const Finding& finding, FindingGroup& group) {
   Finding& first = group.first;
-  if (finding.layer != kNoLayer) group.layers.push_back(finding.layer);
+  const auto place = std::ranges::find(group.places, finding.stage, &FindingGroup::Place::stage);
+  FindingGroup::Place& here =
+      place == group.places.end() ? group.places.emplace_back(FindingGroup::Place{finding.stage}) : *place;
+  if (finding.layer != kNoLayer) here.layers.push_back(finding.layer);
   for (const CellKey& cell : finding.cells) add_unique(first.cells, cell);
   for (const std::string& prompt : finding.prompts_that_cannot_show)
     add_unique(first.prompts_that_cannot_show, prompt);
@@ -74,15 +65,10 @@ void add_finding(const Finding& finding, FindingGroup& group) {
 
 std::vector<FindingGroup> group_findings(const std::vector<Finding>& findings) {
   std::vector<FindingGroup> groups;
-  for (const Finding& finding : findings) {
-    auto group =
-        std::find_if(groups.begin(), groups.end(), [&](const FindingGroup& g) { return alike(g, finding); });
-    if (group == groups.end()) {
-      groups.emplace_back();
-      group = std::prev(groups.end());
-      group->first = finding;
-    }
-    add_finding(finding, *group);
+  for (std::vector<size_t>& cause : by_cause(findings)) {
+    FindingGroup& group = groups.emplace_back(FindingGroup{.first = findings[cause.front()]});
+    for (const size_t i : cause) add_finding(findings[i], group);
+    group.members = std::move(cause);
   }
   return groups;
 }

@@ -11,15 +11,21 @@
 
 namespace greta::report {
 
-/// Findings alike but for their layer.
+/// Findings of one cause (verdict/same_cause.h).
 struct FindingGroup {
-  /// With the worst figures of all its layers; its pattern is empty where the layers' differ, its
+  struct Place {
+    Stage stage = Stage::x_in;
+    std::vector<int> layers = {};  // empty outside the layers
+  };
+
+  /// With the worst figures of all its places; its pattern is empty where the places' differ, its
   /// intervention the first that failed, or else the first.
-  Finding first;
-  std::vector<int> layers;  // empty outside the layers
+  Finding first = {};
+  std::vector<size_t> members = {};  // indices of the verdict's findings
+  std::vector<Place> places = {};    // in order of appearance
   bool pattern_varies = false;
-  int intervention_layer = kNoLayer;
-  int64_t interventions = 0, confirmed = 0;  // layers
+  At intervention_at = {};
+  int64_t interventions = 0, confirmed = 0;  // places
 };
 
 struct Facts {

@@ -234,23 +234,35 @@ std::string Writer::pattern(const FindingGroup& group) const {
   return group.first.cause == Cause::unexplained ? say(Phrase::finding_pattern_all) : "";
 }
 
+/// What stages of one cause have in common.
+std::vector<std::string> Writer::shared(const FindingGroup& group) const {
+  if (group.places.size() == 1) return {};
+  std::vector<std::string> sentences, others;
+  for (size_t i = 1; i < group.places.size(); ++i) others.emplace_back(name(group.places[i].stage));
+  if (group.first.cause == Cause::named) sentences.push_back(say(Phrase::finding_same_in, join(others)));
+  if (group.first.kernels.size() == 1)
+    sentences.push_back(say(Phrase::finding_one_kernel, group.first.kernels.front()));
+  return sentences;
+}
+
 std::vector<std::string> Writer::intervention(const FindingGroup& group) const {
   if (!group.first.intervention) {
     if (!group.first.difference) return {};
     return {say(is_of_runs(group.first) ? Phrase::finding_runs_are_proof : Phrase::finding_no_intervention)};
   }
   const Intervention& done = *group.first.intervention;
-  const std::string what = say(Phrase::intervention_what, name(group.first.stage), in_phase(group.first));
+  const At at = group.intervention_at;
+  const std::string what = say(Phrase::intervention_what, name(at.stage), in_phase(group.first));
   const std::string result = say(done.mismatch_removed ? Phrase::confirmed : Phrase::not_confirmed);
   const std::string from = brief(done.mismatch_before), to = brief(done.mismatch_after),
                     logits_from = brief(done.logits_before), logits_to = brief(done.logits_after);
   std::vector<std::string> sentences;
-  if (group.intervention_layer == kNoLayer) {
+  if (at.layer == kNoLayer) {
     sentences.push_back(say(Phrase::finding_intervention_no_layer, what, done.prompt, from, to, logits_from,
                             logits_to, result));
   } else {
-    sentences.push_back(say(Phrase::finding_intervention, what, group.intervention_layer, done.prompt, from,
-                            to, logits_from, logits_to, result));
+    sentences.push_back(say(Phrase::finding_intervention, what, at.layer, done.prompt, from, to, logits_from,
+                            logits_to, result));
   }
   if (group.interventions > 1)
     sentences.push_back(say(Phrase::finding_interventions, group.confirmed, group.interventions));
@@ -298,12 +310,14 @@ std::vector<std::string> Writer::finding(const FindingGroup& group) const {
   const auto add_all = [&](std::vector<std::string> some) {
     for (std::string& sentence : some) add(std::move(sentence));
   };
+  add_all(shared(group));
   if (finding.cause != Cause::named) add(say(Phrase::finding_inputs_equal));
   add(runner_up(finding));
   add(ruled_out(finding));
   add_all(intervention(group));
   add_all(since(finding));
   add(gap(finding));
+  if (finding.scope) add(scope(*finding.scope));
   add(pattern(group));
   add(element(finding));
   add_all(figures(finding));
@@ -321,8 +335,11 @@ std::vector<std::string> Writer::finding_brief(const FindingGroup& group) const 
     for (std::string& sentence : intervention(group)) sentences.push_back(std::move(sentence));
     return sentences;
   }
-  std::vector<std::string> rest{runner_up(group.first), gap(group.first), pattern(group)};
-  rest.push_back(element(group.first));
+  std::vector<std::string> rest = shared(group);
+  if (group.first.scope) rest.push_back(scope(*group.first.scope));
+  for (std::string sentence :
+       {runner_up(group.first), gap(group.first), pattern(group), element(group.first)})
+    rest.push_back(std::move(sentence));
   for (std::string& sentence : intervention(group)) rest.push_back(std::move(sentence));
   for (std::string& sentence : rest) {
     if (!sentence.empty()) sentences.push_back(std::move(sentence));

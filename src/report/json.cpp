@@ -4,6 +4,7 @@
 
 #include "io/json_number.h"
 #include "report/report.h"
+#include "verdict/same_cause.h"
 
 namespace greta::report {
 namespace {
@@ -60,6 +61,24 @@ nlohmann::json names(const std::vector<T>& items) {
   return list;
 }
 
+nlohmann::json to_json(const Factor& factor) {
+  return {{"stages", names(factor.stages)},
+          {"attributes", factor.attributes},
+          {"wrong_values", factor.wrong_values},
+          {"wrong", factor.wrong},
+          {"right", factor.right}};
+}
+
+/// What came close; null where a name reproduces it, and where nothing applies.
+nlohmann::json resembles(const Finding& finding) {
+  if (finding.cause == Cause::named || finding.best.empty()) return nullptr;
+  return {{"hypothesis", finding.best},
+          {"what", finding.nearest.en},
+          {"what_es", finding.nearest.es},
+          {"explained_residual", json_number(finding.explained_residual)},
+          {"leaves_noise_ratio", json_number(finding.hypothesis_noise_ratio)}};
+}
+
 nlohmann::json to_json(const Finding& finding) {
   return {{"phase", name(finding.phase)},
           {"layer", finding.layer},
@@ -82,6 +101,9 @@ nlohmann::json to_json(const Finding& finding) {
           {"difference", difference(finding)},
           {"pattern", finding.pattern.en},
           {"pattern_es", finding.pattern.es},
+          {"resembles", resembles(finding)},
+          {"kernels", finding.kernels},
+          {"scope", finding.scope ? to_json(*finding.scope) : nlohmann::json()},
           {"gap", names(finding.gap)},
           {"intervention", intervention(finding)},
           {"noise_ratio", json_number(finding.noise_ratio)},
@@ -181,15 +203,9 @@ nlohmann::json to_json(const Coverage& coverage) {
       {"skipped_total", coverage.skipped.size()}};
 }
 
-nlohmann::json names_of(const std::vector<Stage>& stages) {
-  nlohmann::json list = nlohmann::json::array();
-  for (const Stage stage : stages) list.push_back(name(stage));
-  return list;
-}
-
 nlohmann::json to_json(const KernelArithmetic& kernels) {
   return {{"phase", name(kernels.phase)},
-          {"stages", names_of(kernels.stages)},
+          {"stages", names(kernels.stages)},
           {"weight_type", kernels.weight_type},
           {"what", kernels.what},
           {"source", name(kernels.source)}};
@@ -218,7 +234,7 @@ nlohmann::json to_json(const UntestedWrite& write) {
 }
 
 nlohmann::json to_json(const RouteDifference& difference) {
-  return {{"stages", names_of(difference.stages)},
+  return {{"stages", names(difference.stages)},
           {"weight_type", difference.weight_type},
           {"prefill", difference.prefill},
           {"decode", difference.decode},
@@ -256,18 +272,23 @@ nlohmann::json to_json(const Exercise& exercise) {
           {"not_exercised", std::move(missing)}};
 }
 
-nlohmann::json to_json(const Factor& factor) {
-  return {{"stages", names_of(factor.stages)},
-          {"attributes", factor.attributes},
-          {"wrong_values", factor.wrong_values},
-          {"wrong", factor.wrong},
-          {"right", factor.right}};
-}
-
 template <class T>
 nlohmann::json list_of(const std::vector<T>& items) {
   nlohmann::json list = nlohmann::json::array();
   for (const T& item : items) list.push_back(to_json(item));
+  return list;
+}
+
+/// The findings of each cause, by their indices.
+nlohmann::json causes(const Verdict& verdict) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const std::vector<size_t>& cause : by_cause(verdict.findings)) {
+    const Finding& first = verdict.findings[cause.front()];
+    list.push_back({{"phase", name(first.phase)},
+                    {"hypothesis", first.hypothesis()},
+                    {"title", first.title.en},
+                    {"findings", cause}});
+  }
   return list;
 }
 
@@ -312,6 +333,7 @@ nlohmann::json to_json(const Verdict& verdict) {
       {"route_differences", list_of(verdict.route_differences)},
       {"ops", list_of(verdict.ops)},
       {"factors", list_of(verdict.factors)},
+      {"causes", causes(verdict)},
       {"coverage", to_json(verdict.coverage)},
       {"exercise", verdict.exercise ? to_json(*verdict.exercise) : nlohmann::json()},
       {"findings", list_of(verdict.findings)},

@@ -74,12 +74,23 @@ const std::string& source_of(const Verdict& verdict) {
   return verdict.directory.empty() ? verdict.bundle : verdict.directory;
 }
 
+/// "L0-29/q,k+out/logits".
+std::string places_of(const FindingGroup& group) {
+  std::string text, last;
+  for (const FindingGroup::Place& place : group.places) {
+    const std::string layers = place.layers.empty() ? "out" : "L" + layer_ranges(place.layers);
+    if (layers != last) text += (text.empty() ? "" : "+") + layers + "/";
+    text += (layers == last ? "," : "") + std::string(name(place.stage));
+    last = layers;
+  }
+  return text;
+}
+
 Outcome::Result result_of(const Report& report, const Writer& writer, size_t index) {
   const FindingGroup& group = report.facts.findings[index];
   const Finding& finding = group.first;
-  const std::string layers = group.layers.empty() ? "out" : "L" + layer_ranges(group.layers);
   Outcome::Result result{.rule = std::string(finding.hypothesis()),
-                         .place = fmt::format("{}/{}/{}", name(finding.phase), layers, name(finding.stage)),
+                         .place = fmt::format("{}/{}", name(finding.phase), places_of(group)),
                          .message = writer.place(group) + ": " + writer.finding_brief(group).front(),
                          .kernel = kernel_of(report.verdict, finding),
                          .noise_ratio = finding.noise_ratio};

@@ -126,14 +126,9 @@ json finding_json(const Finding& finding, size_t group) {
 }
 
 /// The number of the group that a finding is listed in, from 1.
-size_t group_of(const Facts& facts, const Finding& finding) {
+size_t group_of(const Facts& facts, size_t finding) {
   for (size_t i = 0; i < facts.findings.size(); ++i) {
-    const FindingGroup& group = facts.findings[i];
-    const bool here = group.layers.empty() ? finding.layer == kNoLayer
-                                           : std::find(group.layers.begin(), group.layers.end(),
-                                                       finding.layer) != group.layers.end();
-    if (here && group.first.stage == finding.stage && group.first.phase == finding.phase &&
-        group.first.hypothesis() == finding.hypothesis())
+    if (std::ranges::find(facts.findings[i].members, finding) != facts.findings[i].members.end())
       return i + 1;
   }
   return 0;
@@ -146,8 +141,8 @@ json page_data(const Report& report) {
   json cells = json::array(), places = json::array(), findings = json::array(), sources = json::array();
   for (const Cell& cell : verdict.cells) cells.push_back(name(cell.key));
   for (const StageNoise& noise : verdict.noise) places.push_back(place_json(noise));
-  for (const Finding& finding : verdict.findings)
-    findings.push_back(finding_json(finding, group_of(report.facts, finding)));
+  for (size_t i = 0; i < verdict.findings.size(); ++i)
+    findings.push_back(finding_json(verdict.findings[i], group_of(report.facts, i)));
   for (const KernelArithmetic& kernels : verdict.arithmetic) {
     json stages = json::array();
     for (const Stage stage : kernels.stages) stages.push_back(name(stage));

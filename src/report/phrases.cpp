@@ -1,19 +1,11 @@
 #include "report/phrases.h"
 
-#include <array>
+#include "report/phrase_table.h"
 
 namespace greta::report {
 namespace {
 
-struct Entry {
-  Phrase phrase;
-  std::string_view english, spanish;
-};
-
-constexpr size_t kCount = static_cast<size_t>(Phrase::count_);
-
-// In the order of the enum (checked below).
-constexpr std::array<Entry, kCount> kPhrases{{
+constexpr PhraseEntry kVerdictPhrases[] = {
     {Phrase::title, "GRETA: decode against prefill, {0}", "GRETA: decode frente a prefill, {0}"},
     {Phrase::summary, "Summary", "Resumen"},
     {Phrase::method, "Method", "Método"},
@@ -205,144 +197,11 @@ constexpr std::array<Entry, kCount> kPhrases{{
     {Phrase::mae_all_zero,
      "The MAE of Q, K and V is zero in all experiments: forcing the route or GEMM changes nothing.",
      "El MAE de Q, K y V es cero en todos los experimentos: forzar la ruta o GEMM no cambia nada."},
-    {Phrase::finding_place, "layer {0}, stage {1}, phase {2}", "capa {0}, etapa {1}, fase {2}"},
-    {Phrase::finding_places, "layers {0}, stage {1}, phase {2}", "capas {0}, etapa {1}, fase {2}"},
-    {Phrase::finding_place_no_layer, "stage {0}, phase {1}", "etapa {0}, fase {1}"},
-    {Phrase::finding_unexplained,
-     "Cause: unexplained. None of the {0} hypotheses tried reproduces the output within rounding.",
-     "Causa: sin explicar. Ninguna de las {0} hipótesis probadas reproduce la salida dentro del redondeo."},
-    {Phrase::finding_best, "The best, {0}, explains {1} of the residual.",
-     "La mejor, {0}, explica {1} del residuo."},
-    {Phrase::finding_resembles,
-     "It resembles this: {0} ({1}); that explains {2} of the residual and leaves errors of up to {3} times "
-     "what rounding explains.",
-     "Se parece a esto: {0} ({1}); explica {2} del residuo y deja errores de hasta {3} veces lo que explica "
-     "el redondeo."},
-    {Phrase::finding_one_row,
-     "Cause: not named. This reproduces the output: {0} ({1}); but its number was estimated from the only "
-     "row that is wrong, and one row always has one. Another prompt would tell.",
-     "Causa: sin nombre. Esto reproduce la salida: {0} ({1}); pero su número se estimó con la única fila "
-     "incorrecta, y una fila siempre tiene uno. Otro prompt lo aclararía."},
-    {Phrase::finding_not_elsewhere,
-     "Cause: not named. This reproduces the rows that its number was estimated from: {0} ({1}); in a row "
-     "that was held out it does not.",
-     "Causa: sin nombre. Esto reproduce las filas con las que se estimó su número: {0} ({1}); en una fila "
-     "que se apartó, no."},
-    {Phrase::finding_unexplained_none,
-     "Cause: unexplained. No hypothesis applies to what was recorded of this stage.",
-     "Causa: sin explicar. Ninguna hipótesis se aplica a lo registrado de esta etapa."},
-    {Phrase::finding_not_sought,
-     "Cause: unexplained. What explains this kind of stage elsewhere does not explain it here.",
-     "Causa: sin explicar. Lo que explica este tipo de etapa en otros lugares no lo explica aquí."},
-    {Phrase::finding_sought_in_some,
-     "Not every hypothesis was tried in each of these layers (--causes all does).",
-     "No se probaron todas las hipótesis en cada una de estas capas (--causes all lo hace)."},
-    {Phrase::finding_ambiguous,
-     "Cause not settled: {0} (hypotheses {1}, explained residual {2}, and {3}, {4}).",
-     "Causa no determinada: {0} (hipótesis {1}, residuo explicado {2}, y {3}, {4})."},
-    {Phrase::finding_separate,
-     "More rows or another stage would separate the two: add prompts, longer and shorter (`--prompts`), and "
-     "all layers (`--layers all`).",
-     "Más filas u otra etapa distinguirían entre ambas: añadir prompts más largos y más cortos (`--prompts`) "
-     "y todas las capas (`--layers all`)."},
-    {Phrase::finding_hypothesis, "Cause: {0} (hypothesis {1}, explained residual {2}).",
-     "Causa: {0} (hipótesis {1}, residuo explicado {2})."},
-    {Phrase::finding_difference, "Cause: {0} ({1}).", "Causa: {0} ({1})."},
-    {Phrase::finding_within,
-     "With this error the oracle reproduces the output within rounding (noise ratio {0}).",
-     "Con este error el oráculo reproduce la salida dentro del redondeo (razón de ruido {0})."},
-    {Phrase::finding_by_arithmetic,
-     "It was tried with {0}: of a kernel that is wrong wherever it runs no arithmetic can be inferred.",
-     "Se ha probado con {0}: de un kernel que falla siempre no se puede inferir la aritmética."},
-    {Phrase::finding_held_up, "Its number was estimated from other rows than the one that it was tested by.",
-     "Su número se estimó con filas distintas de la que sirvió para comprobarlo."},
-    {Phrase::finding_no_rival, "No rival hypothesis was scored.", "No se evaluó ninguna hipótesis rival."},
-    {Phrase::finding_runner_up, "Runner-up: {0} ({1}).", "Segunda hipótesis: {0} ({1})."},
-    {Phrase::finding_ruled_out, "Also ruled out (explained residual): {0}.",
-     "También descartadas (residuo explicado): {0}."},
-    {Phrase::ruled_out_rest, "{0} others, none above {1}", "otras {0}, ninguna por encima de {1}"},
-    {Phrase::ruled_out_rest_below, "{0} other hypotheses below 50 %",
-     "otras {0} hipótesis por debajo del 50 %"},
-    {Phrase::finding_all_clean, "Before it, all {0} stages judged in {1} are within rounding.",
-     "Antes de ella, las {0} etapas juzgadas en {1} están dentro del redondeo."},
-    {Phrase::finding_starts_here,
-     "The fault starts here: what the stage is computed from ({0}) is within rounding (noise ratio {1}).",
-     "El fallo empieza aquí: las entradas de la etapa ({0}) están dentro del redondeo (razón de ruido {1})."},
-    {Phrase::finding_input_wrong,
-     "Its input ({0}) is wrong too and has a finding of its own; this one is judged from the input as "
-     "recorded.",
-     "Su entrada ({0}) también es incorrecta y tiene su propio hallazgo; este se juzga a partir de la "
-     "entrada registrada."},
-    {Phrase::finding_pattern, "Wrong are: {0}.", "Son incorrectos: {0}."},
-    {Phrase::finding_pattern_all,
-     "Wrong are all rows that were judged, in all heads and (nearly) all elements.",
-     "Son incorrectas todas las filas juzgadas, en todas las cabezas y (casi) todos los elementos."},
-    {Phrase::finding_pattern_varies,
-     "Which rows, heads and elements are wrong differs between the layers (verdict.json).",
-     "Qué filas, cabezas y elementos son incorrectos varía según la capa (verdict.json)."},
-    {Phrase::finding_element,
-     "Look at {0}, position {1}, element {2}: {3}, where the oracle has {4} (bound {5}).",
-     "Por ejemplo: {0}, posición {1}, elemento {2}: {3}, donde el oráculo da {4} (cota {5})."},
-    {Phrase::finding_gap,
-     "Between {0} and {1}: {2} was not recorded, so the fault may lie in any stage of this span.",
-     "Entre {0} y {1}: {2} no se registró, así que el fallo puede estar en cualquier etapa de ese tramo."},
-    {Phrase::finding_gap_start,
-     "Up to {0}: {1} was not recorded, so the fault may lie in any stage of this span.",
-     "Hasta {0}: {1} no se registró, así que el fallo puede estar en cualquier etapa de ese tramo."},
-    {Phrase::intervention_what, "the oracle's {0} in {1}", "{0} del oráculo en {1}"},
-    {Phrase::finding_intervention,
-     "Intervention: with {0} (layer {1}, {2}) the mismatch of the stage goes from {3} to {4}, of the logits "
-     "from {5} to {6}: {7}.",
-     "Intervención: con {0} (capa {1}, {2}) la discrepancia de la etapa pasa de {3} a {4} y la de los logits "
-     "de {5} a {6}: {7}."},
-    {Phrase::finding_intervention_no_layer,
-     "Intervention: with {0} ({1}) the mismatch of the stage goes from {2} to {3}, of the logits from {4} to "
-     "{5}: {6}.",
-     "Intervención: con {0} ({1}) la discrepancia de la etapa pasa de {2} a {3} y la de los logits de {4} a "
-     "{5}: {6}."},
-    {Phrase::finding_interventions, "Confirmed so in {0} of the {1} layers that it was tried in.",
-     "Así confirmado en {0} de las {1} capas en que se probó."},
-    {Phrase::finding_no_intervention,
-     "Not proved by an intervention: live runs have the matrix's prompts, and this was found on other "
-     "tokens.",
-     "Sin probar por intervención: las ejecuciones en vivo usan los prompts de la matriz, y esto se halló "
-     "con "
-     "otros tokens."},
-    {Phrase::finding_runs_are_proof,
-     "No intervention: no stage was replaced in a live run; the runs told of here are all the proof.",
-     "Sin intervención: no se sustituyó ninguna etapa en vivo; las ejecuciones aquí descritas son toda la "
-     "prueba."},
-    {Phrase::finding_numbers,
-     "Noise ratio against the oracle {1} (rounding allows 1); prefill against decode: MAE {0}.",
-     "Razón de ruido frente al oráculo: {1} (el redondeo permite 1); prefill frente a decode: MAE {0}."},
-    {Phrase::finding_ratio, "Noise ratio against the oracle {0} (rounding allows 1), alike in both phases.",
-     "Razón de ruido frente al oráculo: {0} (el redondeo permite 1), igual en ambas fases."},
-    {Phrase::finding_smallest, "Smallest run that shows it: `{0}`",
-     "La ejecución más corta que lo muestra: `{0}`"},
-    {Phrase::finding_noise_sides, "Against the fp64 oracle: prefill {0}, decode {1}.",
-     "Frente al oráculo fp64: prefill {0}, decode {1}."},
-    {Phrase::finding_cells, "Seen in {0}.", "Se observa en {0}."},
-    {Phrase::finding_inputs_equal,
-     "From its own recorded inputs the oracle gets something else: the stage itself is wrong.",
-     "A partir de sus propias entradas registradas el oráculo obtiene otra cosa: lo que está mal es la "
-     "propia "
-     "etapa."},
-    {Phrase::blind_prompts,
-     "{0} could not show it: a prompt of one token is processed by prefill too as a block of S = 1.",
-     "{0} no podía mostrarlo: un prompt de un solo token se procesa también en el prefill como un bloque de "
-     "S = 1."},
-    {Phrase::one_token_prompts,
-     "{0} has one token: its prefill too is a block of S = 1, so it cannot show a fault that needs S > 1.",
-     "{0} tiene un solo token: también su prefill es un bloque de S = 1, así que no puede mostrar un fallo "
-     "que necesite "
-     "S > 1."},
-    {Phrase::same_last_token,
-     "{0} have the same Q, K and V in layer 0, hence the same MAE: they end in the same token, and before "
-     "RoPE nothing "
-     "else enters there.",
-     "{0} tienen los mismos Q, K y V en la capa 0 y, por tanto, el mismo MAE: terminan en el mismo token, y "
-     "antes de "
-     "RoPE no interviene nada más."},
+};
+static_assert(in_order(kVerdictPhrases, Phrase{}), "they must follow the order of Phrase");
+static_assert(std::size(kVerdictPhrases) == static_cast<size_t>(kFindingPhrases));
+
+constexpr PhraseEntry kRest[] = {
     {Phrase::flagged, "{0} in {1}: {2}.", "{0} en {1}: {2}."},
     {Phrase::flagged_run, "{0}: {1}.", "{0}: {1}."},
     {Phrase::not_aligned,
@@ -579,20 +438,23 @@ constexpr std::array<Entry, kCount> kPhrases{{
     {Phrase::column_attested, "attested", "constatado"},
     {Phrase::column_norm_mae, "attn_norm MAE", "MAE de attn_norm"},
     {Phrase::column_hash, "hash {0}", "hash de {0}"},
-}};
+};
+static_assert(in_order(kRest, kOtherPhrases), "they must follow the order of Phrase");
+static_assert(std::size(kRest) == static_cast<size_t>(Phrase::count_) - static_cast<size_t>(kOtherPhrases));
 
-constexpr bool in_order() {
-  for (size_t i = 0; i < kCount; ++i) {
-    if (kPhrases[i].phrase != static_cast<Phrase>(i)) return false;
-  }
-  return true;
+const PhraseEntry& entry_of(Phrase phrase) {
+  if (phrase < kFindingPhrases) return kVerdictPhrases[static_cast<size_t>(phrase)];
+  const bool of_finding = phrase < kOtherPhrases;
+  const Phrase first = of_finding ? kFindingPhrases : kOtherPhrases;
+  const std::span<const PhraseEntry> part =
+      of_finding ? finding_phrases() : std::span<const PhraseEntry>(kRest);
+  return part[static_cast<size_t>(phrase) - static_cast<size_t>(first)];
 }
-static_assert(in_order(), "kPhrases must follow the order of Phrase");
 
 }  // namespace
 
 std::string_view phrase(Phrase phrase, Language language) {
-  const Entry& entry = kPhrases[static_cast<size_t>(phrase)];
+  const PhraseEntry& entry = entry_of(phrase);
   return language == Language::english ? entry.english : entry.spanish;
 }
 

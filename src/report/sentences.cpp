@@ -101,17 +101,34 @@ std::string cell_list(const std::vector<CellKey>& cells, Language language) {
 std::string Writer::place(const FindingGroup& finding) const {
   const std::string phase =
       finding.first.phase == Phases::both ? say(Phrase::both_word) : std::string(name(finding.first.phase));
-  const std::string_view stage = name(finding.first.stage);
-  if (finding.layers.empty()) return say(Phrase::finding_place_no_layer, stage, phase);
-  const Phrase which = finding.layers.size() == 1 ? Phrase::finding_place : Phrase::finding_places;
-  return say(which, layer_ranges(finding.layers), stage, phase);
+  // Stages of the same layers are told together.
+  std::vector<std::pair<std::string, std::vector<std::string>>> parts;
+  for (const FindingGroup::Place& at : finding.places) {
+    const std::string layers = at.layers.empty() ? "" : layer_ranges(at.layers);
+    auto part = std::ranges::find(parts, layers, [](const auto& one) { return one.first; });
+    if (part == parts.end()) part = parts.insert(part, {layers, {}});
+    part->second.emplace_back(name(at.stage));
+  }
+  std::vector<std::string> words;
+  for (const auto& [layers, stages] : parts) {
+    const std::string list =
+        say(stages.size() == 1 ? Phrase::place_stage : Phrase::place_stages, join(stages));
+    const bool one = layers.find_first_of(",-") == std::string::npos;
+    const std::string in = say(one ? Phrase::place_layer : Phrase::place_layers, layers);
+    words.push_back(layers.empty()      ? list
+                    : parts.size() == 1 ? join({in, list})
+                                        : say(Phrase::place_in, list, in));
+  }
+  words.push_back(say(Phrase::place_phase, phase));
+  return join(words);
 }
 
 std::string Writer::verdict_sentence() const {
   const Phrase which = verdict_phrase(verdict.status);
   if (which == Phrase::verdict_fault && !facts.findings.empty()) {
     FindingGroup first = facts.findings.front();
-    if (!first.layers.empty()) first.layers.resize(1);
+    first.places.resize(1);
+    if (!first.places[0].layers.empty()) first.places[0].layers.resize(1);
     if (is_of_runs(first.first)) return say(Phrase::verdict_fault_runs, place(first));
     const bool differ = facts.any_pair && first.first.phase != Phases::both && !first.first.difference;
     return say(differ ? which : Phrase::verdict_fault_alone, place(first));
@@ -332,12 +349,17 @@ std::string Writer::wrong_values(const Factor& factor) const {
 std::vector<std::string> Writer::factors() const {
   std::vector<std::string> sentences;
   for (const Factor& factor : verdict.factors) {
-    std::vector<std::string> stages;
-    for (const Stage stage : factor.stages) stages.emplace_back(name(stage));
-    sentences.push_back(
-        say(Phrase::factor_tells, join(stages), factor.wrong, wrong_values(factor), factor.right));
+    const bool told =
+        std::ranges::any_of(verdict.findings, [&](const Finding& f) { return f.scope == factor; });
+    if (!told) sentences.push_back(scope(factor));
   }
   return sentences;
+}
+
+std::string Writer::scope(const Factor& factor) const {
+  std::vector<std::string> stages;
+  for (const Stage stage : factor.stages) stages.emplace_back(name(stage));
+  return say(Phrase::factor_tells, join(stages), factor.wrong, wrong_values(factor), factor.right);
 }
 
 std::vector<std::string> Writer::next_steps() const {

@@ -94,11 +94,12 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Intervention, mismatch_removed, mismatch_befo
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Deviation, phase, length, layer, position, what, element, expected,
                                    observed)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Difference, cause, told, first)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Factor, stages, attributes, wrong_values, wrong, right)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Finding, phase, layer, stage, cells, prompts_that_cannot_show, cause,
                                    sought, family, best, held_up, nearest, title, explained_residual,
                                    runner_up, runner_up_residual, hypothesis_noise_ratio, by_arithmetic,
                                    ruled_out, pattern, gap, intervention, noise_ratio, noise_ratio_prefill,
-                                   noise_ratio_decode, mae, difference)
+                                   noise_ratio_decode, mae, difference, kernels, scope)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ProjectionSeen, mae, route, kernel)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Cell, key, verdict, prompt_tokens, q, k, v, attn_norm_mae,
                                    attn_norm_hash_prefill, attn_norm_hash_decode, prefill_q_kernel,
@@ -111,7 +112,6 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(KernelArithmetic, phase, stages, weight_type,
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RouteDifference, stages, weight_type, prefill, decode, mae)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StageNoise, phase, layer, stage, ratio, cell, kernel, route, arithmetic,
                                    picture)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Factor, stages, attributes, wrong_values, wrong, right)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Coverage, recorded, judged, propagated, alone, skipped)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TrustedValue, what, used, instead, more, error)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Trust, tokens, loss, chance, others)

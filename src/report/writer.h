@@ -90,6 +90,8 @@ struct Writer {
   std::string gap(const Finding& finding) const;
   std::string pattern(const FindingGroup& group) const;
   std::vector<std::string> intervention(const FindingGroup& group) const;
+  std::vector<std::string> shared(const FindingGroup& group) const;
+  std::string scope(const Factor& factor) const;
   std::string numbers(const Finding& finding) const;
   std::vector<std::string> figures(const Finding& finding) const;
   std::string cells_of(const Finding& finding) const;

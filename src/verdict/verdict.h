@@ -113,6 +113,16 @@ struct Difference {
 enum class HeldUp { nothing_estimated, yes, no, no_other_row };
 std::string_view name(HeldUp held_up);
 
+/// What tells the wrong recordings of some stages from the right ones of the same kind: all with these values
+/// of these attributes are wrong, all others right.
+struct Factor {
+  std::vector<Stage> stages = {};            // with wrong recordings
+  std::vector<std::string> attributes = {};  // "kernel", "S", "phase", ...: one, or two together
+  std::vector<std::vector<std::string>> wrong_values = {};  // each: a value per attribute
+  int64_t wrong = 0, right = 0;                             // recordings
+  bool operator==(const Factor&) const = default;
+};
+
 struct Finding {
   Phases phase = Phases::prefill;
   int layer = kNoLayer;
@@ -140,6 +150,8 @@ struct Finding {
   double noise_ratio_decode = 0;
   double mae = 0;                             // the largest over its cells
   std::optional<Difference> difference = {};  // by which it was found
+  std::vector<std::string> kernels = {};      // of the recordings that convict it
+  std::optional<Factor> scope = {};           // of it and all that has the same cause
 
   /// The name that it is given; "unexplained" or "ambiguous" without one.
   std::string_view hypothesis() const;
@@ -224,15 +236,6 @@ struct StageNoise {
   CellKey cell = {};
   std::string kernel = {}, route = {}, arithmetic = {};
   std::shared_ptr<const ErrorPicture> picture = {};
-};
-
-/// What tells the wrong recordings of some stages from the right ones of the same kind: all with these values
-/// of these attributes are wrong, all others right.
-struct Factor {
-  std::vector<Stage> stages = {};            // with wrong recordings
-  std::vector<std::string> attributes = {};  // "kernel", "S", "phase", ...: one, or two together
-  std::vector<std::vector<std::string>> wrong_values = {};  // each: a value per attribute
-  int64_t wrong = 0, right = 0;                             // recordings
 };
 
 struct Coverage {

@@ -1,6 +1,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
+
 #include "report/report.h"
 #include "report/sample_verdict.h"
 
@@ -47,13 +49,45 @@ TEST(FindingNote, NamesTheCauseAndWhatSpeaksForIt) {
             HasSubstr("Wrong are: heads 2 of 9."), HasSubstr("prefill 1.23e+04, decode 0.3."),
             HasSubstr("with the oracle's q in prefill (layer 0, p4_sys) the mismatch of the stage goes from "
                       "0.96 to 0.0021, of the logits from 0.37 to 0.11: confirmed."),
-            HasSubstr("in 2 of the 2 layers"), HasSubstr("--verify-weights")));
+            HasSubstr("in 2 of the 2 places"), HasSubstr("--verify-weights")));
+  EXPECT_THAT(
+      spanish(verdict),
+      AllOf(HasSubstr("dentro del redondeo (razón de ruido 0.9)"),
+            HasSubstr("Segunda hipótesis: wrong_layer"), HasSubstr("otras 2 hipótesis por debajo del 50 %"),
+            HasSubstr("las 2 etapas juzgadas"), HasSubstr("Son incorrectos: cabezas 2 de 9."),
+            HasSubstr("q del oráculo en el prefill"), HasSubstr(": confirmado."),
+            HasSubstr("en 2 de los 2 lugares"), HasSubstr("Dónde mirar")));
+}
+
+/// A bug in a kernel is one finding, in all stages that it makes.
+TEST(FindingNote, JoinsTheStagesOfOneCause) {
+  Verdict verdict = diagnosed_verdict();
+  for (Finding& finding : verdict.findings) {
+    finding.kernels = {"gemm"};
+    finding.scope = Factor{{Stage::q, Stage::k}, {"S"}, {{"> 1"}}, 4, 20};
+  }
+  for (int layer = 0; layer < 2; ++layer) {
+    verdict.findings.push_back(verdict.findings[static_cast<size_t>(layer)]);
+    verdict.findings.back().stage = Stage::k;
+    verdict.findings.back().intervention.reset();
+  }
+  verdict.factors = {*verdict.findings[0].scope};
+  EXPECT_THAT(english(verdict),
+              AllOf(HasSubstr("1. **layers 0-1, stages q, k, phase prefill**"), Not(HasSubstr("\n2. **")),
+                    HasSubstr("First fault: layer 0, stage q, phase prefill."),
+                    HasSubstr("The same explains k."), HasSubstr("All of these are made by gemm."),
+                    HasSubstr("q, k is wrong in all 4 recordings with (S > 1); all 20 others")));
   EXPECT_THAT(spanish(verdict),
-              AllOf(HasSubstr("dentro del redondeo (razón de ruido 0.9)"),
-                    HasSubstr("Segunda hipótesis: wrong_layer"),
-                    HasSubstr("otras 2 hipótesis por debajo del 50 %"), HasSubstr("las 2 etapas juzgadas"),
-                    HasSubstr("Son incorrectos: cabezas 2 de 9."), HasSubstr("q del oráculo en el prefill"),
-                    HasSubstr(": confirmado."), HasSubstr("en 2 de las 2 capas"), HasSubstr("Dónde mirar")));
+              AllOf(HasSubstr("**capas 0-1, etapas q, k, fase prefill**"), HasSubstr("Lo mismo explica k."),
+                    HasSubstr("Todas ellas las hace gemm.")));
+  verdict.findings.back().stage = Stage::attn_out;  // in layer 1 only
+  EXPECT_THAT(
+      english(verdict),
+      HasSubstr("**stage q of layers 0-1, stage k of layer 0, stage attn_out of layer 1, phase prefill**"));
+  const nlohmann::json json = to_json(verdict);
+  EXPECT_EQ(json["causes"].size(), 1);
+  EXPECT_EQ(json["causes"][0]["findings"], (std::vector<size_t>{0, 1, 2, 3}));
+  EXPECT_EQ(json["findings"][0]["scope"]["attributes"], std::vector<std::string>{"S"});
 }
 
 /// What is not reproduced has no name, however near something comes.

@@ -117,12 +117,16 @@ using Fill = std::function<void(CacheRows& cache, const std::vector<double>& rig
 enum class Left { never, zero, before };
 
 /// What a slot of a shared cache may have held before: the row that prefill wrote there, another position's,
-/// or zeros; whichever this recording shows.
+/// or zeros; whichever this recording shows in the heads that are wrong.
 Fill left_before(const Observation& seen, const StageProblem& problem) {
   const auto earlier = recorded_rows(*seen.phase->before, problem.at, problem.positions);
-  return [observed = seen.observed, earlier](CacheRows& cache, const std::vector<double>& right, size_t row) {
+  std::vector<char> wrong(seen.observed.size());
+  for (size_t i = 0; i < wrong.size(); ++i) wrong[i] = seen.in_affected(i);
+  return [observed = seen.observed, wrong = std::move(wrong), earlier](
+             CacheRows& cache, const std::vector<double>& right, size_t row) {
     const auto is_there = [&](const auto& rows, size_t at) {
       for (size_t i = cache.first; i < cache.last; ++i) {
+        if (!wrong[row * cache.width + i]) continue;
         const double here = static_cast<double>(observed[row * cache.width + i]);
         if (static_cast<double>(rows[at * cache.width + i]) != here) return false;
       }

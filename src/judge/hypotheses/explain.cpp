@@ -17,6 +17,7 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 struct Score {
   double wrong = 0, left = 0;  // sums of squares: of |observed - oracle|, of |observed - hypothesis|
   double noise_ratio = 0;
+  int64_t wrong_elements = 0;
   bool overreaches = false;                    // it would have changed rows or heads that are right
   bool any_number = false;                     // or infinity, of what is wrong; and none is zero by itself
   bool in_prefill = false, in_decode = false;  // where it could be tried
@@ -44,6 +45,7 @@ void add_slice(const Observation& seen, const Expected& value, int64_t begin, do
     const size_t i = static_cast<size_t>(at);
     if (!seen.right.tells(i) || !seen.is_inside(at % seen.width)) continue;
     const bool empty = std::isnan(seen.observed[i]) || value.value[i] == 0;
+    score.wrong_elements += seen.of_unit_size || seen.is_wrong(i);
     score.any_number = score.any_number || (!empty && (seen.is_wrong(i) || seen.of_unit_size));
     const double before = element_error(seen.observed[i], seen.right.value[i], gross);
     const double after = element_error(seen.observed[i], value.value[i], gross);
@@ -93,6 +95,13 @@ void add_score(const Candidate& candidate, const Suspect& suspect, const Observa
       }
     }
   }
+}
+
+/// Numbers that are fitted take what few elements are wrong for granted.
+HeldUp to_hold_up(const Candidate& candidate, const Score& score) {
+  constexpr int64_t kWrongEach = 4;
+  if (!candidate.is_estimated()) return HeldUp::nothing_estimated;
+  return score.wrong_elements < kWrongEach * candidate.fitted ? HeldUp::no_other_row : HeldUp::yes;
 }
 
 /// A candidate that leaves most of the first observation unexplained is not worth the others.
@@ -178,7 +187,7 @@ std::optional<Explanation> score(const Hypothesis& hypothesis, const Candidate& 
                      .explained_residual = sum.explained(),
                      .noise_ratio = sum.noise_ratio,
                      .fitted = candidate.fitted,
-                     .held_up = candidate.is_estimated() ? HeldUp::yes : HeldUp::nothing_estimated,
+                     .held_up = to_hold_up(candidate, sum),
                      .seen = candidate.seen,
                      .only_zeros = only_zeros,
                      .overreaches = sum.overreaches};

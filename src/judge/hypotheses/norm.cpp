@@ -4,6 +4,8 @@
 
 #include <array>
 #include <cmath>
+#include <limits>
+#include <tuple>
 
 #include "judge/hypotheses/hypothesis.h"
 #include "judge/hypotheses/rounding.h"
@@ -19,15 +21,17 @@ struct Row {
   std::span<const float> x;
   double mean = 0, square_mean = 0, max = 0;  // of x, of x^2, of |x|
   double eps = 0;                             // the model's
+  std::vector<double> squares = {};           // sums of x^2: of none, of the first, of the first two, ...
 };
 
 Row row_of(std::span<const float> x, double eps) {
-  Row row{x, 0, 0, 0, eps};
+  Row row{x, 0, 0, 0, eps, {0}};
   for (const float value : x) {
     const double v = static_cast<double>(value);
     row.mean += v;
     row.square_mean += v * v;
     row.max = std::max(row.max, std::abs(v));
+    row.squares.push_back(row.squares.back() + v * v);
   }
   row.mean /= static_cast<double>(x.size());
   row.square_mean /= static_cast<double>(x.size());
@@ -204,7 +208,80 @@ std::vector<Candidate> sum_for_mean(const Suspect& s) {
        "la suma de cuadrados no se divide por la longitud"})};
 }
 
-const std::array<Hypothesis, 9> kNorm{{
+/// A sum of squares of some elements only.
+struct PartialSum {
+  bool first = true;      // the first `count`; else the last
+  bool by_count = false;  // divided by their number; else by the row's length
+  size_t count = 0;
+
+  double mean(const Row& row) const {
+    const double sum = first ? row.squares[count] : row.squares.back() - row.squares[row.x.size() - count];
+    return sum / static_cast<double>(by_count ? count : row.x.size());
+  }
+
+  Text title(size_t n) const {
+    return {fmt::format("the sum of squares has the {} {} of {} elements only{}", first ? "first" : "last",
+                        count, n, by_count ? ", and is divided by their number" : ""),
+            fmt::format("la suma de cuadrados solo tiene {} {} de {} elementos{}",
+                        first ? "los primeros" : "los últimos", count, n,
+                        by_count ? ", y se divide por su número" : "")};
+  }
+};
+
+/// An affected row, and the mean square that its scale shows.
+struct ShownMean {
+  Row row;
+  double mean = 0;
+};
+
+std::vector<ShownMean> shown_means(const Suspect& s) {
+  std::vector<ShownMean> shown;
+  for (const Observation& seen : s.evidence.observations) {
+    const SharedRows& x = seen.problem->operands[0].values;
+    const size_t n = static_cast<size_t>(seen.problem->weight->dims[0]);
+    for (size_t begin = 0; begin + n <= x.size(); begin += n) {
+      if (!seen.in_affected(begin)) continue;
+      double square = 0, both = 0;
+      for (size_t i = begin; i < begin + n; ++i) {
+        square += seen.right.value[i] * seen.right.value[i];
+        both += seen.right.value[i] * static_cast<double>(seen.observed[i]);
+      }
+      Row row = row_of(std::span(x).subspan(begin, n), seen.problem->eps);
+      const double scale = both / square, mean = (row.square_mean + row.eps) / (scale * scale) - row.eps;
+      if (!std::isfinite(mean) || mean <= 0) return {};
+      shown.push_back({std::move(row), mean});
+    }
+  }
+  return shown;
+}
+
+/// Of each kind the count that comes nearest in all rows.
+std::vector<Candidate> sum_partial(const Suspect& s) {
+  if (!is_norm(s) || !s.direct) return {};
+  const std::vector<ShownMean> shown = shown_means(s);
+  if (shown.empty()) return {};
+  const size_t n = shown.front().row.x.size();
+  std::vector<Candidate> candidates;
+  for (const auto& [first, by_count] :
+       {std::pair(true, false), {true, true}, {false, false}, {false, true}}) {
+    PartialSum best;
+    double least = std::numeric_limits<double>::infinity();
+    for (size_t count = 1; count < n; ++count) {
+      const PartialSum some{first, by_count, count};
+      double off = 0;
+      for (const ShownMean& one : shown)
+        off += std::pow(std::log((some.mean(one.row) + one.row.eps) / (one.mean + one.row.eps)), 2);
+      if (off < least) std::tie(best, least) = std::pair(some, off);
+    }
+    candidates.push_back(formula(
+        [best](const Row& row, double x, double w) { return x * w / std::sqrt(best.mean(row) + row.eps); },
+        best.title(n), 1));
+    candidates.back().counted = true;
+  }
+  return candidates;
+}
+
+const std::array<Hypothesis, 10> kNorm{{
     {"norm_eps",
      {"a norm uses another eps; common values, and an estimate",
       "una norma usa otro eps; valores comunes y una estimación"},
@@ -244,6 +321,11 @@ const std::array<Hypothesis, 9> kNorm{{
      {"the sum of squares is not divided by the length", "la suma de cuadrados no se divide por la longitud"},
      "https://github.com/paiml/aprender/issues/3759",
      sum_for_mean},
+    {"norm_sum_partial",
+     {"the sum of squares leaves out elements at an end of the row",
+      "la suma de cuadrados omite elementos en un extremo de la fila"},
+     "https://github.com/tile-ai/tilelang-ascend/issues/890",
+     sum_partial},
 }};
 
 }  // namespace

@@ -361,6 +361,11 @@ std::vector<NamedCase> attention_cases() {
                std::copy_n(own[0].begin(), 56, cache.back().begin());
                std::fill(cache.back().begin() + 56, cache.back().end(), 0.0f);
              }),
+      writes("HeadNotWritten", "kv_not_written", "what was there before", "decode",
+             [](Rows& cache, const Rows& own) {
+               for (size_t i = 0; i < own[0].size(); ++i)
+                 cache.back()[i] = i / 16 % 2 == 0 ? own[0][i] : cache[0][i];
+             }),
       writes("NeverWritten", "kv_not_written", "uninitialised memory", "prefill", [](Rows&, const Rows&) {}),
       writes("Zero", "kv_not_written", "it is zero", "prefill",
              [](Rows& cache, const Rows&) {

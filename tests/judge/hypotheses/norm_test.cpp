@@ -51,6 +51,20 @@ std::function<Row(const PlainSite&)> norm_with_eps(double eps) {
   return [eps](const PlainSite& s) { return test::normed(s.in(input_of(s.stage)), s.weight(), eps); };
 }
 
+/// The sum of squares of the elements from `begin` to `end`, divided by `divisor`.
+std::function<Row(const PlainSite&)> norm_of_some(size_t begin, size_t end, double divisor) {
+  return [=](const PlainSite& s) {
+    const Row& x = s.in(input_of(s.stage));
+    const PlainMatrix weight = s.weight();
+    double sum = 0;
+    for (size_t i = begin; i < end; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+    Row y(x.size());
+    for (size_t i = 0; i < x.size(); ++i)
+      y[i] = static_cast<float>(static_cast<double>(x[i]) * weight.w[i] / std::sqrt(sum / divisor + 1e-5));
+    return y;
+  };
+}
+
 /// The second operand of a residual is its branch.
 std::function<Row(const PlainSite&)> residual_as(double (*f)(double residual, double branch)) {
   return [f](const PlainSite& s) {
@@ -106,6 +120,11 @@ std::vector<NamedCase> norm_cases() {
       {"SumForMean", "norm_sum_for_mean", attn_norm, 0,
        norm_as([=](const Moments& m, double x, double w) { return x * w / root(64 * m.square); }),
        "not divided by the length", "prefill"},
+      {"SumWithoutTheTail", "norm_sum_partial", attn_norm, 1, norm_of_some(0, 48, 64), "the first 48 of 64"},
+      {"SumWithoutTheHead", "norm_sum_partial", ffn_norm, 0, norm_of_some(8, 64, 64), "the last 56 of 64",
+       "decode"},
+      {"MeanWithoutTheTail", "norm_sum_partial", final_norm, -1, norm_of_some(0, 60, 60),
+       "the first 60 of 64 elements only, and is divided by their number"},
 
       {"ResidualOmitted", add, x_attn, 0, residual_as([](double, double b) { return b; }),
        "the residual is not added"},
