@@ -156,12 +156,19 @@ Move to_slot(int by, Fill fill) {
   };
 }
 
+/// Of what is to be written, where it was recorded.
+bool rows_are_finite(const StageProblem& problem) {
+  return std::ranges::all_of(problem.operands,
+                             [](const auto& operand) { return all_finite(operand.values); });
+}
+
 Candidate in_slot(int by, Left left, const RowPart& part, Text title) {
   const auto change = [by, left, part](const Observation& seen, StageProblem& problem) {
     const int64_t rows = std::ssize(problem.positions);
     const bool direct = problem.at == seen.problem->at;
     if (by != 0 && rows < 2) return false;                            // where the row went is not seen
     if (problem.history_rows == rows) return false;                   // nothing was written
+    if (by != 0 && !rows_are_finite(problem)) return false;           // any slot may hold a NaN
     if (direct && next_slot_denies(seen, part, by > 0)) return true;  // it is refuted, not left open
     if (left == Left::before && (!direct || seen.phase->before == nullptr)) return false;
     const auto with = [](double value) {
@@ -318,10 +325,19 @@ std::vector<Candidate> kv_history(const Suspect& s) {
       cache.copy(right, last ? cache.count() - 1 : cache.count() - own, 0);
     };
   };
-  return {moved(clobber(true), {"writing the last row also overwrites position 0",
-                                "al escribir la última fila se sobrescribe también la posición 0"}),
-          moved(clobber(false), {"writing a block also overwrites position 0",
-                                 "al escribir un bloque se sobrescribe también la posición 0"})};
+  const auto forget = [](CacheRows& cache, const std::vector<double>&, size_t own) {
+    if (cache.count() > own) cache.fill(cache.count() - own - 1, kNever);
+  };
+  std::vector<Candidate> candidates{
+      moved(clobber(true), {"writing the last row also overwrites position 0",
+                            "al escribir la última fila se sobrescribe también la posición 0"}),
+      moved(clobber(false), {"writing a block also overwrites position 0",
+                             "al escribir un bloque se sobrescribe también la posición 0"}),
+      moved(forget,
+            {"the position before the block is lost: its slot holds what uninitialised memory held",
+             "la posición anterior al bloque se pierde: su ranura contiene memoria sin inicializar"})};
+  candidates.back().may_be_empty = true;
+  return candidates;
 }
 
 std::vector<Candidate> kv_swapped(const Suspect& s) {

@@ -18,6 +18,7 @@ struct Score {
   double wrong = 0, left = 0;  // sums of squares: of |observed - oracle|, of |observed - hypothesis|
   double noise_ratio = 0;
   int64_t wrong_elements = 0;
+  double worst = 0;                            // |observed - oracle| / bound
   bool overreaches = false;                    // it would have changed rows or heads that are right
   bool any_number = false;                     // or infinity, of what is wrong; and none is zero by itself
   bool in_prefill = false, in_decode = false;  // where it could be tried
@@ -53,6 +54,8 @@ void add_slice(const Observation& seen, const Expected& value, int64_t begin, do
       score.wrong += before * before;
       score.left += after * after;
     }
+    const double allowed = seen.right.bound[i];
+    score.worst = std::max(score.worst, allowed > 0 && !seen.of_unit_size ? before / allowed : kInfinity);
     if (after > 0)
       score.noise_ratio =
           std::max(score.noise_ratio, value.bound[i] > 0 ? after / value.bound[i] : kInfinity);
@@ -97,11 +100,13 @@ void add_score(const Candidate& candidate, const Suspect& suspect, const Observa
   }
 }
 
-/// Numbers that are fitted take what few elements are wrong for granted.
+/// Numbers that are fitted take what few elements are wrong for granted, and what rounding may leave with it.
 HeldUp to_hold_up(const Candidate& candidate, const Score& score) {
   constexpr int64_t kWrongEach = 4;
+  constexpr double kBeyondRounding = 2;
   if (!candidate.is_estimated()) return HeldUp::nothing_estimated;
-  return score.wrong_elements < kWrongEach * candidate.fitted ? HeldUp::no_other_row : HeldUp::yes;
+  const bool little = score.wrong_elements < kWrongEach * candidate.fitted || score.worst < kBeyondRounding;
+  return little ? HeldUp::no_other_row : HeldUp::yes;
 }
 
 /// A candidate that leaves most of the first observation unexplained is not worth the others.

@@ -220,19 +220,27 @@ std::vector<Candidate> narrow_accumulator(const Suspect& s) {
 }
 
 /// Every value rounded once more; where the exact value lies on a border, either neighbour will do.
-void round_output(Expected& expected, Format format) {
+void narrow_output(Expected& expected, const Narrowing& narrowing) {
   for (size_t i = 0; i < expected.value.size(); ++i) {
     const double value = expected.value[i], bound = expected.bound[i];
-    expected.value[i] = rounded_to(value, format);
-    expected.bound[i] += std::abs(rounded_to(value + bound, format) - rounded_to(value - bound, format));
+    expected.value[i] = narrowing.of(value);
+    expected.bound[i] += std::abs(narrowing.of(value + bound) - narrowing.of(value - bound));
   }
 }
 
-Candidate output_in(Format format) {
-  return changed_afterwards(
-      [format](const StageProblem&, const Values&, Expected& expected) { round_output(expected, format); },
-      {fmt::format("the output is rounded to {}, which the kernel does not declare", name(format)),
-       fmt::format("la salida se redondea a {}, lo que el kernel no declara", name(format))});
+Candidate output_in(const Narrowing& narrowing) {
+  return computed_by(
+      [narrowing](const StageProblem& p, const Values& values) {
+        StageProblem exact = p;
+        // What a cache holds is narrowed once, one way or the other.
+        if (p.kind == StageKind::cache && p.cache_format == narrowing.format)
+          exact.cache_format = Format::f32;
+        Expected expected = right_of(exact, values);
+        narrow_output(expected, narrowing);
+        return expected;
+      },
+      {fmt::format("the output is {}, which the kernel does not declare", narrowing.en()),
+       fmt::format("la salida se {}, lo que el kernel no declara", narrowing.es())});
 }
 
 /// Rounded once more before what the kernel declares.
@@ -253,29 +261,29 @@ Candidate input_in(Format format) {
 }
 
 /// An operand of a stage without roundings of its own.
-Candidate operand_in(Format format, size_t at, const Suspect& s) {
+Candidate operand_in(const Narrowing& narrowing, size_t at, const Suspect& s) {
   const std::string_view operand = name(operands_at(s.config(), s.at)[at].stage);
   return computed_by(
-      [format, at](const StageProblem& p, const Values& values) {
+      [narrowing, at](const StageProblem& p, const Values& values) {
         Values others = values;
         if (at < values.size()) {
-          std::vector<float> rounded(values[at].begin(), values[at].end());
-          for (float& x : rounded) x = static_cast<float>(rounded_to(static_cast<double>(x), format));
-          others[at] = std::move(rounded);
+          std::vector<float> narrow(values[at].begin(), values[at].end());
+          for (float& x : narrow) x = static_cast<float>(narrowing.of(static_cast<double>(x)));
+          others[at] = std::move(narrow);
         }
         return right_of(p, others);
       },
-      {fmt::format("{} is rounded to {} before {} is made of it", operand, name(format), s.name()),
-       fmt::format("{} se redondea a {} antes de calcular {}", operand, name(format), s.name())});
+      {fmt::format("{} is {} before {} is made of it", operand, narrowing.en(), s.name()),
+       fmt::format("{} se {} antes de calcular {}", operand, narrowing.es(), s.name())});
 }
 
 std::vector<Candidate> undeclared_rounding(const Suspect& s) {
   std::vector<Candidate> candidates = operand_rounded(s);
-  for (const Format format : {Format::f16, Format::bf16}) candidates.push_back(output_in(format));
+  for (const Narrowing& narrowing : kNarrowings) candidates.push_back(output_in(narrowing));
   if (s.kind() != StageKind::projection) {
-    for (const Format format : {Format::f16, Format::bf16}) {
+    for (const Narrowing& narrowing : kNarrowings) {
       for (size_t at = 0; at < operands_at(s.config(), s.at).size(); ++at)
-        candidates.push_back(operand_in(format, at, s));
+        candidates.push_back(operand_in(narrowing, at, s));
     }
     return candidates;
   }

@@ -361,11 +361,6 @@ std::vector<NamedCase> attention_cases() {
                std::copy_n(own[0].begin(), 56, cache.back().begin());
                std::fill(cache.back().begin() + 56, cache.back().end(), 0.0f);
              }),
-      writes("HeadNotWritten", "kv_not_written", "what was there before", "decode",
-             [](Rows& cache, const Rows& own) {
-               for (size_t i = 0; i < own[0].size(); ++i)
-                 cache.back()[i] = i / 16 % 2 == 0 ? own[0][i] : cache[0][i];
-             }),
       writes("NeverWritten", "kv_not_written", "uninitialised memory", "prefill", [](Rows&, const Rows&) {}),
       writes("Zero", "kv_not_written", "it is zero", "prefill",
              [](Rows& cache, const Rows&) {
@@ -373,6 +368,12 @@ std::vector<NamedCase> attention_cases() {
              }),
       writes("HistoryClobbered", "kv_history_overwritten", "overwrites position 0", "decode",
              [](Rows& cache, const Rows& own) { cache.back() = cache[0] = own[0]; }),
+      writes("PositionBeforeIsLost", "kv_history_overwritten", "the position before the block is lost",
+             "decode",
+             [](Rows& cache, const Rows& own) {
+               cache.back() = own[0];
+               cache[cache.size() - 2].assign(own[0].size(), std::numeric_limits<float>::quiet_NaN());
+             }),
       writes("BlockClobbersHistory", "kv_history_overwritten",
              "writing the last row also overwrites position 0", "prefill",
              [](Rows& cache, const Rows& own) {
@@ -407,12 +408,20 @@ TEST(AttentionMistakes, CoverEveryHypothesis) {
 
 /// A row that one decode step writes beyond the recorded slots is not seen anywhere: it may be anywhere.
 TEST(AttentionMistakes, ARowThatDecodeDoesNotWriteMayBeInTheNextSlot) {
-  const Verdict verdict = test::judge_mistakes({{kv_write, 1, {}, "decode", [](Rows&, const Rows&) {}}});
-  ASSERT_EQ(verdict.findings.size(), 1u);
-  const Finding& found = verdict.findings[0];
-  EXPECT_EQ(found.hypothesis(), "ambiguous") << test::text_of(found);
-  EXPECT_THAT(std::vector({found.best, found.runner_up}),
-              testing::UnorderedElementsAre("kv_slot", "kv_not_written"));
+  const auto nothing = [](Rows&, const Rows&) {};
+  const auto no_second_head = [](Rows& cache, const Rows& own) {
+    for (size_t i = 0; i < own[0].size(); ++i)
+      cache.back()[i] = i / 16 % 2 == 0 ? own[0][i] : cache[0][i];  // heads of 16, keys and values
+  };
+  for (const std::function<void(Rows&, const Rows&)>& write :
+       {std::function<void(Rows&, const Rows&)>(nothing), {no_second_head}}) {
+    const Verdict verdict = test::judge_mistakes({{kv_write, 1, {}, "decode", write}});
+    ASSERT_EQ(verdict.findings.size(), 1u);
+    const Finding& found = verdict.findings[0];
+    EXPECT_EQ(found.hypothesis(), "ambiguous") << test::text_of(found);
+    EXPECT_THAT(std::vector({found.best, found.runner_up}),
+                testing::UnorderedElementsAre("kv_slot", "kv_not_written"));
+  }
 }
 
 }  // namespace

@@ -1,5 +1,8 @@
 // Weights misread by hand, and sums that go wrong: each must be named.
 
+#include <bit>
+#include <cstdint>
+
 #include "judge/hypotheses/named.h"
 
 namespace greta {
@@ -227,6 +230,14 @@ std::vector<NamedCase> weight_cases() {
       {"SumInBf16", "narrow_accumulator", down, 1, summed_in(as_bf16), "bf16", "prefill"},
       {"OutputInF16", "undeclared_rounding", attn_norm, 0,
        [](const PlainSite& s) { return test::mapped(s.right(), as_f16); }, "output is rounded to f16"},
+      {"BranchCutToBf16", "undeclared_rounding", x_attn, 0,
+       [](const PlainSite& s) {
+         return test::zipped(s.in(x_in), s.in(attn_out), [](double a, double b) {
+           return a + static_cast<double>(
+                          std::bit_cast<float>(std::bit_cast<uint32_t>(static_cast<float>(b)) & 0xffff0000u));
+         });
+       },
+       "attn_out is cut to bf16 before x_attn"},
       {"OutputInBf16", "undeclared_rounding", up, 1,
        [](const PlainSite& s) { return test::mapped(s.right(), as_bf16); }, "output is rounded to bf16",
        "decode"},
