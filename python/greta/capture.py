@@ -15,7 +15,7 @@ import torch
 import transformers
 
 from . import command_line
-from .layouts import STAGES
+from .layouts import STAGES, TYPES
 from .recorder import Recorder
 from .slots import PADDING, nested
 
@@ -90,8 +90,8 @@ def tokenize(model, text):
 
 
 def load_model(path, attention, dtype="f32"):
-    """Of a directory, in the format that is asked for; of a GGUF, its weights decoded. The model's code is the installed
-    transformers' alone."""
+    """Of a directory, in the format that is asked for; of a GGUF, its weights decoded. The model's code is that of the
+    installed transformers alone."""
     if pathlib.Path(path).is_dir():
         return transformers.AutoModelForCausalLM.from_pretrained(
             path, dtype=HELD[dtype], attn_implementation=attention).eval()
@@ -100,6 +100,18 @@ def load_model(path, attention, dtype="f32"):
     if dtype != "f32":
         raise ValueError("--dtype: of a GGUF, weights are decoded to f32")
     return load_gguf(path, attention)
+
+
+def record_ops(model, tokens, args, prompt_id):
+    """Of a type whose layers nobody described: what can be judged without it."""
+    from .op_recorder import capture_ops
+
+    unseen = capture_ops(model, tokens, args.out, decode=args.decode, prompt_id=prompt_id,
+                         layers=command_line.parse_layers(args.layers), manifest={"command_line": " ".join(sys.argv)})
+    print(f"greta.capture: ops of a {model.config.model_type} model are recorded: greta diagnose {args.out} (no -m)",
+          file=sys.stderr)
+    if unseen:
+        print(f"greta.capture: not recorded, having no word: {', '.join(unseen)}", file=sys.stderr)
 
 
 def main():
@@ -113,12 +125,16 @@ def main():
     parser.add_argument("--decode", action="store_true", help="record decode0 too")
     parser.add_argument("--attention", choices=("eager", "sdpa"), default="eager",
                         help="sdpa is torch's fused one: no qk, no softmax")
+    parser.add_argument("--ops", action="store_true",
+                        help="ops in the place of stages: as of types that are not known")
     args = parser.parse_args()
     try:
         prompt_id, text, tokens = command_line.read_prompt(args)
         if tokens is None:
             tokens = tokenize(args.model, text)
         model = load_model(args.model, args.attention, args.dtype)
+        if args.ops or (model.config.get_text_config().model_type not in TYPES):
+            return record_ops(model, tokens, args, prompt_id)
         capture(model, tokens, args.out, decode=args.decode, text=text, prompt_id=prompt_id, gguf=args.model,
                 layers=command_line.parse_layers(args.layers), manifest={"command_line": " ".join(sys.argv)})
     except (OSError, ValueError) as error:

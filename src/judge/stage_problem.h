@@ -23,6 +23,7 @@ struct Declared {
   int sum_lanes = 1;                       // interleaved partial sums of a row sum; 1: order unknown
   double angle_rounding = 3 * bounds::kU;  // of RoPE: f32 position times f32 frequency
   double angle_growth = 0;  // more of it per pair, where each angle is made from the one before
+  bool fused_add = false;   // a norm reads the residual sum before it is rounded to what is recorded of it
   bool operator==(const Declared&) const = default;
 };
 

@@ -14,7 +14,7 @@ namespace greta {
 /// A number of config.json as a key of the architecture. Floats are rounded to f32: what GGUF keeps, and what
 /// PyTorch computes with.
 struct ConfigKey {
-  enum class Kind { count, number };
+  enum class Kind { count, number, flag };
   const char* name;
   std::string_view key;  // after the architecture's name and a dot
   Kind kind = Kind::count;
@@ -24,6 +24,7 @@ struct ConfigKey {
 struct RefusedField {
   const char* name;
   std::string_view feature;
+  bool of_experts = false;  // read, where the architecture has experts
 };
 
 struct CheckpointKind {
