@@ -83,7 +83,8 @@ class OpRecorder:
         self._writer.flush()
 
     def _watch(self, name, module):
-        kinds = {torch.nn.Linear: self._linear, torch.nn.Embedding: self._embedding, torch.nn.LayerNorm: self._layer_norm}
+        kinds = {torch.nn.Linear: self._linear, torch.nn.Embedding: self._embedding,
+                 torch.nn.LayerNorm: self._layer_norm}
         see = kinds.get(type(module))  # subclasses may do more: scale, for one
         if type(module).__name__.endswith("RMSNorm") and epsilon_of(module) is not None:
             see = self._rms_norm
@@ -191,8 +192,8 @@ class OpRecorder:
 
 @torch.no_grad()
 def capture_ops(model, tokens, out, *, decode=True, **options):
-    """Records the prefill of `tokens` and, with decode, one step of the last token again where the model has a cache that
-    can be cropped. The options are OpRecorder's. Classes of modules that were not recorded."""
+    """Records the prefill of `tokens` and, with decode, one step of the last token again where the model has a cache
+    that can be cropped. The options are OpRecorder's. Classes of modules that were not recorded."""
     import transformers
 
     ids = torch.tensor([list(map(int, tokens))], device=next(model.parameters()).device)

@@ -89,7 +89,8 @@ class Recorder:
         self._launches = {}
         self._undo = contextlib.ExitStack()
         self._writer = BundleWriter(out, {
-            "engine": "transformers", "version": transformers.__version__, "model": describe(of_config(config.to_dict()), gguf),
+            "engine": "transformers", "version": transformers.__version__,
+            "model": describe(of_config(config.to_dict()), gguf),
             "device": str(model.device), "threads": torch.get_num_threads(), "kv_format": FORMATS[model.dtype],
             "options": {"torch": torch.__version__, "attention": self._attention}, "prompts": self._prompts,
             "experiments": [{"name": "E0"}], "kernels": {}, "aligned": True,

@@ -1,6 +1,6 @@
-"""What the modules of a serving engine give, as stages: vLLM and SGLang name them alike. Rows of several requests lie one
-after the other; each norm before a block also adds (hidden, residual); q, k, v and gate, up are one product each; every
-rank has its heads alone. Needs numpy only."""
+"""What the modules of a serving engine give, as stages: vLLM and SGLang name them alike. Rows of several requests lie
+one after the other; each norm before a block also adds (hidden, residual); q, k, v and gate, up are one product each;
+every rank has its heads alone. Needs numpy only."""
 
 import re
 
@@ -215,9 +215,9 @@ class Requests:
 
 
 class FlatRun:
-    """Writes passes of flat batches: of each request `prefill` (further chunks: `prefill1`, ...), `decode0`, `decode1`, ...
-    The cache is not shown by these engines' modules: `kv_write` is made of the keys and values that attention was given,
-    so that a row that is written or read wrongly shows in `pv`."""
+    """Writes passes of flat batches: of each request `prefill` (further chunks: `prefill1`, ...), `decode0`, ...
+    The cache is not shown by these engines' modules: `kv_write` is made of the keys and values that attention was
+    given, so that a row that is written or read wrongly shows in `pv`."""
 
     def __init__(self, writer, reader, engine, *, layers=None, steps=None, requests=None):
         self.writer, self.reader, self.engine = writer, reader, engine

@@ -1,13 +1,13 @@
-"""Records what vLLM computes, in its own processes: a plugin (entry point vllm.general_plugins) that does nothing unless
-GRETA_VLLM_OUT names a directory.
+"""Records what vLLM computes, in its own processes: a plugin (entry point vllm.general_plugins) that does nothing
+unless GRETA_VLLM_OUT names a directory.
 
     GRETA_VLLM_OUT=dump vllm serve MODEL --enforce-eager ...
     greta import vllm dump -m MODEL --out trace
     greta diagnose trace -m MODEL
 
-Each process writes DIR/tpT-ppP/passN.safetensors: the outputs of the modules of a forward pass, as they are held, and in
-the file's metadata which rows are whose. GRETA_VLLM_LAYERS=0-3: those layers alone; GRETA_VLLM_PASSES=N: so many passes
-(default 16).
+Each process writes DIR/tpT-ppP/passN.safetensors: the outputs of the modules of a forward pass, as they are held, and
+in the file's metadata which rows are whose. GRETA_VLLM_LAYERS=0-3: those layers alone; GRETA_VLLM_PASSES=N: so many
+passes (default 16).
 """
 
 import functools
@@ -71,7 +71,7 @@ def recorder_of(runner):
     """None, with a word why, where nothing can be seen."""
     if not runner.model_config.enforce_eager:
         runner._greta_refused = True
-        say("nothing is recorded: compiled graphs show no modules; start vLLM with --enforce-eager (enforce_eager=True)")
+        say("nothing is recorded: compiled graphs show no modules; start vLLM with --enforce-eager")
         return None
     return Recorder(runner)
 

@@ -137,7 +137,8 @@ def norm_by_one_more(p):
 @bug("llama", "both", "ffn_norm", "norm_mean_subtracted", layer=1)
 def layer_norm(p):
     norm = p.layers[1].post_attention_layernorm
-    p.out(norm, lambda x, out: torch.nn.functional.layer_norm(x, x.shape[-1:], norm.weight, None, norm.variance_epsilon))
+    p.out(norm, lambda x, out: torch.nn.functional.layer_norm(
+        x, x.shape[-1:], norm.weight, None, norm.variance_epsilon))
 
 
 @bug("llama", "both", "ffn_norm", "swapped_weight", layer=1)

@@ -1,7 +1,7 @@
 """Quantised checkpoints, and those with experts: checkpoint_formats_test.py --greta PROGRAM
 
-Each form is written by tiny_directory.py, beside it the same numbers as plain f32: all stages of a run must have the same
-bits. A mixture of experts is also held against a GGUF of it. Numpy only; CTest runs it."""
+Each form is written by tiny_directory.py, beside it the same numbers as plain f32: all stages of a run must have the
+same bits. A mixture of experts is also held against a GGUF of it. Numpy only; CTest runs it."""
 
 import argparse
 import json
@@ -37,8 +37,8 @@ def write_gguf(path, config, tensors):
         "general.architecture": (8, gguf.string(kind)), "block_count": uint(2), "context_length": uint(64),
         "embedding_length": uint(64), "feed_forward_length": uint(144), "attention.head_count": uint(4),
         "attention.head_count_kv": uint(2), "attention.key_length": uint(16), "attention.value_length": uint(16),
-        "attention.layer_norm_rms_epsilon": real(1e-5), "rope.freq_base": real(10000.0), "rope.dimension_count": uint(16),
-        "expert_count": uint(5), "expert_used_count": uint(2),
+        "attention.layer_norm_rms_epsilon": real(1e-5), "rope.freq_base": real(10000.0),
+        "rope.dimension_count": uint(16), "expert_count": uint(5), "expert_used_count": uint(2),
         **({} if kind == "llama" else {"expert_feed_forward_length": uint(32)}),
         **({"expert_shared_feed_forward_length": uint(144)} if kind == "qwen2moe" else {}),
         "tokenizer.ggml.model": (8, gguf.string("gpt2")), "tokenizer.ggml.pre": (8, gguf.string("smollm")),
@@ -53,7 +53,8 @@ def write_gguf(path, config, tensors):
         data += array.astype("<f4").tobytes()
         data += bytes(-len(data) % gguf.ALIGNMENT)
     head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(values))
-    head += b"".join(gguf.string(name) + struct.pack("<I", kind) + value for name, (kind, value) in values.items()) + table
+    head += b"".join(gguf.string(name) + struct.pack("<I", kind) + value for name, (kind, value) in values.items())
+    head += table
     path.write_bytes(head + bytes(-len(head) % gguf.ALIGNMENT) + data)
 
 
@@ -65,8 +66,9 @@ class Directories(unittest.TestCase):
 
     def hashes(self, model, name):
         """(phase, layer, stage) -> hash of a run."""
-        out = self.folder / f"trace-{name}"
-        run = subprocess.run([self.greta, "trace", "-m", model, "-p", "hello" * 3, "--out", out, "--threads", "1"],
+        out, prompt = self.folder / f"trace-{name}", self.folder / "prompt.txt"
+        prompt.write_text("hello" * 3)
+        run = subprocess.run([self.greta, "trace", "-m", model, "-p", prompt, "--out", out, "--threads", "1"],
                              capture_output=True, text=True)
         self.assertEqual(run.returncode, 0, run.stderr)
         events = map(json.loads, (out / "events.jsonl").read_text().splitlines())
@@ -165,7 +167,7 @@ class Directories(unittest.TestCase):
 
     def test_methods_that_are_not_known(self):
         said = self.refused("awq", quantisation={"quant_method": "bitsandbytes"})
-        self.assertIn("quantised by bitsandbytes; GRETA reads fp8, fbgemm_fp8, gptq, awq, mxfp4, compressed-tensors", said)
+        self.assertIn("by bitsandbytes; GRETA reads fp8, fbgemm_fp8, gptq, awq, mxfp4, compressed-tensors", said)
         self.assertIn("gemv", self.refused("awq", quantisation={"quant_method": "awq", "version": "gemv"}))
         self.assertIn("is 3; of gptq GRETA reads 2, 4, 8", self.refused(
             "gptq", quantisation={"quant_method": "gptq", "bits": 3}))
@@ -187,7 +189,8 @@ class Directories(unittest.TestCase):
             return run.stderr
 
         self.assertIn("expert 2 is missing", said_of(lambda t: t.pop(name)))
-        self.assertIn("expert 0's is F32 of [32, 64]", said_of(lambda t: t.__setitem__(name, np.zeros((31, 64), np.float32))))
+        self.assertIn("expert 0's is F32 of [32, 64]", said_of(
+            lambda t: t.__setitem__(name, np.zeros((31, 64), np.float32))))
 
     def test_a_type_that_nobody_knows(self):
         """Its projections are judged; norms, which may multiply by 1 + weight, are not."""
@@ -222,7 +225,8 @@ class Directories(unittest.TestCase):
         code, verdict = judge()
         self.assertEqual(code, 1)
         self.assertEqual({(f["layer"], f["stage"]) for f in verdict["findings"]}, {(1, "up")})
-        run = subprocess.run([self.greta, "run", "-m", self.folder / "unknown", "-p", "a"], capture_output=True, text=True)
+        run = subprocess.run([self.greta, "run", "-m", self.folder / "unknown", "-p", "a"], capture_output=True,
+                             text=True)
         self.assertEqual(run.returncode, 2)
         self.assertIn("novel", run.stderr)
 

@@ -1,4 +1,4 @@
-"""Writes the formats of the importers as documented, from a run of serving_model.py. Needs torch, safetensors, numpy."""
+"""Writes the formats of the importers as documented, from a run of serving_model.py. Needs torch, safetensors."""
 
 import datetime
 import inspect
@@ -108,7 +108,9 @@ def sglang_dumper(folder, model, passes, watcher):
             for at, tensor in enumerate(tensors):
                 many = len(tensors) > 1 or kind == "inputs"
                 key = f"non_intrusive__{name}.{kind}" + (f".{at}" if many else "")
-                hooked.append((key if name != "logits_processor" or kind == "inputs" else key + ".next_token_logits", tensor))
+                if name == "logits_processor" and kind == "output":
+                    key += ".next_token_logits"
+                hooked.append((key, tensor))
         for name, value in core + hooked:
             index += 1
             tags = {"step": step, "rank": 0, "dump_index": index, "name": name, "recompute_status": "disabled"}
@@ -131,8 +133,8 @@ def vllm(folder, model, passes, watcher, ranks=1):
                 for at, value in enumerate(values):
                     if kind == "inputs" and name.endswith(".attn"):
                         count = model.config.num_attention_heads if at == 0 else model.config.num_key_value_heads
-                        value = value.reshape(len(value), count, -1)[:, rank * count // ranks:][:, :max(1, count // ranks)]
-                        value = value.reshape(len(value), -1)
+                        value = value.reshape(len(value), count, -1)[:, rank * count // ranks:]
+                        value = value[:, :max(1, count // ranks)].reshape(len(value), -1)
                     else:
                         value = share_of(name, value, rank, ranks, model.config)
                     tensors[f"{name}{'.inputs' if kind == 'inputs' else ''}/{at}"] = value.contiguous()
@@ -195,7 +197,8 @@ def flashinfer_call(folder, name, number, function, arguments, keywords, result,
 
     def save(kind, values):
         if values and safetensors:
-            save_file({key: value.clone(memory_format=torch.contiguous_format) for key, value in values.items()}, call / f"{kind}.safetensors")
+            save_file({key: value.clone(memory_format=torch.contiguous_format) for key, value in values.items()},
+                      call / f"{kind}.safetensors")
         elif values:
             torch.save(values, call / f"{kind}.pt")
 

@@ -169,9 +169,9 @@ class ServingModel(nn.Module):
     def forward(self, ids, positions, batch):
         return self.logits_processor(self.lm_head, self.model(ids, positions, batch), batch)
 
-    def serve(self, prompts, steps, chunk=1 << 30, before=lambda: None):
-        """Prefill of all prompts together (in chunks), then steps of a token each for all; yields (ids, positions, batch,
-        logits) of each pass. before() is called before each."""
+    def serve(self, prompts, steps, chunk=1 << 30):
+        """Prefill of all prompts together (in chunks), then steps of a token each for all; yields (ids, positions,
+        batch, logits) of each pass."""
         done, tokens = [0] * len(prompts), [list(prompt) for prompt in prompts]
         for step in range(steps + max(-(-len(prompt) // chunk) for prompt in prompts)):
             ids, positions, rows = [], [], []
@@ -185,7 +185,6 @@ class ServingModel(nn.Module):
                 ids += new
                 done[request] += len(new)
             batch = Batch(rows, torch.tensor([done[request] for request, _, _ in rows]))
-            before()
             logits = self(torch.tensor(ids), torch.tensor(positions), batch)
             for (request, _, _), row in zip(rows, logits):
                 if done[request] == len(tokens[request]):

@@ -60,8 +60,8 @@ def tokenizer():
 
 
 SIZES = {"hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 144, "num_attention_heads": 4,
-         "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "vocab_size": 26,
-         "hidden_act": "silu", "tie_word_embeddings": False, "rope_theta": 10000.0}
+         "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
+         "vocab_size": 26, "hidden_act": "silu", "tie_word_embeddings": False, "rope_theta": 10000.0}
 
 
 def matrices():
@@ -130,8 +130,8 @@ def gptq(random, rows, columns, bits=4, group=16, act_order=False, less=1):
     if act_order:
         of = random.permutation(of)
     matrix = (codes - zeros[of]) * scales[of].astype(np.float64)
-    return {"qweight": np.ascontiguousarray(packed(codes.T, bits).T), "qzeros": packed(zeros - less, bits), "scales": scales,
-            "g_idx": of.astype(np.int32)}, matrix.T
+    return {"qweight": np.ascontiguousarray(packed(codes.T, bits).T), "qzeros": packed(zeros - less, bits),
+            "scales": scales, "g_idx": of.astype(np.int32)}, matrix.T
 
 
 def awq(random, rows, columns, group=16):

@@ -12,7 +12,8 @@ import sys
 
 from ..command_line import parse_layers
 
-IMPORTERS = [importlib.import_module(f"{__package__}.{name}") for name in ("sglang", "vllm", "flashinfer", "edge_llm", "npy")]
+IMPORTERS = [importlib.import_module(f"{__package__}.{name}")
+             for name in ("sglang", "vllm", "flashinfer", "edge_llm", "npy")]
 
 
 def parser_of():

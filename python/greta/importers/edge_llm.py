@@ -1,7 +1,8 @@
-"""What TensorRT Edge-LLM leaves with EDGELLM_DUMP_LOGITS_KVCACHE_DIR (0.11): one .safetensors file with round_R.logits and
-round_R.layer_I.kv [batch, 2, kv heads, most positions, head_dim]. Round 0 is the prompt, the others are a step each.
+"""What TensorRT Edge-LLM leaves with EDGELLM_DUMP_LOGITS_KVCACHE_DIR (0.11): one .safetensors file with round_R.logits
+and round_R.layer_I.kv [batch, 2, kv heads, most positions, head_dim]. Round 0 is the prompt, the others a step each.
 
-Neither says from what it was computed, so `diagnose` has little to judge; `compare` holds two such runs against each other.
+Neither says from what it was computed, so `diagnose` has little to judge; `compare` holds two such runs against each
+other.
 Written from that description: no file of a real run was seen.
 """
 

@@ -333,9 +333,9 @@ def gated(activation):
 
 
 NO_OPS = {"__init__", "begin_forward", "end_forward", "workspace_size", "reset_workspace_buffer"}
-PAGED = {f"{wrapper}.{method}": paged for wrapper in ("BatchDecodeWithPagedKVCacheWrapper",
-                                                      "CUDAGraphBatchDecodeWithPagedKVCacheWrapper",
-                                                      "BatchPrefillWithPagedKVCacheWrapper") for method in ("run", "forward")}
+WRAPPERS = ("BatchDecodeWithPagedKVCacheWrapper", "CUDAGraphBatchDecodeWithPagedKVCacheWrapper",
+            "BatchPrefillWithPagedKVCacheWrapper")
+PAGED = {f"{wrapper}.{method}": paged for wrapper in WRAPPERS for method in ("run", "forward")}
 OPS = {
     "single_decode_with_kv_cache": single_decode, "single_prefill_with_kv_cache": single_prefill, **PAGED,
     "BatchPrefillWithRaggedKVCacheWrapper.run": ragged,

@@ -10,8 +10,8 @@ def write_flat(path, out, args, engine, passes):
     """passes: ([module -> [(rows, format)] of each tensor-parallel rank], core) each; core has positions, and may have
     input_ids, seq_lens and requests, (name, rows) each. Notes."""
     if args.model is None:
-        raise ValueError(f"-m MODEL is needed: the directory or GGUF file of the model that {engine} served; a dump does "
-                         "not say how many heads it has")
+        raise ValueError(f"-m MODEL is needed: the directory or GGUF file of the model that {engine} served; a dump "
+                         "does not say how many heads it has")
     shape, passes = of_path(args.model), iter(passes)
     first = next(passes, None)
     if first is None:

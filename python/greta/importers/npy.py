@@ -1,8 +1,8 @@
 """Trees of .npy files, and .safetensors files, with a map that says what each tensor is (docs/capture.md).
 
-A tensor's name is its file's path in the tree without the suffix, and in a .safetensors file /NAME after that. The map is
-JSON: {"rules": [{"match": EXPRESSION, "stage": "q", ...}], "manifest": {}, "kernels": {}, "positions": {}, "phases": {}}.
-The first rule whose expression is the whole name says what the tensor is.
+A tensor's name is its file's path in the tree without the suffix, and in a .safetensors file /NAME after that. The map
+is JSON: {"rules": [{"match": EXPRESSION, "stage": "q", ...}], "manifest": {}, "kernels": {}, "positions": {}, ...}. The
+first rule whose expression is the whole name says what the tensor is.
 """
 
 import json

@@ -1,7 +1,8 @@
 """Dumps of SGLang (read from its 0.5.23), of either form.
 
-Of --debug-tensor-dump-output-folder: DIR/TP0_PP0_Rank0_pid1/Pass00000.pt, a file for each forward pass with the outputs of
-all leaf modules. A pass is written as `model` ends, so what `model` and `logits_processor` give stands in the next file.
+Of --debug-tensor-dump-output-folder: DIR/TP0_PP0_Rank0_pid1/Pass00000.pt, a file for each forward pass with the outputs
+of all leaf modules. A pass is written as `model` ends, so what `model` and `logits_processor` give stands in the next
+file.
 Of DUMPER_ENABLE=1 DUMPER_NON_INTRUSIVE_MODE=all: DIR/EXP/step=S___rank=R___dump_index=I___name=N.pt, a file for each
 tensor, {"value", "meta"}.
 """
@@ -82,9 +83,10 @@ def passes_of_hooks(ranks, wanted):
 
 
 def drop_shared_rotary(modules):
-    """SGLang's layers share one rotary_emb, so each of its calls is written under every layer's name: what stands there in
-    the end is the last layer's."""
-    names = sorted((name for name in modules if name.endswith(".rotary_emb")), key=lambda name: int(name.split(".")[-3]))
+    """SGLang's layers share one rotary_emb, so each of its calls is written under every layer's name: what stands there
+    in the end is the last layer's."""
+    names = sorted((name for name in modules if name.endswith(".rotary_emb")),
+                   key=lambda name: int(name.split(".")[-3]))
     first = [rows for rows, _ in modules[names[0]]] if names else []
     if len(names) > 1 and all(np.array_equal(a, b, equal_nan=True) for name in names[1:]
                               for a, (b, _) in zip(first, modules[name])):

@@ -1,4 +1,4 @@
-"""What greta.vllm_plugin left (run with vLLM 0.32): DIR/tpT-ppP/passN.safetensors, the outputs of modules as MODULE/N."""
+"""What greta.vllm_plugin left (run with vLLM 0.32): DIR/tpT-ppP/passN.safetensors, modules' outputs as MODULE/N."""
 
 import json
 import pathlib
@@ -50,8 +50,7 @@ def read_pass(file, modules):
     try:
         with safe_open(file, framework="pt") as tensors:
             core = json.loads(tensors.metadata()["greta"])
-            rows, padded = int(core["rows"]), None
-            found = {}
+            rows, found = int(core["rows"]), {}
             for key in tensors.keys():
                 module, _, at = key.rpartition("/")
                 found[module, int(at)] = values_of(tensors.get_tensor(key))
@@ -59,7 +58,8 @@ def read_pass(file, modules):
         raise
     except Exception as error:
         raise Unreadable(f"{file}: no pass of the plugin: {str(error).splitlines()[0][:200]}") from None
-    padded = max((len(values) for (module, _), (values, _) in found.items() if module.endswith("layernorm")), default=rows)
+    norms = [len(values) for (module, _), (values, _) in found.items() if module.endswith("layernorm")]
+    padded = max(norms, default=rows)
     for (module, at), (values, held) in sorted(found.items()):
         if len(values) > 0 and len(values) % padded == 0 and module != "logits_processor":
             values = values[:len(values) // padded * rows]

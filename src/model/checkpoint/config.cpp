@@ -77,14 +77,16 @@ class ConfigReader {
   }
 
   void refuse() const {
-    const bool has_experts = !find_architecture(kind_.architecture)->experts.empty();
+    const auto reads = [&](std::string_view name) {
+      return std::ranges::any_of(kind_.keys, [&](const ConfigKey& row) { return row.name == name; });
+    };
     for (const RefusedField& field : refused_fields()) {
       const auto found = config_.find(field.name);
-      if (found == config_.end() || says_nothing(*found) || (field.of_experts && has_experts)) continue;
+      if (found == config_.end() || says_nothing(*found) || reads(field.name)) continue;
       fields_.fail(field.name,
                    fmt::format("is {}; not supported yet: {}", excerpt(dump_json(*found)), field.feature));
     }
-    if (has_experts && fields_.integer_or("decoder_sparse_step", 0, kMost, 1) != 1)
+    if (reads("num_experts") && fields_.integer_or("decoder_sparse_step", 0, kMost, 1) != 1)
       fields_.fail("decoder_sparse_step",
                    "is not 1; not supported yet: dense layers among those with experts");
     for (const char* name : {"hidden_act", "hidden_activation"}) {
@@ -214,8 +216,8 @@ json quantisation_of(const json& config) {
 }
 
 /// Of a type that is not known: sizes. How its norms multiply nobody knows, so their epsilon is left out.
-CheckpointConfig read_sizes(const json& config, const std::string& where, const std::string& type,
-                            MetadataBuilder& metadata) {
+CheckpointConfig sizes_of_unknown(const json& config, const std::string& where, const std::string& type,
+                                  MetadataBuilder& metadata) {
   const Fields fields(config, where);
   metadata.set_text("general.architecture", type);
   for (const ConfigKey& row : common_keys()) {
@@ -273,7 +275,7 @@ CheckpointConfig read_checkpoint_config(const json& whole, const std::string& wh
   const Fields fields(config, where);
   const std::string type = fields.text("model_type");
   const CheckpointKind* kind = find_checkpoint_kind(type);
-  if (kind == nullptr) return read_sizes(config, where, type, metadata);
+  if (kind == nullptr) return sizes_of_unknown(config, where, type, metadata);
   CheckpointConfig result = ConfigReader(config, where, *kind, metadata).read();
   result.kind = kind;
   result.architecture = find_architecture(kind->architecture);

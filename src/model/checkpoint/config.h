@@ -19,8 +19,8 @@ struct CheckpointConfig {
   std::vector<float> rope_factors;  // of each pair, as Llama 3 scales them; empty: none
 };
 
-/// Adds the keys to `metadata`. `where` is the file's path, for messages. Input Errors: a field that is missing, out of range or of another kind, and one that would change the
-/// computation (the message names it).
+/// Adds the keys to `metadata`. `where` is the file's path, for messages. Input Errors: a field that is
+/// missing, out of range or of another kind, and one that would change the computation (the message names it).
 CheckpointConfig read_checkpoint_config(const nlohmann::json& config, const std::string& where,
                                         MetadataBuilder& metadata);
 

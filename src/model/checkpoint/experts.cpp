@@ -8,8 +8,8 @@
 namespace greta {
 namespace {
 
-constexpr std::string_view kExperts = ".experts.";
-constexpr int64_t kMostExperts = 1 << 16;
+constexpr std::string_view kBeforeNumber = ".experts.";
+constexpr int64_t kMostNumbers = 1 << 16;
 
 /// X.experts.N.PART.weight in its parts.
 struct OneExpert {
@@ -26,16 +26,16 @@ constexpr PartName kParts[] = {{"gate_proj.weight", "gate_proj"}, {"up_proj.weig
                                {"w3.weight", "up_proj"},          {"w2.weight", "down_proj"}};
 
 bool read_expert(std::string_view name, OneExpert& one) {
-  const size_t at = name.find(kExperts);
+  const size_t at = name.find(kBeforeNumber);
   if (at == name.npos) return false;
-  const std::string_view rest = name.substr(at + kExperts.size());
+  const std::string_view rest = name.substr(at + kBeforeNumber.size());
   const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), one.number);
   if (error != std::errc() || end == rest.data() + rest.size() || *end != '.') return false;
   const std::string_view part = rest.substr(static_cast<size_t>(end - rest.data()) + 1);
   for (const PartName& known : kParts) {
     if (part != known.stored) continue;
-    one.prefix = name.substr(0, at + kExperts.size()), one.part = known.ours;
-    return one.number >= 0 && one.number < kMostExperts;
+    one.prefix = name.substr(0, at + kBeforeNumber.size()), one.part = known.ours;
+    return one.number >= 0 && one.number < kMostNumbers;
   }
   return false;
 }
@@ -65,7 +65,7 @@ void join(const std::string& name, const std::map<int64_t, std::string>& of, Sto
 }
 
 /// The first half of each expert's rows is gate's, the second up's.
-void cut(const std::string& name, Storage& storage, TensorTable& tensors) {
+void cut_halves(const std::string& name, Storage& storage, TensorTable& tensors) {
   const StoredTensor both = tensors.at(name);
   const std::vector<int64_t>& shape = both.view.shape;
   if (shape.size() != 3 || shape[1] % 2 != 0)
@@ -99,7 +99,7 @@ void join_experts(Storage& storage, TensorTable& tensors) {
     if (name.ends_with(".experts.down_proj")) down.push_back(name);
   }
   for (const auto& [name, of] : apart) join(name, of, storage, tensors);
-  for (const std::string& name : fused) cut(name, storage, tensors);
+  for (const std::string& name : fused) cut_halves(name, storage, tensors);
   for (const std::string& name : down) {
     auto entry = tensors.extract(name);
     entry.key() += ".weight";

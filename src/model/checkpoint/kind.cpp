@@ -41,8 +41,8 @@ constexpr ConfigKey kGraniteKeys[] = {
 };
 
 constexpr RefusedField kRefusedFields[] = {
-    {"num_experts", "a mixture of experts", true},
-    {"num_local_experts", "a mixture of experts", true},
+    {"num_experts", "a mixture of experts"},
+    {"num_local_experts", "a mixture of experts"},
     {"n_routed_experts", "a mixture of experts"},
     {"attn_logit_softcapping", "soft-capping of the attention scores"},
     {"final_logit_softcapping", "soft-capping of the logits"},
@@ -147,13 +147,6 @@ std::string plain_name(std::string_view name) {
 const CheckpointKind* find_checkpoint_kind(std::string_view model_type) {
   const auto found = std::ranges::find(kCheckpointKinds, model_type, &CheckpointKind::model_type);
   return found == std::end(kCheckpointKinds) ? nullptr : found;
-}
-
-std::string checkpoint_kind_names() {
-  std::string names;
-  for (const CheckpointKind& kind : kCheckpointKinds)
-    names.append(names.empty() ? "" : ", ").append(kind.model_type);
-  return names;
 }
 
 std::span<const ConfigKey> common_keys() { return kCommonKeys; }

@@ -20,11 +20,11 @@ struct ConfigKey {
   Kind kind = Kind::count;
 };
 
-/// What would change the computation, unless it is absent, null, false, zero or empty.
+/// What would change the computation, unless it is absent, null, false, zero or empty, or the kind has a key
+/// of that name.
 struct RefusedField {
   const char* name;
   std::string_view feature;
-  bool of_experts = false;  // read, where the architecture has experts
 };
 
 struct CheckpointKind {
@@ -39,8 +39,6 @@ struct CheckpointKind {
 
 /// nullptr when the type is not known.
 const CheckpointKind* find_checkpoint_kind(std::string_view model_type);
-/// "llama, mistral, ...", for messages.
-std::string checkpoint_kind_names();
 
 /// Keys of every kind.
 std::span<const ConfigKey> common_keys();

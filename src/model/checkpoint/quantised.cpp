@@ -93,6 +93,9 @@ class Decoder {
     for (const auto& [name, stored] : tensors_) {
       if (method->is_codes(name, stored.view)) names.push_back(name);
     }
+    if (names.empty() && fields.text_or("format", "") != "dense")
+      fail_input("{}: says that the weights are quantised by {}, and no tensor is stored so", where_,
+                 excerpt(method_));
     for (const std::string& name : names) (this->*method->decode)(name);
     for (const std::string& name : read_) tensors_.erase(name);
     for (auto& [name, stored] : made_) tensors_.insert_or_assign(name, std::move(stored));
@@ -360,8 +363,8 @@ class Decoder {
     });
   }
 
-  /// Words along a row of the transposed matrix: qweight [columns, rows / 8]; of eight rows the codes lie in the
-  /// order 0, 2, 4, 6, 1, 3, 5, 7 (AutoAWQ, utils/packing_utils.py).
+  /// Words along a row of the transposed matrix: qweight [columns, rows / 8]; of eight rows the codes lie in
+  /// the order 0, 2, 4, 6, 1, 3, 5, 7 (AutoAWQ, utils/packing_utils.py).
   void awq(const std::string& name) {
     constexpr std::array<int64_t, 8> kPlace = {0, 4, 1, 5, 2, 6, 3, 7};  // of row j of eight
     const TensorView codes = tensors_.at(name).view;
