@@ -36,7 +36,7 @@ def register():
 
 
 def watch(runner_class):
-    """Wraps load_model, where the modules come from, and execute_model, which knows whose rows are computed."""
+    """Wraps execute_model, which knows whose rows are computed."""
     if hasattr(runner_class, "_greta_watched"):
         return
     runner_class._greta_watched = True
@@ -49,31 +49,24 @@ def watch(runner_class):
             recorder = self._greta_recorder = recorder_of(self)
         if recorder is None:
             return execute(self, scheduler_output, *args, **kwargs)
-        with recorder.passing(self, scheduler_output):
-            return execute(self, scheduler_output, *args, **kwargs)
+        recorder.begin(scheduler_output)
+        out = execute(self, scheduler_output, *args, **kwargs)
+        recorder.end(self.input_batch.req_ids, scheduler_output.num_scheduled_tokens)
+        return out
 
     runner_class.execute_model = execute_model
-    sample = getattr(runner_class, "sample_tokens", None)
-    if sample is not None:  # logits may be computed in either
-
-        @functools.wraps(sample)
-        def sample_tokens(self, *args, **kwargs):
-            recorder = vars(self).get("_greta_recorder")
-            out = sample(self, *args, **kwargs)
-            if recorder is not None:
-                recorder.finish()
-            return out
-
-        runner_class.sample_tokens = sample_tokens
 
 
 def recorder_of(runner):
     """None, with a word why, where nothing can be seen."""
-    if not runner.model_config.enforce_eager:
+    try:
+        if not runner.model_config.enforce_eager:
+            raise ValueError("compiled graphs show no modules; start vLLM with --enforce-eager")
+        return Recorder(runner)
+    except (OSError, ValueError) as error:
         runner._greta_refused = True
-        say("nothing is recorded: compiled graphs show no modules; start vLLM with --enforce-eager")
+        say(f"nothing is recorded: {error}")
         return None
-    return Recorder(runner)
 
 
 class Recorder:
@@ -85,7 +78,7 @@ class Recorder:
         self._folder.mkdir(parents=True)
         self._layers = parse_layers(os.environ.get("GRETA_VLLM_LAYERS", "all"))
         self._most = int(os.environ.get("GRETA_VLLM_PASSES", "16"))
-        self._count, self._core, self._tensors, self._seen = 0, None, {}, {}
+        self._count, self._core, self._tensors = 0, None, {}
         model = runner.get_model() if hasattr(runner, "get_model") else runner.model
         model.register_forward_pre_hook(self._begin, with_kwargs=True)
         hooked = [self._hook(name, module) for name, module in model.named_modules()]
@@ -120,50 +113,24 @@ class Recorder:
                 if named.get(name) is not None:
                     self._core[name] = named[name].detach().cpu().reshape(-1).tolist()
 
-    def passing(self, runner, scheduled):
-        return Pass(self, runner, scheduled)
-
-    def start(self, runner, scheduled):
-        self.finish()
+    def begin(self, scheduled):
         if self._count < self._most and scheduled.total_num_scheduled_tokens > 0:
             self._core, self._tensors = {}, {}
 
-    def ran(self, runner, scheduled):
-        """The batch is in order now: which request has how many rows."""
-        if self._core is None:
-            return
-        counts = scheduled.num_scheduled_tokens
-        self._core["requests"] = [(name, counts[name]) for name in runner.input_batch.req_ids if name in counts]
-        if not hasattr(type(runner), "sample_tokens"):
-            self.finish()
-
-    def finish(self):
-        if self._core is None:
-            return
+    def end(self, order, counts):
+        """The batch has its order now: which request has how many rows."""
         core, self._core = self._core, None
-        if "positions" not in core or not self._tensors:
+        if core is None or "positions" not in core or not self._tensors:
             return
         from safetensors.torch import save_file
 
-        rows = sum(count for _, count in core["requests"])  # what is beyond is padding
-        core = {**core, **{name: core[name][:rows] for name in ("input_ids", "positions") if name in core}}
+        requests = [(name, counts[name]) for name in order if name in counts]
+        rows = sum(count for _, count in requests)  # what is beyond is padding
+        core = {name: values[:rows] for name, values in core.items()}
         path = self._folder / f"pass{self._count:05}.safetensors"
-        save_file(self._tensors, str(path) + ".part", metadata={"greta": json.dumps({"rows": rows, **core})})
+        about = {"rows": rows, "requests": requests, **core}
+        save_file(self._tensors, str(path) + ".part", metadata={"greta": json.dumps(about)})
         os.replace(str(path) + ".part", path)
         self._count, self._tensors = self._count + 1, {}
         if self._count == self._most:
             say(f"{self._most} passes are recorded; GRETA_VLLM_PASSES=N records more")
-
-
-class Pass:
-    """Around one execute_model()."""
-
-    def __init__(self, recorder, runner, scheduled):
-        self._recorder, self._of = recorder, (runner, scheduled)
-
-    def __enter__(self):
-        self._recorder.start(*self._of)
-
-    def __exit__(self, kind, error, trace):
-        if kind is None:
-            self._recorder.ran(*self._of)

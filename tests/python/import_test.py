@@ -6,6 +6,7 @@ finding at its place. Exit code 77 (skipped) without numpy, torch, transformers 
 
 import argparse
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -59,7 +60,9 @@ class Imported(unittest.TestCase):
         return engine, dumps.Watcher(engine)
 
     def run_greta(self, *arguments):
-        return subprocess.run([self.greta, *map(str, arguments)], capture_output=True, text=True)
+        path = f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"  # the Python that has what this one has
+        return subprocess.run([self.greta, *map(str, arguments)], capture_output=True, text=True,
+                              env={**os.environ, "PATH": path})
 
     def imported(self, name, path, *options):
         out = self.folder / f"bundle-{len(list(self.folder.glob('bundle-*')))}"
