@@ -1,5 +1,5 @@
-// `greta import FORMAT PATH --out DIR`: another tool's dump as a bundle. What engines of Python leave is read by
-// Python (torch's files need torch): the package's greta.importers, of which this is the door.
+// `greta import FORMAT PATH --out DIR`: another tool's dump as a bundle. What engines of Python leave is read
+// by Python (torch's files need torch): the package's greta.importers, of which this is the door.
 
 #include <algorithm>
 #include <filesystem>

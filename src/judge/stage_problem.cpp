@@ -105,7 +105,8 @@ class Solver {
     Expected expected = oracle::rms_norm(operand(0), *problem_.weight, problem_.eps,
                                          problem_.declared.sum_lanes, roundings().between);
     if (!problem_.declared.fused_add || problem_.kind != StageKind::norm) return expected;
-    // What was read is off by half an ULP of what is recorded, in each element and so, at most, in their size.
+    // What was read is off by half an ULP of what is recorded, in each element and so, at most, in their
+    // size.
     for (size_t i = 0; i < expected.value.size(); ++i)
       expected.bound[i] += 2 * bounds::unit_roundoff(roundings().output) * std::abs(expected.value[i]);
     return expected;

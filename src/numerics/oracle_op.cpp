@@ -46,8 +46,9 @@ double gelu_bound(double x) {
 }
 double gelu_erf(double x) { return 0.5 * x * std::erfc(-x / std::numbers::sqrt2); }
 double gelu_erf_bound(double x) {
-  // The argument's two roundings through erf's slope, 1 + erf, two products. erf may be Abramowitz and Stegun's
-  // 7.1.26, off by 1.5e-7 and by what f32 makes of its five terms (PyTorch, cpu/vec/vec256_float.h).
+  // The argument's two roundings through erf's slope, 1 + erf, two products. erf may be Abramowitz and
+  // Stegun's 7.1.26, off by 1.5e-7 and by what f32 makes of its five terms (PyTorch,
+  // cpu/vec/vec256_float.h).
   constexpr double kErf = 1.5e-7 + 8 * kU;
   const double z = x / std::numbers::sqrt2;
   const double slope = 2 / std::sqrt(std::numbers::pi) * std::exp(-z * z) * std::abs(z) * 2 * kU;

@@ -20,7 +20,8 @@ struct CheckpointConfig {
 };
 
 /// Adds the keys to `metadata`. `where` is the file's path, for messages. Input Errors: a field that is
-/// missing, out of range or of another kind, and one that would change the computation (the message names it).
+/// missing, out of range or of another kind, and one that would change the computation (the message names
+/// it).
 CheckpointConfig read_checkpoint_config(const nlohmann::json& config, const std::string& where,
                                         MetadataBuilder& metadata);
 
