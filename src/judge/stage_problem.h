@@ -49,6 +49,9 @@ struct StageProblem {
   std::vector<int64_t> positions = {};  // of the rows to be made
   std::vector<TokenId> tokens = {};     // at these positions (embedding only)
   std::vector<Operand> operands = {};
+  // Of a norm whose operand is a residual sum, that sum in f32, and of which rows it is that.
+  SharedRows unrounded = {};
+  const float* unrounded_of = nullptr;
   int64_t history_rows = 0;  // of the cache: so many leading rows are operand 2's, as they were
 
   const Tensor* weight = nullptr;

@@ -96,7 +96,10 @@ class Decoder {
     if (names.empty() && fields.text_or("format", "") != "dense")
       fail_input("{}: says that the weights are quantised by {}, and no tensor is stored so", where_,
                  excerpt(method_));
-    for (const std::string& name : names) (this->*method->decode)(name);
+    for (const std::string& name : names) {
+      if (tensors_.at(name).view.count == 0) fail(name, "is empty");
+      (this->*method->decode)(name);
+    }
     for (const std::string& name : read_) tensors_.erase(name);
     for (auto& [name, stored] : made_) tensors_.insert_or_assign(name, std::move(stored));
     forget_what_tells_of_activations();
@@ -226,6 +229,7 @@ class Decoder {
   const TensorView* find_part(const std::string& name) {
     const auto found = tensors_.find(name);
     if (found == tensors_.end()) return nullptr;
+    if (found->second.view.count == 0) fail(name, "is empty");
     read_.insert(name);
     return &found->second.view;
   }
@@ -417,6 +421,10 @@ class Decoder {
     const std::vector<float> extents = to_floats(listed);
     if (extents.size() != 2 || codes.dtype != "I32" || codes.shape.size() != 2)
       fail(name, "is no matrix of I32 with a weight_shape of two numbers");
+    for (const float extent : extents) {
+      if (!(extent >= 1 && extent < 1e9f))
+        fail(name, fmt::format("has an extent of {} in its weight_shape", extent));
+    }
     const auto rows = static_cast<int64_t>(extents[0]), columns = static_cast<int64_t>(extents[1]);
     const auto words = [](int64_t count, int64_t bits) {
       return (count + kWord / bits - 1) / (kWord / bits);
@@ -425,7 +433,7 @@ class Decoder {
     for (const int64_t bits : packings_) {
       if (codes.shape[0] == rows && codes.shape[1] == words(columns, bits)) fit.push_back(bits);
     }
-    if (rows < 1 || columns < 1 || fit.size() != 1)
+    if (fit.size() != 1)
       fail(name, fmt::format("of [{}] is no matrix of [{}, {}] by codes of {} bits",
                              fmt::join(codes.shape, ", "), rows, columns, fmt::join(packings_, " or ")));
     const int64_t bits = fit.front(), per_word = kWord / bits, half = int64_t{1} << (bits - 1);
