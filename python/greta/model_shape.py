@@ -74,10 +74,13 @@ def of_path(path):
         value = default if field is None else field.contents()
         return value[0] if isinstance(value, list) else value
 
+    kind = MODEL_TYPES.get(architecture, architecture)
+    if kind == "llama" and get("expert_count", 0) > 0:
+        kind = "mixtral"
     heads = get("attention.head_count")
     vocab = fields.get("tokenizer.ggml.tokens")
     return ModelShape(
-        MODEL_TYPES.get(architecture, architecture), get("block_count"), get("embedding_length"), heads,
+        kind, get("block_count"), get("embedding_length"), heads,
         get("attention.head_count_kv", heads), get("attention.key_length", get("embedding_length") // heads),
         get("feed_forward_length", 0), get("vocab_size", 0 if vocab is None else len(vocab.data)),
         tuple(range(3, get("block_count"), 4)) if architecture == "smollm3" else ())

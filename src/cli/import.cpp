@@ -27,7 +27,7 @@ sys.path[:1] = [folder] if folder else []
 try:
     from greta.importers.__main__ import main
 except ImportError as lacking:
-    print(f"greta: import is done by Python: {lacking}: pip install greta-llm numpy", file=sys.stderr)
+    print(f"greta: import is done by python3, with GRETA's package and numpy: {lacking}", file=sys.stderr)
     sys.exit(2)
 main()
 )";
