@@ -5,6 +5,7 @@ found at its own op. Exit code 77 (skipped) without numpy, torch, transformers."
 
 import argparse
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -85,6 +86,24 @@ class Ops(unittest.TestCase):
         self.assertEqual(code, 1)
         wrong = [(op["name"], op["phase"]) for op in verdict["ops"] if op["status"] == "FAULT"]
         self.assertEqual(wrong, [("model.layers.1.mlp.down_proj", "decode0")])
+
+    def test_the_command_takes_a_directory(self):
+        """Of a type that is known stages are recorded, of another ops."""
+        sys.path.insert(0, str(pathlib.Path(__file__).parent))
+        from tiny_types import tiny as known
+
+        for model_type, model in (("qwen3", known("qwen3")), ("gemma", tiny("gemma"))):
+            model.save_pretrained(self.folder / model_type)
+            out = self.folder / f"bundle-{model_type}"
+            run = subprocess.run(
+                [sys.executable, "-m", "greta.capture", "-m", self.folder / model_type, "--tokens", "3,5,7,9,4",
+                 "--decode", "--out", out, "--attention", "sdpa"], capture_output=True, text=True,
+                env={**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[2] / "python")})
+            self.assertEqual(run.returncode, 0, run.stderr)
+            self.assertEqual("ops of a gemma model are recorded" in run.stderr, model_type == "gemma")
+            of = ["-m", self.folder / model_type] if model_type == "qwen3" else []
+            run = subprocess.run([self.greta, "diagnose", out, *of], capture_output=True, text=True)
+            self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
 
 
 if __name__ == "__main__":

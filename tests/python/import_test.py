@@ -1,8 +1,8 @@
 """Dumps of other tools, imported and judged: import_test.py --greta PROGRAM
 
 tests/python/import_dumps.py writes each format as documented, from a small engine with these tools' modules and a
-random model, once right and once with a bug. Clean: exit code 0, or 4 where something is left out; broken: 1, and the first
-finding at its place. Exit code 77 (skipped) without numpy, torch, transformers and safetensors."""
+random model, once right and once with a bug. Clean: exit code 0, or 4 where something is left out; broken: 1, and the
+first finding at its place. Exit code 77 (skipped) without numpy, torch, transformers and safetensors."""
 
 import argparse
 import json

@@ -1,6 +1,6 @@
-"""The plugin for vLLM on a small engine with vLLM's modules, and a stand-in of the runner that it wraps (vLLM itself is too
-large for CI): what it writes is imported and judged clean. vllm_plugin_test.py --greta PROGRAM. Exit code 77 (skipped)
-without torch, transformers, safetensors."""
+"""The plugin for vLLM on a small engine with vLLM's modules, and a stand-in of the runner that it wraps (vLLM itself is
+too large for CI): what it writes is imported and judged clean. vllm_plugin_test.py --greta PROGRAM. Exit code 77
+(skipped) without torch, transformers, safetensors."""
 
 import argparse
 import contextlib
@@ -85,7 +85,8 @@ class Plugin(importing.Imported):
             self.assertIn("2 passes are recorded", self.served())
         bundle, _ = self.imported("vllm", self.folder / "dump", "-m", self.model)
         self.judged_clean(bundle)
-        self.assertEqual({layer for _, _, layer, _ in self.judged_stages(bundle)} - {-1}, {0, 1})  # 0: its end, seen from 1
+        layers = {layer for _, _, layer, _ in self.judged_stages(bundle)}
+        self.assertEqual(layers - {-1}, {0, 1})  # 0: its end, seen from 1
 
 
 for inherited in [name for name in dir(importing.Imported) if name.startswith("test_")]:
