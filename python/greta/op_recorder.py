@@ -10,8 +10,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from .bundle import BundleWriter
+from .importers import values_of
 
-FORMATS = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16", torch.float64: "f64"}
 LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|layer)\.(\d+)\.")
 PLUS_ONE = re.compile(r"\b1(\.0)? \+ self\.weight")  # Gemma's norms, and others'
 ACTIVATIONS = {"SiLU": "silu", "SiLUActivation": "silu", "NewGELUActivation": "gelu", "PytorchGELUTanh": "gelu",
@@ -103,11 +103,10 @@ class OpRecorder:
 
     # What is written.
 
-    def _tensor(self, name, tensor, shape=None):
+    def _tensor(self, name, tensor):
         """A tensor that ops may name; the name."""
-        values = tensor.detach().to("cpu", torch.float32)
-        self._writer.add_tensor(values.reshape(shape or tuple(values.shape)).numpy().copy(), name=name,
-                                prompt_id=self._prompt, phase=self._phase, dtype=FORMATS.get(tensor.dtype, "i64"))
+        values, held = values_of(tensor)
+        self._writer.add_tensor(values.copy(), name=name, prompt_id=self._prompt, phase=self._phase, dtype=held)
         return name
 
     def _weight(self, name, tensor, plus=0):
@@ -115,19 +114,17 @@ class OpRecorder:
             self._weights[name] = self._tensor(name, tensor.detach().float() + plus if plus else tensor)
         return name
 
-    def _op(self, name, op, inputs, out, attributes=None, shape=None):
+    def _op(self, name, op, inputs, out, attributes=None):
         """inputs(own name) -> names. Nothing of a layer that was not asked for."""
         layer = LAYER.search(name + ".")
         if layer and self._layers is not None and int(layer[1]) not in self._layers:
             return
         call = self._calls[name, op] = self._calls.get((name, op), -1) + 1
         own = f"{name}#{call}" if call else name
-        held = FORMATS[out.dtype]
-        values = out.detach().to("cpu", torch.float32)
+        values, held = values_of(out)
         self._writer.add_tensor(
-            values.reshape(shape or tuple(values.shape)).numpy().copy(), name=own, prompt_id=self._prompt,
-            phase=self._phase, dtype=held, op=op, inputs=inputs(own), attributes=attributes or {},
-            kernel=f"torch.{op}.{held}", **({"layer": int(layer[1])} if layer else {}))
+            values.copy(), name=own, prompt_id=self._prompt, phase=self._phase, dtype=held, op=op, inputs=inputs(own),
+            attributes=attributes or {}, kernel=f"torch.{op}.{held}", **({"layer": int(layer[1])} if layer else {}))
 
     @staticmethod
     def _rows(tensor):

@@ -32,4 +32,4 @@ FORMATS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "float64": "f
 
 def values_of(tensor):
     """A torch tensor -> (f32 values, the format that it is held in)."""
-    return tensor.detach().float().numpy(), FORMATS.get(str(tensor.dtype).removeprefix("torch."), "f32")
+    return tensor.detach().cpu().float().numpy(), FORMATS.get(str(tensor.dtype).removeprefix("torch."), "f32")
