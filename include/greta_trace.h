@@ -313,6 +313,7 @@ static const struct {
     {"angle_rounding", 'n', "", 0, 0},
     {"angle", 'w', "f32 iterated exact", 0, 0},
     {"fast_math", 'b', "true false", 0, 0},
+    {"fused_add", 'b', "true false", 0, 0},
     {"rotation", 'i', "", 0, 1048576},
     {"rotation_of_values", 'i', "", 0, 1048576},
     {"op", 't', "", 0, 0},

@@ -31,8 +31,10 @@ mkdir -p "$info" "$data/scripts" "$data/data"
 cmake --install "$build" --prefix "$data/data" >/dev/null
 mv "$data/data/bin/greta" "$data/scripts/"
 rmdir "$data/data/bin"
-mkdir "$tree/greta"
+mkdir -p "$tree/greta/importers"
 cp python/greta/*.py "$tree/greta/"
+cp python/greta/importers/*.py "$tree/greta/importers/"
+printf '[vllm.general_plugins]\ngreta = greta.vllm_plugin:register\n' >"$info/entry_points.txt"
 cp LICENSE "$info/"
 cat >"$info/WHEEL" <<TEXT
 Wheel-Version: 1.0
@@ -54,6 +56,7 @@ Requires-Dist: numpy; extra == 'capture'
 Requires-Dist: torch; extra == 'capture'
 Requires-Dist: transformers; extra == 'capture'
 Requires-Dist: gguf; extra == 'capture'
+Requires-Dist: safetensors; extra == 'capture'
 Description-Content-Type: text/markdown
 
 TEXT

@@ -32,6 +32,7 @@ endif()
 
 greta_find_python(python numpy)
 greta_python_test(python.bundle python/bundle_test.py unit)
+greta_python_test(python.checkpoint_formats python/checkpoint_formats_test.py unit --greta $<TARGET_FILE:greta>)
 greta_python_test(python.llama_cpp python/llama_cpp_test.py unit)
 greta_python_test(docs.examples docs/examples_test.py docs --greta $<TARGET_FILE:greta>)
 greta_python_test(docs.SmolLM2 docs/examples_test.py model --greta $<TARGET_FILE:greta> --smollm2)
@@ -57,6 +58,13 @@ greta_python_test(model.tokenizer_json.needs_tokenizers model/tokenizer_json.py 
   --strings 200)
 greta_find_python(python numpy torch transformers safetensors)
 greta_python_test(python.capture.needs_torch_and_transformers python/capture_test.py unit)
+greta_python_test(python.vllm_plugin.needs_torch_and_transformers python/vllm_plugin_test.py unit
+  --greta $<TARGET_FILE:greta>)
+greta_python_test(python.capture_ops.needs_torch_and_transformers python/capture_ops_test.py unit
+  --greta $<TARGET_FILE:greta>)
+greta_python_test(python.import.needs_torch_and_transformers python/import_test.py unit --greta $<TARGET_FILE:greta>)
 greta_find_python(python numpy torch transformers safetensors gguf)
+greta_python_test(python.bugs.needs_torch_transformers_and_gguf python/capture_bugs_test.py unit
+  --greta $<TARGET_FILE:greta>)
 greta_python_test(python.capture_judged.needs_torch_transformers_and_gguf python/capture_judged_test.py unit
   --greta $<TARGET_FILE:greta>)

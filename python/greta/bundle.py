@@ -43,21 +43,31 @@ class BundleWriter:
     def add(self, values, *, prompt_id, phase, layer, stage, positions, experiment="E0", **fields):
         """One stage: `values` in the shape of docs/trace-format.md, `positions` = (first, last). `fields` are
         further ones of the event: dtype, kernel, launches, ..."""
-        values = np.ascontiguousarray(values, dtype=np.float32)
         cell = f"{experiment}/{prompt_id}"
         key = f"{cell}/{phase}/" + (f"L{layer}.{stage}" if layer >= 0 else stage)
         if key in self._recorded:
             raise ValueError(f"{key} is recorded twice: a phase is one forward pass")
         self._recorded.add(key)
+        self._keep(key, values, {
+            "cell": cell, "experiment": experiment, "prompt_id": prompt_id, "phase": phase, "layer": layer,
+            "stage": stage, "positions": [int(p) for p in positions]}, fields)
+
+    def add_tensor(self, values, *, name, prompt_id, phase, **fields):
+        """A tensor that ops name as their input; with `op`, `inputs` and `attributes` also what made it."""
+        key = f"{prompt_id}/{phase}/{name}"
+        if key in self._recorded:
+            raise ValueError(f"{key} is recorded twice")
+        self._recorded.add(key)
+        self._keep(key, values, {"prompt_id": prompt_id, "phase": phase, "name": name}, fields)
+
+    def _keep(self, key, values, event, fields):
+        values = np.ascontiguousarray(values, dtype=np.float32)
         digest = hashlib.blake2b(repr(values.shape).encode() + values.tobytes()).digest()
         if digest not in self._stored:
             self._stored[digest] = (f"tensors-{self._files:04}.safetensors", key)
             self._tensors[key] = values
         file, tensor = self._stored[digest]
-        self._pending.append({
-            "cell": cell, "experiment": experiment, "prompt_id": prompt_id, "phase": phase, "layer": layer,
-            "stage": stage, "positions": [int(p) for p in positions], "shape": list(values.shape), **fields,
-            "file": file, "tensor": tensor})
+        self._pending.append({**event, "shape": list(values.shape), **fields, "file": file, "tensor": tensor})
 
     def flush(self):
         """Writes what has come since the last flush: first the tensors, then the events that name them."""

@@ -1,7 +1,7 @@
 """Records a transformers model as a GRETA trace bundle. Needs torch and transformers.
 
-    PYTHONPATH=python python3 -m greta.capture --gguf MODEL.gguf --prompt-file PROMPT.txt --decode --out DIR
-    greta diagnose DIR -m MODEL.gguf
+    PYTHONPATH=python python3 -m greta.capture -m MODEL --prompt-file PROMPT.txt --decode --out DIR
+    greta diagnose DIR -m MODEL
 
 From Python: capture() for a whole run, Recorder around forward passes of your own.
 """
@@ -14,11 +14,12 @@ import sys
 import torch
 import transformers
 
-from . import prompt
-from .layouts import STAGES
+from . import command_line
+from .layouts import STAGES, TYPES
 from .recorder import Recorder
 from .slots import PADDING, nested
 
+HELD = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 __all__ = ["STAGES", "Recorder", "capture"]
 
 
@@ -78,40 +79,64 @@ def capture(model, tokens, out, *, decode=True, padding="left", **options):
                 run([one[-1:] for one in tokens], torch.cat((before[:, :-1], torch.ones_like(last).bool()), 1), last)
 
 
-def parse_layers(text):
-    """all -> None, 0-3 -> [0, 1, 2, 3], 0,5 -> [0, 5]."""
-    if text == "all":
-        return None
-    spans = [[int(n) for n in part.split("-")] for part in text.split(",")]
-    return [layer for span in spans for layer in range(span[0], span[-1] + 1)]
-
-
-def tokenize(gguf, text):
-    """Ids of the text, special tokens parsed, by transformers' reading of the GGUF's own tokenizer."""
-    path = pathlib.Path(gguf)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
+def tokenize(model, text):
+    """Ids of the text, special tokens parsed, by transformers' reading of the model's own tokenizer."""
+    path = pathlib.Path(model)
+    if path.is_dir():
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(path))
+    else:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
     return tokenizer(text)["input_ids"]
+
+
+def load_model(path, attention, dtype="f32"):
+    """Of a directory, in the format that is asked for; of a GGUF, its weights decoded. The model's code is that of the
+    installed transformers alone."""
+    if pathlib.Path(path).is_dir():
+        return transformers.AutoModelForCausalLM.from_pretrained(
+            path, dtype=HELD[dtype], attn_implementation=attention).eval()
+    from .gguf_model import load_gguf
+
+    if dtype != "f32":
+        raise ValueError("--dtype: of a GGUF, weights are decoded to f32")
+    return load_gguf(path, attention)
+
+
+def record_ops(model, tokens, args, prompt_id):
+    """Of a type whose layers nobody described: what can be judged without it."""
+    from .op_recorder import capture_ops
+
+    unseen = capture_ops(model, tokens, args.out, decode=args.decode, prompt_id=prompt_id,
+                         layers=command_line.parse_layers(args.layers), manifest={"command_line": " ".join(sys.argv)})
+    print(f"greta.capture: ops of a {model.config.model_type} model are recorded: greta diagnose {args.out} (no -m)",
+          file=sys.stderr)
+    if unseen:
+        print(f"greta.capture: not recorded, having no word: {', '.join(unseen)}", file=sys.stderr)
 
 
 def main():
     parser = argparse.ArgumentParser(prog="python3 -m greta.capture", description=__doc__.split("\n")[0])
-    parser.add_argument("--gguf", required=True, help="the model, of an architecture that transformers reads")
-    prompt.add_arguments(parser)
+    parser.add_argument("-m", "--model", "--gguf", required=True, metavar="MODEL",
+                        help="a checkpoint's directory or a GGUF, of an architecture that transformers reads")
+    parser.add_argument("--dtype", choices=HELD, default="f32", help="of a directory: what the engine computes in")
+    command_line.add_arguments(parser)
     parser.add_argument("--out", required=True, help="directory to create")
     parser.add_argument("--layers", default="all", help="all, 0-3 or 0,5,29")
     parser.add_argument("--decode", action="store_true", help="record decode0 too")
     parser.add_argument("--attention", choices=("eager", "sdpa"), default="eager",
                         help="sdpa is torch's fused one: no qk, no softmax")
+    parser.add_argument("--ops", action="store_true",
+                        help="ops in the place of stages: as of types that are not known")
     args = parser.parse_args()
-    from .gguf_model import load_gguf
-
     try:
-        prompt_id, text, tokens = prompt.read(args)
+        prompt_id, text, tokens = command_line.read_prompt(args)
         if tokens is None:
-            tokens = tokenize(args.gguf, text)
-        model = load_gguf(args.gguf, args.attention)
-        capture(model, tokens, args.out, decode=args.decode, text=text, prompt_id=prompt_id, gguf=args.gguf,
-                layers=parse_layers(args.layers), manifest={"command_line": " ".join(sys.argv)})
+            tokens = tokenize(args.model, text)
+        model = load_model(args.model, args.attention, args.dtype)
+        if args.ops or (model.config.get_text_config().model_type not in TYPES):
+            return record_ops(model, tokens, args, prompt_id)
+        capture(model, tokens, args.out, decode=args.decode, text=text, prompt_id=prompt_id, gguf=args.model,
+                layers=command_line.parse_layers(args.layers), manifest={"command_line": " ".join(sys.argv)})
     except (OSError, ValueError) as error:
         sys.exit(f"greta.capture: {error}")
 

@@ -15,7 +15,7 @@ import re
 import shutil
 import sys
 
-from . import prompt
+from . import command_line
 
 PREFILL, DECODE0 = "prefill", "decode0"
 FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}  # enum llama_flash_attn_type
@@ -215,7 +215,7 @@ def capture(gguf, out, *, text=None, tokens=None, prompt_id="prompt", layers="al
 def main():
     parser = argparse.ArgumentParser(prog="python3 -m greta.llama_cpp", description=__doc__.split("\n")[0])
     parser.add_argument("--gguf", required=True, help="the model")
-    prompt.add_arguments(parser)
+    command_line.add_arguments(parser)
     parser.add_argument("--out", required=True, help="directory to create")
     parser.add_argument("--layers", default="all", help="all, 0 or 0-3")
     parser.add_argument("--flash-attention", choices=FLASH_ATTENTION, default="auto")
@@ -226,7 +226,7 @@ def main():
     options = {"layers": args.layers, "threads": args.threads, "flash_attention": args.flash_attention,
                "cache_type": args.cache_type, "library": args.library}
     try:
-        prompt_id, text, tokens = prompt.read(args)
+        prompt_id, text, tokens = command_line.read_prompt(args)
         sentence = capture(args.gguf, args.out, text=text, tokens=tokens, prompt_id=prompt_id, **options)
         print(f"greta.llama_cpp: {sentence}\nnext: greta diagnose {args.out} -m {args.gguf}")
     except (CaptureError, OSError, ValueError) as error:

@@ -6,8 +6,6 @@ functions of the attention.
 
 import contextlib
 import datetime
-import hashlib
-import pathlib
 import sys
 import warnings
 
@@ -17,26 +15,13 @@ import transformers
 
 from .bundle import BundleWriter
 from .layouts import STAGES, demand_layout, layout_of
+from .model_shape import describe, of_config
 from .rope_rows import halves_to_pairs
 from .slots import PADDING, Slots, nested, sequences_of, to_positions
 
 FORMATS = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16", torch.float64: "f64"}
 ATTENTIONS = {"eager": True, "sdpa": False}  # whether its scores and their softmax can be seen
 OUTSIDE = ("final_norm", "logits")
-
-
-def describe(config, gguf=None):
-    """The manifest's part on the model of a text config; with the GGUF's path also its name, size and hash."""
-    heads = config.num_attention_heads
-    about = {
-        "architecture": config.model_type, "n_layer": config.num_hidden_layers, "n_embd": config.hidden_size,
-        "n_head": heads, "n_head_kv": config.num_key_value_heads, "head_dim": head_dim_of(config),
-        "n_ff": config.intermediate_size, "n_vocab": config.vocab_size}
-    if gguf is not None:
-        with open(gguf, "rb") as file:
-            about["hash"] = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
-        about.update(file=pathlib.Path(gguf).name, bytes=pathlib.Path(gguf).stat().st_size)
-    return about
 
 
 def head_dim_of(config):
@@ -104,7 +89,8 @@ class Recorder:
         self._launches = {}
         self._undo = contextlib.ExitStack()
         self._writer = BundleWriter(out, {
-            "engine": "transformers", "version": transformers.__version__, "model": describe(config, gguf),
+            "engine": "transformers", "version": transformers.__version__,
+            "model": describe(of_config(config.to_dict()), gguf),
             "device": str(model.device), "threads": torch.get_num_threads(), "kv_format": FORMATS[model.dtype],
             "options": {"torch": torch.__version__, "attention": self._attention}, "prompts": self._prompts,
             "experiments": [{"name": "E0"}], "kernels": {}, "aligned": True,

@@ -25,6 +25,7 @@ enum class KernelField {
   angle_rounding,
   angle,
   fast_math,
+  fused_add,
   rotation,
   rotation_of_values,
   op,
@@ -55,6 +56,7 @@ inline constexpr std::array kKernelFields = [] {
   constexpr auto row_sums = [](Kind kind) {
     return is_norm(kind) || kind == Kind::weights || kind == Kind::choice_weights;
   };
+  constexpr auto norms = [](Kind kind) { return kind == Kind::norm; };
   constexpr auto ropes = [](Kind kind) { return kind == Kind::rope; };
   constexpr auto caches = [](Kind kind) { return kind == Kind::cache; };
   constexpr auto functions = [](Kind kind) {
@@ -74,6 +76,7 @@ inline constexpr std::array kKernelFields = [] {
       {angle_rounding, "angle_rounding", number, ropes},
       {angle, "angle", text, ropes},
       {fast_math, "fast_math", flag, functions},
+      {fused_add, "fused_add", flag, norms},
       {rotation, "rotation", integer, caches, 0, 1 << 20},
       {rotation_of_values, "rotation_of_values", integer, caches, 0, 1 << 20},
       // These describe; no rounding follows from them.

@@ -20,6 +20,7 @@ std::unique_ptr<Program> whole_program(Context& context) {
   add_launch(program, context);
   add_trace(program, context);
   add_capture(program, context);
+  add_import(program, context);
   add_whatif(program, context);
   add_run(program, context);
   add_bound(program, context);

@@ -19,6 +19,7 @@ void add_compare(Program& program, Context& context);
 void add_diagnose(Program& program, Context& context);
 void add_faults(Program& program, Context& context);
 void add_hypotheses(Program& program, Context& context);
+void add_import(Program& program, Context& context);
 void add_info(Program& program, Context& context);
 void add_isolate(Program& program, Context& context);
 void add_manual(Program& program);

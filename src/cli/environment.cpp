@@ -35,6 +35,9 @@ constexpr Variable kVariables[] = {
     {"GRETA_CAPTURE_PROMPTS", "N", "capture --prompts", "Prompts, from the first."},
     {"GRETA_CAPTURE_ONLY_DIGESTS", "1", "capture, without --no-verify",
      "No stage is recorded, only hashes of the logits: for the second run that capture compares with."},
+    {"GRETA_VLLM_OUT", "DIR", "none: of the plugin for vLLM", "Where vLLM's processes record (import vllm)."},
+    {"GRETA_VLLM_LAYERS", "all|N|N-M", "none: of the plugin for vLLM", "The layers that they record."},
+    {"GRETA_VLLM_PASSES", "N", "none: of the plugin for vLLM", "Forward passes, from the first; 16."},
     {"GRETA_CACHE", "DIR", "none: of scripts/get-model.sh",
      "Where models are kept that are fetched; ~/.cache/greta by default."},
 };

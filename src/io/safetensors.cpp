@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -53,7 +54,22 @@ float load_f64(const std::byte* p) {
   return static_cast<float>(value);
 }
 
-constexpr std::array<Dtype, 11> kDtypes{{{"F32", 4, load<float>},
+/// 1 sign, 4 exponent, 3 mantissa bits, bias 7; no infinities, one NaN.
+float load_e4m3(const std::byte* p) {
+  const int code = std::to_integer<int>(*p), exponent = code >> 3 & 15, mantissa = code & 7;
+  if ((code & 0x7f) == 0x7f) return std::numeric_limits<float>::quiet_NaN();
+  const float size = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9)
+                                   : std::ldexp(static_cast<float>(8 + mantissa), exponent - 10);
+  return (code & 0x80) != 0 ? -size : size;
+}
+
+/// A power of two.
+float load_e8m0(const std::byte* p) {
+  const int exponent = std::to_integer<int>(*p);
+  return exponent == 255 ? std::numeric_limits<float>::quiet_NaN() : std::ldexp(1.0f, exponent - 127);
+}
+
+constexpr std::array<Dtype, 14> kDtypes{{{"F32", 4, load<float>},
                                          {"F16", 2, load_f16},
                                          {"BF16", 2, load_bf16},
                                          {"F64", 8, load_f64},
@@ -63,6 +79,9 @@ constexpr std::array<Dtype, 11> kDtypes{{{"F32", 4, load<float>},
                                          {"U16", 2, load<uint16_t>},
                                          {"I8", 1, load<int8_t>},
                                          {"U8", 1, load<uint8_t>},
+                                         {"U32", 4, load<uint32_t>},
+                                         {"F8_E4M3", 1, load_e4m3},
+                                         {"F8_E8M0", 1, load_e8m0},
                                          {"BOOL", 1, load<uint8_t>}}};
 
 const Dtype* find_dtype(std::string_view name) {

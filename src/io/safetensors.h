@@ -31,7 +31,8 @@ struct TensorView {
 std::map<std::string, TensorView> parse_safetensors(std::span<const std::byte> file,
                                                     const std::string& where);
 
-/// The values as f32: exact for F32, F16, BF16, U8, I8, U16, I16, BOOL; rounded to nearest for F64, I32, I64.
+/// The values as f32: exact for F32, F16, BF16, F8_E4M3, F8_E8M0, U8, I8, U16, I16, BOOL; rounded to nearest
+/// for F64, U32, I32, I64.
 std::vector<float> to_floats(const TensorView& tensor);
 
 struct NamedTensor {

@@ -127,6 +127,7 @@ Declared declared_arithmetic(const nlohmann::json& manifest, const std::string& 
   roundings.unit = unit_from_name(entry.value("unit", ""));
   roundings.splits = std::clamp(entry.value("splits", 1), 1, 64);
   roundings.slice = std::max(0, entry.value("slice", 0));
+  declared.fused_add = entry.value("fused_add", false);
   declared.sum_lanes = std::max(1, entry.value("sum_lanes", declared.sum_lanes));
   declare_angle(entry, declared);
   return declared;
@@ -192,6 +193,7 @@ std::string describe(const Declared& declared) {
   if (r.unit != nullptr) parts.push_back(r.unit->full_name());
   if (declared.angle_growth > 0 && !r.fast_math) parts.push_back("angles made one from the other");
   if (r.fast_math) parts.push_back("fast intrinsics");
+  if (declared.fused_add) parts.push_back("sums before they are rounded");
   if (r.rotation > 0) parts.push_back(fmt::format("inputs rotated by {}", r.rotation));
   if (r.rotation_of_values > 0) parts.push_back(fmt::format("values rotated by {}", r.rotation_of_values));
   return parts.empty() ? "f32" : fmt::format("{}", fmt::join(parts, ", "));

@@ -128,6 +128,22 @@ std::vector<Declared> of_flash_attention(const Declared& first) {
   return all;
 }
 
+std::vector<Declared> of_results() {
+  return {rounded(f32, f32, f32, f16), rounded(f32, f32, f32, bf16), rounded(f16, f32, f32, f16),
+          rounded(bf16, f32, f32, bf16)};
+}
+
+/// Of norms that add the residual, too, those that read the sum as it is in a register (vLLM's layernorm of
+/// CPUs, csrc/cpu/layernorm.cpp; PyTorch's form of it, RMSNorm.forward_native).
+std::vector<Declared> with_fused_add(std::vector<Declared> all) {
+  const size_t count = all.size();
+  for (size_t i = 0; i < count; ++i) {
+    all.push_back(all[i]);
+    all.back().fused_add = true;
+  }
+  return all;
+}
+
 /// From the most exact to the least; f32 by the defaults is tried before.
 std::vector<Declared> candidates(const KernelClass& kernels) {
   switch (kernels.kind) {
@@ -152,12 +168,10 @@ std::vector<Declared> candidates(const KernelClass& kernels) {
     case StageKind::product:
       return {with_fast_math(0), rounded(f16, f32, f32, f32), rounded(f16, f32, f32, f16),
               rounded(bf16, f32, f32, bf16)};
-    case StageKind::embedding:
     case StageKind::norm:
-    case StageKind::head_norm:
-    case StageKind::sum:
-      return {rounded(f32, f32, f32, f16), rounded(f32, f32, f32, bf16), rounded(f16, f32, f32, f16),
-              rounded(bf16, f32, f32, bf16)};
+    case StageKind::head_norm: return with_fused_add(of_results());
+    case StageKind::embedding:
+    case StageKind::sum: return of_results();
     case StageKind::cache: return of_rotated_caches();
   }
   return {};

@@ -30,6 +30,8 @@ Roundings declared_roundings(const Bundle& bundle, const Event& event) {
   Roundings roundings = declared_arithmetic(bundle.manifest, event.kernel).roundings;
   const Format held = format_from_name(event.dtype).value_or(Format::f32);
   if (bounds::unit_roundoff(held) > bounds::unit_roundoff(roundings.output)) roundings.output = held;
+  // Who says nothing may hold all in it, as most norms and rotations in bf16 do.
+  if (!is_declared(bundle.manifest, event.kernel)) roundings.between = roundings.output;
   return roundings;
 }
 

@@ -46,6 +46,17 @@ bool is_from_tokens(At at) { return info(at.stage).kind == StageKind::embedding 
 
 bool is_cache(At at) { return info(at.stage).kind == StageKind::cache; }
 
+/// Of a norm, the stream and the branch whose plain sum it reads; none where it reads no such.
+std::vector<At> summands_of(const ModelConfig& config, At norm) {
+  if (info(norm.stage).kind != StageKind::norm) return {};
+  std::vector<At> from = operands_at(config, norm);
+  if (!from.empty() && info(from.front().stage).kind == StageKind::embedding && from.front().layer > 0)
+    from = operands_at(config, from.front());
+  const bool plain = !from.empty() && info(from.front().stage).kind == StageKind::sum &&
+                     scale_of(from.front().stage, config) == 1;
+  return plain ? operands_at(config, from.front()) : std::vector<At>{};
+}
+
 /// Puts a problem together, following inputs that were not recorded back to some that were.
 class Builder {
  public:
@@ -69,7 +80,9 @@ class Builder {
       missing(fmt::format("a rotation of the cache that fits heads of {}", config_.head_dim));
       return nullptr;
     }
-    return (is_from_tokens(at) ? tokens(*problem) : operands(*problem)) ? problem : nullptr;
+    if (!(is_from_tokens(at) ? tokens(*problem) : operands(*problem))) return nullptr;
+    add_unrounded(*problem);
+    return problem;
   }
 
   std::string why;
@@ -122,6 +135,20 @@ class Builder {
     if (std::find(gap.begin(), gap.end(), input.stage) == gap.end()) gap.push_back(input.stage);
     problem.operands.push_back({{}, maker});
     return true;
+  }
+
+  /// The sum that a norm's operand is, before it was rounded to what is recorded of it.
+  void add_unrounded(StageProblem& problem) const {
+    const std::vector<At> parts = summands_of(config_, problem.at);
+    if (parts.size() != 2 || problem.operands.front().made_by != nullptr) return;
+    const auto a = recorded_rows(phase_, parts[0], problem.positions);
+    const auto b = recorded_rows(phase_, parts[1], problem.positions);
+    const SharedRows& sum = problem.operands.front().values;
+    if (!a || !b || a->size() != sum.size() || b->size() != sum.size()) return;
+    std::vector<float> rows;
+    for (size_t i = 0; i < sum.size(); ++i) rows.push_back((*a)[i] + (*b)[i]);
+    problem.unrounded = std::move(rows);
+    problem.unrounded_of = sum.data();
   }
 
   /// A later layer's x_in whose x_out before it was not recorded either.
@@ -211,6 +238,9 @@ void add_hashes(const PhaseRecord& phase, At at, int depth, std::string& key) {
       add_hashes(phase, input, depth + 1, key);
     }
   }
+  for (const At part : summands_of(phase.model->config, at)) {
+    if (const Event* event = phase.view.find(part)) key += " " + event->hash;
+  }
   if (is_cache(at) && phase.before != nullptr) {
     if (const Event* event = phase.before->view.find(at)) key += " " + event->hash;
   }
@@ -242,11 +272,11 @@ Declared as_its_layer(const PhaseRecord& phase, At at) { return all_in(held_by_l
 
 std::string arithmetic_key(const Declared& declared) {
   const Roundings& r = declared.roundings;
-  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", name(r.activation),
+  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", name(r.activation),
                      name(r.accumulator), name(r.output), name(r.weight), name(r.between), r.fast_math,
                      r.unit == nullptr ? "" : r.unit->full_name(), r.splits, r.slice, declared.sum_lanes,
                      declared.angle_rounding, declared.angle_growth, r.rotation, r.rotation_of_values,
-                     name(r.unnormalised), name(r.scores));
+                     name(r.unnormalised), name(r.scores), declared.fused_add);
 }
 
 bool is_open(const PhaseRecord& phase, At at) {

@@ -76,9 +76,7 @@ class Solver {
     switch (problem_.kind) {
       case StageKind::embedding: return values_.empty() ? embed() : exactly(values_[0]);
       case StageKind::norm:
-      case StageKind::head_norm:
-        return oracle::rms_norm(operand(0), *problem_.weight, problem_.eps, problem_.declared.sum_lanes,
-                                roundings().between);
+      case StageKind::head_norm: return norm();
       case StageKind::projection:
         return oracle::matmul(*problem_.weight, values_[0], rows(), roundings(), problem_.bias,
                               problem_.scale);
@@ -101,6 +99,14 @@ class Solver {
       case StageKind::product: return gated();
     }
     return {};
+  }
+
+  Expected norm() const {
+    // Only of the recorded rows: a hypothesis may put others in their place.
+    const bool as_recorded = !problem_.unrounded.empty() && values_[0].data() == problem_.unrounded_of;
+    const bool sum = problem_.declared.fused_add && as_recorded;
+    return oracle::rms_norm(sum ? problem_.unrounded : operand(0), *problem_.weight, problem_.eps,
+                            problem_.declared.sum_lanes, roundings().between);
   }
 
   /// As the kernel reads it.

@@ -23,6 +23,7 @@ struct Declared {
   int sum_lanes = 1;                       // interleaved partial sums of a row sum; 1: order unknown
   double angle_rounding = 3 * bounds::kU;  // of RoPE: f32 position times f32 frequency
   double angle_growth = 0;  // more of it per pair, where each angle is made from the one before
+  bool fused_add = false;   // a norm reads the residual sum before it is rounded to what is recorded of it
   bool operator==(const Declared&) const = default;
 };
 
@@ -48,6 +49,9 @@ struct StageProblem {
   std::vector<int64_t> positions = {};  // of the rows to be made
   std::vector<TokenId> tokens = {};     // at these positions (embedding only)
   std::vector<Operand> operands = {};
+  // Of a norm whose operand is a residual sum, that sum in f32, and of which rows it is that.
+  SharedRows unrounded = {};
+  const float* unrounded_of = nullptr;
   int64_t history_rows = 0;  // of the cache: so many leading rows are operand 2's, as they were
 
   const Tensor* weight = nullptr;

@@ -46,10 +46,13 @@ double gelu_bound(double x) {
 }
 double gelu_erf(double x) { return 0.5 * x * std::erfc(-x / std::numbers::sqrt2); }
 double gelu_erf_bound(double x) {
-  // The argument's two roundings through erf's slope, erf's own 2 ulp, 1 + erf, two products.
+  // The argument's two roundings through erf's slope, 1 + erf, two products. erf may be Abramowitz and
+  // Stegun's 7.1.26, off by 1.5e-7 and by what f32 makes of its five terms (PyTorch,
+  // cpu/vec/vec256_float.h).
+  constexpr double kErf = 1.5e-7 + 8 * kU;
   const double z = x / std::numbers::sqrt2;
   const double slope = 2 / std::sqrt(std::numbers::pi) * std::exp(-z * z) * std::abs(z) * 2 * kU;
-  return 0.5 * std::abs(x) * (slope + 5 * kU) + 2 * kU * std::abs(gelu_erf(x));
+  return 0.5 * std::abs(x) * (slope + kErf + kU) + 2 * kU * std::abs(gelu_erf(x));
 }
 double softplus(double x) { return x > 0 ? x + std::log1p(std::exp(-x)) : std::log1p(std::exp(x)); }
 double softplus_bound(double x) {

@@ -10,7 +10,7 @@ import sys
 
 from program import commands_of, difference, options_of, run
 
-READING = r'(?:reader\.\w+\("|getenv\("|number_or\("|\$\{)(GRETA_\w+)'
+READING = r'(?:reader\.\w+\("|getenv\("|environ(?:\.get\("|\[")|number_or\("|\$\{)(GRETA_\w+)'
 REPOSITORY = pathlib.Path(__file__).parents[2]
 
 
@@ -32,7 +32,8 @@ def flaws(greta):
         yield from (f"manual's {command}: {name} is explained nowhere" for name in sorted(listed - shared_names))
     readme = (REPOSITORY / "README.md").read_text()
     yield from difference("README's table of commands", set(commands), set(re.findall(r"^\| `greta (\w+)", readme, re.MULTILINE)))
-    readers = ["src/cli/environment.cpp", "src/capture/settings.cpp", "scripts/get-model.sh"]
+    readers = ["src/cli/environment.cpp", "src/capture/settings.cpp", "scripts/get-model.sh",
+               "python/greta/vllm_plugin.py"]
     read = {name for file in readers for name in re.findall(READING, (REPOSITORY / file).read_text())}
     yield from difference("manual's environment", read, set(re.findall(r"^\.BI (GRETA_\w+)=", page, re.MULTILINE)))
     if shutil.which("groff"):

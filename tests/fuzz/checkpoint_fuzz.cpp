@@ -1,5 +1,6 @@
 // Any file of a checkpoint's directory is one of a model, or an input Error: never a crash, a hang or a loss
-// of what is in memory. The first byte chooses which file the rest is; the others are right.
+// of what is in memory. The first byte chooses which file the rest is, and how weights are said to be
+// quantised; the others are right.
 
 #include <array>
 #include <cstddef>
@@ -20,6 +21,24 @@ namespace {
 constexpr std::array<const char*, 6> kFiles = {"config.json",           "model.safetensors.index.json",
                                                "model.safetensors",     "tokenizer.json",
                                                "tokenizer_config.json", "generation_config.json"};
+
+/// What config.json says of them, by method; none first.
+const nlohmann::json& quantisation(size_t at) {
+  const auto packed = [](int bits, const char* format) {
+    return nlohmann::json{{"quant_method", "compressed-tensors"},
+                          {"format", format},
+                          {"config_groups", {{"group_0", {{"weights", {{"num_bits", bits}}}}}}}};
+  };
+  static const std::array<nlohmann::json, 7> all = {
+      nlohmann::json(),
+      nlohmann::json{{"quant_method", "fp8"}, {"weight_block_size", {4, 4}}},
+      nlohmann::json{{"quant_method", "gptq"}, {"bits", 4}},
+      nlohmann::json{{"quant_method", "awq"}, {"bits", 4}},
+      nlohmann::json{{"quant_method", "mxfp4"}},
+      packed(4, "pack-quantized"),
+      packed(8, "int-quantized")};
+  return all[at % all.size()];
+}
 
 template <class Act>
 void expect_input_error(Act act) {
@@ -51,6 +70,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const greta::test::TinyCheckpoint checkpoint;
   const std::string name = kFiles[data[0] % kFiles.size()];
   const auto file = std::as_bytes(std::span(data, size)).subspan(1);
+  if (name == "model.safetensors")
+    checkpoint.change_config({{"quantization_config", quantisation(data[0] / kFiles.size())}});
   checkpoint.write(name, {reinterpret_cast<const char*>(file.data()), file.size()});
   expect_input_error([] { greta::open_model(checkpoint.path()); });
   expect_input_error([] { use_tokenizer(checkpoint.path()); });
@@ -61,6 +82,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     checkpoint.write(name, greta::test::tiny_tokenizer_json().dump());
   } else if (name == "model.safetensors") {
     checkpoint.write_tensors(name, greta::test::tiny_tensors());
+    checkpoint.change_config({});
   } else {
     checkpoint.remove(name);
   }

@@ -132,6 +132,40 @@ TEST(Inference, ResultsAllHeldInBf16AreRoundedToIt) {
   }
 }
 
+/// The residual sum that a norm reads, as it is in a register.
+Row sum_before(const PlainSite& site) {
+  const auto plus = [](double a, double b) { return a + b; };
+  if (site.stage == ffn_norm) return test::zipped(site.in(x_in), site.in(attn_out), plus);
+  const int before = (site.stage == final_norm ? static_cast<int>(site.config().n_layer) : site.layer) - 1;
+  const auto of = [&](Stage stage) { return site.run.rows.at({before, stage}).at(site.position); };
+  return before < 0 ? site.in(x_in) : test::zipped(of(x_attn), of(down), plus);
+}
+
+/// Norms that also add the residual, and read the sum before it is rounded to what is recorded of it. By that
+/// sum their bound is as ever: another epsilon is found.
+TEST(Inference, NormsMayReadTheSumBeforeItIsRounded) {
+  const auto judged = [](double eps) {
+    std::vector<Mistake> all = all_in_bf16();
+    std::erase_if(all, [](const Mistake& one) { return one.stage == attn_norm || one.stage == ffn_norm; });
+    const auto of_sum = [eps](const PlainSite& site) {
+      Row row = test::normed(sum_before(site), site.weight(), eps);
+      for (float& value : row) value = bf16_to_f32(f32_to_bf16(value));
+      return row;
+    };
+    for (const Stage stage : {attn_norm, ffn_norm}) {
+      for (Mistake& one : everywhere(stage, "both", of_sum)) all.push_back(std::move(one));
+    }
+    all.push_back({final_norm, kNoLayer, of_sum, "both"});
+    return undeclared(all);
+  };
+  const Verdict verdict = judged(test::plain_llama().model().config.norm_eps);
+  EXPECT_TRUE(is_clean(verdict.status)) << name(verdict.status);
+  const KernelArithmetic* kernels = of(verdict, Phase::prefill, ffn_norm);
+  ASSERT_NE(kernels, nullptr);
+  EXPECT_THAT(kernels->what, testing::HasSubstr("sums before they are rounded"));
+  EXPECT_EQ(judged(0.5).status, RunStatus::fault);
+}
+
 /// act is recorded nowhere: it is made with its layer's roundings, and down is judged over it.
 TEST(Inference, AStageThatWasLeftOutIsRoundedAsItsLayerIs) {
   const test::PlainLlama& llama = test::plain_llama();

@@ -10,6 +10,8 @@
 #include "io/json_fields.h"
 #include "io/safetensors.h"
 #include "model/checkpoint/config.h"
+#include "model/checkpoint/experts.h"
+#include "model/checkpoint/quantised.h"
 #include "model/checkpoint/tokenizer_files.h"
 #include "model/gguf_cursor.h"
 
@@ -63,7 +65,10 @@ TensorType type_of(const TensorView& view, const std::string& where, std::string
   if (view.dtype == "F32") return TensorType::f32;
   if (view.dtype == "F16") return TensorType::f16;
   if (view.dtype == "BF16") return TensorType::bf16;
-  fail_input("{}: the tensor {} is {}; GRETA reads F32, F16 and BF16", where, excerpt(name), view.dtype);
+  fail_input(
+      "{}: the tensor {} is {}; GRETA reads F32, F16, BF16, and what config.json's quantization_config tells "
+      "of",
+      where, excerpt(name), view.dtype);
 }
 
 /// The directory's tensors.
@@ -94,9 +99,16 @@ class Tensors {
       fail_input("{}: weight_map puts {} into {}, which does not have it", (directory / kIndex).string(),
                  excerpt(tensor), excerpt(shard));
     }
+    decode_quantised(config_.quantisation, (directory / "config.json").string(), storage_, stored_);
+    join_experts(storage_, stored_);
+    for (const auto& [name, stored] : stored_) {
+      const std::string known = gguf_name(name, *config_.architecture).value_or(name);
+      if (known == "output.weight" && config_.tied) continue;
+      add(name, known, stored.view, stored.path);
+    }
     add_rope_factors();
     file_.set_tensors(std::move(tensors_));
-    if (!config_.tied && file_.find_tensor("output.weight") == nullptr)
+    if (config_.kind != nullptr && !config_.tied && file_.find_tensor("output.weight") == nullptr)
       fail_input("{}: the tensor lm_head.weight is missing, and config.json does not tie it to the embedding",
                  directory.string());
   }
@@ -114,9 +126,8 @@ class Tensors {
       if (at != shard_of.end() && at->second != shard) continue;  // the index takes another's
       if (at != shard_of.end()) shard_of.erase(at);
       if (is_unused(name)) continue;
-      const std::string known = gguf_name(name, *config_.architecture).value_or(name);
-      if (known == "output.weight" && config_.tied) continue;
-      add(name, known, view, path);
+      if (const auto [other, fresh] = stored_.try_emplace(name, StoredTensor{view, path}); !fresh)
+        fail_input("{}: the tensor {} is in {}, too", path, excerpt(name), other->second.path);
     }
   }
 
@@ -133,9 +144,12 @@ class Tensors {
     for (size_t d = 0; d < view.shape.size(); ++d)
       tensor.dims[d] = static_cast<uint64_t>(view.shape[view.shape.size() - 1 - d]);
     tensor.data = view.bytes;
-    const bool in_halves = config_.architecture->rope_adjacent && is_query_or_key(known);
+    const bool in_halves =
+        config_.kind != nullptr && config_.architecture->rope_adjacent && is_query_or_key(known);
     if (tensor.n_dims == 1) {
       make_vector(tensor, to_floats(view), in_halves);
+    } else if (chooses_experts(known)) {
+      set_floats(tensor, to_floats(view));
     } else if (in_halves && tensor.dims[1] % static_cast<uint64_t>(config_.head_dim) == 0) {
       tensor.order = order();
     }
@@ -149,9 +163,14 @@ class Tensors {
            name.ends_with(".attn_q.bias") || name.ends_with(".attn_k.bias");
   }
 
+  /// Matrices that llama.cpp's converter keeps in f32.
+  static bool chooses_experts(std::string_view name) {
+    return name.ends_with(".ffn_gate_inp.weight") || name.ends_with(".ffn_gate_inp_shexp.weight");
+  }
+
   /// In f32, ready to be used.
   void make_vector(Tensor& tensor, std::vector<float> values, bool in_halves) {
-    if (tensor.name.ends_with("norm.weight")) {
+    if (config_.kind != nullptr && tensor.name.ends_with("norm.weight")) {
       for (float& value : values) value += static_cast<float>(config_.kind->norm_offset);
     }
     if (in_halves && values.size() % static_cast<size_t>(config_.head_dim) == 0) {
@@ -180,6 +199,7 @@ class Tensors {
   const CheckpointConfig& config_;
   Storage& storage_;
   ModelFile& file_;
+  TensorTable stored_;
   std::vector<Tensor> tensors_;
 };
 

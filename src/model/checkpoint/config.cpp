@@ -65,8 +65,11 @@ class ConfigReader {
   }
 
   void copy(const ConfigKey& row) {
-    if (!fields_.has(row.name)) return;  // who needs it says so
-    if (row.kind == ConfigKey::Kind::count) {
+    if (row.kind == ConfigKey::Kind::flag) {  // transformers takes an absent one for false
+      metadata_.set(key(row.key), fields_.boolean_or(row.name, false));
+    } else if (!fields_.has(row.name)) {
+      return;  // who needs it says so
+    } else if (row.kind == ConfigKey::Kind::count) {
       set_count(row.key, fields_.integer(row.name, 1, kMost));
     } else {
       set_number(row.key, *fields_.number(row.name));
@@ -74,12 +77,18 @@ class ConfigReader {
   }
 
   void refuse() const {
+    const auto reads = [&](std::string_view name) {
+      return std::ranges::any_of(kind_.keys, [&](const ConfigKey& row) { return row.name == name; });
+    };
     for (const RefusedField& field : refused_fields()) {
       const auto found = config_.find(field.name);
-      if (found == config_.end() || says_nothing(*found)) continue;
+      if (found == config_.end() || says_nothing(*found) || reads(field.name)) continue;
       fields_.fail(field.name,
                    fmt::format("is {}; not supported yet: {}", excerpt(dump_json(*found)), field.feature));
     }
+    if (reads("num_experts") && fields_.integer_or("decoder_sparse_step", 0, kMost, 1) != 1)
+      fields_.fail("decoder_sparse_step",
+                   "is not 1; not supported yet: dense layers among those with experts");
     for (const char* name : {"hidden_act", "hidden_activation"}) {
       const std::string activation = fields_.text_or(name, std::string(kind_.activation));
       if (activation != kind_.activation)
@@ -198,6 +207,31 @@ class ConfigReader {
   std::optional<int64_t> local_;  // layers that are said to have a window
 };
 
+/// Older checkpoints of compressed-tensors call it compression_config.
+json quantisation_of(const json& config) {
+  for (const char* name : {"quantization_config", "compression_config"}) {
+    if (json found = object_at(config, name); !found.empty()) return found;
+  }
+  return nullptr;
+}
+
+/// Of a type that is not known: sizes. How its norms multiply nobody knows, so their epsilon is left out.
+CheckpointConfig sizes_of_unknown(const json& config, const std::string& where, const std::string& type,
+                                  MetadataBuilder& metadata) {
+  const Fields fields(config, where);
+  metadata.set_text("general.architecture", type);
+  for (const ConfigKey& row : common_keys()) {
+    const auto found = config.find(row.name);
+    if (row.kind == ConfigKey::Kind::count && found != config.end() && found->is_number_unsigned())
+      metadata.set(fmt::format("{}.{}", type, row.key),
+                   static_cast<uint64_t>(fields.integer(row.name, 1, kMost)));
+  }
+  CheckpointConfig result;
+  result.architecture = &common_architecture();
+  result.quantisation = quantisation_of(config);
+  return result;
+}
+
 /// The text model of a multimodal one.
 json text_config(const json& config, const std::string& where) {
   const std::string type = Fields(config, where).text_or("model_type", "");
@@ -205,21 +239,10 @@ json text_config(const json& config, const std::string& where) {
   if (text.empty()) return config;
   json merged = text;
   if (!merged.contains("model_type")) merged["model_type"] = type + "_text";
-  for (const char* name : {"tie_word_embeddings", "quantization_config"}) {
+  for (const char* name : {"tie_word_embeddings", "quantization_config", "compression_config"}) {
     if (config.contains(name) && !merged.contains(name)) merged[name] = config[name];
   }
   return merged;
-}
-
-void refuse_quantised(const json& config, const std::string& where) {
-  const auto found = config.find("quantization_config");
-  if (found == config.end() || says_nothing(*found)) return;
-  const Fields fields(*found, where + ": quantization_config");
-  fail_input(
-      "{}: quantization_config: the weights are quantised by {}; GRETA reads f32, f16 and bf16 (take the "
-      "model "
-      "that this one was made from, or a GGUF of it)",
-      where, excerpt(fields.text_or("quant_method", "a method without a name")));
 }
 
 }  // namespace
@@ -252,13 +275,11 @@ CheckpointConfig read_checkpoint_config(const json& whole, const std::string& wh
   const Fields fields(config, where);
   const std::string type = fields.text("model_type");
   const CheckpointKind* kind = find_checkpoint_kind(type);
-  if (kind == nullptr)
-    fail_input("{}: model_type is \"{}\", which GRETA does not know; known: {}", where, excerpt(type),
-               checkpoint_kind_names());
-  refuse_quantised(config, where);
+  if (kind == nullptr) return sizes_of_unknown(config, where, type, metadata);
   CheckpointConfig result = ConfigReader(config, where, *kind, metadata).read();
   result.kind = kind;
   result.architecture = find_architecture(kind->architecture);
+  result.quantisation = quantisation_of(config);
   return result;
 }
 

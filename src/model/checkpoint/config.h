@@ -11,16 +11,17 @@
 namespace greta {
 
 struct CheckpointConfig {
-  const CheckpointKind* kind = nullptr;
+  const CheckpointKind* kind = nullptr;  // nullptr: of a type that is not known
   const Architecture* architecture = nullptr;
   bool tied = false;
   int64_t n_embd = 0, n_head = 0, n_head_kv = 0, head_dim = 0;
+  nlohmann::json quantisation;      // quantization_config, or null
   std::vector<float> rope_factors;  // of each pair, as Llama 3 scales them; empty: none
 };
 
-/// Adds the keys to `metadata`. `where` is the file's path, for messages. Input Errors: a model type that is
-/// not known, a field that is missing, out of range or of another kind, and one that would change the
-/// computation (the message names it; of quantised checkpoints the method).
+/// Adds the keys to `metadata`. `where` is the file's path, for messages. Input Errors: a field that is
+/// missing, out of range or of another kind, and one that would change the computation (the message names
+/// it).
 CheckpointConfig read_checkpoint_config(const nlohmann::json& config, const std::string& where,
                                         MetadataBuilder& metadata);
 

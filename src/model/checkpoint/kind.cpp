@@ -22,6 +22,17 @@ constexpr ConfigKey kCommonKeys[] = {
     {"vocab_size", "vocab_size"},
     {"rms_norm_eps", "attention.layer_norm_rms_epsilon", number},
 };
+constexpr ConfigKey kMixtralKeys[] = {
+    {"num_local_experts", "expert_count"},
+    {"num_experts_per_tok", "expert_used_count"},
+};
+constexpr ConfigKey kExpertKeys[] = {
+    {"num_experts", "expert_count"},
+    {"num_experts_per_tok", "expert_used_count"},
+    {"moe_intermediate_size", "expert_feed_forward_length"},
+    {"shared_expert_intermediate_size", "expert_shared_feed_forward_length"},
+    {"norm_topk_prob", "expert_weights_norm", flag},
+};
 constexpr ConfigKey kGraniteKeys[] = {
     {"embedding_multiplier", "embedding_scale", number},
     {"residual_multiplier", "residual_scale", number},
@@ -35,6 +46,7 @@ constexpr RefusedField kRefusedFields[] = {
     {"n_routed_experts", "a mixture of experts"},
     {"attn_logit_softcapping", "soft-capping of the attention scores"},
     {"final_logit_softcapping", "soft-capping of the logits"},
+    {"mlp_only_layers", "dense layers among those with experts"},
     {"alibi", "ALiBi"},
     {"clip_qkv", "clamping of q, k and v"},
     {"use_bidirectional_attention", "attention that is not causal"},
@@ -59,6 +71,9 @@ constexpr CheckpointKind kCheckpointKinds[] = {
      .tied = true,
      .rope_base = 2'000'000},
     {.model_type = "olmo2", .architecture = "olmo2", .activation = "silu"},
+    {.model_type = "mixtral", .architecture = "llama", .activation = "silu", .keys = kMixtralKeys},
+    {.model_type = "qwen2_moe", .architecture = "qwen2moe", .activation = "silu", .keys = kExpertKeys},
+    {.model_type = "qwen3_moe", .architecture = "qwen3moe", .activation = "silu", .keys = kExpertKeys},
     {.model_type = "granite", .architecture = "granite", .activation = "silu", .keys = kGraniteKeys},
 };
 
@@ -83,6 +98,18 @@ constexpr NamePair kLayerNames[] = {
     {"mlp.gate_up_proj", "ffn_up", "ffn_gate.weight"},
     {"mlp.up_proj", "ffn_up"},
     {"mlp.down_proj", "ffn_down"},
+    {"mlp.gate", "ffn_gate_inp"},
+    {"block_sparse_moe.gate", "ffn_gate_inp"},
+    {"mlp.experts.gate_proj", "ffn_gate_exps"},
+    {"mlp.experts.up_proj", "ffn_up_exps"},
+    {"mlp.experts.down_proj", "ffn_down_exps"},
+    {"block_sparse_moe.experts.gate_proj", "ffn_gate_exps"},
+    {"block_sparse_moe.experts.up_proj", "ffn_up_exps"},
+    {"block_sparse_moe.experts.down_proj", "ffn_down_exps"},
+    {"mlp.shared_expert.gate_proj", "ffn_gate_shexp"},
+    {"mlp.shared_expert.up_proj", "ffn_up_shexp"},
+    {"mlp.shared_expert.down_proj", "ffn_down_shexp"},
+    {"mlp.shared_expert_gate", "ffn_gate_inp_shexp"},
     {"input_layernorm", "attn_norm"},
     {"post_attention_layernorm", "post_attention_norm"},
     {"post_attention_layernorm", "ffn_norm"},
@@ -93,12 +120,10 @@ constexpr NamePair kLayerNames[] = {
 constexpr std::string_view kLayerPrefix = "model.layers.";
 
 bool has_tensor(const Architecture& architecture, std::string_view name) {
-  for (const auto& group : layer_tensors(architecture, {})) {  // those of a dense model
-    for (const LayerTensor& tensor : group) {
-      if (tensor.name == name) return true;
-    }
-  }
-  return false;
+  const auto has = [&](std::span<const LayerTensor> group) {
+    return std::ranges::find(group, name, &LayerTensor::name) != group.end();
+  };
+  return std::ranges::any_of(layer_tensors(architecture, {}), has) || has(architecture.experts);
 }
 
 /// "weight", "bias": what follows the last dot.
@@ -124,13 +149,6 @@ const CheckpointKind* find_checkpoint_kind(std::string_view model_type) {
   return found == std::end(kCheckpointKinds) ? nullptr : found;
 }
 
-std::string checkpoint_kind_names() {
-  std::string names;
-  for (const CheckpointKind& kind : kCheckpointKinds)
-    names.append(names.empty() ? "" : ", ").append(kind.model_type);
-  return names;
-}
-
 std::span<const ConfigKey> common_keys() { return kCommonKeys; }
 std::span<const RefusedField> refused_fields() { return kRefusedFields; }
 
@@ -146,12 +164,18 @@ std::optional<std::string> gguf_name(std::string_view full, const Architecture& 
   uint32_t layer = 0;
   const auto [end, error] = std::from_chars(rest.data(), rest.data() + std::min(dot, rest.size()), layer);
   if (dot == rest.npos || error != std::errc() || end != rest.data() + dot) return std::nullopt;
+  // To be refused by its name, or to be seen beside the part of the layer that it belongs to.
   std::optional<std::string> other;
+  for (const auto& [block, group] : {std::pair("self_attn.", "attn_"), std::pair("mlp.", "ffn_")}) {
+    const std::string_view own = rest.substr(dot + 1);
+    if (own.starts_with(block))
+      other = fmt::format("blk.{}.{}{}.{}", layer, group, own.substr(std::string_view(block).size()), part);
+  }
   for (const NamePair& pair : kLayerNames) {
     if (pair.checkpoint != rest.substr(dot + 1) || has_tensor(architecture, pair.without)) continue;
     const std::string gguf = fmt::format("{}.{}", pair.gguf, part);
     if (has_tensor(architecture, gguf)) return fmt::format("blk.{}.{}", layer, gguf);
-    other = fmt::format("blk.{}.{}", layer, gguf);  // to be refused by its name
+    other = fmt::format("blk.{}.{}", layer, gguf);
   }
   return other;
 }

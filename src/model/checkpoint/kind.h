@@ -14,13 +14,14 @@ namespace greta {
 /// A number of config.json as a key of the architecture. Floats are rounded to f32: what GGUF keeps, and what
 /// PyTorch computes with.
 struct ConfigKey {
-  enum class Kind { count, number };
+  enum class Kind { count, number, flag };
   const char* name;
   std::string_view key;  // after the architecture's name and a dot
   Kind kind = Kind::count;
 };
 
-/// What would change the computation, unless it is absent, null, false, zero or empty.
+/// What would change the computation, unless it is absent, null, false, zero or empty, or the kind has a key
+/// of that name.
 struct RefusedField {
   const char* name;
   std::string_view feature;
@@ -38,8 +39,6 @@ struct CheckpointKind {
 
 /// nullptr when the type is not known.
 const CheckpointKind* find_checkpoint_kind(std::string_view model_type);
-/// "llama, mistral, ...", for messages.
-std::string checkpoint_kind_names();
 
 /// Keys of every kind.
 std::span<const ConfigKey> common_keys();

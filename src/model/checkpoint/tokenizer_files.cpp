@@ -17,14 +17,14 @@ namespace {
 using nlohmann::json;
 namespace fs = std::filesystem;
 
-bool is_there(const fs::path& path) {
+bool has_file(const fs::path& path) {
   std::error_code none;
   return fs::exists(path, none);
 }
 
 /// The document, or null where there is no such file.
 json read_optional(const fs::path& path) {
-  if (!is_there(path)) return {};
+  if (!has_file(path)) return {};
   const MappedFile file(path.string());
   json document = parse_json(file.text(), path.string());
   if (!document.is_object())
@@ -112,7 +112,7 @@ class SpecialIds {
 /// A file of its own, or a field: a text, or a list of named ones.
 std::optional<std::string> chat_template(const fs::path& directory, const json& config) {
   const fs::path own = directory / "chat_template.jinja";
-  if (is_there(own)) return std::string(MappedFile(own.string()).text());
+  if (has_file(own)) return std::string(MappedFile(own.string()).text());
   const auto found = config.is_object() ? config.find("chat_template") : config.end();
   if (!config.is_object() || found == config.end()) return std::nullopt;
   if (found->is_string()) return found->get<std::string>();
@@ -133,7 +133,7 @@ std::shared_ptr<const TokenizerJson> read_tokenizer_files(const std::string& dir
   const json settings = read_optional(folder / "tokenizer_config.json");
   if (const auto text = chat_template(folder, settings)) metadata.set_text("tokenizer.chat_template", *text);
   const fs::path path = folder / "tokenizer.json";
-  if (!is_there(path)) return nullptr;
+  if (!has_file(path)) return nullptr;
   const MappedFile file(path.string());
   auto tokenizer = std::make_shared<TokenizerJson>(parse_tokenizer_json(file.text(), path.string()));
   if (tokenizer->texts.empty()) return tokenizer;
