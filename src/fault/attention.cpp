@@ -135,6 +135,15 @@ Wrong mix_future(TwinSite&) {
   };
 }
 
+Wrong mix_all_weights(TwinSite&) {
+  return [](const WrongCall& call) {
+    const KernelArgs& args = call.args;
+    for (int64_t r = 0; r < args.out.rows; ++r) {
+      for (int64_t head = 0; head < args.params.n_head; ++head) mix_head({}, args, args.cache, r, head);
+    }
+  };
+}
+
 std::shared_ptr<KvView> watch_cache_of_layer_before(TwinSite& site) {
   if (site.op.layer == 0) return nullptr;
   auto view = std::make_shared<KvView>();

@@ -41,9 +41,10 @@ class Binder {
     }
     if (is_vector(use) && tensor->type != TensorType::f32) {
       fail_input("{}: the tensor {} is {}; {} must be f32", file_.path(), name, greta::name(tensor->type),
-                 use == WeightUse::norm   ? "a norm"
-                 : use == WeightUse::bias ? "a bias"
-                                          : "a table of factors");
+                 use == WeightUse::norm    ? "a norm"
+                 : use == WeightUse::bias  ? "a bias"
+                 : use == WeightUse::sinks ? "a head's sink"
+                                           : "a table of factors");
     }
     if (use == WeightUse::factors) check_factors(*tensor);
     return tensor;
@@ -226,6 +227,11 @@ double scale_of(Stage stage, const ModelConfig& config) {
     case Scale::logits: return 1 / config.logit_divisor;
   }
   return 1;
+}
+
+double cap_of(Stage stage, const ModelConfig& config) {
+  if (stage == Stage::logits) return config.logit_cap;
+  return info(stage).kind == StageKind::scores ? config.score_cap : 0;
 }
 
 const Tensor* weight_of(const Model& model, WeightAt at) {
