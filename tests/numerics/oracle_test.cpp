@@ -381,12 +381,12 @@ TEST(OracleSoftmax, ASinkIsInTheSumAlone) {
   }
 }
 
-/// YaRN by its definition: of 8 pairs of base 10000 in a context of 64, beta 8 and 1 give the borders 0.11 and
-/// 1.99, which are rounded to 0 and 2. Tolerance: f64, 1e-15.
+/// YaRN by its definition: of 8 pairs of base 10000 in a context of 64, beta 8 and 1 give the borders 0.21 and
+/// 2.02, which are rounded to 0 and 3. Tolerance: f64, 1e-15.
 TEST(OracleRope, YarnSlowsDownWhatTurnsSeldom) {
   oracle::RopeShape shape{.head_dim = 16, .rope_dims = 16, .yarn = {4, 64, 8, 1, true}};
   const auto plain = [](int64_t pair) { return std::pow(10000.0, -static_cast<double>(pair) / 8); };
-  const double share[] = {0, 0.5, 1, 1};
+  const double share[] = {0, 1.0 / 3, 2.0 / 3, 1};
   for (int64_t pair = 0; pair < 4; ++pair) {
     const double s = share[pair];
     EXPECT_NEAR(oracle::rope_frequency(shape, pair), plain(pair) * (s / 4 + 1 - s), 1e-15) << pair;

@@ -21,9 +21,41 @@ Candidate score_scale(double scale, double own, int fitted) {
                  fitted);
 }
 
-Candidate tempered(double factor, Text title, int fitted) {
+/// What a row of scores adds up to, all relative to its maximum.
+struct Denominator {
+  double sum, max;  // of the positions alone; the largest score
+  double sink;      // the head's: its score, -inf where there is none
+  int64_t head;
+  const std::vector<double>& sinks;
+
+  double with(double sink_score) const { return sum + std::exp(sink_score - max); }
+};
+
+/// The weights, which are right but for what they are divided by.
+void divide_by(const std::function<double(const Denominator& right)>& wrong, const StageProblem& p,
+               const SharedRows& scores, Expected& expected) {
+  const auto heads = static_cast<size_t>(p.attention.n_head);
+  const size_t n = scores.size() / (p.positions.size() * heads);
+  const std::vector<double> sinks = sinks_of(p);
+  for (size_t begin = 0; begin < scores.size(); begin += n) {
+    const std::span<const float> row = std::span(scores).subspan(begin, n);
+    const size_t head = begin / n % heads;
+    const double max = static_cast<double>(*std::max_element(row.begin(), row.end()));
+    Denominator right{0, max, sinks.empty() ? -INFINITY : sinks[head], static_cast<int64_t>(head), sinks};
+    for (const float score : row) right.sum += std::exp(static_cast<double>(score) - max);
+    const double factor = right.with(right.sink) / wrong(right);
+    for (size_t i = begin; i < begin + n; ++i) {
+      expected.value[i] *= factor;
+      expected.bound[i] =
+          (expected.bound[i] + 4 * bounds::kU * std::abs(expected.value[i])) * std::max(1.0, factor);
+    }
+  }
+}
+
+/// The softmax of scores, and where `sinks_too` says so of sinks, times a factor.
+Candidate tempered(double factor, Text title, int fitted, bool sinks_too = false) {
   return computed_by(
-      [factor](const StageProblem& p, const Values& values) {
+      [factor, sinks_too](const StageProblem& p, const Values& values) {
         std::vector<float> scaled(values[0].begin(), values[0].end());
         for (float& score : scaled) score = static_cast<float>(static_cast<double>(score) * factor);
         Values with_scaled = values;
@@ -34,6 +66,9 @@ Candidate tempered(double factor, Text title, int fitted) {
           if (std::isfinite(score))
             expected.bound[i] += 4 * bounds::kU * (1 + std::abs(score)) * expected.value[i];
         }
+        if (!sinks_too || p.weight == nullptr) return expected;
+        divide_by([factor](const Denominator& d) { return d.with(factor * d.sink); }, p, with_scaled[0],
+                  expected);
         return expected;
       },
       std::move(title), fitted);
@@ -194,6 +229,13 @@ std::vector<Candidate> softcap(const Suspect& s) {
     if (cap != own) candidates.push_back(capped_by(s, cap, 0));
   }
   if (const auto cap = cap_seen(s)) candidates.push_back(capped_by(s, *cap, 1));
+  for (const double cap : {1.0, 2.0, 5.0, 10.0, 20.0, 50.0}) {  // beside its own
+    if (own == 0 || cap == own || s.at.stage == Stage::logits) continue;
+    Reading more;
+    more.after = [cap](double x) { return cap * std::tanh(x / cap); };
+    candidates.push_back(reading(more, {fmt::format("scores are capped once more, by {:.4g}", cap),
+                                        fmt::format("los scores se limitan otra vez, con {:.4g}", cap)}));
+  }
   return candidates;
 }
 
@@ -225,46 +267,20 @@ std::vector<Candidate> softcap_order(const Suspect& s) {
 
 std::vector<Candidate> softmax_base2(const Suspect& s) {
   if (s.kind() != StageKind::weights) return {};
-  return {
-      tempered(std::log(2.0),
-               {"the softmax takes powers of 2, not of e: log2(e) is missing",
-                "el softmax usa potencias de 2, no de e: falta log2(e)"},
-               0),
-      tempered(1 / std::log(2.0),
-               {"log2(e) is applied twice in the softmax", "log2(e) se aplica dos veces en el softmax"}, 0)};
+  return {tempered(std::log(2.0),
+                   {"the softmax takes powers of 2, not of e: log2(e) is missing",
+                    "el softmax usa potencias de 2, no de e: falta log2(e)"},
+                   0, true),
+          tempered(1 / std::log(2.0),
+                   {"log2(e) is applied twice in the softmax", "log2(e) se aplica dos veces en el softmax"},
+                   0, true)};
 }
-
-/// What a row of scores adds up to, all relative to its maximum.
-struct Denominator {
-  double sum, max;  // of the positions alone; the largest score
-  double sink;      // the head's: its score, -inf where there is none
-  int64_t head;
-  const std::vector<double>& sinks;
-
-  double with(double sink_score) const { return sum + std::exp(sink_score - max); }
-};
 
 /// exp(s - max) over a denominator that is wrong.
 Candidate denominator(std::function<double(const Denominator& right)> wrong, Text title) {
   return changed_afterwards(
       [wrong = std::move(wrong)](const StageProblem& p, const Values& values, Expected& expected) {
-        const auto heads = static_cast<size_t>(p.attention.n_head);
-        const size_t n = values[0].size() / (p.positions.size() * heads);
-        const std::vector<double> sinks = sinks_of(p);
-        for (size_t begin = 0; begin < values[0].size(); begin += n) {
-          const std::span<const float> row = std::span(values[0]).subspan(begin, n);
-          const size_t head = begin / n % heads;
-          const double max = static_cast<double>(*std::max_element(row.begin(), row.end()));
-          Denominator right{0, max, sinks.empty() ? -INFINITY : sinks[head], static_cast<int64_t>(head),
-                            sinks};
-          for (const float score : row) right.sum += std::exp(static_cast<double>(score) - max);
-          const double factor = right.with(right.sink) / wrong(right);
-          for (size_t i = begin; i < begin + n; ++i) {
-            expected.value[i] *= factor;
-            expected.bound[i] =
-                (expected.bound[i] + 4 * bounds::kU * std::abs(expected.value[i])) * std::max(1.0, factor);
-          }
-        }
+        divide_by(wrong, p, values[0], expected);
       },
       std::move(title));
 }
