@@ -10,8 +10,8 @@ from gguf.quants import dequantize
 from .layouts import TYPES
 from .rope_rows import pairs_to_halves
 
-MODEL_TYPES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma2": "gemma2", "gemma3": "gemma3_text", "phi3": "phi3",
-               "smollm3": "smollm3", "olmo2": "olmo2", "granite": "granite"}  # by GGUF architecture
+MODEL_TYPES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma2": "gemma2", "gemma3": "gemma3_text",
+               "phi3": "phi3", "smollm3": "smollm3", "olmo2": "olmo2", "granite": "granite"}  # by GGUF architecture
 
 OUTSIDE = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 IN_LAYER = {

@@ -32,8 +32,8 @@ enum class Dim {
 /// Its size; q_width is n_head * head_dim, kv_width is n_head_kv * head_dim, rope_pairs is rope_dims / 2.
 int64_t size_of(Dim dim, const ModelConfig& config);
 
-/// `experts`: a matrix of each expert. All but these and matrices are f32 vectors, or of biases a row for each
-/// expert.
+/// `experts`: a matrix of each expert. All but these and matrices are f32 vectors, or (biases) a vector of
+/// each expert.
 enum class WeightUse { matrix, experts, norm, bias, factors, sinks };
 constexpr bool is_vector(WeightUse use) { return use != WeightUse::matrix && use != WeightUse::experts; }
 

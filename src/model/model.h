@@ -16,8 +16,8 @@
 
 namespace greta {
 
-/// Of the gate g: silu, or GELU in its tanh form, times up; swiglu_oai (OpenAI's gpt-oss): g and up within +-7,
-/// g from above alone, then g sigmoid(1.702 g) (up + 1).
+/// Of the gate g: silu, or GELU in its tanh form, times up; swiglu_oai (gpt-oss): g at most 7, up within
+/// +-7, then g sigmoid(1.702 g) (up + 1).
 enum class Activation { silu, gelu, swiglu_oai };
 
 /// What one layer does in its own way.

@@ -49,7 +49,7 @@ void rotate(double a, double b, const Turn& turn, Format between, double* value,
               rounded(a * turn.sin, b * turn.cos, value[ib]);
 }
 
-/// The share of a pair's frequency that YaRN divides by its factor: a ramp over pairs, from the one that makes
+/// The share of a pair's frequency that YaRN divides by its factor: a ramp over pairs, from that which makes
 /// beta_fast turns in the original context to the one that makes beta_slow.
 double yarn_share(const RopeShape& shape, int64_t pair) {
   const YarnRope& yarn = shape.yarn;

@@ -305,8 +305,8 @@ def traced(model, tokens):
             both = (rows @ m.gate_up_proj[pick]).squeeze(1) + m.gate_up_proj_bias[pick]
             act = m._apply_gate(both)
             down = (act.unsqueeze(1) @ m.down_proj[pick]).squeeze(1) + m.down_proj_bias[pick]
-            stages = ("expert_gate", both[:, ::2]), ("expert_up", both[:, 1::2]), ("expert_act", act), ("expert_down", down)
-            for stage, value in stages:
+            for stage, value in (("expert_gate", both[:, ::2]), ("expert_up", both[:, 1::2]), ("expert_act", act),
+                                 ("expert_down", down)):
                 put(stage, value)
             put("experts_out", out)
             # The same as transformers' own sum.

@@ -339,7 +339,8 @@ TEST_P(Attention, IsWithinTheRoundingBoundOfTheExactResult) {
 INSTANTIATE_TEST_SUITE_P(All, Attention, testing::ValuesIn(isas()),
                          [](const auto& test) { return std::string(name(test.param)); });
 
-/// A cap and sinks: the bits of the scalar build, taken apart and fused; a sink of -inf is none. Tolerance: none.
+/// A cap and sinks: the bits of the scalar build, taken apart and fused; a sink of -inf is none.
+/// Tolerance: none.
 TEST_P(Attention, CapsAndSinksHaveTheSameBitsOnEveryIsaAndFused) {
   for (const Heads& heads : kHeads) {
     Scene scene(heads, 20, 9, Format::f32);

@@ -351,7 +351,7 @@ TEST(OracleElementwise, SwigluOaiIsClampedAndAddsOne) {
   EXPECT_TRUE(std::isnan(oracle::swiglu_oai_mul(std::vector<float>{NAN}, std::vector<float>{1}).value[0]));
 }
 
-/// Tolerance: f64, 1e-14. The bound shrinks by the tanh's slope where it is flat, and never below its own error.
+/// Tolerance: f64, 1e-14. The bound shrinks by the tanh's slope where that is flat, to its own error.
 TEST(OracleSoftCap, IsATanhAndLeavesMasksAlone) {
   const double infinity = std::numeric_limits<double>::infinity();
   Expected scores{{1, -60, 500, -infinity}, {1e-6, 1e-6, 1e-6, 0}};
@@ -381,8 +381,8 @@ TEST(OracleSoftmax, ASinkIsInTheSumAlone) {
   }
 }
 
-/// YaRN by its definition: of 8 pairs of base 10000 in a context of 64, beta 8 and 1 give the borders 0.21 and
-/// 2.02, which are rounded to 0 and 3. Tolerance: f64, 1e-15.
+/// YaRN by its definition: of 8 pairs of base 10000 in a context of 64, beta 8 and 1 give the borders 0.21
+/// and 2.02, which are rounded to 0 and 3. Tolerance: f64, 1e-15.
 TEST(OracleRope, YarnSlowsDownWhatTurnsSeldom) {
   oracle::RopeShape shape{.head_dim = 16, .rope_dims = 16, .yarn = {4, 64, 8, 1, true}};
   const auto plain = [](int64_t pair) { return std::pow(10000.0, -static_cast<double>(pair) / 8); };

@@ -206,7 +206,7 @@ GRETA_INLINE float sink_of(const KernelArgs& args, int64_t row) {
   return args.bias == nullptr ? kMasked : args.bias[row % args.params.n_head];
 }
 
-/// Softmax of n scores, and of a sink (or none, kMasked), whose share nobody gets; in and out may be the same.
+/// Softmax of n scores, and of a sink (kMasked: none), whose share nobody gets; in and out may be the same.
 void softmax_row(const float* in, float* out, int64_t n, float sink) {
   f32x16 top(sink);
   for (int64_t i = 0; i < n; i += 16) {
