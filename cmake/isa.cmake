@@ -6,7 +6,7 @@ set(equations -Wno-conversion -Wno-sign-conversion)
 set(avx2_flags -mavx2 -mfma -mf16c ${equations})
 set(avx512_flags ${avx2_flags} -mavx512f -mavx512bw -mavx512dq -mavx512vl)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-  list(APPEND avx512_flags -Wno-maybe-uninitialized)  # gcc 12 warns of its own intrinsics' "undefined" operands
+  list(APPEND avx512_flags -Wno-maybe-uninitialized -Wno-uninitialized)  # gcc 12 warns of its own intrinsics' "undefined" operands
 endif()
 set(avx512vnni_flags ${avx512_flags} -mavx512vnni)
 set(avx512bf16_flags ${avx512_flags} -mavx512bf16)

@@ -22,8 +22,8 @@ NORMS = {"attn_norm": "attn_norm", "attn_post_norm": "post_attention_norm", "ffn
          "ffn_post_norm": "post_ffw_norm"}  # stage -> the GGUF's name of its weight
 
 # Keys that change the computation, and the only value that this loader can take.
-HARMLESS = {"rope.scaling.type": "none", "expert_count": 0, "attn_logit_softcapping": 0.0,
-            "final_logit_softcapping": 0.0}
+HARMLESS = {"rope.scaling.type": "none", "expert_count": 0}
+CAPS = {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0}  # of gemma2, and what they are by default
 
 
 class Keys:
@@ -46,6 +46,9 @@ def config_of(reader):
                          "model yourself, see capture()")
     for name, harmless in HARMLESS.items():
         if keys.get(name, harmless) != harmless:
+            raise ValueError(f"{name} is {keys.get(name)}: not known here; load the model yourself, see capture()")
+    for name in CAPS:
+        if keys.architecture != "gemma2" and keys.get(name, 0.0) != 0:
             raise ValueError(f"{name} is {keys.get(name)}: not known here; load the model yourself, see capture()")
     kind, layers, heads = MODEL_TYPES[keys.architecture], keys.get("block_count"), keys.get("attention.head_count")
     head_dim = keys.get("attention.key_length", keys.get("embedding_length") // heads)
@@ -78,6 +81,11 @@ def config_of(reader):
         values.update(embedding_multiplier=keys.get("embedding_scale", 1.0),
                       residual_multiplier=keys.get("residual_scale", 1.0), logits_scaling=keys.get("logit_scale", 1.0),
                       attention_multiplier=keys.get("attention.scale", head_dim**-0.5))
+    if kind == "gemma2":
+        types = ["sliding_attention" if layer % 2 == 0 else "full_attention" for layer in range(layers)]
+        values.update(sliding_window=window, layer_types=types,
+                      query_pre_attn_scalar=keys.get("embedding_length") // heads if layers == 46 else head_dim,
+                      **{name: keys.get(name, usual) for name, usual in CAPS.items()})
     if kind == "gemma3_text":
         types = ["full_attention" if (layer + 1) % 6 == 0 else "sliding_attention" for layer in range(layers)]
         local = {"rope_type": "default", "rope_theta": keys.get("rope.freq_base_swa", 10000.0)}
@@ -113,7 +121,7 @@ def load_gguf(path, attention="eager"):
         part = tensor.name.split(".")[-2]
         if layout.rope_rows == "pairs" and part in ("attn_q", "attn_k"):
             values = np.ascontiguousarray(pairs_to_halves(values.T, config.head_dim).T)
-        if config.model_type == "gemma3_text" and part.endswith("_norm"):
+        if config.model_type in ("gemma2", "gemma3_text") and part.endswith("_norm"):
             values = values - 1  # Gemma multiplies with 1 + weight
         try:
             weights[name_of(tensor.name, layout)] = torch.from_numpy(values)

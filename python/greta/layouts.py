@@ -62,6 +62,7 @@ TYPES = {
     "granite": Layout(BEFORE, "pairs"),
     "qwen2": Layout(BEFORE, "halves"),
     "qwen3": Layout(BEFORE, "halves", HEAD_NORMS),
+    "gemma2": Layout(AROUND, "halves"),
     "gemma3_text": Layout(AROUND, "halves", HEAD_NORMS, heads_first=True),
     "olmo2": Layout(AFTER, "halves", HEAD_NORMS),
     "phi3": Layout(BEFORE, "halves", fused=True),

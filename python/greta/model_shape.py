@@ -7,7 +7,8 @@ import json
 import pathlib
 
 # By GGUF architecture. A llama with a window is a mistral, one with experts a mixtral: built alike but for these.
-MODEL_TYPES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma3": "gemma3_text", "phi3": "phi3",
+MODEL_TYPES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma2": "gemma2",
+               "gemma3": "gemma3_text", "phi3": "phi3",
                "smollm3": "smollm3", "olmo2": "olmo2", "granite": "granite", "qwen2moe": "qwen2_moe",
                "qwen3moe": "qwen3_moe"}
 

@@ -37,7 +37,7 @@ class Reader:
     def __init__(self, shape, rope_rows=None):
         self.shape, self.layout = shape, layout_like(shape.model_type)
         self.in_pairs = (rope_rows or self.layout.rope_rows) == "pairs"
-        self.embeds_as_is = shape.model_type not in ("gemma3_text", "granite")
+        self.embeds_as_is = shape.model_type not in ("gemma2", "gemma3_text", "granite")
 
     def stages(self, ranks):
         """{(layer, stage): [tokens, width]} of one pass. ranks: of each tensor-parallel rank module -> its outputs in

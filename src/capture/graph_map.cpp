@@ -112,7 +112,7 @@ class Reader {
         {"RESHAPE", &Reader::pass},      {"PERMUTE", &Reader::pass},
         {"TRANSPOSE", &Reader::pass},    {"CONT", &Reader::pass},
         {"DUP", &Reader::pass},          {"MUL_MAT_ID", &Reader::expert_product},
-        {"DIV", &Reader::divide},
+        {"DIV", &Reader::divide},        {"ADD_ID", &Reader::add_of_experts},
     };
     const auto look = kLooks.find(node.op_name());
     if (look != kLooks.end()) (this->*look->second)(node);
@@ -300,6 +300,12 @@ class Reader {
     }
   }
 
+  /// The chosen experts' biases.
+  void add_of_experts(Tensor node) {
+    const Tag* its = tag(node.src(0));
+    if (its != nullptr && its->kind == Tag::stage && is_bias(node.src(1))) replaced(node, its->place);
+  }
+
   void rope(Tensor node) {
     if (keys_.contains(stored(node.src(0)).address()) || is_cache(node.src(0)))
       map_.shifted = stored(node.src(0));
@@ -387,6 +393,10 @@ class Reader {
   }
 
   void unary(Tensor node) {
+    // A soft cap: of the logits, or of scores between two scales.
+    if (is(node.src(0), Stage::logits)) return replaced(node, tag(node.src(0))->place);
+    if (const Tag* its = tag(node.src(0)); its != nullptr && its->kind == Tag::changed_scores)
+      return pass(node);
     if (is(node.src(0), Stage::gate) || is(node.src(0), Stage::shared_gate))
       tags_[node.address()] = {Tag::activated_gate, tag(node.src(0))->place};
   }

@@ -21,6 +21,10 @@ const char* needs(Needs needs) {
     case Needs::matrix_unit: return "matrix unit";
     case Needs::bias: return "bias";
     case Needs::window: return "window";
+    case Needs::cap: return "cap";
+    case Needs::yarn: return "yarn";
+    case Needs::sinks: return "sinks";
+    case Needs::swiglu_oai: return "swiglu_oai";
   }
   return "";
 }

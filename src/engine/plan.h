@@ -49,7 +49,7 @@ struct KernelCall {
   const KernelInfo* kernel = nullptr;    // never null in a plan
   const PackedWeight* weight = nullptr;  // of a projection and of embed
   std::string weight_name = {};
-  const float* bias = nullptr;  // of a projection; or none
+  const float* bias = nullptr;  // of a projection; sinks of softmax and attention; or none
   OpParams params = {};
 };
 

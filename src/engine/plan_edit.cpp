@@ -177,7 +177,9 @@ bool PlanEdit::can_fuse_quantize(Place place) {
   const auto *call = std::get_if<KernelCall>(&place->call), *rounding = std::get_if<KernelCall>(&next->call);
   if (call == nullptr || rounding == nullptr) return false;
   const OpKind kind = call->kernel->op;
-  if (kind != OpKind::rms_norm && kind != OpKind::silu_mul && kind != OpKind::gelu_mul) return false;
+  const bool activates =
+      kind == OpKind::silu_mul || kind == OpKind::gelu_mul || kind == OpKind::swiglu_oai_mul;
+  if (kind != OpKind::rms_norm && !activates) return false;
   if (rounding->kernel->op != OpKind::quantize || next->reads[0] != place->writes) return false;
   if (kind == OpKind::rms_norm && buffer(place->reads[1]).cols != buffer(place->reads[0]).cols)
     return false;  // by heads

@@ -1,6 +1,7 @@
 #include "engine/planner.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 
 #include "base/error.h"
@@ -21,6 +22,7 @@ class Planner {
 
   Plan build() {
     demand_expert_kernels();
+    demand_kernels_of_all();
     embed();
     for (int layer = 0; layer < config_.n_layer; ++layer) add_layer(layer);
     if (request_.logits) add_head();
@@ -37,6 +39,20 @@ class Planner {
     fail_input(
         "{} is a mixture of experts, for which {} has no kernels yet; run it on the CPU (--device cpu)",
         model_.file.path(), request_.device);
+  }
+
+  /// What the kernels of GPUs leave out.
+  void demand_kernels_of_all() const {
+    if (request_.device == "cpu" || is_simulated(request_.device)) return;
+    const auto needs = [&](bool some, std::string_view what) {
+      if (!some) return;
+      fail_input("{} has {}, for which {} has no kernels yet; run it on the CPU (--device cpu)",
+                 model_.file.path(), what, request_.device);
+    };
+    needs(config_.score_cap != 0 || config_.logit_cap != 0, "soft caps");
+    const auto stretched = [](const LayerConfig& layer) { return layer.rope_magnitude != 1; };
+    needs(std::ranges::any_of(config_.layers, stretched), "a RoPE with a magnitude (YaRN)");
+    needs(weight_of(model_, {Stage::softmax, 0}) != nullptr, "attention sinks");
   }
 
   void make_buffers() {
@@ -136,8 +152,8 @@ class Planner {
   bool has(Stage stage) const { return has_stage(config_, {layer_, stage}); }
 
   void activate(Stage stage, BufferId gate, BufferId up, BufferId out) {
-    const bool gelu = config_.activation == Activation::gelu;
-    add(kernel(gelu ? OpKind::gelu_mul : OpKind::silu_mul), stage, {gate, up}, out);
+    static constexpr std::array kOps{OpKind::silu_mul, OpKind::gelu_mul, OpKind::swiglu_oai_mul};
+    add(kernel(kOps[static_cast<size_t>(config_.activation)]), stage, {gate, up}, out);
   }
 
   void add_head() {
@@ -145,6 +161,7 @@ class Planner {
     norm(Stage::final_norm, x_, final_norm_);
     KernelCall& head = project(Stage::logits, final_norm_, logits_);
     head.params.scale = static_cast<float>(1 / config_.logit_divisor);
+    head.params.cap = static_cast<float>(config_.logit_cap);
     plan_.logits = logits_;
   }
 
@@ -176,7 +193,7 @@ class Planner {
   /// The cosines and sines of the layer's RoPE, made where a layer is the first to need them.
   BufferId rope_table() {
     const LayerConfig& layer = config_.layer(layer_);
-    BufferId& table = rope_tables_.try_emplace({layer.rope_base, layer.rope_scale}, kNoBuffer).first->second;
+    BufferId& table = rope_tables_.try_emplace(layer.rope_key(), kNoBuffer).first->second;
     if (table != kNoBuffer) return table;
     const std::string name = rope_tables_.size() == 1 ? "rope_table" : fmt::format("rope_table.{}", layer_);
     table = buffer(name, config_.rope_dims);
@@ -190,13 +207,18 @@ class Planner {
 
   void attention(BufferId q, BufferId out) {
     const OpParams params{.scale = static_cast<float>(config_.attention_scale),
+                          .cap = static_cast<float>(config_.score_cap),
                           .n_head = config_.n_head,
                           .head_dim = config_.head_dim,
                           .window = config_.layer(layer_).window};
+    const Tensor* sinks = weight_of(model_, {Stage::softmax, layer_});
     const auto part = [&](OpKind kind, Stage stage, BufferId in, BufferId to, CacheUse cache) {
+      const bool sums = sinks != nullptr && (kind == OpKind::softmax || kind == OpKind::attention);
       return Op{.layer = layer_,
                 .makes = stage,
-                .call = KernelCall{.kernel = &kernel(kind), .params = params},
+                .call = KernelCall{.kernel = &kernel(kind),
+                                   .bias = sums ? weights_.vector(sinks) : nullptr,
+                                   .params = params},
                 .reads = {in},
                 .writes = to,
                 .cache = cache};
@@ -338,6 +360,7 @@ class Planner {
     params.rope_dims = config_.rope_dims;
     params.rope_adjacent = config_.rope_adjacent;
     params.rope_turns = weights_.rope_turns(config_.layer(layer_));
+    params.scale = static_cast<float>(config_.layer(layer_).rope_magnitude);
   }
 
   const Model& model_;
@@ -353,7 +376,7 @@ class Planner {
   BufferId router_ = kNoBuffer, experts_ = kNoBuffer, expert_weights_ = kNoBuffer, expert_gate_ = kNoBuffer,
            expert_up_ = kNoBuffer, expert_act_ = kNoBuffer, expert_down_ = kNoBuffer,
            experts_out_ = kNoBuffer, shared_gate_ = kNoBuffer, shared_out_ = kNoBuffer, ffn_out_ = kNoBuffer;
-  std::map<std::pair<double, double>, BufferId> rope_tables_;  // by base and scale
+  std::map<RopeKey, BufferId> rope_tables_;
   struct Quantized {
     BufferId buffer = kNoBuffer;
     bool fresh = false;  // made from the source's present contents

@@ -14,10 +14,11 @@ AlignedBytes copy_vector(const Tensor& tensor) {
   if (tensor.type != TensorType::f32) {
     fail_input("weight {} is {}; norms and biases must be f32", tensor.name, name(tensor.type));
   }
-  const int64_t padded = static_cast<int64_t>((tensor.dims[0] + 15) / 16 * 16);
-  AlignedBytes bytes(padded * 4);
+  const size_t row = tensor.dims[0] * 4, padded = (tensor.dims[0] + 15) / 16 * 16 * 4;
+  AlignedBytes bytes(static_cast<int64_t>(tensor.dims[1] * padded));
   std::memset(bytes.data(), 0, static_cast<size_t>(bytes.size()));
-  std::memcpy(bytes.data(), tensor.data.data(), tensor.dims[0] * 4);
+  for (uint64_t i = 0; i < tensor.dims[1]; ++i)
+    std::memcpy(bytes.data() + i * padded, tensor.data.data() + i * row, tensor.dims[0] * 4);
   return bytes;
 }
 
@@ -59,8 +60,22 @@ void pack_in_pieces(const ModelFile& file, const Tensor& tensor, ThreadPool& poo
 
 }  // namespace
 
+/// How much of pair i is slowed down by YaRN's factor: 0 before the first border, 1 from the second on. A
+/// border is the pair that turns `beta` times within the original context.
+static double slowed_share(const YarnRope& yarn, double base, double dims, double pair) {
+  const auto border = [&](double beta) {
+    return dims * std::log(yarn.original / (beta * 2 * std::numbers::pi)) / (2 * std::log(base));
+  };
+  double low = border(yarn.beta_fast), high = border(yarn.beta_slow);
+  if (yarn.whole_borders) low = std::floor(low), high = std::ceil(high);
+  low = std::max(low, 0.0);
+  high = std::min(high, dims - 1);
+  return std::clamp((pair - low) / std::max(high - low, 0.001), 0.0, 1.0);
+}
+
 /// scale base^(-2i / dims) / (2 pi) (Su et al. 2021, RoFormer), divided by the model's factor for the pair,
-/// if it has them (Llama 3); split in two floats: enough for exact angles at any position.
+/// if it has them (Llama 3), or slowed down by YaRN; split in two floats: enough for exact angles at any
+/// position.
 std::vector<float> make_rope_turns(const Model& model, const LayerConfig& layer) {
   const ModelConfig& config = model.config;
   std::vector<float> turns, factors(static_cast<size_t>(config.rope_dims / 2), 1.0f);
@@ -68,8 +83,13 @@ std::vector<float> make_rope_turns(const Model& model, const LayerConfig& layer)
     std::memcpy(factors.data(), model.rope_freqs->data.data(), factors.size() * sizeof(float));
   for (int64_t i = 0; i < config.rope_dims / 2; ++i) {
     const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(config.rope_dims);
-    const double value = layer.rope_scale * std::pow(layer.rope_base, exponent) /
-                         static_cast<double>(factors[static_cast<size_t>(i)]) / (2 * std::numbers::pi);
+    double value = layer.rope_scale * std::pow(layer.rope_base, exponent) /
+                   static_cast<double>(factors[static_cast<size_t>(i)]) / (2 * std::numbers::pi);
+    if (layer.yarn.factor != 1) {
+      const double share = slowed_share(layer.yarn, layer.rope_base, static_cast<double>(config.rope_dims),
+                                        static_cast<double>(i));
+      value = value / layer.yarn.factor * share + value * (1 - share);
+    }
     const float high = static_cast<float>(value);
     turns.push_back(high);
     turns.push_back(static_cast<float>(value - static_cast<double>(high)));
@@ -79,7 +99,7 @@ std::vector<float> make_rope_turns(const Model& model, const LayerConfig& layer)
 
 Weights::Weights(const Model& model, ThreadPool& pool) {
   for (const LayerConfig& layer : model.config.layers)
-    rope_turns_.try_emplace({layer.rope_base, layer.rope_scale}, make_rope_turns(model, layer));
+    rope_turns_.try_emplace(layer.rope_key(), make_rope_turns(model, layer));
   std::vector<const Tensor*> order;  // in which a token reads them
   int64_t bytes = 0, bytes_read = 0;
   const auto add_matrix = [&](const Tensor* tensor) {

@@ -23,13 +23,12 @@ class Weights {
 
   /// Of experts: the first one's, which the others follow.
   const PackedWeight& matrix(const Tensor* tensor) const { return matrices_.at(tensor).front(); }
-  /// A norm's weight or a bias, 64-byte aligned, padded with zeros to a multiple of 16.
+  /// A norm's weight, a bias (of experts one after the other) or sinks, 64-byte aligned, each padded with
+  /// zeros to a multiple of 16.
   const float* vector(const Tensor* tensor) const;
 
   /// make_rope_turns() of the layer. Layers that turn alike share them.
-  const float* rope_turns(const LayerConfig& layer) const {
-    return rope_turns_.at({layer.rope_base, layer.rope_scale}).data();
-  }
+  const float* rope_turns(const LayerConfig& layer) const { return rope_turns_.at(layer.rope_key()).data(); }
 
   /// Bytes that one decoded token reads: all packed matrices, an untied embedding and the experts that are
   /// not chosen excepted.
@@ -38,7 +37,7 @@ class Weights {
  private:
   std::map<const Tensor*, std::vector<PackedWeight>> matrices_;  // one; of experts one each
   std::map<const Tensor*, AlignedBytes> vectors_;
-  std::map<std::pair<double, double>, std::vector<float>> rope_turns_;  // by base and scale
+  std::map<RopeKey, std::vector<float>> rope_turns_;
   int64_t bytes_per_token_ = 0;
 };
 

@@ -79,14 +79,21 @@ std::vector<Other> other_scales(const ModelConfig& config) {
   const auto scaled = [](double scale) {
     return [scale](const Op&, KernelCall& call) { call.params.scale = static_cast<float>(scale); };
   };
-  return {{{"the scale of scores", "la escala de las puntuaciones"},
-           fmt::format("{:.6g}", config.attention_scale),
-           "1",
-           with(OpKind::qk, scaled(1))},
-          {{"the scale of the embedding", "la escala del embedding"},
-           fmt::format("{:.6g}", config.embedding_scale),
-           fmt::format("{:.6g}", embedding),
-           with(OpKind::embed, scaled(embedding))}};
+  std::vector<Other> others{{{"the scale of scores", "la escala de las puntuaciones"},
+                             fmt::format("{:.6g}", config.attention_scale),
+                             "1",
+                             with(OpKind::qk, scaled(1))},
+                            {{"the scale of the embedding", "la escala del embedding"},
+                             fmt::format("{:.6g}", config.embedding_scale),
+                             fmt::format("{:.6g}", embedding),
+                             with(OpKind::embed, scaled(embedding))}};
+  if (config.score_cap > 0) {
+    others.push_back({{"the soft cap of scores", "el límite suave de las puntuaciones"},
+                      fmt::format("{:.6g}", config.score_cap),
+                      "0",
+                      with(OpKind::qk, [](const Op&, KernelCall& call) { call.params.cap = 0; })});
+  }
+  return others;
 }
 
 /// Windows that the tokens reach past.

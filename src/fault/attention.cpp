@@ -26,10 +26,11 @@ double coarse(double x) {
   return std::ldexp(std::floor(mantissa * 1024) / 1024, exponent);
 }
 
-void softmax_row(const Softmax& kind, const float* in, float* out, int64_t n) {
+/// `sink`: the head's, -inf for none.
+void softmax_row(const Softmax& kind, double sink, const float* in, float* out, int64_t n) {
   double max = -INFINITY;
   for (int64_t i = 0; i < n; ++i) max = std::max(max, static_cast<double>(in[i]));
-  double sum = kind.in_sum;
+  double sum = kind.in_sum + kind.power(sink - max);
   for (int64_t i = 0; i < n; ++i) sum += kind.power(static_cast<double>(in[i]) - max);
   for (int64_t i = 0; i < n; ++i) {
     const double e = kind.power(static_cast<double>(in[i]) - max);
@@ -40,8 +41,11 @@ void softmax_row(const Softmax& kind, const float* in, float* out, int64_t n) {
 MakeWrong normalised_by(Softmax kind) {
   return [kind](TwinSite&) -> Wrong {
     return [kind](const WrongCall& call) {
-      for (int64_t r = 0; r < call.args.out.rows; ++r) {
-        softmax_row(kind, call.args.in[0].row(r), call.args.out.row(r), call.args.out.cols);
+      const KernelArgs& args = call.args;
+      for (int64_t r = 0; r < args.out.rows; ++r) {
+        const double sink =
+            args.bias == nullptr ? -INFINITY : static_cast<double>(args.bias[r % args.params.n_head]);
+        softmax_row(kind, sink, args.in[0].row(r), args.out.row(r), args.out.cols);
       }
     };
   };
@@ -131,6 +135,15 @@ Wrong mix_future(TwinSite&) {
                                              [](float w) { return w != 0; });
         if (sees_future) mix_head({}, args, args.cache, r, head);
       }
+    }
+  };
+}
+
+Wrong mix_all_weights(TwinSite&) {
+  return [](const WrongCall& call) {
+    const KernelArgs& args = call.args;
+    for (int64_t r = 0; r < args.out.rows; ++r) {
+      for (int64_t head = 0; head < args.params.n_head; ++head) mix_head({}, args, args.cache, r, head);
     }
   };
 }

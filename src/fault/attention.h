@@ -25,6 +25,9 @@ struct AttentionReads {
 /// pv that also mixes positions after the row's own, where softmax gives them weight; other rows stay right.
 Wrong mix_future(TwinSite& site);
 
+/// pv that mixes every position with a weight, whatever the mask says.
+Wrong mix_all_weights(TwinSite& site);
+
 /// A view of the layer before's cache, filled when the plan runs: inserts an op that looks at it.
 /// nullptr in layer 0.
 std::shared_ptr<KvView> watch_cache_of_layer_before(TwinSite& site);

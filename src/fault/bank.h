@@ -25,6 +25,8 @@ FaultList unexplained_faults();   // no hypothesis has a name for these
 FaultList expert_faults();        // of a mixture of experts
 FaultList architecture_faults();  // what only some models have: biases, further norms, windows
 
+FaultList gpt_oss_faults();  // sinks, the clamped activation, biases of experts
+
 inline Fault needing(Needs needs, Fault fault) {
   fault.needs = needs;
   return fault;

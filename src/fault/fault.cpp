@@ -23,7 +23,7 @@ std::vector<Fault> all_faults() {
   ignored.what = "forced routes of q, k and v have no effect";
   ignored.source = kFounding + " (B3.31)";
   all.push_back(std::move(ignored));
-  for (const auto& group : {architecture_faults, expert_faults}) {
+  for (const auto& group : {architecture_faults, expert_faults, gpt_oss_faults}) {
     for (Fault& fault : group()) all.push_back(std::move(fault));
   }
   return all;
@@ -87,10 +87,14 @@ std::span<const Fault> faults() {
 }
 
 bool suits(const Fault& fault, const Model& model) {
+  if (fault.needs == Needs::cap && cap_of(fault.stage, model.config) == 0) return false;
   if (is_outside_layers(fault.stage)) return true;
   for (int layer = 0; layer < model.config.n_layer; ++layer) {
     if (!has_stage(model.config, {layer, fault.stage})) continue;
     if (fault.needs == Needs::bias && bias_of(model, {fault.stage, layer}) == nullptr) continue;
+    if (fault.needs == Needs::yarn && model.config.layer(layer).yarn.factor == 1) continue;
+    if (fault.needs == Needs::sinks && weight_of(model, {fault.stage, layer}) == nullptr) continue;
+    if (fault.needs == Needs::swiglu_oai && model.config.activation != Activation::swiglu_oai) continue;
     if (fault.needs == Needs::window && model.config.layer(layer).window == 0) continue;
     return true;
   }

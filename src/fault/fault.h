@@ -21,6 +21,10 @@ enum class Needs {
   matrix_unit,   // a simulated device whose unit truncates or floors
   bias,          // a model with a bias at the fault's stage
   window,        // a model with windows
+  cap,           // a model whose scores, or logits, have a soft cap
+  yarn,          // a model whose RoPE is stretched by YaRN
+  sinks,         // a model whose softmax has sinks
+  swiglu_oai,    // a model with this activation
 };
 
 /// An entry of the table that `greta faults` lists.

@@ -16,9 +16,11 @@ struct Turn {
   double base_factor = 1;
   double dims_share = 1;  // of the rotated dims
   double sine = 1;
-  bool other_pairs = false;    // halves where the model has adjacent pairs, or the other way round
-  bool reversed_base = false;  // pair i has the last-but-i frequency
-  bool again = false;          // turns what is already turned
+  bool other_pairs = false;              // halves where the model has adjacent pairs, or the other way round
+  bool reversed_base = false;            // pair i has the last-but-i frequency
+  bool again = false;                    // turns what is already turned
+  double length = 1;                     // times the op's magnitude
+  std::vector<double> frequencies = {};  // in radians; none: the op's own
 };
 
 /// The op's own frequency of a pair, in radians.
@@ -36,9 +38,12 @@ void turn_head(const Turn& turn, const OpParams& params, double position, const 
   for (int64_t pair = 0; pair < dims / 2; ++pair) {
     const int64_t index = turn.reversed_base ? all_pairs - 1 - pair : pair;
     const double frequency =
-        frequency_of(params, index) *
+        (turn.frequencies.empty() ? frequency_of(params, index)
+                                  : turn.frequencies[static_cast<size_t>(index)]) *
         std::pow(turn.base_factor, -2 * static_cast<double>(index) / static_cast<double>(params.rope_dims));
-    const double cos = std::cos(position * frequency), sin = turn.sine * std::sin(position * frequency);
+    const double length = turn.length * static_cast<double>(params.scale);
+    const double cos = length * std::cos(position * frequency),
+                 sin = length * turn.sine * std::sin(position * frequency);
     const int64_t a = halves ? pair : 2 * pair, b = halves ? pair + dims / 2 : 2 * pair + 1;
     const double x = static_cast<double>(in[a]), y = static_cast<double>(in[b]);
     out[a] = static_cast<float>(x * cos - y * sin);
@@ -67,12 +72,54 @@ MakeWrong turned(Turn turn) {
 /// The model's base times 1 + size.
 Wrong change_base(TwinSite& site) { return turning({.base_factor = 1 + site.size}); }
 
+/// Each pair's frequency as a wrong YaRN has it: of (unstretched, the op's own).
+using Stretch = double (*)(double plain, double own, double factor);
+
+template <Stretch stretch>
+Wrong stretched(const TwinSite& site, double length) {
+  const LayerConfig& layer = site.config().layer(site.op.layer);
+  if (layer.yarn.factor == 1) return {};
+  Turn turn{.length = length};
+  const OpParams& params = site.call().params;
+  for (int64_t pair = 0; pair < params.rope_dims / 2; ++pair) {
+    const double exponent = -2 * static_cast<double>(pair) / static_cast<double>(params.rope_dims);
+    const double plain = layer.rope_scale * std::pow(layer.rope_base, exponent);
+    turn.frequencies.push_back(stretch(plain, frequency_of(params, pair), layer.yarn.factor));
+  }
+  return turning(turn);
+}
+
+double left_alone(double plain, double, double) { return plain; }
+double all_slowed(double plain, double, double factor) { return plain / factor; }
+double other_way_round(double plain, double own, double factor) { return plain + plain / factor - own; }
+
+Wrong yarn_ignored(TwinSite& site) {
+  return stretched<left_alone>(site, 1 / static_cast<double>(site.call().params.scale));
+}
+Wrong yarn_linear(TwinSite& site) { return stretched<all_slowed>(site, 1); }
+Wrong yarn_reversed(TwinSite& site) { return stretched<other_way_round>(site, 1); }
+
+Wrong magnitude_omitted(TwinSite& site) {
+  const double magnitude = static_cast<double>(site.call().params.scale);
+  return magnitude == 1 ? Wrong{} : turning({.length = 1 / magnitude});
+}
+Wrong magnitude_twice(TwinSite& site) {
+  const double magnitude = static_cast<double>(site.call().params.scale);
+  return magnitude == 1 ? Wrong{} : turning({.length = magnitude});
+}
+
 }  // namespace
 
 FaultList rope_faults() {
   const std::string zero = kGitHub + "Blaizzy/mlx-vlm/pull/1993",
                     merged = kGitHub + "scouzi1966/maclocal-api/issues/92";
   const std::string identity = kGitHub + "1bit-MONSTER/1bit-MONSTER/issues/2052";
+  const std::string lost = kGitHub + "turboderp-org/exllamav3/issues/259",
+                    squared = kGitHub + "sgl-project/sglang/pull/33558", madeup = kMadeUp;
+  const auto of_yarn = [&](const char* name, const char* kind, Stage stage, const char* what,
+                           const std::string& source, MakeWrong make) {
+    return needing(Needs::yarn, Fault{name, kind, stage, what, source, kind, std::move(make)});
+  };
   const std::string style = kGitHub + "kekzl/imp/pull/503", scaling = kGitHub + "Blaizzy/mlx-vlm/pull/1710";
   const auto rope = [&](const char* name, const char* kind, Stage stage, const char* what,
                         const std::string& source,
@@ -107,6 +154,16 @@ FaultList rope_faults() {
       rope("q_rope_inverse", "rope_inverse", Stage::q_rope, "turns the other way", kMadeUp, {.sine = -1}),
       {"k_rope_reversed", "rope_table_order", Stage::k_rope, "the frequency table is read from its end",
        kGitHub + "vllm-project/vllm-ascend/pull/16929", "", turned({.reversed_base = true})},
+      of_yarn("q_rope_yarn_ignored", "rope_yarn", Stage::q_rope, "RoPE without the model's YaRN", madeup,
+              yarn_ignored),
+      of_yarn("k_rope_yarn_linear", "rope_yarn", Stage::k_rope,
+              "all pairs are slowed down, not the slow ones alone", madeup, yarn_linear),
+      of_yarn("q_rope_yarn_reversed", "rope_yarn", Stage::q_rope, "the fast pairs are slowed down", madeup,
+              yarn_reversed),
+      of_yarn("q_rope_magnitude_omitted", "rope_magnitude", Stage::q_rope,
+              "without YaRN's factor of cosines and sines", lost, magnitude_omitted),
+      of_yarn("k_rope_magnitude_twice", "rope_magnitude", Stage::k_rope,
+              "YaRN's factor of cosines and sines twice", squared, magnitude_twice),
   };
 }
 

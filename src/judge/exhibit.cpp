@@ -20,6 +20,8 @@ constexpr int64_t kOutputs = 64;  // of a projection
 constexpr std::array kKindNames = {"embedding", "norm",    "head_norm", "projection", "rope", "cache",
                                    "scores",    "weights", "mix",       "product",    "sum"};  // StageKind
 
+constexpr std::array kActivationNames = {"silu", "gelu", "swiglu_oai"};  // Activation
+
 ExhibitTensor floats(std::span<const float> values, std::vector<int64_t> shape) {
   return {std::move(shape), {values.begin(), values.end()}};
 }
@@ -50,9 +52,10 @@ nlohmann::json how_of(const StageProblem& problem) {
   nlohmann::json how = {
       {"kind", kKindNames[static_cast<size_t>(problem.kind)]},
       {"scale", problem.scale},
+      {"cap", std::max(problem.cap, problem.attention.cap)},
       {"eps", problem.eps},
       {"position", problem.positions.front()},
-      {"activation", problem.model->config.activation == Activation::gelu ? "gelu" : "silu"},
+      {"activation", kActivationNames[static_cast<size_t>(problem.model->config.activation)]},
       {"heads", problem.attention.n_head},
       {"heads_kv", problem.attention.n_head_kv},
       {"head_dim", problem.attention.head_dim},
@@ -61,7 +64,12 @@ nlohmann::json how_of(const StageProblem& problem) {
       {"rope_dims", problem.rope.rope_dims},
       {"rope_base", problem.rope.base},
       {"rope_scale", problem.rope.scale},
-      {"rope_adjacent", problem.rope.adjacent}};
+      {"rope_adjacent", problem.rope.adjacent},
+      {"rope_magnitude", problem.rope.magnitude},
+      {"yarn_factor", problem.rope.yarn.factor},
+      {"yarn_original", problem.rope.yarn.original},
+      {"yarn_betas", {problem.rope.yarn.beta_fast, problem.rope.yarn.beta_slow}},
+      {"yarn_whole_borders", problem.rope.yarn.whole_borders}};
   return how;
 }
 

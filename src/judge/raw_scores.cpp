@@ -1,6 +1,7 @@
 #include "judge/raw_scores.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "judge/stage_problem.h"
@@ -21,7 +22,11 @@ bool has_rows(const Event& event, int64_t count) {
 std::vector<float> finished(const Event& event, std::vector<float> scores,
                             const oracle::AttentionShape& attention) {
   const auto scale = static_cast<float>(attention.scale);
-  if (event.unscaled) std::ranges::transform(scores, scores.begin(), [&](float x) { return x * scale; });
+  const auto cap = static_cast<float>(attention.cap);
+  if (event.unscaled) {
+    std::ranges::transform(scores, scores.begin(),
+                           [&](float x) { return cap == 0 ? x * scale : cap * std::tanh(x * scale / cap); });
+  }
   if (!event.unmasked) return scores;
   const std::vector<int64_t> positions = positions_of(event);
   const size_t n_pos = static_cast<size_t>(event.shape[2]), heads = static_cast<size_t>(event.shape[1]);

@@ -20,6 +20,12 @@ struct Family {
   bool window_in_all = false;
   int64_t no_rope_every = 0;
   bool norm_topk_prob = true;  // of the experts' weights
+  // Of Gemma 2: local layers turn as all others; attn_logit_softcapping, final_logit_softcapping.
+  bool one_rope_base = false;
+  double attn_softcap = 0, final_softcap = 0;
+  bool yarn_truncates = true;   // find_correction_range() rounds, rope_scaling's "truncate"
+  bool clamped_swiglu = false;  // gate and up within +-7, and up + 1
+  int64_t by_width_layers = 0;  // query_pre_attn_scalar is hidden_size / heads in models of so many layers
 };
 
 constexpr Family kFamilies[] = {
@@ -32,7 +38,23 @@ constexpr Family kFamilies[] = {
      .rotates_halves = true,
      .gelu = true,
      .embedding_by_width = true,
-     .full_attention_every = 6},
+     .full_attention_every = 6,
+     .by_width_layers = 62},
+    {.name = "gemma2",
+     .rotates_halves = true,
+     .gelu = true,
+     .embedding_by_width = true,
+     .full_attention_every = 2,
+     .one_rope_base = true,
+     .attn_softcap = 50,
+     .final_softcap = 30,
+     .by_width_layers = 46},
+    {.name = "gpt-oss",
+     .rotates_halves = true,
+     .full_attention_every = 2,
+     .one_rope_base = true,
+     .yarn_truncates = false,
+     .clamped_swiglu = true},
     {.name = "phi3", .rotates_halves = true, .window_in_all = true},
     {.name = "smollm3", .rotates_halves = false, .no_rope_every = 4},
     {.name = "olmo2", .rotates_halves = true},
@@ -117,8 +139,9 @@ class Reading {
   void numbers() {
     const double width = get("embedding_length", 0);
     compare("attention.layer_norm_rms_epsilon", config_.norm_eps, get("attention.layer_norm_rms_epsilon", 0));
-    // Gemma 3 27B alone: query_pre_attn_scalar is hidden_size / heads.
-    const bool by_width = family_.full_attention_every == 6 && get("block_count", 0) == 62;
+    // Gemma's 27B alone.
+    const bool by_width =
+        family_.by_width_layers > 0 && get("block_count", 0) == static_cast<double>(family_.by_width_layers);
     const double scaled_by = by_width ? width / get("attention.head_count", 1) : head_dim_;
     const bool granite = family_.name == "granite";
     const auto own = [&](std::string_view suffix, double otherwise) {
@@ -130,11 +153,20 @@ class Reading {
             own("embedding_scale", family_.embedding_by_width ? std::sqrt(width) : 1));
     compare("the scale of the residuals", config_.residual_scale, own("residual_scale", 1));
     compare("the divisor of the logits", config_.logit_divisor, own("logit_scale", 1));
+    const auto softcap = [&](std::string_view suffix, double usual) {
+      return usual == 0 ? 0 : get(suffix, usual);
+    };
+    compare("the soft cap of scores", config_.score_cap,
+            softcap("attn_logit_softcapping", family_.attn_softcap));
+    compare("the soft cap of the logits", config_.logit_cap,
+            softcap("final_logit_softcapping", family_.final_softcap));
     compare("RoPE turns halves (1) or neighbours (0)", config_.rope_adjacent ? 0 : 1, family_.rotates_halves);
     if (config_.n_expert > 0)
       compare("the experts' weights sum to 1 (1) or not (0)", config_.experts_sum_to_1,
               get("expert_weights_norm", family_.norm_topk_prob));
     compare("the activation is GELU (1) or SiLU (0)", config_.activation == Activation::gelu, family_.gelu);
+    compare("the activation is clamped (1) or not (0)", config_.activation == Activation::swiglu_oai,
+            family_.clamped_swiglu);
   }
 
   /// Whether the layer has a window and RoPE's local base, as a family with both kinds of layers says.
@@ -159,13 +191,26 @@ class Reading {
     const bool local = is_local(layer);
     const auto at = [&](std::string_view what) { return fmt::format("{} of layer {}", what, layer); };
     const double global_base = get("rope.freq_base", 10000);
-    compare(at("RoPE's base"), own.rope_base, local ? get("rope.freq_base_swa", 10000) : global_base);
+    const double local_base = get("rope.freq_base_swa", family_.one_rope_base ? global_base : 10000);
+    compare(at("RoPE's base"), own.rope_base, local ? local_base : global_base);
     const double window = get("attention.sliding_window", 0);
     compare(at("the window"), static_cast<double>(own.window), local || family_.window_in_all ? window : 0);
     const auto type = model_.file.find_string(key("rope.scaling.type"));
     const double factor = get("rope.scaling.factor", 1);
-    const bool linear = !local && factor != 0 && (!type || *type == "linear");
+    const bool linear = (!local || family_.one_rope_base) && factor != 0 && (!type || *type == "linear");
     compare(at("the scale of positions"), own.rope_scale, linear ? 1 / factor : 1);
+    const bool yarn = (!local || family_.one_rope_base) && type && *type == "yarn";
+    compare(at("YaRN's factor"), own.yarn.factor, yarn ? factor : 1);
+    if (yarn) {
+      compare(at("YaRN's original context"), own.yarn.original,
+              get("rope.scaling.original_context_length", get("context_length", 0)));
+      compare(at("YaRN's beta_fast"), own.yarn.beta_fast, get("rope.scaling.yarn_beta_fast", 32));
+      compare(at("YaRN's beta_slow"), own.yarn.beta_slow, get("rope.scaling.yarn_beta_slow", 1));
+      compare(at("YaRN's borders are whole (1) or not (0)"), own.yarn.whole_borders, family_.yarn_truncates);
+    }
+    const double mscale = factor > 1 ? 1 + std::log(factor) / 10 : 1;
+    compare(at("the length that RoPE gives"), own.rope_magnitude,
+            yarn ? mscale * get("rope.scaling.attn_factor", 1) : 1);
     const bool lacks = family_.no_rope_every > 0 && (layer + 1) % family_.no_rope_every == 0;
     for (const Stage stage : {Stage::q_rope, Stage::k_rope})
       compare(at(name(stage)), has_stage(config_, {layer, stage}), !lacks);
@@ -179,6 +224,7 @@ class Reading {
     const bool fused_qkv = in_file("attn_qkv") != nullptr, shared = in_file("ffn_gate_shexp") != nullptr;
     const bool fused_ffn = !shared && in_file("ffn_gate") == nullptr;
     const std::string_view qkv = "attn_qkv";
+    const bool one_norm = in_file("ffn_norm") == nullptr && in_file("post_ffw_norm") == nullptr;
     const Named named[] = {
         {Stage::attn_norm, "attn_norm"},
         {Stage::q, fused_qkv ? qkv : "attn_q"},
@@ -187,8 +233,9 @@ class Reading {
         {Stage::q_norm, "attn_q_norm"},
         {Stage::k_norm, "attn_k_norm"},
         {Stage::attn_out, "attn_output"},
-        {Stage::attn_post_norm, "post_attention_norm"},
-        {Stage::ffn_norm, "ffn_norm"},
+        {Stage::softmax, "attn_sinks"},
+        {Stage::attn_post_norm, one_norm ? "" : "post_attention_norm"},
+        {Stage::ffn_norm, one_norm ? "post_attention_norm" : "ffn_norm"},
         {Stage::router, "ffn_gate_inp"},
         {Stage::expert_gate, "ffn_gate_exps"},
         {Stage::expert_up, "ffn_up_exps"},

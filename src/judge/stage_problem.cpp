@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "judge/gap_bounds.h"
 #include "numerics/activation.h"
+#include "numerics/dequant.h"
 #include "numerics/metrics.h"
 
 namespace greta {
@@ -78,11 +79,11 @@ class Solver {
       case StageKind::norm:
       case StageKind::head_norm: return norm();
       case StageKind::projection:
-        return oracle::matmul(*problem_.weight, values_[0], rows(), roundings(), problem_.bias,
-                              problem_.scale);
+        return capped(
+            oracle::matmul(*problem_.weight, values_[0], rows(), roundings(), problem_.bias, problem_.scale));
       case StageKind::expert_projection:
         return oracle::expert_matmul(*problem_.weight, values_[0], values_[1], problem_.experts.used,
-                                     roundings());
+                                     roundings(), problem_.bias);
       case StageKind::choice: return oracle::choose_experts(values_[0], problem_.experts);
       case StageKind::choice_weights:
         return oracle::expert_weights(operand(0), values_[1], problem_.experts, problem_.declared.sum_lanes,
@@ -117,7 +118,18 @@ class Solver {
     return std::vector<float>(row.value.begin(), row.value.end());
   }
 
+  /// Where the model caps them, the product's outputs are rounded to its format first.
+  Expected capped(Expected outputs) const {
+    if (problem_.cap == 0) return outputs;
+    const Format held =
+        bounds::unit_roundoff(roundings().output) > bounds::kU ? roundings().output : roundings().between;
+    oracle::soft_cap(problem_.cap, held, roundings().fast_math, outputs);
+    return outputs;
+  }
+
   Expected gated() const {
+    if (config_.activation == Activation::swiglu_oai)
+      return oracle::swiglu_oai_mul(operand(0), operand(1), roundings());
     if (config_.activation != Activation::gelu) return oracle::silu_mul(operand(0), operand(1), roundings());
     // f16 arguments and f32 results: a table.
     const bool table = roundings().activation == Format::f16 && roundings().output == Format::f32;
@@ -175,7 +187,8 @@ class Solver {
 
   Expected softmax_rows() const {
     const int64_t n_pos = std::ssize(values_[0]) / (rows() * config_.n_head);
-    return oracle::softmax(values_[0], n_pos, problem_.declared.sum_lanes, roundings().fast_math);
+    return oracle::softmax(values_[0], n_pos, problem_.declared.sum_lanes, roundings().fast_math,
+                           sinks_of(problem_));
   }
 
   Expected weighted_values() const {
@@ -249,6 +262,7 @@ StageProblem model_problem(const Model& model, At at) {
   problem.weight = weight_of(model, {at.stage, at.layer});
   problem.bias = bias_of(model, {at.stage, at.layer});
   problem.scale = scale_of(at.stage, config);
+  problem.cap = cap_of(at.stage, config);
   problem.eps = config.norm_eps;
   const LayerConfig own = at.layer < 0 || at.layer >= config.n_layer ? LayerConfig{} : config.layer(at.layer);
   problem.rope = {.heads = row_heads(at.stage, config),
@@ -257,10 +271,24 @@ StageProblem model_problem(const Model& model, At at) {
                   .base = own.rope_base,
                   .adjacent = config.rope_adjacent,
                   .scale = own.rope_scale,
-                  .factors = model.rope_freqs};
+                  .factors = model.rope_freqs,
+                  .magnitude = own.rope_magnitude,
+                  .yarn = own.yarn};
   problem.experts = {config.n_expert, config.n_expert_used, config.experts_sum_to_1};
-  problem.attention = {config.n_head, config.n_head_kv, config.head_dim, config.attention_scale, own.window};
+  problem.attention = {.n_head = config.n_head,
+                       .n_head_kv = config.n_head_kv,
+                       .head_dim = config.head_dim,
+                       .scale = config.attention_scale,
+                       .cap = cap_of(at.stage, config),
+                       .window = own.window};
   return problem;
+}
+
+std::vector<double> sinks_of(const StageProblem& problem) {
+  if (problem.kind != StageKind::weights || problem.weight == nullptr) return {};
+  std::vector<double> sinks(problem.weight->dims[0]);
+  decode_row(*problem.weight, 0, sinks);
+  return sinks;
 }
 
 Expected right_of(const StageProblem& problem, const Values& values) {

@@ -57,6 +57,7 @@ struct StageProblem {
   const Tensor* weight = nullptr;
   const Tensor* bias = nullptr;  // of a projection; or none
   double scale = 1;              // of the embedding, of a branch as it is added, of the logits
+  double cap = 0;                // of the logits (of scores: attention.cap); 0: none
   double eps = 0;
   oracle::RopeShape rope = {};
   oracle::AttentionShape attention = {};
@@ -71,6 +72,9 @@ struct StageProblem {
 
 /// The problem as the model says, without positions and operands.
 StageProblem model_problem(const Model& model, At at);
+
+/// The sinks of a softmax, one a head; empty where it has none.
+std::vector<double> sinks_of(const StageProblem& problem);
 
 /// The stage's own computation from given operands, whatever `how` is: value and bound of every element. An
 /// input Error for sizes that do not fit.

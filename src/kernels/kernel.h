@@ -26,8 +26,8 @@
 namespace greta {
 
 enum class OpKind {
-  // out [S, rope_dims]: cosines and sines for position + row; of adjacent pairs (cos, sin) for each,
-  // of halves all cosines, then all sines.
+  // out [S, rope_dims]: cosines and sines for position + row, times params.scale; of adjacent pairs (cos,
+  // sin) for each, of halves all cosines, then all sines.
   rope_table,
   // in0 token ids (i32 [S, 1]), weight; out [S, n_embd], times params.scale.
   embed,
@@ -36,16 +36,16 @@ enum class OpKind {
   // in0 [S, heads * K], in1 the weight vector [1, K]; out as in0, each head by itself; params.eps.
   rms_norm,
   // in0 activations in the kernel's format, weight [N, K], bias;
-  // out [S, N] = (bias + W x) * params.scale: sums begin with the bias.
+  // out [S, N] = (bias + W x) * params.scale, then params.cap: sums begin with the bias.
   matmul,
   // in0 [S, heads * head_dim], in1 rope table; out as in0; params.rope_adjacent.
   rope,
   // in0 k_rope [S, kv_dim], in1 v [S, kv_dim]; to cache slots position .. position + S - 1.
   kv_write,
-  // in0 q_rope, cache; out [S * n_head, n_pos]: scores * params.scale; -inf at positions > the own one and
-  // <= own - window.
+  // in0 q_rope, cache; out [S * n_head, n_pos]: scores * params.scale, then params.cap; -inf at positions >
+  // the own one and <= own - window.
   qk,
-  // in0 [S * n_head, n_pos]; out as in0.
+  // in0 [S * n_head, n_pos]; out as in0. With a bias: each head's sink, a score that is only in the sum.
   softmax,
   // in0 softmax, cache; out [S, n_head * head_dim]; reads what qk does not mask.
   pv,
@@ -66,7 +66,8 @@ enum class OpKind {
   expert_matmul,
   // in0 [S, used * N], in1 weights [S, used]; out [S, N]: sums in the order of the chosen, from 0, by FMAs.
   combine_experts,
-  sigmoid_mul,  // in0 [S, N] * sigmoid(in1 [S, 1])
+  sigmoid_mul,     // in0 [S, N] * sigmoid(in1 [S, 1])
+  swiglu_oai_mul,  // in0 and in1 within +-7, in0 from above alone: in0 sigmoid(1.702 in0) (in1 + 1)
 };
 
 /// Partial sums of a row's sum (rms_norm, softmax), part of the contract: element i goes to sum i mod this,
@@ -101,7 +102,9 @@ struct KernelArgs {
   std::array<View, kMaxInputs> in{};
   View out{};
   const PackedWeight* weight = nullptr;  // of matmul, expert_matmul and embed
-  const float* bias = nullptr;  // of matmul: one per row of the weight, padded to whole panels; or none
+  const float* bias =
+      nullptr;  // of matmul: one per row of the weight, padded to whole panels, of each expert;
+                // of softmax and attention: each head's sink; or none
   KvView cache{};
   int64_t position = 0;    // of the block's row 0
   int64_t block_rows = 1;  // S of the block (a view may hold fewer rows: the last one, for logits)

@@ -104,6 +104,7 @@ std::string_view name(OpKind op) {
     case OpKind::expert_matmul: return "expert_matmul";
     case OpKind::combine_experts: return "combine_experts";
     case OpKind::sigmoid_mul: return "sigmoid_mul";
+    case OpKind::swiglu_oai_mul: return "swiglu_oai_mul";
   }
   return "?";
 }

@@ -57,7 +57,8 @@ GRETA_INLINE constexpr int64_t q8_scale_at(int64_t element, int64_t lanes) {
 
 struct OpParams {
   float eps = 0;
-  float scale = 1;  // of qk, embed, matmul; of in1 in add
+  float scale = 1;  // of qk, embed, matmul, rope_table; of in1 in add
+  float cap = 0;    // of qk, attention, matmul: outputs x become cap * tanh(x / cap); 0: they don't
   int64_t n_head = 0;
   int64_t head_dim = 0;
   int64_t rope_dims = 0;              // dims of a head that are rotated (the first ones), even

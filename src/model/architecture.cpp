@@ -58,6 +58,28 @@ constexpr LayerTensor kSharedExpert[] = {
     {"ffn_up_shexp.weight", Stage::up, n_ff, n_embd, matrix},
     {"ffn_down_shexp.weight", Stage::down, n_embd, n_ff, matrix},
 };
+constexpr LayerTensor kBiasedExperts[] = {
+    {"ffn_gate_inp.weight", Stage::router, Dim::n_expert, n_embd, matrix},
+    {"ffn_gate_inp.bias", Stage::router, one, Dim::n_expert, bias},
+    {"ffn_gate_exps.weight", Stage::expert_gate, n_ff_expert, n_embd, experts},
+    {"ffn_gate_exps.bias", Stage::expert_gate, Dim::n_expert, n_ff_expert, bias},
+    {"ffn_up_exps.weight", Stage::expert_up, n_ff_expert, n_embd, experts},
+    {"ffn_up_exps.bias", Stage::expert_up, Dim::n_expert, n_ff_expert, bias},
+    {"ffn_down_exps.weight", Stage::expert_down, n_embd, n_ff_expert, experts},
+    {"ffn_down_exps.bias", Stage::expert_down, Dim::n_expert, n_embd, bias},
+};
+constexpr LayerTensor kGptOssAttention[] = {
+    {"attn_q.bias", Stage::q, one, q_width, bias},
+    {"attn_k.bias", Stage::k, one, kv_width, bias},
+    {"attn_v.bias", Stage::v, one, kv_width, bias},
+    {"attn_output.bias", Stage::attn_out, one, n_embd, bias},
+    {"attn_sinks.weight", Stage::softmax, one, Dim::n_head, sinks},
+};
+// The norm after the attention is in front of the experts.
+constexpr LayerTensor kGptOssNorms[] = {
+    {"attn_norm.weight", Stage::attn_norm, one, n_embd, norm},
+    {"post_attention_norm.weight", Stage::ffn_norm, one, n_embd, norm},
+};
 constexpr LayerTensor kNorms[] = {
     {"attn_norm.weight", Stage::attn_norm, one, n_embd, norm},
     {"ffn_norm.weight", Stage::ffn_norm, one, n_embd, norm},
@@ -98,6 +120,11 @@ constexpr NumberKey kGraniteNumbers[] = {
     {"logit_scale", &ModelConfig::logit_divisor},
 };
 
+constexpr NumberKey kGemma2Numbers[] = {
+    {"attn_logit_softcapping", &ModelConfig::score_cap},
+    {"final_logit_softcapping", &ModelConfig::logit_cap},
+};
+
 constexpr RefusedKey kRefusedKeys[] = {
     {"expert_count", 0, "a mixture of experts"},
     {"expert_gating_func", 1, "a choice of experts by another function than softmax"},
@@ -105,6 +132,9 @@ constexpr RefusedKey kRefusedKeys[] = {
     {"leading_dense_block_count", 0, "dense layers before those with experts"},
     {"rope.scale_linear", 1, "RoPE scaling"},
     {"rope.scaling.attn_factor", 1, "RoPE scaling with a factor of the scores"},
+    {"rope.scaling.yarn_ext_factor", 1, "YaRN with a factor of its extrapolation"},
+    {"rope.scaling.yarn_attn_factor", 1, "YaRN with another factor of its magnitude"},
+    {"rope.scaling.yarn_log_multiplier", 0, "YaRN with another magnitude"},
     {"rope.scaling.finetuned", 1, "a model without RoPE"},
     {"attention.causal", 1, "attention that is not causal"},
     {"attention.scale", 0, "a scale of the attention scores other than 1/sqrt(head_dim)"},
@@ -129,6 +159,7 @@ constexpr RefusedTensor kRefusedTensors[] = {
     {"*.attn_q_norm.weight", "a norm of q"},
     {"*.attn_k_norm.weight", "a norm of k"},
     {"*.attn_qkv.weight", "fused q, k and v"},
+    {"*.attn_sinks.weight", "attention sinks"},
 };
 
 // Names and facts: llama.cpp's src/llama-arch.cpp and src/models, and the modelling files of transformers.
@@ -162,6 +193,19 @@ constexpr Architecture kArchitectures[] = {
      .model_tensors = kModel,
      .layer_tensors = {kAttention, kHeadNorms, kNorms},
      .ffn = kFfn},
+    {.name = "gemma2",
+     .rope_adjacent = false,
+     .model_tensors = kModel,
+     .layer_tensors = {kAttention, kNorms, kPostNorms},
+     .ffn = kFfn,
+     .activation = Activation::gelu,
+     .number_keys = kGemma2Numbers,
+     .windowed = Windowed::local,
+     .global_every = 2,
+     .embedding_scaled = true,
+     .width_scaled_layers = 46,
+     .score_cap = 50,
+     .logit_cap = 30},
     {.name = "gemma3",
      .rope_adjacent = false,
      .model_tensors = kModel,
@@ -173,6 +217,15 @@ constexpr Architecture kArchitectures[] = {
      .local_rope_base = 10000,
      .embedding_scaled = true,
      .width_scaled_layers = 62},
+    {.name = "gpt-oss",
+     .rope_adjacent = false,
+     .model_tensors = kModel,
+     .layer_tensors = {kAttention, kGptOssAttention, kGptOssNorms},
+     .experts = kBiasedExperts,
+     .activation = Activation::swiglu_oai,
+     .windowed = Windowed::local,
+     .global_every = 2,
+     .yarn_whole_borders = false},
     {.name = "phi3",
      .rope_adjacent = false,
      .model_tensors = kModel,
@@ -206,6 +259,7 @@ int64_t size_of(Dim dim, const ModelConfig& config) {
     case Dim::n_embd: return config.n_embd;
     case Dim::n_ff: return config.n_ff;
     case Dim::n_vocab: return config.n_vocab;
+    case Dim::n_head: return config.n_head;
     case Dim::q_width: return config.n_head * config.head_dim;
     case Dim::kv_width: return config.n_head_kv * config.head_dim;
     case Dim::head_dim: return config.head_dim;

@@ -15,13 +15,26 @@
 namespace greta {
 
 /// A dimension of a weight, as an expression of the hyperparameters.
-enum class Dim { one, n_embd, n_ff, n_vocab, q_width, kv_width, head_dim, rope_pairs, n_expert, n_ff_expert };
+enum class Dim {
+  one,
+  n_embd,
+  n_ff,
+  n_vocab,
+  n_head,
+  q_width,
+  kv_width,
+  head_dim,
+  rope_pairs,
+  n_expert,
+  n_ff_expert
+};
 
 /// Its size; q_width is n_head * head_dim, kv_width is n_head_kv * head_dim, rope_pairs is rope_dims / 2.
 int64_t size_of(Dim dim, const ModelConfig& config);
 
-/// `experts`: a matrix of each expert. All but these and matrices are f32 vectors.
-enum class WeightUse { matrix, experts, norm, bias, factors };
+/// `experts`: a matrix of each expert. All but these and matrices are f32 vectors, or (biases) a vector of
+/// each expert.
+enum class WeightUse { matrix, experts, norm, bias, factors, sinks };
 constexpr bool is_vector(WeightUse use) { return use != WeightUse::matrix && use != WeightUse::experts; }
 
 /// A tensor of the whole model.
@@ -71,7 +84,7 @@ struct Architecture {
   bool rope_adjacent;     // pairs (2i, 2i + 1), else halves (NeoX)
   std::span<const ModelTensor> model_tensors;
   std::array<std::span<const LayerTensor>, 6> layer_tensors;  // but for those of the feed-forward part
-  std::span<const LayerTensor> ffn = {};                           // of a dense layer
+  std::span<const LayerTensor> ffn = {};                      // of a dense layer
   std::span<const LayerTensor> experts = {};                  // of one with experts; none: they are refused
   bool experts_sum_to_1 = true;                               // unless expert_weights_norm says otherwise
   Activation activation = Activation::silu;
@@ -80,10 +93,12 @@ struct Architecture {
   // Layers n, 2n, ... (from 1) are global, the others local, where attention.sliding_window_pattern does
   // not say otherwise; 0: all global.
   int global_every = 0;
-  double local_rope_base = 0;       // of local layers, whose positions are never scaled
-  int no_rope_every = 0;            // layers n, 2n, ... have no RoPE
-  bool embedding_scaled = false;    // by sqrt(n_embd)
-  int64_t width_scaled_layers = 0;  // models of so many layers scale scores by 1/sqrt(n_embd / n_head)
+  bool yarn_whole_borders = true;       // between what YaRN leaves alone, mixes, and slows down
+  double local_rope_base = 0;           // of local layers, whose positions are never scaled; 0: as all others
+  int no_rope_every = 0;                // layers n, 2n, ... have no RoPE
+  bool embedding_scaled = false;        // by sqrt(n_embd)
+  int64_t width_scaled_layers = 0;      // models of so many layers scale scores by 1/sqrt(n_embd / n_head)
+  double score_cap = 0, logit_cap = 0;  // where the file does not say otherwise
 };
 
 /// The tensors that each layer of a model has.

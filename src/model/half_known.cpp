@@ -1,6 +1,7 @@
 #include "model/half_known.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <set>
 
 #include "model/architecture.h"
@@ -171,8 +172,46 @@ void bind_known_ends(const ModelFile& file, const Parts& parts, Model& model) {
 
 }  // namespace
 
+bool mark_strange(std::string_view tensor, const Architecture& architecture, ModelConfig& config) {
+  if (!tensor.starts_with("blk.")) return false;
+  const size_t dot = tensor.find('.', 4);
+  const int64_t n = std::atoll(std::string(tensor.substr(4, dot - 4)).c_str());
+  if (dot == tensor.npos || n < 0 || n >= config.n_layer) return false;
+  const std::string_view own = tensor.substr(dot + 1), base = own.substr(0, own.rfind('.'));
+  auto& unknown = config.layers[static_cast<size_t>(n)].unknown;
+  const auto mark = [&](Stage stage) { unknown.set(static_cast<size_t>(stage)); };
+  bool beside = false;  // a scale or a bias of one of its weights
+  for (const auto& group : layer_tensors(architecture, config)) {
+    for (const LayerTensor& t : group) {
+      if (t.name.substr(0, t.name.rfind('.')) != base) continue;
+      mark(t.stage);
+      beside = true;
+    }
+  }
+  if (beside) return true;
+  const bool attention = group_of(base) == "attn", ffn = group_of(base) == "ffn";
+  for (const StageInfo& row : kStageTable) {
+    if (is_outside_layers(row.stage) || row.stage == Stage::x_in) continue;
+    // What is made of a norm that the layer has, and these norms themselves.
+    const Stage from = inputs_of(row.stage).front();
+    const bool safe =
+        row.stage == Stage::attn_norm || row.stage == Stage::ffn_norm ||
+        (row.kind == StageKind::projection && (from == Stage::attn_norm || from == Stage::ffn_norm));
+    const bool after = row.stage > Stage::x_attn, concerned = attention ? !after : ffn ? after : true;
+    if (concerned && !safe) mark(row.stage);
+  }
+  const size_t next = static_cast<size_t>(n) + 1;
+  if (!attention && next < config.layers.size())
+    config.layers[next].unknown.set(static_cast<size_t>(Stage::x_in));
+  return true;
+}
+
 Model bind_known(ModelFile file, std::string why) {
   refuse_part(file);
+  if (std::optional<Model> model = bind_beside_strange(file)) {
+    model->not_known = std::move(why);
+    return std::move(*model);
+  }
   const Parts parts(file);
   Model model;
   read_sizes(file, parts, why, model.config);

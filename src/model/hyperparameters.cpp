@@ -21,6 +21,7 @@ constexpr uint64_t kMostExperts = 1 << 16;
 constexpr uint64_t kMostTokens = std::numeric_limits<int32_t>::max();  // token ids and positions are int32
 constexpr int64_t kDefaultContext = 2048;
 constexpr double kDefaultRopeBase = 10000;
+constexpr std::string_view kAttentionFactor = "rope.scaling.attn_factor";  // of YaRN
 
 /// Reads the keys of one architecture in one file.
 class Keys {
@@ -185,20 +186,37 @@ int64_t read_vocabulary(const ModelFile& file, const Keys& keys) {
   return static_cast<int64_t>(rows);
 }
 
-/// The factor of linear RoPE scaling; 1 without. Every other kind is refused.
-double rope_factor(const ModelFile& file, const Keys& keys) {
+/// What RoPE is scaled by, into a layer's numbers.
+/// YaRN's keys as llama.cpp reads them (llama-context.cpp): the magnitude is 0.1 ln(factor) + 1, times
+/// rope.scaling.attn_factor.
+LayerConfig read_rope_scaling(const ModelFile& file, const Keys& keys, const Architecture& architecture,
+                              int64_t n_ctx) {
+  LayerConfig scaled;
   const std::string type_key = keys.key("rope.scaling.type");
   const auto type = file.find_string(type_key);
-  if (type && *type == "none") return 1;
+  if (type && *type == "none") return scaled;
+  if (type && *type == "yarn") {
+    scaled.yarn.factor = keys.positive("rope.scaling.factor");
+    scaled.yarn.original = static_cast<double>(
+        keys.find_count("rope.scaling.original_context_length", kMostTokens).value_or(n_ctx));
+    scaled.yarn.beta_fast = keys.find_positive("rope.scaling.yarn_beta_fast").value_or(32);
+    scaled.yarn.beta_slow = keys.find_positive("rope.scaling.yarn_beta_slow").value_or(1);
+    scaled.yarn.whole_borders = architecture.yarn_whole_borders;
+    const double usual = scaled.yarn.factor > 1 ? 0.1 * std::log(scaled.yarn.factor) + 1 : 1;
+    scaled.rope_magnitude = usual * keys.find_positive(kAttentionFactor).value_or(1);
+    return scaled;
+  }
   if (type && *type != "linear") {
-    fail_not_known("{}: {} is '{}': of RoPE scalings, linear and llama3 (rope_freqs.weight) are supported",
-                   file.path(), type_key, excerpt(*type));
+    fail_not_known(
+        "{}: {} is '{}': of RoPE scalings, linear, yarn and llama3 (rope_freqs.weight) are supported",
+        file.path(), type_key, excerpt(*type));
   }
   const std::string factor_key = keys.key("rope.scaling.factor");
   const auto factor = find_number(file, factor_key);
   // Without a type, a factor means linear scaling; 0 means none.
-  if (!factor || (*factor == 0 && !type)) return 1;
-  return keys.positive("rope.scaling.factor");
+  if (!factor || (*factor == 0 && !type)) return scaled;
+  scaled.rope_scale = 1 / keys.positive("rope.scaling.factor");
+  return scaled;
 }
 
 int64_t read_window(const ModelFile& file, const Keys& keys, Windowed windowed, uint64_t n_ctx) {
@@ -247,15 +265,16 @@ std::vector<bool> local_layers(const ModelFile& file, const Keys& keys, const Ar
 void read_layers(const ModelFile& file, const Keys& keys, const Architecture& architecture,
                  ModelConfig& config) {
   const auto is_each = [](int every, int64_t n) { return every > 0 && (n + 1) % every == 0; };
-  const double scale = 1 / rope_factor(file, keys);
+  const LayerConfig scaled = read_rope_scaling(file, keys, architecture, config.n_ctx);
   const int64_t window = read_window(file, keys, architecture.windowed, static_cast<uint64_t>(config.n_ctx));
-  const double local_base = keys.find_positive("rope.freq_base_swa").value_or(architecture.local_rope_base);
+  const bool apart = architecture.local_rope_base > 0;
+  const double local_base = keys.find_positive("rope.freq_base_swa")
+                                .value_or(apart ? architecture.local_rope_base : config.rope_base);
   const std::vector<bool> locals = local_layers(file, keys, architecture, config.n_layer);
   for (int64_t n = 0; n < config.n_layer; ++n) {
-    LayerConfig& layer = config.layers.emplace_back();
     const bool local = locals[static_cast<size_t>(n)];
+    LayerConfig& layer = config.layers.emplace_back(local && apart ? LayerConfig{} : scaled);
     layer.rope_base = local ? local_base : config.rope_base;
-    layer.rope_scale = local ? 1 : scale;
     if (local || architecture.windowed == Windowed::all) layer.window = window;
     if (is_each(architecture.no_rope_every, n)) {
       for (const StageInfo& row : kStageTable) {
@@ -271,6 +290,8 @@ void read_scales(const Keys& keys, const Architecture& architecture, ModelConfig
                                : static_cast<double>(config.head_dim);
   config.attention_scale = 1 / std::sqrt(dims);
   if (architecture.embedding_scaled) config.embedding_scale = std::sqrt(static_cast<double>(config.n_embd));
+  config.score_cap = architecture.score_cap;
+  config.logit_cap = architecture.logit_cap;
   for (const NumberKey& number : architecture.number_keys) {
     if (const auto value = keys.find_positive(number.key)) config.*number.slot = *value;
   }
@@ -312,6 +333,8 @@ void refuse_unsupported(const ModelFile& file, const Architecture& architecture)
     if (std::any_of(architecture.number_keys.begin(), architecture.number_keys.end(), reads)) continue;
     if (refused.key == "expert_count" && !architecture.experts.empty()) continue;  // read_ffn() reads it
     if (refused.key == kPattern && architecture.global_every > 0) continue;        // local_layers() reads it
+    if (refused.key == kAttentionFactor && file.find_string(keys.key("rope.scaling.type")) == "yarn")
+      continue;
     const std::string key = keys.key(refused.key);
     const auto value = find_number(file, key);
     if (value && *value != refused.harmless) {

@@ -41,9 +41,10 @@ class Binder {
     }
     if (is_vector(use) && tensor->type != TensorType::f32) {
       fail_input("{}: the tensor {} is {}; {} must be f32", file_.path(), name, greta::name(tensor->type),
-                 use == WeightUse::norm   ? "a norm"
-                 : use == WeightUse::bias ? "a bias"
-                                          : "a table of factors");
+                 use == WeightUse::norm    ? "a norm"
+                 : use == WeightUse::bias  ? "a bias"
+                 : use == WeightUse::sinks ? "a head's sink"
+                                           : "a table of factors");
     }
     if (use == WeightUse::factors) check_factors(*tensor);
     return tensor;
@@ -114,9 +115,9 @@ class Binder {
   const ModelConfig& config_;
 };
 
-/// A weight that nobody reads would mean a wrong result in silence.
-void refuse_unknown_tensors(const ModelFile& file, const Architecture& architecture,
-                            const ModelConfig& config) {
+/// Tensors that the architecture has no place for.
+std::vector<const Tensor*> strange_tensors(const ModelFile& file, const Architecture& architecture,
+                                           const ModelConfig& config) {
   std::set<std::string, std::less<>> known;
   for (const ModelTensor& t : architecture.model_tensors) known.emplace(t.name);
   for (const auto& group : layer_tensors(architecture, config)) {
@@ -124,16 +125,25 @@ void refuse_unknown_tensors(const ModelFile& file, const Architecture& architect
       for (int64_t n = 0; n < config.n_layer; ++n) known.insert(fmt::format("blk.{}.{}", n, t.name));
     }
   }
+  std::vector<const Tensor*> strange;
   for (const Tensor& tensor : file.tensors()) {
-    if (known.contains(tensor.name)) continue;
+    if (!known.contains(tensor.name)) strange.push_back(&tensor);
+  }
+  return strange;
+}
+
+/// A weight that nobody reads would mean a wrong result in silence.
+void refuse_unknown_tensors(const ModelFile& file, const Architecture& architecture,
+                            const ModelConfig& config) {
+  for (const Tensor* tensor : strange_tensors(file, architecture, config)) {
     for (const RefusedTensor& refused : refused_tensors()) {
-      if (!matches(refused.pattern, tensor.name)) continue;
+      if (!matches(refused.pattern, tensor->name)) continue;
       fail_not_known("{}: has the tensor {}; not supported yet: {}", file.path(),
-                     excerpt(file.own_name(tensor.name)), refused.feature);
+                     excerpt(file.own_name(tensor->name)), refused.feature);
     }
     fail_not_known(
         "{}: the tensor {} has no place in a {} model of {} layers; leaving it out would give wrong results",
-        file.path(), excerpt(file.own_name(tensor.name)), architecture.name, config.n_layer);
+        file.path(), excerpt(file.own_name(tensor->name)), architecture.name, config.n_layer);
   }
 }
 
@@ -228,6 +238,11 @@ double scale_of(Stage stage, const ModelConfig& config) {
   return 1;
 }
 
+double cap_of(Stage stage, const ModelConfig& config) {
+  if (stage == Stage::logits) return config.logit_cap;
+  return info(stage).kind == StageKind::scores ? config.score_cap : 0;
+}
+
 const Tensor* weight_of(const Model& model, WeightAt at) {
   if (at.part != 0) return nullptr;
   if (at.stage == Stage::x_in) return at.layer == 0 ? model.token_embd : nullptr;
@@ -251,13 +266,10 @@ const Tensor* bias_of(const Model& model, WeightAt at) {
   return model.layers[static_cast<size_t>(at.layer)].bias_of(at.stage);
 }
 
-Model bind_model(ModelFile file) {
-  refuse_part(file);
-  const Architecture& architecture = architecture_of(file);
-  refuse_unsupported(file, architecture);
+/// All of the architecture's tensors.
+static Model bind_tensors(ModelFile& file, const Architecture& architecture, ModelConfig config) {
   Model model;
-  model.config = read_config(file, architecture);
-  refuse_unknown_tensors(file, architecture, model.config);
+  model.config = std::move(config);
   const Binder binder(file, model.config);
   for (const ModelTensor& t : architecture.model_tensors) {
     const int64_t rows = size_of(t.rows, model.config);
@@ -269,6 +281,30 @@ Model bind_model(ModelFile file) {
   for (int64_t n = 0; n < model.config.n_layer; ++n) bind_layer(architecture, binder, n, model);
   model.file = std::move(file);  // the list of tensors, and so the pointers into it, move along
   return model;
+}
+
+Model bind_model(ModelFile file) {
+  refuse_part(file);
+  const Architecture& architecture = architecture_of(file);
+  refuse_unsupported(file, architecture);
+  ModelConfig config = read_config(file, architecture);
+  refuse_unknown_tensors(file, architecture, config);
+  return bind_tensors(file, architecture, std::move(config));
+}
+
+std::optional<Model> bind_beside_strange(ModelFile& file) {
+  const Architecture* architecture = find_architecture(file.find_string("general.architecture").value_or(""));
+  if (architecture == nullptr) return std::nullopt;
+  try {
+    refuse_unsupported(file, *architecture);
+    ModelConfig config = read_config(file, *architecture);
+    for (const Tensor* tensor : strange_tensors(file, *architecture, config)) {
+      if (!mark_strange(tensor->name, *architecture, config)) return std::nullopt;
+    }
+    return bind_tensors(file, *architecture, std::move(config));
+  } catch (const Error&) {
+    return std::nullopt;  // keys, or other tensors than the architecture's
+  }
 }
 
 Model open_model(const std::string& path) { return bind_model(open_model_file(path)); }

@@ -7,24 +7,33 @@
 #include <cstdint>
 #include <list>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "model/model_file.h"
+#include "model/rope_scaling.h"
 #include "model/stage.h"
 
 namespace greta {
 
-/// Of the gate: silu, or GELU in its tanh form.
-enum class Activation { silu, gelu };
+/// Of the gate g: silu, or GELU in its tanh form, times up; swiglu_oai (gpt-oss): g at most 7, up within
+/// +-7, then g sigmoid(1.702 g) (up + 1).
+enum class Activation { silu, gelu, swiglu_oai };
 
 /// What one layer does in its own way.
 struct LayerConfig {
-  std::bitset<kStageCount> lacks = {};    // stages that it does not have: each passes its first input on
-  double rope_base = 0;                   // of layers without one of their own
-  double rope_scale = 1;                  // of positions: linear scaling by a factor f is 1 / f
+  std::bitset<kStageCount> lacks = {};  // stages that it does not have: each passes its first input on
+  double rope_base = 0;                 // of layers without one of their own
+  double rope_scale = 1;                // of positions: linear scaling by a factor f is 1 / f
+  double rope_magnitude = 1;            // of cosines and sines
+  YarnRope yarn = {};
   int64_t window = 0;                     // positions that a row sees, its own included; 0: all before it
   std::bitset<kStageCount> unknown = {};  // stages that GRETA does not know how to compute here
+
+  /// Layers with one of it share their angles.
+  auto rope_key() const { return std::tuple(rope_base, rope_scale, rope_magnitude, yarn); }
 };
+using RopeKey = decltype(LayerConfig().rope_key());
 
 struct ModelConfig {
   std::string architecture;  // general.architecture
@@ -51,6 +60,7 @@ struct ModelConfig {
   double attention_scale = 0;  // of scores: 1 / sqrt(head_dim), unless the model says otherwise
   double residual_scale = 1;   // of both branches as they are added
   double logit_divisor = 1;
+  double score_cap = 0, logit_cap = 0;  // c tanh(x / c) of scores before the mask, of logits; 0: none
   std::vector<LayerConfig> layers;
   std::bitset<kStageCount> unknown = {};  // of those outside the layers
 
@@ -82,9 +92,13 @@ int64_t rows_per_token(Stage stage, const ModelConfig& config);
 /// The factor that the row names.
 double scale_of(Stage stage, const ModelConfig& config);
 
+/// The soft cap c of scores and of logits, which are c tanh(x / c); 0: none.
+double cap_of(Stage stage, const ModelConfig& config);
+
 /// The weights of one layer by the stage that each makes; nullptr where the model has none. Matrices are [n,
 /// k], n and k the widths of output and input, those of experts [n_expert, n, k]; norms [width], or
-/// [head_dim] for each head alike; biases [n].
+/// [head_dim] for each head alike; biases [n], of experts [n_expert, n]. The weight of softmax: each query
+/// head's sink [n_head], a score without a position.
 struct LayerWeights {
   std::array<const Tensor*, kStageCount> weights = {}, biases = {};
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/rounding.h"
+#include "model/rope_scaling.h"
 #include "model/tensor.h"
 #include "numerics/bounds.h"
 
@@ -51,6 +52,7 @@ void forget_overflows(Format output, Expected& expected);
 
 /// Rotates pairs of the first rope_dims of every head; row r is at `position + r`. Pair i turns by
 ///   position * scale * base^(-2i / rope_dims) / factor_i
+/// or as YaRN slows it down, and becomes `magnitude` times as long.
 /// `adjacent`: pairs (2i, 2i + 1), else halves (i, i + rope_dims / 2).
 struct RopeShape {
   int64_t heads = 1, head_dim = 1, rope_dims = 1;
@@ -64,6 +66,8 @@ struct RopeShape {
   Format between = Format::f32;     // what cosine, sine and both products are rounded to
   double angle_growth = 0;          // more of angle_rounding per pair: angles made from the one before
   bool fast_math = false;           // sine and cosine by CUDA's intrinsics
+  double magnitude = 1;
+  YarnRope yarn = {};
 };
 /// What pair i turns by from one position to the next, in radians.
 double rope_frequency(const RopeShape& shape, int64_t pair);
@@ -74,6 +78,7 @@ Expected rope(std::span<const float> x, const RopeShape& shape, int64_t position
 struct AttentionShape {
   int64_t n_head = 1, n_head_kv = 1, head_dim = 1;
   double scale = 1;
+  double cap = 0;               // of scaled scores, before the mask: soft_cap(); 0: none
   int64_t window = 0;           // positions that a row sees, its own included; 0: all before it
   bool to_last_weight = false;  // a mix by weights that its own kernel makes, and masks
 };
@@ -83,13 +88,19 @@ struct AttentionShape {
 /// masked positions are -inf with bound 0.
 Expected qk(std::span<const float> q, std::span<const float> keys, const AttentionShape& shape,
             int64_t position, const Roundings& roundings = {});
-/// By rows of `n_pos`; -inf scores give 0. `sum_lanes` as in rms_norm.
+/// By rows of `n_pos`; -inf scores give 0. `sum_lanes` as in rms_norm. `sinks`, one a head, rows being of one
+/// head after the other: a score that is only in the sum (Xiao et al. 2023, "attention sinks", as gpt-oss has
+/// them); empty for none.
 Expected softmax(std::span<const float> scores, int64_t n_pos, int sum_lanes = bounds::kRowSumLanes,
-                 bool fast_math = false);
+                 bool fast_math = false, std::span<const double> sinks = {});
 /// [rows, n_head * head_dim]; earlier positions before the window are read only where they have a weight.
 /// Later ones than the row's own are not read; where they have weights, a kernel may read them or not.
 Expected pv(std::span<const float> weights, std::span<const float> values, const AttentionShape& shape,
             int64_t position, const Roundings& roundings = {});
+
+/// Values x, rounded so far as their bounds say, as a soft cap leaves them: cap tanh(x / cap) (Gemma 2, 2024,
+/// section 2). `held`: what the quotient, its tanh and the product are rounded to.
+void soft_cap(double cap, Format held, bool fast_math, Expected& expected);
 
 /// What the cache must hold: k rows then v rows, rounded once to `cache`. The bound is 0; of q8_0, the scale
 /// where x / d lies at a tie, and what q8_0_stored has otherwise: a cache may be either.
@@ -104,6 +115,10 @@ Expected add(std::span<const float> a, std::span<const float> b, double scale = 
 Expected silu_mul(std::span<const float> gate, std::span<const float> up, const Roundings& roundings = {});
 /// gelu(gate) * up, GELU in its tanh form.
 Expected gelu_mul(std::span<const float> gate, std::span<const float> up, const Roundings& roundings = {});
+/// With g = min(gate, 7) and u = up within +-7: g sigmoid(1.702 g) (u + 1), in this order (OpenAI's gpt-oss,
+/// model.py, swiglu()).
+Expected swiglu_oai_mul(std::span<const float> gate, std::span<const float> up,
+                        const Roundings& roundings = {});
 /// GELU by a table of f16 results for f16 arguments, 0 up to -10 and the gate itself from 10 on, times up in
 /// f32 (ggml-cpu/vec.h, ggml_vec_geglu_f32). An entry is f16's nearest of a f32 computation.
 Expected gelu_table_mul(std::span<const float> gate, std::span<const float> up);

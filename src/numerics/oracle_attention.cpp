@@ -200,10 +200,30 @@ Expected qk(std::span<const float> q, std::span<const float> keys, const Attenti
       }
     }
   }
+  if (shape.cap != 0) soft_cap(shape.cap, roundings.between, roundings.fast_math, expected);
   return expected;
 }
 
-Expected softmax(std::span<const float> scores, int64_t n_pos, int sum_lanes, bool fast_math) {
+void soft_cap(double cap, Format held, bool fast_math, Expected& expected) {
+  for (size_t i = 0; i < expected.value.size(); ++i) {
+    double &value = expected.value[i], &bound = expected.bound[i];
+    if (std::isinf(value)) continue;  // masked, which comes after
+    const double x = value / cap, least = std::max(0.0, std::abs(value) - bound) / std::abs(cap);
+    const double slope = 1 / (std::cosh(least) * std::cosh(least));  // where it is steepest within the bound
+    const double t = std::tanh(x);
+    value = cap * t;
+    const double of_quotient = bounds::kU * std::abs(x) + bounds::rounding(x, held);
+    const double of_tanh = bounds::tanh_error(fast_math) * std::abs(t) + bounds::rounding(t, held);
+    bound = bound * slope + std::abs(cap) * (of_quotient * slope + of_tanh) + bounds::kU * std::abs(value) +
+            bounds::rounding(value, held) + bounds::kTiny;
+    if (expected.drift.empty()) continue;
+    expected.drift[i] *= slope;
+    expected.spread[i] *= slope;
+  }
+}
+
+Expected softmax(std::span<const float> scores, int64_t n_pos, int sum_lanes, bool fast_math,
+                 std::span<const double> sinks) {
   if (n_pos <= 0 || static_cast<int64_t>(scores.size()) % n_pos != 0) {
     fail_input("softmax: {} scores do not make rows of {}", scores.size(), n_pos);
   }
@@ -214,7 +234,9 @@ Expected softmax(std::span<const float> scores, int64_t n_pos, int sum_lanes, bo
   std::vector<double> terms(n), errors(n);
   for (size_t begin = 0; begin < scores.size(); begin += n) {
     const std::span<const float> row = scores.subspan(begin, n);
-    const double max = *std::max_element(row.begin(), row.end());
+    const double sink = sinks.empty() ? -kInfinity : sinks[begin / n % sinks.size()];
+    const double own_max = *std::max_element(row.begin(), row.end()), max = std::max(own_max, sink);
+    const double apart = max - own_max;  // the difference may be from either
     double error_of_sum = 0;
     for (size_t i = 0; i < n; ++i) {
       const double difference = row[i] - max;
@@ -222,10 +244,18 @@ Expected softmax(std::span<const float> scores, int64_t n_pos, int sum_lanes, bo
       // The difference is rounded to f32. It may be from a number within 1 of the maximum, as a running one.
       errors[i] = std::isinf(difference)
                       ? 0
-                      : bounds::exp_error(difference, fast_math) + bounds::kU * (1 - difference);
+                      : bounds::exp_error(difference, fast_math) + bounds::kU * (1 - difference + apart);
       error_of_sum += terms[i] * errors[i];
     }
-    const RowSum sum = sum_positive(terms, sum_lanes);
+    RowSum sum = sum_positive(terms, sum_lanes);
+    if (!std::isinf(sink)) {
+      const double term = std::exp(sink - max);
+      const double error =
+          bounds::exp_error(sink - max, fast_math) + bounds::kU * (1 + std::abs(sink - own_max) + apart);
+      sum.relative_error = sum.relative_error * sum.value / (sum.value + term) + bounds::kU;
+      sum.value += term;
+      error_of_sum += term * error;
+    }
     for (size_t i = 0; i < n; ++i) {
       const double p = terms[i] / sum.value;
       // d(log p_i) = e_i - sum_j p_j e_j: the element's own error partly cancels.

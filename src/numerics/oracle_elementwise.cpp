@@ -81,6 +81,32 @@ Expected gelu_mul(std::span<const float> gate, std::span<const float> up, const 
   return expected;
 }
 
+Expected swiglu_oai_mul(std::span<const float> gate, std::span<const float> up, const Roundings& roundings) {
+  demand_equal_sizes("swiglu_oai_mul", gate.size(), up.size());
+  constexpr double kLimit = 7, kAlpha = 1.702;
+  Expected expected;
+  for (size_t i = 0; i < gate.size(); ++i) {
+    const double g = std::isnan(gate[i]) ? NAN : std::min(double{gate[i]}, kLimit);
+    const double u = std::isnan(up[i]) ? NAN : std::clamp(double{up[i]}, -kLimit, kLimit);
+    const double z = kAlpha * g, decay = std::exp(-std::abs(z));
+    const double sigmoid = z >= 0 ? 1 / (1 + decay) : decay / (1 + decay);
+    const double share = g * sigmoid, value = share * (u + 1);
+    // As silu_mul; alpha as an f32 and its product move z, u + 1 is rounded.
+    const double of_exp =
+        (1 - sigmoid) * (bounds::exp_error(z, roundings.fast_math) + 2 * bounds::kU * std::abs(z) +
+                         bounds::rounding(z, roundings.between));
+    const double relative = of_exp + 4 * bounds::kU + bounds::division(roundings.fast_math);
+    const double clamped = 2 * bounds::kTiny * (1 + std::abs(g)) * (1 + std::abs(u));
+    const double held = (bounds::rounding(share, roundings.between) +
+                         std::abs(g) * bounds::rounding(sigmoid, roundings.between)) *
+                            std::abs(u + 1) +
+                        std::abs(share) * bounds::rounding(u + 1, roundings.between);
+    expected.value.push_back(value);
+    expected.bound.push_back(relative * std::abs(value) + clamped + held);
+  }
+  return expected;
+}
+
 Expected gelu_table_mul(std::span<const float> gate, std::span<const float> up) {
   demand_equal_sizes("gelu_table_mul", gate.size(), up.size());
   const auto as_f16 = [](double x) { return double{f16_to_f32(f32_to_f16(static_cast<float>(x)))}; };

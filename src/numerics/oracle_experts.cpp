@@ -135,8 +135,19 @@ Expected expert_weights(std::span<const float> scores, std::span<const float> nu
   return expected;
 }
 
+/// One expert's row of them.
+static std::optional<Tensor> bias_of_expert(const Tensor* biases, int64_t expert) {
+  if (biases == nullptr) return std::nullopt;
+  Tensor one = *biases;
+  one.n_dims = 1;
+  one.dims[1] = 1;
+  const size_t bytes = biases->data.size() / biases->dims[1];
+  one.data = biases->data.subspan(static_cast<size_t>(expert) * bytes, bytes);
+  return one;
+}
+
 Expected expert_matmul(const Tensor& experts, std::span<const float> x, std::span<const float> numbers,
-                       int64_t used, const Roundings& roundings) {
+                       int64_t used, const Roundings& roundings, const Tensor* biases) {
   const auto k = static_cast<size_t>(experts.dims[0]), n = static_cast<size_t>(experts.dims[1]);
   const int64_t rows = rows_of(numbers.size(), used, "numbers of experts");
   const bool of_each = x.size() == numbers.size() * k;
@@ -155,7 +166,9 @@ Expected expert_matmul(const Tensor& experts, std::span<const float> x, std::spa
       const auto from = x.subspan((of_each ? slot : slot / static_cast<size_t>(used)) * k, k);
       input.insert(input.end(), from.begin(), from.end());
     }
-    const Expected one = matmul(expert_of(experts, expert), input, std::ssize(its), roundings);
+    const std::optional<Tensor> bias = bias_of_expert(biases, expert);
+    const Expected one =
+        matmul(expert_of(experts, expert), input, std::ssize(its), roundings, bias ? &*bias : nullptr);
     const auto put = [&](const std::vector<double>& from, std::vector<double>& to) {
       if (from.empty()) return;
       to.resize(all.value.size());

@@ -35,9 +35,10 @@ Expected expert_weights(std::span<const float> scores, std::span<const float> nu
                         const ExpertShape& shape, int sum_lanes, bool fast_math = false);
 
 /// matmul() by each chosen expert's matrix of `experts` [experts, n, k], of x [rows, k] or, for each chosen
-/// one, [rows, used, k]; [rows, used, n]. Of a number that is no expert's nothing is told.
+/// one, [rows, used, k]; [rows, used, n]. Of a number that is no expert's nothing is told. `biases`
+/// [experts, n], or none.
 Expected expert_matmul(const Tensor& experts, std::span<const float> x, std::span<const float> numbers,
-                       int64_t used, const Roundings& roundings);
+                       int64_t used, const Roundings& roundings, const Tensor* biases = nullptr);
 
 /// Sum over the chosen of weight times x [rows, used, n]; [rows, n]. Products and sums are rounded to
 /// `between` and to the accumulator's format, in any order.

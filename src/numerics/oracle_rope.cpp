@@ -25,6 +25,12 @@ Turn turn_of(const RopeShape& shape, int64_t pair, int64_t position) {
   const double e = position == 0 ? 0 : error;
   turn.cos_error = std::abs(turn.sin) * e + e * e / 2 + function;
   turn.sin_error = std::abs(turn.cos) * e + e * e / 2 + function;
+  if (shape.magnitude == 1) return turn;
+  // The magnitude as an f32, and its product.
+  turn.cos *= shape.magnitude;
+  turn.sin *= shape.magnitude;
+  turn.cos_error = turn.cos_error * shape.magnitude + 2 * bounds::kU * std::abs(turn.cos);
+  turn.sin_error = turn.sin_error * shape.magnitude + 2 * bounds::kU * std::abs(turn.sin);
   return turn;
 }
 
@@ -43,11 +49,32 @@ void rotate(double a, double b, const Turn& turn, Format between, double* value,
               rounded(a * turn.sin, b * turn.cos, value[ib]);
 }
 
+/// The share of a pair's frequency that YaRN divides by its factor: a ramp over pairs, from that which makes
+/// beta_fast turns in the original context to the one that makes beta_slow.
+double yarn_share(const RopeShape& shape, int64_t pair) {
+  const YarnRope& yarn = shape.yarn;
+  const double dims = static_cast<double>(shape.rope_dims);
+  const double pairs_per_octave = dims / (2 * std::log2(shape.base));
+  double first = pairs_per_octave * std::log2(yarn.original / (2 * std::numbers::pi * yarn.beta_fast));
+  double last = pairs_per_octave * std::log2(yarn.original / (2 * std::numbers::pi * yarn.beta_slow));
+  if (yarn.whole_borders) {
+    first = std::floor(first);
+    last = std::ceil(last);
+  }
+  first = std::fmax(first, 0);
+  last = std::fmin(last, dims - 1);
+  if (last - first < 0.001) last = first + 0.001;
+  const double share = (static_cast<double>(pair) - first) / (last - first);
+  return share < 0 ? 0 : share > 1 ? 1 : share;
+}
+
 }  // namespace
 
 double rope_frequency(const RopeShape& shape, int64_t pair) {
   const double exponent = -2.0 * static_cast<double>(pair) / static_cast<double>(shape.rope_dims);
-  const double frequency = shape.scale * std::pow(shape.base, exponent);
+  double frequency = shape.scale * std::pow(shape.base, exponent);
+  if (shape.yarn.factor != 1)
+    frequency *= yarn_share(shape, pair) / shape.yarn.factor + 1 - yarn_share(shape, pair);
   if (shape.factors == nullptr) return frequency;
   const size_t at = static_cast<size_t>(pair) * sizeof(float);
   if (shape.factors->type != TensorType::f32 || at + sizeof(float) > shape.factors->data.size())

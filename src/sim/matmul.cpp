@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/half.h"
+#include "kernels/math.h"
 #include "sim/block.h"
 
 namespace greta::sim {
@@ -41,7 +42,9 @@ Sums first_sums(const KernelArgs& args, int64_t panel) {
 void store(const KernelArgs& args, int64_t panel, int64_t row, const float* sums) {
   const int64_t lanes = std::min(kLanes, args.weight->n - panel * kLanes);
   float* out = args.out.row(row) + panel * kLanes;
-  for (int64_t i = 0; i < lanes; ++i) out[i] = sums[i] * args.params.scale;
+  const float scale = args.params.scale, cap = args.params.cap;
+  for (int64_t i = 0; i < lanes; ++i)
+    out[i] = cap == 0 ? sums[i] * scale : math::tanh(sums[i] * scale / cap) * cap;
 }
 
 /// 16 output rows as [k][16] f32; lanes beyond the weight are 0.

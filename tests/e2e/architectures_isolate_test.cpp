@@ -31,8 +31,9 @@ class ArchitecturesIsolate : public testing::Test {
 };
 
 TEST_F(ArchitecturesIsolate, CleanRunsAreEqualOrRounding) {
-  for (const char* model : {"llama", "qwen2", "qwen3", "gemma3", "phi3", "mistral", "smollm3", "olmo2",
-                            "granite", "tuned", "mixtral", "qwen2moe", "qwen3moe"}) {
+  for (const char* model :
+       {"llama", "qwen2", "qwen3", "gemma3", "phi3", "mistral", "smollm3", "olmo2", "granite", "tuned",
+        "mixtral", "qwen2moe", "qwen3moe", "gemma2", "gpt-oss", "yarn", "linear", "partial"}) {
     const nlohmann::json verdict = verdict_of(model, "", 0);
     EXPECT_EQ(verdict["verdict"], "ROUNDING") << model;  // E1 and E4 compare two routes
     EXPECT_EQ(verdict["coverage"]["percent"], 100.0) << model;
@@ -56,6 +57,36 @@ TEST_F(ArchitecturesIsolate, FaultsAreFoundAtTheirPlaceAndNamed) {
         Case{"gemma3", "attn_post_norm_omitted@decode:2", "attn_post_norm", "norm_omitted", 2},
         Case{"gemma3", "attn_norm_eps@decode:0", "attn_norm", "norm_eps", 0},
         Case{"gemma3", "act_gelu_erf@decode:1", "act", "wrong_activation", 1},
+        Case{"gemma2", "qk_cap_omitted@decode:1", "qk", "softcap", 1},
+        Case{"gemma2", "qk_cap_other@prefill:0", "qk", "softcap", 0},
+        Case{"gemma2", "qk_cap_before_scale@decode:0", "qk", "softcap_order", 0},
+        Case{"gemma2", "qk_cap_after_mask@prefill:1", "qk", "softcap_order", 1},
+        Case{"gemma2", "qk_cap_twice@decode:2", "qk", "softcap_order", 2},
+        Case{"gemma2", "logits_cap_omitted@decode", "logits", "softcap", -1},
+        Case{"gemma2", "logits_cap_other@decode", "logits", "softcap", -1},
+        Case{"gemma2", "logits_cap_twice@prefill", "logits", "softcap_order", -1},
+        Case{"gemma2", "window_ignored@decode:0", "qk", "window", 0},
+        Case{"yarn", "q_rope_yarn_ignored@decode:0", "q_rope", "rope_yarn", 0},
+        Case{"yarn", "k_rope_yarn_linear@prefill:1", "k_rope", "rope_yarn", 1},
+        Case{"yarn", "q_rope_yarn_reversed@decode:2", "q_rope", "rope_yarn", 2},
+        Case{"yarn", "q_rope_magnitude_omitted@prefill:0", "q_rope", "rope_magnitude", 0},
+        Case{"yarn", "k_rope_magnitude_twice@decode:1", "k_rope", "rope_magnitude", 1},
+        Case{"gpt-oss", "q_rope_yarn_ignored@prefill:1", "q_rope", "rope_yarn", 1},
+        Case{"gpt-oss", "sink_omitted@decode:0", "softmax", "attention_sink", 0},
+        Case{"gpt-oss", "sink_next_head@prefill:1", "softmax", "attention_sink", 1},
+        Case{"gpt-oss", "sink_first_head@decode:2", "softmax", "attention_sink", 2},
+        Case{"gpt-oss", "sink_scaled@decode:1", "softmax", "attention_sink", 1},
+        Case{"gpt-oss", "swiglu_unclamped@prefill:0", "expert_act", "swiglu_oai", 0},
+        Case{"gpt-oss", "swiglu_up_unclamped@prefill:1", "expert_act", "swiglu_oai", 1},
+        Case{"gpt-oss", "swiglu_gate_clamped_below@prefill:2", "expert_act", "swiglu_oai", 2},
+        Case{"gpt-oss", "swiglu_alpha_one@decode:0", "expert_act", "swiglu_oai", 0},
+        Case{"gpt-oss", "swiglu_up_without_one@decode:1", "expert_act", "swiglu_oai", 1},
+        Case{"gpt-oss", "expert_gate_bias_omitted@decode:0", "expert_gate", "expert_bias", 0},
+        Case{"gpt-oss", "expert_up_bias_next@prefill:1", "expert_up", "expert_bias", 1},
+        Case{"gpt-oss", "expert_down_bias_first@decode:2", "expert_down", "expert_bias", 2},
+        Case{"gpt-oss", "expert_down_bias_omitted@prefill:0", "expert_down", "expert_bias", 0},
+        Case{"gpt-oss", "router_bias_omitted@decode:0", "router", "wrong_bias", 0},
+        Case{"gpt-oss", "attn_out_bias_omitted@decode:1", "attn_out", "wrong_bias", 1},
         Case{"phi3", "q_rope_halves@decode:0", "q_rope", "rope_style", 0},
         Case{"phi3", "wk_column_major@decode:1", "k", "weight_column_major", 1},
         Case{"smollm3", "k_rope_halves@prefill:0", "k_rope", "rope_style", 0},

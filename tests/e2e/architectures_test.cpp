@@ -21,8 +21,9 @@ namespace greta {
 namespace {
 
 using test::kSides;
-constexpr std::array kModels = {"llama",    "qwen2",   "qwen3",   "gemma3", "phi3",    "mixtral", "qwen2moe",
-                                "qwen3moe", "mistral", "smollm3", "olmo2",  "granite", "tuned"};
+constexpr std::array kModels = {"llama",   "qwen2",    "qwen3",    "gemma2",  "gemma3",  "phi3",
+                                "mixtral", "qwen2moe", "qwen3moe", "gpt-oss", "mistral", "smollm3",
+                                "olmo2",   "granite",  "tuned",    "yarn",    "linear",  "partial"};
 
 using RowsByPosition = std::map<int64_t, std::vector<float>>;  // by position
 using Stages = std::map<std::string, RowsByPosition>;          // "L0.q", "final_norm"
@@ -163,8 +164,9 @@ INSTANTIATE_TEST_SUITE_P(Goldens, Architectures,
                          testing::Combine(testing::ValuesIn(kModels),
                                           testing::Values(Route::vector, Route::matrix)),
                          [](const auto& test) {
-                           return std::string(std::get<0>(test.param)) + "_" +
-                                  std::string(name(std::get<1>(test.param)));
+                           std::string model = std::get<0>(test.param);
+                           std::erase(model, '-');
+                           return model + "_" + std::string(name(std::get<1>(test.param)));
                          });
 
 TEST_P(Architectures, EveryStageIsWithinRounding) {

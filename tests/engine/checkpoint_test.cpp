@@ -27,8 +27,8 @@
 namespace greta {
 namespace {
 
-constexpr std::array kModels = {"llama",   "qwen2",   "qwen3", "gemma3", "phi3",
-                                "mistral", "smollm3", "olmo2", "granite"};
+constexpr std::array kModels = {"llama",   "qwen2", "qwen3",   "gemma2", "gemma3", "phi3",   "mistral",
+                                "smollm3", "olmo2", "granite", "yarn",   "linear", "partial"};
 
 using Bytes = std::vector<std::byte>;
 
@@ -71,7 +71,7 @@ class Pair {
                             [](const std::string& member) { return member == "model.gguf"; });
     parsed_ = parse_gguf(archive_.at("model.gguf"), name);
     architecture_ = parsed_.find_string("general.architecture").value();
-    permuted_ = name == "llama" || name == "mistral" || name == "smollm3" || name == "granite";
+    permuted_ = architecture_ == "llama" || architecture_ == "smollm3" || architecture_ == "granite";
     write_directory(name);
   }
 
@@ -94,7 +94,7 @@ class Pair {
   /// A tensor as transformers has it: RoPE's halves, and Gemma's norms less 1.
   std::vector<float> original(const Tensor& tensor) const {
     std::vector<float> values = values_of(tensor);
-    if (tensor.n_dims == 1 && architecture_ == "gemma3") {
+    if (tensor.n_dims == 1 && (architecture_ == "gemma2" || architecture_ == "gemma3")) {
       for (float& value : values) value -= 1;
     }
     const bool turned = tensor.name.ends_with("attn_q.weight") || tensor.name.ends_with("attn_k.weight");

@@ -74,6 +74,12 @@ GEMMA_ROPE = {
     "full_attention": {"rope_type": "default", "rope_theta": 1000000.0},
 }
 
+# Borders of the ramp within the 8 and 16 pairs of a head, at no whole pair. (llama.cpp reads no other betas than 32 and
+# 1 of these architectures.)
+YARN_ROPE = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=1024)
+OSS_ROPE = dict(rope_type="yarn", rope_theta=15000.0, factor=8.0, original_max_position_embeddings=1024, beta_fast=32.0,
+                beta_slow=1.0, truncate=False)
+
 MODELS = {
     "llama": config("LlamaConfig", rope_parameters=LLAMA3_ROPE),
     "qwen2": config("Qwen2Config", tie_word_embeddings=True, rms_norm_eps=f32(1e-6)),
@@ -88,6 +94,18 @@ MODELS = {
         tie_word_embeddings=True,
         rope_parameters=GEMMA_ROPE,
     ),
+    # The caps are of the size of scores and logits: whoever leaves them out is found out.
+    "gemma2": config(
+        "Gemma2Config",
+        num_hidden_layers=5,
+        head_dim=32,
+        query_pre_attn_scalar=32,
+        sliding_window=8,
+        attn_logit_softcapping=3.0,
+        final_logit_softcapping=8.0,
+        rms_norm_eps=f32(1e-6),
+        tie_word_embeddings=True,
+    ),
     "phi3": config("Phi3Config", original_max_position_embeddings=256, sliding_window=None),
     "mistral": config("MistralConfig", head_dim=24, sliding_window=None),
     "smollm3": config("SmolLM3Config", num_hidden_layers=5, tie_word_embeddings=True),
@@ -99,6 +117,28 @@ MODELS = {
         residual_multiplier=f32(0.22),
         attention_multiplier=f32(0.35),
         logits_scaling=f32(1.7),
+    ),
+    "yarn": config("LlamaConfig", rope_parameters=YARN_ROPE, max_position_embeddings=4096),
+    "linear": config("LlamaConfig", rope_parameters=dict(rope_type="linear", rope_theta=10000.0, factor=4.0)),
+    "partial": config(
+        "Phi3Config",
+        original_max_position_embeddings=256,
+        sliding_window=None,
+        head_dim=16,
+        rope_parameters=dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.5),
+    ),
+    # 24 is no multiple of a panel's 16 rows. Gates and ups reach beyond their clamps.
+    "gpt-oss": config(
+        "GptOssConfig",
+        num_hidden_layers=3,
+        head_dim=32,
+        intermediate_size=24,
+        num_local_experts=6,
+        num_experts_per_tok=2,
+        sliding_window=8,
+        rope_parameters=OSS_ROPE,
+        max_position_embeddings=8192,
+        experts_implementation="eager",
     ),
     # Of fine-tunes: biases of all projections, and a table with more rows than there are tokens.
     "tuned": config("LlamaConfig", attention_bias=True, mlp_bias=True),
@@ -138,15 +178,19 @@ MODELS = {
         experts_implementation="eager",
     ),
 }
-EXPERTS = ("mixtral", "qwen2moe", "qwen3moe")
-SEEDS = {name: seed for seed, name in enumerate(sorted(set(MODELS) - set(EXPERTS)))}
+EXPERTS = ("mixtral", "qwen2moe", "qwen3moe", "gpt-oss")
+LATER = ("gemma2", "yarn", "linear", "partial")  # than the others' seeds
+SEEDS = {name: seed for seed, name in enumerate(sorted(set(MODELS) - {*EXPERTS, *LATER}))}
 SEEDS |= {name: 100 + seed for seed, name in enumerate(EXPERTS)}
+SEEDS |= {name: 200 + seed for seed, name in enumerate(LATER)}
 
-GGUF_ARCHITECTURE = {"mistral": "llama", "mixtral": "llama", "tuned": "llama"}  # where it is not the name
+# Where it is not the name.
+GGUF_ARCHITECTURE = {name: "llama" for name in ("mistral", "mixtral", "tuned", "yarn", "linear")} | {"partial": "phi3"}
 # Rows of q and k in adjacent pairs.
-PERMUTED = ("llama", "mistral", "mixtral", "smollm3", "granite", "tuned")
+PERMUTED = ("llama", "mistral", "mixtral", "smollm3", "granite", "tuned", "yarn", "linear")
+GEMMAS = ("gemma2", "gemma3")
 PADDING = {"tuned": 16}  # rows of the embedding without a token
-EMBEDDING_SIZE = {"gemma3": 0.125, "granite": 0.1}  # the model multiplies by 8 and 12
+EMBEDDING_SIZE = {"gemma2": 0.125, "gemma3": 0.125, "granite": 0.1}  # the model multiplies by 8, 8 and 12
 
 
 class Float64(TorchFunctionMode):
@@ -172,15 +216,19 @@ def make_model(name):
         shape = tuple(weight.shape)
         if "norm" in key:
             values = random.uniform(0.5, 1.5, shape)  # of what the norm is multiplied with
-        elif key.endswith("bias"):
+        elif key.endswith(("bias", "sinks")):
             values = random.normal(0, 0.5, shape)
+        elif name == "gpt-oss" and "experts" in key:
+            values = random.normal(0, (0.4 if "down" in key else 3) / np.sqrt(shape[-2]), shape)
+        elif name == "gpt-oss" and "router.weight" in key:
+            values = random.normal(0, 4 / np.sqrt(shape[-1]), shape)  # few near ties
         elif "embed_tokens" in key:
             values = random.normal(0, EMBEDDING_SIZE.get(name, 1), shape)
         else:
             values = random.normal(0, 1.2 / np.sqrt(shape[-1]), shape)
         values = np.rint(values * GRID) / GRID
         assert (values == values.astype(np.float16)).all()
-        if "norm" in key and name == "gemma3":
+        if "norm" in key and name in GEMMAS:
             values -= 1  # Gemma multiplies with 1 + weight
         weight.data = torch.from_numpy(values)
     return model
@@ -245,7 +293,33 @@ def traced(model, tokens):
         module.register_forward_pre_hook(before)
         module.register_forward_hook(after)
 
+    def interleaved_experts(module):
+        """gpt-oss': products of matrices that lie the other way round, gate and up by turns."""
+
+        def hook(m, args, out):
+            x, chosen, weights = args
+            put("experts", chosen.to(torch.float64))
+            put("expert_weights", weights)
+            pick = chosen.reshape(-1)
+            rows = x.repeat_interleave(chosen.shape[-1], 0).unsqueeze(1)
+            both = (rows @ m.gate_up_proj[pick]).squeeze(1) + m.gate_up_proj_bias[pick]
+            act = m._apply_gate(both)
+            down = (act.unsqueeze(1) @ m.down_proj[pick]).squeeze(1) + m.down_proj_bias[pick]
+            for stage, value in (("expert_gate", both[:, ::2]), ("expert_up", both[:, 1::2]), ("expert_act", act),
+                                 ("expert_down", down)):
+                put(stage, value)
+            put("experts_out", out)
+            # The same as transformers' own sum.
+            whole = (down.reshape(*chosen.shape, -1) * weights.unsqueeze(-1)).sum(1)
+            assert torch.allclose(whole, out.reshape(whole.shape), rtol=1e-12, atol=1e-12)
+
+        module.register_forward_hook(hook)
+
     def of_experts(mlp):
+        if hasattr(mlp, "router"):
+            mlp.router.register_forward_hook(lambda m, args, out: put("router", out[0]))
+            interleaved_experts(mlp.experts)
+            return None
         mlp.gate.register_forward_hook(lambda m, args, out: put("router", out[0]))
         experts(mlp.experts)
         shared = getattr(mlp, "shared_expert", None)
@@ -332,11 +406,11 @@ def add_keys(writer, name, c):
     writer.add_head_count_kv(N_HEAD_KV)
     writer.add_layer_norm_rms_eps(c.rms_norm_eps)
     head_dim = getattr(c, "head_dim", None) or N_EMBD // N_HEAD
-    if name in ("llama", "qwen3", "qwen3moe", "gemma3", "mistral"):
+    if name in ("llama", "qwen3", "qwen3moe", *GEMMAS, "mistral", "gpt-oss", "yarn", "linear"):
         writer.add_key_length(head_dim)
         writer.add_value_length(head_dim)
-    if name in (*PERMUTED, "phi3"):
-        writer.add_rope_dimension_count(head_dim)
+    if name in (*PERMUTED, "phi3", "partial"):
+        writer.add_rope_dimension_count(head_dim // 2 if name == "partial" else head_dim)
     if name in PERMUTED:
         writer.add_vocab_size(N_VOCAB)
     if name == "gemma3":
@@ -345,7 +419,20 @@ def add_keys(writer, name, c):
         writer.add_sliding_window(c.sliding_window)
     else:
         writer.add_rope_freq_base(c.rope_parameters["rope_theta"])
-    if name == "phi3":
+    if name == "gemma2":
+        writer.add_sliding_window(c.sliding_window)
+        writer.add_attn_logit_softcapping(c.attn_logit_softcapping)
+        writer.add_final_logit_softcapping(c.final_logit_softcapping)
+    rope = c.rope_parameters
+    if rope.get("rope_type") in ("yarn", "linear"):
+        writer.add_rope_scaling_type(gguf.RopeScalingType(rope["rope_type"]))
+        writer.add_rope_scaling_factor(rope["factor"])
+    if rope.get("rope_type") == "yarn":
+        writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+    if name == "gpt-oss":
+        writer.add_sliding_window(c.sliding_window)
+        writer.add_expert_feed_forward_length(c.intermediate_size)
+    if name in ("phi3", "partial"):
         writer.add_rope_scaling_orig_ctx_len(c.original_max_position_embeddings)
         writer.add_sliding_window(0)
     if name in EXPERTS:
@@ -381,6 +468,15 @@ def add_tokenizer(writer, n_tokens):
 def expert_tensors(key, values):
     """Of a tensor of a mixture of experts: GGUF's names and what they hold; {} of any other."""
     layer, _, rest = key.removeprefix("model.layers.").partition(".mlp.")
+    if rest.startswith("experts.gate_up_proj") and values.shape[-1] != N_EMBD:  # gpt-oss': by turns
+        gate, up, kind = values[..., ::2], values[..., 1::2], "bias" if rest.endswith("bias") else "weight"
+        if kind == "weight":
+            gate, up = gate.swapaxes(1, 2), up.swapaxes(1, 2)
+        return {f"blk.{layer}.ffn_gate_exps.{kind}": gate, f"blk.{layer}.ffn_up_exps.{kind}": up}
+    if rest == "experts.down_proj_bias":
+        return {f"blk.{layer}.ffn_down_exps.bias": values}
+    if rest.startswith("router."):
+        return {f"blk.{layer}.ffn_gate_inp.{rest.removeprefix('router.')}": values}
     if rest == "experts.gate_up_proj":
         gate, up = np.split(values, 2, axis=1)
         return {f"blk.{layer}.ffn_gate_exps.weight": gate, f"blk.{layer}.ffn_up_exps.weight": up}
@@ -408,11 +504,15 @@ def write_gguf(path, name, model, factors, matrix_type):
         values = weight.detach().numpy()
         if name in PERMUTED and ("q_proj" in key or "k_proj" in key):
             values = halves_to_pairs(values.T, model.model.layers[0].self_attn.head_dim).T
-        if name == "gemma3" and "norm" in key:
+        if name in GEMMAS and "norm" in key:
             values = values + 1
         own_name = names.get_name(key, try_suffixes=(".weight", ".bias"))
+        if name == "gpt-oss" and key.endswith("sinks"):
+            own_name = f"blk.{key.split('.')[2]}.attn_sinks.weight"
+        if name == "gpt-oss" and key.endswith("experts.down_proj"):
+            values = values.swapaxes(1, 2)
         for to, part in (expert_tensors(key, values) or {own_name: values}).items():
-            is_matrix = part.ndim > 1 and "ffn_gate_inp" not in to  # llama.cpp keeps routers in F32
+            is_matrix = part.ndim > 1 and "ffn_gate_inp" not in to and "bias" not in to  # routers stay F32
             stored = np.ascontiguousarray(part, matrix_type if is_matrix else np.float32)
             assert (stored == part).all()
             writer.add_tensor(to, stored)

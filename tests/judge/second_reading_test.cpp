@@ -45,9 +45,14 @@ TEST_P(Architectures, AreReadAlike) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Architectures,
-                         testing::Values("gemma3", "granite", "llama", "mistral", "mixtral", "olmo2", "phi3",
-                                         "qwen2", "qwen2moe", "qwen3moe", "qwen3", "smollm3"),
-                         [](const auto& test) { return std::string(test.param); });
+                         testing::Values("gemma2", "gemma3", "gpt-oss", "yarn", "linear", "partial",
+                                         "granite", "llama", "mistral", "mixtral", "olmo2", "phi3", "qwen2",
+                                         "qwen2moe", "qwen3moe", "qwen3", "smollm3"),
+                         [](const auto& test) {
+                           std::string name = test.param;
+                           std::erase(name, '-');
+                           return name;
+                         });
 
 struct Misreading {
   const char* architecture;
@@ -80,6 +85,17 @@ std::vector<Misreading> misreadings() {
       {"gemma3", "scale of the embedding", [](Model& m) { m.config.embedding_scale = 1; }},
       {"gemma3", "RoPE's base of layer 0", [](Model& m) { m.config.layers[0].rope_base = 1e6; }},
       {"gemma3", "weight of ffn_post_norm of layer 1", exchange(Stage::attn_post_norm, Stage::ffn_post_norm)},
+      {"gemma2", "soft cap of scores", [](Model& m) { m.config.score_cap = 50; }},
+      {"gemma2", "soft cap of the logits", [](Model& m) { m.config.logit_cap = 0; }},
+      {"gemma2", "the window of layer 1", [](Model& m) { m.config.layers[1].window = 8; }},
+      {"gpt-oss", "YaRN's factor of layer 0", [](Model& m) { m.config.layers[0].yarn.factor = 1; }},
+      {"gpt-oss", "YaRN's borders are whole", [](Model& m) { m.config.layers[1].yarn.whole_borders = true; }},
+      {"gpt-oss", "the length that RoPE gives of layer 2",
+       [](Model& m) { m.config.layers[2].rope_magnitude = 1; }},
+      {"gpt-oss", "the activation is clamped", [](Model& m) { m.config.activation = Activation::silu; }},
+      {"gpt-oss", "weight of softmax of layer 1",
+       [](Model& m) { m.layers[1].of(Stage::softmax) = m.layers[0].of(Stage::softmax); }},
+      {"yarn", "YaRN's original context", [](Model& m) { m.config.layers[0].yarn.original = 4096; }},
       {"smollm3", "q_rope of layer 3", [](Model& m) { m.config.layers[3].lacks.reset(); }},
       {"granite", "scale of the residuals", [](Model& m) { m.config.residual_scale = 1; }},
       {"granite", "divisor of the logits", [](Model& m) { m.config.logit_divisor = 1; }},

@@ -339,5 +339,46 @@ TEST_P(Attention, IsWithinTheRoundingBoundOfTheExactResult) {
 INSTANTIATE_TEST_SUITE_P(All, Attention, testing::ValuesIn(isas()),
                          [](const auto& test) { return std::string(name(test.param)); });
 
+/// A cap and sinks: the bits of the scalar build, taken apart and fused; a sink of -inf is none.
+/// Tolerance: none.
+TEST_P(Attention, CapsAndSinksHaveTheSameBitsOnEveryIsaAndFused) {
+  for (const Heads& heads : kHeads) {
+    Scene scene(heads, 20, 9, Format::f32);
+    scene.write(Isa::scalar, 0, 29);
+    std::vector<float> sinks;
+    for (int64_t h = 0; h < heads.n_head; ++h) sinks.push_back(0.25f * static_cast<float>(h) - 1);
+    const std::vector<float> none(sinks.size(), -INFINITY);
+    const auto weights = [&](Isa isa, const float* bias) {
+      Matrix out(scene.rows * heads.n_head, 29), scores(scene.rows * heads.n_head, 29);
+      KernelArgs args = scene.args();
+      args.params.cap = 1.5f;
+      args.out = scores.view();
+      run(*row_kernel(OpKind::qk, isa), args, 2);
+      for (int64_t r = 0; r < args.out.rows; ++r) {
+        for (int64_t p = 0; p < 29; ++p) {
+          EXPECT_TRUE(std::isinf(scores.at(r, p)) || std::abs(scores.at(r, p)) <= 1.5f);
+        }
+      }
+      args.in[0] = scores.view();
+      args.out = out.view();
+      args.bias = bias;
+      run(*row_kernel(OpKind::softmax, isa), args, 2);
+      return out;
+    };
+    const Matrix with = weights(GetParam(), sinks.data());
+    ASSERT_EQ(difference(weights(Isa::scalar, sinks.data()).view(), with.view()), "");
+    ASSERT_EQ(difference(weights(GetParam(), none.data()).view(), weights(GetParam(), nullptr).view()), "");
+    EXPECT_NE(difference(weights(GetParam(), nullptr).view(), with.view()), "");
+    Matrix whole(scene.rows, heads.n_head * heads.head_dim), scratch(2, attention_scratch_floats(29));
+    KernelArgs args = scene.args();
+    args.params.cap = 1.5f;
+    args.bias = sinks.data();
+    args.out = whole.view();
+    args.scratch = scratch.view();
+    run(*row_kernel(OpKind::attention, GetParam()), args, 2);
+    ASSERT_EQ(difference(mixed(GetParam(), scene, with).view(), whole.view()), "");
+  }
+}
+
 }  // namespace
 }  // namespace greta::test

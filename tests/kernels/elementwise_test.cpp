@@ -93,7 +93,8 @@ TEST_P(Elementwise, EveryIsaAndThreadCountGivesTheBitsOfTheScalarBuild) {
     OpParams params;
     params.eps = 1e-5f;
     for (int parts : {1, 3, 8}) {
-      for (OpKind op : {OpKind::rms_norm, OpKind::add, OpKind::silu_mul, OpKind::gelu_mul}) {
+      for (OpKind op :
+           {OpKind::rms_norm, OpKind::add, OpKind::silu_mul, OpKind::gelu_mul, OpKind::swiglu_oai_mul}) {
         ASSERT_EQ(difference(run_op(Isa::scalar, op, a, &b, params).view(),
                              run_op(isa, op, a, &b, params, parts).view()),
                   "")

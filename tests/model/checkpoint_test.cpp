@@ -155,7 +155,12 @@ TEST(Checkpoint, WhatChangesTheComputationIsRefusedByName) {
   EXPECT_THAT(with({{"quantization_config", {{"quant_method", "hqq"}}}}),
               HasSubstr("quantised by hqq; GRETA reads fp8,"));
   EXPECT_THAT(with({{"num_local_experts", 8}}), HasSubstr("a mixture of experts"));
-  EXPECT_THAT(with({{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4}}}}), HasSubstr("'yarn'"));
+  EXPECT_THAT(with({{"rope_scaling", {{"rope_type", "longrope"}, {"factor", 4}}}}), HasSubstr("'longrope'"));
+  EXPECT_THAT(with({{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4}, {"mscale", 1}}}}),
+              HasSubstr("YaRN with another magnitude"));
+  EXPECT_THAT(with({{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4}, {"truncate", false}}}}),
+              HasSubstr("must be true in a llama model"));
+  EXPECT_THAT(with({{"attn_logit_softcapping", 50}}), HasSubstr("soft-capping of the attention scores"));
   EXPECT_THAT(with({{"layer_types", {"full_attention"}}}), HasSubstr("a list of 2 entries"));
 }
 
@@ -165,6 +170,16 @@ TEST(Checkpoint, RopeIsReadInOldAndNewWords) {
   Model model = open_model(checkpoint.path());
   EXPECT_EQ(model.config.rope_base, 5000);
   EXPECT_EQ(model.config.layer(0).rope_scale, 0.25);
+  // attention_factor is the whole magnitude, in the place of 0.1 ln(factor) + 1.
+  checkpoint.change_config({{"rope_scaling",
+                             {{"type", "yarn"},
+                              {"factor", 4},
+                              {"original_max_position_embeddings", 64},
+                              {"attention_factor", 1.5},
+                              {"beta_fast", 16}}}});
+  const LayerConfig layer = open_model(checkpoint.path()).config.layer(0);
+  EXPECT_EQ(layer.yarn, (YarnRope{4, 64, 16, 1, true}));
+  EXPECT_NEAR(layer.rope_magnitude, 1.5, 1e-7);  // the key is an f32
   checkpoint.change_config({{"rope_parameters", {{"rope_type", "default"}, {"rope_theta", 7000}}}});
   EXPECT_EQ(open_model(checkpoint.path()).config.rope_base, 7000);
   checkpoint.change_config({{"rope_parameters",

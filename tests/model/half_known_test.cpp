@@ -17,13 +17,13 @@ using test::GgufBuilder;
 using testing::HasSubstr;
 
 /// Two layers of an architecture that nobody has: widths 8, 2 heads of 4, 1 of keys, 12, 6 tokens.
-GgufBuilder nobodys() {
+GgufBuilder nobodys(const std::string& name = "nobodys") {
   GgufBuilder file;
-  file.set_string("general.architecture", "nobodys");
-  file.set<uint32_t>("nobodys.block_count", 2).set<uint32_t>("nobodys.embedding_length", 8);
-  file.set<uint32_t>("nobodys.attention.head_count", 2).set<uint32_t>("nobodys.attention.head_count_kv", 1);
-  file.set<uint32_t>("nobodys.feed_forward_length", 12);
-  file.set<float>("nobodys.attention.layer_norm_rms_epsilon", 1e-5F);
+  file.set_string("general.architecture", name);
+  file.set<uint32_t>(name + ".block_count", 2).set<uint32_t>(name + ".embedding_length", 8);
+  file.set<uint32_t>(name + ".attention.head_count", 2).set<uint32_t>(name + ".attention.head_count_kv", 1);
+  file.set<uint32_t>(name + ".feed_forward_length", 12);
+  file.set<float>(name + ".attention.layer_norm_rms_epsilon", 1e-5F);
   file.add_f32("token_embd.weight", {8, 6}).add_f32("output_norm.weight", {8});
   for (const std::string layer : {"blk.0.", "blk.1."}) {
     file.add_f32(layer + "attn_norm.weight", {8}).add_f32(layer + "ffn_norm.weight", {8});
@@ -105,6 +105,28 @@ TEST(HalfKnown, AWholeModelIsOne) {
     return "";
   };
   EXPECT_THAT(why_not(nobodys()), HasSubstr("the architecture 'nobodys' is not supported"));
+}
+
+/// The same layers as a llama's: what a strange tensor can't change is known as in any llama.
+TEST(HalfKnown, AKnownArchitectureKeepsItsStages) {
+  GgufBuilder file = nobodys("llama");
+  file.add_f32("blk.0.attn_strange.weight", {8, 8});
+  EXPECT_THAT(known(file, 0), ElementsAre("x_in", "attn_norm", "q", "k", "v", "ffn_norm", "router", "experts",
+                                          "expert_weights", "expert_gate", "expert_up", "expert_act",
+                                          "expert_down", "experts_out", "gate", "up", "act", "down",
+                                          "shared_gate", "shared_out", "ffn_out", "ffn_post_norm", "x_out"));
+  EXPECT_THAT(known(file, 1), testing::IsSupersetOf({"q_rope", "kv_write", "qk", "softmax", "pv", "x_attn"}));
+  EXPECT_THAT(known(file, -1), ElementsAre("final_norm", "logits"));
+
+  file = nobodys("llama");
+  file.add_f32("blk.0.ffn_down.scale", {1});
+  EXPECT_THAT(known(file, 0),
+              testing::AllOf(testing::Contains("act"), testing::Not(testing::Contains("down")),
+                             testing::Contains("x_out")));
+  // What may change anything leaves what all architectures have alike.
+  file = nobodys("llama");
+  file.add_f32("strange.weight", {8});
+  EXPECT_THAT(known(file, 1), testing::Not(testing::Contains("qk")));
 }
 
 // A contradiction is no question of knowledge.

@@ -323,7 +323,10 @@ std::vector<BadModel> tensors() {
 std::vector<BadModel> unsupported() {
   const std::string not_yet = "not supported yet: ";
   return {
-      text("RopeScalingYarn", "llama.rope.scaling.type", "yarn", "llama.rope.scaling.type is 'yarn'"),
+      text("RopeScalingYarn", "llama.rope.scaling.type", "yarn", "llama.rope.scaling.factor is missing"),
+      real("YarnsOtherMagnitude", "llama.rope.scaling.yarn_log_multiplier", 0.5f,
+           "yarn_log_multiplier is 0.5; " + not_yet + "YaRN with another magnitude"),
+      extra("Sinks", "blk.0.attn_sinks.weight", not_yet + "attention sinks"),
       text("RopeScalingLongrope", "llama.rope.scaling.type", "longrope",
            "llama.rope.scaling.type is 'longrope'"),
       real("RopeScalingFactor", "llama.rope.scaling.factor", -2, "llama.rope.scaling.factor is -2"),

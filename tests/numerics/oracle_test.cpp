@@ -8,6 +8,7 @@
 
 #include <cmath>
 #include <limits>
+#include <numbers>
 
 #include "base/error.h"
 #include "numerics/dequant.h"
@@ -334,6 +335,71 @@ TEST(OracleKvWrite, Q8RoundsBlocksWithAnF16Scale) {
   EXPECT_EQ(q8.value[64], 0);
   EXPECT_EQ(q8.bound[64], 0);
   EXPECT_TRUE(std::isnan(q8.value[96])) << "a block that is not finite";
+}
+
+/// gpt-oss, model.py: the gate from above alone, up from both sides. Tolerance of expect_close().
+TEST(OracleElementwise, SwigluOaiIsClampedAndAddsOne) {
+  const std::vector<float> gate{0, 2, -9, 9, 1}, up{3, 9, -9, 0.5f, -1};
+  LongDoubles want;
+  for (size_t i = 0; i < gate.size(); ++i) {
+    const long double g = std::min(gate[i], 7.0f), u = std::min(7.0f, std::max(-7.0f, up[i]));
+    want.push_back(g / (1 + std::exp(-1.702L * g)) * (u + 1));
+  }
+  const Expected made = oracle::swiglu_oai_mul(gate, up);
+  expect_close(made.value, want);
+  EXPECT_EQ(made.value[4], 0);
+  EXPECT_TRUE(std::isnan(oracle::swiglu_oai_mul(std::vector<float>{NAN}, std::vector<float>{1}).value[0]));
+}
+
+/// Tolerance: f64, 1e-14. The bound shrinks by the tanh's slope where that is flat, to its own error.
+TEST(OracleSoftCap, IsATanhAndLeavesMasksAlone) {
+  const double infinity = std::numeric_limits<double>::infinity();
+  Expected scores{{1, -60, 500, -infinity}, {1e-6, 1e-6, 1e-6, 0}};
+  oracle::soft_cap(50, Format::f32, false, scores);
+  for (const auto& [i, x] : {std::pair<size_t, double>{0, 1}, {1, -60}, {2, 500}})
+    EXPECT_NEAR(scores.value[i], 50 * std::tanh(x / 50), 1e-14 * 50);
+  EXPECT_EQ(scores.value[3], -infinity);
+  EXPECT_EQ(scores.bound[3], 0);
+  EXPECT_GT(scores.bound[0], 1e-6);
+  EXPECT_LT(scores.bound[0], 1.5e-6);
+  EXPECT_GT(scores.bound[2], 50 * 4 * bounds::kU);
+  EXPECT_LT(scores.bound[2], 50 * 8 * bounds::kU);
+}
+
+/// Tolerance: f64, 1e-15.
+TEST(OracleSoftmax, ASinkIsInTheSumAlone) {
+  const std::vector<float> scores{1, 2, -INFINITY, 1, 2, 3};
+  const std::vector<double> sinks{0.5, 6};
+  const Expected weights = oracle::softmax(scores, 3, 1, false, sinks);
+  const double first = std::exp(1.0) + std::exp(2.0) + std::exp(0.5),
+               second = std::exp(1.0) + std::exp(2.0) + std::exp(3.0) + std::exp(6.0);
+  const std::vector<double> want{std::exp(1.0) / first,  std::exp(2.0) / first,  0,
+                                 std::exp(1.0) / second, std::exp(2.0) / second, std::exp(3.0) / second};
+  for (size_t i = 0; i < want.size(); ++i) {
+    EXPECT_NEAR(weights.value[i], want[i], 1e-15) << i;
+    EXPECT_LE(weights.bound[i], 64 * bounds::kU * want[i] + 2 * bounds::kTiny) << i;
+  }
+}
+
+/// YaRN by its definition: of 8 pairs of base 10000 in a context of 64, beta 8 and 1 give the borders 0.21
+/// and 2.02, which are rounded to 0 and 3. Tolerance: f64, 1e-15.
+TEST(OracleRope, YarnSlowsDownWhatTurnsSeldom) {
+  oracle::RopeShape shape{.head_dim = 16, .rope_dims = 16, .yarn = {4, 64, 8, 1, true}};
+  const auto plain = [](int64_t pair) { return std::pow(10000.0, -static_cast<double>(pair) / 8); };
+  const double share[] = {0, 1.0 / 3, 2.0 / 3, 1};
+  for (int64_t pair = 0; pair < 4; ++pair) {
+    const double s = share[pair];
+    EXPECT_NEAR(oracle::rope_frequency(shape, pair), plain(pair) * (s / 4 + 1 - s), 1e-15) << pair;
+  }
+  shape.yarn.whole_borders = false;
+  const double low = 16 * std::log(64 / (8 * 2 * std::numbers::pi)) / (2 * std::log(10000.0)),
+               high = 16 * std::log(64 / (2 * std::numbers::pi)) / (2 * std::log(10000.0)),
+               s = (1 - low) / (high - low);
+  EXPECT_NEAR(oracle::rope_frequency(shape, 1), plain(1) * (s / 4 + 1 - s), 1e-15);
+  shape.magnitude = 1.5;
+  std::vector<float> x(16, 0);
+  x[0] = 1;
+  EXPECT_NEAR(oracle::rope(x, shape, 3).value[0], 1.5 * std::cos(3.0), 1e-15);
 }
 
 TEST(OracleElementwise, AddSiluAndEmbed) {

@@ -18,6 +18,10 @@ TYPES = {
                             "logits_scaling": 1.75}, {"scales": (3.0, 0.25, 0.375, 1 / 1.75)}),
     "qwen2": ("Qwen2", {}, {}),
     "qwen3": ("Qwen3", {"head_dim": DIM}, {"head_norm": "head"}),
+    "gemma2": ("Gemma2", {"head_dim": DIM, "query_pre_attn_scalar": 10, "sliding_window": WINDOW,
+                          "attn_logit_softcapping": 1.5, "final_logit_softcapping": 2.0},
+               {"norms": "around", "windows": (WINDOW, None), "caps": (1.5, 2.0), "gelu": True, "one_more": 1.0,
+                "scales": (np.sqrt(HEADS * DIM), 1.0, 10**-0.5, 1.0)}),
     "gemma3": ("Gemma3", {"head_dim": DIM, "query_pre_attn_scalar": 10, "sliding_window": WINDOW,
                           "layer_types": ["sliding_attention", "full_attention"], "rope_parameters": GEMMA_ROPE},
                {"head_norm": "head", "norms": "around", "windows": (WINDOW, None), "bases": (LOCAL_BASE, BASE),
@@ -97,6 +101,10 @@ def activation(x, gelu):
     return x / (1 + np.exp(-x)) if not gelu else x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
 
 
+def capped(x, cap):
+    return x if cap is None else cap * np.tanh(x / cap)
+
+
 class Truth:
     """Each stage from the stages recorded before it."""
 
@@ -106,6 +114,7 @@ class Truth:
                         for key, weight in model.state_dict().items()}
         self.embedding, self.residual, self.attention, self.output = self.about.get(
             "scales", (1.0, 1.0, DIM**-0.5, 1.0))
+        self.score_cap, self.logit_cap = self.about.get("caps", (None, None))
 
     def norm(self, x, key):
         weight = self.weights[key + ".weight"] + self.about.get("one_more", 0)
@@ -161,6 +170,7 @@ class Truth:
         group = np.repeat(np.arange(KV_HEADS), HEADS // KV_HEADS)
         keys, values = (half.reshape(-1, KV_HEADS, DIM)[:, group] for half in np.split(cache, 2, axis=-1))
         scores = np.einsum("shd,nhd->shn", made["q"].reshape(-1, HEADS, DIM), keys) * self.attention
+        scores = capped(scores, self.score_cap)
         there, at = np.arange(len(cache))[None, :], np.asarray(positions)[:, None]
         hidden = there > at if window is None else (there > at) | (there <= at - window)
         scores = np.where(hidden[:, None], -np.inf, scores)
@@ -216,4 +226,4 @@ class Truth:
 
     def end(self, get, x_out):
         yield "final_norm", self.norm(x_out, "model.norm")
-        yield "logits", get("final_norm") @ self.weights["lm_head.weight"].T * self.output
+        yield "logits", capped(get("final_norm") @ self.weights["lm_head.weight"].T * self.output, self.logit_cap)

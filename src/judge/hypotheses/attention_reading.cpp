@@ -64,6 +64,9 @@ Expected scores(StageProblem p, const Values& values, const Reading& reading, in
   for (size_t row = 0; row < own.size(); ++row) p.positions[row] = n_pos + static_cast<int64_t>(row);
   const oracle::AttentionShape shape = p.attention;
   p.attention.window = 0;
+  const double cap = p.attention.cap;
+  if (reading.cap_before_scale)
+    p.attention.cap *= p.attention.scale;  // f c tanh(s / c) = (f c) tanh(f s / (f c))
   Expected expected = right_of(p, values);
   for (size_t i = 0; i < expected.value.size(); ++i) {
     const int64_t at = static_cast<int64_t>(i) % n_pos;
@@ -73,7 +76,7 @@ Expected scores(StageProblem p, const Values& values, const Reading& reading, in
       expected.bound[i] += 8 * bounds::kU * std::abs(expected.value[i]);
     }
     if (sees(reading, shape, own[row], at, n_pos)) continue;
-    expected.value[i] = kHidden;
+    expected.value[i] = reading.cap_after_mask ? -cap : kHidden;  // c tanh(-inf)
     expected.bound[i] = 0;
   }
   return expected;
@@ -94,6 +97,7 @@ Expected weighted(const StageProblem& p, Values values, const Reading& reading, 
 Expected read(StageProblem p, Values values, const Reading& reading) {
   const int64_t n_pos = slots_of(p.attention, values[1]);
   p.attention.scale = reading.scale.value_or(p.attention.scale);
+  p.attention.cap = reading.cap.value_or(p.attention.cap);
   if (reading.kv_head || reading.slot || reading.key_dim) {
     values[1] = as_read(values[1], p.attention, reading);
     p.attention.n_head_kv = p.attention.n_head;

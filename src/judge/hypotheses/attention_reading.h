@@ -14,9 +14,10 @@ struct Reading {
   std::function<int64_t(int64_t p)> slot;       // that position p reads; those beyond the cache are its ends
   /// Whether the row at `own` sees `p`, in a cache of n_pos.
   std::function<bool(int64_t own, int64_t p, int64_t n_pos)> visible;
-  std::optional<double> scale;
-  std::optional<int64_t> window;             // 0: none
-  std::function<double(double)> after = {};  // of a scaled score
+  std::optional<double> scale, cap;
+  std::optional<int64_t> window;                          // 0: none
+  std::function<double(double)> after = {};               // of a scaled score
+  bool cap_before_scale = false, cap_after_mask = false;  // where the model caps its scores
 };
 
 /// Scores, or a mix, by this reading.

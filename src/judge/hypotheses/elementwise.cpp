@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <numbers>
@@ -110,6 +111,42 @@ double gelu_erf(double x) { return 0.5 * x * (1 + std::erf(x / std::numbers::sqr
 
 double silu(double x) { return x * sigmoid(x); }
 
+/// gpt-oss' activation by its numbers.
+struct Swiglu {
+  double gate_above = 7, gate_below = -INFINITY, up_limit = 7, alpha = 1.702, added = 1;
+
+  double operator()(double gate, double up) const {
+    const double g = std::clamp(gate, gate_below, gate_above), u = std::clamp(up, -up_limit, up_limit);
+    return g * sigmoid(alpha * g) * (u + added);
+  }
+};
+
+std::vector<Candidate> swiglu_oai(const Suspect& s) {
+  if (s.kind() != StageKind::product || s.config().activation != Activation::swiglu_oai) return {};
+  struct Part {
+    Swiglu how;
+    Text title;
+  };
+  static const std::array<Part, 7> parts{{
+      {{.gate_above = INFINITY, .up_limit = INFINITY},
+       {"gate and up are not clamped to 7", "gate y up no se limitan a 7"}},
+      {{.gate_above = INFINITY}, {"gate is not clamped to 7", "gate no se limita a 7"}},
+      {{.up_limit = INFINITY}, {"up is not clamped to +-7", "up no se limita a +-7"}},
+      {{.gate_below = -7}, {"gate is clamped from below, too", "gate se limita también por abajo"}},
+      {{.alpha = 1},
+       {"the sigmoid is of gate, not of 1.702 gate", "la sigmoide es de gate, no de 1.702 gate"}},
+      {{.added = 0}, {"1 is not added to up", "no se suma 1 a up"}},
+      {{.gate_above = INFINITY, .up_limit = INFINITY, .alpha = 1, .added = 0},
+       {"the activation is SiLU(gate) up, not clamped and without the 1",
+        "la activación es SiLU(gate) up, sin límites y sin el 1"}},
+  }};
+  std::vector<Candidate> candidates;
+  for (const Part& part : parts) candidates.push_back(elementwise(part.how, part.title));
+  candidates.push_back(elementwise([](double g, double u) { return Swiglu{}(u, g); },
+                                   {"gate and up are swapped", "gate y up están intercambiados"}));
+  return candidates;
+}
+
 /// The model's activation.
 struct Own {
   double (*f)(double);
@@ -121,8 +158,13 @@ Own own_activation(const Suspect& s) {
   return {silu, "SiLU", "silu"};
 }
 
+/// Of one function of gate, times up; swiglu_oai()'s is none.
+bool is_gated_product(const Suspect& s) {
+  return s.kind() == StageKind::product && s.config().activation != Activation::swiglu_oai;
+}
+
 std::vector<Candidate> gate_up_swapped(const Suspect& s) {
-  if (s.kind() != StageKind::product) return {};
+  if (!is_gated_product(s)) return {};
   const Own own = own_activation(s);
   return {elementwise([f = own.f](double g, double u) { return f(u) * g; },
                       {fmt::format("gate and up are swapped: {} is applied to up", own.in_formulas),
@@ -130,7 +172,7 @@ std::vector<Candidate> gate_up_swapped(const Suspect& s) {
 }
 
 std::vector<Candidate> wrong_activation(const Suspect& s) {
-  if (s.kind() != StageKind::product) return {};
+  if (!is_gated_product(s)) return {};
   const Own own = own_activation(s);
   const auto of = [&](double (*f)(double), const char* what) {
     return elementwise([f](double g, double u) { return f(g) * u; },
@@ -157,7 +199,7 @@ std::vector<Candidate> wrong_activation(const Suspect& s) {
 
 constexpr const char* kBranch = "https://github.com/chrishayuk/larql/pull/181";
 
-const std::array<Hypothesis, 6> kElementwise{{
+const std::array<Hypothesis, 7> kElementwise{{
     {"residual_omitted",
      {"the residual, or the branch, is not added", "no se suma el residuo, o la rama"},
      kBranch,
@@ -183,6 +225,11 @@ const std::array<Hypothesis, 6> kElementwise{{
      {"another activation function", "otra función de activación"},
      "https://github.com/ggml-org/llama.cpp/pull/13951",
      wrong_activation},
+    {"swiglu_oai",
+     {"gpt-oss' activation without its clamps, its alpha or its 1",
+      "la activación de gpt-oss sin sus límites, su alfa o su 1"},
+     "https://github.com/sgl-project/sglang/pull/39939",
+     swiglu_oai},
 }};
 
 }  // namespace

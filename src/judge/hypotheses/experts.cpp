@@ -9,6 +9,7 @@
 
 #include "judge/hypotheses/hypothesis.h"
 #include "judge/hypotheses/rounding.h"
+#include "numerics/dequant.h"
 
 namespace greta {
 namespace {
@@ -141,6 +142,59 @@ std::vector<Candidate> wrong_expert(const Suspect& s) {
   if (s.kind() == StageKind::choice && s.direct) return of_choice();
   if (s.kind() == StageKind::expert_projection) return of_products();
   return {};
+}
+
+/// An expert whose bias is taken in the place of the one at `slot`; -1: none is.
+struct BiasOf {
+  Number number;
+  Text title;
+};
+
+const std::array<BiasOf, 5> kBiases{{
+    {[](std::span<const float>, size_t, size_t) { return -1.0f; },
+     {"the experts' biases are not added", "no se suman los sesgos de los expertos"}},
+    {[](std::span<const float> row, size_t slot, size_t experts) { return moved_by(row[slot], 1, experts); },
+     {"the next expert's bias is added", "se suma el sesgo del experto siguiente"}},
+    {[](std::span<const float> row, size_t slot, size_t experts) { return moved_by(row[slot], -1, experts); },
+     {"the bias of the expert before is added", "se suma el sesgo del experto anterior"}},
+    {[](std::span<const float>, size_t, size_t) { return 0.0f; },
+     {"the first expert's bias is added to all", "se suma a todos el sesgo del primer experto"}},
+    {[](std::span<const float>, size_t slot, size_t) { return static_cast<float>(slot); },
+     {"biases are taken by the place in the choice, not by the expert's number",
+      "los sesgos se toman por el lugar en la elección, no por el número del experto"}},
+}};
+
+std::vector<Candidate> expert_bias(const Suspect& s) {
+  if (s.kind() != StageKind::expert_projection || bias_of(s.model(), {s.at.stage, s.at.layer}) == nullptr)
+    return {};
+  std::vector<Candidate> candidates;
+  for (const BiasOf& other : kBiases) {
+    candidates.push_back(computed_by(
+        [number = other.number](const StageProblem& p, const Values& values) {
+          StageProblem without = p;
+          without.how = {};
+          without.bias = nullptr;
+          Expected expected = right_of(without, values);
+          const auto used = static_cast<size_t>(p.experts.used),
+                     experts = static_cast<size_t>(p.experts.experts),
+                     n = static_cast<size_t>(p.bias->dims[0]);
+          std::vector<double> bias(n);
+          for (size_t slot = 0; slot < values[1].size(); ++slot) {
+            const float its =
+                number(std::span(values[1]).subspan(slot / used * used, used), slot % used, experts);
+            if (its < 0 || its >= static_cast<float>(experts)) continue;
+            decode_row(*p.bias, static_cast<int64_t>(its), bias);
+            for (size_t i = 0; i < n; ++i) {
+              double& value = expected.value[slot * n + i];
+              value += bias[i];
+              expected.bound[slot * n + i] += 2 * bounds::kU * (std::abs(bias[i]) + std::abs(value));
+            }
+          }
+          return expected;
+        },
+        other.title));
+  }
+  return candidates;
 }
 
 /// Of a choice by scores of fewer bits: of equal ones the lower number. (Weights: undeclared_rounding's.)
@@ -398,7 +452,12 @@ constexpr const char* kRouting = "https://github.com/flashinfer-ai/flashinfer/pu
 constexpr const char* kOrder = "https://github.com/vllm-project/vllm/issues/54521";
 constexpr const char* kChosen = "https://github.com/radixark/miles/issues/2722";
 
-const std::array<Hypothesis, 9> kExperts{{
+const std::array<Hypothesis, 10> kExperts{{
+    {"expert_bias",
+     {"the experts' biases are not added, or other experts' are",
+      "no se suman los sesgos de los expertos, o se suman los de otros"},
+     "https://github.com/NVIDIA-NeMo/Automodel/pull/2591",
+     expert_bias},
     {"wrong_expert",
      {"other experts are chosen, or other experts' matrices used", "se eligen o se usan otros expertos"},
      kRouting,

@@ -56,8 +56,9 @@ void rotate_head(const oracle::RopeShape& shape, const Rotation& rotation, doubl
       b = in_other_order(b, dims, adjacent);
     }
     const double xa = static_cast<double>(x[a]), xb = static_cast<double>(x[b]);
-    double cosine = std::cos(angle), sine = std::sin(angle);
+    double cosine = shape.magnitude * std::cos(angle), sine = shape.magnitude * std::sin(angle);
     double error = 2 * std::numbers::pi * bounds::kTurns + position_error * std::abs(angle) + 4 * bounds::kU;
+    if (shape.magnitude != 1) error = (error + 2 * bounds::kU) * shape.magnitude;
     if (rotation.rounded) {
       // Where the exact value lies on a border, either neighbour will do.
       const double jump = std::max(rotation.rounded(cosine + error) - rotation.rounded(cosine - error),
@@ -432,9 +433,73 @@ std::vector<Candidate> rope_inverse(const Suspect& s) {
                    "RoPE gira al revés: el signo del seno es erróneo"})};
 }
 
+/// RoPE by other numbers than the model's.
+Candidate with_rope(std::function<void(oracle::RopeShape&)> change, Text title) {
+  return {[change = std::move(change)](const Observation&, StageProblem& problem) {
+            change(problem.rope);
+            return true;
+          },
+          std::move(title)};
+}
+
+std::vector<Candidate> rope_yarn(const Suspect& s) {
+  if (!is_rope(s)) return {};
+  const oracle::RopeShape own = own_rope(s);
+  const YarnRope yarn = own.yarn;
+  if (yarn.factor == 1) return {};
+  using Shape = oracle::RopeShape;
+  std::vector<Candidate> candidates;
+  const auto add = [&](std::function<void(Shape&)> change, Text title) {
+    candidates.push_back(with_rope(std::move(change), std::move(title)));
+  };
+  const std::string factor = fmt::format("{:.6g}", yarn.factor);
+  add([](Shape& shape) { shape.yarn = {}, shape.magnitude = 1; },
+      {"YaRN is ignored: RoPE is not stretched", "se ignora YaRN: RoPE no se estira"});
+  add([](Shape& shape) { shape.yarn = {}; }, {"the angles are not stretched by YaRN, only the length is",
+                                              "YaRN no estira los ángulos, solo la longitud"});
+  add([yarn](Shape& shape) { shape.yarn = {}, shape.scale /= yarn.factor; },
+      {"all pairs are slowed down by YaRN's factor of " + factor + ": the ramp is missing",
+       "todos los pares se frenan por el factor " + factor + " de YaRN: falta la rampa"});
+  add([yarn](Shape& shape) { shape.yarn = {}, shape.scale /= yarn.factor, shape.magnitude = 1; },
+      {"linear scaling by " + factor + " in the place of YaRN",
+       "escalado lineal por " + factor + " en lugar de YaRN"});
+  add([](Shape& shape) { shape.yarn.whole_borders = !shape.yarn.whole_borders; },
+      yarn.whole_borders ? Text{"the borders of YaRN's ramp are not rounded to whole pairs",
+                                "los bordes de la rampa de YaRN no se redondean a pares enteros"}
+                         : Text{"the borders of YaRN's ramp are rounded to whole pairs",
+                                "los bordes de la rampa de YaRN se redondean a pares enteros"});
+  candidates.push_back(
+      rotated({.frequency =
+                   [](int64_t pair, const Shape& shape) {
+                     Shape plain = shape;
+                     plain.yarn = {};
+                     const double fast = oracle::rope_frequency(plain, pair);
+                     return fast + fast / shape.yarn.factor - oracle::rope_frequency(shape, pair);
+                   }},
+              {"YaRN slows down the fast pairs, not the slow ones: its ramp is the wrong way round",
+               "YaRN frena los pares rápidos, no los lentos: su rampa está al revés"}));
+  return candidates;
+}
+
+std::vector<Candidate> rope_magnitude(const Suspect& s) {
+  if (!is_rope(s)) return {};
+  const double own = own_rope(s).magnitude;
+  if (own == 1) return {};
+  const auto of = [](double magnitude, Text title) {
+    return with_rope([magnitude](oracle::RopeShape& shape) { shape.magnitude = magnitude; },
+                     std::move(title));
+  };
+  return {
+      of(1, {fmt::format("cosines and sines are not multiplied by YaRN's {:.6g}", own),
+             fmt::format("los cosenos y senos no se multiplican por {:.6g}, de YaRN", own)}),
+      of(own * own, {fmt::format("cosines and sines are multiplied twice by YaRN's {:.6g}", own),
+                     fmt::format("los cosenos y senos se multiplican dos veces por {:.6g}, de YaRN", own)})};
+}
+
+constexpr const char* kYarn = "https://github.com/turboderp-org/exllamav3/issues/259";
 constexpr const char* kSetting = "https://github.com/Blaizzy/mlx-vlm/pull/1710";
 
-const std::array<Hypothesis, 9> kRope{{
+const std::array<Hypothesis, 11> kRope{{
     {"rope_position",
      {"RoPE at another position; the shift is estimated",
       "RoPE en otra posición; el desplazamiento se estima"},
@@ -471,6 +536,15 @@ const std::array<Hypothesis, 9> kRope{{
       "los cosenos y senos, o las frecuencias, se guardan en 16 bits"},
      kSetting,
      rope_rounded},
+    {"rope_yarn",
+     {"the model's YaRN is left out, or its ramp is another", "falta el YaRN del modelo, o su rampa es otra"},
+     kYarn,
+     rope_yarn},
+    {"rope_magnitude",
+     {"YaRN's factor of cosines and sines is left out, or there twice",
+      "el factor de YaRN de cosenos y senos falta, o se aplica dos veces"},
+     kYarn,
+     rope_magnitude},
     {"rope_inverse",
      {"RoPE turns the other way", "RoPE gira al revés"},
      "https://github.com/ml-explore/mlx/issues/3494",

@@ -200,7 +200,7 @@ Candidate more_bias(double factor, Text title) {
 }
 
 std::vector<Candidate> wrong_bias(const Suspect& s) {
-  if (bias_of(s.model(), {s.at.stage, s.at.layer}) == nullptr) return {};
+  if (s.kind() != StageKind::projection || bias_of(s.model(), {s.at.stage, s.at.layer}) == nullptr) return {};
   return {more_bias(-1, {fmt::format("the bias of {} is not added", s.name()),
                          fmt::format("no se suma el sesgo de {}", s.name())}),
           more_bias(1, {fmt::format("the bias of {} is added twice", s.name()),

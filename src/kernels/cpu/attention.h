@@ -1,9 +1,11 @@
 // qk, softmax, pv, and attention: the three fused, tile by tile, with the same functions, so the same bits.
 //
-//   score(p)  = scale * chain over d of fma(key(p, d), q(d), .)     -inf beyond the own position and before
-//                                                                   the window; lanes are positions
+//   score(p)  = scale * chain over d of fma(key(p, d), q(d), .)     capped, where the model does; -inf beyond
+//                                                                   the own position and before the window;
+//                                                                   lanes are positions
 //   weight(p) = exp(score(p) - max) * (1 / sum)                     the sum runs in 16 lanes (position p in
-//                                                                   lane p mod 16), then the fixed tree
+//                                                                   lane p mod 16), then the fixed tree; a
+//                                                                   sink's term comes last
 //   out(d)    = chain over p of fma(value(p, d), weight(p), .)      in order, the own position last; later
 //                                                                   slots are never read into a sum
 //
@@ -163,7 +165,7 @@ GRETA_INLINE void score_tile(const Queries& queries, int64_t first, int64_t posi
     for (int b = 0; b < kBlocks; ++b) {
       // A selection, not an addition: slots that nobody wrote may hold NaN.
       const mask16 visible = first_lanes(lanes_left(seen, b * 16));
-      f32x16 score = select(visible, acc[r][b] * scale, masked);
+      f32x16 score = select(visible, soft_capped(acc[r][b] * scale, queries.args.params.cap), masked);
       if (begin > b * 16) score = select(first_lanes(lanes_left(begin, b * 16)), masked, score);
       store_upto(out + r * out_stride + b * 16, score, lanes_left(n, b * 16));
     }
@@ -199,9 +201,14 @@ void score_all(const Queries& queries, int64_t first, int64_t rows, float* out, 
     score_all<Cache, kRows / 2>(queries, first + r, rows - r, out + r * out_stride, out_stride, n);
 }
 
-/// Softmax of n scores; in and out may be the same.
-void softmax_row(const float* in, float* out, int64_t n) {
-  f32x16 top(kMasked);
+/// Of a row of scores: one head's of one token, after the other.
+GRETA_INLINE float sink_of(const KernelArgs& args, int64_t row) {
+  return args.bias == nullptr ? kMasked : args.bias[row % args.params.n_head];
+}
+
+/// Softmax of n scores, and of a sink (kMasked: none), whose share nobody gets; in and out may be the same.
+void softmax_row(const float* in, float* out, int64_t n, float sink) {
+  f32x16 top(sink);
   for (int64_t i = 0; i < n; i += 16) {
     const f32x16 v = load_upto(in + i, lanes_left(n, i), kMasked);
     top = select(less(top, v), v, top);
@@ -214,7 +221,9 @@ void softmax_row(const float* in, float* out, int64_t n) {
     sums = sums + e;
     store_upto(out + i, e, left);
   }
-  const f32x16 inverse(1.0f / sum_tree(sums));
+  float sum = sum_tree(sums);
+  if (sink != kMasked) sum += math::exp(sink - max_of(top));
+  const f32x16 inverse(1.0f / sum);
   for (int64_t i = 0; i < n; i += 16) {
     const int left = lanes_left(n, i);
     store_upto(out + i, load_upto(out + i, left) * inverse, left);
@@ -359,7 +368,8 @@ void attention_in(const KernelArgs& args, Part part) {
     score_all<Cache, kAttentionRows>(queries, first, count, scores, stride, n);
     for (int64_t r = 0; r < count; ++r) {
       const int64_t begin = block_of(queries.begin(first + r));
-      softmax_row(scores + r * stride + begin, scores + r * stride + begin, n - begin);
+      const float sink = sink_of(args, queries.head(first + r));
+      softmax_row(scores + r * stride + begin, scores + r * stride + begin, n - begin, sink);
     }
     mix_all<Cache, kMixRows>(queries, first, count, scores, stride);
   });
@@ -374,7 +384,7 @@ void softmax(const KernelArgs& args, Part part) {
   stamp(args, part, GRETA_NAME("softmax"));
   const Part::Range rows = part.of(args.out.rows);
   for (int64_t r = rows.begin; r < rows.end; ++r)
-    softmax_row(args.in[0].row(r), args.out.row(r), args.out.cols);
+    softmax_row(args.in[0].row(r), args.out.row(r), args.out.cols, sink_of(args, r));
 }
 
 void pv(const KernelArgs& args, Part part) {

@@ -5,6 +5,7 @@
 // and includes its lanes. Kernels live in an unnamed namespace: nothing of them is shared between ISAs.
 
 #include "kernels/cpu/kernel_list.h"
+#include "kernels/math.h"
 
 namespace greta::GRETA_ISA {
 namespace {
@@ -82,17 +83,22 @@ GRETA_INLINE f32x16 first_sum(const float* bias, int p = 0) {
   return bias == nullptr ? f32x16(0.0f) : load(bias + p * 16);
 }
 
-/// Multiplies the outputs that a thread has made (a Share) by params.scale.
+/// x as a soft cap leaves it.
+GRETA_INLINE f32x16 soft_capped(f32x16 x, float cap) {
+  return cap == 0 ? x : math::tanh(x / f32x16(cap)) * f32x16(cap);
+}
+
+/// Multiplies the outputs that a thread has made (a Share) by params.scale, and caps them.
 template <class Share>
 GRETA_INLINE void scale_sums(const KernelArgs& args, const Share& mine) {
-  if (args.params.scale == 1) return;
+  if (args.params.scale == 1 && args.params.cap == 0) return;
   const f32x16 scale(args.params.scale);
   const int64_t end = smaller(args.weight->n, mine.panel_end * 16);
   for (int64_t r = mine.row_begin; r < mine.row_end; ++r) {
     for (int64_t i = mine.panel_begin * 16; i < end; i += 16) {
       float* out = args.out.row(r) + i;
       const int n = lanes_left(end, i);
-      store_upto(out, load_upto(out, n) * scale, n);
+      store_upto(out, soft_capped(load_upto(out, n) * scale, args.params.cap), n);
     }
   }
 }

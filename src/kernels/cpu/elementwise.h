@@ -23,7 +23,11 @@ void rope_table(const KernelArgs& args, Part part) {
       const f32x16 high = dup_even(turns), low = dup_odd(turns);
       const f32x16 angle = position * high;
       const f32x16 error = fma(position, high, f32x16(0.0f) - angle);
-      const auto sc = math::sin_cos_turns(angle, fma(position, low, error));
+      auto sc = math::sin_cos_turns(angle, fma(position, low, error));
+      if (args.params.scale != 1) {
+        sc.sin = sc.sin * f32x16(args.params.scale);
+        sc.cos = sc.cos * f32x16(args.params.scale);
+      }
       if (args.params.rope_adjacent) {
         store_upto(out + i, even_odd(sc.cos, sc.sin), n);
         continue;
@@ -325,6 +329,16 @@ struct GeluMul {
   GRETA_INLINE f32x16 operator()(f32x16 gate, f32x16 up) const { return math::gelu(gate) * up; }
 };
 
+struct SwigluOaiMul {
+  GRETA_INLINE f32x16 operator()(f32x16 gate, f32x16 up) const {
+    const f32x16 limit(7.0f), least(-7.0f), one(1.0f);
+    gate = select(less(limit, gate), limit, gate);
+    up = select(less(limit, up), limit, select(less(up, least), least, up));
+    const f32x16 decay = math::exp(gate * f32x16(-1.702f));
+    return (gate / (one + decay)) * (up + one);
+  }
+};
+
 void silu_mul(const KernelArgs& args, Part part) {
   stamp(args, part, GRETA_NAME("silu_mul"));
   each_pair(args, part, SiluMul{});
@@ -343,6 +357,16 @@ void gelu_mul(const KernelArgs& args, Part part) {
 void gelu_mul_q8(const KernelArgs& args, Part part) {
   stamp(args, part, GRETA_NAME("gelu_mul.q8_block32"));
   each_pair_q8(args, part, GeluMul{});
+}
+
+void swiglu_oai_mul(const KernelArgs& args, Part part) {
+  stamp(args, part, GRETA_NAME("swiglu_oai_mul"));
+  each_pair(args, part, SwigluOaiMul{});
+}
+
+void swiglu_oai_mul_q8(const KernelArgs& args, Part part) {
+  stamp(args, part, GRETA_NAME("swiglu_oai_mul.q8_block32"));
+  each_pair_q8(args, part, SwigluOaiMul{});
 }
 
 constexpr Roundings kToBlocks{.output = Format::q8_block32};
@@ -370,6 +394,8 @@ constexpr KernelEntry kEntries[] = {
     row_op(GRETA_NAME("silu_mul.q8_block32"), OpKind::silu_mul, silu_mul_q8, kToBlocks),
     row_op(GRETA_NAME("gelu_mul"), OpKind::gelu_mul, gelu_mul),
     row_op(GRETA_NAME("gelu_mul.q8_block32"), OpKind::gelu_mul, gelu_mul_q8, kToBlocks),
+    row_op(GRETA_NAME("swiglu_oai_mul"), OpKind::swiglu_oai_mul, swiglu_oai_mul),
+    row_op(GRETA_NAME("swiglu_oai_mul.q8_block32"), OpKind::swiglu_oai_mul, swiglu_oai_mul_q8, kToBlocks),
     GRETA_EMBED_ENTRY(f32),
     GRETA_EMBED_ENTRY(f16),
     GRETA_EMBED_ENTRY(bf16),

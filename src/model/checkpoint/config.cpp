@@ -65,11 +65,12 @@ class ConfigReader {
   }
 
   void copy(const ConfigKey& row) {
-    if (row.kind == ConfigKey::Kind::flag) {  // transformers takes an absent one for false
-      metadata_.set(key(row.key), fields_.boolean_or(row.name, false));
-    } else if (!fields_.has(row.name)) {
-      return;  // who needs it says so
-    } else if (row.kind == ConfigKey::Kind::count) {
+    if (row.kind == ConfigKey::Kind::flag)  // transformers takes an absent one for false
+      return metadata_.set(key(row.key), fields_.boolean_or(row.name, false));
+    if (row.not_null && config_.contains(row.name) && config_[row.name].is_null())
+      fields_.fail(row.name, fmt::format("is null; of a {} model GRETA takes a number", kind_.model_type));
+    if (!fields_.has(row.name)) return;  // who needs it says so
+    if (row.kind == ConfigKey::Kind::count) {
       set_count(row.key, fields_.integer(row.name, 1, kMost));
     } else {
       set_number(row.key, *fields_.number(row.name));
@@ -144,6 +145,28 @@ class ConfigReader {
     }
     metadata_.set_text(key("rope.scaling.type"), type);
     if (const auto factor = scaled.number("factor")) set_number("rope.scaling.factor", *factor);
+    if (type == "yarn") yarn(scaled);
+  }
+
+  /// YaRN's numbers by GGUF's names; transformers' attention_factor is the whole of what GGUF's multiplies.
+  void yarn(const Fields& scaled) {
+    const auto original = scaled.number("original_max_position_embeddings");
+    set_count(
+        "rope.scaling.original_context_length",
+        original ? static_cast<int64_t>(*original) : fields_.integer("max_position_embeddings", 1, kMost));
+    for (const auto& [name, suffix] : {std::pair("beta_fast", "rope.scaling.yarn_beta_fast"),
+                                       std::pair("beta_slow", "rope.scaling.yarn_beta_slow")}) {
+      if (const auto beta = scaled.number(name)) set_number(suffix, *beta);
+    }
+    const bool whole = find_architecture(kind_.architecture)->yarn_whole_borders;
+    if (scaled.boolean_or("truncate", true) != whole)
+      scaled.fail("truncate", fmt::format("must be {} in a {} model", whole, kind_.model_type));
+    if (scaled.has("mscale") || scaled.has("mscale_all_dim"))
+      scaled.fail("mscale", "is not supported yet: YaRN with another magnitude");
+    const auto magnitude = scaled.number("attention_factor");
+    const double factor = scaled.number("factor").value_or(1);
+    if (magnitude)
+      set_number("rope.scaling.attn_factor", *magnitude / (factor > 1 ? 0.1 * std::log(factor) + 1 : 1));
   }
 
   /// Which layers are local, and which have no RoPE, where a list says so.

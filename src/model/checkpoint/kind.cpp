@@ -40,6 +40,11 @@ constexpr ConfigKey kGraniteKeys[] = {
     {"logits_scaling", "logit_scale", number},
 };
 
+constexpr ConfigKey kGemma2Keys[] = {
+    {"attn_logit_softcapping", "attn_logit_softcapping", number, true},
+    {"final_logit_softcapping", "final_logit_softcapping", number, true},
+};
+
 constexpr RefusedField kRefusedFields[] = {
     {"num_experts", "a mixture of experts"},
     {"num_local_experts", "a mixture of experts"},
@@ -58,6 +63,12 @@ constexpr CheckpointKind kCheckpointKinds[] = {
     {.model_type = "mistral", .architecture = "llama", .activation = "silu"},
     {.model_type = "qwen2", .architecture = "qwen2", .activation = "silu"},
     {.model_type = "qwen3", .architecture = "qwen3", .activation = "silu"},
+    {.model_type = "gemma2",
+     .architecture = "gemma2",
+     .activation = "gelu_pytorch_tanh",
+     .tied = true,
+     .norm_offset = 1,
+     .keys = kGemma2Keys},
     {.model_type = "gemma3_text",
      .architecture = "gemma3",
      .activation = "gelu_pytorch_tanh",

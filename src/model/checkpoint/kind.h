@@ -18,6 +18,7 @@ struct ConfigKey {
   const char* name;
   std::string_view key;  // after the architecture's name and a dot
   Kind kind = Kind::count;
+  bool not_null = false;  // null is another computation than absence
 };
 
 /// What would change the computation, unless it is absent, null, false, zero or empty, or the kind has a key

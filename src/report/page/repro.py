@@ -29,12 +29,26 @@ def head_norm(t, how):
     return norm(t, how, t["input0"].size // t["weight"].size)
 
 
+def capped(x, how):
+    return how["cap"] * np.tanh(x / how["cap"]) if how["cap"] else x
+
+
 def projection(t, how):
-    return (t["weight"] @ t["input0"] + t.get("bias", 0)) * how["scale"]
+    return capped((t["weight"] @ t["input0"] + t.get("bias", 0)) * how["scale"], how)
 
 
 def embedding(t, how):
     return t["input0"] if "input0" in t else t["weight"].reshape(-1) * how["scale"]
+
+
+def slowed(i, how):
+    """YaRN: what is left of each pair's frequency."""
+    borders = [how["rope_dims"] * np.log(how["yarn_original"] / (beta * 2 * np.pi)) / (2 * np.log(how["rope_base"]))
+               for beta in how["yarn_betas"]]
+    low, high = [np.floor(borders[0]), np.ceil(borders[1])] if how["yarn_whole_borders"] else borders
+    low, high = max(low, 0), min(high, how["rope_dims"] - 1)
+    share = np.clip((i - low) / max(high - low, 0.001), 0, 1)
+    return share / how["yarn_factor"] + 1 - share
 
 
 def rope(t, how):
@@ -43,10 +57,12 @@ def rope(t, how):
     i = np.arange(pairs)
     angle = how["position"] * how["rope_scale"] * how["rope_base"] ** (-2.0 * i / how["rope_dims"])
     angle = angle / t["factors"].reshape(-1) if "factors" in t else angle
+    angle = angle * slowed(i, how) if how["yarn_factor"] != 1 else angle
+    cos, sin = how["rope_magnitude"] * np.cos(angle), how["rope_magnitude"] * np.sin(angle)
     first, second = (2 * i, 2 * i + 1) if how["rope_adjacent"] else (i, i + pairs)
     a, b = x[:, first].copy(), x[:, second].copy()
-    x[:, first] = a * np.cos(angle) - b * np.sin(angle)
-    x[:, second] = a * np.sin(angle) + b * np.cos(angle)
+    x[:, first] = a * cos - b * sin
+    x[:, second] = a * sin + b * cos
     return x.reshape(-1)
 
 
@@ -61,6 +77,7 @@ def scores(t, how):
     group = how["heads"] // how["heads_kv"]
     q = t["input0"].reshape(how["heads_kv"], group, how["head_dim"])
     s = np.einsum("hgd,phd->hgp", q, keys).reshape(how["heads"], -1) * how["attention_scale"]
+    s = capped(s, how)
     j, p, window = np.arange(s.shape[1]), how["position"], how["window"]
     s[:, (j > p) | ((window > 0) & (j <= p - window))] = -np.inf
     return s.reshape(-1)
@@ -68,8 +85,10 @@ def scores(t, how):
 
 def weights(t, how):
     s = t["input0"].reshape(how["heads"], -1)
-    e = np.exp(s - s.max(axis=1, keepdims=True))
-    return (e / e.sum(axis=1, keepdims=True)).reshape(-1)
+    most = s.max(axis=1, keepdims=True)
+    e = np.exp(s - most)
+    sinks = np.exp(t["weight"].reshape(-1, 1) - most) if "weight" in t else 0  # in the sum alone
+    return (e / (e.sum(axis=1, keepdims=True) + sinks)).reshape(-1)
 
 
 def mix(t, how):
@@ -82,6 +101,9 @@ def mix(t, how):
 
 def product(t, how):
     x, up = t["input0"], t["input1"]
+    if how["activation"] == "swiglu_oai":
+        x, up = np.minimum(x, 7), np.clip(up, -7, 7)
+        return x / (1 + np.exp(-1.702 * x)) * (up + 1)
     if how["activation"] == "gelu":
         return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x ** 3))) * up
     return x / (1 + np.exp(-x)) * up
