@@ -64,6 +64,17 @@ View StreamExecutor::host_view(const Plan& plan, BufferId id, const Block& block
   return view;
 }
 
+void StreamExecutor::reserve_scratch(const KernelArgs& attention) {
+  if (attention.in[0].rows == 1) return;
+  gpu::Device& device = store_.device();
+  const int64_t bytes = gpu::attention_scratch_bytes(attention.in[0].rows, attention.params.n_head,
+                                                     attention.cache, device.chip());
+  if (scores_.size() >= bytes) return;
+  device.wait();  // for kernels that use what there is
+  scores_ = {};   // before the larger one
+  scores_ = gpu::DeviceBytes(device, bytes);
+}
+
 gpu::Args StreamExecutor::args_for(const Plan& plan, const Op& op, const Block& block, KvCache& cache) {
   KernelArgs args;
   args.out = device_view(plan, op.writes, block, true);
@@ -77,7 +88,9 @@ gpu::Args StreamExecutor::args_for(const Plan& plan, const Op& op, const Block& 
     args.bias = moved(store_, args.bias, args.weight->panels() * kPanelRows);
   }
   args.params.rope_turns = moved(store_, args.params.rope_turns, args.params.rope_dims);
+  if (is_kind(op, OpKind::attention)) reserve_scratch(args);
   gpu::Args device = gpu::args_of(args, panels, reinterpret_cast<const int64_t*>(position_.data()));
+  if (block.rows > 1) device.scratch = scores_.data(), device.scratch_bytes = scores_.size();
   device.stamp = reinterpret_cast<gpu::Stamp*>(stamps_.data()) + op.id;
   return device;
 }
@@ -121,32 +134,38 @@ void StreamExecutor::run_ops(const Plan& plan, const Block& block, KvCache& cach
       act(plan, op, block, cache);
     } else {
       const gpu::Args args = args_for(plan, op, block, cache);
-      store_.device().launch(*kernel_call(op)->kernel->on_device, args);
+      store_.device().launch(*kernel_call(op)->kernel->on_device, std::span(&args, 1));
     }
   }
 }
 
-/// The plan's kernels at once, if they are a step's and have run before with the same arguments.
-bool StreamExecutor::replay(const Plan& plan, const Block& block, KvCache& cache) {
-  const auto acts = [](const Op& op) { return action_of(op) != nullptr; };
-  if (block.rows != 1 || std::any_of(plan.ops().begin(), plan.ops().end(), acts)) return false;
-  std::vector<gpu::Args> args;
-  for (const Op& op : plan.ops()) args.push_back(args_for(plan, op, block, cache));
+void StreamExecutor::launch_all(std::span<const gpu::Task> tasks) {
+  gpu::Device& device = store_.device();
+  while (!tasks.empty()) {
+    const gpu::Launched next = gpu::next_launch(tasks, device.chip());
+    std::vector<gpu::Args> parts;
+    for (const gpu::Task& task : tasks.first(next.count)) parts.push_back(task.args);
+    device.launch(*next.kernel, parts);
+    tasks = tasks.subspan(next.count);
+  }
+}
+
+/// A plan without actions, where nobody looks between its ops. The kernels of a step are a recording from the
+/// second time on that they have the same arguments.
+void StreamExecutor::run_tasks(const Plan& plan, const Block& block, KvCache& cache) {
+  std::vector<gpu::Task> tasks;
+  for (const Op& op : plan.ops())
+    tasks.push_back({kernel_call(op)->kernel->on_device, args_for(plan, op, block, cache), op.sync});
+  if (block.rows != 1) return launch_all(tasks);
   Recorded& recorded = recorded_[plan.id()];
-  if (recorded.args != args) {
-    recorded = {std::move(args), nullptr};
-    return false;
+  if (recorded.tasks != tasks) {
+    recorded = {std::move(tasks), nullptr};
+    return launch_all(recorded.tasks);
   }
-  if (recorded.recording == nullptr) {
-    recorded.recording = store_.device().record([&] {
-      for (const Op& op : plan.ops())
-        store_.device().launch(*kernel_call(op)->kernel->on_device,
-                               recorded.args[static_cast<size_t>(op.id)]);
-    });
-  }
-  if (recorded.recording == nullptr) return false;
+  if (recorded.recording == nullptr)
+    recorded.recording = store_.device().record([&] { launch_all(recorded.tasks); });
+  if (recorded.recording == nullptr) return launch_all(recorded.tasks);
   recorded.recording->replay();
-  return true;
 }
 
 std::span<const float> StreamExecutor::run(const Plan& plan, std::span<const int32_t> tokens,
@@ -157,7 +176,12 @@ std::span<const float> StreamExecutor::run(const Plan& plan, std::span<const int
   const View ids = host_view(plan, plan.tokens, block, true);
   for (int64_t i = 0; i < block.rows; ++i) std::memcpy(ids.raw_row(i), &tokens[static_cast<size_t>(i)], 4);
   store_.device().upload(position_.data(), reinterpret_cast<const std::byte*>(&block.position), 8);
-  if (!replay(plan, block, cache)) run_ops(plan, block, cache);
+  const auto acts = [](const Op& op) { return action_of(op) != nullptr; };
+  if (std::any_of(plan.ops().begin(), plan.ops().end(), acts)) {
+    run_ops(plan, block, cache);
+  } else {
+    run_tasks(plan, block, cache);
+  }
   cache.set_length(block.n_pos());
   if (plan.logits == kNoBuffer) {
     store_.device().wait();

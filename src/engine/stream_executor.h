@@ -23,9 +23,14 @@ class StreamExecutor final : public Executor {
  private:
   /// A plan's kernels as one launch: the arguments of a step are those of the next, as long as memory stays.
   struct Recorded {
-    std::vector<gpu::Args> args;  // by op
+    std::vector<gpu::Task> tasks;
     std::unique_ptr<gpu::Recording> recording;
   };
+
+  /// For attention of many rows.
+  void reserve_scratch(const KernelArgs& attention);
+  /// All of them, in launches of as many as go together.
+  void launch_all(std::span<const gpu::Task> tasks);
 
   void reserve(const Plan& plan, const Block& block);
   View device_view(const Plan& plan, BufferId id, const Block& block, bool writes);
@@ -33,7 +38,7 @@ class StreamExecutor final : public Executor {
   /// The op's arguments; what they read is the device's then.
   gpu::Args args_for(const Plan& plan, const Op& op, const Block& block, KvCache& cache);
   void run_ops(const Plan& plan, const Block& block, KvCache& cache);
-  bool replay(const Plan& plan, const Block& block, KvCache& cache);
+  void run_tasks(const Plan& plan, const Block& block, KvCache& cache);
   void act(const Plan& plan, const Op& op, const Block& block, KvCache& cache);
   Launch& launch_of(const Plan& plan, int op);
 
@@ -41,6 +46,7 @@ class StreamExecutor final : public Executor {
   std::vector<Mirror> memory_;  // by buffer id
   gpu::DeviceBytes position_;   // of the block's row 0
   gpu::DeviceBytes stamps_;     // by op
+  gpu::DeviceBytes scores_;     // of attention of many rows
   std::vector<Launch> launches_;
   std::map<uint64_t, Recorded> recorded_;  // by Plan::id()
   AlignedBytes scratch_;                   // of actions that run the host's attention

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 #include "base/error.h"
@@ -116,6 +117,7 @@ class Cuda final : public Device {
   }
 
   std::string card() const override { return card_; }
+  const Chip& chip() const override { return chip_; }
   std::string_view unit() const override { return major_ == 8 ? "a100" : major_ == 9 ? "h100" : "b200"; }
 
   std::byte* allocate(int64_t bytes) override {
@@ -143,11 +145,14 @@ class Cuda final : public Device {
     call(driver().fill(address_of(to), value, static_cast<size_t>(bytes), stream_), "cannot fill memory");
   }
 
-  void launch(const Kernel& kernel, const Args& args) override {
-    const Grid grid = kernel.grid(args, chip_);
-    Args copy = args;
-    if (launching(kernel.id, chip_.wave).copies_boxes && major_ >= 9)
-      call(make_copy_maps(driver().encode_map, copy), kernel.symbol);
+  void launch(const Kernel& kernel, std::span<const Args> parts) override {
+    Parts<kMostParts> copy;
+    std::copy(parts.begin(), parts.end(), copy.of);
+    const std::span<Args> own = std::span(copy.of).first(parts.size());
+    const Grid grid = place(kernel, own, chip_);
+    if (launching(kernel.id, chip_.wave).copies_boxes && major_ >= 9) {
+      for (Args& args : own) call(make_copy_maps(driver().encode_map, args), kernel.symbol);
+    }
     void* parameters[] = {&copy};
     static constexpr CudaLaunchAttribute kOverlaps{kOverlapsPrevious, {}, 1, {}};
     const CudaLaunch shape{{static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y), 1},
