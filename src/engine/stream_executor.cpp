@@ -18,6 +18,12 @@ T* moved(DeviceStore& store, const T* host, int64_t count) {
       const_cast<std::byte*>(store.constant(host, count * static_cast<int64_t>(sizeof(T)))));
 }
 
+/// Somebody looks between its ops.
+bool has_actions(const Plan& plan) {
+  return std::any_of(plan.ops().begin(), plan.ops().end(),
+                     [](const Op& op) { return action_of(op) != nullptr; });
+}
+
 }  // namespace
 
 void StreamExecutor::reserve(const Plan& plan, const Block& block) {
@@ -30,10 +36,13 @@ void StreamExecutor::reserve(const Plan& plan, const Block& block) {
     if (memory_[i].size() >= shape.stride * shape.rows) continue;
     memory_[i] = {};  // before the larger one
     memory_[i] = Mirror(shape.stride * shape.rows, &store_.device());
+    ++memory_made_;
   }
-  const int64_t stamps = std::ssize(plan.ops()) * kStampBytes;
-  if (stamps_.size() < stamps) stamps_ = gpu::DeviceBytes(store_.device(), stamps);
-  store_.device().fill(stamps_.data(), 0xff, stamps);
+  if (has_actions(plan)) {
+    const int64_t stamps = std::ssize(plan.ops()) * kStampBytes;
+    if (stamps_.size() < stamps) stamps_ = gpu::DeviceBytes(store_.device(), stamps);
+    store_.device().fill(stamps_.data(), 0xff, stamps);
+  }
   if (position_.size() == 0) position_ = gpu::DeviceBytes(store_.device(), sizeof(int64_t));
   launches_.assign(plan.ops().size(), {});
 }
@@ -91,7 +100,6 @@ gpu::Args StreamExecutor::args_for(const Plan& plan, const Op& op, const Block& 
   if (is_kind(op, OpKind::attention)) reserve_scratch(args);
   gpu::Args device = gpu::args_of(args, panels, reinterpret_cast<const int64_t*>(position_.data()));
   if (block.rows > 1) device.scratch = scores_.data(), device.scratch_bytes = scores_.size();
-  device.stamp = reinterpret_cast<gpu::Stamp*>(stamps_.data()) + op.id;
   return device;
 }
 
@@ -133,7 +141,8 @@ void StreamExecutor::run_ops(const Plan& plan, const Block& block, KvCache& cach
     if (action_of(op) != nullptr) {
       act(plan, op, block, cache);
     } else {
-      const gpu::Args args = args_for(plan, op, block, cache);
+      gpu::Args args = args_for(plan, op, block, cache);
+      args.stamp = reinterpret_cast<gpu::Stamp*>(stamps_.data()) + op.id;
       store_.device().launch(*kernel_call(op)->kernel->on_device, std::span(&args, 1));
     }
   }
@@ -150,16 +159,34 @@ void StreamExecutor::launch_all(std::span<const gpu::Task> tasks) {
   }
 }
 
-/// A plan without actions, where nobody looks between its ops. The kernels of a step are a recording from the
-/// second time on that they have the same arguments.
-void StreamExecutor::run_tasks(const Plan& plan, const Block& block, KvCache& cache) {
+std::vector<gpu::Task> StreamExecutor::tasks_of(const Plan& plan, const Block& block, KvCache& cache) {
   std::vector<gpu::Task> tasks;
   for (const Op& op : plan.ops())
     tasks.push_back({kernel_call(op)->kernel->on_device, args_for(plan, op, block, cache), op.sync});
-  if (block.rows != 1) return launch_all(tasks);
+  return tasks;
+}
+
+std::vector<KvView> StreamExecutor::refresh(const Plan& plan, KvCache& cache) {
+  std::vector<KvView> layers;
+  for (const Op& op : plan.ops()) {
+    if (op.writes != kNoBuffer) memory_[static_cast<size_t>(op.writes)].write_device();
+    for (const BufferId id : op.reads) {
+      if (plan.buffer(id).constant == nullptr) memory_[static_cast<size_t>(id)].read_device();
+    }
+    if (op.cache != CacheUse::none)
+      layers.push_back(cache.device_layer(op.layer, op.cache == CacheUse::writes));
+  }
+  return layers;
+}
+
+/// A plan without actions, where nobody looks between its ops. The kernels of a step are a recording from the
+/// second time on that they have the same arguments: those follow from where its memory is.
+void StreamExecutor::run_tasks(const Plan& plan, const Block& block, KvCache& cache) {
+  if (block.rows != 1) return launch_all(tasks_of(plan, block, cache));
+  std::vector<KvView> layers = refresh(plan, cache);
   Recorded& recorded = recorded_[plan.id()];
-  if (recorded.tasks != tasks) {
-    recorded = {std::move(tasks), nullptr};
+  if (recorded.memory != memory_made_ || recorded.layers != layers) {
+    recorded = {tasks_of(plan, block, cache), memory_made_, std::move(layers), nullptr};
     return launch_all(recorded.tasks);
   }
   if (recorded.recording == nullptr)
@@ -176,8 +203,7 @@ std::span<const float> StreamExecutor::run(const Plan& plan, std::span<const int
   const View ids = host_view(plan, plan.tokens, block, true);
   for (int64_t i = 0; i < block.rows; ++i) std::memcpy(ids.raw_row(i), &tokens[static_cast<size_t>(i)], 4);
   store_.device().upload(position_.data(), reinterpret_cast<const std::byte*>(&block.position), 8);
-  const auto acts = [](const Op& op) { return action_of(op) != nullptr; };
-  if (std::any_of(plan.ops().begin(), plan.ops().end(), acts)) {
+  if (has_actions(plan)) {
     run_ops(plan, block, cache);
   } else {
     run_tasks(plan, block, cache);

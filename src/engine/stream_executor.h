@@ -24,11 +24,16 @@ class StreamExecutor final : public Executor {
   /// A plan's kernels as one launch: the arguments of a step are those of the next, as long as memory stays.
   struct Recorded {
     std::vector<gpu::Task> tasks;
+    uint64_t memory = 0;         // memory_made_ when tasks were made
+    std::vector<KvView> layers;  // of the cache
     std::unique_ptr<gpu::Recording> recording;
   };
 
   /// For attention of many rows.
   void reserve_scratch(const KernelArgs& attention);
+  std::vector<gpu::Task> tasks_of(const Plan& plan, const Block& block, KvCache& cache);
+  /// Makes what the plan reads the device's, as tasks_of() would; the cache's layers as its ops have them.
+  std::vector<KvView> refresh(const Plan& plan, KvCache& cache);
   /// All of them, in launches of as many as go together.
   void launch_all(std::span<const gpu::Task> tasks);
 
@@ -44,6 +49,7 @@ class StreamExecutor final : public Executor {
 
   DeviceStore& store_;
   std::vector<Mirror> memory_;  // by buffer id
+  uint64_t memory_made_ = 0;    // how often some of the device's was
   gpu::DeviceBytes position_;   // of the block's row 0
   gpu::DeviceBytes stamps_;     // by op
   gpu::DeviceBytes scores_;     // of attention of many rows

@@ -26,9 +26,11 @@ struct KvStream {
         begin(from),
         end(to),
         positions(AttentionStep(kWave).positions(static_cast<int>(of.head_dim))),
-        chunks(static_cast<int>((to - from + positions - 1) / positions)) {}
+        chunks((static_cast<int>(to - from) + positions - 1) / positions) {}
 
-  GRETA_DEVICE int64_t first(int item) const { return begin + int64_t{item % chunks} * positions; }
+  GRETA_DEVICE int64_t first(int item) const {
+    return begin + (item < chunks ? item : item - chunks) * positions;
+  }
   GRETA_DEVICE const std::byte* at(int item) const {
     return ring.bytes + item % kShape.stages * kShape.stage_bytes;
   }
@@ -40,6 +42,7 @@ struct KvStream {
                                             : kv.values + Cache::bytes(values_at(kv, head, p));
       const int bytes = static_cast<int>(Cache::bytes(count * kv.head_dim));
       const SharedAt to = ring + item % kShape.stages * kShape.stage_bytes;
+#pragma unroll 4
       for (int i = 16 * thread_index(); i < bytes; i += 16 * thread_count()) copy_quad(to + i, from + i);
     }
     end_batch();
@@ -47,6 +50,7 @@ struct KvStream {
   /// body(item) for each in turn, by all threads.
   template <class Body>
   GRETA_DEVICE void for_items(int from, int to, Body body) const {
+#pragma unroll 1
     for (int item = from; item < to; ++item) {
       wait_for_batches<kShape.stages - 1>();
       meet();
@@ -83,7 +87,7 @@ GRETA_DEVICE float mix_chunk(const KvStream<Cache>& values, int item, int d, con
   const int from = first < visible.begin ? static_cast<int>(visible.begin - first) : 0,
             to = static_cast<int>(smaller(values.positions, visible.end - first));
   const float* w = weights + (first - values.begin);
-#pragma unroll 16
+#pragma unroll 8
   for (int i = from; i < to; ++i)
     sum = math::fma(Cache::read(values.at(item), i * head_dim + d, 1), w[i], sum);
   return sum;
@@ -93,6 +97,7 @@ struct StepAttention {
   const Args &rope_q, &rope_k, &write, &attention;
   int64_t own, begin;  // the step's position, and the first one that it sees
   int64_t head, kv_head;
+  int group;  // heads that share a kv head
 
   explicit GRETA_DEVICE StepAttention(const Args* parts)
       : rope_q(parts[0]), rope_k(parts[1]), write(parts[2]), attention(parts[3]) {
@@ -100,7 +105,8 @@ struct StepAttention {
     own = *attention.position;
     begin = window == 0 || own < window ? 0 : own - window + 1;
     head = group_x();
-    kv_head = head / (attention.params.n_head / attention.cache.n_head_kv);
+    group = static_cast<int>(attention.params.n_head) / static_cast<int>(attention.cache.n_head_kv);
+    kv_head = static_cast<int>(head) / group;
   }
 
   template <class Cache>
@@ -115,20 +121,18 @@ struct StepAttention {
     float* const scores = reinterpret_cast<float*>(memory + kShape.scores_at());
     const int64_t start = begin / kTeam * kTeam;
     const KvStream<Cache> stream(kv, memory, kv_head, start, own);
+#pragma unroll 1
     for (int item = 0; item < kShape.stages; ++item) stream.begin_copy(item);
     wait_for_previous();
-    make_rows(q, rotated, key, value);
+    make_rows<Cache>(q, rotated, key, value);
 
     const Span earlier{begin, own};
     const float scale = attention.params.scale;
-    stream.for_items(0, stream.chunks,
-                     [&](int item) { score_chunk(stream, item, q, earlier, scale, scores); });
-    if (thread_index() == 0) {
-      float sum = 0;
-#pragma unroll 16
-      for (int64_t d = 0; d < head_dim; ++d) sum = math::fma(key[d], q[d], sum);
-      scores[own - start] = sum * scale;
-    }
+    if (stream.chunks == 0) score_own(q, key, scores + (own - start));
+    stream.for_items(0, stream.chunks, [&](int item) {
+      score_chunk(stream, item, q, earlier, scale, scores);
+      if (item == 0) score_own(q, key, scores + (own - start));
+    });
     meet();
     make_weights(scores, own + 1 - start);
 
@@ -144,17 +148,26 @@ struct StepAttention {
  private:
   /// The query and the key rotated, key and value as the cache holds them; and into the cache, by one of the
   /// work-groups that share them.
+  template <class Cache>
   GRETA_DEVICE void make_rows(float* q, float* rotated, float* key, float* value) const {
     const int64_t head_dim = attention.cache.head_dim, kv_at = kv_head * head_dim;
     const float* v = write.in[1].row(0) + kv_at;
     rope_head(rope_q.params, rope_q.in[0].row(0) + head * head_dim, rope_q.in[1].row(0), q);
     rope_head(rope_k.params, rope_k.in[0].row(0) + kv_at, rope_k.in[1].row(0), rotated);
     meet();
-    put_and_read(rotated, write.cache, key);
-    put_and_read(v, write.cache, value);
-    if (head * write.cache.n_head_kv % attention.params.n_head == 0)
-      put_key_value(rotated, v, write.cache, kv_head, own);
+    put_and_read<Cache>(rotated, head_dim, key);
+    put_and_read<Cache>(v, head_dim, value);
+    if (head == kv_head * group) put_key_value<Cache>(rotated, v, write.cache, kv_head, own);
     meet();
+  }
+
+  /// The score of the step's own key, by the last thread: it has the least to do besides.
+  GRETA_DEVICE void score_own(const float* q, const float* key, float* score) const {
+    if (thread_index() != kRowThreads - 1) return;
+    float sum = 0;
+#pragma unroll 16
+    for (int d = 0; d < attention.cache.head_dim; ++d) sum = math::fma(key[d], q[d], sum);
+    *score = sum * attention.params.scale;
   }
 
   /// Softmax of n scores.

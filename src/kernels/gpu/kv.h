@@ -7,9 +7,15 @@
 
 namespace greta::gpu::GRETA_FORM {
 
-// read(): an element. read_8(): those from one on whose number is a multiple of 8. bytes(): of so many.
+// kBlocks: written by blocks of 32 dims; else write() an element, of which written() is read. read_8():
+// elements from one on whose number is a multiple of 8. bytes(): of so many.
 
 struct CacheF32 {
+  static constexpr bool kBlocks = false;
+  static GRETA_DEVICE float written(float x) { return x; }
+  static GRETA_DEVICE void write(float x, std::byte* base, int64_t element) {
+    reinterpret_cast<float*>(base)[element] = x;
+  }
   static GRETA_DEVICE int64_t bytes(int64_t elements) { return elements * 4; }
   static GRETA_DEVICE float read(const std::byte* base, int64_t element, int) {
     return load<float>(base + element * 4);
@@ -22,6 +28,11 @@ struct CacheF32 {
 };
 
 struct CacheF16 {
+  static constexpr bool kBlocks = false;
+  static GRETA_DEVICE float written(float x) { return half_to_float(float_to_half(x)); }
+  static GRETA_DEVICE void write(float x, std::byte* base, int64_t element) {
+    reinterpret_cast<uint16_t*>(base)[element] = float_to_half(x);
+  }
   static GRETA_DEVICE int64_t bytes(int64_t elements) { return elements * 2; }
   static GRETA_DEVICE float read(const std::byte* base, int64_t element, int) {
     return half_to_float(load<uint16_t>(base + element * 2));
@@ -35,6 +46,7 @@ struct CacheF16 {
 };
 
 struct CacheQ8 {
+  static constexpr bool kBlocks = true;
   static GRETA_DEVICE int64_t bytes(int64_t elements) { return elements / kBlock * 34; }
   static GRETA_DEVICE float read(const std::byte* base, int64_t element, int lanes) {
     const float scale = half_to_float(load<uint16_t>(base + q8_scale_at(element, lanes)));
@@ -89,10 +101,11 @@ GRETA_DEVICE void each_q8_pair(const float* x, int64_t head_dim, Body body) {
   }
 }
 
-/// A key or a value of a head into the cache, in the cache's format.
-GRETA_DEVICE void put(const float* x, const KvView& kv, std::byte* base, int64_t first, int64_t lanes) {
-  if (kv.format == Format::q8_0) {
-    each_q8_pair(x, kv.head_dim, [&](int64_t d, const Q8Pair& pair, bool exists) {
+/// A key or a value of a head into the cache, in its format.
+template <class Cache>
+GRETA_DEVICE void put(const float* x, int64_t head_dim, std::byte* base, int64_t first, int64_t lanes) {
+  if constexpr (Cache::kBlocks) {
+    each_q8_pair(x, head_dim, [&](int64_t d, const Q8Pair& pair, bool exists) {
       if (!exists) return;
       const int64_t element = first + (d - lane_of_team()) * lanes;
       std::byte* codes = base + q8_code_at(element, lanes) + lane_of_team() * lanes;
@@ -100,43 +113,39 @@ GRETA_DEVICE void put(const float* x, const KvView& kv, std::byte* base, int64_t
       codes[kTeam * lanes] = static_cast<std::byte>(pair.high);
       if (lane_of_team() == 0) *reinterpret_cast<uint16_t*>(base + q8_scale_at(element, lanes)) = pair.half;
     });
-    return;
+  } else {
+    each(head_dim, [&](int64_t d) { Cache::write(x[d], base, first + d * lanes); });
   }
-  each(kv.head_dim, [&](int64_t d) {
-    const int64_t element = first + d * lanes;
-    if (kv.format == Format::f32) {
-      reinterpret_cast<float*>(base)[element] = x[d];
-    } else {
-      reinterpret_cast<uint16_t*>(base)[element] = float_to_half(x[d]);
-    }
-  });
 }
 
 /// What is read of x once it is in the cache.
-GRETA_DEVICE void put_and_read(const float* x, const KvView& kv, float* to) {
-  if (kv.format == Format::q8_0) {
-    each_q8_pair(x, kv.head_dim, [&](int64_t d, const Q8Pair& pair, bool exists) {
+template <class Cache>
+GRETA_DEVICE void put_and_read(const float* x, int64_t head_dim, float* to) {
+  if constexpr (Cache::kBlocks) {
+    each_q8_pair(x, head_dim, [&](int64_t d, const Q8Pair& pair, bool exists) {
       if (!exists) return;
       to[d] = static_cast<float>(pair.low) * pair.scale;
       to[d + kTeam] = static_cast<float>(pair.high) * pair.scale;
     });
-    return;
+  } else {
+    each(head_dim, [&](int64_t d) { to[d] = Cache::written(x[d]); });
   }
-  each(kv.head_dim,
-       [&](int64_t d) { to[d] = kv.format == Format::f32 ? x[d] : half_to_float(float_to_half(x[d])); });
 }
 
 /// A head's key and value into the cache.
+template <class Cache>
 GRETA_DEVICE void put_key_value(const float* k, const float* v, const KvView& kv, int64_t head, int64_t p) {
-  put(k, kv, kv.keys, keys_at(kv, head, p) + p % kTeam, kTeam);
-  put(v, kv, kv.values, values_at(kv, head, p), 1);
+  put<Cache>(k, kv.head_dim, kv.keys, keys_at(kv, head, p) + p % kTeam, kTeam);
+  put<Cache>(v, kv.head_dim, kv.values, values_at(kv, head, p), 1);
 }
 
 GRETA_DEVICE void kv_write(const Args& args) {
   const KvView& kv = args.cache;
   const int64_t r = group_x() / kv.n_head_kv, h = group_x() % kv.n_head_kv;
-  put_key_value(args.in[0].row(r) + h * kv.head_dim, args.in[1].row(r) + h * kv.head_dim, kv, h,
-                *args.position + r);
+  with_cache(kv.format, [&](auto cache) {
+    put_key_value<decltype(cache)>(args.in[0].row(r) + h * kv.head_dim, args.in[1].row(r) + h * kv.head_dim,
+                                   kv, h, *args.position + r);
+  });
 }
 
 }  // namespace greta::gpu::GRETA_FORM

@@ -8,12 +8,11 @@
 
 namespace greta::gpu::GRETA_FORM {
 
-/// Calls body(i) for this thread's share of [0, n).
+/// Calls body(i) for this thread's share of [0, n). Not unrolled: where a thread has one, a step's kernels run
+/// through their code once, and fetching it is what takes the time.
 template <class Body>
 GRETA_DEVICE void each(int64_t n, Body body) {
-#ifdef __CUDACC__  // for AMD's GPUs clang would divide to know how often
-#pragma unroll 8
-#endif
+#pragma unroll 1
   for (int64_t i = thread_index(); i < n; i += thread_count()) body(i);
 }
 
@@ -100,15 +99,37 @@ GRETA_DEVICE void quantize_block(float low, float high, ActivationBlock& out, bo
   out.sum_low = sum_low;
 }
 
+/// use(i, read(i)) for this thread's share of [0, n): what is read is asked for several times before it is
+/// used, because what `use` writes might be what the next one reads, for all that a compiler knows.
+template <class Read, class Use>
+GRETA_DEVICE void each_read(int64_t n, Read read, Use use) {
+  constexpr int kFew = 8;
+  const int count = static_cast<int>(n), apart = thread_count();
+  for (int first = thread_index(); first < count; first += kFew * apart) {
+    decltype(read(0)) got[kFew] = {};
+#pragma unroll
+    for (int i = 0; i < kFew; ++i) {
+      if (first + i * apart < count) got[i] = read(first + i * apart);
+    }
+#pragma unroll
+    for (int i = 0; i < kFew; ++i) {
+      if (first + i * apart < count) use(first + i * apart, got[i]);
+    }
+  }
+}
+
 /// A part of a row.
 struct Span {
   int64_t begin, end;
 };
 
-/// What this work-group has of a row of n (kRowChunk).
-GRETA_DEVICE Span chunk_of(int64_t n) {
-  const int64_t begin = group_y() * kRowChunk;
-  return {begin, smaller(n, begin + kRowChunk)};
+/// What this work-group has of a row of n: an equal share, in whole blocks.
+GRETA_DEVICE Span share_of(const Args& args, int64_t n) {
+  constexpr unsigned kOne = static_cast<unsigned>(kBlock);  // a division of 64 bits would take long
+  const unsigned groups = static_cast<unsigned>(args.groups),
+                 blocks = (static_cast<unsigned>(n) + kOne - 1) / kOne;
+  const int64_t share = (blocks + groups - 1) / groups * kOne, begin = smaller(n, group_y() * share);
+  return {begin, smaller(n, begin + share)};
 }
 
 /// value(k) for every k of a part of a row, which begins at a whole block: blocks.
@@ -130,10 +151,12 @@ GRETA_DEVICE void store_halves(uint32_t* out, const Span& part, bool bf16, Value
     if (k >= part.end) return 0;
     return bf16 ? float_to_bf16(value(k)) : float_to_half(value(k));
   };
-  each((part.end - part.begin + 1) / 2, [&](int64_t i) {
-    const int64_t k = part.begin + 2 * i;
-    out[k / 2] = bits(k) | bits(k + 1) << 16;
-  });
+  each_read((part.end - part.begin + 1) / 2,
+            [&](int i) {
+              const int64_t k = part.begin + 2 * i;
+              return bits(k) | bits(k + 1) << 16;
+            },
+            [&](int i, uint32_t pair) { out[part.begin / 2 + i] = pair; });
 }
 
 /// The same in the format that the output has.
@@ -144,12 +167,14 @@ GRETA_DEVICE void store_row(const Args& args, int64_t row, const Span& part, Val
   if (format != Format::f32)
     return store_halves(args.out.row<uint32_t>(row), part, format == Format::bf16, value);
   float* out = args.out.row(row);
-  each(part.end - part.begin, [&](int64_t i) { out[part.begin + i] = value(part.begin + i); });
+  each_read(
+      part.end - part.begin, [&](int i) { return value(part.begin + i); },
+      [&](int i, float x) { out[part.begin + i] = x; });
 }
 
 GRETA_DEVICE void quantize(const Args& args) {
   const float* x = args.in[0].row(group_x());
-  store_row(args, group_x(), chunk_of(args.in[0].cols), [x](int64_t k) { return x[k]; });
+  store_row(args, group_x(), share_of(args, args.in[0].cols), [x](int64_t k) { return x[k]; });
 }
 
 /// A head, by all threads: (x cos - y sin, y cos + x sin), each as one product, then one FMA.
@@ -175,7 +200,7 @@ GRETA_DEVICE void rope(const Args& args) {
 /// in0 + scale * in1 by FMA.
 GRETA_DEVICE void add(const Args& args) {
   const float *a = args.in[0].row(group_x()), *b = args.in[1].row(group_x());
-  store_row(args, group_x(), chunk_of(args.out.cols),
+  store_row(args, group_x(), share_of(args, args.out.cols),
             [&](int64_t i) { return math::fma(b[i], args.params.scale, a[i]); });
 }
 
@@ -190,7 +215,7 @@ struct Gelu {
 template <class F>
 GRETA_DEVICE void gate(const Args& args) {
   const float *a = args.in[0].row(group_x()), *b = args.in[1].row(group_x());
-  store_row(args, group_x(), chunk_of(args.in[0].cols), [=](int64_t i) { return F{}(a[i]) * b[i]; });
+  store_row(args, group_x(), share_of(args, args.in[0].cols), [=](int64_t i) { return F{}(a[i]) * b[i]; });
 }
 
 }  // namespace greta::gpu::GRETA_FORM

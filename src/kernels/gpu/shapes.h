@@ -9,7 +9,7 @@ inline constexpr int64_t kStaticBytes = 48 << 10;  // of shared memory that ever
 
 inline constexpr int kRowThreads = 128;    // of row-wise ops and of attention
 inline constexpr int kNormThreads = 512;   // of a norm: its loads are all on their way at once
-inline constexpr int64_t kRowChunk = 512;  // of a row: what a work-group has of an op without sums
+inline constexpr int64_t kRowChunk = 128;  // of a row: what a work-group has at least of an op
 
 // Of a GEMV: threads that make links (one wave more, of any vendor, chains them), and work-groups of a
 // processor at once, for as many registers a lane may have.

@@ -16,15 +16,18 @@ constexpr int64_t over(int64_t n, int64_t unit) { return (n + unit - 1) / unit; 
 
 // What a work-group has of each op.
 Grid a_row(const Args& args, const Chip&) { return {args.out.rows, 1, kRowThreads}; }
-Grid a_chunk(const Args& args, const Chip&) {
-  return {args.out.rows, over(args.in[0].cols, kRowChunk), kRowThreads};
+/// Few rows are divided, so that all processors have some.
+int64_t shares(int64_t rows, int64_t n, int64_t groups) {
+  return std::clamp<int64_t>(groups / rows, 1, over(n, kRowChunk));
 }
-/// Few rows are divided: so many work-groups that all processors have some, of a block of 32 at least.
+Grid a_share(const Args& args, const Chip& chip) {
+  constexpr int kGroups = 8;  // of a processor
+  return {args.out.rows, shares(args.out.rows, args.in[0].cols, kGroups * chip.processors), kRowThreads};
+}
 Grid a_norm(const Args& args, const Chip& chip) {
   const int64_t n = args.in[1].cols, heads = args.in[0].rows * (args.in[0].cols / n);
   const bool whole = args.in[0].cols == n;
-  const int64_t shares = std::clamp<int64_t>(chip.processors / heads, 1, over(n, kRowChunk));
-  return {heads, whole ? shares : 1, kNormThreads};
+  return {heads, whole ? shares(heads, n, chip.processors / 16) : 1, kNormThreads};
 }
 Grid a_head(const Args& args, const Chip&) {
   return {args.in[0].rows * (args.in[0].cols / args.params.head_dim), 1, kRowThreads};
@@ -87,9 +90,9 @@ struct Kind {
 
 const std::array kKinds{
     Kind{"rope_table", "rope_table", OpKind::rope_table, a_row},
-    Kind{"quantize_q8", "quantize.q8_block32", OpKind::quantize, a_chunk, {}, {}, kToBlocks},
-    Kind{"quantize_bf16", "quantize.bf16", OpKind::quantize, a_chunk, {}, {}, kToBf16},
-    Kind{"quantize_f16", "quantize.f16", OpKind::quantize, a_chunk, {}, {}, kToF16},
+    Kind{"quantize_q8", "quantize.q8_block32", OpKind::quantize, a_share, {}, {}, kToBlocks},
+    Kind{"quantize_bf16", "quantize.bf16", OpKind::quantize, a_share, {}, {}, kToBf16},
+    Kind{"quantize_f16", "quantize.f16", OpKind::quantize, a_share, {}, {}, kToF16},
     Kind{"rms_norm", "rms_norm", OpKind::rms_norm, a_norm},
     Kind{"rms_norm_q8", "rms_norm.q8_block32", OpKind::rms_norm, a_norm, {}, {}, kToBlocks},
     Kind{"rms_norm_bf16", "rms_norm.bf16", OpKind::rms_norm, a_norm, {}, {}, kToBf16},
@@ -103,15 +106,15 @@ const std::array kKinds{
     Kind{"attention_q8", "attention.q8_block32", OpKind::attention, a_query, {}, {}, kToBlocks},
     Kind{"attention_bf16", "attention.bf16", OpKind::attention, a_query, {}, {}, kToBf16},
     Kind{"attention_f16", "attention.f16", OpKind::attention, a_query, {}, {}, kToF16},
-    Kind{"add", "add", OpKind::add, a_chunk},
-    Kind{"silu_mul", "silu_mul", OpKind::silu_mul, a_chunk},
-    Kind{"silu_mul_q8", "silu_mul.q8_block32", OpKind::silu_mul, a_chunk, {}, {}, kToBlocks},
-    Kind{"silu_mul_bf16", "silu_mul.bf16", OpKind::silu_mul, a_chunk, {}, {}, kToBf16},
-    Kind{"silu_mul_f16", "silu_mul.f16", OpKind::silu_mul, a_chunk, {}, {}, kToF16},
-    Kind{"gelu_mul", "gelu_mul", OpKind::gelu_mul, a_chunk},
-    Kind{"gelu_mul_q8", "gelu_mul.q8_block32", OpKind::gelu_mul, a_chunk, {}, {}, kToBlocks},
-    Kind{"gelu_mul_bf16", "gelu_mul.bf16", OpKind::gelu_mul, a_chunk, {}, {}, kToBf16},
-    Kind{"gelu_mul_f16", "gelu_mul.f16", OpKind::gelu_mul, a_chunk, {}, {}, kToF16},
+    Kind{"add", "add", OpKind::add, a_share},
+    Kind{"silu_mul", "silu_mul", OpKind::silu_mul, a_share},
+    Kind{"silu_mul_q8", "silu_mul.q8_block32", OpKind::silu_mul, a_share, {}, {}, kToBlocks},
+    Kind{"silu_mul_bf16", "silu_mul.bf16", OpKind::silu_mul, a_share, {}, {}, kToBf16},
+    Kind{"silu_mul_f16", "silu_mul.f16", OpKind::silu_mul, a_share, {}, {}, kToF16},
+    Kind{"gelu_mul", "gelu_mul", OpKind::gelu_mul, a_share},
+    Kind{"gelu_mul_q8", "gelu_mul.q8_block32", OpKind::gelu_mul, a_share, {}, {}, kToBlocks},
+    Kind{"gelu_mul_bf16", "gelu_mul.bf16", OpKind::gelu_mul, a_share, {}, {}, kToBf16},
+    Kind{"gelu_mul_f16", "gelu_mul.f16", OpKind::gelu_mul, a_share, {}, {}, kToF16},
 };
 
 /// What does several ops at once, and so stands in no plan; with the last one's kind and work-groups.
