@@ -94,10 +94,12 @@ struct Card {
   }
 };
 
-using Global = void (*)(Args);
+using Products = Parts<kBeside>;
+using Global = void (*)(Products);
 
 /// As gpu/cuda.cpp launches: the next kernel may begin before this one has ended.
-void launch(const Card& card, Global kernel, dim3 grid, int threads, int shared, const Args& args) {
+void launch(const Card& card, Global kernel, dim3 grid, int threads, int shared, Args args) {
+  args.groups = static_cast<int>(grid.y);
   cudaLaunchAttribute overlap{};
   overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   overlap.val.programmaticStreamSerializationAllowed = card.overlaps;
@@ -106,7 +108,7 @@ void launch(const Card& card, Global kernel, dim3 grid, int threads, int shared,
   shape.dynamicSmemBytes = static_cast<size_t>(shared);
   shape.stream = card.stream;
   shape.attrs = &overlap, shape.numAttrs = 1;
-  check(cudaLaunchKernelEx(&shape, kernel, args), "launch");
+  check(cudaLaunchKernelEx(&shape, kernel, Products{{args}}), "launch");
 }
 
 struct Product {
@@ -146,8 +148,8 @@ void gemv(Card& card, const Product& product, int64_t n, int64_t k, double read)
   const int copies = static_cast<int>(std::min<int64_t>(40, static_cast<int64_t>(kMemory) / bytes));
   const GemvShape shape(product.type, 32);
   const int shared = shape.bytes();
-  const dim3 grid(
-      static_cast<unsigned>(std::min<int64_t>(panels, int64_t{shape.groups(card.shared)} * card.processors)));
+  const dim3 grid(1, static_cast<unsigned>(
+                         std::min<int64_t>(panels, int64_t{shape.groups(card.shared)} * card.processors)));
   check(cudaFuncSetAttribute(product.gemv, cudaFuncAttributeMaxDynamicSharedMemorySize, shared), "shared");
   check(cudaFuncSetAttribute(product.gemv, cudaFuncAttributePreferredSharedMemoryCarveout, 100), "shared");
   const double us = card.time(copies * (bytes < (32 << 20) ? 3 : 1), [&](int i) {

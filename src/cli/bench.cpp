@@ -65,7 +65,8 @@ class Bench {
       : options_(measurable(options)),
         engine_(load_engine(options.common, context.environment)),
         routes_(chosen_routes(options.common, context.environment)),
-        plans_(make_session_plans(engine_, {.routes = routes_, .steps = {routes_}, .fast = true})) {}
+        plans_(make_session_plans(
+            engine_, {.block = fast_block(engine_), .routes = routes_, .steps = {routes_}, .fast = true})) {}
 
   Speed prefill() {
     return repeat(options_.prefill, [&](int) {

@@ -42,7 +42,9 @@ void generate(const RunOptions& options, const Context& context) {
   trace_attn_pipe(engine, prompt, routes, context.environment);
   Session session(
       engine, n + options.n,
-      make_session_plans(engine, {.block = block_of(n), .routes = routes, .steps = {routes}, .fast = true}));
+      make_session_plans(
+          engine,
+          {.block = block_of(n, fast_block(engine)), .routes = routes, .steps = {routes}, .fast = true}));
   const auto n_tokens = static_cast<size_t>(tokenizer.vocab_size());
   Sampler sampler(options.temperature, options.seed);
 

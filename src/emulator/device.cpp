@@ -31,6 +31,7 @@ class Emulator final : public gpu::Device {
 
   std::string card() const override { return fmt::format("emulated {}", card_.name); }
   std::string_view unit() const override { return card_.name; }
+  const gpu::Chip& chip() const override { return chip_; }
 
   std::byte* allocate(int64_t bytes) override {
     AlignedBytes memory(bytes);
@@ -48,18 +49,20 @@ class Emulator final : public gpu::Device {
     std::memset(to, value, static_cast<size_t>(bytes));
   }
 
-  void launch(const gpu::Kernel& kernel, const gpu::Args& args) override {
+  void launch(const gpu::Kernel& kernel, std::span<const gpu::Args> of) override {
     if (recording_ != nullptr) {
-      recording_->push_back({&kernel, args});
+      recording_->push_back({&kernel, {of.begin(), of.end()}});
       return;
     }
-    const gpu::Grid grid = kernel.grid(args, {card_.wave, kProcessors});
+    gpu::Parts<gpu::kMostParts> parts;
+    std::copy(of.begin(), of.end(), parts.of);
+    const gpu::Grid grid = gpu::place(kernel, std::span(parts.of).first(of.size()), chip_);
     const Body body = card_.wave == 32 ? gpu::wave32::body_of(kernel.id) : gpu::wave64::body_of(kernel.id);
     std::atomic<int64_t> next{0};
     pool_.run([&](Part part) {
       WorkGroup& group = groups_[static_cast<size_t>(part.index)];
       for (int64_t i = next++; i < grid.x * grid.y; i = next++)
-        group.run(body, args, grid, static_cast<int>(i % grid.x), static_cast<int>(i / grid.x));
+        group.run(body, parts.of, grid, static_cast<int>(i % grid.x), static_cast<int>(i / grid.x));
     });
   }
 
@@ -76,18 +79,19 @@ class Emulator final : public gpu::Device {
  private:
   struct Launch {
     const gpu::Kernel* kernel;
-    gpu::Args args;
+    std::vector<gpu::Args> parts;
   };
   struct Launches final : gpu::Recording {
     explicit Launches(Emulator& on) : emulator(on) {}
     void replay() override {
-      for (const Launch& launch : list) emulator.launch(*launch.kernel, launch.args);
+      for (const Launch& launch : list) emulator.launch(*launch.kernel, launch.parts);
     }
     Emulator& emulator;
     std::vector<Launch> list;
   };
 
   Card card_;
+  const gpu::Chip chip_{card_.wave, kProcessors};
   ThreadPool& pool_;
   std::vector<WorkGroup> groups_;  // a thread's own
   std::map<std::byte*, AlignedBytes> memory_;

@@ -8,7 +8,8 @@ namespace greta::gpu::GRETA_FORM {
 namespace {
 
 constexpr emulator::Body kBodies[] = {
-#define GRETA_GPU_X(name, body) [](const Args& args) { run(args, KernelId::name, [&] { body(args); }); },
+#define GRETA_GPU_X(name, body) \
+  [](const Args* parts) { run<KernelId::name>(parts, [](const auto& args) { body(args); }); },
     GRETA_GPU_KERNELS
 #undef GRETA_GPU_X
 };

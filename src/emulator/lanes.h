@@ -16,7 +16,6 @@ int thread_index();
 int group_x();
 int group_y();
 int thread_count();
-int group_count();  // along x
 
 /// Returns once all lanes of the work-group have called it.
 void meet();

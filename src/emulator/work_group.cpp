@@ -35,8 +35,8 @@ struct WorkGroup::State {
     f16 = &units::find_instruction(unit->f16);
   }
 
-  void reset(Body to_run, const gpu::Args& with, const gpu::Grid& grid, int group_x, int group_y) {
-    body = to_run, args = &with, x = group_x, y = group_y, groups = static_cast<int>(grid.x);
+  void reset(Body to_run, const gpu::Args* with, const gpu::Grid& grid, int group_x, int group_y) {
+    body = to_run, parts = with, x = group_x, y = group_y;
     lanes.assign(static_cast<size_t>(grid.threads), {});
     while (fibers.size() < lanes.size()) fibers.emplace_back();
     for (auto& side : slots) side.resize(lanes.size() * kSlotBytes);
@@ -70,8 +70,8 @@ struct WorkGroup::State {
   std::vector<size_t> order;
   std::vector<std::byte> slots[2];
   Body body = nullptr;
-  const gpu::Args* args = nullptr;
-  int x = 0, y = 0, groups = 0;
+  const gpu::Args* parts = nullptr;
+  int x = 0, y = 0;
   size_t current = 0;
   bool lost_turn = false;              // a lane has waited for a gate's turn that is not the next one
   int64_t shared = 0, most_taken = 0;  // bytes that a work-group may take, and the most that a lane took
@@ -85,14 +85,14 @@ WorkGroup::WorkGroup(uint64_t seed, const sim::Device* unit) : state_(std::make_
 WorkGroup::~WorkGroup() = default;
 WorkGroup::WorkGroup(WorkGroup&&) noexcept = default;
 
-void WorkGroup::run(Body body, const gpu::Args& args, const gpu::Grid& grid, int x, int y) {
+void WorkGroup::run(Body body, const gpu::Args* parts, const gpu::Grid& grid, int x, int y) {
   State& s = *state_;
-  s.reset(body, args, grid, x, y);
+  s.reset(body, parts, grid, x, y);
   running = &s;
   const size_t count = s.lanes.size();
   for (size_t i = 0; i < count; ++i)
     s.fibers[i].start(
-        [](void* state) { static_cast<State*>(state)->body(*static_cast<State*>(state)->args); }, &s);
+        [](void* state) { static_cast<State*>(state)->body(static_cast<State*>(state)->parts); }, &s);
   for (size_t left = count; left > 0;) {
     for (size_t i = count; i > 1; --i) std::swap(s.order[i - 1], s.order[next_random(s.random) % i]);
     bool moved = false;
@@ -117,7 +117,6 @@ int thread_index() { return static_cast<int>(running->current); }
 int group_x() { return running->x; }
 int group_y() { return running->y; }
 int thread_count() { return static_cast<int>(running->lanes.size()); }
-int group_count() { return running->groups; }
 
 void meet() { running->wait_for(thread_count()); }
 void meet_wave(int wave) { running->wait_for(wave); }

@@ -9,7 +9,7 @@
 
 namespace greta::emulator {
 
-using Body = void (*)(const gpu::Args& args);
+using Body = void (*)(const gpu::Args* parts);
 
 class WorkGroup {
  public:
@@ -20,7 +20,7 @@ class WorkGroup {
 
   /// Runs `body` on all lanes of work-group (x, y). Throws a machine Error when lanes wait for ones that
   /// never come: on a GPU they would hang, or worse.
-  void run(Body body, const gpu::Args& args, const gpu::Grid& grid, int x, int y);
+  void run(Body body, const gpu::Args* parts, const gpu::Grid& grid, int x, int y);
 
   struct State;
   struct Lane;

@@ -61,7 +61,8 @@ Perplexity measure_perplexity(Engine& engine, const RouteTable& routes, std::spa
     PlanEdit edit(scoring);
     score_rows(edit, next, losses);
   }
-  Session session(engine, chunk, make_session_plans(engine, {.routes = routes, .fast = true}));
+  Session session(engine, chunk,
+                  make_session_plans(engine, {.block = fast_block(engine), .routes = routes, .fast = true}));
   double sum = 0, squares = 0;
   Perplexity result;
   for (int64_t c = 0; c < chunks; ++c) {

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "engine/kernel_table.h"
+#include "kernels/gpu/shapes.h"
 
 namespace greta {
 namespace {
@@ -57,6 +58,9 @@ bool overwrites(const Op& op, const Op& made) {
   if (made.writes != kNoBuffer) return op.writes == made.writes;
   return made.cache == CacheUse::writes && op.cache == CacheUse::writes && op.layer == made.layer;
 }
+
+/// Whether attention's heads are whole blocks, and fit what its kernels hold of one.
+bool rounds_heads(int64_t head_dim) { return head_dim % kBlock == 0 && head_dim <= gpu::kMostHeadDim; }
 
 /// The GEMM of the same device, route and weight type: the same bits, for any number of rows.
 const KernelInfo& gemm_like(const KernelInfo& gemv) {
@@ -171,34 +175,40 @@ bool PlanEdit::only_next_reads(Place place) {
   return buffer != plan_.logits;
 }
 
-bool PlanEdit::can_fuse_quantize(Place place) {
+/// The kernel that does the op and the rounding of what it makes behind it; nullptr where there is none or
+/// somebody else reads what is not rounded.
+const KernelInfo* PlanEdit::rounding_kernel(Place place) {
   const Place next = std::next(place);
-  if (next == ops_.end()) return false;
-  const auto *call = std::get_if<KernelCall>(&place->call), *rounding = std::get_if<KernelCall>(&next->call);
-  if (call == nullptr || rounding == nullptr) return false;
-  const OpKind kind = call->kernel->op;
-  const bool activates =
-      kind == OpKind::silu_mul || kind == OpKind::gelu_mul || kind == OpKind::swiglu_oai_mul;
-  if (kind != OpKind::rms_norm && !activates) return false;
-  if (rounding->kernel->op != OpKind::quantize || next->reads[0] != place->writes) return false;
-  if (kind == OpKind::rms_norm && buffer(place->reads[1]).cols != buffer(place->reads[0]).cols)
-    return false;  // by heads
-  return rounding->kernel->roundings.output == Format::q8_block32 && only_next_reads(place);
+  if (next == ops_.end() || action_of(*place) != nullptr || action_of(*next) != nullptr) return nullptr;
+  const KernelCall &call = *kernel_call(*place), &rounding = *kernel_call(*next);
+  const Format format = rounding.kernel->roundings.output;
+  if (rounding.kernel->op != OpKind::quantize || next->reads[0] != place->writes) return nullptr;
+  if (is_matmul(call.kernel->op)) return nullptr;
+  if (call.kernel->op == OpKind::rms_norm && buffer(place->reads[1]).cols != buffer(place->reads[0]).cols)
+    return nullptr;  // by heads
+  if (call.kernel->op == OpKind::attention && !rounds_heads(call.params.head_dim)) return nullptr;
+  if (!only_next_reads(place)) return nullptr;
+  std::string why;
+  return find_kernel({.op = call.kernel->op,
+                      .isa = call.kernel->isa,
+                      .weight_type = call.kernel->weight_type,
+                      .activation = format,
+                      .device = call.kernel->device},
+                     &why);
 }
 
 // Gate, up and activation are not fused. The activation is 7.7 % of a prefill (SmolLM2, one thread), and that
 // is exp and a division: it moves 12 GB/s where cache gives 241, so fusing would save a twentieth at most.
 void PlanEdit::fuse_quantize() {
   for (Place place = ops_.begin(); place != ops_.end(); ++place) {
-    if (!can_fuse_quantize(place)) continue;
+    const KernelInfo* kernel = rounding_kernel(place);
+    if (kernel == nullptr) continue;
     const Place rounding = std::next(place);
-    KernelCall call = std::get<KernelCall>(place->call);
-    const KernelQuery query{.op = call.kernel->op,
-                            .isa = call.kernel->isa,
-                            .activation = Format::q8_block32,
-                            .device = call.kernel->device};
-    call.kernel = &require_kernel(query, fmt::format("no kernel for {}", name(query.op)));
-    std::vector<Op> parts{*place, *rounding};
+    KernelCall call = *kernel_call(*place);
+    call.kernel = kernel;
+    std::vector<Op> parts{*place};
+    if (const auto* fused = std::get_if<FusedCall>(&place->call)) parts = fused->parts;
+    parts.push_back(*rounding);
     place->call = FusedCall{std::move(call), std::move(parts)};
     place->writes = rounding->writes;
     ops_.erase(rounding);

@@ -54,8 +54,8 @@ class PlanEdit {
   void unfuse(const std::function<bool(At made)>& wanted);
   void unfuse_all();
 
-  /// Joins norms and activations with the int8 rounding of their output where nothing else reads it: the f32
-  /// rows are never stored. The bits do not change.
+  /// Joins norms, activations and attention with the rounding of their output, where the device has kernels
+  /// for it and nothing else reads it: the f32 rows are never stored. The bits do not change.
   void fuse_quantize();
 
   /// Gives the head (final norm, logits) every row of the block, where it has the last one only.
@@ -65,7 +65,7 @@ class PlanEdit {
   using Place = std::list<Op>::iterator;
   Place place_of(const Op& op) const { return places_[static_cast<size_t>(op.id)]; }
   Op& insert(Place before, Op op);
-  bool can_fuse_quantize(Place place);
+  const KernelInfo* rounding_kernel(Place place);
   bool only_next_reads(Place place);
 
   Plan& plan_;

@@ -26,6 +26,9 @@ struct SessionRequest {
 /// The block for a prompt of n tokens. One token runs the S = 1 plan in prefill too.
 int64_t block_of(int64_t n_tokens, int64_t most = kPrefillBlock);
 
+/// What makes a long prompt fast on the engine's device: a GPU wants more rows. The bits don't depend on it.
+int64_t fast_block(const Engine& engine);
+
 /// Input Errors as of Engine::plan: a route that can't run is told before anything runs.
 SessionPlans make_session_plans(const Engine& engine, const SessionRequest& request);
 

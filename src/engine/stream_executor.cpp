@@ -18,6 +18,12 @@ T* moved(DeviceStore& store, const T* host, int64_t count) {
       const_cast<std::byte*>(store.constant(host, count * static_cast<int64_t>(sizeof(T)))));
 }
 
+/// Somebody looks between its ops.
+bool has_actions(const Plan& plan) {
+  return std::any_of(plan.ops().begin(), plan.ops().end(),
+                     [](const Op& op) { return action_of(op) != nullptr; });
+}
+
 }  // namespace
 
 void StreamExecutor::reserve(const Plan& plan, const Block& block) {
@@ -30,10 +36,13 @@ void StreamExecutor::reserve(const Plan& plan, const Block& block) {
     if (memory_[i].size() >= shape.stride * shape.rows) continue;
     memory_[i] = {};  // before the larger one
     memory_[i] = Mirror(shape.stride * shape.rows, &store_.device());
+    ++memory_made_;
   }
-  const int64_t stamps = std::ssize(plan.ops()) * kStampBytes;
-  if (stamps_.size() < stamps) stamps_ = gpu::DeviceBytes(store_.device(), stamps);
-  store_.device().fill(stamps_.data(), 0xff, stamps);
+  if (has_actions(plan)) {
+    const int64_t stamps = std::ssize(plan.ops()) * kStampBytes;
+    if (stamps_.size() < stamps) stamps_ = gpu::DeviceBytes(store_.device(), stamps);
+    store_.device().fill(stamps_.data(), 0xff, stamps);
+  }
   if (position_.size() == 0) position_ = gpu::DeviceBytes(store_.device(), sizeof(int64_t));
   launches_.assign(plan.ops().size(), {});
 }
@@ -64,6 +73,17 @@ View StreamExecutor::host_view(const Plan& plan, BufferId id, const Block& block
   return view;
 }
 
+void StreamExecutor::reserve_scratch(const KernelArgs& attention) {
+  if (attention.in[0].rows == 1) return;
+  gpu::Device& device = store_.device();
+  const int64_t bytes = gpu::attention_scratch_bytes(attention.in[0].rows, attention.params.n_head,
+                                                     attention.cache, device.chip());
+  if (scores_.size() >= bytes) return;
+  device.wait();  // for kernels that use what there is
+  scores_ = {};   // before the larger one
+  scores_ = gpu::DeviceBytes(device, bytes);
+}
+
 gpu::Args StreamExecutor::args_for(const Plan& plan, const Op& op, const Block& block, KvCache& cache) {
   KernelArgs args;
   args.out = device_view(plan, op.writes, block, true);
@@ -77,8 +97,9 @@ gpu::Args StreamExecutor::args_for(const Plan& plan, const Op& op, const Block& 
     args.bias = moved(store_, args.bias, args.weight->panels() * kPanelRows);
   }
   args.params.rope_turns = moved(store_, args.params.rope_turns, args.params.rope_dims);
+  if (is_kind(op, OpKind::attention)) reserve_scratch(args);
   gpu::Args device = gpu::args_of(args, panels, reinterpret_cast<const int64_t*>(position_.data()));
-  device.stamp = reinterpret_cast<gpu::Stamp*>(stamps_.data()) + op.id;
+  if (block.rows > 1) device.scratch = scores_.data(), device.scratch_bytes = scores_.size();
   return device;
 }
 
@@ -120,33 +141,58 @@ void StreamExecutor::run_ops(const Plan& plan, const Block& block, KvCache& cach
     if (action_of(op) != nullptr) {
       act(plan, op, block, cache);
     } else {
-      const gpu::Args args = args_for(plan, op, block, cache);
-      store_.device().launch(*kernel_call(op)->kernel->on_device, args);
+      gpu::Args args = args_for(plan, op, block, cache);
+      args.stamp = reinterpret_cast<gpu::Stamp*>(stamps_.data()) + op.id;
+      store_.device().launch(*kernel_call(op)->kernel->on_device, std::span(&args, 1));
     }
   }
 }
 
-/// The plan's kernels at once, if they are a step's and have run before with the same arguments.
-bool StreamExecutor::replay(const Plan& plan, const Block& block, KvCache& cache) {
-  const auto acts = [](const Op& op) { return action_of(op) != nullptr; };
-  if (block.rows != 1 || std::any_of(plan.ops().begin(), plan.ops().end(), acts)) return false;
-  std::vector<gpu::Args> args;
-  for (const Op& op : plan.ops()) args.push_back(args_for(plan, op, block, cache));
+void StreamExecutor::launch_all(std::span<const gpu::Task> tasks) {
+  gpu::Device& device = store_.device();
+  while (!tasks.empty()) {
+    const gpu::Launched next = gpu::next_launch(tasks, device.chip());
+    std::vector<gpu::Args> parts;
+    for (const gpu::Task& task : tasks.first(next.count)) parts.push_back(task.args);
+    device.launch(*next.kernel, parts);
+    tasks = tasks.subspan(next.count);
+  }
+}
+
+std::vector<gpu::Task> StreamExecutor::tasks_of(const Plan& plan, const Block& block, KvCache& cache) {
+  std::vector<gpu::Task> tasks;
+  for (const Op& op : plan.ops())
+    tasks.push_back({kernel_call(op)->kernel->on_device, args_for(plan, op, block, cache), op.sync});
+  return tasks;
+}
+
+std::vector<KvView> StreamExecutor::refresh(const Plan& plan, KvCache& cache) {
+  std::vector<KvView> layers;
+  for (const Op& op : plan.ops()) {
+    if (op.writes != kNoBuffer) memory_[static_cast<size_t>(op.writes)].write_device();
+    for (const BufferId id : op.reads) {
+      if (plan.buffer(id).constant == nullptr) memory_[static_cast<size_t>(id)].read_device();
+    }
+    if (op.cache != CacheUse::none)
+      layers.push_back(cache.device_layer(op.layer, op.cache == CacheUse::writes));
+  }
+  return layers;
+}
+
+/// A plan without actions, where nobody looks between its ops. The kernels of a step are a recording from the
+/// second time on that they have the same arguments: those follow from where its memory is.
+void StreamExecutor::run_tasks(const Plan& plan, const Block& block, KvCache& cache) {
+  if (block.rows != 1) return launch_all(tasks_of(plan, block, cache));
+  std::vector<KvView> layers = refresh(plan, cache);
   Recorded& recorded = recorded_[plan.id()];
-  if (recorded.args != args) {
-    recorded = {std::move(args), nullptr};
-    return false;
+  if (recorded.memory != memory_made_ || recorded.layers != layers) {
+    recorded = {tasks_of(plan, block, cache), memory_made_, std::move(layers), nullptr};
+    return launch_all(recorded.tasks);
   }
-  if (recorded.recording == nullptr) {
-    recorded.recording = store_.device().record([&] {
-      for (const Op& op : plan.ops())
-        store_.device().launch(*kernel_call(op)->kernel->on_device,
-                               recorded.args[static_cast<size_t>(op.id)]);
-    });
-  }
-  if (recorded.recording == nullptr) return false;
+  if (recorded.recording == nullptr)
+    recorded.recording = store_.device().record([&] { launch_all(recorded.tasks); });
+  if (recorded.recording == nullptr) return launch_all(recorded.tasks);
   recorded.recording->replay();
-  return true;
 }
 
 std::span<const float> StreamExecutor::run(const Plan& plan, std::span<const int32_t> tokens,
@@ -157,7 +203,11 @@ std::span<const float> StreamExecutor::run(const Plan& plan, std::span<const int
   const View ids = host_view(plan, plan.tokens, block, true);
   for (int64_t i = 0; i < block.rows; ++i) std::memcpy(ids.raw_row(i), &tokens[static_cast<size_t>(i)], 4);
   store_.device().upload(position_.data(), reinterpret_cast<const std::byte*>(&block.position), 8);
-  if (!replay(plan, block, cache)) run_ops(plan, block, cache);
+  if (has_actions(plan)) {
+    run_ops(plan, block, cache);
+  } else {
+    run_tasks(plan, block, cache);
+  }
   cache.set_length(block.n_pos());
   if (plan.logits == kNoBuffer) {
     store_.device().wait();

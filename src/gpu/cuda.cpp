@@ -3,7 +3,10 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
+#include <cstring>
+#include <map>
 
 #include "base/error.h"
 #include "base/timing.h"
@@ -110,44 +113,64 @@ class Cuda final : public Device {
 
   ~Cuda() override {
     read_ = {};
+    release_spares();
+    if (bounce_ != nullptr) driver().host_release(bounce_);
     if (stream_ != nullptr) driver().stream_destroy(stream_);
     if (module_ != nullptr) driver().module_unload(module_);
     if (context_ != nullptr) driver().context_release(device_);
   }
 
   std::string card() const override { return card_; }
+  const Chip& chip() const override { return chip_; }
   std::string_view unit() const override { return major_ == 8 ? "a100" : major_ == 9 ? "h100" : "b200"; }
 
   std::byte* allocate(int64_t bytes) override {
+    if (const auto spare = spares_.find(bytes); spare != spares_.end()) {
+      std::byte* const memory = spare->second;
+      spares_.erase(spare);
+      return memory;
+    }
     CudaAddress address = 0;
-    if (driver().allocate(&address, static_cast<size_t>(bytes)) != 0) {
+    if (driver().allocate(&address, static_cast<size_t>(bytes)) != 0) release_spares();
+    if (address == 0 && driver().allocate(&address, static_cast<size_t>(bytes)) != 0) {
       size_t free = 0, total = 0;
       driver().memory_info(&free, &total);
       fail_machine("{}: no memory for {:.1f} MiB more; {} has {:.1f} of {:.1f} MiB left", label(), mib(bytes),
                    card_, mib(static_cast<int64_t>(free)), mib(static_cast<int64_t>(total)));
     }
-    return reinterpret_cast<std::byte*>(address);
+    std::byte* const memory = reinterpret_cast<std::byte*>(address);
+    sizes_[memory] = bytes;
+    return memory;
   }
-  void release(std::byte* memory) override { driver().release(address_of(memory)); }
+  /// Kept for who asks for as much: a session's buffers are the next one's.
+  void release(std::byte* memory) override { spares_.emplace(sizes_.at(memory), memory); }
 
   void upload(std::byte* to, const std::byte* from, int64_t bytes) override {
     call(driver().upload(address_of(to), from, static_cast<size_t>(bytes), stream_),
          "cannot copy to the card");
   }
   void download(std::byte* to, const std::byte* from, int64_t bytes) override {
-    call(driver().download(to, address_of(from), static_cast<size_t>(bytes), stream_),
-         "cannot copy from the card");
-    wait();
+    // Through memory that the card can write: else the driver would copy in small pieces.
+    if (bounce_ == nullptr) call(driver().host_allocate(&bounce_, kBounce, 0), "no memory on the host");
+    for (int64_t at = 0; at < bytes; at += kBounce) {
+      const auto size = static_cast<size_t>(std::min(kBounce, bytes - at));
+      call(driver().download(bounce_, address_of(from + at), size, stream_), "cannot copy from the card");
+      wait();
+      std::memcpy(to + at, bounce_, size);
+    }
   }
   void fill(std::byte* to, uint8_t value, int64_t bytes) override {
     call(driver().fill(address_of(to), value, static_cast<size_t>(bytes), stream_), "cannot fill memory");
   }
 
-  void launch(const Kernel& kernel, const Args& args) override {
-    const Grid grid = kernel.grid(args, chip_);
-    Args copy = args;
-    if (launching(kernel.id, chip_.wave).copies_boxes && major_ >= 9)
-      call(make_copy_maps(driver().encode_map, copy), kernel.symbol);
+  void launch(const Kernel& kernel, std::span<const Args> parts) override {
+    Parts<kMostParts> copy;
+    std::copy(parts.begin(), parts.end(), copy.of);
+    const std::span<Args> own = std::span(copy.of).first(parts.size());
+    const Grid grid = place(kernel, own, chip_);
+    if (launching(kernel.id, chip_.wave).copies_boxes && major_ >= 9) {
+      for (Args& args : own) call(make_copy_maps(driver().encode_map, args), kernel.symbol);
+    }
     void* parameters[] = {&copy};
     static constexpr CudaLaunchAttribute kOverlaps{kOverlapsPrevious, {}, 1, {}};
     const CudaLaunch shape{{static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y), 1},
@@ -194,6 +217,16 @@ class Cuda final : public Device {
   void wait() override { call(driver().stream_wait(stream_), "the card failed"); }
 
  private:
+  static constexpr int64_t kBounce = 4 << 20;
+
+  void release_spares() {
+    for (const auto& [size, memory] : spares_) {
+      sizes_.erase(memory);
+      driver().release(address_of(memory));
+    }
+    spares_.clear();
+  }
+
   static double mib(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
   static CudaAddress address_of(const std::byte* memory) { return reinterpret_cast<CudaAddress>(memory); }
 
@@ -212,6 +245,9 @@ class Cuda final : public Device {
   std::string card_;
   void *context_ = nullptr, *module_ = nullptr, *stream_ = nullptr;
   std::array<void*, kKernelCount> functions_{};
+  std::map<std::byte*, int64_t> sizes_;
+  std::multimap<int64_t, std::byte*> spares_;
+  void* bounce_ = nullptr;
   void* read_memory_ = nullptr;
   DeviceBytes read_;  // what read_rate() reads
 };

@@ -58,6 +58,8 @@ struct CudaLaunch {
   X(memory_info, "cuMemGetInfo_v2", (size_t * free, size_t * total))                                    \
   X(allocate, "cuMemAlloc_v2", (CudaAddress * address, size_t bytes))                                   \
   X(release, "cuMemFree_v2", (CudaAddress address))                                                     \
+  X(host_allocate, "cuMemHostAlloc", (void** memory, size_t bytes, unsigned flags))                     \
+  X(host_release, "cuMemFreeHost", (void* memory))                                                      \
   X(upload, "cuMemcpyHtoDAsync_v2", (CudaAddress to, const void* from, size_t bytes, void* stream))     \
   X(download, "cuMemcpyDtoHAsync_v2", (void* to, CudaAddress from, size_t bytes, void* stream))         \
   X(fill, "cuMemsetD8Async", (CudaAddress to, unsigned char value, size_t bytes, void* stream))         \

@@ -6,10 +6,11 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
-#include "kernels/gpu/table.h"
+#include "kernels/gpu/launches.h"
 
 namespace greta::gpu {
 
@@ -32,6 +33,8 @@ class Device {
   /// The name of its matrix unit for 16-bit floats: a simulated device's (sim/device.h).
   virtual std::string_view unit() const = 0;
 
+  virtual const Chip& chip() const = 0;
+
   /// 256-byte aligned; fails with the sizes asked for and left.
   virtual std::byte* allocate(int64_t bytes) = 0;
   virtual void release(std::byte* memory) = 0;
@@ -40,7 +43,8 @@ class Device {
   /// Returns when all that was asked before is done.
   virtual void download(std::byte* to, const std::byte* from, int64_t bytes) = 0;
   virtual void fill(std::byte* to, uint8_t value, int64_t bytes) = 0;
-  virtual void launch(const Kernel& kernel, const Args& args) = 0;
+  /// A kernel's ops, in order: one, or as many as it does at once.
+  virtual void launch(const Kernel& kernel, std::span<const Args> parts) = 0;
   virtual void wait() = 0;
 
   /// Bytes a second that the device reads of its own memory, measured now; 0 where nobody can.

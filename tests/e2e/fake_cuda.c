@@ -77,6 +77,14 @@ int cuGraphInstantiateWithFlags(void** exec, void* graph, unsigned long long fla
 int cuGraphLaunch(void* exec, void* stream) { return exec == NULL || stream == NULL ? 1 : state(); }
 int cuGraphDestroy(void* graph) { return graph == NULL; }
 int cuGraphExecDestroy(void* exec) { return exec == NULL; }
+int cuMemHostAlloc(void** memory, size_t bytes, unsigned flags) {
+  *memory = malloc(bytes);
+  return *memory == NULL || flags != 0;
+}
+int cuMemFreeHost(void* memory) {
+  free(memory);
+  return 0;
+}
 int cuMemGetInfo_v2(size_t* free_bytes, size_t* total) {
   *free_bytes = 5 << 20;
   *total = 80 << 20;

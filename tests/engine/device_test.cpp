@@ -86,9 +86,10 @@ TEST_P(OnDevice, ProductsOfSixteenBitsAreTheUnitsInBothPhases) {
 }
 
 /// What greta run does: fused kernels, no actions, several blocks; steps are recorded once, then replayed.
-std::vector<float> logits_after(Engine& engine, std::span<const int32_t> tokens) {
+/// `change`: something else.
+std::vector<float> logits_after(Engine& engine, std::span<const int32_t> tokens, PlanChange change = {}) {
   Session session(engine, std::ssize(tokens),
-                  make_session_plans(engine, {.block = 5, .steps = {{}}, .fast = true}));
+                  make_session_plans(engine, {.block = 5, .steps = {{}}, .fast = true, .change = change}));
   session.prefill(tokens.first(tokens.size() - 4));
   std::vector<float> logits;
   for (const int32_t token : tokens.last(4)) {
@@ -100,8 +101,30 @@ std::vector<float> logits_after(Engine& engine, std::span<const int32_t> tokens)
 
 TEST_P(OnDevice, TheFusedProgramHasTheBitsOfTheCpu) {
   const std::vector<int32_t> tokens = test::random_tokens(13);
-  TinyEngine cpu(TensorType::q5_0, options_for("cpu")), device(TensorType::q5_0, options_for(GetParam()));
-  EXPECT_EQ(logits_after(cpu.engine, tokens), logits_after(device.engine, tokens));
+  for (const auto& [type, cache] : {std::pair{TensorType::q5_0, Format::f32},
+                                    {TensorType::q4_k, Format::f16},
+                                    {TensorType::q6_k, Format::q8_0}}) {
+    TinyEngine cpu(type, options_for("cpu", cache)), device(type, options_for(GetParam(), cache));
+    EXPECT_EQ(logits_after(cpu.engine, tokens), logits_after(device.engine, tokens)) << name(type);
+  }
+}
+
+TEST_P(OnDevice, OpsThatAreLaunchedTogetherHaveTheBitsOfThoseAlone) {
+  class Look final : public Action {
+   public:
+    std::string label() const override { return "look"; }
+    void run(const KernelArgs&, Part) override {}
+  };
+  // With an action in a plan, all its ops are launched one by one.
+  const PlanChange look{.edit = [](PlanEdit& edit) {
+    edit.unfuse_all();
+    edit.watch(*edit.find({0, Stage::q}), std::make_shared<Look>());
+  }};
+  const std::vector<int32_t> tokens = test::random_tokens(13);
+  for (const TensorType type : {TensorType::bf16, TensorType::f16, TensorType::q4_1}) {
+    TinyEngine device(type, options_for(GetParam()));
+    EXPECT_EQ(logits_after(device.engine, tokens, look), logits_after(device.engine, tokens)) << name(type);
+  }
 }
 
 /// Turns the sign of a block's every other element, in place.

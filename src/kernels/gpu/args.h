@@ -36,9 +36,20 @@ struct Args {
   const int64_t* position = nullptr;  // of the block's row 0: arguments of a step are those of the next
   OpParams params;
   Stamp* stamp = nullptr;
-  CopyMap rows, panels;  // of in[0] and the weight, for a GEMM of 16-bit weights
+  std::byte* scratch = nullptr;  // of attention: scratch_bytes of it
+  int64_t scratch_bytes = 0;
+  int32_t first = 0, groups = 0;  // the work-groups that it has of a launch of several ops, along y
+  CopyMap rows, panels;           // of in[0] and the weight, for a GEMM of 16-bit weights
 
   bool operator==(const Args&) const = default;
+};
+
+/// What a launch gets: the arguments of one op, or of several that it does at once.
+inline constexpr unsigned kMostParts = 4;
+template <unsigned kCount>
+struct Parts {
+  static_assert(kCount <= kMostParts);
+  Args of[kCount];
 };
 
 /// Work-groups of a launch, and the threads of each (a multiple of 64).

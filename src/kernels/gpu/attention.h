@@ -2,39 +2,12 @@
 // qk, softmax, pv, and attention: the three fused, with the CPU's orders (kernels/cpu/attention.h) and so its
 // bits. A work-group has a query of a head.
 
-#include "kernels/gpu/rows.h"
+#include "kernels/gpu/kv.h"
 
 namespace greta::gpu::GRETA_FORM {
 
 inline constexpr float kMasked = -__builtin_inff();
 inline constexpr int kChunk = 2048;  // positions whose scores are held at once; a multiple of a team
-
-// How a cache is read and written; an element is numbered as KvView says. Keys have 16 lanes, values one.
-
-struct CacheF32 {
-  static GRETA_DEVICE float read(const std::byte* base, int64_t element, int64_t) {
-    return load<float>(base + element * 4);
-  }
-};
-
-struct CacheF16 {
-  static GRETA_DEVICE float read(const std::byte* base, int64_t element, int64_t) {
-    return half_to_float(load<uint16_t>(base + element * 2));
-  }
-};
-
-struct CacheQ8 {
-  static GRETA_DEVICE float read(const std::byte* base, int64_t element, int64_t lanes) {
-    const float scale = half_to_float(load<uint16_t>(base + q8_scale_at(element, lanes)));
-    return static_cast<float>(load<int8_t>(base + q8_code_at(element, lanes))) * scale;
-  }
-};
-
-template <class Body>
-GRETA_DEVICE void with_cache(Format format, Body body) {
-  if (format == Format::q8_0) return body(CacheQ8{});
-  format == Format::f16 ? body(CacheF16{}) : body(CacheF32{});
-}
 
 /// The query of this work-group.
 struct Query {
@@ -58,8 +31,7 @@ struct Query {
     if (position > own() || position < begin()) return kMasked;
     const KvView& kv = args.cache;
     const float* q = args.in[0].row(row) + head * kv.head_dim;
-    const int64_t tile = kv_head * (kv.capacity / kTeam) + position / kTeam;
-    const int64_t first = tile * kv.head_dim * kTeam + position % kTeam;
+    const int64_t first = keys_at(kv, kv_head, position) + position % kTeam;
     float sum = 0;
 #pragma unroll 16
     for (int64_t d = 0; d < kv.head_dim; ++d)
@@ -69,14 +41,13 @@ struct Query {
 
   /// out += weights x values of positions [from, to), in order; weights[0] is position `from`'s.
   template <class Cache>
-  GRETA_DEVICE void mix(const float* weights, int64_t from, int64_t to, bool fresh) const {
+  GRETA_DEVICE void mix(const float* weights, int64_t from, int64_t to, bool fresh, float* out) const {
     const KvView& kv = args.cache;
-    float* out = args.out.row(row) + head * kv.head_dim;
     each(kv.head_dim, [&](int64_t d) {
       float sum = fresh ? 0.0f : out[d];
 #pragma unroll 16
       for (int64_t p = from; p < to; ++p) {
-        const int64_t element = (kv_head * kv.capacity + p) * kv.head_dim + d;
+        const int64_t element = values_at(kv, kv_head, p) + d;
         sum = math::fma(Cache::read(kv.values, element, 1), weights[p - from], sum);
       }
       out[d] = sum;
@@ -143,7 +114,8 @@ GRETA_DEVICE void pv(const Args& args) {
   const Query query(args);
   const int64_t begin = query.begin();
   with_cache(args.cache.format, [&](auto cache) {
-    query.mix<decltype(cache)>(args.in[0].row(group_x()) + begin, begin, query.own() + 1, true);
+    query.mix<decltype(cache)>(args.in[0].row(group_x()) + begin, begin, query.own() + 1, true,
+                               args.out.row(query.row) + query.head * args.cache.head_dim);
   });
 }
 
@@ -152,7 +124,12 @@ template <class Cache>
 GRETA_DEVICE void attention_in(const Args& args) {
   GRETA_SHARED(float, scores, kChunk);
   const Query query(args);
+  const int64_t head_dim = args.cache.head_dim, at = query.head * head_dim;
   const int64_t begin = query.begin() / kTeam * kTeam, end = query.own() + 1;
+  // Rows that are rounded are made here first.
+  const bool rounds = args.out.format != Format::f32;
+  GRETA_SHARED(float, mixed, kMostHeadDim);
+  float* out = rounds ? mixed : args.out.row(query.row) + at;
   const bool once = end - begin <= kChunk;
   const auto for_chunks = [&](auto body) {
     for (int64_t p = begin; p < end; p += kChunk) body(p, smaller(kChunk, end - p));
@@ -185,51 +162,14 @@ GRETA_DEVICE void attention_in(const Args& args) {
     each(n, [&](int64_t i) { scores[i] *= inverse; });
     meet();
     const int64_t from = p == begin ? query.begin() : p;
-    query.mix<Cache>(scores + (from - p), from, p + n, p == begin);
+    query.mix<Cache>(scores + (from - p), from, p + n, p == begin, out);
     meet();
   });
+  if (rounds) store_row(args, query.row, {at, at + head_dim}, [=](int64_t d) { return mixed[d - at]; });
 }
 
 GRETA_DEVICE void attention(const Args& args) {
   with_cache(args.cache.format, [&](auto cache) { attention_in<decltype(cache)>(args); });
-}
-
-GRETA_DEVICE void put_q8(const float* x, std::byte* base, int64_t first, int64_t lanes, int64_t head_dim) {
-  const int team = thread_index() / kTeam, teams = thread_count() / kTeam;
-  for (int64_t begin = 0; begin < head_dim; begin += teams * kBlock) {
-    const int64_t d = begin + team * kBlock, at = smaller(d, head_dim - kBlock) + lane_of_team();
-    const float low = x[at], high = x[at + kTeam];
-    const uint16_t half = float_to_half(largest(low, high) / 127.0f);
-    if (d >= head_dim) continue;
-    const float scale = half_to_float(half);
-    const bool some = 0.0f < scale;
-    const int64_t element = first + d * lanes;
-    std::byte* codes = base + q8_code_at(element, lanes) + lane_of_team() * lanes;
-    codes[0] = static_cast<std::byte>(some ? quantized(low, scale) : 0);
-    codes[kTeam * lanes] = static_cast<std::byte>(some ? quantized(high, scale) : 0);
-    if (lane_of_team() == 0) *reinterpret_cast<uint16_t*>(base + q8_scale_at(element, lanes)) = half;
-  }
-}
-
-/// A key or a value of a head into the cache, in the cache's format.
-GRETA_DEVICE void put(const float* x, const KvView& kv, std::byte* base, int64_t first, int64_t lanes) {
-  if (kv.format == Format::q8_0) return put_q8(x, base, first, lanes, kv.head_dim);
-  each(kv.head_dim, [&](int64_t d) {
-    const int64_t element = first + d * lanes;
-    if (kv.format == Format::f32) {
-      reinterpret_cast<float*>(base)[element] = x[d];
-    } else {
-      reinterpret_cast<uint16_t*>(base)[element] = float_to_half(x[d]);
-    }
-  });
-}
-
-GRETA_DEVICE void kv_write(const Args& args) {
-  const KvView& kv = args.cache;
-  const int64_t r = group_x() / kv.n_head_kv, h = group_x() % kv.n_head_kv, p = *args.position + r;
-  const int64_t first_key = (h * (kv.capacity / kTeam) + p / kTeam) * kv.head_dim * kTeam + p % kTeam;
-  put(args.in[0].row(r) + h * kv.head_dim, kv, kv.keys, first_key, kTeam);
-  put(args.in[1].row(r) + h * kv.head_dim, kv, kv.values, (h * kv.capacity + p) * kv.head_dim, 1);
 }
 
 }  // namespace greta::gpu::GRETA_FORM

@@ -73,7 +73,7 @@ struct Int8Steps {
       : args(of),
         shared(memory),
         token(int64_t{group_x()} * kShape.tokens()),
-        panel(int64_t{group_y()} * Shape::kPanels),
+        panel(int64_t{group_y() - of.first} * Shape::kPanels),
         panels((of.weight.n + kPanelRows - 1) / kPanelRows),
         blocks(of.weight.k / kBlock),
         tokens(static_cast<int>(smaller(kShape.tokens(), of.out.rows - token))),

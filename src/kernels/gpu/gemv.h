@@ -24,11 +24,15 @@ GRETA_DEVICE void store_sum(const Args& args, int64_t row, int64_t n, float sum)
 
 /// The units of a wave: its share of a panel's, then of the next panel of the work-group.
 struct UnitWalk {
-  int panel = group_x(), panels;
+  int panel, panels, apart;
   int unit, units, step, blocks;
 
-  GRETA_DEVICE UnitWalk(const Args& args, int first, int apart)
-      : panels(static_cast<int>((args.weight.n + kPanelRows - 1) / kPanelRows)), unit(first), step(apart) {
+  GRETA_DEVICE UnitWalk(const Args& args, int first, int every)
+      : panel(group_y() - args.first),
+        panels(static_cast<int>((args.weight.n + kPanelRows - 1) / kPanelRows)),
+        apart(args.groups),
+        unit(first),
+        step(every) {
     blocks = static_cast<int>((args.weight.k + kBlock - 1) / kBlock);
     units = (blocks + kUnitBlocks - 1) / kUnitBlocks;
     settle();
@@ -45,7 +49,7 @@ struct UnitWalk {
 
  private:
   GRETA_DEVICE void settle() {
-    for (; unit >= units; unit -= units) panel += group_count();
+    for (; unit >= units; unit -= units) panel += apart;
   }
 };
 

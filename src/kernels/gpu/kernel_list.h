@@ -25,27 +25,32 @@ namespace greta::gpu {
   GRETA_GPU_X(gemv_##type, gemv<HalfUnit<TensorType::type>>) \
   GRETA_GPU_X(gemm_##type, half_gemm<TensorType::type>)
 
+// A row-wise op by the format of what it makes: one body, which looks.
+#define GRETA_GPU_ROUNDED(name, body) \
+  GRETA_GPU_X(name##_q8, body)        \
+  GRETA_GPU_X(name##_bf16, body)      \
+  GRETA_GPU_X(name##_f16, body)
+#define GRETA_GPU_ALL(name, body) GRETA_GPU_X(name, body) GRETA_GPU_ROUNDED(name, body)
+
 /// Expands GRETA_GPU_X(name, body) for every kernel.
-#define GRETA_GPU_KERNELS                         \
-  GRETA_GPU_X(rope_table, rope_table)             \
-  GRETA_GPU_X(quantize, quantize)                 \
-  GRETA_GPU_X(quantize_bf16, quantize_half<true>) \
-  GRETA_GPU_X(quantize_f16, quantize_half<false>) \
-  GRETA_GPU_X(rms_norm, rms_norm<false>)          \
-  GRETA_GPU_X(rms_norm_q8, rms_norm<true>)        \
-  GRETA_GPU_X(rope, rope)                         \
-  GRETA_GPU_X(kv_write, kv_write)                 \
-  GRETA_GPU_X(qk, qk)                             \
-  GRETA_GPU_X(softmax, softmax)                   \
-  GRETA_GPU_X(pv, pv)                             \
-  GRETA_GPU_X(attention, attention)               \
-  GRETA_GPU_X(add, add)                           \
-  GRETA_GPU_X(silu_mul, (gate<Silu, false>))      \
-  GRETA_GPU_X(silu_mul_q8, (gate<Silu, true>))    \
-  GRETA_GPU_X(gelu_mul, (gate<Gelu, false>))      \
-  GRETA_GPU_X(gelu_mul_q8, (gate<Gelu, true>))    \
-  GRETA_GPU_TYPES(GRETA_GPU_OF_TYPE)              \
-  GRETA_GPU_BLOCK_TYPES(GRETA_GPU_OF_BLOCK_TYPE)  \
+#define GRETA_GPU_KERNELS                        \
+  GRETA_GPU_X(rope_table, rope_table)            \
+  GRETA_GPU_ROUNDED(quantize, quantize)          \
+  GRETA_GPU_ALL(rms_norm, rms_norm)              \
+  GRETA_GPU_X(rope, rope)                        \
+  GRETA_GPU_X(kv_write, kv_write)                \
+  GRETA_GPU_X(qk, qk)                            \
+  GRETA_GPU_X(softmax, softmax)                  \
+  GRETA_GPU_X(pv, pv)                            \
+  GRETA_GPU_ALL(attention, attention)            \
+  GRETA_GPU_X(add, add)                          \
+  GRETA_GPU_ALL(silu_mul, gate<Silu>)            \
+  GRETA_GPU_ALL(gelu_mul, gate<Gelu>)            \
+  GRETA_GPU_X(add_norm, add_norm)                \
+  GRETA_GPU_X(step_attention, step_attention)    \
+  GRETA_GPU_X(tile_attention, tile_attention)    \
+  GRETA_GPU_TYPES(GRETA_GPU_OF_TYPE)             \
+  GRETA_GPU_BLOCK_TYPES(GRETA_GPU_OF_BLOCK_TYPE) \
   GRETA_GPU_HALF_TYPES(GRETA_GPU_OF_HALF_TYPE)
 
 /// A kernel's place in the list, which it stamps when it runs.
@@ -63,26 +68,38 @@ inline constexpr size_t kKernelCount = 0
 
 /// How a kernel is launched: whether it says itself when it needs what the one before it made (it asks for
 /// weights first); whether it has shared memory beside what it declares; its threads at most; how many of its
-/// work-groups a processor shall have room for; whether it wants args.rows and args.panels.
+/// work-groups a processor shall have room for; whether it wants args.rows and args.panels; how many ops it
+/// takes, and whether it does them one after another or each by work-groups of its own.
 struct Launching {
   bool early = false, asks_for_shared = false;
   int threads = kRowThreads, groups = 1;
   bool copies_boxes = false;
+  int parts = 1;
+  bool chained = false;
 };
+
+inline constexpr int kBeside = 3;  // products of the same kernel in a launch
 
 constexpr Launching launching(KernelId id, int wave) {
   switch (id) {
 #define GRETA_GPU_GEMV(type) case KernelId::gemv_##type:
 #define GRETA_GPU_GEMM(type) case KernelId::gemm_##type:
-    GRETA_GPU_BLOCK_TYPES(GRETA_GPU_GEMV) return {true, true, kDotThreads + wave, kGemvGroups};
-    GRETA_GPU_HALF_TYPES(GRETA_GPU_GEMV) return {true, true, kDotThreads + wave, 1};
+    GRETA_GPU_BLOCK_TYPES(GRETA_GPU_GEMV)
+    return {true, true, kDotThreads + wave, kGemvGroups, false, kBeside};
+    GRETA_GPU_HALF_TYPES(GRETA_GPU_GEMV) return {true, true, kDotThreads + wave, 1, false, kBeside};
     GRETA_GPU_BLOCK_TYPES(GRETA_GPU_GEMM)
-    return {false, true, Int8GemmShape::kWaves * wave, Int8GemmShape::kGroups};
-    GRETA_GPU_HALF_TYPES(GRETA_GPU_GEMM) return {false, true, HalfGemmShape(wave).waves() * wave, 1, true};
+    return {false, true, Int8GemmShape::kWaves * wave, Int8GemmShape::kGroups, false, kBeside};
+    GRETA_GPU_HALF_TYPES(GRETA_GPU_GEMM)
+    return {false, true, HalfGemmShape(wave).waves() * wave, 1, true, kBeside};
 #undef GRETA_GPU_GEMV
 #undef GRETA_GPU_GEMM
     case KernelId::rms_norm:
-    case KernelId::rms_norm_q8: return {false, false, kNormThreads};
+    case KernelId::rms_norm_q8:
+    case KernelId::rms_norm_bf16:
+    case KernelId::rms_norm_f16: return {false, false, kNormThreads};
+    case KernelId::add_norm: return {true, false, kNormThreads, 1, false, 2, true};
+    case KernelId::step_attention: return {true, true, kRowThreads, 1, false, 4, true};
+    case KernelId::tile_attention: return {false, true, AttentionTile(wave).threads, 2, false, 1, true};
     default: return {};
   }
 }

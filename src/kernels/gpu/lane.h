@@ -33,7 +33,6 @@ GRETA_DEVICE int thread_index() { return static_cast<int>(threadIdx.x); }
 GRETA_DEVICE int group_x() { return static_cast<int>(blockIdx.x); }
 GRETA_DEVICE int group_y() { return static_cast<int>(blockIdx.y); }
 GRETA_DEVICE int thread_count() { return static_cast<int>(blockDim.x); }
-GRETA_DEVICE int group_count() { return static_cast<int>(gridDim.x); }  // along x
 /// All threads of the work-group meet; what was written before is seen after.
 GRETA_DEVICE void meet() { __syncthreads(); }
 /// The value of the lane whose index in the team differs in `mask` (below 16); all lanes of the wave call it.
@@ -65,9 +64,6 @@ GRETA_DEVICE int thread_index() { return static_cast<int>(__builtin_amdgcn_worki
 GRETA_DEVICE int group_x() { return static_cast<int>(__builtin_amdgcn_workgroup_id_x()); }
 GRETA_DEVICE int group_y() { return static_cast<int>(__builtin_amdgcn_workgroup_id_y()); }
 GRETA_DEVICE int thread_count() { return __builtin_amdgcn_workgroup_size_x(); }
-GRETA_DEVICE int group_count() {
-  return static_cast<int>(__builtin_amdgcn_grid_size_x()) / __builtin_amdgcn_workgroup_size_x();
-}
 GRETA_DEVICE void meet() {
   __builtin_amdgcn_fence(__ATOMIC_RELEASE, "workgroup");
   __builtin_amdgcn_s_barrier();
@@ -98,7 +94,6 @@ GRETA_DEVICE int thread_index() { return emulator::thread_index(); }
 GRETA_DEVICE int group_x() { return emulator::group_x(); }
 GRETA_DEVICE int group_y() { return emulator::group_y(); }
 GRETA_DEVICE int thread_count() { return emulator::thread_count(); }
-GRETA_DEVICE int group_count() { return emulator::group_count(); }
 GRETA_DEVICE void meet() { emulator::meet(); }
 GRETA_DEVICE int from_lane(int value, int mask) { return emulator::exchange(value, mask, kWave); }
 GRETA_DEVICE int dot4(int a, int b, int sum) {

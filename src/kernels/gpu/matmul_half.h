@@ -72,7 +72,7 @@ struct HalfStages {
       : shared(memory),
         gates(shared + kShape.gates_at()),
         token(int64_t{group_x()} * kShape.tokens),
-        panel(int64_t{group_y()} * kShape.panels),
+        panel(int64_t{group_y() - args.first} * kShape.panels),
         panels((args.weight.n + kPanelRows - 1) / kPanelRows),
         count(static_cast<int>((args.weight.k + Shape::kStageK - 1) / Shape::kStageK)) {
     if (thread_index() < kShape.stages) {

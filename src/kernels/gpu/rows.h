@@ -8,12 +8,11 @@
 
 namespace greta::gpu::GRETA_FORM {
 
-/// Calls body(i) for this thread's share of [0, n).
+/// Calls body(i) for this thread's share of [0, n). Not unrolled: where a thread has one, a step's kernels run
+/// through their code once, and fetching it is what takes the time.
 template <class Body>
 GRETA_DEVICE void each(int64_t n, Body body) {
-#ifdef __CUDACC__  // for AMD's GPUs clang would divide to know how often
-#pragma unroll 8
-#endif
+#pragma unroll 1
   for (int64_t i = thread_index(); i < n; i += thread_count()) body(i);
 }
 
@@ -100,118 +99,109 @@ GRETA_DEVICE void quantize_block(float low, float high, ActivationBlock& out, bo
   out.sum_low = sum_low;
 }
 
+/// use(i, read(i)) for this thread's share of [0, n): what is read is asked for several times before it is
+/// used, because what `use` writes might be what the next one reads, for all that a compiler knows.
+template <class Read, class Use>
+GRETA_DEVICE void each_read(int64_t n, Read read, Use use) {
+  constexpr int kFew = 8;
+  const int count = static_cast<int>(n), apart = thread_count();
+  for (int first = thread_index(); first < count; first += kFew * apart) {
+    decltype(read(0)) got[kFew] = {};
+#pragma unroll
+    for (int i = 0; i < kFew; ++i) {
+      if (first + i * apart < count) got[i] = read(first + i * apart);
+    }
+#pragma unroll
+    for (int i = 0; i < kFew; ++i) {
+      if (first + i * apart < count) use(first + i * apart, got[i]);
+    }
+  }
+}
+
 /// A part of a row.
 struct Span {
   int64_t begin, end;
 };
 
-/// What this work-group has of a row of n (kRowChunk).
-GRETA_DEVICE Span chunk_of(int64_t n) {
-  const int64_t begin = group_y() * kRowChunk;
-  return {begin, smaller(n, begin + kRowChunk)};
+/// What this work-group has of a row of n: an equal share, in whole blocks.
+GRETA_DEVICE Span share_of(const Args& args, int64_t n) {
+  constexpr unsigned kOne = static_cast<unsigned>(kBlock);  // a division of 64 bits would take long
+  const unsigned groups = static_cast<unsigned>(args.groups),
+                 blocks = (static_cast<unsigned>(n) + kOne - 1) / kOne;
+  const int64_t share = (blocks + groups - 1) / groups * kOne, begin = smaller(n, group_y() * share);
+  return {begin, smaller(n, begin + share)};
 }
 
-/// value(k) for every k of a part of a row, to f32 or to blocks.
-template <bool kToBlocks, class Value>
-GRETA_DEVICE void store_row(const Args& args, int64_t row, const Span& part, Value value) {
-  if constexpr (!kToBlocks) {
-    float* out = args.out.row(row);
-    each(part.end - part.begin, [&](int64_t i) { out[part.begin + i] = value(part.begin + i); });
-  } else {
-    ActivationBlock* out = args.out.row<ActivationBlock>(row);
-    const int64_t blocks = part.end / kBlock, teams = thread_count() / kTeam;
-    // All lanes of a wave stay together: a team without a block goes over the last one, and stores nothing.
-    for (int64_t begin = part.begin / kBlock; begin < blocks; begin += teams) {
-      const int64_t block = begin + thread_index() / kTeam, at = smaller(block, blocks - 1);
-      const int64_t k = at * kBlock + lane_of_team();
-      quantize_block(value(k), value(k + kTeam), out[at], block < blocks);
-    }
+/// value(k) for every k of a part of a row, which begins at a whole block: blocks.
+template <class Value>
+GRETA_DEVICE void store_blocks(ActivationBlock* out, const Span& part, Value value) {
+  const int64_t blocks = part.end / kBlock, teams = thread_count() / kTeam;
+  // All lanes of a wave stay together: a team without a block goes over the last one, and stores nothing.
+  for (int64_t begin = part.begin / kBlock; begin < blocks; begin += teams) {
+    const int64_t block = begin + thread_index() / kTeam, at = smaller(block, blocks - 1);
+    const int64_t k = at * kBlock + lane_of_team();
+    quantize_block(value(k), value(k + kTeam), out[at], block < blocks);
   }
 }
 
-/// f32 rows as 16-bit floats, in pairs; a last one alone is paired with 0.
-template <bool kBf16>
-GRETA_DEVICE void quantize_half(const Args& args) {
-  const float* x = args.in[0].row(group_x());
-  uint32_t* out = args.out.row<uint32_t>(group_x());
-  const int64_t n = args.in[0].cols;
+/// 16-bit floats, in pairs; a last one alone is paired with 0.
+template <class Value>
+GRETA_DEVICE void store_halves(uint32_t* out, const Span& part, bool bf16, Value value) {
   const auto bits = [&](int64_t k) -> uint32_t {
-    if (k >= n) return 0;
-    return kBf16 ? float_to_bf16(x[k]) : float_to_half(x[k]);
+    if (k >= part.end) return 0;
+    return bf16 ? float_to_bf16(value(k)) : float_to_half(value(k));
   };
-  const Span part = chunk_of(n);
-  each((part.end - part.begin + 1) / 2, [&](int64_t i) {
-    const int64_t k = part.begin + 2 * i;
-    out[k / 2] = bits(k) | bits(k + 1) << 16;
-  });
+  each_read((part.end - part.begin + 1) / 2,
+            [&](int i) {
+              const int64_t k = part.begin + 2 * i;
+              return bits(k) | bits(k + 1) << 16;
+            },
+            [&](int i, uint32_t pair) { out[part.begin / 2 + i] = pair; });
+}
+
+/// The same in the format that the output has.
+template <class Value>
+GRETA_DEVICE void store_row(const Args& args, int64_t row, const Span& part, Value value) {
+  const Format format = args.out.format;
+  if (format == Format::q8_block32) return store_blocks(args.out.row<ActivationBlock>(row), part, value);
+  if (format != Format::f32)
+    return store_halves(args.out.row<uint32_t>(row), part, format == Format::bf16, value);
+  float* out = args.out.row(row);
+  each_read(
+      part.end - part.begin, [&](int i) { return value(part.begin + i); },
+      [&](int i, float x) { out[part.begin + i] = x; });
 }
 
 GRETA_DEVICE void quantize(const Args& args) {
   const float* x = args.in[0].row(group_x());
-  store_row<true>(args, group_x(), chunk_of(args.in[0].cols), [x](int64_t k) { return x[k]; });
+  store_row(args, group_x(), share_of(args, args.in[0].cols), [x](int64_t k) { return x[k]; });
 }
 
-inline constexpr int64_t kNormChunk = 4096;  // of a row: what is in shared memory at once
-
-/// (x * r) * w with r = 1 / sqrt(sum(x^2) / K + eps), by heads of K; the sum runs in a team, from shared
-/// memory.
-template <bool kToBlocks>
-GRETA_DEVICE void rms_norm(const Args& args) {
-  const int64_t n = args.in[1].cols, heads = args.in[0].cols / n;
-  const int64_t row = group_x() / heads, head = group_x() % heads;
-  const float *x = args.in[0].row(row) + head * n, *w = args.in[1].row(0);
-  GRETA_SHARED(float, values, kNormChunk);
-  GRETA_SHARED(float, shared, 1);
-  float squares = 0;
-  for (int64_t begin = 0; begin < n; begin += kNormChunk) {
-    const int64_t count = smaller(kNormChunk, n - begin);
-    each(count, [&](int64_t i) { values[i] = x[begin + i]; });
-    meet();
-    if (thread_index() < kWave) {
-#pragma unroll 16
-      for (int64_t i = lane_of_team(); i < count; i += kTeam)
-        squares = math::fma(values[i], values[i], squares);
-    }
-    if (begin + kNormChunk < n) meet();  // before the next chunk overwrites this one
-  }
-  if (thread_index() < kWave) {
-    const float mean = sum_tree(squares) / static_cast<float>(n);
-    if (thread_index() == 0) shared[0] = 1.0f / square_root(mean + args.params.eps);
-  }
-  meet();
-  const float scale = shared[0];
-  const auto value = [=](int64_t k) { return ((n <= kNormChunk ? values[k] : x[k]) * scale) * w[k]; };
-  if constexpr (kToBlocks) {
-    store_row<true>(args, row, {0, n}, value);
-  } else {
-    float* out = args.out.row(row) + head * n;
-    each(n, [&](int64_t k) { out[k] = value(k); });
-  }
-}
-
-/// (x cos - y sin, y cos + x sin), each as one product, then one FMA.
-GRETA_DEVICE void rope(const Args& args) {
-  const int64_t dims = args.params.rope_dims, head_dim = args.params.head_dim;
-  const int64_t heads = args.in[0].cols / head_dim, row = group_x() / heads, head = group_x() % heads;
-  const float *x = args.in[0].row(row) + head * head_dim, *table = args.in[1].row(row);
-  float* out = args.out.row(row) + head * head_dim;
-  const int64_t pairs = dims / 2;
+/// A head, by all threads: (x cos - y sin, y cos + x sin), each as one product, then one FMA.
+GRETA_DEVICE void rope_head(const OpParams& params, const float* x, const float* table, float* out) {
+  const int64_t dims = params.rope_dims, pairs = dims / 2;
   each(pairs, [&](int64_t i) {
-    const bool adjacent = args.params.rope_adjacent;
+    const bool adjacent = params.rope_adjacent;
     const int64_t a = adjacent ? 2 * i : i, b = adjacent ? 2 * i + 1 : pairs + i;
     const float cos = table[a], sin = table[b];
     const float first = x[a], second = x[b];
     out[a] = math::fma(first, cos, -(second * sin));
     out[b] = math::fma(second, cos, first * sin);
   });
-  each(head_dim - dims, [&](int64_t i) { out[dims + i] = x[dims + i]; });
+  each(params.head_dim - dims, [&](int64_t i) { out[dims + i] = x[dims + i]; });
+}
+
+GRETA_DEVICE void rope(const Args& args) {
+  const int64_t head_dim = args.params.head_dim, heads = args.in[0].cols / head_dim;
+  const int64_t row = group_x() / heads, at = group_x() % heads * head_dim;
+  rope_head(args.params, args.in[0].row(row) + at, args.in[1].row(row), args.out.row(row) + at);
 }
 
 /// in0 + scale * in1 by FMA.
 GRETA_DEVICE void add(const Args& args) {
   const float *a = args.in[0].row(group_x()), *b = args.in[1].row(group_x());
-  store_row<false>(args, group_x(), chunk_of(args.out.cols),
-                   [&](int64_t i) { return math::fma(b[i], args.params.scale, a[i]); });
+  store_row(args, group_x(), share_of(args, args.out.cols),
+            [&](int64_t i) { return math::fma(b[i], args.params.scale, a[i]); });
 }
 
 struct Silu {
@@ -222,11 +212,10 @@ struct Gelu {
 };
 
 /// f(in0) * in1.
-template <class F, bool kToBlocks>
+template <class F>
 GRETA_DEVICE void gate(const Args& args) {
   const float *a = args.in[0].row(group_x()), *b = args.in[1].row(group_x());
-  store_row<kToBlocks>(args, group_x(), chunk_of(args.in[0].cols),
-                       [=](int64_t i) { return F{}(a[i]) * b[i]; });
+  store_row(args, group_x(), share_of(args, args.in[0].cols), [=](int64_t i) { return F{}(a[i]) * b[i]; });
 }
 
 }  // namespace greta::gpu::GRETA_FORM

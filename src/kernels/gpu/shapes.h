@@ -9,7 +9,7 @@ inline constexpr int64_t kStaticBytes = 48 << 10;  // of shared memory that ever
 
 inline constexpr int kRowThreads = 128;    // of row-wise ops and of attention
 inline constexpr int kNormThreads = 512;   // of a norm: its loads are all on their way at once
-inline constexpr int64_t kRowChunk = 512;  // of a row: what a work-group has of an op without sums
+inline constexpr int64_t kRowChunk = 128;  // of a row: what a work-group has at least of an op
 
 // Of a GEMV: threads that make links (one wave more, of any vendor, chains them), and work-groups of a
 // processor at once, for as many registers a lane may have.
@@ -83,6 +83,54 @@ struct Int8GemmShape {
   constexpr int tokens() const { return kWaves * wave_tokens; }
   constexpr int step_bytes() const { return tokens() * kTokenBytes + kPanels * panel_bytes; }
   constexpr int bytes() const { return 2 * step_bytes() + scale_bytes; }
+};
+
+inline constexpr int kMostHeadDim = 256;  // of attention that holds rows in shared memory
+
+/// A decode step's attention: stages of positions, all scores, and four rows of a head in shared memory.
+struct AttentionStep {
+  int stage_bytes, stages;
+  int64_t most_positions;
+
+  explicit constexpr AttentionStep(int wave)
+      : stage_bytes(wave == 64 ? 16 << 10 : 32 << 10),
+        stages(wave == 64 ? 2 : 3),
+        most_positions(wave == 64 ? 6144 : 14336) {}
+  /// Of a stage; whole blocks of 16.
+  constexpr int positions(int head_dim) const { return stage_bytes / (head_dim * 4) / 16 * 16; }
+  constexpr int rows_at() const { return stages * stage_bytes; }
+  constexpr int scores_at() const { return rows_at() + 4 * kMostHeadDim * 4; }
+  constexpr int bytes(int64_t capacity) const {
+    return scores_at() + static_cast<int>(capacity + 15) / 16 * 16 * 4;
+  }
+};
+
+/// Attention of many rows: a work-group's queries of one kv head, and what it streams through shared memory.
+/// A thread has 8 queries by 8 positions (or dims).
+struct AttentionTile {
+  static constexpr int kPositions = 128, kDims = 128;
+  int queries, threads;
+  int stage_dims, stage_bytes, stages;  // a stage: so many dims of the keys of kPositions
+
+  explicit constexpr AttentionTile(int wave)
+      : queries(wave == 64 ? 32 : 64),
+        threads(queries / 8 * kPositions / 8),
+        stage_dims(wave == 64 ? 32 : 64),
+        stage_bytes(stage_dims * kPositions * 4),
+        stages(wave == 64 ? 1 : 2) {}
+  /// Positions of a stage of values; their weights take the queries' place.
+  constexpr int value_positions(int head_dim) const {
+    const int fit = stage_bytes / (head_dim * 4);
+    return (fit < head_dim ? fit : head_dim) / 16 * 16;
+  }
+  constexpr int queries_bytes(int head_dim) const { return queries * head_dim * 4; }
+  constexpr int bytes(int head_dim) const { return queries_bytes(head_dim) + stages * stage_bytes; }
+  constexpr int64_t tiles(int64_t of_queries) const { return (of_queries + queries - 1) / queries; }
+  /// Of scratch: floats of a query, bytes of a work-group.
+  static constexpr int64_t stride(int64_t capacity) {
+    return (capacity + kPositions - 1) / kPositions * kPositions;
+  }
+  constexpr int64_t scratch_bytes(int64_t capacity) const { return queries * stride(capacity) * 4; }
 };
 
 inline constexpr int kVectorThreads = 64;

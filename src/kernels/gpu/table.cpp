@@ -16,11 +16,18 @@ constexpr int64_t over(int64_t n, int64_t unit) { return (n + unit - 1) / unit; 
 
 // What a work-group has of each op.
 Grid a_row(const Args& args, const Chip&) { return {args.out.rows, 1, kRowThreads}; }
-Grid a_chunk(const Args& args, const Chip&) {
-  return {args.out.rows, over(args.in[0].cols, kRowChunk), kRowThreads};
+/// Few rows are divided, so that all processors have some.
+int64_t shares(int64_t rows, int64_t n, int64_t groups) {
+  return std::clamp<int64_t>(groups / rows, 1, over(n, kRowChunk));
 }
-Grid a_norm(const Args& args, const Chip&) {
-  return {args.in[0].rows * (args.in[0].cols / args.in[1].cols), 1, kNormThreads};
+Grid a_share(const Args& args, const Chip& chip) {
+  constexpr int kGroups = 8;  // of a processor
+  return {args.out.rows, shares(args.out.rows, args.in[0].cols, kGroups * chip.processors), kRowThreads};
+}
+Grid a_norm(const Args& args, const Chip& chip) {
+  const int64_t n = args.in[1].cols, heads = args.in[0].rows * (args.in[0].cols / n);
+  const bool whole = args.in[0].cols == n;
+  return {heads, whole ? shares(heads, n, chip.processors / 16) : 1, kNormThreads};
 }
 Grid a_head(const Args& args, const Chip&) {
   return {args.in[0].rows * (args.in[0].cols / args.params.head_dim), 1, kRowThreads};
@@ -33,10 +40,22 @@ Grid a_query(const Args& args, const Chip&) {
       args.in[0].cols == args.params.n_head * args.cache.head_dim ? args.in[0].rows : args.out.rows;
   return {rows * args.params.n_head, 1, kRowThreads};
 }
+int64_t resident_panels(const Args& args, const Chip& chip) {
+  return int64_t{chip.processors} * GemvShape(args.weight.type, chip.wave).groups(chip.shared);
+}
 Grid some_panels(const Args& args, const Chip& chip) {
-  const GemvShape shape(args.weight.type, chip.wave);
-  const int64_t groups = int64_t{chip.processors} * shape.groups(chip.shared);
-  return {std::min(over(args.weight.n, kPanelRows), groups), 1, kDotThreads + chip.wave, shape.bytes()};
+  return {1, std::min(over(args.weight.n, kPanelRows), resident_panels(args, chip)), kDotThreads + chip.wave,
+          GemvShape(args.weight.type, chip.wave).bytes()};
+}
+Grid a_step(const Args& args, const Chip& chip) {
+  return {args.params.n_head, 1, kRowThreads, AttentionStep(chip.wave).bytes(args.cache.capacity)};
+}
+Grid some_queries(const Args& args, const Chip& chip) {
+  const AttentionTile shape(chip.wave);
+  const int64_t queries = args.in[0].rows * args.params.n_head / args.cache.n_head_kv;
+  const int64_t fit = args.scratch_bytes / shape.scratch_bytes(args.cache.capacity);
+  return {1, std::min(args.cache.n_head_kv * shape.tiles(queries), fit), shape.threads,
+          shape.bytes(static_cast<int>(args.cache.head_dim))};
 }
 Grid a_tile(const Args& args, const Chip& chip) {
   const Int8GemmShape shape(args.weight.type, chip.wave);
@@ -71,22 +90,38 @@ struct Kind {
 
 const std::array kKinds{
     Kind{"rope_table", "rope_table", OpKind::rope_table, a_row},
-    Kind{"quantize", "quantize.q8_block32", OpKind::quantize, a_chunk, {}, {}, kToBlocks},
-    Kind{"quantize_bf16", "quantize.bf16", OpKind::quantize, a_chunk, {}, {}, kToBf16},
-    Kind{"quantize_f16", "quantize.f16", OpKind::quantize, a_chunk, {}, {}, kToF16},
+    Kind{"quantize_q8", "quantize.q8_block32", OpKind::quantize, a_share, {}, {}, kToBlocks},
+    Kind{"quantize_bf16", "quantize.bf16", OpKind::quantize, a_share, {}, {}, kToBf16},
+    Kind{"quantize_f16", "quantize.f16", OpKind::quantize, a_share, {}, {}, kToF16},
     Kind{"rms_norm", "rms_norm", OpKind::rms_norm, a_norm},
     Kind{"rms_norm_q8", "rms_norm.q8_block32", OpKind::rms_norm, a_norm, {}, {}, kToBlocks},
+    Kind{"rms_norm_bf16", "rms_norm.bf16", OpKind::rms_norm, a_norm, {}, {}, kToBf16},
+    Kind{"rms_norm_f16", "rms_norm.f16", OpKind::rms_norm, a_norm, {}, {}, kToF16},
     Kind{"rope", "rope", OpKind::rope, a_head},
     Kind{"kv_write", "kv_write", OpKind::kv_write, a_cached_head},
     Kind{"qk", "qk", OpKind::qk, a_query},
     Kind{"softmax", "softmax", OpKind::softmax, a_row},
     Kind{"pv", "pv", OpKind::pv, a_query},
     Kind{"attention", "attention", OpKind::attention, a_query},
-    Kind{"add", "add", OpKind::add, a_chunk},
-    Kind{"silu_mul", "silu_mul", OpKind::silu_mul, a_chunk},
-    Kind{"silu_mul_q8", "silu_mul.q8_block32", OpKind::silu_mul, a_chunk, {}, {}, kToBlocks},
-    Kind{"gelu_mul", "gelu_mul", OpKind::gelu_mul, a_chunk},
-    Kind{"gelu_mul_q8", "gelu_mul.q8_block32", OpKind::gelu_mul, a_chunk, {}, {}, kToBlocks},
+    Kind{"attention_q8", "attention.q8_block32", OpKind::attention, a_query, {}, {}, kToBlocks},
+    Kind{"attention_bf16", "attention.bf16", OpKind::attention, a_query, {}, {}, kToBf16},
+    Kind{"attention_f16", "attention.f16", OpKind::attention, a_query, {}, {}, kToF16},
+    Kind{"add", "add", OpKind::add, a_share},
+    Kind{"silu_mul", "silu_mul", OpKind::silu_mul, a_share},
+    Kind{"silu_mul_q8", "silu_mul.q8_block32", OpKind::silu_mul, a_share, {}, {}, kToBlocks},
+    Kind{"silu_mul_bf16", "silu_mul.bf16", OpKind::silu_mul, a_share, {}, {}, kToBf16},
+    Kind{"silu_mul_f16", "silu_mul.f16", OpKind::silu_mul, a_share, {}, {}, kToF16},
+    Kind{"gelu_mul", "gelu_mul", OpKind::gelu_mul, a_share},
+    Kind{"gelu_mul_q8", "gelu_mul.q8_block32", OpKind::gelu_mul, a_share, {}, {}, kToBlocks},
+    Kind{"gelu_mul_bf16", "gelu_mul.bf16", OpKind::gelu_mul, a_share, {}, {}, kToBf16},
+    Kind{"gelu_mul_f16", "gelu_mul.f16", OpKind::gelu_mul, a_share, {}, {}, kToF16},
+};
+
+/// What does several ops at once, and so stands in no plan; with the last one's kind and work-groups.
+const std::array kJoinedKinds{
+    Kind{"add_norm", "add+rms_norm", OpKind::rms_norm, a_norm},
+    Kind{"step_attention", "rope+rope+kv_write+attention", OpKind::attention, a_step},
+    Kind{"tile_attention", "attention.tile", OpKind::attention, some_queries},
 };
 
 /// Of 16-bit weights, whose products are the card's matrix unit's.
@@ -126,11 +161,20 @@ constexpr std::pair<std::string_view, TensorType> kTypeNames[] = {
 Kernel kernel_of(const Named& named) {
   const std::string_view name = std::string_view(named.symbol).substr(6);
   const auto with = [&](const Kind& kind, std::optional<TensorType> type) {
-    return Kernel{named.id,   named.symbol, kind.shown,     kind.op,  type,
-                  kind.route, kind.shape,   kind.roundings, kind.grid};
+    return Kernel{named.id,   named.symbol,
+                  kind.shown, kind.op,
+                  type,       kind.route,
+                  kind.shape, kind.roundings,
+                  kind.grid,  kind.grid == some_panels ? resident_panels : nullptr};
   };
   for (const Kind& kind : kKinds) {
     if (name == kind.prefix) return with(kind, {});
+  }
+  for (const Kind& kind : kJoinedKinds) {
+    if (name != kind.prefix) continue;
+    Kernel joined = with(kind, {});
+    joined.in_plans = false;
+    return joined;
   }
   for (const Kind& kind : kHalfKinds) {
     if (name == kind.prefix)
@@ -218,6 +262,7 @@ std::vector<KernelInfo> kernel_infos(const std::string& device, std::span<const 
                                      KernelFn unit_run, const std::string& missing) {
   std::vector<KernelInfo> infos;
   for (const Kernel& kernel : kernels()) {
+    if (!kernel.in_plans) continue;
     if (!is_units(kernel)) {
       infos.push_back(info_of(kernel, device, missing));
       continue;

@@ -23,6 +23,9 @@ struct Kernel {
   std::optional<Shape> shape = {};
   Roundings roundings = {};
   Grid (*grid)(const Args& args, const Chip& chip);
+  /// Of work-groups that take more than their share one by one: how many a card has at once.
+  int64_t (*resident)(const Args& args, const Chip& chip) = nullptr;
+  bool in_plans = true;  // or only in the place of several ops (launches.h)
 };
 
 /// In the order of KernelId.

@@ -41,7 +41,7 @@ class Emulated : public testing::TestWithParam<emulator::Card> {
     gpu::Args device =
         gpu::args_of(args, args.weight != nullptr ? args.weight->bytes.data() : nullptr, &args.position);
     device.stamp = &stamp;
-    device_->launch(*of.on_device, device);
+    device_->launch(*of.on_device, std::span(&device, 1));
     EXPECT_EQ(stamp.kernel, static_cast<int32_t>(of.on_device->id)) << of.name;
     EXPECT_EQ(stamp.count, 1U);
   }
@@ -266,7 +266,7 @@ TEST_P(Emulated, AttentionHasTheBitsOfTheCpu) {
 
 /// The first lane waits at a gate for turn kTurn; then another one passes it kPasses times.
 template <int kTurn, int kPasses>
-void wait_at_a_gate(const gpu::Args&) {
+void wait_at_a_gate(const gpu::Args*) {
   auto* const counts = emulator::shared<uint32_t>(2);
   if (emulator::thread_index() == 0) counts[0] = counts[1] = 0;
   emulator::meet();
@@ -281,7 +281,7 @@ void wait_at_a_gate(const gpu::Args&) {
 
 std::string end_of(emulator::Body body) {
   try {
-    emulator::WorkGroup(5).run(body, {}, {1, 1, 64}, 0, 0);
+    emulator::WorkGroup(5).run(body, nullptr, {1, 1, 64}, 0, 0);
   } catch (const Error& error) {
     return error.what();
   }
