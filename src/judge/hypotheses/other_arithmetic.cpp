@@ -65,6 +65,7 @@ class Adapter {
     double least = kNothing;
     for (const Declared& declared : arithmetic_candidates(kernels, declared_arithmetic(*seen.phase, at))) {
       if (!rotation_fits(declared, seen.phase->model->config)) continue;
+      if (!is_held_in(declared.roundings.output, seen.observed)) continue;
       if (left_by(judged_by(declared, one)) == kNothing) continue;
       Evidence other = judged_by(declared, evidence);
       const double left = left_by(other);

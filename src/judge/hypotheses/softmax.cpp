@@ -182,8 +182,8 @@ std::vector<Candidate> softmax_sink(const Suspect& s) {
                       {"1 is added to the softmax's denominator, after the maximum is taken off",
                        "se suma 1 al denominador del softmax, tras restar el máximo"}),
           denominator([](double sum, double max) { return sum + std::exp(-max); },
-                      {"1 is added to the softmax's denominator (a sink)",
-                       "se suma 1 al denominador del softmax (un sumidero)"})};
+                      {"1 is added to the softmax's denominator: a sink, or a slot that is empty and seen",
+                       "se suma 1 al denominador del softmax: un sumidero, o una ranura vacía que se ve"})};
 }
 
 std::vector<Candidate> not_normalised(const Suspect& s) {

@@ -200,11 +200,24 @@ Candidate more_bias(double factor, Text title) {
 }
 
 std::vector<Candidate> wrong_bias(const Suspect& s) {
-  if (bias_of(s.model(), {s.at.stage, s.at.layer}) == nullptr) return {};
-  return {more_bias(-1, {fmt::format("the bias of {} is not added", s.name()),
-                         fmt::format("no se suma el sesgo de {}", s.name())}),
-          more_bias(1, {fmt::format("the bias of {} is added twice", s.name()),
-                        fmt::format("el sesgo de {} se suma dos veces", s.name())})};
+  const Tensor* own = bias_of(s.model(), {s.at.stage, s.at.layer});
+  if (own == nullptr) return {};
+  std::vector<Candidate> candidates{
+      more_bias(-1, {fmt::format("the bias of {} is not added", s.name()),
+                     fmt::format("no se suma el sesgo de {}", s.name())}),
+      more_bias(1, {fmt::format("the bias of {} is added twice", s.name()),
+                    fmt::format("el sesgo de {} se suma dos veces", s.name())})};
+  for (int other = 0; other < s.config().n_layer; ++other) {
+    const Tensor* bias = bias_of(s.model(), {s.at.stage, other});
+    if (other == s.at.layer || bias == nullptr || bias->dims != own->dims) continue;
+    candidates.push_back({[bias](const Observation&, StageProblem& problem) {
+                            problem.bias = bias;
+                            return true;
+                          },
+                          {fmt::format("the bias of {} is layer {}'s", s.name(), other),
+                           fmt::format("el sesgo de {} es el de la capa {}", s.name(), other)}});
+  }
+  return candidates;
 }
 
 std::vector<Candidate> narrow_accumulator(const Suspect& s) {
@@ -233,6 +246,26 @@ Candidate output_in(Format format) {
       [format](const StageProblem&, const Values&, Expected& expected) { round_output(expected, format); },
       {fmt::format("the output is rounded to {}, which the kernel does not declare", name(format)),
        fmt::format("la salida se redondea a {}, lo que el kernel no declara", name(format))});
+}
+
+/// Of a kernel that rounds its results to it.
+Candidate output_cut(Format format) {
+  return {[format](const Observation&, StageProblem& problem) {
+            if (problem.declared.roundings.output != format) return false;
+            problem.declared.roundings.output = Format::f32;
+            problem.how = [format](const StageProblem& p, const Values& values) {
+              Expected expected = right_of(p, values);
+              for (size_t i = 0; i < expected.value.size(); ++i) {
+                const double value = expected.value[i], bound = expected.bound[i];
+                expected.value[i] = cut_to(value, format);
+                expected.bound[i] += std::abs(cut_to(value + bound, format) - cut_to(value - bound, format));
+              }
+              return expected;
+            };
+            return true;
+          },
+          {fmt::format("the output is cut to {}, not rounded to it", name(format)),
+           fmt::format("la salida se trunca a {}, sin redondear", name(format))}};
 }
 
 /// Rounded once more before what the kernel declares.
@@ -271,7 +304,10 @@ Candidate operand_in(Format format, size_t at, const Suspect& s) {
 
 std::vector<Candidate> undeclared_rounding(const Suspect& s) {
   std::vector<Candidate> candidates = operand_rounded(s);
-  for (const Format format : {Format::f16, Format::bf16}) candidates.push_back(output_in(format));
+  for (const Format format : {Format::f16, Format::bf16}) {
+    candidates.push_back(output_in(format));
+    candidates.push_back(output_cut(format));
+  }
   if (s.kind() != StageKind::projection) {
     for (const Format format : {Format::f16, Format::bf16}) {
       for (size_t at = 0; at < operands_at(s.config(), s.at).size(); ++at)
@@ -305,8 +341,8 @@ const std::array<Hypothesis, 5> kSum{{
      "https://github.com/ROCm/ATOM/issues/702",
      weight_element},
     {"wrong_bias",
-     {"a projection's bias is not added, or added twice",
-      "el sesgo de una proyección no se suma, o se suma dos veces"},
+     {"a projection's bias is not added, or added twice, or another layer's",
+      "el sesgo de una proyección no se suma, o se suma dos veces, o es de otra capa"},
      "https://github.com/paiml/aprender/issues/2769",
      wrong_bias},
     {"narrow_accumulator",
