@@ -237,7 +237,7 @@ void Session::end(void* sched, bool whole) {
 
 void Session::say_unknown_layers() {
   int last = kNoLayer;
-  for (const auto& [node, place] : map_.places_of) last = std::max(last, place.layer);
+  for (const auto& [place, node] : map_.stages) last = std::max(last, place.layer);
   if (last == kNoLayer || settings_.first_layer <= last) return;
   say("no layer from " + std::to_string(settings_.first_layer) + " on is computed: the last one is " +
       std::to_string(last));

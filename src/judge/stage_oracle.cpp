@@ -53,6 +53,7 @@ class Builder {
       : phase_(phase), model_(*phase.model), config_(phase.model->config), hidden_(hidden) {}
 
   std::shared_ptr<const StageProblem> make(At at, const std::vector<int64_t>& positions) {
+    if (!root_) root_ = at;
     if (!is_known(config_, at)) {
       if (why.empty()) why = fmt::format("not known: how this model computes {}", name(at.stage));
       return nullptr;
@@ -121,7 +122,7 @@ class Builder {
     auto& maker = makers_[input];
     if (maker == nullptr || maker->positions != positions) maker = make(input, positions);
     if (maker == nullptr) return false;
-    const bool hidden = input.layer == problem.at.layer;  // a cause is sought in the layer itself
+    const bool hidden = input.layer == root_->layer;  // a cause is sought in the layer itself
     if (hidden && std::find(gap.begin(), gap.end(), input.stage) == gap.end()) gap.push_back(input.stage);
     problem.operands.push_back({{}, maker});
     return true;
@@ -196,7 +197,7 @@ class Builder {
   const PhaseRecord& phase_;
   const Model& model_;
   const ModelConfig& config_;
-  std::optional<At> hidden_;
+  std::optional<At> hidden_, root_;
   std::map<At, std::shared_ptr<const StageProblem>> makers_;
 };
 

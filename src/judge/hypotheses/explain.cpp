@@ -353,7 +353,7 @@ std::vector<Explanation> explain(const Evidence& evidence, const Search& search,
   }
   add_conditioned(evidence, search, threads, explanations);
   if (explanations.empty()) return explanations;
-  if (auto other = with_other_arithmetic(explanations.front(), evidence))
+  if (auto other = with_other_arithmetic(explanations.front(), evidence, search))
     explanations.front() = std::move(*other);
   return explanations;
 }

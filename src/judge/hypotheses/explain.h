@@ -41,6 +41,8 @@ std::optional<Explanation> best_of(const Hypothesis& hypothesis, const Evidence&
 struct Search {
   std::vector<std::string> likely = {};
   bool in_full = true;  // else the likely ones alone
+  /// By which stages of the kind were explained, where their own was not known: as by_arithmetic says it.
+  std::vector<std::string> arithmetic = {};
   /// The same stage in another layer, which must agree about numbers that its own rows can't tell; or none.
   std::function<Evidence()> elsewhere = {};
 };

@@ -230,6 +230,7 @@ Candidate of_slices(const Slices& from, Text title) {
     const auto all = recorded_rows(*seen.phase, heads, block);
     const int64_t n = problem.model->config.n_head, rows = std::ssize(block);
     if (!all || !all_finite(*all) || block.back() - block.front() + 1 != rows) return false;
+    if (seen.phase->view.seen() == Seen::prefill_last) return false;  // a block's rows, but for one
     const int64_t d = std::ssize(*all) / (n * rows);
     std::vector<float> read;
     for (const int64_t position : problem.positions) {

@@ -328,7 +328,7 @@ std::vector<NamedCase> attention_cases() {
       {"Log2eTwice", "softmax_base2", softmax, 1, softmax_of(1 / log2), "log2(e) is applied twice",
        "prefill"},
       {"Sink", "softmax_sink", softmax, 0, [](const PlainSite& s) { return s.weights_of(exponential, 1); },
-       "(a sink)"},
+       "a sink, or a slot"},
       {"SinkAfterTheMaximum", "softmax_sink", softmax, 1, sink_after_the_maximum, "after the maximum",
        "decode"},
       {"NotDivided", "softmax_not_normalised", softmax, 1, undivided, "not divided by its sum"},
