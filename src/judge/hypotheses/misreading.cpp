@@ -130,6 +130,14 @@ constexpr FieldReading kReadings[] = {
      }},
     {"code_bits", "the high bits of {}'s codes are dropped", "se omiten los bits altos de los códigos de {}",
      high, [](const Sight& s) { bits(s, ~15, [](int) { return -1; }); }},
+    {"code_bits", "the high bits of {}'s codes are all set",
+     "los bits altos de los códigos de {} están todos a 1", high,
+     [](const Sight& s) {
+       const int all = (1 << code_bits(s.weight.type)) - 16;
+       each(s, [&](WeightBlock& block, size_t) {
+         for (int& code : block.code) code |= all;
+       });
+     }},
     {"code_bits", "the high bits of {}'s codes are exchanged between the halves of a block",
      "los bits altos de los códigos de {} están intercambiados entre las mitades del bloque", high,
      [](const Sight& s) { bits(s, ~15, [](int i) { return (i + 16) % 32; }); }},
@@ -428,23 +436,26 @@ std::vector<Candidate> misread(const Suspect& s, std::string_view hypothesis) {
   const bool matrix = s.kind() == StageKind::projection || s.kind() == StageKind::embedding;
   if (weight == nullptr || !matrix) return {};
   const std::optional<OutputSample> sample = sample_of(s, kOutputs);
+  // Rounded to nothing, rows tell no reading from another; the sums that minima meet may be more.
+  const bool tells = sample && std::ranges::any_of(sample->x, [](const std::vector<double>& x) {
+                       return std::ranges::any_of(x, [](double value) { return value != 0; });
+                     });
   std::vector<Candidate> candidates;
+  std::vector<Misreading> related;
   for (const Misreading& reading : readings_of(*weight, hypothesis, weight_label(s.at.stage))) {
     if (s.kind() == StageKind::embedding) {
       candidates.push_back(embedded(reading));
       continue;
     }
-    // Rounded to nothing, rows tell no reading from another; the sums that minima meet may be more.
-    const bool tells = sample && std::ranges::any_of(sample->x, [](const std::vector<double>& x) {
-                         return std::ranges::any_of(x, [](double value) { return value != 0; });
-                       });
     const Likeness like = tells ? likeness(*weight, reading.reader, *sample) : Likeness{1, 1};
     if (like.explained > kLike) {
       candidates.push_back(with_weight(reading.matrix(*weight), reading.title));
     } else if (like.cosine > kRelated) {
-      add_in_parts(s, reading, candidates);
+      related.push_back(reading);
     }
   }
+  if (!candidates.empty()) return candidates;
+  for (const Misreading& reading : related) add_in_parts(s, reading, candidates);
   return candidates;
 }
 
