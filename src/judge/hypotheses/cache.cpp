@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <span>
 
 #include "bundle/decode0_row.h"
 #include "judge/hypotheses/hypothesis.h"
@@ -366,11 +367,11 @@ std::vector<Candidate> kv_duplicated(const Suspect& s) {
                                  "cada fila de un bloque contiene la clave y el valor de la última"})};
 }
 
-/// Of what is rounded to 16 bits.
+/// Of what is rounded to 16 bits, one of the two.
 std::vector<Candidate> kv_cut(const Suspect& s) {
   if (s.kind() != StageKind::cache) return {};
   std::vector<Candidate> candidates;
-  for (const RowPart& part : kParts) {
+  for (const RowPart& part : std::span(kParts).subspan(1)) {
     const auto change = [part](const Observation&, StageProblem& problem) {
       const Format format = problem.cache_format;
       if (format != Format::f16 && format != Format::bf16) return false;

@@ -248,26 +248,6 @@ Candidate output_in(Format format) {
        fmt::format("la salida se redondea a {}, lo que el kernel no declara", name(format))});
 }
 
-/// Of a kernel that rounds its results to it.
-Candidate output_cut(Format format) {
-  return {[format](const Observation&, StageProblem& problem) {
-            if (problem.declared.roundings.output != format) return false;
-            problem.declared.roundings.output = Format::f32;
-            problem.how = [format](const StageProblem& p, const Values& values) {
-              Expected expected = right_of(p, values);
-              for (size_t i = 0; i < expected.value.size(); ++i) {
-                const double value = expected.value[i], bound = expected.bound[i];
-                expected.value[i] = cut_to(value, format);
-                expected.bound[i] += std::abs(cut_to(value + bound, format) - cut_to(value - bound, format));
-              }
-              return expected;
-            };
-            return true;
-          },
-          {fmt::format("the output is cut to {}, not rounded to it", name(format)),
-           fmt::format("la salida se trunca a {}, sin redondear", name(format))}};
-}
-
 /// Rounded once more before what the kernel declares.
 Candidate input_in(Format format) {
   return {.change =
@@ -304,10 +284,7 @@ Candidate operand_in(Format format, size_t at, const Suspect& s) {
 
 std::vector<Candidate> undeclared_rounding(const Suspect& s) {
   std::vector<Candidate> candidates = operand_rounded(s);
-  for (const Format format : {Format::f16, Format::bf16}) {
-    candidates.push_back(output_in(format));
-    candidates.push_back(output_cut(format));
-  }
+  for (const Format format : {Format::f16, Format::bf16}) candidates.push_back(output_in(format));
   if (s.kind() != StageKind::projection) {
     for (const Format format : {Format::f16, Format::bf16}) {
       for (size_t at = 0; at < operands_at(s.config(), s.at).size(); ++at)

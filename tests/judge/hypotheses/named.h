@@ -68,8 +68,8 @@ inline void expect_named(const NamedCase& c) {
 }
 
 /// Hypotheses of what a plain llama has not: biases (tests/e2e/architectures_isolate_test.cpp), types with
-/// high bits or small scales (hypothesis_test.cpp, misread_weights_test.cpp), a cache in f16 and results in it
-/// (hypothesis_test.cpp), fused attention (gaps_test.cpp), recorded operands (seen_operands_test.cpp).
+/// high bits or small scales (hypothesis_test.cpp, misread_weights_test.cpp), a cache in f16
+/// (attention_test.cpp), fused attention (gaps_test.cpp), recorded operands (seen_operands_test.cpp).
 inline constexpr std::array<std::string_view, 6> kElsewhere = {
     "wrong_bias", "code_bits", "kv_cut", "scale_misread", "softmax_rescale", "operand_read"};
 
