@@ -289,7 +289,7 @@ static const char gtrace_held[] = "f64 f32 f16 bf16 i64 i32 i16 i8 u8 q8_block32
 static const char gtrace_layer_stages[] =
     "x_in attn_norm q k v q_norm k_norm q_rope k_rope kv_write qk softmax pv attn_out attn_post_norm x_attn "
     "ffn_norm router experts expert_weights expert_gate expert_up expert_act expert_down experts_out gate up "
-    "act down shared_gate shared_out ffn_out ffn_post_norm x_out kv_next";
+    "act down shared_gate shared_out ffn_out ffn_post_norm x_out kv_next kv_before";
 static const char gtrace_last_stages[] = "final_norm logits";
 static const char gtrace_decode0_rows[] = "zeros|other row|nan|freed";
 
@@ -1053,7 +1053,7 @@ static int gtrace_check_stage(gtrace_rows* rows) {
     return gtrace_bad(GRETA_TRACE_E_STAGE, e, "layers count from 0");
   if ((e->flags & (GRETA_TRACE_UNSCALED | GRETA_TRACE_UNMASKED)) != 0 && !is_qk)
     return gtrace_bad(GRETA_TRACE_E_STAGE, e, "unscaled and unmasked are said of qk");
-  if (e->values != NULL && is_known && strcmp(e->stage, "kv_write") != 0 && strcmp(e->stage, "kv_next") != 0)
+  if (e->values != NULL && is_known && strncmp(e->stage, "kv_", 3) != 0)
     return gtrace_bad(GRETA_TRACE_E_STAGE, e, "keys and values together are kv_write");
   return GRETA_TRACE_OK;
 }

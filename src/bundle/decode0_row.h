@@ -26,6 +26,9 @@ constexpr std::string_view name(Decode0Row row) { return kDecode0RowNames[static
 /// row that was written one slot on from one that was not written.
 inline constexpr const char* kKvNext = "kv_next";
 
+/// Likewise: what the slots that a phase is to write held before.
+inline constexpr const char* kKvBefore = "kv_before";
+
 /// As a manifest that was read says of this prompt; nullopt where it says nothing.
 std::optional<Decode0Row> decode0_row(const nlohmann::json& manifest, const std::string& prompt);
 

@@ -93,12 +93,32 @@ Batch CachePositions::sequence_of(const GraphMap& map, const Batch& all, int64_t
   return own.numbers.empty() ? collect(0, -1) : own;
 }
 
-bool CachePositions::write(const GraphMap& map, const Batch& batch) {
+int64_t CachePositions::misplaced_by(const GraphMap& map, const Batch& batch, int64_t known) const {
+  if (known == 0 || batch.first() == 0 || batch.first() == known) return 0;
+  for (const auto& [layer, attention] : map.attention) {
+    if (!attention.slots || !attention.cached_keys || !Sight::is_told(attention)) continue;
+    const std::vector<int64_t> written = written_slots(attention.slots, batch.graph_rows);
+    const std::vector<int64_t> held = slots(attention.cached_keys, known);
+    const Sight sight(attention, batch.graph_rows);
+    const bool goes_on = std::ranges::all_of(held, [&](int64_t slot) {
+      return slot >= 0 && std::ranges::find(written, slot) == written.end() &&
+             sight.sees(batch.numbers.front(), slot);
+    });
+    if (goes_on) return known - batch.first();
+  }
+  return 0;
+}
+
+std::vector<int> CachePositions::write(const GraphMap& map, const Batch& batch) {
+  std::vector<int> untold;
   std::map<const void*, std::unique_ptr<Sight>> sights;  // layers share masks
   for (const auto& [layer, attention] : map.attention) {
-    if (!attention.slots || !attention.cached_keys) return false;
-    const std::vector<int64_t> written = written_slots(attention.slots, batch.graph_rows);
-    if (static_cast<int64_t>(written.size()) != batch.graph_rows) return false;
+    std::vector<int64_t> written;
+    if (attention.slots && attention.cached_keys) written = written_slots(attention.slots, batch.graph_rows);
+    if (static_cast<int64_t>(written.size()) != batch.graph_rows) {
+      untold.push_back(layer);
+      continue;
+    }
     auto& sight = sights[attention.mask.address()];
     if (sight == nullptr && Sight::is_told(attention))
       sight = std::make_unique<Sight>(attention, batch.graph_rows);
@@ -110,8 +130,9 @@ bool CachePositions::write(const GraphMap& map, const Batch& batch) {
     for (size_t i = 0; i < batch.numbers.size(); ++i) {
       const int64_t row = batch.numbers[i];
       int64_t slot = written[static_cast<size_t>(row)];
-      if (sight != nullptr &&
-          !sight->sees(row, slot)) {  // written where it is not read: what counts is the latter
+      // Written where it is not read, or over another row: what counts is where it is read.
+      const bool is_lost = std::ranges::count(written, slot) > 1;
+      if (sight != nullptr && (is_lost || !sight->sees(row, slot))) {
         const auto taken = [&](int64_t other) {
           return std::ranges::any_of(slot_of, [&](const auto& held) { return held.second == other; });
         };
@@ -120,7 +141,7 @@ bool CachePositions::write(const GraphMap& map, const Batch& batch) {
       slot_of[batch.positions[i]] = slot;
     }
   }
-  return true;
+  return untold;
 }
 
 std::vector<int64_t> CachePositions::slots(Tensor cache, int64_t n_pos) const {

@@ -27,9 +27,12 @@ class CachePositions {
   /// Of a batch of several texts the rows of the one that goes on at `position`, or, where none does, of the
   /// first that begins: a text's rows see the row before. Empty where neither is there.
   Batch sequence_of(const GraphMap& map, const Batch& all, int64_t position) const;
+  /// How much higher the batch's positions ought to be, where it says that it goes back, or leaves some out,
+  /// and the cache holds the text's `known` positions all the same: its first row sees each of them.
+  int64_t misplaced_by(const GraphMap& map, const Batch& batch, int64_t known) const;
   /// Notes where the graph's positions will be read. Those from its first on are forgotten before: they were
-  /// rolled back. False where the slots cannot be told.
-  bool write(const GraphMap& map, const Batch& batch);
+  /// rolled back. Returns the layers whose slots cannot be told.
+  std::vector<int> write(const GraphMap& map, const Batch& batch);
   /// The slots of positions 0, 1, ..., n_pos - 1 in the memory of this cache; -1 for one that is not there.
   std::vector<int64_t> slots(Tensor cache, int64_t n_pos) const;
 

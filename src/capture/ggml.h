@@ -86,6 +86,13 @@ class Tensor {
   const char* at_ = nullptr;
 };
 
+/// An op's name as kernels have it.
+inline std::string lower(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  return out;
+}
+
 /// The tensor that others are views of.
 inline Tensor base_of(Tensor t) { return t.view_src() ? t.view_src() : t; }
 

@@ -1,5 +1,6 @@
 #include "capture/graph_map.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <optional>
 #include <set>
@@ -9,6 +10,7 @@ namespace greta::capture {
 namespace {
 
 /// What the value of a node is, or was made from by steps that change no number (views, copies, chosen rows).
+/// The layer of a place is, until all is read, the number of a block.
 struct Tag {
   enum Kind { stage, activated_gate, changed_scores, fused_qkv, normed, weighted } kind = stage;
   At place = {0, Stage::x_in};
@@ -49,12 +51,33 @@ constexpr WeightName kNorms[] = {
     {"output_norm.weight", Stage::final_norm},
 };
 
+constexpr int kEmbedding = -2;  // where what no block has made counts as made
+
+/// Nodes from one reading of the residual stream to the next writing. Which layer they are, the names of most
+/// of their weights say: one of them may be another layer's, and a layer may be left out or computed twice.
+struct Block {
+  std::map<int, int> votes;  // how many of its weights are of a layer
+  At normed, added;          // what its first stage reads, and what its attention is added to: x_in, both
+  bool is_added = false;
+
+  int most() const {
+    int most = 0;
+    for (const auto& [layer, count] : votes) most = std::max(most, count);
+    return most;
+  }
+  int layer() const {
+    for (const auto& [layer, count] : votes) {
+      if (count == most()) return layer;
+    }
+    return kNoLayer;
+  }
+};
+
 /// The norm of a stage is another stage, whichever weight it takes.
-constexpr std::pair<Stage, Stage> kNormOf[] = {{Stage::q, Stage::q_norm},
-                                               {Stage::k, Stage::k_norm},
-                                               {Stage::attn_out, Stage::attn_post_norm},
-                                               {Stage::x_attn, Stage::ffn_norm},
-                                               {Stage::down, Stage::ffn_post_norm}};
+constexpr std::pair<Stage, Stage> kNormOf[] = {
+    {Stage::x_in, Stage::attn_norm},  {Stage::q, Stage::q_norm},
+    {Stage::k, Stage::k_norm},        {Stage::attn_out, Stage::attn_post_norm},
+    {Stage::x_attn, Stage::ffn_norm}, {Stage::down, Stage::ffn_post_norm}};
 
 /// "blk.3.attn_q.weight" -> attn_q.weight of layer 3; a name without layer -> itself, kNoLayer.
 std::pair<std::string_view, int> split(std::string_view name) {
@@ -87,12 +110,21 @@ Tensor stored(Tensor t) {
 class Reader {
  public:
   GraphMap read(void* graph) {
-    const int nodes = the_ggml->call().graph_n_nodes(graph);
-    for (int i = 0; i < nodes; ++i) {
-      const Tensor node(the_ggml->call().graph_node(graph, i));
-      look_at(node);
-      map_.last = node;
+    std::vector<Tensor> nodes;
+    for (int i = 0; i < the_ggml->call().graph_n_nodes(graph); ++i)
+      nodes.emplace_back(the_ggml->call().graph_node(graph, i));
+    for (const Tensor node : nodes) {
+      const std::string_view op = node.op_name();
+      for (const int i : {0, 1}) {
+        const auto norm = op == "MUL" ? place_in(kNorms, node.src(i)) : std::nullopt;
+        if (norm) norms_.insert(norm->stage);
+      }
+      if (op == "SET_ROWS" || (op == "CPY" && base_of(node) != node)) see_what_is_cached(node);
     }
+    settle_what_is_cached();
+    for (const Tensor node : nodes) look_at(node);
+    if (!nodes.empty()) map_.last = nodes.back();
+    number_layers();
     for (const auto& [place, node] : map_.stages) map_.places_of.emplace(node.tensor.address(), place);
     return std::move(map_);
   }
@@ -115,7 +147,10 @@ class Reader {
         {"DIV", &Reader::divide},        {"ADD_ID", &Reader::add_of_experts},
     };
     const auto look = kLooks.find(node.op_name());
-    if (look != kLooks.end()) (this->*look->second)(node);
+    if (look != kLooks.end()) return (this->*look->second)(node);
+    // What the choice of experts is made by.
+    static const std::set<std::string_view> kBetween = {"NONE", "ARGSORT", "TOP_K", "SUM_ROWS", "CLAMP"};
+    if (!kBetween.contains(node.op_name())) map_.unknown.emplace(node.address(), node);
   }
 
   const Tag* tag(Tensor t) const {
@@ -125,6 +160,26 @@ class Reader {
   bool is(Tensor t, Stage stage) const {
     const Tag* its = tag(t);
     return its != nullptr && its->kind == Tag::stage && its->place.stage == stage;
+  }
+  bool is_residual(Tensor t) const { return is(t, Stage::x_in) || is(t, Stage::x_out); }
+
+  int open_block(Tensor input) {
+    const At read = tag(input)->place;
+    blocks_.push_back({.votes = {}, .normed = read, .added = read});
+    return block_of_[input.address()] = static_cast<int>(blocks_.size()) - 1;
+  }
+  /// The last block that reads this, or a new one.
+  int block_that_reads(Tensor input) {
+    const auto it = block_of_.find(input.address());
+    return it == block_of_.end() ? open_block(input) : it->second;
+  }
+  /// The last one that is this layer.
+  int block_named(int layer) {
+    for (int b = static_cast<int>(blocks_.size()) - 1; b >= 0; --b) {
+      if (blocks_[static_cast<size_t>(b)].layer() == layer) return b;
+    }
+    blocks_.push_back({.votes = {}, .normed = {kEmbedding, Stage::logits}, .added = {}});
+    return static_cast<int>(blocks_.size()) - 1;
   }
   /// As they meet the keys: some layers of some models have no RoPE.
   bool are_queries(Tensor t) const { return is(t, Stage::q_rope) || is(t, Stage::q_norm) || is(t, Stage::q); }
@@ -150,11 +205,6 @@ class Reader {
   /// The stage's value is this node's instead; its kernel stays.
   void replaced(Tensor node, At place) { found(node, place, map_.stages[place].kernel); }
 
-  static std::string lower(std::string_view text) {
-    std::string out(text);
-    for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-    return out;
-  }
   static std::string product_kernel(Tensor weight, int64_t rows) {
     return "ggml.mul_mat." + std::string(weight.type()) + (rows > 1 ? ".gemm" : ".gemv");
   }
@@ -165,7 +215,7 @@ class Reader {
       if (!node.src(1).src(0)) map_.output_rows = node.src(1);
     } else if (node.src(0).name() == "token_embd.weight") {
       map_.tokens = node.src(1);
-      found(node, {0, Stage::x_in});
+      found(node, {kEmbedding, Stage::x_in});
     }
   }
 
@@ -180,19 +230,40 @@ class Reader {
   }
 
   void norm(Tensor node) {
-    if (const Tag* its = tag(node.src(0))) tags_[node.address()] = {Tag::normed, its->place};
+    const Tensor input = node.src(0);
+    if (is_residual(input)) {
+      tags_[node.address()] = {Tag::normed, {open_block(input), Stage::x_in}};
+    } else if (const Tag* its = tag(input)) {
+      tags_[node.address()] = {Tag::normed, its->place};
+    }
   }
 
-  /// A weight says which stage; of which layer, what it meets: an engine may take another layer's weight.
-  At met(At by_weight, Tensor input) const {
+  /// A weight says which stage; of which block, what it meets: an engine may take another layer's weight.
+  At met(At by_weight, Tensor input) {
     const Tag* its = tag(input);
-    if (its == nullptr || by_weight.layer == kNoLayer) return by_weight;
-    At place = {its->place.layer + (its->place.stage == Stage::x_out ? 1 : 0), by_weight.stage};
-    for (const auto& [of, norm] : kNormOf) {
-      if (its->kind == Tag::normed && its->place.stage == of) place.stage = norm;
+    At place = by_weight;
+    if (its != nullptr && its->kind == Tag::normed && info(by_weight.stage).kind != StageKind::projection) {
+      for (const auto& [of, norm] : kNormOf) {
+        if (its->place.stage == of && norms_.contains(norm)) place.stage = norm;
+      }
     }
-    // Another layer's input, or another stage's: where both are other than the weight's, the weight is right.
-    return place.layer != by_weight.layer && place.stage != by_weight.stage ? by_weight : place;
+    if (by_weight.layer == kNoLayer) {  // of the whole model; or taken for a layer's
+      const bool begins = place.stage != by_weight.stage;
+      return begins ? At{its->place.layer, place.stage} : by_weight;
+    }
+    if (its == nullptr) {
+      place.layer = block_named(by_weight.layer);
+    } else if (is_residual(input)) {
+      place.layer = block_that_reads(input);
+    } else {
+      place.layer = its->place.layer;
+      const Block& block = blocks_[static_cast<size_t>(place.layer)];
+      // Another layer's input, or another stage's: where both are other than the weight's, it begins a layer.
+      const bool strange = block.layer() != kNoLayer && block.layer() != by_weight.layer;
+      if (strange && place.stage != by_weight.stage) place = {open_block(input), by_weight.stage};
+    }
+    ++blocks_[static_cast<size_t>(place.layer)].votes[by_weight.layer];
+    return place;
   }
 
   void expert_product(Tensor node) {
@@ -236,8 +307,11 @@ class Reader {
   void multiply(Tensor node) {
     if (weigh(node)) return;
     for (const int i : {1, 0}) {
-      if (const auto place = place_in(kNorms, node.src(i)))
-        return found(node, met(*place, node.src(1 - i)), "ggml.rms_norm");
+      const auto place = place_in(kNorms, node.src(i));
+      if (!place) continue;
+      found(node, met(*place, node.src(1 - i)), "ggml.rms_norm");
+      if (place->layer == kNoLayer) map_.stages[*place] = {node, "ggml.rms_norm"};
+      return;
     }
     for (const int i : {0, 1}) {  // an activation that is not one op with its product
       const Tag* gate = tag(node.src(i));
@@ -250,8 +324,12 @@ class Reader {
 
   void product(Tensor node) {
     const Tensor left = node.src(0);
-    if (const auto place = place_in(kProducts, base_of(left)))
-      return found(node, met(*place, node.src(1)), product_kernel(base_of(left), node.src(1).ne(1)));
+    if (const auto place = place_in(kProducts, base_of(left))) {
+      if (place->stage == Stage::logits) read_by_head(node.src(1));
+      At at = met(*place, node.src(1));
+      if (const auto it = cached_as_.find(node.address()); it != cached_as_.end()) at.stage = it->second;
+      return found(node, at, product_kernel(base_of(left), node.src(1).ne(1)));
+    }
     if (const auto [name, layer] = split(base_of(left).name()); name == "attn_qkv.weight") {
       fused_kernel_ = product_kernel(base_of(left), node.src(1).ne(1));
       tags_[node.address()] = {Tag::fused_qkv, met({layer, Stage::q}, node.src(1))};
@@ -277,6 +355,14 @@ class Reader {
     }
   }
 
+  /// The norm before the head is the last one, whichever weight it takes.
+  void read_by_head(Tensor input) {
+    if (!is(input, Stage::attn_norm)) return;
+    const At norm = tag(input)->place;
+    map_.stages[{kNoLayer, Stage::final_norm}] = map_.stages[norm];
+    blocks_[static_cast<size_t>(norm.layer)].votes.clear();
+  }
+
   void add(Tensor node) {
     if (add_experts(node)) return;
     for (const int i : {1, 0}) {
@@ -292,8 +378,13 @@ class Reader {
       const Tag* its = tag(node.src(i));
       if (its == nullptr || its->kind != Tag::stage) continue;
       const Stage branch = its->place.stage;
-      if (branch == Stage::attn_out || branch == Stage::attn_post_norm)
-        return found(node, {its->place.layer, Stage::x_attn});
+      if (branch == Stage::attn_out || branch == Stage::attn_post_norm) {
+        const int number = its->place.layer;
+        Block& block = blocks_[static_cast<size_t>(number)];
+        block.is_added = is_residual(node.src(1 - i));
+        if (block.is_added) block.added = tag(node.src(1 - i))->place;
+        return found(node, {number, Stage::x_attn});
+      }
       if (branch == Stage::down || branch == Stage::ffn_post_norm || branch == Stage::experts_out ||
           branch == Stage::ffn_out)
         return found(node, {its->place.layer, Stage::x_out});
@@ -401,7 +492,92 @@ class Reader {
       tags_[node.address()] = {Tag::activated_gate, tag(node.src(0))->place};
   }
 
+  /// A product with the key's weight, or the value's, whose result a cache takes: keys are turned. Where an
+  /// engine takes one's weight for the other, the name says the wrong one.
+  void see_what_is_cached(Tensor node) {
+    bool turned = false;
+    Tensor t = node.src(0);
+    for (int steps = 0; t && steps < 16; ++steps) {
+      const auto place = t.op_name() == "MUL_MAT" ? place_in(kProducts, base_of(t.src(0))) : std::nullopt;
+      if (place && (place->stage == Stage::k || place->stage == Stage::v)) {
+        written_.push_back({t, base_of(t.src(0)), place->stage, turned});
+        return;
+      }
+      turned = turned || t.op_name() == "ROPE";
+      // Of a matrix that turns, and of what is multiplied by a norm's weight, the other one.
+      t = t.op_name() == "MUL_MAT" ? t.src(1) : t.src(0);
+    }
+  }
+  struct Written {
+    Tensor product, weight;
+    Stage by_weight;
+    bool turned;
+  };
+  void settle_what_is_cached() {
+    for (const Written& one : written_) {
+      const bool twice = std::ranges::any_of(written_, [&](const Written& other) {
+        return other.weight == one.weight && other.product != one.product && other.turned != one.turned;
+      });
+      if (twice) cached_as_[one.product.address()] = one.turned ? Stage::k : Stage::v;
+    }
+  }
+
+  /// What a block begins with: of two the one that the layer before made.
+  std::optional<StageNode> input_of(const Block& block) const {
+    const auto node = [&](At read) -> std::optional<StageNode> {
+      const auto it = map_.stages.find(read);
+      return it == map_.stages.end() ? std::nullopt : std::optional(it->second);
+    };
+    const auto is_before = [&](At read) {
+      return read.layer >= 0 && read.stage == Stage::x_out &&
+             blocks_[static_cast<size_t>(read.layer)].layer() + 1 == block.layer();
+    };
+    const bool is_stream = block.normed.stage == Stage::x_in || block.normed.stage == Stage::x_out;
+    if (block.is_added && (!is_stream || is_before(block.added))) return node(block.added);
+    return is_stream ? node(block.normed) : std::nullopt;
+  }
+
+  /// Blocks become layers. What is in two of them is the one's with more of the layer's weights, or the later.
+  void number_layers() {
+    std::map<At, StageNode> stages;
+    std::map<int, AttentionMap> attention;
+    std::map<int, int> most;  // by layer
+    for (const auto& [place, node] : map_.stages) {
+      if (place.layer == kNoLayer) stages[place] = node;
+    }
+    for (size_t b = 0; b < blocks_.size(); ++b) {
+      const Block& block = blocks_[b];
+      const int layer = block.layer(), number = static_cast<int>(b);
+      if (layer == kNoLayer) continue;
+      const bool known = most.contains(layer), wins = !known || block.most() >= most[layer];
+      bool twice = false;
+      const auto take = [&](Stage stage, const StageNode& node) {
+        const bool fresh = !stages.contains({layer, stage});
+        twice = twice || !fresh;
+        if (fresh || wins) stages[{layer, stage}] = node;
+      };
+      if (const auto input = input_of(block)) take(Stage::x_in, *input);
+      for (auto it = map_.stages.lower_bound({number, Stage::x_in});
+           it != map_.stages.end() && it->first.layer == number; ++it)
+        take(it->first.stage, it->second);
+      if (const auto it = map_.attention.find(number);
+          it != map_.attention.end() && (wins || !attention.contains(layer)))
+        attention[layer] = it->second;
+      most[layer] = std::max(most[layer], block.most());
+      if (twice)
+        map_.notes.push_back("layer " + std::to_string(layer) +
+                             " is computed twice in one graph: one of them is recorded");
+    }
+    map_.stages = std::move(stages);
+    map_.attention = std::move(attention);
+  }
+
   GraphMap map_;
+  std::vector<Block> blocks_;
+  std::unordered_map<const void*, int> block_of_;  // by what it reads
+  std::vector<Written> written_;
+  std::set<Stage> norms_;                             // that the graph has weights of
+  std::unordered_map<const void*, Stage> cached_as_;  // products of which the weight's name is not believed
   std::unordered_map<const void*, Tag> tags_;
   std::string fused_kernel_;
   size_t query_bytes_ = 0;               // of a row
@@ -409,6 +585,15 @@ class Reader {
 };
 
 }  // namespace
+
+void GraphMap::leave_out_attention(int layer) {
+  attention.erase(layer);
+  std::erase_if(places_of, [&](const auto& found) {
+    const At at = found.second;
+    return at.layer == layer &&
+           (at.stage == Stage::qk || at.stage == Stage::softmax || at.stage == Stage::pv);
+  });
+}
 
 GraphMap map_of(void* graph) { return Reader().read(graph); }
 

@@ -5,6 +5,7 @@
 #include <map>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "capture/ggml.h"
 #include "model/stage.h"
@@ -33,9 +34,14 @@ struct GraphMap {
   std::map<At, StageNode> stages;
   std::unordered_multimap<const void*, At> places_of;  // of the nodes to look at
   std::map<int, AttentionMap> attention;               // by layer
-  Tensor tokens, positions, output_rows;  // inputs: ids, positions, rows that the last layer keeps
-  Tensor shifted;                         // a cache whose keys this graph turns on (K-shift)
-  Tensor last;                            // the last node: the logits, of a language model
+  Tensor tokens, positions, output_rows;            // inputs: ids, positions, rows that the last layer keeps
+  Tensor shifted;                                   // a cache whose keys this graph turns on (K-shift)
+  Tensor last;                                      // the last node: the logits, of a language model
+  std::vector<std::string> notes;                   // what is strange about it
+  std::unordered_map<const void*, Tensor> unknown;  // nodes of ops that make no stage
+
+  /// As if the layer attended to nothing that is seen.
+  void leave_out_attention(int layer);
 
   bool is_model() const { return tokens && positions && !attention.empty(); }
 };

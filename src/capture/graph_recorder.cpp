@@ -6,6 +6,7 @@
 namespace greta::capture {
 namespace {
 
+constexpr const char *kKvBefore = "kv_before", *kKvNext = "kv_next";  // bundle/decode0_row.h
 constexpr int64_t kAllRows = 64;  // of a prompt of up to so many all are kept
 
 /// Of a longer one the ends, and what stands at the borders of blocks.
@@ -60,7 +61,24 @@ Record& GraphRecorder::add(At place, const std::string& kernel, const Rows& rows
   return records_.back();
 }
 
+/// Of an op that is not known what it gave, as rows: it is counted, and not judged.
+void GraphRecorder::unknown(Tensor t) {
+  constexpr int64_t kMost = 1 << 20;
+  const std::string kernel = "ggml." + lower(t.op_name());
+  if (!is_readable(t.type()) || !t.is_there() || t.elements() == 0 || t.elements() > kMost)
+    return note(kernel + " is not recorded");
+  Record record{.place = {}, .kernel = kernel, .positions = {}, .shape = {t.elements() / t.ne(0), t.ne(0)}};
+  record.op = lower(t.op_name());
+  record.number = records_.size();
+  const Values values(t);
+  for (int64_t row = 0; row < t.elements() / t.ne(0); ++row)
+    values.append_row(record.values, t.ne(0), row % t.ne(1), row / t.ne(1) % t.ne(2),
+                      row / t.ne(1) / t.ne(2));
+  records_.push_back(std::move(record));
+}
+
 void GraphRecorder::computed(const void* address) {
+  if (const auto it = map_.unknown.find(address); it != map_.unknown.end()) unknown(it->second);
   const auto [begin, end] = map_.places_of.equal_range(address);
   for (auto it = begin; it != end; ++it) computed(it->second);
 }
@@ -96,10 +114,6 @@ void GraphRecorder::plain(At place, const StageNode& node) {
     const auto first = row.begin() + node.first;
     record.values.insert(record.values.end(), first, first + columns);
   }
-  if (place.stage != Stage::x_out || !map_.stages.contains({place.layer + 1, Stage::attn_norm})) return;
-  Record next = record;  // the next layer begins with it
-  next.place = {place.layer + 1, Stage::x_in};
-  records_.push_back(std::move(next));
 }
 
 /// A cache of several streams is seen through a view that begins with one of them.
@@ -206,6 +220,43 @@ void GraphRecorder::read_values(int layer, Tensor view, bool position_first) {
     rows[p] = std::move(row);
   }
   write_cache(layer, view.type());
+  if (batch_.graph_rows == 1) see_slot(layer, 1, kKvNext);
+}
+
+void GraphRecorder::begin() {
+  if (batch_.graph_rows != 1) return;
+  for (const auto& [layer, attention] : map_.attention) see_slot(layer, 0, kKvBefore);
+}
+
+/// The slot so many after the step's own, a row of its kind; nothing where it isn't seen.
+void GraphRecorder::see_slot(int layer, int64_t after, const char* as) {
+  const bool fused = map_.attention.at(layer).fused;
+  const auto mixed = map_.stages.find({layer, Stage::pv}), scores = map_.stages.find({layer, Stage::qk});
+  if (untold_ || mixed == map_.stages.end() || (!fused && scores == map_.stages.end())) return;
+  const Tensor keys = fused ? mixed->second.tensor.src(1) : scores->second.tensor.src(0);
+  const Tensor values = mixed->second.tensor.src(fused ? 2 : 0);
+  const auto is_cached = [](Tensor view) {
+    return !base_of(view).src(0) && view.is_there() && is_readable(view.type());
+  };
+  const auto [slots, stream] = slots_in(layer);
+  const int64_t slot = slots.back() < 0 ? -1 : slots.back() + after;
+  const bool wanted = std::ranges::any_of(map_.places_of, [&](const auto& found) {
+    return found.second == At{layer, Stage::pv};
+  });
+  if (!wanted || !is_cached(keys) || !is_cached(values) || slot < 0 || slot >= keys.ne(1)) return;
+  std::vector<float> row;
+  const Values key(keys), value(values);
+  for (int64_t head = 0; head < keys.ne(2); ++head) key.append_row(row, keys.ne(0), slot, head, stream);
+  for (int64_t head = 0; head < values.ne(2); ++head) {
+    if (fused) value.append_row(row, values.ne(0), slot, head, stream);
+    for (int64_t d = 0; !fused && d < values.ne(1); ++d) row.push_back(value.at(slot, d, head, stream));
+  }
+  const auto width = static_cast<int64_t>(row.size());
+  Record& record = add({layer, Stage::kv_write}, "ggml.set_rows." + std::string(keys.type()),
+                       {.numbers = {0}, .positions = {batch_.n_pos() - 1 + after}}, {1, width});
+  record.dtype = keys.type();
+  record.beside = as;
+  record.values = std::move(row);
 }
 
 void GraphRecorder::write_cache(int layer, std::string_view type) {

@@ -25,6 +25,8 @@ class GraphRecorder {
   /// rounded.
   static std::string untold_caches(const GraphMap& map);
 
+  /// Of a step: what its slots hold. To be called before the graph is computed.
+  void begin();
   /// Takes what a node that map.places_of names has computed.
   void computed(const void* node);
   /// Everything, in order of execution; what could not be read is in notes().
@@ -47,6 +49,7 @@ class GraphRecorder {
   Slots slots_in(int layer) const;
   Record& add(At place, const std::string& kernel, const Rows& rows, std::vector<int64_t> shape);
   void note(const std::string& text);
+  void unknown(Tensor t);
   void computed(At place);
 
   void plain(At place, const StageNode& node);
@@ -55,6 +58,7 @@ class GraphRecorder {
   void read_keys(int layer, Tensor view);
   void read_values(int layer, Tensor view, bool position_first);
   void write_cache(int layer, std::string_view type);
+  void see_slot(int layer, int64_t after, const char* as);
 
   const GraphMap& map_;
   const Batch& batch_;

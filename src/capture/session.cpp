@@ -56,7 +56,7 @@ std::string mapped_model() {
 std::vector<Record> last_rows(const std::vector<Record>& records, int64_t position) {
   std::vector<Record> last;
   for (const Record& record : records) {
-    if (record.positions.back() != position) continue;
+    if (record.positions.empty() || record.positions.back() != position) continue;
     last.push_back(record);
     if (record.place.stage == Stage::kv_write) continue;
     Record& row = last.back();
@@ -163,8 +163,19 @@ std::optional<Session::Target> Session::target_of(void* sched) {
     if (!batch_.is_one_sequence()) return std::nullopt;
     say("batches hold several texts: one of them is recorded");
   }
-  if (!caches_.write(map_, batch_)) {
-    say("where the cache is written cannot be told: nothing is recorded");
+  const auto known = static_cast<int64_t>(tokens_.size());
+  if (const int64_t by = named_ ? 0 : caches_.misplaced_by(map_, batch_, known); by != 0) {
+    say("rows are given positions from " + std::to_string(batch_.first()) +
+        " on, where the text goes on at " + std::to_string(batch_.first() + by) +
+        ": they are recorded as the latter");
+    for (int64_t& position : batch_.positions) position += by;
+  }
+  for (const int layer : caches_.write(map_, batch_)) {
+    map_.leave_out_attention(layer);
+    say("where layer " + std::to_string(layer) +
+        " writes its cache cannot be told: its attention is not recorded");
+  }
+  if (map_.attention.empty()) {
     off_ = true;
     return std::nullopt;
   }
@@ -196,16 +207,22 @@ bool Session::begin(void* sched, void* graph) {
   graph_tokens_ = batch_.tokens;
   target_ = target_of(sched);
   if (!target_) return false;
+  leave_out_other_layers();
+  for (const std::string& note : map_.notes) say(note);
   recorder_ = std::make_unique<GraphRecorder>(map_, batch_, caches_, seen_);
+  recorder_->begin();
   return true;
 }
 
-bool Session::wants(const void* node) const {
-  const auto [begin, end] = map_.places_of.equal_range(node);
-  return std::any_of(begin, end, [&](const auto& found) {
+void Session::leave_out_other_layers() {
+  std::erase_if(map_.places_of, [&](const auto& found) {
     const int layer = found.second.layer;
-    return layer == kNoLayer || (layer >= settings_.first_layer && layer <= settings_.last_layer);
+    return layer != kNoLayer && (layer < settings_.first_layer || layer > settings_.last_layer);
   });
+}
+
+bool Session::wants(const void* node) const {
+  return map_.places_of.contains(node) || map_.unknown.contains(node);
 }
 
 void Session::computed(const void* node) { recorder_->computed(node); }
@@ -220,7 +237,7 @@ void Session::end(void* sched, bool whole) {
 
 void Session::say_unknown_layers() {
   int last = kNoLayer;
-  for (const auto& [node, place] : map_.places_of) last = std::max(last, place.layer);
+  for (const auto& [place, node] : map_.stages) last = std::max(last, place.layer);
   if (last == kNoLayer || settings_.first_layer <= last) return;
   say("no layer from " + std::to_string(settings_.first_layer) + " on is computed: the last one is " +
       std::to_string(last));
@@ -243,7 +260,7 @@ void Session::write() {
   if (good)
     return log("{\"recorded\": " + quoted(target_->prompt + "/" + target_->phase) +
                ", \"rows\": " + std::to_string(batch_.positions.size()) +
-               ", \"stages\": " + std::to_string(records.size()) + "}");
+               ", \"stages\": " + std::to_string(std::ranges::count_if(records, &Record::is_stage)) + "}");
   off_ = true;
   say(writer_.failure() + "; the bundle is readable up to there");
 }

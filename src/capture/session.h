@@ -40,6 +40,7 @@ class Session {
 
   bool claim();
   bool find_ggml();
+  void leave_out_other_layers();
   /// One line for the terminal, once; and for who started this.
   void say(const std::string& note);
   void say_unknown_layers();

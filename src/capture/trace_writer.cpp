@@ -50,10 +50,15 @@ class File {
 
 constexpr int kNew = O_WRONLY | O_CREAT | O_TRUNC;
 
-std::string key_of(const std::string& phase, At place) {
+std::string_view name_of(const Record& record) {
+  return record.beside != nullptr ? std::string_view(record.beside) : name(record.place.stage);
+}
+
+std::string key_of(const std::string& phase, const Record& record) {
+  if (!record.op.empty()) return phase + "/" + record.op + "." + std::to_string(record.number);
   std::string key = phase + "/";
-  if (place.layer != kNoLayer) key += "L" + std::to_string(place.layer) + ".";
-  return key + std::string(name(place.stage));
+  if (record.place.layer != kNoLayer) key += "L" + std::to_string(record.place.layer) + ".";
+  return key + std::string(name_of(record));
 }
 
 std::string positions_text(const std::vector<int64_t>& positions) {
@@ -118,7 +123,7 @@ bool TraceWriter::write_tensors(const std::string& file_name, const std::string&
   size_t at = 0;
   for (const Record& record : records) {
     const size_t end = at + record.values.size() * sizeof(float);
-    header += std::string(at == 0 ? "" : ", ") + quoted(key_of(phase, record.place));
+    header += std::string(at == 0 ? "" : ", ") + quoted(key_of(phase, record));
     header += ": {\"dtype\": \"F32\", \"shape\": " + list(record.shape);
     header += ", \"data_offsets\": " + list({static_cast<int64_t>(at), static_cast<int64_t>(end)}) + "}";
     at = end;
@@ -144,14 +149,20 @@ bool TraceWriter::append_events(const std::string& file_name, const std::string&
   for (const Record& record : records) {
     lines +=
         "{\"cell\": " + quoted("E0/" + prompt) + ", \"experiment\": \"E0\", \"prompt_id\": " + quoted(prompt);
-    lines += ", \"phase\": " + quoted(phase) + ", \"layer\": " + std::to_string(record.place.layer);
-    lines += ", \"stage\": " + quoted(name(record.place.stage));
-    lines += ", \"positions\": " + positions_text(record.positions) + ", \"shape\": " + list(record.shape);
+    lines += ", \"phase\": " + quoted(phase);
+    if (record.op.empty()) {
+      lines += ", \"layer\": " + std::to_string(record.place.layer);
+      lines += ", \"stage\": " + quoted(name_of(record));
+      lines += ", \"positions\": " + positions_text(record.positions);
+    } else {
+      lines += ", \"op\": " + quoted(record.op);
+    }
+    lines += ", \"shape\": " + list(record.shape);
     lines += ", \"dtype\": " + quoted(record.dtype) + ", \"kernel\": " + quoted(record.kernel);
     if (record.unscaled) lines += ", \"unscaled\": true";
     if (record.unmasked) lines += ", \"unmasked\": true";
     lines += ", \"file\": " + quoted(file_name);
-    lines += ", \"tensor\": " + quoted(key_of(phase, record.place)) + "}\n";
+    lines += ", \"tensor\": " + quoted(key_of(phase, record)) + "}\n";
   }
   const std::string path = directory_ + "/events.jsonl";
   File file(path, O_WRONLY | O_CREAT | O_APPEND);

@@ -18,6 +18,11 @@ struct Record {
   std::vector<int64_t> positions, shape;
   std::vector<float> values = {};
   bool unscaled = false, unmasked = false;  // of scores
+  const char* beside = nullptr;             // it is no stage, but this of the place's
+  std::string op = {};                      // it is the n-th of its graph that no stage is made by: "roll"
+  size_t number = 0;
+
+  bool is_stage() const { return beside == nullptr && op.empty(); }
 };
 
 struct Prompt {

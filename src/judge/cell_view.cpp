@@ -1,5 +1,6 @@
 #include "judge/cell_view.h"
 
+#include <algorithm>
 #include <optional>
 #include <string_view>
 #include <tuple>
@@ -63,8 +64,20 @@ std::vector<At> recorded_inputs(const PhaseView& view, const ModelConfig* config
   return inputs;
 }
 
+bool skips_layer_before(const PhaseView& view, At at) {
+  const At before{at.layer - 1, Stage::x_in};
+  if (at.stage != Stage::x_in || at.layer < 1 || view.find({at.layer - 1, Stage::x_out}) != nullptr)
+    return false;
+  const Event *own = view.find(at), *other = view.find(before);
+  if (own == nullptr || other == nullptr || own->hash != other->hash) return false;
+  return std::ranges::any_of(view.events(), [&](const auto& entry) {
+    return entry.first.layer == before.layer && entry.first.stage != Stage::x_in;
+  });
+}
+
 bool is_given(const PhaseView& view, At at) {
-  return at.stage == Stage::x_in && at.layer > 0 && view.find({at.layer - 1, Stage::x_out}) == nullptr;
+  return at.stage == Stage::x_in && at.layer > 0 && view.find({at.layer - 1, Stage::x_out}) == nullptr &&
+         !skips_layer_before(view, at);
 }
 
 bool inputs_complete(const PhaseView& view, const ModelConfig* config, At at, int n_layer) {

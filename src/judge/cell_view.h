@@ -59,6 +59,10 @@ std::vector<At> recorded_inputs(const PhaseView& view, const ModelConfig* config
 /// q_rope and k_rope need q and k, or their norms.)
 bool inputs_complete(const PhaseView& view, const ModelConfig* config, At at, int n_layer);
 
+/// A layer that begins with what the layer before began with, bit for bit: that one's result, which was not
+/// recorded, is not what it reads.
+bool skips_layer_before(const PhaseView& view, At at);
+
 /// Recorded as an input of what follows, without what it is made from: x_in where no x_out is before it.
 bool is_given(const PhaseView& view, At at);
 

@@ -115,15 +115,18 @@ class Likely {
     if (finding.cause == Cause::unexplained) return;
     add(finding.best);
     if (finding.cause == Cause::ambiguous) add(finding.runner_up);
+    const std::string& by = finding.by_arithmetic;
+    if (!by.empty() && std::ranges::find(arithmetic_, by) == arithmetic_.end()) arithmetic_.push_back(by);
   }
   const std::vector<std::string>& names() const { return names_; }
+  const std::vector<std::string>& arithmetic() const { return arithmetic_; }
 
  private:
   void add(const std::string& name) {
     if (std::ranges::find(names_, name) == names_.end()) names_.push_back(name);
   }
 
-  std::vector<std::string> names_;
+  std::vector<std::string> names_, arithmetic_;
 };
 
 /// A stage in all its layers. The first and the last are tried with every hypothesis, the others with what is
@@ -142,6 +145,7 @@ class StageInLayers {
 
   /// What is to be looked at now; empty when all is done.
   std::vector<Look> due(Causes causes) const {
+    if (const std::vector<size_t> zeros = zeros_with_news(); !zeros.empty()) return looks(zeros, false);
     if (causes != Causes::first) {
       return looks(unexplained([](const Layer& layer) { return !layer.in_full; }), true);
     }
@@ -195,11 +199,25 @@ class StageInLayers {
     return some;
   }
 
+  /// Zeros are nothing more as soon as what explains other stages makes zeros, too.
+  std::vector<size_t> zeros_with_news() const {
+    std::vector<size_t> some;
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      const bool zero = std::ranges::any_of(layers_[i].findings, [](const Finding& f) {
+        return f.cause == Cause::named && f.best == "output_zero";
+      });
+      if (zero && layers_[i].tried < likely_->names().size()) some.push_back(i);
+    }
+    return some;
+  }
+
   std::vector<Look> looks(const std::vector<size_t>& layers, bool in_full) const {
     std::vector<Look> some;
     for (const size_t layer : layers) {
       const Layer& other = layer == 0 ? layers_.back() : layers_.front();
-      some.push_back({layer, {likely_->names(), in_full}, layers_.size() > 1 ? &other.stage : nullptr});
+      some.push_back({layer,
+                      {likely_->names(), in_full, likely_->arithmetic()},
+                      layers_.size() > 1 ? &other.stage : nullptr});
     }
     return some;
   }

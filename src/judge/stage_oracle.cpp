@@ -64,6 +64,7 @@ class Builder {
       : phase_(phase), model_(*phase.model), config_(phase.model->config), hidden_(hidden) {}
 
   std::shared_ptr<const StageProblem> make(At at, const std::vector<int64_t>& positions) {
+    if (!root_) root_ = at;
     if (!is_known(config_, at)) {
       if (why.empty()) why = fmt::format("not known: how this model computes {}", name(at.stage));
       return nullptr;
@@ -127,12 +128,15 @@ class Builder {
     if (info(input.stage).kind == StageKind::choice)
       return missing(fmt::format("{} of layer {}, which were chosen", name(input.stage), input.layer));
     // What crosses a layer's border is not made up: the whole model would be computed to judge one stage.
-    if (input.layer != problem.at.layer || begins_unseen(input, positions))
+    // A layer that was passed over is: otherwise nothing would tell.
+    const bool crosses = input.layer != problem.at.layer && !skips_layer_before(phase_.view, problem.at);
+    if (crosses || begins_unseen(input, positions))
       return missing(fmt::format("{} of layer {}, its input", name(input.stage), input.layer));
     auto& maker = makers_[input];
     if (maker == nullptr || maker->positions != positions) maker = make(input, positions);
     if (maker == nullptr) return false;
-    if (std::find(gap.begin(), gap.end(), input.stage) == gap.end()) gap.push_back(input.stage);
+    const bool hidden = input.layer == root_->layer;  // a cause is sought in the layer itself
+    if (hidden && std::find(gap.begin(), gap.end(), input.stage) == gap.end()) gap.push_back(input.stage);
     problem.operands.push_back({{}, maker});
     return true;
   }
@@ -220,7 +224,7 @@ class Builder {
   const PhaseRecord& phase_;
   const Model& model_;
   const ModelConfig& config_;
-  std::optional<At> hidden_;
+  std::optional<At> hidden_, root_;
   std::map<At, std::shared_ptr<const StageProblem>> makers_;
 };
 

@@ -109,6 +109,56 @@ TEST_F(Capture, ABugOfStepsIsFoundInDecode) {
   EXPECT_THAT(judged["findings"][0]["title"].get<std::string>(), HasSubstr("+1"));
 }
 
+/// Layers are told by most of their weights' names, not by counting.
+TEST_F(Capture, ALayerWhoseResultNobodyReadsIsFoundWhereTheNextBegins) {
+  EXPECT_EQ(capture({"--skipped"}).exit_code, 0);
+  const nlohmann::json judged = verdict(1);
+  ASSERT_EQ(judged["findings"].size(), 1U);
+  EXPECT_EQ(judged["findings"][0]["stage"], "x_in");
+  EXPECT_EQ(judged["findings"][0]["layer"], 1);
+  EXPECT_EQ(judged["findings"][0]["phase"], "both");
+}
+
+TEST_F(Capture, ALayerThatIsComputedTwiceIsSaid) {
+  EXPECT_THAT(capture({"--twice"}).err, HasSubstr("layer 0 is computed twice in one graph"));
+  const nlohmann::json judged = verdict(1);
+  EXPECT_EQ(judged["findings"][0]["stage"], "x_in");
+  EXPECT_EQ(judged["findings"][0]["layer"], 0);
+  EXPECT_EQ(stages()["prefill q"], 2);
+}
+
+TEST_F(Capture, AValueByTheKeysWeightIsAValue) {
+  EXPECT_EQ(capture({"--same"}).exit_code, 0);
+  const nlohmann::json judged = verdict(1);
+  ASSERT_EQ(judged["findings"].size(), 1U);
+  EXPECT_EQ(judged["findings"][0]["stage"], "v");
+  EXPECT_EQ(judged["findings"][0]["hypothesis"], "swapped_weight");
+}
+
+TEST_F(Capture, AKeyThatIsWrittenOverAnotherIsFoundInTheCache) {
+  EXPECT_EQ(capture({"--lost"}).exit_code, 0);
+  const nlohmann::json judged = verdict(1);
+  EXPECT_EQ(judged["findings"].size(), 2U);
+  for (const nlohmann::json& finding : judged["findings"]) EXPECT_EQ(finding["stage"], "kv_write");
+}
+
+/// The cache holds them all the same: it is no other text, and no rollback.
+TEST_F(Capture, PositionsThatFallBehindTheCacheAreSaidAndFound) {
+  EXPECT_THAT(capture({"--misplaced", "--chunk", "4"}).err, HasSubstr("they are recorded as the latter"));
+  const nlohmann::json judged = verdict(1);
+  EXPECT_EQ(judged["findings"][0]["stage"], "q_rope");
+  EXPECT_THAT(judged["findings"][0]["title"].get<std::string>(), HasSubstr("-1"));
+}
+
+/// It is counted and named, and never a pass.
+TEST_F(Capture, AnOpThatMakesNoStageIsNotMeasured) {
+  EXPECT_THAT(capture({"--strange"}).err, HasSubstr("120 stages"));
+  const nlohmann::json judged = verdict(4);
+  ASSERT_EQ(judged["ops"].size(), 3U);  // a phase
+  EXPECT_EQ(judged["ops"][0]["op"], "sqr");
+  EXPECT_EQ(judged["ops"][0]["status"], "UNMEASURED");
+}
+
 TEST_F(Capture, WhatAToolWarmsUpWithIsNoPrompt) {
   const Outcome outcome = capture({"--warm"});
   EXPECT_THAT(outcome.err, HasSubstr("recorded 6 prompt tokens and 2 steps"));

@@ -82,11 +82,22 @@ std::vector<Candidate> key_dims(const Suspect& s) {
   pairs.key_dim = [](int64_t i) { return i ^ 1; };
   halves.key_dim = [d](int64_t i) { return (i + d / 2) % d; };
   backwards.key_dim = [d](int64_t i) { return d - 1 - i; };
-  return {
+  std::vector<Candidate> candidates{
       reading(pairs, {"dims 2i and 2i + 1 of keys are exchanged",
                       "las dimensiones 2i y 2i + 1 de las claves están intercambiadas"}),
       reading(halves, {"the halves of keys are exchanged", "las mitades de las claves están intercambiadas"}),
       reading(backwards, {"keys are read backwards", "las claves se leen al revés"})};
+  for (int64_t some = 4; some <= d / 2; some *= 2) {
+    for (const int64_t first : {d - some, int64_t{0}}) {
+      Reading without;
+      without.key_dim = [=](int64_t i) { return i >= first && i < first + some ? -1 : i; };
+      candidates.push_back(reading(
+          without,
+          {fmt::format("scores leave out dims {}-{} of {}", first, first + some - 1, d),
+           fmt::format("los scores omiten las dimensiones {}-{} de {}", first, first + some - 1, d)}));
+    }
+  }
+  return candidates;
 }
 
 /// Scores that are 0 where they ought to be something, or masked.
@@ -317,6 +328,54 @@ std::vector<Candidate> window(const Suspect& s) {
   return candidates;
 }
 
+/// What is added to hidden scores, as weights show it: the log of a hidden one's ratio to the largest, less
+/// what the scores themselves are apart.
+std::optional<double> lowered_by(const Evidence& evidence) {
+  double sum = 0, weights = 0;
+  Reading all;
+  all.visible = [](int64_t, int64_t, int64_t) { return true; };
+  for (const Observation& seen : evidence.observations) {
+    std::string why;
+    const At at{seen.problem->at.layer, inputs_of(seen.problem->at.stage).front()};
+    const auto recorded = subject_of(*seen.phase, at, seen.problem->positions, &why);
+    if (!recorded) return std::nullopt;
+    StageProblem unmasked = *recorded->problem;
+    reading(all, {}).change(seen, unmasked);
+    const Expected scores = expected_of(unmasked);
+    if (scores.value.size() != seen.observed.size()) return std::nullopt;
+    const size_t n = static_cast<size_t>(seen.head_width());
+    for (size_t begin = 0; begin < seen.observed.size(); begin += n) {
+      if (!seen.in_affected(begin)) continue;
+      const auto first = seen.observed.begin() + static_cast<std::ptrdiff_t>(begin);
+      const size_t top = static_cast<size_t>(std::max_element(first, first + static_cast<std::ptrdiff_t>(n)) -
+                                             seen.observed.begin());
+      for (size_t i = begin; i < begin + n; ++i) {
+        const double seen_here = static_cast<double>(seen.observed[i]);
+        if (seen.right.value[i] != 0 || seen.right.value[top] == 0 || seen_here < 1e-12) continue;
+        const double ratio = seen_here / static_cast<double>(seen.observed[top]);
+        sum += ratio * (std::log(ratio) - scores.value[i] + scores.value[top]);
+        weights += ratio;
+      }
+    }
+  }
+  const double by = sum / weights;
+  return std::isfinite(by) ? std::optional(by) : std::nullopt;
+}
+
+std::vector<Candidate> mask_finite(const Suspect& s) {
+  if (!s.direct || s.kind() != StageKind::weights) return {};
+  const auto by = lowered_by(s.evidence);
+  if (!by) return {};
+  Reading lowered;
+  lowered.lowered = *by;
+  std::vector<Candidate> candidates = masked(
+      s, lowered,
+      {fmt::format("hidden positions are not hidden: {:.6g} is added to their scores, not -inf", *by),
+       fmt::format("las posiciones ocultas no lo están: a sus scores se les suma {:.6g}, no -inf", *by)});
+  for (Candidate& candidate : candidates) candidate.fitted = 1;
+  return candidates;
+}
+
 /// Which positions each row saw, as zeros of its weights, or masked scores, show; one that is seen by some
 /// head counts.
 using Sights = std::map<int64_t, std::vector<char>>;  // by the row's own position
@@ -442,7 +501,7 @@ std::vector<Candidate> head_order(const Suspect& s) {
 
 constexpr const char* kHeads = "B3.21 of the founding engine (n_kv against n_q heads)";
 
-const std::array<Hypothesis, 12> kAttention{{
+const std::array<Hypothesis, 13> kAttention{{
     {"head_map",
      {"query heads read the wrong KV heads", "las cabezas leen cabezas KV equivocadas"},
      kHeads,
@@ -487,6 +546,11 @@ const std::array<Hypothesis, 12> kAttention{{
       "una ventana distinta de la del modelo, o ninguna, o una de más; su tamaño se estima"},
      "https://github.com/vllm-project/vllm/issues/3385",
      window},
+    {"mask_finite",
+     {"hidden scores are lowered by a finite number, which is estimated",
+      "a los scores ocultos se les resta un número finito, que se estima"},
+     "https://github.com/huggingface/transformers/issues/14859",
+     mask_finite},
     {"mask_read",
      {"rows see other positions than the mask's; these are read from their values",
       "las filas ven posiciones distintas de las de la máscara; se deducen de sus valores"},

@@ -7,8 +7,6 @@
 namespace greta {
 namespace {
 
-constexpr double kHidden = -std::numeric_limits<double>::infinity();
-
 bool sees(const Reading& reading, const oracle::AttentionShape& shape, int64_t own, int64_t p,
           int64_t n_pos) {
   const int64_t window = reading.window.value_or(shape.window);
@@ -35,9 +33,10 @@ std::vector<float> as_read(std::span<const float> cache, const oracle::Attention
     for (const int64_t half : {0, 1}) {
       for (int64_t head = 0; head < shape.n_head; ++head) {
         const int64_t from = ((2 * slot + half) * shape.n_head_kv + kv_head_of(reading, head, shape)) * d;
-        for (int64_t i = 0; i < d; ++i)
-          read.push_back(
-              cache[static_cast<size_t>(from + (reading.key_dim && half == 0 ? reading.key_dim(i) : i))]);
+        for (int64_t i = 0; i < d; ++i) {
+          const int64_t dim = reading.key_dim && half == 0 ? reading.key_dim(i) : i;
+          read.push_back(dim < 0 ? 0 : cache[static_cast<size_t>(from + dim)]);
+        }
       }
     }
   }
@@ -76,8 +75,8 @@ Expected scores(StageProblem p, const Values& values, const Reading& reading, in
       expected.bound[i] += 8 * bounds::kU * std::abs(expected.value[i]);
     }
     if (sees(reading, shape, own[row], at, n_pos)) continue;
-    expected.value[i] = reading.cap_after_mask ? -cap : kHidden;  // c tanh(-inf)
-    expected.bound[i] = 0;
+    expected.value[i] = reading.cap_after_mask ? -cap : expected.value[i] + reading.lowered;  // c tanh(-inf)
+    if (reading.cap_after_mask || std::isinf(reading.lowered)) expected.bound[i] = 0;
   }
   return expected;
 }

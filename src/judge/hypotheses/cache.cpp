@@ -7,20 +7,22 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <span>
 
 #include "bundle/decode0_row.h"
 #include "judge/hypotheses/hypothesis.h"
+#include "judge/hypotheses/rounding.h"
 
 namespace greta {
 namespace {
 
 constexpr double kNever = std::numeric_limits<double>::quiet_NaN();  // a slot that was not written
 
-/// What was recorded of the slot after the last; nullptr: nothing.
-const std::vector<float>* next_slot(const Observation& seen) {
+/// What was recorded beside the cache, of the slot after the last, or before it was written; nullptr: nothing.
+const std::vector<float>* beside(const Observation& seen, std::string_view stage) {
   const PhaseView& view = seen.phase->view;
   for (const Event& event : view.bundle().events) {
-    if (event.stage == kKvNext && event.layer == seen.problem->at.layer && event.phase == view.phase() &&
+    if (event.stage == stage && event.layer == seen.problem->at.layer && event.phase == view.phase() &&
         event.key() == view.cell())
       return view.bundle().data(event);
   }
@@ -59,7 +61,7 @@ const RowPart kParts[] = {
 
 /// Whether the slot after the last holds what belongs in the last; nullopt: not recorded.
 std::optional<bool> is_in_next_slot(const Observation& seen, bool values) {
-  const std::vector<float>* next = next_slot(seen);
+  const std::vector<float>* next = beside(seen, kKvNext);
   const size_t width = static_cast<size_t>(seen.width), last = seen.right.value.size() - width;
   if (next == nullptr || next->size() != width) return std::nullopt;
   for (size_t i = values ? width / 2 : 0; i < (values ? width : width / 2); ++i) {
@@ -119,23 +121,24 @@ enum class Left { never, zero, before };
 /// What a slot of a shared cache may have held before: the row that prefill wrote there, another position's,
 /// or zeros; whichever this recording shows in the heads that are wrong.
 Fill left_before(const Observation& seen, const StageProblem& problem) {
-  const auto earlier = recorded_rows(*seen.phase->before, problem.at, problem.positions);
-  std::vector<char> wrong(seen.observed.size());
-  for (size_t i = 0; i < wrong.size(); ++i) wrong[i] = seen.in_affected(i);
-  return [observed = seen.observed, wrong = std::move(wrong), earlier](
-             CacheRows& cache, const std::vector<double>& right, size_t row) {
+  const PhaseRecord* before = seen.phase->before;
+  const auto earlier =
+      before == nullptr ? std::nullopt : recorded_rows(*before, problem.at, problem.positions);
+  const std::vector<float>* held = beside(seen, kKvBefore);
+  const size_t last = problem.positions.size() - 1;
+  return [&seen, earlier, held, last](CacheRows& cache, const std::vector<double>& right, size_t row) {
+    const SharedRows& observed = seen.observed;
     const auto is_there = [&](const auto& rows, size_t at) {
       for (size_t i = cache.first; i < cache.last; ++i) {
-        if (!wrong[row * cache.width + i]) continue;
+        if (!seen.in_affected(row * cache.width + i)) continue;
         const double here = static_cast<double>(observed[row * cache.width + i]);
         if (static_cast<double>(rows[at * cache.width + i]) != here) return false;
       }
       return true;
     };
-    if (earlier && is_there(*earlier, row)) {
-      const std::vector<double> before(earlier->begin(), earlier->end());
-      return cache.copy(before, row, row);
-    }
+    if (held != nullptr && row == last && held->size() == cache.width && is_there(*held, 0))
+      return cache.copy({held->begin(), held->end()}, 0, row);
+    if (earlier && is_there(*earlier, row)) return cache.copy({earlier->begin(), earlier->end()}, row, row);
     for (size_t other = 0; other < row; ++other) {
       if (is_there(right, other)) return cache.copy(right, other, row);
     }
@@ -170,7 +173,8 @@ Candidate in_slot(int by, Left left, const RowPart& part, Text title) {
     if (problem.history_rows == rows) return false;                   // nothing was written
     if (by != 0 && !rows_are_finite(problem)) return false;           // any slot may hold a NaN
     if (direct && next_slot_denies(seen, part, by > 0)) return true;  // it is refuted, not left open
-    if (left == Left::before && (!direct || seen.phase->before == nullptr)) return false;
+    const bool is_known = seen.phase->before != nullptr || beside(seen, kKvBefore) != nullptr;
+    if (left == Left::before && (!direct || !is_known)) return false;
     const auto with = [](double value) {
       return [value](CacheRows& cache, const std::vector<double>&, size_t row) { cache.fill(row, value); };
     };
@@ -379,9 +383,41 @@ std::vector<Candidate> kv_duplicated(const Suspect& s) {
                                  "cada fila de un bloque contiene la clave y el valor de la última"})};
 }
 
+/// Of what is rounded to 16 bits, one of the two.
+std::vector<Candidate> kv_cut(const Suspect& s) {
+  if (s.kind() != StageKind::cache) return {};
+  std::vector<Candidate> candidates;
+  for (const RowPart& part : kParts) {
+    const auto change = [part](const Observation&, StageProblem& problem) {
+      const Format format = problem.cache_format;
+      if (format != Format::f16 && format != Format::bf16) return false;
+      problem.how = [part, format](const StageProblem& p, const Values& operands) {
+        const Expected right = right_of(p, operands);
+        StageProblem exact = p;
+        exact.cache_format = Format::f32;
+        Expected expected = right_of(exact, operands);
+        const size_t width = right.value.size() / p.positions.size();
+        const size_t written = static_cast<size_t>(p.history_rows) * width;
+        for (size_t i = 0; i < right.value.size(); ++i) {
+          const bool value = 2 * (i % width) >= width;
+          const bool is_cut = i >= written && (value ? part.values : part.keys);
+          expected.bound[i] = right.bound[i];
+          expected.value[i] = is_cut ? cut_to(expected.value[i], format) : right.value[i];
+        }
+        return expected;
+      };
+      return true;
+    };
+    candidates.push_back({change,
+                          {part.of.en + " are cut to the cache's format, not rounded to it",
+                           part.of.es + " se truncan al formato de la caché, sin redondear"}});
+  }
+  return candidates;
+}
+
 constexpr const char* kSlots = "https://github.com/gittensor-ai-lab/sparkinfer/issues/146";
 
-const std::array<Hypothesis, 6> kCache{{
+const std::array<Hypothesis, 7> kCache{{
     {"kv_slot",
      {"rows are written to the neighbouring slot", "las filas se escriben en la ranura vecina"},
      kSlots,
@@ -408,6 +444,12 @@ const std::array<Hypothesis, 6> kCache{{
       "todas las filas de un bloque contienen la clave y el valor de una"},
      "https://github.com/tenstorrent/tt-xla/issues/5940",
      kv_duplicated},
+    {"kv_cut",
+     {"keys or values are cut to 16 bits, not rounded",
+      "claves o valores se truncan a 16 bits en lugar de redondearse"},
+     "https://github.com/ROCm/aiter/issues/5151",
+     kv_cut,
+     true},
 }};
 
 }  // namespace

@@ -182,7 +182,6 @@ std::optional<Explanation> score(const Hypothesis& hypothesis, const Candidate& 
     if (sum.wrong > 0 && hopeless(sum)) break;
   }
   const bool empty = !sum.any_number && !candidate.may_be_empty;
-  const bool only_zeros = empty && sum.noise_ratio <= 1 && sum.explained() > 0.999;
   if (empty) sum.noise_ratio = kInfinity;
   // What could be tried in one of two wrong phases only explains neither.
   if (sum.wrong == 0 || (prefill && !sum.in_prefill) || (decode && !sum.in_decode && !hopeless(sum)))
@@ -194,7 +193,6 @@ std::optional<Explanation> score(const Hypothesis& hypothesis, const Candidate& 
                      .fitted = candidate.fitted,
                      .held_up = to_hold_up(candidate, sum),
                      .seen = candidate.seen,
-                     .only_zeros = only_zeros,
                      .overreaches = sum.overreaches};
 }
 
@@ -342,12 +340,16 @@ std::vector<Explanation> explain(const Evidence& evidence, const Search& search,
   };
   try_all(true);
   if (search.in_full && (explanations.empty() || !reproduces(explanations.front()))) try_all(false);
-  // Zeros are what a stage nearby shows them to be, if that makes zeros here.
-  const auto makes_zeros = [&](const Explanation& e) { return e.only_zeros && is_likely(e.hypothesis); };
+  // Zeros are what a stage nearby shows them to be, if that makes zeros here, or what beside the right values
+  // is nothing: a scale in f16 may be too small for any.
+  constexpr std::string_view kZero = "output_zero";
+  const auto makes_zeros = [&](const Explanation& e) {
+    return is_likely(e.hypothesis) && e.hypothesis->name != kZero && e.explained_residual > 0.999;
+  };
   const auto known = std::ranges::count_if(explanations, makes_zeros) == 1
                          ? std::ranges::find_if(explanations, makes_zeros)
                          : explanations.end();
-  if (!explanations.empty() && explanations.front().hypothesis->name == "output_zero" &&
+  if (!explanations.empty() && explanations.front().hypothesis->name == kZero &&
       known != explanations.end()) {
     known->noise_ratio = 0;
     std::rotate(explanations.begin(), known, known + 1);
@@ -356,7 +358,7 @@ std::vector<Explanation> explain(const Evidence& evidence, const Search& search,
   }
   add_conditioned(evidence, search, threads, explanations);
   if (explanations.empty()) return explanations;
-  if (auto other = with_other_arithmetic(explanations.front(), evidence))
+  if (auto other = with_other_arithmetic(explanations.front(), evidence, search))
     explanations.front() = std::move(*other);
   return explanations;
 }

@@ -20,9 +20,8 @@ struct Explanation {
   double noise_ratio = 0;  // |observed - hypothesis| / bound: 1 or less reproduces it within rounding
   int fitted = 0;
   HeldUp held_up = HeldUp::nothing_estimated;
-  bool seen = false;         // recorded, not supposed
-  bool only_zeros = false;   // all that is wrong is zero, and it says so: a prediction that says nothing
-  bool overreaches = false;  // it would have changed rows or heads that are right
+  bool seen = false;               // recorded, not supposed
+  bool overreaches = false;        // it would have changed rows or heads that are right
   std::string by_arithmetic = {};  // that it was tried with, where the kernels' is not known
 };
 
@@ -42,6 +41,8 @@ std::optional<Explanation> best_of(const Hypothesis& hypothesis, const Evidence&
 struct Search {
   std::vector<std::string> likely = {};
   bool in_full = true;  // else the likely ones alone
+  /// By which stages of the kind were explained, where their own was not known: as by_arithmetic says it.
+  std::vector<std::string> arithmetic = {};
   /// The same stage in another layer, which must agree about numbers that its own rows can't tell; or none.
   std::function<Evidence()> elsewhere = {};
 };

@@ -44,7 +44,7 @@ std::vector<At> of_other_layers(const Suspect& s, At own) {
 
 std::vector<Candidate> wrong_input(const Suspect& s) {
   std::vector<Candidate> candidates;
-  if (s.kind() == StageKind::embedding || s.kind() == StageKind::weights) return {};
+  if (is_from_tokens(s) || s.kind() == StageKind::weights) return {};
   const std::vector<At> operands = operands_at(s.config(), s.at);
   for (size_t at = 0; at < operands.size(); ++at) {
     const Stage own = operands[at].stage;
@@ -55,6 +55,7 @@ std::vector<Candidate> wrong_input(const Suspect& s) {
       const bool residual = s.kind() == StageKind::sum && at == 0;
       if (residual && (is_norm(row.kind) || other == operands[1].stage)) continue;
       if (row.row_per != RowPer::token || other == own || other == s.at.stage) continue;
+      if (s.kind() == StageKind::embedding) continue;  // what a layer begins with it has not made
       if (row_width(other, s.config(), 0) != row_width(own, s.config(), 0)) continue;
       if (has_own_name(s.kind(), other)) continue;
       candidates.push_back(from_rows(
@@ -219,7 +220,67 @@ std::vector<Candidate> token_read(const Suspect& s) {
   return {candidate};
 }
 
-const std::array<Hypothesis, 5> kInput{{
+/// Whose slice, of which row of the block, each head's place takes.
+using Slices = std::function<std::pair<int64_t, int64_t>(int64_t row, int64_t head, int64_t rows)>;
+
+Candidate of_slices(const Slices& from, Text title) {
+  const auto change = [from](const Observation& seen, StageProblem& problem) {
+    const At heads = operands_at(problem.model->config, problem.at).front();
+    const std::vector<int64_t> block = recorded_positions(*seen.phase, heads);
+    const auto all = recorded_rows(*seen.phase, heads, block);
+    const int64_t n = problem.model->config.n_head, rows = std::ssize(block);
+    if (!all || !all_finite(*all) || block.back() - block.front() + 1 != rows) return false;
+    if (seen.phase->view.seen() == Seen::prefill_last) return false;  // a block's rows, but for one
+    const int64_t d = std::ssize(*all) / (n * rows);
+    std::vector<float> read;
+    for (const int64_t position : problem.positions) {
+      for (int64_t head = 0; head < n; ++head) {
+        const auto [row, slice] = from(position - block.front(), head, rows);
+        const auto begin = all->begin() + (row * n + slice) * d;
+        read.insert(read.end(), begin, begin + d);
+      }
+    }
+    problem.operands.front() = {SharedRows(std::move(read)), nullptr};
+    return true;
+  };
+  return {change, std::move(title)};
+}
+
+/// Attention's heads, as its output's projection reads them.
+std::vector<Candidate> operand_order(const Suspect& s) {
+  if (s.kind() != StageKind::projection || !s.direct) return {};
+  const At heads = operands_at(s.config(), s.at).front();
+  if (info(heads.stage).kind != StageKind::mix) return {};
+  const int64_t n = s.config().n_head, kv = s.config().n_head_kv, group = n / kv;
+  const std::string_view of = name(heads.stage);
+  const auto text = [&](const char* en, const char* es) {
+    return Text{fmt::format("{} reads {}: {}", s.name(), of, en),
+                fmt::format("{} lee {}: {}", s.name(), of, es)};
+  };
+  const auto in_row = [](auto slice) {
+    return [slice](int64_t row, int64_t head, int64_t) { return std::pair(row, slice(head)); };
+  };
+  return {of_slices(
+              [n](int64_t row, int64_t head, int64_t rows) {
+                const int64_t at = row * n + head;
+                return std::pair(at % rows, at / rows);
+              },
+              text("rows and heads are not exchanged: [head][row] is taken for [row][head]",
+                   "filas y cabezas no se intercambian: [cabeza][fila] se toma como [fila][cabeza]")),
+          of_slices(in_row([n](int64_t head) { return (head + 1) % n; }),
+                    text("each head's place takes the next head", "cada cabeza toma la siguiente")),
+          of_slices(in_row([n](int64_t head) { return (head + n - 1) % n; }),
+                    text("each head's place takes the head before", "cada cabeza toma la anterior")),
+          of_slices(in_row([n](int64_t head) { return n - 1 - head; }),
+                    text("the heads are in reverse", "las cabezas van al revés")),
+          of_slices(
+              in_row([=](int64_t head) { return head % kv * group + head / kv; }),
+              text("heads are sorted by their place in a group", "las cabezas van por su lugar en el grupo")),
+          of_slices(in_row([=](int64_t head) { return head % group * kv + head / group; }),
+                    text("groups are sorted by head", "los grupos van por cabeza"))};
+}
+
+const std::array<Hypothesis, 6> kInput{{
     {"operand_read",
      {"the op read other rows than were recorded for it: a buffer that is reused, ops in a wrong order, a "
       "stale rounded form, threads that did not meet",
@@ -232,6 +293,11 @@ const std::array<Hypothesis, 5> kInput{{
       "la etapa se calcula a partir de la salida de otra"},
      "B3.42 of the founding engine (RMSNorm's input)",
      wrong_input},
+    {"operand_order",
+     {"attention's heads are read in another order, or rows and heads are not exchanged",
+      "las cabezas de la atención se leen en otro orden, o no se intercambian filas y cabezas"},
+     "https://github.com/jsbaan/transformer-from-scratch/issues/4",
+     operand_order},
     {"wrong_row",
      {"a row is computed from another row's input", "una fila se calcula con la entrada de otra"},
      "https://github.com/tenstorrent/tt-xla/issues/5940",

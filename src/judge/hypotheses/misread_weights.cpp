@@ -69,6 +69,30 @@ WeightBlock read_block(const uint8_t* bytes, const BlockLayout& layout) {
   return block;
 }
 
+/// The opposite of read_block(); false for fields that a block of a scale and a minimum cannot hold.
+bool append_block(const WeightBlock& block, const BlockLayout& layout, std::vector<std::byte>& to) {
+  const double min = block.m * block.min;
+  const uint16_t halves[] = {f32_to_f16(static_cast<float>(block.d)), f32_to_f16(static_cast<float>(min))};
+  const auto is_kept = [](uint16_t bits, double value) {
+    return static_cast<double>(f16_to_f32(bits)) == value;
+  };
+  if (block.offset != 0 || block.scale[0] != 1 || block.scale[1] != 1) return false;
+  if (!is_kept(halves[0], block.d) || !is_kept(halves[1], min)) return false;
+  std::vector<uint8_t> bytes(layout.bytes);
+  std::memcpy(bytes.data(), halves, sizeof halves);
+  uint32_t high = 0;
+  for (int i = 0; i < 32; ++i) {
+    if (block.code[i] < 0 || block.code[i] >> layout.bits != 0) return false;
+    bytes[layout.codes + static_cast<size_t>(i % 16)] |=
+        static_cast<uint8_t>((block.code[i] & 15) << (i < 16 ? 0 : 4));
+    high |= static_cast<uint32_t>(block.code[i] >> 4) << i;
+  }
+  if (layout.high_bits != 0) std::memcpy(bytes.data() + layout.high_bits, &high, sizeof high);
+  const auto begin = std::as_bytes(std::span(bytes));
+  to.insert(to.end(), begin.begin(), begin.end());
+  return true;
+}
+
 /// Eight blocks with 6-bit scales and minima: q4_k and q5_k.
 void read_k45(const uint8_t* bytes, const BlockLayout& layout, WeightBlock* blocks) {
   const uint8_t* packed = bytes + 4;
@@ -168,6 +192,20 @@ WeightBlocks blocks_of(const Tensor& weight, int64_t row) {
     }
   }
   return blocks;
+}
+
+std::shared_ptr<OwnedMatrix> read_blocks(const Tensor& weight, const BlockReader& reader) {
+  if (!has_minima(weight.type) || has_small_scales(weight.type)) return nullptr;
+  auto matrix = std::make_shared<OwnedMatrix>();
+  matrix->tensor = weight;
+  matrix->tensor.order = {};
+  for (int64_t row = 0; row < row_count(weight); ++row) {
+    for (const WeightBlock& block : reader(weight, row)) {
+      if (!append_block(block, *layout_of(weight.type), matrix->blocks)) return nullptr;
+    }
+  }
+  matrix->tensor.data = matrix->blocks;
+  return matrix;
 }
 
 std::shared_ptr<OwnedMatrix> read_rows(const Tensor& weight, const RowReader& reader) {

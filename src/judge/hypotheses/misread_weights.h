@@ -1,5 +1,6 @@
 #pragma once
-// Weights as a wrong reader sees them: f32 matrices made from the file's own, for hypotheses.
+// Weights as a wrong reader sees them: matrices made from the file's own, for hypotheses. They are in f32, or,
+// where their minima have sums of their own (q8_1), in the file's type.
 
 #include <functional>
 #include <memory>
@@ -17,8 +18,9 @@ std::string weight_label(Stage stage);
 
 /// A matrix [n, k] with its own data.
 struct OwnedMatrix {
-  std::vector<float> data;
-  Tensor tensor;  // f32, over `data`
+  std::vector<float> data;        // of f32
+  std::vector<std::byte> blocks;  // of the file's type
+  Tensor tensor;                  // over one of them
 };
 
 /// The stage with this matrix in the place of its weight.
@@ -62,5 +64,11 @@ WeightBlocks blocks_of(const Tensor& weight, int64_t row);
 using RowReader = std::function<void(const Tensor& weight, int64_t row, double* values)>;
 
 std::shared_ptr<OwnedMatrix> read_rows(const Tensor& weight, const RowReader& reader);
+
+/// The fields of a row as a wrong reader has them.
+using BlockReader = std::function<WeightBlocks(const Tensor& weight, int64_t row)>;
+
+/// The matrix in its own type; nullptr where that cannot hold it, or need not.
+std::shared_ptr<OwnedMatrix> read_blocks(const Tensor& weight, const BlockReader& reader);
 
 }  // namespace greta

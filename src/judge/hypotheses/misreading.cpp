@@ -130,6 +130,14 @@ constexpr FieldReading kReadings[] = {
      }},
     {"code_bits", "the high bits of {}'s codes are dropped", "se omiten los bits altos de los códigos de {}",
      high, [](const Sight& s) { bits(s, ~15, [](int) { return -1; }); }},
+    {"code_bits", "the high bits of {}'s codes are all set",
+     "los bits altos de los códigos de {} están todos a 1", high,
+     [](const Sight& s) {
+       const int all = (1 << code_bits(s.weight.type)) - 16;
+       each(s, [&](WeightBlock& block, size_t) {
+         for (int& code : block.code) code |= all;
+       });
+     }},
     {"code_bits", "the high bits of {}'s codes are exchanged between the halves of a block",
      "los bits altos de los códigos de {} están intercambiados entre las mitades del bloque", high,
      [](const Sight& s) { bits(s, ~15, [](int i) { return (i + 16) % 32; }); }},
@@ -296,6 +304,12 @@ constexpr std::string_view kOfIndex = "group_stride";
 struct Misreading {
   RowReader reader;
   Text title;
+  BlockReader blocks = {};  // where it is of fields
+
+  std::shared_ptr<OwnedMatrix> matrix(const Tensor& weight) const {
+    auto own = blocks ? read_blocks(weight, blocks) : nullptr;
+    return own != nullptr ? own : read_rows(weight, reader);
+  }
 };
 
 std::vector<Misreading> readings_of(const Tensor& weight, std::string_view hypothesis,
@@ -304,13 +318,17 @@ std::vector<Misreading> readings_of(const Tensor& weight, std::string_view hypot
   std::vector<Misreading> readings;
   for (const FieldReading& row : kReadings) {
     if (row.hypothesis != hypothesis || !row.applies(weight.type)) continue;
-    const auto reader = [read = row.read](const Tensor& all, int64_t i, double* values) {
+    const auto blocks = [read = row.read](const Tensor& all, int64_t i) {
       const WeightBlocks right = blocks_of(all, i);
       WeightBlocks seen = right;
       read({seen, right, all, i});
+      return seen;
+    };
+    const auto reader = [blocks](const Tensor& all, int64_t i, double* values) {
+      const WeightBlocks seen = blocks(all, i);
       for (size_t j = 0; j < 32 * seen.size(); ++j) values[j] = seen[j / 32].value(j % 32);
     };
-    readings.push_back({reader, {text(row.en), text(row.es)}});
+    readings.push_back({reader, {text(row.en), text(row.es)}, blocks});
   }
   for (const IndexReading& row : kIndexReadings) {
     if (hypothesis != kOfIndex) continue;
@@ -418,19 +436,26 @@ std::vector<Candidate> misread(const Suspect& s, std::string_view hypothesis) {
   const bool matrix = s.kind() == StageKind::projection || s.kind() == StageKind::embedding;
   if (weight == nullptr || !matrix) return {};
   const std::optional<OutputSample> sample = sample_of(s, kOutputs);
+  // Rounded to nothing, rows tell no reading from another; the sums that minima meet may be more.
+  const bool tells = sample && std::ranges::any_of(sample->x, [](const std::vector<double>& x) {
+                       return std::ranges::any_of(x, [](double value) { return value != 0; });
+                     });
   std::vector<Candidate> candidates;
+  std::vector<Misreading> related;
   for (const Misreading& reading : readings_of(*weight, hypothesis, weight_label(s.at.stage))) {
     if (s.kind() == StageKind::embedding) {
       candidates.push_back(embedded(reading));
       continue;
     }
-    const Likeness like = sample ? likeness(*weight, reading.reader, *sample) : Likeness{1, 1};
+    const Likeness like = tells ? likeness(*weight, reading.reader, *sample) : Likeness{1, 1};
     if (like.explained > kLike) {
-      candidates.push_back(with_weight(read_rows(*weight, reading.reader), reading.title));
+      candidates.push_back(with_weight(reading.matrix(*weight), reading.title));
     } else if (like.cosine > kRelated) {
-      add_in_parts(s, reading, candidates);
+      related.push_back(reading);
     }
   }
+  if (!candidates.empty()) return candidates;
+  for (const Misreading& reading : related) add_in_parts(s, reading, candidates);
   return candidates;
 }
 

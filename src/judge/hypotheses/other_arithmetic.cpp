@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <limits>
 
 #include "judge/arithmetic_candidates.h"
@@ -10,7 +11,8 @@ namespace greta {
 namespace {
 
 constexpr double kNothing = std::numeric_limits<double>::infinity();  // is reproduced
-constexpr double kMuch = 0.5;  // of the residual: less is not worth the search
+constexpr double kMuch = 0.5;      // of the residual: less is not worth the search
+constexpr double kExactly = 1e-5;  // left of it: no other arithmetic is nearer
 
 bool is_known(const Observation& seen) {
   const At at = seen.problem->at;
@@ -49,9 +51,12 @@ struct Adapted {
 /// (The numbers in the title of one that was fitted do: of such a hypothesis all are tried.)
 class Adapter {
  public:
-  explicit Adapter(const Explanation& explanation)
-      : hypothesis_(*explanation.hypothesis),
+  Adapter(const Explanation& explanation, const Search& search)
+      : search_(search),
+        hypothesis_(*explanation.hypothesis),
         title_(explanation.fitted == 0 ? std::string_view(explanation.title.en) : std::string_view()) {}
+
+  std::string_view title() const { return title_; }
 
   std::optional<Adapted> adapted(Evidence evidence) const {
     if (evidence.observations.empty() || left_by(evidence) < kNothing) return Adapted{std::move(evidence)};
@@ -61,18 +66,27 @@ class Adapter {
     const KernelClass kernels = kernel_class(*seen.phase->model, seen.phase->view, at);
     Evidence one = evidence;  // is soon computed anew, and most arithmetics fail there
     one.observations.resize(1);
-    std::optional<Adapted> best;
-    double least = kNothing;
-    for (const Declared& declared : arithmetic_candidates(kernels, declared_arithmetic(*seen.phase, at))) {
-      if (!rotation_fits(declared, seen.phase->model->config)) continue;
-      if (left_by(judged_by(declared, one)) == kNothing) continue;
-      Evidence other = judged_by(declared, evidence);
-      const double left = left_by(other);
-      if (left >= least) continue;
-      least = left;
-      best = Adapted{std::move(other), fmt::format("{} in {}", describe(declared), name(kernels.phase))};
+    const auto all = arithmetic_candidates(kernels, declared_arithmetic(*seen.phase, at));
+    // What explained others; in full the rest, of which a matrix unit's rule is slow to try.
+    for (const Turn turn : {Turn::known, Turn::formats, Turn::units}) {
+      std::optional<Adapted> best;
+      double least = kNothing;
+      for (const Declared& declared : all) {
+        const std::string text = fmt::format("{} in {}", describe(declared), name(kernels.phase));
+        if (turn_of(declared, text) != turn || (turn != Turn::known && !search_.in_full)) continue;
+        if (!rotation_fits(declared, seen.phase->model->config)) continue;
+        if (!is_held_in(declared.roundings.output, seen.observed)) continue;
+        if (turn != Turn::known && left_by(judged_by(declared, one)) == kNothing) continue;
+        Evidence other = judged_by(declared, evidence);
+        const double left = left_by(other);
+        if (left >= least) continue;
+        least = left;
+        best = Adapted{std::move(other), text};
+        if (left < kExactly) break;
+      }
+      if (best) return best;
     }
-    return best;
+    return std::nullopt;
   }
 
  private:
@@ -81,24 +95,36 @@ class Adapter {
     return best && covers(*best) ? 1 - best->explained_residual : kNothing;
   }
 
+  enum class Turn { known, formats, units };
+
+  Turn turn_of(const Declared& declared, const std::string& text) const {
+    const bool known = std::ranges::any_of(search_.arithmetic, [&](const std::string& by) {
+      return ("; " + by + "; ").find("; " + text + "; ") != std::string::npos;
+    });
+    if (known) return Turn::known;
+    return declared.roundings.unit == nullptr ? Turn::formats : Turn::units;
+  }
+
+  const Search& search_;
   const Hypothesis& hypothesis_;
   std::string_view title_;
 };
 
 }  // namespace
 
-std::optional<Explanation> with_other_arithmetic(const Explanation& explanation, const Evidence& evidence) {
+std::optional<Explanation> with_other_arithmetic(const Explanation& explanation, const Evidence& evidence,
+                                                 const Search& search) {
   if (reproduces(explanation) || explanation.explained_residual < kMuch ||
       explanation.hypothesis->of_arithmetic)
     return std::nullopt;
-  const Adapter adapter(explanation);
+  const Adapter adapter(explanation, search);
   auto prefill = adapter.adapted(of_phase(Phase::prefill, evidence));
   if (!prefill) return std::nullopt;
   auto decode = adapter.adapted(of_phase(Phase::decode, evidence));
   if (!decode || (prefill->arithmetic.empty() && decode->arithmetic.empty())) return std::nullopt;
   Evidence both = std::move(prefill->evidence);
   for (Observation& seen : decode->evidence.observations) both.observations.push_back(std::move(seen));
-  std::optional<Explanation> best = best_of(*explanation.hypothesis, both);
+  std::optional<Explanation> best = best_of(*explanation.hypothesis, both, {}, adapter.title());
   if (!best || !reproduces(*best)) return std::nullopt;
   const bool two = !prefill->arithmetic.empty() && !decode->arithmetic.empty();
   best->by_arithmetic = prefill->arithmetic + (two ? "; " : "") + decode->arithmetic;

@@ -10,6 +10,7 @@ namespace greta {
 
 /// The explanation with an arithmetic by which it reproduces the output within rounding, and says so. nullopt
 /// where it does so already, where the kernels' arithmetic is known, or where none does.
-std::optional<Explanation> with_other_arithmetic(const Explanation& explanation, const Evidence& evidence);
+std::optional<Explanation> with_other_arithmetic(const Explanation& explanation, const Evidence& evidence,
+                                                 const Search& search);
 
 }  // namespace greta

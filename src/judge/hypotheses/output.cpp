@@ -142,7 +142,7 @@ std::vector<Candidate> stale(const Suspect& s) {
   if (!s.direct || s.kind() == StageKind::cache) return {};
   std::vector<Candidate> candidates;
   const Stage stage = s.at.stage;
-  if (s.at.layer > 0) {
+  if (s.at.layer > 0 && s.kind() != StageKind::embedding) {  // what it begins with a layer does not write
     const At before{s.at.layer - 1, stage};
     candidates.push_back(instead(
         [=](const Observation& seen) { return recorded_rows(*seen.phase, before, seen.problem->positions); },

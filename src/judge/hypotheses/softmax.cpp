@@ -291,8 +291,8 @@ std::vector<Candidate> softmax_sink(const Suspect& s) {
                       {"1 is added to the softmax's denominator, after the maximum is taken off",
                        "se suma 1 al denominador del softmax, tras restar el máximo"}),
           denominator([](const Denominator& d) { return d.with(d.sink) + std::exp(-d.max); },
-                      {"1 is added to the softmax's denominator (a sink)",
-                       "se suma 1 al denominador del softmax (un sumidero)"})};
+                      {"1 is added to the softmax's denominator: a sink, or a slot that is empty and seen",
+                       "se suma 1 al denominador del softmax: un sumidero, o una ranura vacía que se ve"})};
 }
 
 /// Of a model whose heads have sinks.

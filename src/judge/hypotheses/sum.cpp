@@ -200,11 +200,24 @@ Candidate more_bias(double factor, Text title) {
 }
 
 std::vector<Candidate> wrong_bias(const Suspect& s) {
-  if (s.kind() != StageKind::projection || bias_of(s.model(), {s.at.stage, s.at.layer}) == nullptr) return {};
-  return {more_bias(-1, {fmt::format("the bias of {} is not added", s.name()),
-                         fmt::format("no se suma el sesgo de {}", s.name())}),
-          more_bias(1, {fmt::format("the bias of {} is added twice", s.name()),
-                        fmt::format("el sesgo de {} se suma dos veces", s.name())})};
+  const Tensor* own = bias_of(s.model(), {s.at.stage, s.at.layer});
+  if (s.kind() != StageKind::projection || own == nullptr) return {};
+  std::vector<Candidate> candidates{
+      more_bias(-1, {fmt::format("the bias of {} is not added", s.name()),
+                     fmt::format("no se suma el sesgo de {}", s.name())}),
+      more_bias(1, {fmt::format("the bias of {} is added twice", s.name()),
+                    fmt::format("el sesgo de {} se suma dos veces", s.name())})};
+  for (int other = 0; other < s.config().n_layer; ++other) {
+    const Tensor* bias = bias_of(s.model(), {s.at.stage, other});
+    if (other == s.at.layer || bias == nullptr || bias->dims != own->dims) continue;
+    candidates.push_back({[bias](const Observation&, StageProblem& problem) {
+                            problem.bias = bias;
+                            return true;
+                          },
+                          {fmt::format("the bias of {} is layer {}'s", s.name(), other),
+                           fmt::format("el sesgo de {} es el de la capa {}", s.name(), other)}});
+  }
+  return candidates;
 }
 
 std::vector<Candidate> narrow_accumulator(const Suspect& s) {
@@ -231,11 +244,7 @@ void narrow_output(Expected& expected, const Narrowing& narrowing) {
 Candidate output_in(const Narrowing& narrowing) {
   return computed_by(
       [narrowing](const StageProblem& p, const Values& values) {
-        StageProblem exact = p;
-        // What a cache holds is narrowed once, one way or the other.
-        if (p.kind == StageKind::cache && p.cache_format == narrowing.format)
-          exact.cache_format = Format::f32;
-        Expected expected = right_of(exact, values);
+        Expected expected = right_of(p, values);
         narrow_output(expected, narrowing);
         return expected;
       },
@@ -279,7 +288,10 @@ Candidate operand_in(const Narrowing& narrowing, size_t at, const Suspect& s) {
 
 std::vector<Candidate> undeclared_rounding(const Suspect& s) {
   std::vector<Candidate> candidates = operand_rounded(s);
-  for (const Narrowing& narrowing : kNarrowings) candidates.push_back(output_in(narrowing));
+  for (const Narrowing& narrowing : kNarrowings) {
+    if (s.kind() == StageKind::cache && narrowing.cut) continue;  // kv_cut's
+    candidates.push_back(output_in(narrowing));
+  }
   if (s.kind() != StageKind::projection) {
     for (const Narrowing& narrowing : kNarrowings) {
       for (size_t at = 0; at < operands_at(s.config(), s.at).size(); ++at)
@@ -313,8 +325,8 @@ const std::array<Hypothesis, 5> kSum{{
      "https://github.com/ROCm/ATOM/issues/702",
      weight_element},
     {"wrong_bias",
-     {"a projection's bias is not added, or added twice",
-      "el sesgo de una proyección no se suma, o se suma dos veces"},
+     {"a projection's bias is not added, or added twice, or another layer's",
+      "el sesgo de una proyección no se suma, o se suma dos veces, o es de otra capa"},
      "https://github.com/paiml/aprender/issues/2769",
      wrong_bias},
     {"narrow_accumulator",

@@ -1,7 +1,9 @@
 // A llama of tests/engine/tiny_model.h on the fake ggml, as llama.cpp builds its graphs: a prompt of six
 // tokens, then steps. Prints the tokens that it chose.
-//   fake_engine MODEL [--flash] [--watch] [--two] [--late] [--astray] [--shifted] [--warm] [--sleep]
-//               [--chunk N] [--steps N] [--exit N]
+//   fake_engine MODEL [--flash] [--watch] [--two] [--shifted] [--warm] [--sleep]
+//               [--chunk N] [--steps N] [--exit N] [BUG]
+// [--strange]: the logits go through an op that makes no stage.
+// BUG: --late, --astray, --lost, --misplaced, --skipped, --twice, --same (see below).
 
 #include <unistd.h>
 
@@ -25,8 +27,9 @@ constexpr int kF32 = 0, kI32 = 26, kI64 = 27;
 
 class Engine {
  public:
-  Engine(const std::string& path, bool flash, bool late, bool astray)
-      : file_(greta::open_gguf(path)), flash_(flash), late_(late), astray_(astray) {
+  using Options = std::map<std::string, int>;
+
+  Engine(const std::string& path, const Options& options) : file_(greta::open_gguf(path)), options_(options) {
     for (const char* name : {"cache_k_l0", "cache_k_l1", "cache_v_l0", "cache_v_l1"}) {
       memory_.emplace_back(kSlots * kKvHeads * kDim);
       caches_[name] = fake_leaf(name, kF32, kKvHeads * kDim, kSlots, memory_.back().data());
@@ -45,10 +48,10 @@ class Engine {
     std::vector<int64_t> slots;
     std::vector<int32_t> ids, at, last;
     for (const Row& row : batch) {
-      slots.push_back(static_cast<int64_t>(held_.size()) + (astray_ && rows_ == 1 ? 1 : 0));
+      slots.push_back(static_cast<int64_t>(held_.size()) + (has("--astray") && rows_ == 1 ? 1 : 0));
       held_.push_back(row);
       ids.push_back(row.token);
-      at.push_back(row.position);
+      at.push_back(row.position - (has("--misplaced") && row.position >= 4 ? 1 : 0));
       const bool ends = &row == &batch.back() || (&row)[1].text != row.text;
       if (ends) last.push_back(static_cast<int32_t>(&row - batch.data()));
     }
@@ -60,13 +63,18 @@ class Engine {
       mask.push_back(-INFINITY);
     }
     const auto outs = static_cast<int64_t>(last.size());
-    slots_ = fake_leaf("k_idxs", kI64, rows_, 1, slots.data());
+    std::vector<int64_t> keys = slots;
+    if (has("--lost") && rows_ > 1) keys.back() -= 1;
+    key_slots_ = fake_leaf("k_idxs", kI64, rows_, 1, keys.data());
+    slots_ = fake_leaf("v_idxs", kI64, rows_, 1, slots.data());
     positions_ = fake_leaf("inp_pos", kI32, rows_, 1, at.data());
     mask_ = fake_leaf("mask", kF32, n_kv, rows_, mask.data());
     ggml_tensor* outputs = fake_leaf("inp_out_ids", kI32, outs, 1, last.data());
     ggml_tensor* x = fake_node(Op::get_rows, kEmbd, rows_, 1, weight("token_embd"),
                                fake_leaf("inp_tokens", kI32, rows_, 1, ids.data()));
-    for (int layer = 0; layer < 2; ++layer) {
+    ggml_tensor* embedding = x;
+    for (int layer = 0, again = has("--twice") ? 1 : 0; layer < 2; ++layer) {
+      if (has("--skipped") && layer == 1) x = embedding;
       const std::string blk = "blk." + std::to_string(layer) + ".";
       ggml_tensor* out = attention(norm(x, blk + "attn_norm"), layer, n_kv);
       if (layer == 1) {
@@ -79,8 +87,10 @@ class Engine {
       ggml_tensor* gate = product(blk + "ffn_gate", in, kFf);
       ggml_tensor* act = fake_node(Op::glu, kFf, rows_, 1, gate, product(blk + "ffn_up", in, kFf));
       x = fake_node(Op::add, kEmbd, rows_, 1, product(blk + "ffn_down", act, kEmbd), x);
+      if (again-- > 0) --layer;
     }
-    const ggml_tensor* logits = product("token_embd", norm(x, "output_norm"), kVocab);
+    ggml_tensor* logits = product("token_embd", norm(x, "output_norm"), kVocab);
+    if (has("--strange")) logits = fake_node(Op::sqr, kVocab, rows_, 1, logits);
     ggml_backend_sched_graph_compute(scheduler_, fake_graph());
     std::vector<int> likeliest;
     for (const float* row = fake_values(logits); std::ssize(likeliest) < outs; row += kVocab)
@@ -108,6 +118,8 @@ class Engine {
   }
 
  private:
+  bool has(const char* option) const { return options_.contains(option); }
+
   ggml_tensor* weight(const std::string& name) {
     ggml_tensor*& made = weights_[name];
     if (made != nullptr) return made;
@@ -130,7 +142,8 @@ class Engine {
     ggml_tensor* by_head = fake_view(Op::reshape, x, {kDim, heads, rows_}, {1, kDim, kDim * heads});
     ggml_tensor* rope = fake_node(Op::rope, kDim, heads, rows_, by_head, positions_);
     fake_parameter(rope, 0, 10000);
-    if (late_ && rows_ == 1) fake_parameter(rope, 1, 1);  // a bug: a step turns its key and query too far
+    if (has("--late") && rows_ == 1)
+      fake_parameter(rope, 1, 1);  // a bug: a step turns its key and query too far
     return rope;
   }
 
@@ -138,15 +151,16 @@ class Engine {
     const std::string blk = "blk." + std::to_string(layer) + ".", number = std::to_string(layer);
     const int64_t kv = kKvHeads * kDim;
     ggml_tensor *q = turned(product(blk + "attn_q", in, kEmbd), kHeads),
-                *k = turned(product(blk + "attn_k", in, kv), kKvHeads), *v = product(blk + "attn_v", in, kv);
+                *k = turned(product(blk + "attn_k", in, kv), kKvHeads),
+                *v = product(blk + (has("--same") && layer == 0 ? "attn_k" : "attn_v"), in, kv);
     ggml_tensor *keys = caches_.at("cache_k_l" + number), *values = caches_.at("cache_v_l" + number);
-    fake_set_rows(keys, fake_view(Op::reshape, k, {kv, rows_, 1}, {1, kv, 0}), slots_);
+    fake_set_rows(keys, fake_view(Op::reshape, k, {kv, rows_, 1}, {1, kv, 0}), key_slots_);
     fake_set_rows(values, v, slots_);
     ggml_tensor* queries = fake_view(Op::permute, q, {kDim, rows_, kHeads}, {1, kEmbd, kDim});
     ggml_tensor* seen = fake_view(Op::view, keys, {kDim, n_kv, kKvHeads}, {1, kv, kDim});
     ggml_tensor* mixed = nullptr;
     const float scale = 1 / std::sqrt(static_cast<float>(kDim));
-    if (flash_) {
+    if (has("--flash")) {
       ggml_tensor* held = fake_view(Op::view, values, {kDim, n_kv, kKvHeads}, {1, kv, kDim});
       mixed = fake_node(Op::flash_attn_ext, kDim, kHeads, rows_, queries, seen, held, mask_);
       fake_parameter(mixed, 0, scale);
@@ -165,13 +179,13 @@ class Engine {
   }
 
   greta::ModelFile file_;
-  bool flash_, late_, astray_;
+  Options options_;
   std::vector<Row> held_;  // by slot
   void* scheduler_ = fake_scheduler();
   int64_t rows_ = 0;
   std::deque<std::vector<float>> memory_;
   std::map<std::string, ggml_tensor*> caches_, weights_;
-  ggml_tensor *slots_ = nullptr, *positions_ = nullptr, *mask_ = nullptr;
+  ggml_tensor *slots_ = nullptr, *key_slots_ = nullptr, *positions_ = nullptr, *mask_ = nullptr;
 };
 
 int watched = 0, asked = 0;
@@ -197,7 +211,7 @@ int main(int argc, char** argv) {
   };
   if (argc < 2) return 2;
   const auto is_given = [&](const char* name) { return given(name, 0) != 0; };
-  Engine engine(argv[1], is_given("--flash"), is_given("--late"), is_given("--astray"));
+  Engine engine(argv[1], options);
   if (is_given("--watch")) ggml_backend_sched_set_eval_callback(engine.scheduler(), watch, nullptr);
   if (is_given("--warm")) engine.warm_up();
   const std::vector<int> prompt = {3, 17, 42, 8, 61, 25};

@@ -156,6 +156,7 @@ void compute(ggml_tensor* t) {
     case Op::scale: return each(t, [&](auto i, auto j, auto k) { return at(a, i, j, k) * parameter(t, 0); });
     case Op::get_rows: return each(t, [&](auto i, auto j, auto) { return at(a, i, id(b, j)); });
     case Op::cont: return each(t, [&](auto i, auto j, auto k) { return at(a, i, j, k); });
+    case Op::sqr: return each(t, [&](auto i, auto j, auto k) { return at(a, i, j, k) * at(a, i, j, k); });
     case Op::glu:
       return each(
           t, [&](auto i, auto j, auto) { return at(a, i, j) / (1 + std::exp(-at(a, i, j))) * at(b, i, j); });
@@ -301,7 +302,7 @@ FAKE_API const char* ggml_op_name(int op) {
   static const char* const kNames[] = {"NONE",           "ADD",      "MUL",      "MUL_MAT", "SCALE",
                                        "RMS_NORM",       "GET_ROWS", "SET_ROWS", "ROPE",    "SOFT_MAX",
                                        "FLASH_ATTN_EXT", "GLU",      "VIEW",     "RESHAPE", "PERMUTE",
-                                       "TRANSPOSE",      "CONT"};
+                                       "TRANSPOSE",      "CONT",     "SQR"};
   return op >= 0 && op < static_cast<int>(std::size(kNames)) ? kNames[op] : "?";
 }
 FAKE_API const char* ggml_type_name(int type) {

@@ -24,6 +24,7 @@ enum class Op : int {  // numbers are this library's own: who reads them must as
   permute,
   transpose,
   cont,
+  sqr,
 };
 
 extern "C" {

@@ -156,6 +156,19 @@ NamedCase writes(const char* label, const char* hypothesis, const char* title, c
   return {label, hypothesis, kv_write, 1, {}, title, phase, TensorType::f32, std::move(write)};
 }
 
+/// Later positions stay visible, at exp(-6) of their weight.
+Row softmax_lowered_by_six(const PlainSite& site) {
+  const PlainSite scores{site.run, qk, site.layer, site.position};
+  Row all = scores.scores({.visible = [](int64_t) { return true; }});
+  const int64_t n = site.run.n_pos();
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (static_cast<int64_t>(i) % n > site.position) all[i] -= 6;
+  }
+  PlainRun own = site.run;
+  own.rows[{site.layer, qk}][site.position] = all;
+  return PlainSite{own, softmax, site.layer, site.position}.right();
+}
+
 /// The scores as they are recorded are masked rightly.
 Row softmax_seeing_next(const PlainSite& site) {
   const PlainSite scores{site.run, qk, site.layer, site.position};
@@ -261,6 +274,14 @@ std::vector<NamedCase> attention_cases() {
          return PlainSite{own, qk, s.layer, s.position}.right();
        },
        "dims 2i and 2i + 1"},
+      {"KeysWithoutTheirLastDims", "key_dims", qk, 0,
+       [](const PlainSite& s) {
+         PlainRun own = s.run;
+         Row& query = own.rows[{s.layer, q_rope}][s.position];
+         for (size_t i = 0; i < query.size(); ++i) query[i] = i % 16 < 12 ? query[i] : 0;
+         return PlainSite{own, qk, s.layer, s.position}.right();
+       },
+       "leave out dims 12-15 of 16", "decode"},
       {"LaterScoresAreZero", "zero_scores", qk, 0,
        [](const PlainSite& s) {
          Row y = s.right();
@@ -307,11 +328,13 @@ std::vector<NamedCase> attention_cases() {
       {"Log2eTwice", "softmax_base2", softmax, 1, softmax_of(1 / log2), "log2(e) is applied twice",
        "prefill"},
       {"Sink", "softmax_sink", softmax, 0, [](const PlainSite& s) { return s.weights_of(exponential, 1); },
-       "(a sink)"},
+       "a sink, or a slot"},
       {"SinkAfterTheMaximum", "softmax_sink", softmax, 1, sink_after_the_maximum, "after the maximum",
        "decode"},
       {"NotDivided", "softmax_not_normalised", softmax, 1, undivided, "not divided by its sum"},
       {"SoftmaxShowsNext", "mask_offset", softmax, 0, softmax_seeing_next, "sees the next position",
+       "prefill"},
+      {"MaskOfMinusSix", "mask_finite", softmax, 1, softmax_lowered_by_six, "-6 is added to their scores",
        "prefill"},
       {"PositionThreeHidden", "mask_read", softmax, 1,
        [](const PlainSite& s) {
@@ -404,6 +427,35 @@ TEST(AttentionMistakes, CoverEveryHypothesis) {
   for (const auto group :
        {rope_hypotheses(), cache_hypotheses(), attention_hypotheses(), softmax_hypotheses()})
     test::expect_complete(group, attention_cases());
+}
+
+/// The tail of a mantissa that f16 has no room for: taken off, or rounded.
+float in_f16(float x, bool cut) {
+  const float near = f16_to_f32(f32_to_f16(x));
+  return cut && std::abs(near) > std::abs(x) ? f16_to_f32(static_cast<uint16_t>(f32_to_f16(x) - 1)) : near;
+}
+
+Mistake writes_f16(int layer, bool cut) {
+  return {kv_write, layer, {}, "both", [cut](Rows& cache, const Rows& own) {
+            for (size_t i = 0; i < own.size(); ++i) {
+              Row& slot = cache[cache.size() - own.size() + i] = own[i];
+              for (size_t j = 0; j < slot.size(); ++j) slot[j] = in_f16(slot[j], cut && 2 * j >= slot.size());
+            }
+          }};
+}
+
+TEST(AttentionMistakes, ValuesThatAreCutToTheCachesFormatAreNamed) {
+  const test::PlainLlama& llama = test::plain_llama(TensorType::f32);
+  Bundle bundle = llama.record({writes_f16(0, false), writes_f16(1, true)}, test::two_prompts());
+  for (Event& event : bundle.events) {
+    if (event.stage == name(kv_write)) event.dtype = "f16";
+  }
+  const Verdict verdict = judge(bundle, llama.model());
+  ASSERT_EQ(verdict.findings.size(), 1u);
+  const Finding& found = verdict.findings[0];
+  EXPECT_EQ(found.layer, 1);
+  EXPECT_EQ(found.hypothesis(), "kv_cut") << test::text_of(found);
+  EXPECT_THAT(found.title.en, testing::HasSubstr("values are cut"));
 }
 
 /// A row that one decode step writes beyond the recorded slots is not seen anywhere: it may be anywhere.

@@ -99,6 +99,25 @@ std::vector<NamedCase> output_cases() {
       {"LastSixteenNotWritten", "output_zero", down, 1,
        spoilt([](Row& y) { std::fill(y.end() - 16, y.end(), 0.0f); }),
        "never written, or made of what was not, for elements 48-63 of 64"},
+      {"HeadsNotExchangedWithRows", "operand_order", attn_out, 0,
+       [](const PlainSite& s) {
+         const int64_t rows = s.run.n_pos() - s.run.first;
+         Row x;
+         for (int64_t head = 0; head < 4; ++head) {
+           const int64_t place = (s.position - s.run.first) * 4 + head;
+           const Row& from = s.in(pv, s.run.first + place % rows);
+           x.insert(x.end(), from.begin() + place / rows * 16, from.begin() + place / rows * 16 + 16);
+         }
+         return test::times(s.weight(), x);
+       },
+       "rows and heads are not exchanged", "prefill"},
+      {"NextHeads", "operand_order", attn_out, 1,
+       [](const PlainSite& s) {
+         Row x = s.in(pv);
+         std::rotate(x.begin(), x.begin() + 16, x.end());
+         return test::times(s.weight(), x);
+       },
+       "each head's place takes the next head"},
       {"FfnWithoutAttention", input, x_out, 1,
        [](const PlainSite& s) {
          return test::zipped(s.in(x_in), s.in(down), [](double a, double b) { return a + b; });
