@@ -1,5 +1,7 @@
 #include "engine/device_store.h"
 
+#include <cstring>
+
 namespace greta {
 
 const std::byte* DeviceStore::constant(const void* host, int64_t bytes) {
@@ -38,6 +40,15 @@ const std::byte* Mirror::read_device() const {
     fresh_ = Fresh::both;
   }
   return theirs_.data();
+}
+
+void Mirror::fill(uint8_t value) {
+  if (device_ == nullptr) {
+    std::memset(host_.data(), value, static_cast<size_t>(size()));
+  } else {
+    device_->fill(theirs_.data(), value, size());
+    fresh_ = Fresh::device;
+  }
 }
 
 std::byte* Mirror::write_device() {

@@ -45,6 +45,8 @@ class Mirror {
   std::byte* write_host();
   const std::byte* read_device() const;
   std::byte* write_device();
+  /// All of them, where it costs least.
+  void fill(uint8_t value);
 
  private:
   enum class Fresh { both, host, device };

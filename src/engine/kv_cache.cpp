@@ -119,12 +119,23 @@ KvCache::KvCache(const ModelConfig& config, int64_t positions, Format format, gp
   for (int64_t i = 0; i < n_layer_; ++i) {
     keys_.emplace_back(bytes, device);
     values_.emplace_back(bytes, device);
-    fill(layer(i), 0, capacity_, kPoison);
+  }
+  poison();
+}
+
+/// NaN in every format, where the bytes are.
+void KvCache::poison() {
+  for (std::vector<Mirror>* side : {&keys_, &values_}) {
+    for (Mirror& layer : *side) layer.fill(0xff);
   }
 }
 
 void KvCache::truncate(int64_t length) {
-  for (int64_t i = 0; i < n_layer_; ++i) fill(layer(i), length, length_, kPoison);
+  if (length == 0) {
+    poison();
+  } else {
+    for (int64_t i = 0; i < n_layer_; ++i) fill(layer(i), length, length_, kPoison);
+  }
   length_ = length;
 }
 

@@ -42,6 +42,7 @@ class KvCache {
   template <class Data>
   KvView view(int64_t index, const Data& data) const;
 
+  void poison();
   void fill(KvView view, int64_t from, int64_t to, float value) const;
 
   int64_t n_layer_, n_head_kv_, head_dim_, capacity_, length_ = 0;
