@@ -8,8 +8,8 @@
 
 namespace greta::gpu::GRETA_FORM {
 
-/// Calls body(i) for this thread's share of [0, n). Not unrolled: where a thread has one, a step's kernels run
-/// through their code once, and fetching it is what takes the time.
+/// Calls body(i) for this thread's share of [0, n). Not unrolled: a step's kernels run through their code
+/// once, and fetching it is what takes the time.
 template <class Body>
 GRETA_DEVICE void each(int64_t n, Body body) {
 #pragma unroll 1

@@ -6,6 +6,7 @@
 #include <array>
 #include <string>
 
+#include "base/error.h"
 #include "kernels/gpu/shapes.h"
 #include "units/instruction.h"
 
@@ -200,13 +201,17 @@ const KernelInfo* on_host(const Kernel& kernel) {
 }
 
 /// What faulty twins and experiments call: the same bits in the host's memory, under the kernel's own name.
+/// Of an op that rounds what it makes the host may have the two apart alone: a plan gets them back first
+/// (PlanEdit::unfuse).
 void run_on_host(const KernelArgs& args, Part part) {
   static const std::vector<const KernelInfo*> equals = [] {
     std::vector<const KernelInfo*> all;
     for (const Kernel& kernel : kernels()) all.push_back(on_host(kernel));
     return all;
   }();
-  equals[static_cast<size_t>(args.kernel->on_device->id)]->run(args, part);
+  const KernelInfo* equal = equals[static_cast<size_t>(args.kernel->on_device->id)];
+  if (equal == nullptr) fail_machine("{} has no form for the host", args.kernel->name);
+  equal->run(args, part);
   if (part.index == 0 && args.launch != nullptr) args.launch->kernel = args.kernel->name.c_str();
 }
 
