@@ -71,28 +71,30 @@ class Joined : public testing::TestWithParam<emulator::Card> {
   int64_t position_ = 0;
 };
 
-constexpr struct {
+/// What an op makes, and the end of its kernel's name.
+struct Made {
   Format format;
   const char* suffix;
-} kFormats[] = {
+};
+constexpr Made kFormats[] = {
     {Format::f32, ""}, {Format::q8_block32, "_q8"}, {Format::bf16, "_bf16"}, {Format::f16, "_f16"}};
 
 TEST_P(Joined, ASumAndItsNorm) {
   for (const int64_t cols : {32, 576, 4128}) {
-    for (const auto& [format, suffix] : kFormats) {
+    for (const Made& made : kFormats) {
       const int64_t rows = cols == 576 ? 3 : 1;
       const Matrix a = Matrix::random(rows, cols, 1, 9), b = Matrix::random(rows, cols, 2),
                    w = Matrix::random(1, cols, 3);
-      const Written sum(rows, cols), norm(rows, cols, format);
+      const Written sum(rows, cols), norm(rows, cols, made.format);
       const auto tasks = [&](bool side) {
         KernelArgs add, of;
         add.in = {a.view(), b.view()}, add.out = sum.view(side), add.params.scale = 0.3f;
         of.in = {sum.view(side), w.view()}, of.out = norm.view(side), of.params.eps = 1e-5f;
-        return std::vector{task("add", add), task(fmt::format("rms_norm{}", suffix), of)};
+        return std::vector{task("add", add), task(fmt::format("rms_norm{}", made.suffix), of)};
       };
       alone(tasks(false));
       joined(tasks(true), "add+rms_norm");
-      EXPECT_TRUE(sum.equal() && norm.equal()) << cols << suffix;
+      EXPECT_TRUE(sum.equal() && norm.equal()) << cols << made.suffix;
     }
   }
 }
@@ -117,22 +119,22 @@ void fill(TestCache& cache, int64_t positions) {
 TEST_P(Joined, TheAttentionOfAStep) {
   constexpr int64_t kKvHeads = 2;
   for (const CacheScene& of : {CacheScene{Format::f32, 0, 0, 32, 2, 0},
-                          {Format::f32, 1000, 0, 128, 3, 1},
-                          {Format::f32, 77, 20, 21, 1, 0},
-                          {Format::f16, 300, 0, 64, 2, 2},
-                          {Format::q8_0, 50, 0, 32, 2, 1},
-                          {Format::q8_0, 300, 37, 256, 1, 3}}) {
+                               {Format::f32, 1000, 0, 128, 3, 1},
+                               {Format::f32, 77, 20, 21, 1, 0},
+                               {Format::f16, 300, 0, 64, 2, 2},
+                               {Format::q8_0, 50, 0, 32, 2, 1},
+                               {Format::q8_0, 300, 37, 256, 1, 3}}) {
     position_ = of.position;
     const int64_t heads = kKvHeads * of.group, dims = of.head_dim / 2 * 2,
                   capacity = round_up(of.position + 1, 16);
-    const auto& [format, suffix] = kFormats[of.rounding];
+    const Made& made = kFormats[of.rounding];
     const Matrix q = Matrix::random(1, heads * of.head_dim, 6),
                  k = Matrix::random(1, kKvHeads * of.head_dim, 7),
                  v = Matrix::random(1, kKvHeads * of.head_dim, 8), table = Matrix::random(1, dims, 9);
-    const Written out(1, heads * of.head_dim, format), q_rope(1, heads * of.head_dim),
+    const Written out(1, heads * of.head_dim, made.format), q_rope(1, heads * of.head_dim),
         k_rope(1, kKvHeads * of.head_dim);
     TestCache caches[2] = {{of.cache, capacity, kKvHeads, of.head_dim},
-                       {of.cache, capacity, kKvHeads, of.head_dim}};
+                           {of.cache, capacity, kKvHeads, of.head_dim}};
     for (TestCache& cache : caches) fill(cache, of.position);
     const auto tasks = [&](bool side) {
       KernelArgs rope_q, rope_k, write, attention;
@@ -145,7 +147,7 @@ TEST_P(Joined, TheAttentionOfAStep) {
       attention.cache = caches[side].view;
       attention.params = {.scale = 0.37f, .n_head = heads, .head_dim = of.head_dim, .window = of.window};
       return std::vector{task("rope", rope_q), task("rope", rope_k, false), task("kv_write", write),
-                         task(fmt::format("attention{}", suffix), attention)};
+                         task(fmt::format("attention{}", made.suffix), attention)};
     };
     alone(tasks(false));
     joined(tasks(true), "rope+rope+kv_write+attention");
@@ -166,28 +168,31 @@ TEST_P(Joined, AttentionOfManyRowsByTiles) {
     int64_t rows;
     bool scarce = false;  // scratch for one work-group
   };
-  for (const auto& [of, rows, scarce] : {RowBlock{{Format::f32, 0, 0, 32, 2, 0}, 3},
-                                         {{Format::f32, 250, 0, 128, 3, 1}, 45},
-                                         {{Format::f32, 150, 20, 64, 4, 3}, 21, true},
-                                         {{Format::f16, 50, 0, 48, 2, 2}, 70},
-                                         {{Format::q8_0, 120, 100, 256, 1, 1}, 40},
-                                         {{Format::q8_0, 0, 0, 32, 5, 0}, 17}}) {
+  for (const RowBlock& block : {RowBlock{{Format::f32, 0, 0, 32, 2, 0}, 3},
+                                {{Format::f32, 250, 0, 128, 3, 1}, 45},
+                                {{Format::f32, 150, 20, 64, 4, 3}, 21, true},
+                                {{Format::f16, 50, 0, 48, 2, 2}, 70},
+                                {{Format::q8_0, 120, 100, 256, 1, 1}, 40},
+                                {{Format::q8_0, 0, 0, 32, 5, 0}, 17}}) {
+    const CacheScene& of = block.scene;
+    const int64_t rows = block.rows;
     position_ = of.position;
     const int64_t heads = kKvHeads * of.group, n_pos = of.position + rows,
                   capacity = round_up(n_pos, 16) + 16;
-    const auto& [format, suffix] = kFormats[of.rounding];
+    const Made& made = kFormats[of.rounding];
     const Matrix q = Matrix::random(rows, heads * of.head_dim, 10);
-    const Written out(rows, heads * of.head_dim, format);
+    const Written out(rows, heads * of.head_dim, made.format);
     TestCache cache(of.cache, capacity, kKvHeads, of.head_dim);
     fill(cache, n_pos);
     int64_t bytes = gpu::attention_scratch_bytes(rows, heads, cache.view, device_->chip());
-    if (scarce) bytes = gpu::attention_scratch_bytes(1, kKvHeads, cache.view, device_->chip()) / kKvHeads;
+    if (block.scarce)
+      bytes = gpu::attention_scratch_bytes(1, kKvHeads, cache.view, device_->chip()) / kKvHeads;
     AlignedBytes scratch(bytes);
     const auto tasks = [&](bool side) {
       KernelArgs attention;
       attention.in[0] = q.view(), attention.out = out.view(side), attention.cache = cache.view;
       attention.params = {.scale = 0.37f, .n_head = heads, .head_dim = of.head_dim, .window = of.window};
-      std::vector all{task(fmt::format("attention{}", suffix), attention)};
+      std::vector all{task(fmt::format("attention{}", made.suffix), attention)};
       all[0].args.scratch = scratch.data(), all[0].args.scratch_bytes = scratch.size();
       return all;
     };
