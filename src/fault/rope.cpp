@@ -69,8 +69,11 @@ MakeWrong turned(Turn turn) {
   return [turn](TwinSite&) { return turning(turn); };
 }
 
-/// The model's base times 1 + size.
-Wrong change_base(TwinSite& site) { return turning({.base_factor = 1 + site.size}); }
+/// The model's base times 1 + size. (Of YaRN, whose borders go with the base, no such twin is made.)
+Wrong change_base(TwinSite& site) {
+  if (site.config().layer(site.op.layer).yarn.factor != 1) return {};
+  return turning({.base_factor = 1 + site.size});
+}
 
 /// Each pair's frequency as a wrong YaRN has it: of (unstretched, the op's own).
 using Stretch = double (*)(double plain, double own, double factor);

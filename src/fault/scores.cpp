@@ -57,7 +57,9 @@ double product(const Scores& scores, const KernelArgs& args, const KvView& cache
   for (int64_t d = 0; d < cache.head_dim; ++d) {
     sum += static_cast<double>(q[d]) * static_cast<double>(cached_key(cache, slot, kv_head, d));
   }
-  return sum * (scores.scale == 0 ? static_cast<double>(args.params.scale) : scores.scale);
+  const double cap = static_cast<double>(args.params.cap);
+  const double scaled = sum * (scores.scale == 0 ? static_cast<double>(args.params.scale) : scores.scale);
+  return cap == 0 ? scaled : cap * std::tanh(scaled / cap);
 }
 
 void score(const Scores& scores, const KernelArgs& args, const KvView& cache) {

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "e2e/program.h"
@@ -13,12 +14,17 @@ namespace {
 
 class ArchitecturesIsolate : public testing::Test {
  protected:
-  nlohmann::json verdict_of(const std::string& model, const std::string& fault, int exit_code) const {
+  std::string model_file(const std::string& model) const {
     const std::string path = scratch_ / (model + ".gguf");
     const auto files = read_archive(GRETA_SOURCE_DIR "/tests/goldens/architectures/" + model + ".tgz",
                                     [](const std::string& name) { return name == "model.gguf"; });
     const std::vector<std::byte>& bytes = files.at("model.gguf");
     test::write_file(path, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+    return path;
+  }
+
+  nlohmann::json verdict_of(const std::string& model, const std::string& fault, int exit_code) const {
+    const std::string path = model_file(model);
     std::vector<std::string> arguments{
         "isolate", "-m", path, "--prompts", "p4_sys,p5_ba", "--out", scratch_ / "out", "--force", "--json"};
     if (!fault.empty()) arguments.insert(arguments.end(), {"--inject", fault});
@@ -29,6 +35,18 @@ class ArchitecturesIsolate : public testing::Test {
 
   test::Scratch scratch_;
 };
+
+TEST_F(ArchitecturesIsolate, WhatAGpuHasNoKernelsForIsRefusedInOneLine) {
+  for (const auto& [model, what] : {std::pair{"gemma2", "has soft caps"},
+                                    {"yarn", "a RoPE with a magnitude"},
+                                    {"mixtral", "a mixture of experts"}}) {
+    const test::Outcome outcome =
+        test::run_greta({"run", "-m", model_file(model), "--device", "emu:h100", "-p", "abc", "-n", "1"});
+    EXPECT_EQ(outcome.exit_code, 2) << model;
+    EXPECT_THAT(outcome.err, testing::HasSubstr(what)) << model;
+    EXPECT_EQ(std::ranges::count(outcome.err, '\n'), 1) << outcome.err;
+  }
+}
 
 TEST_F(ArchitecturesIsolate, CleanRunsAreEqualOrRounding) {
   for (const char* model :

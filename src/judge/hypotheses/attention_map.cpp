@@ -45,7 +45,8 @@ struct WrongRow {
   double score(int64_t head, int64_t kv, int64_t slot) const {
     double sum = 0;
     for (int64_t i = 0; i < d; ++i) sum += operand(head, i) * cached(0, slot, kv, i);
-    return sum * seen.problem->attention.scale;
+    const double scaled = sum * seen.problem->attention.scale, cap = seen.problem->attention.cap;
+    return cap == 0 ? scaled : cap * std::tanh(scaled / cap);
   }
 };
 

@@ -26,6 +26,7 @@ struct Rotation {
   std::function<double(int64_t pair, const oracle::RopeShape&)> frequency = {};
   int64_t dims = 0;                            // rotated dims of a head; 0: the model's
   std::function<double(double)> rounded = {};  // of a cosine or a sine
+  double length = 1;                           // times the model's magnitude
   bool other_style = false;
   bool other_order = false;  // the head is in the other style's order, and yet rotated in the model's style
 };
@@ -56,9 +57,10 @@ void rotate_head(const oracle::RopeShape& shape, const Rotation& rotation, doubl
       b = in_other_order(b, dims, adjacent);
     }
     const double xa = static_cast<double>(x[a]), xb = static_cast<double>(x[b]);
-    double cosine = shape.magnitude * std::cos(angle), sine = shape.magnitude * std::sin(angle);
+    const double length = rotation.length * shape.magnitude;
+    double cosine = length * std::cos(angle), sine = length * std::sin(angle);
     double error = 2 * std::numbers::pi * bounds::kTurns + position_error * std::abs(angle) + 4 * bounds::kU;
-    if (shape.magnitude != 1) error = (error + 2 * bounds::kU) * shape.magnitude;
+    if (length != 1) error = (error + 2 * bounds::kU) * length;
     if (rotation.rounded) {
       // Where the exact value lies on a border, either neighbour will do.
       const double jump = std::max(rotation.rounded(cosine + error) - rotation.rounded(cosine - error),
@@ -301,9 +303,15 @@ bool is_told_by_the_cache(const Suspect& s) {
 
 std::vector<Candidate> rope_omitted(const Suspect& s) {
   if (!is_rope(s) || is_told_by_the_cache(s)) return {};
-  return {rotated(
-      {.position = [](double, double) { return 0.0; }},
-      {"RoPE is not applied, or its position is always 0", "RoPE no se aplica, o su posición es siempre 0"})};
+  const Text title{"RoPE is not applied, or its position is always 0",
+                   "RoPE no se aplica, o su posición es siempre 0"};
+  const auto zero = [](double, double) { return 0.0; };
+  std::vector<Candidate> candidates{rotated({.position = zero}, title)};
+  const double magnitude = own_rope(s).magnitude;
+  if (magnitude != 1)
+    candidates.push_back(
+        rotated({.position = zero, .length = 1 / magnitude}, {"RoPE is not applied", "RoPE no se aplica"}));
+  return candidates;
 }
 
 Candidate with_base(double base, double model_base, int fitted) {
@@ -356,7 +364,7 @@ std::vector<Candidate> rope_style(const Suspect& s) {
 
 std::vector<Candidate> rope_twice(const Suspect& s) {
   if (!is_rope(s)) return {};
-  return {rotated({.position = [](double p, double) { return 2 * p; }},
+  return {rotated({.position = [](double p, double) { return 2 * p; }, .length = own_rope(s).magnitude},
                   {"RoPE is applied twice", "RoPE se aplica dos veces"})};
 }
 

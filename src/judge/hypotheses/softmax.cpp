@@ -143,12 +143,18 @@ std::vector<Candidate> softmax_scale(const Suspect& s) {
       return candidates;
     }
     double both = 0, square = 0;
+    const double cap = s.config().score_cap;  // what is near it tells little of what it was
+    const auto uncapped = [cap](double x) { return cap == 0 ? x : cap * std::atanh(x / cap); };
     for (const Observation& seen : s.evidence.observations) {
       for (size_t i = 0; i < seen.observed.size(); ++i) {
         if (!std::isfinite(seen.observed[i]) || !std::isfinite(seen.right.value[i])) continue;
         if (!seen.in_affected(i)) continue;
-        both += static_cast<double>(seen.observed[i]) * seen.right.value[i];
-        square += seen.right.value[i] * seen.right.value[i];
+        if (cap != 0 && std::max(std::abs(static_cast<double>(seen.observed[i])),
+                                 std::abs(seen.right.value[i])) > 0.9 * cap)
+          continue;
+        const double right = uncapped(seen.right.value[i]);
+        both += uncapped(static_cast<double>(seen.observed[i])) * right;
+        square += right * right;
       }
     }
     if (std::isfinite(both / square)) candidates.push_back(score_scale(own * both / square, own, 1));
