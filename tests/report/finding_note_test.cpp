@@ -196,9 +196,10 @@ TEST(FindingNote, OfAGroupShowsTheInterventionThatFailed) {
   Verdict verdict = diagnosed_verdict();
   verdict.findings[1].intervention = {false, 0.5, 0.4, 0.3, 0.2, "p4_sys"};
   verdict.findings[1].pattern.en = "heads 3 of 9";
-  EXPECT_THAT(english(verdict), AllOf(HasSubstr("(layer 1, p4_sys)"), HasSubstr("from 0.5 to 0.4"),
-                                      HasSubstr(": not confirmed."), HasSubstr("in 1 of the 2 places"),
-                                      HasSubstr("differs from place to place"), Not(HasSubstr("heads 2 of"))));
+  EXPECT_THAT(english(verdict),
+              AllOf(HasSubstr("(layer 1, p4_sys)"), HasSubstr("from 0.5 to 0.4"),
+                    HasSubstr(": not confirmed."), HasSubstr("in 1 of the 2 places"),
+                    HasSubstr("differs from place to place"), Not(HasSubstr("heads 2 of"))));
   EXPECT_THAT(spanish(verdict), AllOf(HasSubstr(": no confirmado."), HasSubstr("varía según el lugar")));
 }
 

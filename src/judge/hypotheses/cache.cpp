@@ -7,11 +7,9 @@
 #include <cmath>
 #include <limits>
 #include <map>
-#include <span>
 
 #include "bundle/decode0_row.h"
 #include "judge/hypotheses/hypothesis.h"
-#include "judge/hypotheses/rounding.h"
 
 namespace greta {
 namespace {
@@ -383,41 +381,9 @@ std::vector<Candidate> kv_duplicated(const Suspect& s) {
                                  "cada fila de un bloque contiene la clave y el valor de la última"})};
 }
 
-/// Of what is rounded to 16 bits, one of the two.
-std::vector<Candidate> kv_cut(const Suspect& s) {
-  if (s.kind() != StageKind::cache) return {};
-  std::vector<Candidate> candidates;
-  for (const RowPart& part : kParts) {
-    const auto change = [part](const Observation&, StageProblem& problem) {
-      const Format format = problem.cache_format;
-      if (format != Format::f16 && format != Format::bf16) return false;
-      problem.how = [part, format](const StageProblem& p, const Values& operands) {
-        const Expected right = right_of(p, operands);
-        StageProblem exact = p;
-        exact.cache_format = Format::f32;
-        Expected expected = right_of(exact, operands);
-        const size_t width = right.value.size() / p.positions.size();
-        const size_t written = static_cast<size_t>(p.history_rows) * width;
-        for (size_t i = 0; i < right.value.size(); ++i) {
-          const bool value = 2 * (i % width) >= width;
-          const bool is_cut = i >= written && (value ? part.values : part.keys);
-          expected.bound[i] = right.bound[i];
-          expected.value[i] = is_cut ? cut_to(expected.value[i], format) : right.value[i];
-        }
-        return expected;
-      };
-      return true;
-    };
-    candidates.push_back({change,
-                          {part.of.en + " are cut to the cache's format, not rounded to it",
-                           part.of.es + " se truncan al formato de la caché, sin redondear"}});
-  }
-  return candidates;
-}
-
 constexpr const char* kSlots = "https://github.com/gittensor-ai-lab/sparkinfer/issues/146";
 
-const std::array<Hypothesis, 7> kCache{{
+const std::array<Hypothesis, 6> kCache{{
     {"kv_slot",
      {"rows are written to the neighbouring slot", "las filas se escriben en la ranura vecina"},
      kSlots,
@@ -444,12 +410,6 @@ const std::array<Hypothesis, 7> kCache{{
       "todas las filas de un bloque contienen la clave y el valor de una"},
      "https://github.com/tenstorrent/tt-xla/issues/5940",
      kv_duplicated},
-    {"kv_cut",
-     {"keys or values are cut to 16 bits, not rounded",
-      "claves o valores se truncan a 16 bits en lugar de redondearse"},
-     "https://github.com/ROCm/aiter/issues/5151",
-     kv_cut,
-     true},
 }};
 
 }  // namespace

@@ -1,6 +1,6 @@
 #pragma once
-// Weights as a wrong reader sees them: matrices made from the file's own, for hypotheses. They are in f32, or,
-// where their minima have sums of their own (q8_1), in the file's type.
+// Weights as a wrong reader sees them: matrices made from the file's own, for hypotheses, in f32 or, where
+// their minima have sums of their own (q8_1), in the file's type.
 
 #include <functional>
 #include <memory>

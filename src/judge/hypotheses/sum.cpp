@@ -244,7 +244,11 @@ void narrow_output(Expected& expected, const Narrowing& narrowing) {
 Candidate output_in(const Narrowing& narrowing) {
   return computed_by(
       [narrowing](const StageProblem& p, const Values& values) {
-        Expected expected = right_of(p, values);
+        StageProblem exact = p;
+        // What a cache holds is narrowed once, one way or the other.
+        if (p.kind == StageKind::cache && p.cache_format == narrowing.format)
+          exact.cache_format = Format::f32;
+        Expected expected = right_of(exact, values);
         narrow_output(expected, narrowing);
         return expected;
       },
@@ -288,10 +292,7 @@ Candidate operand_in(const Narrowing& narrowing, size_t at, const Suspect& s) {
 
 std::vector<Candidate> undeclared_rounding(const Suspect& s) {
   std::vector<Candidate> candidates = operand_rounded(s);
-  for (const Narrowing& narrowing : kNarrowings) {
-    if (s.kind() == StageKind::cache && narrowing.cut) continue;  // kv_cut's
-    candidates.push_back(output_in(narrowing));
-  }
+  for (const Narrowing& narrowing : kNarrowings) candidates.push_back(output_in(narrowing));
   if (s.kind() != StageKind::projection) {
     for (const Narrowing& narrowing : kNarrowings) {
       for (size_t at = 0; at < operands_at(s.config(), s.at).size(); ++at)

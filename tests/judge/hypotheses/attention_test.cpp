@@ -429,35 +429,6 @@ TEST(AttentionMistakes, CoverEveryHypothesis) {
     test::expect_complete(group, attention_cases());
 }
 
-/// The tail of a mantissa that f16 has no room for: taken off, or rounded.
-float in_f16(float x, bool cut) {
-  const float near = f16_to_f32(f32_to_f16(x));
-  return cut && std::abs(near) > std::abs(x) ? f16_to_f32(static_cast<uint16_t>(f32_to_f16(x) - 1)) : near;
-}
-
-Mistake writes_f16(int layer, bool cut) {
-  return {kv_write, layer, {}, "both", [cut](Rows& cache, const Rows& own) {
-            for (size_t i = 0; i < own.size(); ++i) {
-              Row& slot = cache[cache.size() - own.size() + i] = own[i];
-              for (size_t j = 0; j < slot.size(); ++j) slot[j] = in_f16(slot[j], cut && 2 * j >= slot.size());
-            }
-          }};
-}
-
-TEST(AttentionMistakes, ValuesThatAreCutToTheCachesFormatAreNamed) {
-  const test::PlainLlama& llama = test::plain_llama(TensorType::f32);
-  Bundle bundle = llama.record({writes_f16(0, false), writes_f16(1, true)}, test::two_prompts());
-  for (Event& event : bundle.events) {
-    if (event.stage == name(kv_write)) event.dtype = "f16";
-  }
-  const Verdict verdict = judge(bundle, llama.model());
-  ASSERT_EQ(verdict.findings.size(), 1u);
-  const Finding& found = verdict.findings[0];
-  EXPECT_EQ(found.layer, 1);
-  EXPECT_EQ(found.hypothesis(), "kv_cut") << test::text_of(found);
-  EXPECT_THAT(found.title.en, testing::HasSubstr("values are cut"));
-}
-
 /// A row that one decode step writes beyond the recorded slots is not seen anywhere: it may be anywhere.
 TEST(AttentionMistakes, ARowThatDecodeDoesNotWriteMayBeInTheNextSlot) {
   const auto nothing = [](Rows&, const Rows&) {};
