@@ -537,7 +537,7 @@ class Reader {
     return is_stream ? node(block.normed) : std::nullopt;
   }
 
-  /// Blocks become layers. What is in two of them is the one's with more of the layer's weights, or the later.
+  /// Blocks become layers. What is in two is the one's with more of the layer's weights, or the later.
   void number_layers() {
     std::map<At, StageNode> stages;
     std::map<int, AttentionMap> attention;

@@ -90,10 +90,10 @@ void add_import(Program& program, Context& context) {
   command.option("--prompts", options->prompts, "requests to take, from the first")
       .range(1, 1'000'000)
       .takes("N");
-  command.option("--ranks", options->ranks, "of sglang, vllm: tensor-parallel ranks that there must be")
+  command.option("--ranks", options->ranks, "of sglang, vllm: tensor-parallel ranks expected")
       .range(1, 1024)
       .takes("N");
-  command.option("--rope-rows", options->rope_rows, "order of the model's rows of Wq and Wk: pairs, halves")
+  command.option("--rope-rows", options->rope_rows, "order of the rows of Wq and Wk: pairs, halves")
       .one_of({"pairs", "halves"})
       .takes("ORDER");
   command.option("--prompt-length", options->prompt_length, "of edge-llm: tokens of the prompt")

@@ -8,8 +8,8 @@
 
 namespace greta {
 
-/// Fills in the scope of every finding, with all findings of its cause, and the verdict's factors: of all that
-/// is wrong.
+/// Fills in the scope of every finding, with all findings of its cause, and the verdict's factors: of all
+/// that is wrong.
 void add_scopes(const std::vector<const PhaseRecord*>& phases, const OraclePass& oracle, Verdict& verdict);
 
 }  // namespace greta

@@ -47,6 +47,8 @@ def run(greta, llama, blocks):
 
 # Rows of the embedding without a token: llama.cpp refuses such a file.
 REFUSED = {"tuned"}
+# What llama.cpp computes otherwise than the model's authors (docs/capture.md): the borders of gpt-oss's YaRN.
+KNOWN = {"gpt-oss": {("q_rope", "rope_yarn"), ("k_rope", "rope_yarn")}}
 
 
 def run_architectures(greta, llama):
@@ -65,8 +67,11 @@ def run_architectures(greta, llama):
                                        "Hello there"], capture_output=True, check=False)
             judged = subprocess.run([greta, "diagnose", bundle, "-m", model, "--json"], capture_output=True, check=False)
             equal = b"equal bit for bit" in recorded.stderr
-            whole = judged.returncode == 0 and json.loads(judged.stdout)["coverage"]["percent"] == 100
-            if not equal or not whole:
+            verdict = json.loads(judged.stdout)
+            found = {(finding["stage"], finding["hypothesis"]) for finding in verdict["findings"]}
+            known = KNOWN.get(archive.stem, set())
+            whole = judged.returncode == bool(known) and verdict["coverage"]["percent"] == 100
+            if not equal or not whole or found != known:
                 yield f"{archive.stem} with {llama}: {(recorded.stderr + judged.stderr).decode()[-300:]}"
             print(f"run: {archive.stem} with {llama}")
 

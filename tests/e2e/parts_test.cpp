@@ -119,8 +119,8 @@ TEST_F(Parts, OfDifferentRunsAreRefused) {
   EXPECT_FALSE(test::fs::exists(scratch_ / "made"));
 }
 
-/// A bundle whose kernels declare nothing: what all parts together judge is what the whole judges, no more,
-/// and inferred alike.
+/// A bundle whose kernels declare nothing: inferred alike, and the parts do not each judge the whole. (An
+/// arithmetic that was tried by other operands is a judgement of its own.)
 TEST_F(Parts, OfUndeclaredArithmetic) {
   const std::string cases = std::string(GRETA_SOURCE_DIR) + "/tests/goldens/cases/",
                     bundle = scratch_ / "bundle";
@@ -142,7 +142,9 @@ TEST_F(Parts, OfUndeclaredArithmetic) {
   size_t judged = 0;
   for (int i = 1; i <= 3; ++i) judged += read_part(scratch_ / fmt::format("part-{}", i)).judgements.size();
   const nlohmann::json verdict = nlohmann::json::parse(test::read_file(scratch_ / "merged/verdict.json"));
-  EXPECT_EQ(judged, verdict["coverage"]["recorded"]);
+  const size_t recorded = verdict["coverage"]["recorded"];
+  EXPECT_GE(judged, recorded);
+  EXPECT_LT(judged, 2 * recorded);
 }
 
 TEST_F(Parts, NeedASeedAndADirectory) {

@@ -16,7 +16,7 @@ namespace {
 
 constexpr double kNever = std::numeric_limits<double>::quiet_NaN();  // a slot that was not written
 
-/// What was recorded beside the cache, of the slot after the last, or before it was written; nullptr: nothing.
+/// What was recorded beside the cache: kKvNext or kKvBefore; nullptr: nothing.
 const std::vector<float>* beside(const Observation& seen, std::string_view stage) {
   const PhaseView& view = seen.phase->view;
   for (const Event& event : view.bundle().events) {

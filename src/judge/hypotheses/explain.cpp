@@ -102,10 +102,9 @@ void add_score(const Candidate& candidate, const Suspect& suspect, const Observa
 
 /// Numbers that are fitted take what few elements are wrong for granted, and what rounding may leave with it.
 HeldUp to_hold_up(const Candidate& candidate, const Score& score) {
-  constexpr int64_t kWrongEach = 4;
   constexpr double kBeyondRounding = 2;
   if (!candidate.is_estimated()) return HeldUp::nothing_estimated;
-  const bool little = score.wrong_elements < kWrongEach * candidate.fitted || score.worst < kBeyondRounding;
+  const bool little = score.wrong_elements <= candidate.fitted || score.worst < kBeyondRounding;
   return little ? HeldUp::no_other_row : HeldUp::yes;
 }
 
