@@ -244,7 +244,9 @@ class Reader {
     At place = by_weight;
     if (its != nullptr && its->kind == Tag::normed && info(by_weight.stage).kind != StageKind::projection) {
       for (const auto& [of, norm] : kNormOf) {
-        if (its->place.stage == of && norms_.contains(norm)) place.stage = norm;
+        // gpt-oss has its ffn_norm's weight by another's name.
+        const bool has = norms_.contains(norm) || norm == Stage::ffn_norm;
+        if (its->place.stage == of && has) place.stage = norm;
       }
     }
     if (by_weight.layer == kNoLayer) {  // of the whole model; or taken for a layer's
