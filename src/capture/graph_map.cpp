@@ -244,9 +244,8 @@ class Reader {
     At place = by_weight;
     if (its != nullptr && its->kind == Tag::normed && info(by_weight.stage).kind != StageKind::projection) {
       for (const auto& [of, norm] : kNormOf) {
-        // gpt-oss has its ffn_norm's weight by another's name.
-        const bool has = norms_.contains(norm) || norm == Stage::ffn_norm;
-        if (its->place.stage == of && has) place.stage = norm;
+        const bool has = norms_.contains(norm) || norm == Stage::ffn_norm;  // gpt-oss: by another name
+        if (has && its->place.stage == of) place.stage = norm;
       }
     }
     if (by_weight.layer == kNoLayer) {  // of the whole model; or taken for a layer's
@@ -393,7 +392,6 @@ class Reader {
     }
   }
 
-  /// The chosen experts' biases.
   void add_of_experts(Tensor node) {
     const Tag* its = tag(node.src(0));
     if (its != nullptr && its->kind == Tag::stage && is_bias(node.src(1))) replaced(node, its->place);
