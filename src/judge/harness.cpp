@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
+#include <utility>
 
+#include "base/parallel.h"
 #include "judge/observation.h"
 #include "judge/seen_operands.h"
 #include "numerics/noise.h"
@@ -43,36 +46,49 @@ bool follows_from_right(const PhaseRecord& phase, At at, At to) {
          is_wrong_everywhere(phase, at) && follows_from_right(phase, at, to, all);
 }
 
-struct Contradiction {
+/// Two stages that are convicted, one of them an operand of the other.
+struct Suspects {
+  const PhaseRecord* phase = nullptr;
   At at, to;
 };
 
-std::vector<Contradiction> contradictions(const PhaseRecord& phase, const OraclePass& oracle) {
-  std::vector<Contradiction> found;
-  for (const auto& [to, event] : phase.view.events()) {
-    if (!has_place(phase.model->config, to) || !is_convicted(oracle, phase, to)) continue;
-    for (const At at : operands_at(phase.model->config, to)) {
-      const bool counts = !was_read(phase, to, at) && info(at.stage).kind != StageKind::cache &&
-                          at.layer == to.layer && phase.view.find(at) != nullptr &&
-                          is_convicted(oracle, phase, at);
-      if (counts && follows_from_right(phase, at, to)) found.push_back({at, to});
+/// Equal data are one judgement, and looked at once.
+std::vector<Suspects> suspects_of(const std::vector<const PhaseRecord*>& phases, const OraclePass& oracle) {
+  std::vector<Suspects> all;
+  std::set<std::pair<const JudgedStage*, const JudgedStage*>> known;
+  for (const PhaseRecord* phase : phases) {
+    for (const auto& [to, event] : phase->view.events()) {
+      if (!has_place(phase->model->config, to) || !is_convicted(oracle, *phase, to)) continue;
+      for (const At at : operands_at(phase->model->config, to)) {
+        const bool counts = !was_read(*phase, to, at) && info(at.stage).kind != StageKind::cache &&
+                            at.layer == to.layer && phase->view.find(at) != nullptr &&
+                            is_convicted(oracle, *phase, at);
+        if (counts && known.emplace(oracle.find(phase->view, at), oracle.find(phase->view, to)).second)
+          all.push_back({phase, at, to});
+      }
     }
   }
-  return found;
+  return all;
 }
 
 }  // namespace
 
-std::vector<Flag> withdraw_contradictions(const std::vector<const PhaseRecord*>& phases, OraclePass& oracle) {
+std::vector<Flag> withdraw_contradictions(const std::vector<const PhaseRecord*>& phases, OraclePass& oracle,
+                                          int threads) {
+  const std::vector<Suspects> suspects = suspects_of(phases, oracle);
+  std::vector<char> contradict(suspects.size());
+  parallel_for(threads, suspects.size(), [&](size_t i) {
+    contradict[i] = follows_from_right(*suspects[i].phase, suspects[i].at, suspects[i].to);
+  });
   std::vector<Flag> flags;
-  for (const PhaseRecord* phase : phases) {
-    for (const auto& [at, to] : contradictions(*phase, oracle)) {
-      const std::string why = fmt::format("{} L{}: the {} recorded is not what {} was computed from",
-                                          phase->view.phase(), at.layer, name(at.stage), name(to.stage));
-      oracle.withdraw(phase->view, at, why);
-      oracle.withdraw(phase->view, to, why);
-      flags.push_back({FlagKind::harness_suspect, phase->view.cell(), why});
-    }
+  for (size_t i = 0; i < suspects.size(); ++i) {
+    if (!contradict[i]) continue;
+    const auto& [phase, at, to] = suspects[i];
+    const std::string why = fmt::format("{} L{}: the {} recorded is not what {} was computed from",
+                                        phase->view.phase(), at.layer, name(at.stage), name(to.stage));
+    oracle.withdraw(phase->view, at, why);
+    oracle.withdraw(phase->view, to, why);
+    flags.push_back({FlagKind::harness_suspect, phase->view.cell(), why});
   }
   return flags;
 }

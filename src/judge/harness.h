@@ -12,7 +12,8 @@ namespace greta {
 /// soon as the stage is made and not read: the engine had the right value, the recording has another. The
 /// judgements of both are withdrawn from `oracle`, and each such place is a flag. A cache is left out: an
 /// engine may compute from what it did not write.
-std::vector<Flag> withdraw_contradictions(const std::vector<const PhaseRecord*>& phases, OraclePass& oracle);
+std::vector<Flag> withdraw_contradictions(const std::vector<const PhaseRecord*>& phases, OraclePass& oracle,
+                                          int threads);
 
 /// Stages that are right by what was recorded of their operands, though their op read other rows.
 std::vector<Flag> right_by_what_was_not_read(const std::vector<const PhaseRecord*>& phases,

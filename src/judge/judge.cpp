@@ -417,7 +417,7 @@ Verdict judge(const Bundle& recorded, const Model& model, const JudgeOptions& op
   for (const PhaseRecord* phase : phases) oracle.add(*phase);
   oracle.run();
 
-  std::vector<Flag> flags = withdraw_contradictions(phases, oracle);
+  std::vector<Flag> flags = withdraw_contradictions(phases, oracle, options.threads);
   append(flags, right_by_what_was_not_read(phases, oracle));
   for (std::string& why : readings_that_differ(model))
     flags.push_back({FlagKind::harness_suspect, {}, "GRETA's own: " + std::move(why)});
