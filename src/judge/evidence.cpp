@@ -95,6 +95,20 @@ std::map<std::string, std::set<Slice>> affected_slices(const Evidence& evidence,
   return slices;
 }
 
+/// The latest slice, and all that have its bits in some recording.
+std::set<Slice> latest_alike(const Evidence& evidence, bool heads) {
+  std::set<Slice> alike;
+  for (const auto& [bits, slices] : affected_slices(evidence, heads)) {
+    if (alike.empty() || *alike.rbegin() < *slices.rbegin()) alike = slices;
+  }
+  return alike;
+}
+
+bool is_all(const std::set<Slice>& some, const Evidence& evidence, bool heads) {
+  return std::ranges::all_of(affected_slices(evidence, heads),
+                             [&](const auto& alike) { return std::ranges::includes(some, alike.second); });
+}
+
 /// Where `wanted` says so only these slices count as affected, else all others; recordings without any stay
 /// out.
 Evidence only(const Evidence& evidence, const std::set<Slice>& slices, bool heads, bool wanted) {
@@ -117,15 +131,15 @@ Evidence only(const Evidence& evidence, const std::set<Slice>& slices, bool head
 
 std::optional<HeldOut> hold_out(const Evidence& evidence) {
   bool heads = false;
-  auto slices = affected_slices(evidence, heads);
-  if (slices.size() < 2 && heads_are_apart(evidence.at.stage))
-    slices = affected_slices(evidence, heads = true);
-  if (slices.size() == 1 && elements_are_apart(evidence.at.stage))
+  std::set<Slice> held = latest_alike(evidence, heads);
+  if (held.empty()) return std::nullopt;
+  if (is_all(held, evidence, heads) && heads_are_apart(evidence.at.stage))
+    held = latest_alike(evidence, heads = true);
+  if (!is_all(held, evidence, heads))
+    return HeldOut{.rest = only(evidence, held, heads, false), .row = only(evidence, held, heads, true)};
+  if (elements_are_apart(evidence.at.stage))
     return HeldOut{.rest = every_second(evidence, 0), .row = every_second(evidence, 1)};
-  if (slices.size() < 2) return std::nullopt;
-  const auto latest = [](const auto& a, const auto& b) { return *a.second.rbegin() < *b.second.rbegin(); };
-  const std::set<Slice>& last = std::ranges::max_element(slices, latest)->second;
-  return HeldOut{.rest = only(evidence, last, heads, false), .row = only(evidence, last, heads, true)};
+  return std::nullopt;
 }
 
 std::optional<Sighting> sighting_of(const PhaseRecord& phase, At at, Trial trial) {
