@@ -20,14 +20,12 @@ void OwnRecording::add_prompt(const std::string& id, std::span<const int32_t> to
 }
 
 void OwnRecording::run(Runner& runner, const std::string& prompt, Phase phase,
-                       std::span<const int32_t> tokens, std::vector<int> layers, std::vector<int64_t> rows,
-                       const std::set<Stage>& stages) {
+                       std::span<const int32_t> tokens, std::vector<int> layers, std::vector<int64_t> rows) {
   RecordScope scope;
   scope.operands = true;
   scope.layers = [&layers](int layer) {
     return std::find(layers.begin(), layers.end(), layer) != layers.end();
   };
-  if (!stages.empty()) scope.stages = [&stages](Stage stage) { return stages.contains(stage); };
   scope.rows = [&rows](Stage, int64_t) { return rows; };
   // A phase of its own: several of one name would have to be one.
   Recorder recorder(

@@ -1,7 +1,6 @@
 #pragma once
 // Runs beside the experiment matrix, recorded in part: a bundle of their own that is judged as any other.
 
-#include <set>
 #include <string>
 #include <vector>
 
@@ -21,10 +20,9 @@ class OwnRecording {
   void add_prompt(const std::string& id, std::span<const int32_t> tokens);
 
   /// One block of prefill, or a step, of `tokens` at the runner's next position: it runs as it is recorded.
-  /// `layers`: that are seen; with kNoLayer the logits too. `rows`: positions that are seen. `stages`: that
-  /// are seen; empty: all.
+  /// `layers`: that are seen; with kNoLayer the logits too. `rows`: positions that are seen.
   void run(Runner& runner, const std::string& prompt, Phase phase, std::span<const int32_t> tokens,
-           std::vector<int> layers, std::vector<int64_t> rows, const std::set<Stage>& stages = {});
+           std::vector<int> layers, std::vector<int64_t> rows);
 
   Bundle complete() &&;
 

@@ -81,32 +81,30 @@ std::string bits_of(const Observation& seen, int64_t row, int64_t head, bool hea
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-/// What is wrong, by its bits: the same token at the same place is no second witness.
-std::map<std::string, std::set<Slice>> affected_slices(const Evidence& evidence, bool heads) {
-  std::map<std::string, std::set<Slice>> slices;
+/// The latest slice that is wrong and all that have its bits in some recording: the same token at the same
+/// place is no second witness. nullopt where no other slice is wrong.
+std::optional<std::set<Slice>> latest_alike(const Evidence& evidence, bool heads) {
+  std::map<std::string, std::set<Slice>> by_bits;
   for (const Observation& seen : evidence.observations) {
     for (int64_t row = 0; row < seen.rows; ++row) {
       for (int64_t head = 0; head < seen.heads; ++head) {
         if (seen.is_affected(row, head))
-          slices[bits_of(seen, row, head, heads)].insert(slice_of(seen, row, head, heads));
+          by_bits[bits_of(seen, row, head, heads)].insert(slice_of(seen, row, head, heads));
       }
     }
   }
-  return slices;
+  if (by_bits.empty()) return std::nullopt;
+  const auto latest = [](const auto& a, const auto& b) { return *a.second.rbegin() < *b.second.rbegin(); };
+  const std::set<Slice>& alike = std::ranges::max_element(by_bits, latest)->second;
+  const bool all = std::ranges::all_of(
+      by_bits, [&](const auto& other) { return std::ranges::includes(alike, other.second); });
+  return all ? std::nullopt : std::optional(alike);
 }
 
-/// The latest slice, and all that have its bits in some recording.
-std::set<Slice> latest_alike(const Evidence& evidence, bool heads) {
-  std::set<Slice> alike;
-  for (const auto& [bits, slices] : affected_slices(evidence, heads)) {
-    if (alike.empty() || *alike.rbegin() < *slices.rbegin()) alike = slices;
-  }
-  return alike;
-}
-
-bool is_all(const std::set<Slice>& some, const Evidence& evidence, bool heads) {
-  return std::ranges::all_of(affected_slices(evidence, heads),
-                             [&](const auto& alike) { return std::ranges::includes(some, alike.second); });
+bool is_any_affected(const Evidence& evidence) {
+  return std::ranges::any_of(evidence.observations, [](const Observation& seen) {
+    return std::ranges::any_of(seen.affected, [](char affected) { return affected != 0; });
+  });
 }
 
 /// Where `wanted` says so only these slices count as affected, else all others; recordings without any stay
@@ -130,14 +128,12 @@ Evidence only(const Evidence& evidence, const std::set<Slice>& slices, bool head
 }  // namespace
 
 std::optional<HeldOut> hold_out(const Evidence& evidence) {
-  bool heads = false;
-  std::set<Slice> held = latest_alike(evidence, heads);
-  if (held.empty()) return std::nullopt;
-  if (is_all(held, evidence, heads) && heads_are_apart(evidence.at.stage))
-    held = latest_alike(evidence, heads = true);
-  if (!is_all(held, evidence, heads))
-    return HeldOut{.rest = only(evidence, held, heads, false), .row = only(evidence, held, heads, true)};
-  if (elements_are_apart(evidence.at.stage))
+  for (const bool heads : {false, true}) {
+    if (heads && !heads_are_apart(evidence.at.stage)) break;
+    if (const auto held = latest_alike(evidence, heads))
+      return HeldOut{.rest = only(evidence, *held, heads, false), .row = only(evidence, *held, heads, true)};
+  }
+  if (elements_are_apart(evidence.at.stage) && is_any_affected(evidence))
     return HeldOut{.rest = every_second(evidence, 0), .row = every_second(evidence, 1)};
   return std::nullopt;
 }

@@ -21,17 +21,15 @@ struct Row {
   std::span<const float> x;
   double mean = 0, square_mean = 0, max = 0;  // of x, of x^2, of |x|
   double eps = 0;                             // the model's
-  std::vector<double> squares = {};           // sums of x^2: of none, of the first, of the first two, ...
 };
 
 Row row_of(std::span<const float> x, double eps) {
-  Row row{x, 0, 0, 0, eps, {0}};
+  Row row{x, 0, 0, 0, eps};
   for (const float value : x) {
     const double v = static_cast<double>(value);
     row.mean += v;
     row.square_mean += v * v;
     row.max = std::max(row.max, std::abs(v));
-    row.squares.push_back(row.squares.back() + v * v);
   }
   row.mean /= static_cast<double>(x.size());
   row.square_mean /= static_cast<double>(x.size());
@@ -40,17 +38,20 @@ Row row_of(std::span<const float> x, double eps) {
 
 /// y_i = f(row, x_i, w_i). The bound is that of an f32 norm of unknown order, of twice the roundings.
 using Formula = std::function<double(const Row& row, double x, double w)>;
+/// What the kernel finds out of a row, changed once for all its elements.
+using RowChange = std::function<void(Row& row)>;
 
-Candidate formula(Formula f, Text title, int fitted = 0) {
+Candidate formula(Formula f, Text title, int fitted = 0, RowChange change = {}) {
   return computed_by(
-      [f = std::move(f)](const StageProblem& p, const Values& values) {
+      [f = std::move(f), change = std::move(change)](const StageProblem& p, const Values& values) {
         const Expected right = right_of(p, values);
         const size_t n = static_cast<size_t>(p.weight->dims[0]);
         std::vector<double> weight(n);
         decode_row(*p.weight, 0, weight);
         Expected wrong;
         for (size_t begin = 0; begin < values[0].size(); begin += n) {
-          const Row row = row_of(std::span(values[0]).subspan(begin, n), p.eps);
+          Row row = row_of(std::span(values[0]).subspan(begin, n), p.eps);
+          if (change) change(row);
           for (size_t i = 0; i < n; ++i) {
             const double value = f(row, static_cast<double>(row.x[i]), weight[i]);
             const double relative =
@@ -75,13 +76,16 @@ Candidate with_eps(double eps, double model_eps, std::string_view stage, int fit
           fitted};
 }
 
-/// With y = x w r, r = 1 / sqrt(mean(x^2) + eps): the r of each row gives the eps that was used; rows count
-/// by how much of their r the eps is.
-std::optional<double> estimated_eps(const Suspect& s) {
-  double sum = 0, weights = 0;
+/// An affected row, and by how much its output is the right one's multiple (least squares).
+struct ScaledRow {
+  Row row;
+  double scale = 0;
+};
+
+std::vector<ScaledRow> affected_rows(const Suspect& s) {
+  std::vector<ScaledRow> rows;
   for (const Observation& seen : s.evidence.observations) {
     const SharedRows& x = seen.problem->operands[0].values;
-    if (x.empty()) return std::nullopt;
     const size_t n = static_cast<size_t>(seen.problem->weight->dims[0]);
     for (size_t begin = 0; begin + n <= x.size(); begin += n) {
       if (!seen.in_affected(begin)) continue;
@@ -90,12 +94,24 @@ std::optional<double> estimated_eps(const Suspect& s) {
         square += seen.right.value[i] * seen.right.value[i];
         both += seen.right.value[i] * static_cast<double>(seen.observed[i]);
       }
-      const double mean = row_of(std::span(x).subspan(begin, n), 0).square_mean;
-      const double c = both / square;
-      if (!std::isfinite(c) || c <= 0 || mean <= 0) continue;
-      sum += ((mean + s.config().norm_eps) / (c * c) - mean) / (mean * mean);
-      weights += 1 / (mean * mean);
+      rows.push_back({row_of(std::span(x).subspan(begin, n), seen.problem->eps), both / square});
     }
+  }
+  return rows;
+}
+
+/// With y = x w r, r = 1 / sqrt(mean(x^2) + eps): the r of each row gives the eps that was used; rows count
+/// by how much of their r the eps is.
+std::optional<double> estimated_eps(const Suspect& s) {
+  for (const Observation& seen : s.evidence.observations) {
+    if (seen.problem->operands[0].values.empty()) return std::nullopt;
+  }
+  double sum = 0, weights = 0;
+  for (const auto& [row, c] : affected_rows(s)) {
+    const double mean = row.square_mean;
+    if (!std::isfinite(c) || c <= 0 || mean <= 0) continue;
+    sum += ((mean + s.config().norm_eps) / (c * c) - mean) / (mean * mean);
+    weights += 1 / (mean * mean);
   }
   const double eps = sum / weights;
   return std::isfinite(eps) && eps >= 0 ? std::optional(eps) : std::nullopt;
@@ -208,15 +224,24 @@ std::vector<Candidate> sum_for_mean(const Suspect& s) {
        "la suma de cuadrados no se divide por la longitud"})};
 }
 
+/// Sums of squares of none, of the first, of the first two, ... elements.
+std::vector<double> sums_of_squares(std::span<const float> x) {
+  std::vector<double> sums{0};
+  for (const float value : x)
+    sums.push_back(sums.back() + static_cast<double>(value) * static_cast<double>(value));
+  return sums;
+}
+
 /// A sum of squares of some elements only.
 struct PartialSum {
   bool first = true;      // the first `count`; else the last
   bool by_count = false;  // divided by their number; else by the row's length
   size_t count = 0;
 
-  double mean(const Row& row) const {
-    const double sum = first ? row.squares[count] : row.squares.back() - row.squares[row.x.size() - count];
-    return sum / static_cast<double>(by_count ? count : row.x.size());
+  double mean(const std::vector<double>& squares) const {
+    const size_t n = squares.size() - 1;
+    const double sum = first ? squares[count] : squares[n] - squares[n - count];
+    return sum / static_cast<double>(by_count ? count : n);
   }
 
   Text title(size_t n) const {
@@ -228,31 +253,28 @@ struct PartialSum {
   }
 };
 
-/// An affected row, and the mean square that its scale shows.
+/// Of an affected row, with the mean square that its scale shows, plus eps.
 struct ShownMean {
-  Row row;
-  double mean = 0;
+  std::vector<double> squares;
+  double eps = 0, shown = 0;
 };
 
 std::vector<ShownMean> shown_means(const Suspect& s) {
-  std::vector<ShownMean> shown;
-  for (const Observation& seen : s.evidence.observations) {
-    const SharedRows& x = seen.problem->operands[0].values;
-    const size_t n = static_cast<size_t>(seen.problem->weight->dims[0]);
-    for (size_t begin = 0; begin + n <= x.size(); begin += n) {
-      if (!seen.in_affected(begin)) continue;
-      double square = 0, both = 0;
-      for (size_t i = begin; i < begin + n; ++i) {
-        square += seen.right.value[i] * seen.right.value[i];
-        both += seen.right.value[i] * static_cast<double>(seen.observed[i]);
-      }
-      Row row = row_of(std::span(x).subspan(begin, n), seen.problem->eps);
-      const double scale = both / square, mean = (row.square_mean + row.eps) / (scale * scale) - row.eps;
-      if (!std::isfinite(mean) || mean <= 0) return {};
-      shown.push_back({std::move(row), mean});
-    }
+  std::vector<ShownMean> all;
+  for (const auto& [row, scale] : affected_rows(s)) {
+    const double shown = (row.square_mean + row.eps) / (scale * scale);
+    if (!std::isfinite(shown) || shown <= row.eps) return {};
+    all.push_back({sums_of_squares(row.x), row.eps, shown});
   }
-  return shown;
+  return all;
+}
+
+/// How far the sum is from what the rows show.
+double distance(const PartialSum& sum, const std::vector<ShownMean>& rows) {
+  double off = 0;
+  for (const ShownMean& row : rows)
+    off += std::pow(std::log((sum.mean(row.squares) + row.eps) / row.shown), 2);
+  return off;
 }
 
 /// Of each kind the count that comes nearest in all rows.
@@ -260,7 +282,7 @@ std::vector<Candidate> sum_partial(const Suspect& s) {
   if (!is_norm(s) || !s.direct) return {};
   const std::vector<ShownMean> shown = shown_means(s);
   if (shown.empty()) return {};
-  const size_t n = shown.front().row.x.size();
+  const size_t n = shown.front().squares.size() - 1;
   std::vector<Candidate> candidates;
   for (const auto& [first, by_count] :
        {std::pair(true, false), {true, true}, {false, false}, {false, true}}) {
@@ -268,14 +290,12 @@ std::vector<Candidate> sum_partial(const Suspect& s) {
     double least = std::numeric_limits<double>::infinity();
     for (size_t count = 1; count < n; ++count) {
       const PartialSum some{first, by_count, count};
-      double off = 0;
-      for (const ShownMean& one : shown)
-        off += std::pow(std::log((some.mean(one.row) + one.row.eps) / (one.mean + one.row.eps)), 2);
+      const double off = distance(some, shown);
       if (off < least) std::tie(best, least) = std::pair(some, off);
     }
-    candidates.push_back(formula(
-        [best](const Row& row, double x, double w) { return x * w / std::sqrt(best.mean(row) + row.eps); },
-        best.title(n), 1));
+    candidates.push_back(formula([](const Row& row, double x, double w) { return x * w / root(row); },
+                                 best.title(n), 1,
+                                 [best](Row& row) { row.square_mean = best.mean(sums_of_squares(row.x)); }));
     candidates.back().counted = true;
   }
   return candidates;

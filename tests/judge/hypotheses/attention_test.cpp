@@ -447,5 +447,24 @@ TEST(AttentionMistakes, ARowThatDecodeDoesNotWriteMayBeInTheNextSlot) {
   }
 }
 
+/// One row, of which prefill and decode have other bits, is one row: there is no other to estimate from.
+TEST(AttentionMistakes, ARowThatPhasesHaveWithOtherBitsIsNoOtherRow) {
+  const auto turned = at_position([](const PlainSite& s) { return place(s) * 0.77; });
+  const auto last_row = [turned](float one_more) {
+    return [turned, one_more](const PlainSite& s) {
+      Row y = s.position == 2 ? turned(s) : s.right();
+      if (s.position == 2) y[0] *= 1 + one_more;
+      return y;
+    };
+  };
+  const Verdict verdict =
+      test::judge_mistakes({{k_rope, 0, last_row(0), "prefill"}, {k_rope, 0, last_row(0x1p-23f), "decode"}},
+                           TensorType::f32, {{5, 9, 17}});
+  ASSERT_EQ(verdict.findings.size(), 1u);
+  EXPECT_EQ(verdict.findings[0].stage, k_rope);
+  EXPECT_EQ(name(verdict.findings[0].phase), "both");
+  EXPECT_EQ(verdict.findings[0].best, "rope_scale") << test::text_of(verdict.findings[0]);
+}
+
 }  // namespace
 }  // namespace greta
