@@ -34,7 +34,8 @@ struct KvStream {
   GRETA_DEVICE const std::byte* at(int item) const {
     return ring.bytes + item % kShape.stages * kShape.stage_bytes;
   }
-  /// Whole blocks of 16 positions: what lies beyond the last one is read by nobody.
+  /// Whole blocks of 16 positions: what lies beyond the last one is read by nobody. (Another work-group may
+  /// be writing the step's own slot there.)
   GRETA_DEVICE void begin_copy(int item) const {
     if (item < 2 * chunks) {
       const int64_t p = first(item), count = smaller(positions, (end - p + kTeam - 1) / kTeam * kTeam);
@@ -43,7 +44,7 @@ struct KvStream {
       const int bytes = static_cast<int>(Cache::bytes(count * kv.head_dim));
       const SharedAt to = ring + item % kShape.stages * kShape.stage_bytes;
 #pragma unroll 4
-      for (int i = 16 * thread_index(); i < bytes; i += 16 * thread_count()) copy_quad(to + i, from + i);
+      for (int i = 16 * thread_index(); i < bytes; i += 16 * thread_count()) copy_open_quad(to + i, from + i);
     }
     end_batch();
   }
