@@ -42,8 +42,7 @@ GRETA_DEVICE void copy_quad(const SharedAt& to, const std::byte* global) {
 #if defined(__CUDACC__)
 GRETA_DEVICE void copy_open_quad(const SharedAt& to, const std::byte* global) { copy_quad(to, global); }
 #else
-[[gnu::no_sanitize("thread")]] inline GRETA_DEVICE void copy_open_quad(const SharedAt& to,
-                                                                       const std::byte* global) {
+[[gnu::no_sanitize("thread")]] GRETA_DEVICE void copy_open_quad(const SharedAt& to, const std::byte* global) {
   __builtin_memcpy(to.bytes, global, sizeof(Quad));
 }
 #endif
