@@ -30,6 +30,13 @@ bool alike(const Finding& a, const Finding& b) {
 
 InterventionSite site_of(const Finding& finding) { return {finding.phase, finding.layer, finding.stage}; }
 
+/// The stages that must be recorded to judge one: what it is made from, and of norms what that is the sum of.
+void add_needed(const ModelConfig& config, At at, int depth, std::set<At>& needed) {
+  needed.insert(at);
+  if (depth == 0) return;
+  for (const At operand : operands_at(config, at)) add_needed(config, operand, depth - 1, needed);
+}
+
 /// How far the two phases are apart where the group begins, and in the logits. In its later layers the inputs
 /// may still differ, by faults that come after it.
 struct Mismatch {
@@ -78,8 +85,10 @@ class Confirmation {
     size_t done = 0;
     for (int round = 0; round < kRounds && done < findings_.size(); ++round) {
       const size_t end = findings_.size();
-      for (const Group& group : groups(done, end)) neutralise(group);
+      const std::vector<Group> all = groups(done, end);
+      for (size_t i = 0; i < all.size(); ++i) neutralise(all[i], i + 1 < all.size() ? &all[i + 1] : nullptr);
       done = end;
+      last_.reset();  // it lacks what the next group needs
       step_("looking for faults behind faults");
       add_hidden(judge(record_matrix(engine_, with_interventions(request_)), engine_.model(),
                        {.threads = threads(), .known = &known_}));
@@ -95,8 +104,7 @@ class Confirmation {
     return request;
   }
 
-  /// One prompt and experiment with what is neutralised so far. What one group leaves is what the next one
-  /// begins with.
+  /// One prompt and experiment with what is neutralised so far.
   const Bundle& recorded(const MatrixRequest& request) {
     const Run run{request.prompts.front().id, request.experiments.front().name, sites_.size()};
     if (!last_ || last_run_ != run) {
@@ -132,9 +140,24 @@ class Confirmation {
     return best == nullptr ? request_.prompts.front().id : best->id;
   }
 
-  /// One prompt and one experiment that show the group.
-  MatrixRequest small_request(const Group& group) const {
+  void add_needed_by(const Group& group, std::set<At>& needed) const {
+    for (const size_t i : group.findings)
+      add_needed(engine_.model().config, {findings_[i].layer, findings_[i].stage}, 2, needed);
+  }
+
+  /// One prompt and one experiment that show the group, and as much of them as it takes to judge it and the
+  /// next one: what one leaves is what the next one begins with.
+  MatrixRequest small_request(const Group& group, const Group* next) const {
     MatrixRequest request = request_;
+    std::set<At> needed{{kNoLayer, Stage::logits}};
+    add_needed_by(group, needed);
+    if (next != nullptr) add_needed_by(*next, needed);
+    std::set<int> layers;
+    for (const At at : needed) {
+      request.stages.insert(at.stage);
+      if (at.layer != kNoLayer) layers.insert(at.layer);
+    }
+    request.layers.assign(layers.begin(), layers.end());
     std::erase_if(request.prompts, [&](const Prompt& p) { return p.id != group.prompt; });
     const std::vector<CellKey>& cells = findings_[group.findings.front()].cells;
     const auto shows = [&](const Experiment& e) {
@@ -145,10 +168,10 @@ class Confirmation {
     return request;
   }
 
-  void neutralise(const Group& group) {
+  void neutralise(const Group& group, const Group* next) {
     const Finding& first = findings_[group.findings.front()];
     step_(fmt::format("the oracle's {} in {}", name(first.stage), name(first.phase)));
-    const MatrixRequest request = small_request(group);
+    const MatrixRequest request = small_request(group, next);
     std::set<At> looked_at;
     for (const size_t i : group.findings) looked_at.insert({findings_[i].layer, findings_[i].stage});
     const auto measure = [&] {

@@ -24,32 +24,55 @@ class OracleAction final : public Action {
     const bool cache = right_.kind == StageKind::cache;
     const View& out = cache ? args.in[0] : args.out;
     const int64_t heads = rows_per_token(right_.at.stage, right_.model->config);
-    const int64_t rows = out.rows / heads, per_part = (rows + part.count - 1) / part.count;
-    const int64_t begin = std::min(rows, per_part * part.index), end = std::min(rows, begin + per_part);
-    if (begin == end) return;
+    const int64_t rows = out.rows / heads;
+    const Share share = share_of(part, rows, out.cols);
+    if (share.rows.begin == share.rows.end || share.outputs.begin == share.outputs.end) return;
     StageProblem problem = right_;
+    const Tensor some = share.split ? some_outputs(share.outputs) : Tensor{};
+    if (share.split) problem.weight = &some;
     // Of a view that may hold the last row only.
     const int64_t first = args.position + args.block_rows - rows;
-    for (int64_t row = begin; row < end; ++row) problem.positions.push_back(first + row);
-    fill_operands(problem, args, begin, end);
+    for (int64_t row = share.rows.begin; row < share.rows.end; ++row)
+      problem.positions.push_back(first + row);
+    fill_operands(problem, args, share.rows.begin, share.rows.end);
     const Expected expected = expected_of(problem);
-    const size_t width = expected.value.size() / static_cast<size_t>(end - begin);
+    const size_t width = expected.value.size() / static_cast<size_t>(share.rows.end - share.rows.begin);
     std::vector<float> values(expected.value.begin(), expected.value.end());
-    for (int64_t row = begin; row < end; ++row) {
-      const std::span<const float> slice(values.data() + static_cast<size_t>(row - begin) * width, width);
+    for (int64_t row = share.rows.begin; row < share.rows.end; ++row) {
+      const std::span<const float> slice(values.data() + static_cast<size_t>(row - share.rows.begin) * width,
+                                         width);
       if (cache) {
         write_cache_row(args.cache, first + row, slice);
       } else {
-        store(args.out, row * heads, heads, slice);
+        store(args.out, row * heads, heads, share.outputs.begin, slice);
       }
     }
   }
 
  private:
-  static void store(const View& out, int64_t row, int64_t count, std::span<const float> values) {
+  /// What a thread makes: rows; where there are fewer than threads, of a projection some of the outputs.
+  struct Share {
+    Part::Range rows, outputs;
+    bool split = false;
+  };
+  Share share_of(Part part, int64_t rows, int64_t outputs) const {
+    const bool split = rows < part.count && right_.kind == StageKind::projection && right_.bias == nullptr &&
+                       right_.weight->order == RowOrder{};
+    if (!split) return {part.of(rows), {0, outputs}};
+    return {{0, rows}, part.of(outputs), true};
+  }
+  Tensor some_outputs(Part::Range outputs) const {
+    return some_rows(*right_.weight, static_cast<uint64_t>(outputs.begin),
+                     static_cast<uint64_t>(outputs.end - outputs.begin));
+  }
+
+  /// Values of `count` rows, from an output on.
+  static void store(const View& out, int64_t row, int64_t count, int64_t output,
+                    std::span<const float> values) {
     const size_t cols = values.size() / static_cast<size_t>(count);
     for (int64_t i = 0; i < count; ++i)
-      std::memcpy(out.row(row + i), values.data() + static_cast<size_t>(i) * cols, cols * sizeof(float));
+      std::memcpy(out.row(row + i) + output, values.data() + static_cast<size_t>(i) * cols,
+                  cols * sizeof(float));
   }
 
   void fill_operands(StageProblem& problem, const KernelArgs& args, int64_t begin, int64_t end) const {

@@ -72,12 +72,9 @@ class Binder {
     uint64_t at = 0;
     for (const LayerTensor& t : fused) {
       const uint64_t count = static_cast<uint64_t>(size_of(t.rows, config_));
-      const size_t row_bytes = whole->data.size() / whole->dims[1];
-      TensorSlice& slice = slices.emplace_back(
-          TensorSlice{fmt::format("{}[{}..{}]", whole->name, at, at + count - 1), *whole});
+      TensorSlice& slice = slices.emplace_back(TensorSlice{
+          fmt::format("{}[{}..{}]", whole->name, at, at + count - 1), some_rows(*whole, at, count)});
       slice.tensor.name = slice.name;
-      slice.tensor.dims[1] = count;
-      slice.tensor.data = whole->data.subspan(at * row_bytes, count * row_bytes);
       slot(layer, t) = &slice.tensor;
       at += count;
     }

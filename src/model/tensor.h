@@ -39,6 +39,10 @@ struct Tensor {
 /// The bytes of row `row` of a tensor of `count` equal rows.
 std::span<const std::byte> row_bytes(const Tensor& tensor, uint64_t row, uint64_t count);
 
+/// Rows [first, first + count) of a matrix as one of its own; where they are in the order of halves, whole
+/// heads.
+Tensor some_rows(const Tensor& matrix, uint64_t first, uint64_t count);
+
 /// Those of rows [first, first + wanted), one after the other.
 std::vector<std::byte> copy_rows(const Tensor& tensor, uint64_t first, uint64_t wanted, uint64_t count);
 

@@ -115,11 +115,15 @@ class Matrix {
     scope.layers = [layers = request_.layers](int layer) {
       return layer == kNoLayer || std::find(layers.begin(), layers.end(), layer) != layers.end();
     };
+    const auto asked = [this](Stage stage) {
+      return request_.stages.empty() || request_.stages.contains(stage);
+    };
+    scope.stages = asked;
     if (rows != Rows::last) {
       // A layer's x_out is the next one's x_in; after the layers there is the last row only.
-      scope.stages = [rows](Stage stage) {
+      scope.stages = [asked, rows](Stage stage) {
         const bool told_later = rows == Rows::of_inner_block && info(stage).kind == StageKind::cache;
-        return stage != Stage::x_out && !is_outside_layers(stage) && !told_later;
+        return asked(stage) && stage != Stage::x_out && !is_outside_layers(stage) && !told_later;
       };
       scope.rows = [drawn = request_.drawn](Stage stage, int64_t n_pos) {
         return judged_rows(stage, n_pos, drawn);

@@ -2,6 +2,7 @@
 // What a run of the experiment matrix is asked for.
 
 #include <cstdint>
+#include <set>
 #include <vector>
 
 #include "bundle/decode0_row.h"
@@ -20,10 +21,11 @@ struct DrawnRows {
 struct MatrixRequest {
   std::vector<Experiment> experiments;
   std::vector<Prompt> prompts;
-  std::vector<int> layers;  // traced; those outside layers always are
-  RouteTable routes;        // base of every experiment
-  PlanChange change = {};   // of every plan: faults, interventions
-  bool aligned = true;      // decode0: the last prompt token at its own position; else the next token
+  std::vector<int> layers;      // traced; those outside layers always are
+  std::set<Stage> stages = {};  // of those; none: all
+  RouteTable routes;            // base of every experiment
+  PlanChange change = {};       // of every plan: faults, interventions
+  bool aligned = true;          // decode0: the last prompt token at its own position; else the next token
   int64_t prefill_block = kPrefillBlock;
   DrawnRows drawn = {};
 };

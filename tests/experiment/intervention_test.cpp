@@ -101,6 +101,26 @@ TEST(Intervention, OnACleanEngineChangesNothingButRoundings) {
   }
 }
 
+/// One row's outputs are shared by the threads; a bias, and rows of their own, are not.
+TEST(Intervention, HasTheSameBitsByAnyNumberOfThreads) {
+  for (const TensorType type : {TensorType::q4_1, TensorType::bf16}) {
+    std::vector<std::vector<float>> rows;
+    for (const int threads : {1, 2, 5}) {
+      test::TinyEngine tiny(type, {threads, best_isa(), Format::f32});
+      MatrixRequest request = request_of({});
+      request.change = interventions(tiny.engine, all_sites());
+      const Bundle bundle = record_matrix(tiny.engine, request);
+      rows.push_back(data_of(bundle, kDecode0, logits, kNoLayer));
+      for (const Stage stage : {q, attn_out, gate, down}) {
+        const std::vector<float>& row = data_of(bundle, kDecode0, stage, 1);
+        rows.back().insert(rows.back().end(), row.begin(), row.end());
+      }
+    }
+    EXPECT_EQ(rows[1], rows[0]) << name(type);
+    EXPECT_EQ(rows[2], rows[0]) << name(type);
+  }
+}
+
 /// Puts the oracle in the place of all that is found, and of what NaN hid behind it. True if anything was.
 bool mend(test::TinyEngine& tiny, MatrixRequest request, const std::string& fault) {
   const PlanChange faulty = request.change;

@@ -61,6 +61,22 @@ TEST(Matrix, EveryCellHasAllStagesOfItsThreePhases) {
   }
 }
 
+TEST(Matrix, OfSomeStagesTheyHaveTheSameDataAsOfAll) {
+  test::TinyEngine tiny(TensorType::q4_1);
+  MatrixRequest request = request_of("E0");
+  const Bundle all = record_matrix(tiny.engine, request);
+  request.layers = {1};
+  request.stages = {Stage::attn_out, Stage::kv_write, Stage::logits};
+  const Bundle some = record_matrix(tiny.engine, request);
+  EXPECT_EQ(events_of(some, "E0/many", kPrefillLast).size(), 3u);
+  EXPECT_EQ(events_of(some, "E0/many", kPrefill).size(), 2u);
+  for (const Event& event : some.events) {
+    if (event.stage == kKvNext) continue;
+    const Event& same = find(all, event.cell, event.phase, stage_from_name(event.stage).value(), event.layer);
+    EXPECT_EQ(*some.data(event), *all.data(same)) << event.cell << ' ' << event.phase << ' ' << event.stage;
+  }
+}
+
 TEST(Matrix, APrefillIsRunOnceForAllExperiments) {
   test::TinyEngine tiny(TensorType::q4_1);
   std::vector<std::string> steps;
@@ -137,8 +153,7 @@ TEST(Matrix, BlocksOfAPrefillLeaveTheSameLastRow) {
     EXPECT_EQ(find(cut, "E0/many", kPrefillLast, stage, 1).hash,
               find(whole, "E0/many", kPrefillLast, stage, 1).hash);
   }
-  EXPECT_THAT(find(cut, "E0/many", kPrefill, Stage::q, 0).positions,
-              ElementsAre(0, 20));  // of all blocks
+  EXPECT_THAT(find(cut, "E0/many", kPrefill, Stage::q, 0).positions, ElementsAre(0, 20));  // of all blocks
 }
 
 TEST(Matrix, AChangeReachesEveryPlan) {
