@@ -430,9 +430,9 @@ Verdict judge(const Bundle& recorded, const Model& model, const JudgeOptions& op
 
   const bool aligned = is_aligned(bundle);
   const std::vector<int> layers = traced_layers(bundle);
-  std::vector<JudgedCell> cells;
-  for (const CellRecord& record : records)
-    cells.push_back(judge_cell(record, oracle, model, aligned, layers));
+  std::vector<JudgedCell> cells(records.size());
+  parallel_for(options.threads, records.size(),
+               [&](size_t i) { cells[i] = judge_cell(records[i], oracle, model, aligned, layers); });
   Verdict verdict = assemble(bundle, model, std::move(cells), std::move(convicted.noise), std::move(findings),
                              std::move(flags));
   if (!verdict.findings.empty()) add_scopes(phases, oracle, verdict);

@@ -102,8 +102,10 @@ uint64_t ModelFile::file_size() const {
   return size;
 }
 
-std::string ModelFile::xxh3() const {
-  return "xxh3-128:" + digest_of(parts_, [](auto bytes) { return hash_bytes(bytes).hex(); });
+const std::string& ModelFile::xxh3() const {
+  if (xxh3_.empty())
+    xxh3_ = "xxh3-128:" + digest_of(parts_, [](auto bytes) { return hash_bytes(bytes).hex(); });
+  return xxh3_;
 }
 
 std::string ModelFile::sha256() const { return "sha256:" + digest_of(parts_, sha256_hex); }

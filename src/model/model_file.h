@@ -64,7 +64,7 @@ class ModelFile {
   /// What the model is told by: "xxh3-128:" or "sha256:" and hex digits, of the file's bytes. Of several
   /// files the digest of the lines "DIGEST  NAME\n" in the order of their names, as sha256sum and xxh128sum
   /// print them.
-  std::string xxh3() const;
+  const std::string& xxh3() const;  // read once; not by two threads at a time
   std::string sha256() const;
   /// Gives back the memory that `part` of a mapped file takes; it can still be read.
   void forget(std::span<const std::byte> part) const noexcept;
@@ -98,6 +98,7 @@ class ModelFile {
   std::function<std::string(std::string_view)> names_;
   Metadata metadata_;
   std::vector<Tensor> tensors_;
+  mutable std::string xxh3_;  // empty: not asked for yet
   // Indices into the two lists, sorted by name.
   std::vector<uint32_t> key_order_;
   std::vector<uint32_t> tensor_order_;
