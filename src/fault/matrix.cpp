@@ -1,6 +1,9 @@
 #include "fault/matrix.h"
 
+#include <algorithm>
+
 #include "base/error.h"
+#include "base/parallel.h"
 
 namespace greta {
 namespace {
@@ -15,10 +18,22 @@ std::shared_ptr<const PackedWeight> shared_weight(const TwinSite& site, Make mak
 
 PackedWeight edit_values(const TwinSite& site, void (*edit)(Matrix&, const TwinSite&)) {
   const PackedWeight& right = *site.call().weight;
+  const int threads = site.engine.options().threads;
+  const size_t panels = static_cast<size_t>(right.panels());
   Matrix matrix{std::vector<float>(static_cast<size_t>(right.n * right.k)), right.n, right.k};
-  for (int64_t row = 0; row < right.n; ++row) unpack_row(right, row, &matrix.at(row, 0));
+  parallel_for(threads, panels, [&](size_t panel) {
+    const int64_t first = static_cast<int64_t>(panel) * kPanelRows;
+    for (int64_t row = first; row < std::min(first + kPanelRows, right.n); ++row)
+      unpack_row(right, row, &matrix.at(row, 0));
+  });
   edit(matrix, site);
-  return pack(TensorType::f32, std::as_bytes(std::span(matrix.data)), right.n, right.k);
+  const auto rows = std::as_bytes(std::span(matrix.data));
+  PackedWeight wrong = plan_pack(TensorType::f32, rows, right.n, right.k);
+  wrong.bytes = AlignedBytes(wrong.packed_bytes());
+  parallel_for(threads, panels, [&](size_t panel) {
+    pack_panels(wrong, rows, static_cast<int64_t>(panel), static_cast<int64_t>(panel) + 1);
+  });
+  return wrong;
 }
 
 bool fits(BlockTypes types, TensorType type) {

@@ -51,6 +51,12 @@ class ConvictedStage {
     return {std::move(in_prefill), std::move(in_decode)};
   }
 
+  /// Most of what a look takes are passes over the weight, if there is one: its bytes.
+  size_t work() const {
+    const Tensor* weight = weight_of(*convictions_.front()->phase->model, {at_.stage, at_.layer});
+    return weight == nullptr ? 0 : weight->data.size();
+  }
+
  private:
   Convictions of_phase(Phase phase) const {
     Convictions some;
@@ -159,6 +165,8 @@ class StageInLayers {
     return looks(left.size() == 1 ? left : std::vector{left.front(), left.back()}, true);
   }
 
+  size_t work_of(const Look& look) const { return layers_[look.layer].stage.work(); }
+
   std::vector<Finding> look(const Look& look, int threads) const {
     return layers_[look.layer].stage.findings(look.search, look.other, threads);
   }
@@ -233,6 +241,7 @@ bool look_once(std::map<Stage, StageInLayers>& stages, Causes causes, int thread
     StageInLayers* stage;
     const StageInLayers::Look* look;
     std::vector<Finding>* found;
+    size_t work = stage->work_of(*look);
   };
   std::map<StageInLayers*, std::vector<StageInLayers::Look>> due;
   std::map<StageInLayers*, std::vector<std::vector<Finding>>> found;
@@ -242,9 +251,17 @@ bool look_once(std::map<Stage, StageInLayers>& stages, Causes causes, int thread
     found[&layers].resize(looks.size());
     for (size_t i = 0; i < looks.size(); ++i) tasks.push_back({&layers, &looks[i], &found[&layers][i]});
   }
-  const int each = std::max(1, threads / static_cast<int>(std::max<size_t>(1, tasks.size())));
-  parallel_for(threads, tasks.size(),
-               [&](size_t i) { *tasks[i].found = tasks[i].stage->look(*tasks[i].look, each); });
+  // The longest first; and by all threads, while one thread alone would be left with it.
+  std::ranges::stable_sort(tasks, std::greater{}, &Task::work);
+  size_t left = 0, alone = 0;
+  for (const Task& task : tasks) left += task.work;
+  const auto look = [&](const Task& task, int team) { *task.found = task.stage->look(*task.look, team); };
+  const size_t all = static_cast<size_t>(threads);
+  for (; alone < tasks.size() && (tasks.size() - alone < all || tasks[alone].work * all > left); ++alone) {
+    left -= tasks[alone].work;
+    look(tasks[alone], threads);
+  }
+  parallel_for(threads, tasks.size() - alone, [&](size_t i) { look(tasks[alone + i], 1); });
   for (auto& [stage, looks] : due) {
     if (!looks.empty()) stage->take(looks, std::move(found[stage]));
   }

@@ -7,6 +7,7 @@
 #include <memory>
 #include <set>
 
+#include "base/parallel.h"
 #include "judge/attest.h"
 #include "judge/findings.h"
 #include "judge/harness.h"
