@@ -300,6 +300,19 @@ std::optional<int64_t> window_seen(const Evidence& evidence) {
   return window;
 }
 
+/// Whether a wrong row shows that there is no window at all: of one just beyond it, a larger window, or one that
+/// begins at a tile's edge, makes the same.
+bool is_far_beyond(const Evidence& evidence, int64_t window) {
+  constexpr int64_t kTile = 16;
+  return std::ranges::any_of(evidence.observations, [&](const Observation& seen) {
+    for (int64_t row = 0; row < seen.rows; ++row) {
+      const int64_t position = seen.problem->positions[static_cast<size_t>(row)];
+      if (seen.is_affected(row) && position + 1 - window > std::min(kTile, window)) return true;
+    }
+    return false;
+  });
+}
+
 std::vector<Candidate> window(const Suspect& s) {
   if (s.kind() != StageKind::scores) return {};
   const int64_t own = s.config().layer(s.at.layer).window;
@@ -310,7 +323,7 @@ std::vector<Candidate> window(const Suspect& s) {
     candidates.push_back(reading(other, std::move(title), fitted));
     candidates.back().counted = true;
   };
-  if (own > 0) {
+  if (own > 0 && is_far_beyond(s.evidence, own)) {
     add(0,
         {fmt::format("the model's window of {} positions is ignored", own),
          fmt::format("se ignora la ventana de {} posiciones del modelo", own)},

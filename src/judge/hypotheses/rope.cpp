@@ -164,33 +164,23 @@ Candidate constant(double position, int fitted) {
   return candidate;
 }
 
-/// The position that the first wrong row was rotated to; nothing when that is its own or 0 (rope_omitted's).
-std::optional<double> constant_seen(const Suspect& s) {
-  const Observation& seen = s.evidence.observations.front();
-  int64_t row = 0;
-  while (row + 1 < seen.rows && !seen.is_affected(row)) ++row;
-  const int64_t own = seen.problem->positions[static_cast<size_t>(row)];
-  int64_t best = 0;
-  double least = std::numeric_limits<double>::infinity();
-  for (int64_t position = 0; position <= own + 64; ++position) {
-    const double used = static_cast<double>(position);
-    const double error = misfit(s, {.position = [used](double, double) { return used; }}, row, row + 1);
-    if (error < least) {
-      least = error;
-      best = position;
-    }
-  }
-  if (best == 0 || best == own) return std::nullopt;
-  return static_cast<double>(best);
+/// Positions that lose their high bits, or start anew after so many.
+Candidate wrapped(int64_t after) {
+  Candidate candidate =
+      rotated({.position = [after](double p, double) { return std::fmod(p, static_cast<double>(after)); }},
+              {fmt::format("RoPE takes positions modulo {}", after),
+               fmt::format("RoPE toma las posiciones en módulo {}", after)},
+              1);
+  candidate.counted = true;
+  return candidate;
 }
 
 /// The positions that rows were rotated to, by their own; each is looked for among those up to its block's
-/// last. nullopt where a row is rotated to none, or all by one shift.
-std::optional<std::map<int64_t, int64_t>> positions_seen(const Suspect& s) {
+/// last. Empty where a row is rotated to none.
+std::map<int64_t, int64_t> positions_seen(const Suspect& s) {
   std::map<int64_t, int64_t> used;
-  std::set<int64_t> shifts;
   for (const Observation& seen : s.evidence.observations) {
-    if (seen.problem->operands[0].values.empty()) return std::nullopt;
+    if (seen.problem->operands[0].values.empty()) return {};
     const Evidence alone{s.evidence.model, s.evidence.at, {seen}, {}};
     const Suspect one{alone, s.at, true};
     for (int64_t row = 0; row < seen.rows; ++row) {
@@ -205,32 +195,50 @@ std::optional<std::map<int64_t, int64_t>> positions_seen(const Suspect& s) {
         least = error;
         used[own] = position;
       }
-      if (!used.contains(own)) return std::nullopt;
-      shifts.insert(used[own] - own);
+      if (!used.contains(own)) return {};
     }
   }
-  return shifts.size() < 2 ? std::nullopt : std::optional(used);
+  return used;
 }
 
-/// Rows at several other positions than theirs, as they show them.
-std::vector<Candidate> at_positions_seen(const Suspect& s) {
+/// Rows at other positions than theirs, as they show them.
+Candidate at_positions_seen(std::map<int64_t, int64_t> used) {
   constexpr size_t kTold = 4;
-  const auto used = positions_seen(s);
-  if (!used) return {};
   std::string pairs;
-  for (auto it = used->begin(); it != used->end() && std::distance(used->begin(), it) < int{kTold}; ++it)
+  for (auto it = used.begin(); it != used.end() && std::distance(used.begin(), it) < int{kTold}; ++it)
     pairs += fmt::format("{}{} -> {}", pairs.empty() ? "" : ", ", it->first, it->second);
-  if (used->size() > kTold) pairs += ", ...";
+  if (used.size() > kTold) pairs += ", ...";
+  const int fitted = used.size() == 1 ? 1 : 3;
   Candidate candidate = rotated({.position =
-                                     [map = *used](double p, double) {
+                                     [map = std::move(used)](double p, double) {
                                        const auto it = map.find(static_cast<int64_t>(p));
                                        return it == map.end() ? p : static_cast<double>(it->second);
                                      }},
                                 {"rows are rotated to other positions than theirs: " + pairs,
                                  "las filas se rotan a otras posiciones que las suyas: " + pairs},
-                                3);
+                                fitted);
   candidate.counted = true;
-  return {candidate};
+  return candidate;
+}
+
+/// What the rows' positions have in common. One row has nothing in common with others: it is told as it is.
+void add_positions_seen(const Suspect& s, std::vector<Candidate>& candidates) {
+  std::map<int64_t, int64_t> used = positions_seen(s);
+  std::set<int64_t> shifts, targets;
+  for (const auto& [own, position] : used) {
+    shifts.insert(position - own);
+    targets.insert(position);
+  }
+  if (targets.empty() || targets == std::set<int64_t>{0}) return;  // rope_omitted's
+  if (used.size() > 1) {
+    for (int64_t after = 8; after <= used.rbegin()->first; after *= 2) {
+      if (std::ranges::all_of(used, [&](const auto& pair) { return pair.second == pair.first % after; }))
+        candidates.push_back(wrapped(after));
+    }
+    if (targets.size() == 1) candidates.push_back(constant(static_cast<double>(*targets.begin()), 1));
+    if (shifts.size() == 1) candidates.push_back(shifted(static_cast<double>(*shifts.begin()), 1));
+  }
+  if (used.size() == 1 || shifts.size() > 1) candidates.push_back(at_positions_seen(std::move(used)));
 }
 
 std::vector<Candidate> rope_rounded(const Suspect& s) {
@@ -287,8 +295,7 @@ std::vector<Candidate> rope_position(const Suspect& s) {
     }
   }
   if (best != 0) candidates.push_back(shifted(best, 1));
-  if (const auto used = constant_seen(s)) candidates.push_back(constant(*used, 1));
-  for (Candidate& candidate : at_positions_seen(s)) candidates.push_back(std::move(candidate));
+  add_positions_seen(s, candidates);
   return candidates;
 }
 
