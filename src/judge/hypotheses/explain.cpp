@@ -1,8 +1,11 @@
 #include "judge/hypotheses/explain.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
 #include <limits>
+#include <set>
 
 #include "base/parallel.h"
 #include "judge/hypotheses/condition.h"
@@ -288,6 +291,22 @@ namespace {
 /// What says which elements are wrong, and nothing else.
 constexpr std::string_view kDescribes = "corrupted_elements";
 
+/// What makes one number of many that are not zero.
+constexpr std::array<std::string_view, 2> kOfOneValue{"saturation", "non_finite"};
+
+/// Whether all that is wrong is one number other than zero: a limit, or NaN. What else is equal to it is so by
+/// chance.
+bool is_one_value(const Evidence& evidence) {
+  std::set<uint32_t> values;
+  for (const Observation& seen : evidence.observations) {
+    for (size_t i = 0; i < seen.observed.size() && values.size() < 2; ++i) {
+      const bool inside = seen.in_affected(i) && seen.is_inside(static_cast<int64_t>(i) % seen.width);
+      if (inside && seen.is_wrong(i)) values.insert(std::bit_cast<uint32_t>(std::abs(seen.observed[i])));
+    }
+  }
+  return values.size() == 1 && *values.begin() != 0;
+}
+
 /// Where nothing reproduces all columns, or they are but described: what does in those alone that are wrong.
 void add_conditioned(const Evidence& evidence, const Search& search, int threads,
                      std::vector<Explanation>& explanations) {
@@ -300,9 +319,11 @@ void add_conditioned(const Evidence& evidence, const Search& search, int threads
   std::function<Evidence()> elsewhere;
   if (search.elsewhere) elsewhere = [&] { return narrowed(search.elsewhere(), *condition); };
   std::vector<const Hypothesis*> some;
+  const bool one_value = is_one_value(inside);
   for (const Hypothesis* hypothesis : hypotheses()) {
     const bool likely = std::ranges::find(search.likely, hypothesis->name) != search.likely.end();
-    if (hypothesis->name != kDescribes && (likely || search.in_full)) some.push_back(hypothesis);
+    const bool fits = !one_value || std::ranges::find(kOfOneValue, hypothesis->name) != kOfOneValue.end();
+    if (hypothesis->name != kDescribes && fits && (likely || search.in_full)) some.push_back(hypothesis);
   }
   std::vector<std::optional<Explanation>> best(some.size());
   parallel_for(threads, some.size(), [&](size_t i) { best[i] = best_of(*some[i], inside, elsewhere); });

@@ -66,20 +66,19 @@ Candidate formula(Formula f, Text title, int fitted = 0, RowChange change = {}) 
       std::move(title), fitted);
 }
 
-Candidate with_eps(double eps, double model_eps, std::string_view stage, int fitted) {
+Candidate with_eps(double eps, Text title, int fitted) {
   return {[eps](const Observation&, StageProblem& problem) {
             problem.eps = eps;
             return true;
           },
-          {fmt::format("the eps of {} is {:.3g}, not {:.3g}", stage, eps, model_eps),
-           fmt::format("el eps de {} es {:.3g} en lugar de {:.3g}", stage, eps, model_eps)},
-          fitted};
+          std::move(title), fitted};
 }
 
-/// An affected row, and by how much its output is the right one's multiple (least squares).
+/// An affected row, by how much its output is the right one's multiple (least squares), and how far rounding
+/// may have moved that.
 struct ScaledRow {
   Row row;
-  double scale = 0;
+  double scale = 0, uncertainty = 0;
 };
 
 std::vector<ScaledRow> affected_rows(const Suspect& s) {
@@ -89,43 +88,64 @@ std::vector<ScaledRow> affected_rows(const Suspect& s) {
     const size_t n = static_cast<size_t>(seen.problem->weight->dims[0]);
     for (size_t begin = 0; begin + n <= x.size(); begin += n) {
       if (!seen.in_affected(begin)) continue;
-      double square = 0, both = 0;
+      double square = 0, both = 0, allowed = 0;
       for (size_t i = begin; i < begin + n; ++i) {
         square += seen.right.value[i] * seen.right.value[i];
         both += seen.right.value[i] * static_cast<double>(seen.observed[i]);
+        allowed += std::abs(seen.right.value[i]) * seen.right.bound[i];
       }
-      rows.push_back({row_of(std::span(x).subspan(begin, n), seen.problem->eps), both / square});
+      rows.push_back(
+          {row_of(std::span(x).subspan(begin, n), seen.problem->eps), both / square, allowed / square});
     }
   }
   return rows;
 }
 
+struct EpsSeen {
+  double value = 0, uncertainty = 0;
+};
+
 /// With y = x w r, r = 1 / sqrt(mean(x^2) + eps): the r of each row gives the eps that was used; rows count
 /// by how much of their r the eps is.
-std::optional<double> estimated_eps(const Suspect& s) {
+std::optional<EpsSeen> estimated_eps(const Suspect& s) {
   for (const Observation& seen : s.evidence.observations) {
     if (seen.problem->operands[0].values.empty()) return std::nullopt;
   }
-  double sum = 0, weights = 0;
-  for (const auto& [row, c] : affected_rows(s)) {
+  double sum = 0, doubt = 0, weights = 0;
+  for (const auto& [row, c, uncertainty] : affected_rows(s)) {
     const double mean = row.square_mean;
     if (!std::isfinite(c) || c <= 0 || mean <= 0) continue;
-    sum += ((mean + s.config().norm_eps) / (c * c) - mean) / (mean * mean);
+    const double used = (mean + s.config().norm_eps) / (c * c);
+    sum += (used - mean) / (mean * mean);
+    doubt += 2 * uncertainty / c * used / (mean * mean);
     weights += 1 / (mean * mean);
   }
-  const double eps = sum / weights;
-  return std::isfinite(eps) && eps >= 0 ? std::optional(eps) : std::nullopt;
+  const EpsSeen seen{sum / weights, doubt / weights};
+  return std::isfinite(seen.value) ? std::optional(seen) : std::nullopt;
 }
 
 std::vector<Candidate> norm_eps(const Suspect& s) {
   if (!is_norm(s)) return {};
-  std::vector<Candidate> candidates;
   const double own = s.config().norm_eps;
+  const std::optional<EpsSeen> seen = s.direct ? estimated_eps(s) : std::nullopt;
+  // Beside the squares a small one is as good as none.
+  const double most = seen ? seen->value + seen->uncertainty : 0;
+  const bool is_small = seen && seen->value < seen->uncertainty;
+  const auto title = [&](double eps) {
+    const bool known = !is_small || eps > most;
+    const char *en = known ? "the eps of {} is {:.3g}, not {:.3g}"
+                           : "the eps of {} is at most {:.1g}, not {:.3g}",
+               *es = known ? "el eps de {} es {:.3g} en lugar de {:.3g}"
+                           : "el eps de {} es {:.1g} como mucho, en lugar de {:.3g}";
+    const double told = known ? eps : most;
+    return Text{fmt::format(fmt::runtime(en), s.name(), told, own),
+                fmt::format(fmt::runtime(es), s.name(), told, own)};
+  };
+  std::vector<Candidate> candidates;
   for (const double eps : {0.0, 1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2}) {
-    if (std::abs(eps - own) > 1e-3 * own) candidates.push_back(with_eps(eps, own, s.name(), 0));
+    if (std::abs(eps - own) > 1e-3 * own) candidates.push_back(with_eps(eps, title(eps), 0));
   }
-  if (!s.direct) return candidates;
-  if (const auto eps = estimated_eps(s)) candidates.push_back(with_eps(*eps, own, s.name(), 1));
+  if (seen && seen->value >= 0) candidates.push_back(with_eps(seen->value, title(seen->value), 1));
   return candidates;
 }
 
@@ -261,7 +281,7 @@ struct ShownMean {
 
 std::vector<ShownMean> shown_means(const Suspect& s) {
   std::vector<ShownMean> all;
-  for (const auto& [row, scale] : affected_rows(s)) {
+  for (const auto& [row, scale, uncertainty] : affected_rows(s)) {
     const double shown = (row.square_mean + row.eps) / (scale * scale);
     if (!std::isfinite(shown) || shown <= row.eps) return {};
     all.push_back({sums_of_squares(row.x), row.eps, shown});

@@ -83,6 +83,14 @@ std::vector<NamedCase> output_cases() {
          for (size_t i = 3; i < y.size(); i += 16) y[i] = y[i] * y[i] - 0.5f;
        }),
        "4 of 64 elements of q are wrong and the rest right: one in 16 from 3"},
+      // The residual's value, as a limit may be: one number has many names.
+      {"OneElementOfOneRow", "corrupted_elements", x_attn, 1,
+       [](const PlainSite& s) {
+         Row y = s.right();
+         if (s.position == 15) y[7] = s.in(x_in)[7];  // of the longer prompt alone
+         return y;
+       },
+       "1 of 64 elements of x_attn are wrong and the rest right: 7", "prefill"},
 
       {"PairsExchanged", "output_moved", k, 1, spoilt([](Row& y) {
          for (size_t i = 0; i < y.size(); i += 2) std::swap(y[i], y[i + 1]);
