@@ -93,6 +93,23 @@ std::vector<Flag> withdraw_contradictions(const std::vector<const PhaseRecord*>&
   return flags;
 }
 
+void withdraw_over_wrong_gaps(const std::vector<const PhaseRecord*>& phases, OraclePass& oracle) {
+  for (const PhaseRecord* phase : phases) {
+    for (const auto& [at, event] : phase->view.events()) {
+      if (!is_convicted(oracle, *phase, at) || !oracle.find(phase->view, at)->judgement->over_gap) continue;
+      std::string why;
+      const std::optional<Subject> subject = judged_subject(*phase, at, &why);
+      if (!subject) continue;
+      for (const Stage stage : subject->gap) {
+        if (stage == at.stage || !is_convicted(oracle, *phase, {at.layer, stage})) continue;
+        oracle.withdraw(phase->view, at,
+                        fmt::format("over a gap that {} has to fill, which is wrong", name(stage)));
+        break;
+      }
+    }
+  }
+}
+
 std::vector<Flag> right_by_what_was_not_read(const std::vector<const PhaseRecord*>& phases,
                                              const OraclePass& oracle) {
   std::vector<Flag> flags;

@@ -15,6 +15,10 @@ namespace greta {
 std::vector<Flag> withdraw_contradictions(const std::vector<const PhaseRecord*>& phases, OraclePass& oracle,
                                           int threads);
 
+/// A stage is not judged over a gap that had to be filled by stages which are wrong themselves: the rows that
+/// they did not record may be wrong likewise. Such judgements are withdrawn.
+void withdraw_over_wrong_gaps(const std::vector<const PhaseRecord*>& phases, OraclePass& oracle);
+
 /// Stages that are right by what was recorded of their operands, though their op read other rows.
 std::vector<Flag> right_by_what_was_not_read(const std::vector<const PhaseRecord*>& phases,
                                              const OraclePass& oracle);

@@ -419,6 +419,7 @@ Verdict judge(const Bundle& recorded, const Model& model, const JudgeOptions& op
   oracle.run();
 
   std::vector<Flag> flags = withdraw_contradictions(phases, oracle, options.threads);
+  withdraw_over_wrong_gaps(phases, oracle);
   append(flags, right_by_what_was_not_read(phases, oracle));
   for (std::string& why : readings_that_differ(model))
     flags.push_back({FlagKind::harness_suspect, {}, "GRETA's own: " + std::move(why)});

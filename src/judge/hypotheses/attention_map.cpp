@@ -3,11 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <set>
 
 #include "judge/hypotheses/attention_reading.h"
+#include "judge/hypotheses/least_squares.h"
 #include "judge/residual_pattern.h"
 
 namespace greta {
@@ -218,7 +221,143 @@ std::vector<Candidate> slots_of_mix(const WrongRow& row) {
   return {};
 }
 
+/// Slots that a tile takes from another place in it, or from its neighbour.
+struct TileMap {
+  int64_t (*slot)(int64_t p, int64_t tile);
+  const char *en, *es;  // {0}: the tile, {1}: two of it
+};
+constexpr TileMap kTileMaps[] = {
+    {[](int64_t p, int64_t t) { return p % (2 * t) >= t ? p - t : p; },
+     "positions whose place in {1} is {0} or more read slot p - {0}",
+     "las posiciones cuyo lugar en {1} es {0} o más leen p - {0}"},
+    {[](int64_t p, int64_t t) { return p % (2 * t) < t ? p + t : p; },
+     "positions whose place in {1} is below {0} read slot p + {0}",
+     "las posiciones cuyo lugar en {1} es menor que {0} leen p + {0}"},
+    {[](int64_t p, int64_t t) { return p ^ t; }, "the halves of every {1} positions are exchanged",
+     "las mitades de cada {1} posiciones están intercambiadas"},
+    {[](int64_t p, int64_t t) { return p / t * t; }, "every {0} positions read the first one's slot",
+     "cada {0} posiciones leen la ranura de la primera"}};
+
+std::vector<Candidate> tiles_of_mix(const WrongRow& row) {
+  for (int64_t tile = 2; tile <= row.own; tile *= 2) {
+    for (const TileMap& map : kTileMaps) {
+      const auto slot_of = [&](int64_t p) { return std::min(map.slot(p, tile), row.slots - 1); };
+      bool same = true;
+      for (int64_t head = 0; head < row.heads && same; ++head) {
+        std::vector<double> made(static_cast<size_t>(row.d));
+        for (int64_t p = 0; p <= row.own && p < row.seen_slots(); ++p) {
+          for (int64_t i = 0; i < row.d; ++i)
+            made[static_cast<size_t>(i)] +=
+                row.operand(head, p) * row.cached(1, slot_of(p), row.kv_head(head), i);
+        }
+        same = holds(row, head, made);
+      }
+      if (!same) continue;
+      Reading how;
+      how.slot = [slot = map.slot, tile](int64_t p) { return slot(p, tile); };
+      return {counted(reading(how,
+                              {fmt::format(fmt::runtime(map.en), tile, 2 * tile),
+                               fmt::format(fmt::runtime(map.es), tile, 2 * tile)},
+                              1))};
+    }
+  }
+  return {};
+}
+
+/// The query that a head's scores were made with: they are linear in it.
+std::vector<double> query_shown(const WrongRow& row, int64_t head) {
+  const size_t d = static_cast<size_t>(row.d);
+  std::vector<double> square(d * d), both(d);
+  for (int64_t slot = 0; slot <= row.own; ++slot) {
+    const double score = row.observed(head, slot) / row.seen.problem->attention.scale;
+    if (!std::isfinite(score)) continue;
+    for (int64_t i = 0; i < row.d; ++i) {
+      const double key = row.cached(0, slot, row.kv_head(head), i);
+      both[static_cast<size_t>(i)] += key * score;
+      for (int64_t j = 0; j < row.d; ++j)
+        square[static_cast<size_t>(i * row.d + j)] += key * row.cached(0, slot, row.kv_head(head), j);
+    }
+  }
+  return solve_least_squares(square, both) ? both : std::vector<double>{};
+}
+
+/// Which of its dims the query had in each place, where a row sees more positions than a head has dims;
+/// nullopt where it is not the query in another order.
+std::optional<std::vector<int64_t>> dims_shown(const WrongRow& row, int64_t head) {
+  const std::vector<double> shown = row.own < row.d ? std::vector<double>{} : query_shown(row, head);
+  if (shown.empty()) return std::nullopt;
+  double size = 0;
+  for (int64_t i = 0; i < row.d; ++i) size = std::max(size, std::abs(row.operand(head, i)));
+  std::vector<int64_t> query_of;
+  for (const double value : shown) {
+    int64_t best = 0;
+    const auto off = [&](int64_t i) { return std::abs(value - row.operand(head, i)); };
+    for (int64_t i = 1; i < row.d; ++i) best = off(i) < off(best) ? i : best;
+    if (off(best) > 1e-3 * size || std::ranges::find(query_of, best) != query_of.end()) return std::nullopt;
+    query_of.push_back(best);
+  }
+  return std::ranges::is_sorted(query_of) ? std::nullopt : std::optional(query_of);
+}
+
+/// The same for orders of transposed tiles: a dim's bits in another order.
+std::optional<std::vector<int64_t>> dims_in_tiles(const WrongRow& row, int64_t head) {
+  constexpr int64_t kSlots = 32, kMostDims = 128;
+  if (!std::has_single_bit(static_cast<uint64_t>(row.d)) || row.d > kMostDims) return std::nullopt;
+  std::vector<int> bits(static_cast<size_t>(std::countr_zero(static_cast<uint64_t>(row.d))));
+  std::iota(bits.begin(), bits.end(), 0);
+  const auto from = [&](int64_t i) {
+    int64_t place = 0;
+    for (size_t bit = 0; bit < bits.size(); ++bit) place |= (i >> bits[bit] & 1) << bit;
+    return place;
+  };
+  const int64_t slots = std::min(row.own + 1, kSlots);
+  if (slots < 8) return std::nullopt;  // some order would do
+  while (std::next_permutation(bits.begin(), bits.end())) {
+    const auto holds_at = [&](int64_t slot) {
+      double sum = 0, size = 0;
+      for (int64_t i = 0; i < row.d; ++i) {
+        const double term = row.operand(head, from(i)) * row.cached(0, slot, row.kv_head(head), i);
+        sum += term;
+        size += std::abs(term);
+      }
+      const double scale = row.seen.problem->attention.scale;
+      return std::abs(row.observed(head, slot) - scale * sum) <= 1e-5 * scale * size;
+    };
+    int64_t slot = 0;
+    while (slot < slots && holds_at(slot)) ++slot;
+    if (slot < slots) continue;
+    std::vector<int64_t> query_of;
+    for (int64_t i = 0; i < row.d; ++i) query_of.push_back(from(i));
+    return query_of;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
+
+std::vector<Candidate> dims_read(const Suspect& s) {
+  const auto row = telling_row_of(s);
+  if (!row || !row->scores || row->seen.problem->attention.cap != 0) return {};
+  int64_t head = 0;
+  while (head < row->heads && !row->seen.is_affected(row->row, head)) ++head;
+  if (head == row->heads) return {};
+  std::optional<std::vector<int64_t>> query_of = dims_shown(*row, head);
+  if (!query_of) query_of = dims_in_tiles(*row, head);
+  if (!query_of) return {};
+  std::string text;
+  std::vector<int64_t> key_of(query_of->size());
+  for (size_t i = 0, told = 0; i < query_of->size(); ++i) {
+    const int64_t from = (*query_of)[i];
+    key_of[static_cast<size_t>(from)] = static_cast<int64_t>(i);
+    if (from != static_cast<int64_t>(i) && ++told <= 4) text += fmt::format("{} <- {}, ", i, from);
+  }
+  Reading how;
+  how.key_dim = [key_of](int64_t i) { return key_of[static_cast<size_t>(i)]; };
+  return {counted(reading(how,
+                          {fmt::format("dims of a head's query are in another order: {}...", text),
+                           fmt::format("las dimensiones de la consulta están en otro orden: {}...", text)},
+                          2))};
+}
 
 std::vector<Candidate> heads_read(const Suspect& s) {
   const auto row = telling_row_of(s);
@@ -244,7 +383,9 @@ std::vector<Candidate> heads_read(const Suspect& s) {
 std::vector<Candidate> slots_read(const Suspect& s) {
   const auto row = telling_row_of(s);
   if (!row) return {};
-  return row->scores ? slots_of_scores(*row) : slots_of_mix(*row);
+  if (row->scores) return slots_of_scores(*row);
+  std::vector<Candidate> candidates = slots_of_mix(*row);
+  return candidates.empty() ? tiles_of_mix(*row) : candidates;
 }
 
 }  // namespace greta

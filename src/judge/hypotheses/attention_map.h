@@ -8,6 +8,9 @@ namespace greta {
 /// Query heads, or heads of weights, and KV heads in another order than the model's.
 std::vector<Candidate> heads_read(const Suspect& s);
 
+/// Dims of the query in another order than the keys', where a row sees more positions than a head has dims.
+std::vector<Candidate> dims_read(const Suspect& s);
+
 /// Slots of some positions, where these are not their own.
 std::vector<Candidate> slots_read(const Suspect& s);
 

@@ -113,6 +113,25 @@ std::optional<Rule> shift_or_exchange(const MovedRow& row, std::string_view stag
   return std::nullopt;
 }
 
+/// Runs that hold one of their elements' value everywhere.
+std::optional<Rule> repeated(const MovedRow& row, std::string_view stage) {
+  for (int64_t run = 2; run <= row.seen.width / 2; run *= 2) {
+    for (const int64_t place : {int64_t{0}, run - 1}) {
+      const int64_t last = row.seen.width - 1;
+      const From from = [=](int64_t j) { return std::min(j / run * run + place, last); };
+      const auto held = std::ranges::count_if(row.wrong, [&](int64_t j) { return row.holds(j, from(j)); });
+      if (!is_rule(static_cast<size_t>(held), row)) continue;
+      const char *en = place == 0 ? "every {} elements of {} hold the first one's value"
+                                  : "every {} elements of {} hold the last one's value",
+                 *es = place == 0 ? "cada {} elementos de {} contienen el valor del primero"
+                                  : "cada {} elementos de {} contienen el valor del último";
+      return Rule{from,
+                  {fmt::format(fmt::runtime(en), run, stage), fmt::format(fmt::runtime(es), run, stage)}};
+    }
+  }
+  return std::nullopt;
+}
+
 /// Heads that hold other heads' values.
 std::optional<Rule> between_heads(const MovedRow& row, const Suspect& s) {
   const bool cache = s.kind() == StageKind::cache;
@@ -175,6 +194,7 @@ std::vector<Candidate> moved_outputs(const Suspect& s) {
   // The simpler words first: a shift by heads is told as theirs.
   auto rule = between_heads(*row, s);
   if (!rule) rule = shift_or_exchange(*row, s.name());
+  if (!rule) rule = repeated(*row, s.name());
   if (rule) candidates.push_back(moved_by(*rule));
   return candidates;
 }

@@ -230,6 +230,12 @@ std::vector<Candidate> value_rounded(const Suspect& s) {
         rounded,
         {fmt::format("the normalised row is rounded to {} before its weight is applied", name(format)),
          fmt::format("la fila normalizada se redondea a {} antes de aplicar el peso", name(format))}));
+    candidates.push_back(formula(
+        [format](const Row& row, double x, double w) {
+          return x * w * rounded_to(1 / std::sqrt(row.square_mean + row.eps), format);
+        },
+        {fmt::format("1 / rms of a row is rounded to {}", name(format)),
+         fmt::format("1 / rms de una fila se redondea a {}", name(format))}));
   }
   return candidates;
 }

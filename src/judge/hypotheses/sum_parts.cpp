@@ -5,34 +5,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "judge/hypotheses/least_squares.h"
 #include "judge/residual_pattern.h"
 #include "numerics/activation.h"
 #include "numerics/dequant.h"
 
 namespace greta {
-namespace {
-
-/// Solves the normal equations a x = b in place (a is [n, n], positive); false when they are singular.
-bool solve(std::vector<double>& a, std::vector<double>& b) {
-  const size_t n = b.size();
-  for (size_t i = 0; i < n; ++i) {
-    if (!(a[i * n + i] > 1e-30)) return false;
-    for (size_t r = i + 1; r < n; ++r) {
-      const double factor = a[r * n + i] / a[i * n + i];
-      if (factor == 0) continue;
-      for (size_t c = i; c < n; ++c) a[r * n + c] -= factor * a[i * n + c];
-      b[r] -= factor * b[i];
-    }
-  }
-  for (size_t i = n; i-- > 0;) {
-    for (size_t c = i + 1; c < n; ++c) b[i] -= a[i * n + c] * b[c];
-    b[i] /= a[i * n + i];
-  }
-  return true;
-}
-
-}  // namespace
-
 std::vector<Partition> partitions_of(int64_t k) {
   std::vector<Partition> partitions;
   if (k % 16 == 0 && k > 16) {
@@ -101,7 +79,7 @@ std::vector<double> part_weights(const Suspect& s, const Partition& partition,
   for (size_t a = 0; a < parts; ++a) {
     for (size_t b = 0; b < a; ++b) square[a * parts + b] = square[b * parts + a];
   }
-  return solve(square, both) ? both : std::vector<double>{};
+  return solve_least_squares(square, both) ? both : std::vector<double>{};
 }
 
 std::string parts_text(const Partition& partition, const std::set<int64_t>& parts, int64_t k,
