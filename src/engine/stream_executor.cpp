@@ -74,7 +74,6 @@ View StreamExecutor::host_view(const Plan& plan, BufferId id, const Block& block
 }
 
 void StreamExecutor::reserve_scratch(const KernelArgs& attention) {
-  if (attention.in[0].rows == 1) return;
   gpu::Device& device = store_.device();
   const int64_t bytes = gpu::attention_scratch_bytes(attention.in[0].rows, attention.params.n_head,
                                                      attention.cache, device.chip());
@@ -82,6 +81,7 @@ void StreamExecutor::reserve_scratch(const KernelArgs& attention) {
   device.wait();  // for kernels that use what there is
   scores_ = {};   // before the larger one
   scores_ = gpu::DeviceBytes(device, bytes);
+  ++memory_made_;
 }
 
 gpu::Args StreamExecutor::args_for(const Plan& plan, const Op& op, const Block& block, KvCache& cache) {
@@ -99,7 +99,7 @@ gpu::Args StreamExecutor::args_for(const Plan& plan, const Op& op, const Block& 
   args.params.rope_turns = moved(store_, args.params.rope_turns, args.params.rope_dims);
   if (is_kind(op, OpKind::attention)) reserve_scratch(args);
   gpu::Args device = gpu::args_of(args, panels, reinterpret_cast<const int64_t*>(position_.data()));
-  if (block.rows > 1) device.scratch = scores_.data(), device.scratch_bytes = scores_.size();
+  device.scratch = scores_.data(), device.scratch_bytes = scores_.size();
   return device;
 }
 
@@ -154,7 +154,7 @@ void StreamExecutor::launch_all(std::span<const gpu::Task> tasks) {
     const gpu::Launched next = gpu::next_launch(tasks, device.chip());
     std::vector<gpu::Args> parts;
     for (const gpu::Task& task : tasks.first(next.count)) parts.push_back(task.args);
-    device.launch(*next.kernel, parts);
+    for (const gpu::Kernel* kernel : next.kernels) device.launch(*kernel, parts);
     tasks = tasks.subspan(next.count);
   }
 }

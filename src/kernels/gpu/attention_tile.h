@@ -63,17 +63,6 @@ class TileAttention {
     return begin_of(count - 1) <= from && to <= own_of(0) + 1;
   }
 
-  static GRETA_DEVICE void read_4(const float* from, float* to) {
-    const Quad quad = load<Quad>(reinterpret_cast<const std::byte*>(from));
-#pragma unroll
-    for (int i = 0; i < 4; ++i) to[i] = __builtin_bit_cast(float, quad.words[i]);
-  }
-  static GRETA_DEVICE void write_4(float* to, const float* from) {
-    Quad quad;
-#pragma unroll
-    for (int i = 0; i < 4; ++i) quad.words[i] = __builtin_bit_cast(uint32_t, from[i]);
-    *reinterpret_cast<Quad*>(to) = quad;
-  }
   /// What lies in q at [k][query] for this thread's queries.
   GRETA_DEVICE void read_own(int k, float (&to)[8]) const {
     read_4(q + k * kQueries + 4 * run, to);

@@ -10,9 +10,9 @@ namespace {
 
 using Ops = std::span<const Task>;
 
-/// A kernel that does a run of ops one after another, where it fits.
+/// Kernels that do a run of ops together, where they fit.
 struct Chain {
-  KernelId kernel;
+  std::vector<KernelId> kernels;
   std::vector<OpKind> ops;
   bool (*fits)(Ops ops, const Chip& chip);
 };
@@ -23,12 +23,17 @@ bool add_norm_fits(Ops ops, const Chip&) {
   return reads_from(ops[1], ops[0]) && ops[1].args.in[1].cols == ops[0].args.out.cols;
 }
 
+constexpr int64_t kMostGroup = 16;  // heads that share a kv head, whose queries lie in shared memory
+
 bool step_fits(Ops ops, const Chip& chip) {
   const Args& attention = ops[3].args;
   const KvView& cache = attention.cache;
   return attention.in[0].rows == 1 && reads_from(ops[3], ops[0]) && reads_from(ops[2], ops[1]) &&
          cache == ops[2].args.cache && cache.head_dim <= kMostHeadDim &&
-         cache.capacity <= AttentionStep(chip.wave).most_positions;
+         cache.head_dim % AttentionStep::dims(static_cast<int>(cache.head_dim)) == 0 &&
+         cache.head_dim % 16 == 0 && cache.capacity <= AttentionStep(chip.wave).most_scores &&
+         attention.params.n_head / cache.n_head_kv <= kMostGroup &&
+         attention.params.n_head * cache.capacity * 4 <= attention.scratch_bytes;
 }
 
 bool tile_fits(Ops ops, const Chip& chip) {
@@ -39,11 +44,11 @@ bool tile_fits(Ops ops, const Chip& chip) {
 
 const std::vector<Chain>& chains() {
   static const std::vector<Chain> all{
-      {KernelId::add_norm, {OpKind::add, OpKind::rms_norm}, add_norm_fits},
-      {KernelId::step_attention,
+      {{KernelId::add_norm}, {OpKind::add, OpKind::rms_norm}, add_norm_fits},
+      {{KernelId::step_scores, KernelId::step_mix},
        {OpKind::rope, OpKind::rope, OpKind::kv_write, OpKind::attention},
        step_fits},
-      {KernelId::tile_attention, {OpKind::attention}, tile_fits},
+      {{KernelId::tile_attention}, {OpKind::attention}, tile_fits},
   };
   return all;
 }
@@ -67,10 +72,12 @@ size_t beside(Ops tasks, const Chip& chip) {
 
 Launched next_launch(std::span<const Task> tasks, const Chip& chip) {
   for (const Chain& chain : chains()) {
-    if (begin_with(tasks, chain.ops) && chain.fits(tasks.first(chain.ops.size()), chip))
-      return {&kernels()[static_cast<size_t>(chain.kernel)], chain.ops.size()};
+    if (!begin_with(tasks, chain.ops) || !chain.fits(tasks.first(chain.ops.size()), chip)) continue;
+    Launched next{{}, chain.ops.size()};
+    for (const KernelId id : chain.kernels) next.kernels.push_back(&kernels()[static_cast<size_t>(id)]);
+    return next;
   }
-  return {tasks[0].kernel, beside(tasks, chip)};
+  return {{tasks[0].kernel}, beside(tasks, chip)};
 }
 
 Grid place(const Kernel& kernel, std::span<Args> parts, const Chip& chip) {

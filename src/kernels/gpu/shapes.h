@@ -87,22 +87,32 @@ struct Int8GemmShape {
 
 inline constexpr int kMostHeadDim = 256;  // of attention that holds rows in shared memory
 
-/// A decode step's attention: stages of positions, all scores, and four rows of a head in shared memory.
+/// A decode step's attention (attention_step.h). Scores: a work-group has a run of positions of a kv head. Mix:
+/// it has up to kHeads heads that share one, by kDims dims; all their scores lie in shared memory. Both have
+/// stages of keys or values there.
 struct AttentionStep {
-  int stage_bytes, stages;
-  int64_t most_positions;
+  static constexpr int kDims = 32, kHeads = kRowThreads / kDims;
+  static constexpr int kLeast = 64;  // positions that are worth a work-group
+  static constexpr int kStages = 2;
+  int stage_bytes, most_scores;
 
   explicit constexpr AttentionStep(int wave)
-      : stage_bytes(wave == 64 ? 16 << 10 : 32 << 10),
-        stages(wave == 64 ? 2 : 3),
-        most_positions(wave == 64 ? 6144 : 14336) {}
-  /// Of a stage; whole blocks of 16.
-  constexpr int positions(int head_dim) const { return stage_bytes / (head_dim * 4) / 16 * 16; }
-  constexpr int rows_at() const { return stages * stage_bytes; }
-  constexpr int scores_at() const { return rows_at() + 4 * kMostHeadDim * 4; }
-  constexpr int bytes(int64_t capacity) const {
-    return scores_at() + static_cast<int>(capacity + 15) / 16 * 16 * 4;
+      : stage_bytes(wave == 64 ? 16 << 10 : 32 << 10), most_scores(wave == 64 ? 7680 : 39936) {}
+  constexpr int ring_bytes() const { return kStages * stage_bytes; }
+  /// Floats from one head's query to the next: heads of neighbouring teams meet in no bank.
+  static constexpr int pitch(int head_dim) { return head_dim + 4; }
+  /// The queries of a kv head, and its key.
+  constexpr int scores_bytes(int head_dim, int group) const {
+    return ring_bytes() + (group + 1) * pitch(head_dim) * 4;
   }
+  constexpr int heads(int capacity, int group) const {
+    const int most = most_scores / capacity, fit = most < kHeads ? most : kHeads;
+    return fit < group ? fit : group;
+  }
+  constexpr int mix_bytes(int capacity, int group) const {
+    return ring_bytes() + heads(capacity, group) * capacity * 4;
+  }
+  static constexpr int dims(int head_dim) { return head_dim < kDims ? head_dim : kDims; }
 };
 
 /// Attention of many rows: a work-group's queries of one kv head, and what it streams through shared memory.

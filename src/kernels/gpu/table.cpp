@@ -48,8 +48,24 @@ Grid some_panels(const Args& args, const Chip& chip) {
   return {1, std::min(over(args.weight.n, kPanelRows), resident_panels(args, chip)), kDotThreads + chip.wave,
           GemvShape(args.weight.type, chip.wave).bytes()};
 }
-Grid a_step(const Args& args, const Chip& chip) {
-  return {args.params.n_head, 1, kRowThreads, AttentionStep(chip.wave).bytes(args.cache.capacity)};
+Grid some_positions(const Args& args, const Chip& chip) {
+  constexpr int kGroups = 4;  // of a processor
+  const KvView& cache = args.cache;
+  return {cache.n_head_kv,
+          std::clamp<int64_t>(kGroups * chip.processors / cache.n_head_kv, 1,
+                              over(cache.capacity, AttentionStep::kLeast)),
+          kRowThreads,
+          AttentionStep(chip.wave).scores_bytes(static_cast<int>(cache.head_dim),
+                                                static_cast<int>(args.params.n_head / cache.n_head_kv))};
+}
+Grid some_heads(const Args& args, const Chip& chip) {
+  constexpr int64_t kDims = AttentionStep::kDims;
+  const AttentionStep shape(chip.wave);
+  const KvView& cache = args.cache;
+  const int capacity = static_cast<int>(cache.capacity),
+            group = static_cast<int>(args.params.n_head / cache.n_head_kv);
+  return {cache.n_head_kv * over(cache.head_dim, kDims), over(group, shape.heads(capacity, group)),
+          kRowThreads, shape.mix_bytes(capacity, group)};
 }
 Grid some_queries(const Args& args, const Chip& chip) {
   const AttentionTile shape(chip.wave);
@@ -121,7 +137,8 @@ const std::array kKinds{
 /// What does several ops at once, and so stands in no plan; with the last one's kind and work-groups.
 const std::array kJoinedKinds{
     Kind{"add_norm", "add+rms_norm", OpKind::rms_norm, a_norm},
-    Kind{"step_attention", "rope+rope+kv_write+attention", OpKind::attention, a_step},
+    Kind{"step_scores", "rope+rope+kv_write+scores", OpKind::attention, some_positions},
+    Kind{"step_mix", "softmax+pv", OpKind::attention, some_heads},
     Kind{"tile_attention", "attention.tile", OpKind::attention, some_queries},
 };
 

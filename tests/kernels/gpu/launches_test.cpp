@@ -51,14 +51,14 @@ class Joined : public testing::TestWithParam<emulator::Card> {
   void alone(std::span<const gpu::Task> tasks) {
     for (const gpu::Task& task : tasks) device_->launch(*task.kernel, std::span(&task.args, 1));
   }
-  /// In one launch, by the kernel of that name.
+  /// All together, the last one by the kernel of that name.
   void joined(std::span<const gpu::Task> tasks, std::string_view name) {
     const gpu::Launched next = gpu::next_launch(tasks, device_->chip());
-    EXPECT_EQ(next.kernel->name, name);
+    EXPECT_EQ(next.kernels.back()->name, name);
     ASSERT_EQ(next.count, tasks.size()) << name;
     std::vector<gpu::Args> parts;
     for (const gpu::Task& task : tasks) parts.push_back(task.args);
-    device_->launch(*next.kernel, parts);
+    for (const gpu::Kernel* kernel : next.kernels) device_->launch(*kernel, parts);
   }
   gpu::Task task(std::string_view symbol, const KernelArgs& args, bool waits = true) const {
     return {&kernel_called(symbol),
@@ -120,9 +120,11 @@ TEST_P(Joined, TheAttentionOfAStep) {
   constexpr int64_t kKvHeads = 2;
   for (const CacheScene& of : {CacheScene{Format::f32, 0, 0, 32, 2, 0},
                                {Format::f32, 1000, 0, 128, 3, 1},
-                               {Format::f32, 77, 20, 21, 1, 0},
+                               {Format::f32, 77, 20, 16, 5, 0},
                                {Format::f16, 300, 0, 64, 2, 2},
                                {Format::q8_0, 50, 0, 32, 2, 1},
+                               {Format::f16, 2047, 0, 96, 7, 3},
+                               {Format::q8_0, 1041, 0, 64, 5, 2},
                                {Format::q8_0, 300, 37, 256, 1, 3}}) {
     position_ = of.position;
     const int64_t heads = kKvHeads * of.group, dims = of.head_dim / 2 * 2,
@@ -136,6 +138,7 @@ TEST_P(Joined, TheAttentionOfAStep) {
     TestCache caches[2] = {{of.cache, capacity, kKvHeads, of.head_dim},
                            {of.cache, capacity, kKvHeads, of.head_dim}};
     for (TestCache& cache : caches) fill(cache, of.position);
+    AlignedBytes scratch(gpu::attention_scratch_bytes(1, heads, caches[0].view, device_->chip()));
     const auto tasks = [&](bool side) {
       KernelArgs rope_q, rope_k, write, attention;
       rope_q.params = {.head_dim = of.head_dim, .rope_dims = dims, .rope_adjacent = of.group == 2};
@@ -146,11 +149,13 @@ TEST_P(Joined, TheAttentionOfAStep) {
       attention.in[0] = q_rope.view(side), attention.out = out.view(side),
       attention.cache = caches[side].view;
       attention.params = {.scale = 0.37f, .n_head = heads, .head_dim = of.head_dim, .window = of.window};
-      return std::vector{task("rope", rope_q), task("rope", rope_k, false), task("kv_write", write),
-                         task(fmt::format("attention{}", made.suffix), attention)};
+      std::vector all{task("rope", rope_q), task("rope", rope_k, false), task("kv_write", write),
+                      task(fmt::format("attention{}", made.suffix), attention)};
+      all.back().args.scratch = scratch.data(), all.back().args.scratch_bytes = scratch.size();
+      return all;
     };
     alone(tasks(false));
-    joined(tasks(true), "rope+rope+kv_write+attention");
+    joined(tasks(true), "softmax+pv");
     EXPECT_TRUE(out.equal()) << of.position << ", " << of.head_dim;
     EXPECT_EQ(
         std::memcmp(caches[0].keys.data(), caches[1].keys.data(), static_cast<size_t>(caches[0].keys.size())),
