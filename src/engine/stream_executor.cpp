@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "engine/kernel_table.h"
+#include "kernels/gpu/shapes.h"
 
 namespace greta {
 namespace {
@@ -23,6 +24,9 @@ bool has_actions(const Plan& plan) {
   return std::any_of(plan.ops().begin(), plan.ops().end(),
                      [](const Op& op) { return action_of(op) != nullptr; });
 }
+
+/// A step whose attention is divided, where a window does not make it short.
+bool is_far(const Block& block) { return block.rows == 1 && block.n_pos() > gpu::AttentionSplit::kShort; }
 
 }  // namespace
 
@@ -100,6 +104,7 @@ gpu::Args StreamExecutor::args_for(const Plan& plan, const Op& op, const Block& 
   if (is_kind(op, OpKind::attention)) reserve_scratch(args);
   gpu::Args device = gpu::args_of(args, panels, reinterpret_cast<const int64_t*>(position_.data()));
   device.scratch = scores_.data(), device.scratch_bytes = scores_.size();
+  device.far = is_far(block) && (args.params.window == 0 || args.params.window > gpu::AttentionSplit::kShort);
   return device;
 }
 
@@ -185,8 +190,8 @@ void StreamExecutor::run_tasks(const Plan& plan, const Block& block, KvCache& ca
   if (block.rows != 1) return launch_all(tasks_of(plan, block, cache));
   std::vector<KvView> layers = refresh(plan, cache);
   Recorded& recorded = recorded_[plan.id()];
-  if (recorded.memory != memory_made_ || recorded.layers != layers) {
-    recorded = {tasks_of(plan, block, cache), memory_made_, std::move(layers), nullptr};
+  if (recorded.memory != memory_made_ || recorded.far != is_far(block) || recorded.layers != layers) {
+    recorded = {tasks_of(plan, block, cache), memory_made_, is_far(block), std::move(layers), nullptr};
     return launch_all(recorded.tasks);
   }
   if (recorded.recording == nullptr)

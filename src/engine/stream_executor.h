@@ -25,6 +25,7 @@ class StreamExecutor final : public Executor {
   struct Recorded {
     std::vector<gpu::Task> tasks;
     uint64_t memory = 0;         // memory_made_ when tasks were made
+    bool far = false;            // of their attention
     std::vector<KvView> layers;  // of the cache
     std::unique_ptr<gpu::Recording> recording;
   };

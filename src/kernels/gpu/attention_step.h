@@ -1,300 +1,203 @@
 #pragma once
-// A decode step's attention, with the bits that RoPE, kv_write and attention leave in turn, in two kernels of
-// many work-groups each. The scores: a work-group has a run of positions of a kv head, for all heads that
-// share it; the one that has the step's own position puts its key and value into the cache. The mix: a
-// work-group has some heads that share a kv head, by 32 dims: softmax, and the values in the order of
-// positions. Keys and values of earlier steps are asked for before the kernel before has ended.
+// A decode step's attention whole: RoPE of the query and of the key, the cache's new slot, and attention of
+// the one row, with the bits that the four kernels leave in turn. A work-group has a query head. Keys and
+// values stream through a ring in shared memory, as they are stored; those of earlier steps are asked for
+// before the kernel before this one has ended. All scores are held at once.
 
 #include "kernels/gpu/attention.h"
 #include "kernels/gpu/gate.h"
 
 namespace greta::gpu::GRETA_FORM {
 
-/// Items that come through stages of shared memory in turn; copy(item, to) begins an item's copies.
-template <class Copy>
-struct StepStages {
-  static constexpr int kStages = AttentionStep::kStages;
-
-  SharedAt memory;
-  int items;
-  Copy copy;
-
-  GRETA_DEVICE StepStages(std::byte* at, int count, Copy how) : memory(at), items(count), copy(how) {
-#pragma unroll 1
-    for (int item = 0; item < kStages; ++item) begin(item);
-  }
-  GRETA_DEVICE SharedAt at(int item) const {
-    return memory + item % kStages * AttentionStep(kWave).stage_bytes;
-  }
-  GRETA_DEVICE void begin(int item) const {
-    if (item < items) copy(item, at(item));
-    end_batch();
-  }
-  /// body(item, its bytes) for each in turn, by all threads.
-  template <class Body>
-  GRETA_DEVICE void for_items(Body body) const {
-#pragma unroll 1
-    for (int item = 0; item < items; ++item) {
-      wait_for_batches<kStages - 1>();
-      meet();
-      body(item, at(item).bytes);
-      meet();  // before the next copy overwrites what the others read
-      begin(item + kStages);
-    }
-  }
-};
-
-struct StepAttention {
+/// Chunks of positions of a head, first their keys, then their values, through a ring of stages.
+template <class Cache>
+struct KvStream {
   static constexpr AttentionStep kShape{kWave};
 
-  const Args &rope_q, &rope_k, &write, &attention;
   const KvView& kv;
-  int own, begin, start;  // the step's position, the first one that it sees, and that one's block of 16
-  int head_dim, group;    // group: heads that share a kv head
+  SharedAt ring;
+  int64_t head, begin, end;  // positions; the first one is a multiple of a team
+  int positions, chunks;     // of a chunk; of keys or of values
+
+  GRETA_DEVICE KvStream(const KvView& of, std::byte* memory, int64_t of_head, int64_t from, int64_t to)
+      : kv(of),
+        ring(memory),
+        head(of_head),
+        begin(from),
+        end(to),
+        positions(AttentionStep(kWave).positions(static_cast<int>(of.head_dim))),
+        chunks((static_cast<int>(to - from) + positions - 1) / positions) {}
+
+  GRETA_DEVICE int64_t first(int item) const {
+    return begin + (item < chunks ? item : item - chunks) * positions;
+  }
+  GRETA_DEVICE const std::byte* at(int item) const {
+    return ring.bytes + item % kShape.stages * kShape.stage_bytes;
+  }
+  /// Whole blocks of 16 positions: what lies beyond the last one is read by nobody. (Another work-group may
+  /// be writing the step's own slot there.)
+  GRETA_DEVICE void begin_copy(int item) const {
+    if (item < 2 * chunks) {
+      const int64_t p = first(item), count = smaller(positions, (end - p + kTeam - 1) / kTeam * kTeam);
+      const std::byte* from = item < chunks ? kv.keys + Cache::bytes(keys_at(kv, head, p))
+                                            : kv.values + Cache::bytes(values_at(kv, head, p));
+      const int bytes = static_cast<int>(Cache::bytes(count * kv.head_dim));
+      const SharedAt to = ring + item % kShape.stages * kShape.stage_bytes;
+#pragma unroll 4
+      for (int i = 16 * thread_index(); i < bytes; i += 16 * thread_count()) copy_open_quad(to + i, from + i);
+    }
+    end_batch();
+  }
+  /// body(item) for each in turn, by all threads.
+  template <class Body>
+  GRETA_DEVICE void for_items(int from, int to, Body body) const {
+#pragma unroll 1
+    for (int item = from; item < to; ++item) {
+      wait_for_batches<kShape.stages - 1>();
+      meet();
+      body(item);
+      meet();  // before the next copy overwrites what the others read
+      begin_copy(item + kShape.stages);
+    }
+  }
+};
+
+/// The scores of a chunk of keys, a thread a position. The step's own key is not among them.
+template <class Cache>
+GRETA_DEVICE void score_chunk(const KvStream<Cache>& keys, int item, const float* q, const Span& visible,
+                              float scale, float* scores) {
+  const int64_t first = keys.first(item);
+  const int head_dim = static_cast<int>(keys.kv.head_dim);
+  each(smaller(keys.positions, keys.end - first), [&](int64_t i) {
+    const int at = static_cast<int>(i / kTeam) * head_dim * kTeam + static_cast<int>(i % kTeam);
+    float sum = 0;
+#pragma unroll 16
+    for (int d = 0; d < head_dim; ++d)
+      sum = math::fma(Cache::read(keys.at(item), at + d * kTeam, kTeam), q[d], sum);
+    const int64_t p = first + i;
+    scores[p - keys.begin] = visible.begin <= p && p < visible.end ? sum * scale : kMasked;
+  });
+}
+
+/// Adds a chunk of values, in order, to a dim of the mix.
+template <class Cache>
+GRETA_DEVICE float mix_chunk(const KvStream<Cache>& values, int item, int d, const Span& visible,
+                             const float* weights, float sum) {
+  const int64_t first = values.first(item);
+  const int head_dim = static_cast<int>(values.kv.head_dim);
+  const int from = first < visible.begin ? static_cast<int>(visible.begin - first) : 0,
+            to = static_cast<int>(smaller(values.positions, visible.end - first));
+  const float* w = weights + (first - values.begin);
+#pragma unroll 8
+  for (int i = from; i < to; ++i)
+    sum = math::fma(Cache::read(values.at(item), i * head_dim + d, 1), w[i], sum);
+  return sum;
+}
+
+struct StepAttention {
+  const Args &rope_q, &rope_k, &write, &attention;
+  int64_t own, begin;  // the step's position, and the first one that it sees
+  int64_t head, kv_head;
+  int group;  // heads that share a kv head
 
   explicit GRETA_DEVICE StepAttention(const Args* parts)
-      : rope_q(parts[0]), rope_k(parts[1]), write(parts[2]), attention(parts[3]), kv(attention.cache) {
-    const int window = static_cast<int>(attention.params.window);
-    own = static_cast<int>(*attention.position);
+      : rope_q(parts[0]), rope_k(parts[1]), write(parts[2]), attention(parts[3]) {
+    const int64_t window = attention.params.window;
+    own = *attention.position;
     begin = window == 0 || own < window ? 0 : own - window + 1;
-    start = begin / kTeam * kTeam;
-    head_dim = static_cast<int>(kv.head_dim);
-    group = static_cast<int>(attention.params.n_head) / static_cast<int>(kv.n_head_kv);
+    head = group_x();
+    group = static_cast<int>(attention.params.n_head) / static_cast<int>(attention.cache.n_head_kv);
+    kv_head = static_cast<int>(head) / group;
   }
 
-  /// A head's scores, from position `start` on.
-  GRETA_DEVICE float* scores_of(int head) const {
-    return reinterpret_cast<float*>(attention.scratch) + head * static_cast<int>(kv.capacity);
-  }
-};
-
-/// By all threads; whole quads.
-GRETA_DEVICE void copy_run(const SharedAt& to, const std::byte* from, int bytes) {
-#pragma unroll 4
-  for (int i = 16 * thread_index(); i < bytes; i += 16 * thread_count()) copy_quad(to + i, from + i);
-}
-
-template <class Cache>
-struct StepScores : StepAttention {
-  static constexpr int kBlockLanes = 2 * kTeam;  // a team for each of two heads
-
-  int kv_head, from, to, positions;  // [from, to) is the work-group's; positions of a stage
-  float *queries, *key;
-
-  GRETA_DEVICE StepScores(const Args* parts, std::byte* memory) : StepAttention(parts) {
-    kv_head = group_x();
-    const unsigned blocks = static_cast<unsigned>((own - start) / kTeam + 1),
-                   groups = static_cast<unsigned>(attention.groups);
-    const int share = static_cast<int>((blocks + groups - 1) / groups) * kTeam;
-    const int mine = share < kShape.kLeast ? kShape.kLeast : share;
-    from = start + group_y() * mine;
-    to = static_cast<int>(smaller(from + mine, own + 1));
-    positions = kShape.stage_bytes / (head_dim * 4) / kTeam * kTeam;
-    queries = reinterpret_cast<float*>(memory + kShape.ring_bytes());
-    key = queries + group * kShape.pitch(head_dim);
-  }
-
-  GRETA_DEVICE void run(std::byte* memory) const {
-    if (to <= from) return;
-    const auto copy_keys = [this](int item, const SharedAt& at) {
-      const int p = from + item * positions, count = counted(item);
-      copy_run(at, kv.keys + Cache::bytes(keys_at(kv, kv_head, p)),
-               static_cast<int>(Cache::bytes((count + kTeam - 1) / kTeam * kTeam * head_dim)));
-    };
-    const StepStages stages(memory, (to - from + positions - 1) / positions, copy_keys);
+  template <class Cache>
+  GRETA_DEVICE void run() const {
+    const KvView& kv = attention.cache;
+    const int64_t head_dim = kv.head_dim, at = head * head_dim;
+    constexpr AttentionStep kShape(kWave);
+    GRETA_SHARED_BESIDE(memory, kShape.bytes(kv.capacity));
+    float* const q = reinterpret_cast<float*>(memory + kShape.rows_at());
+    float *const rotated = q + kMostHeadDim, *const key = rotated + kMostHeadDim,
+                 *const value = key + kMostHeadDim;
+    float* const scores = reinterpret_cast<float*>(memory + kShape.scores_at());
+    const int64_t start = begin / kTeam * kTeam;
+    const KvStream<Cache> stream(kv, memory, kv_head, start, own);
+#pragma unroll 1
+    for (int item = 0; item < kShape.stages; ++item) stream.begin_copy(item);
     wait_for_previous();
-    rotate();
-    meet();
-    if (has_own())
-      put_key_value<Cache>(key, write.in[1].row(0) + kv_head * head_dim, write.cache, kv_head, own);
-    stages.for_items([&](int item, std::byte* keys) {
-      const int p = from + item * positions;
-      if (p <= own && own < p + positions) {  // what was copied there was nobody's
-        put<Cache>(key, head_dim, keys, (own - p) / kTeam * kTeam * head_dim + own % kTeam, kTeam);
-        meet();
-      }
-      score(keys, p, counted(item));
+    make_rows<Cache>(q, rotated, key, value);
+
+    const Span earlier{begin, own};
+    const float scale = attention.params.scale;
+    if (stream.chunks == 0) score_own(q, key, scores + (own - start));
+    stream.for_items(0, stream.chunks, [&](int item) {
+      score_chunk(stream, item, q, earlier, scale, scores);
+      if (item == 0) score_own(q, key, scores + (own - start));
     });
+    meet();
+    make_weights(scores, own + 1 - start);
+
+    float mixed[kMostHeadDim / kRowThreads] = {};
+    stream.for_items(stream.chunks, 2 * stream.chunks, [&](int item) {
+      each_dim([&](int i, int d) { mixed[i] = mix_chunk(stream, item, d, earlier, scores, mixed[i]); });
+    });
+    each_dim([&](int i, int d) { q[d] = math::fma(value[d], scores[own - start], mixed[i]); });
+    meet();
+    store_row(attention, 0, {at, at + head_dim}, [=](int64_t d) { return q[d - at]; });
   }
 
  private:
-  GRETA_DEVICE bool has_own() const { return to == own + 1; }
-  GRETA_DEVICE int counted(int item) const {
-    return static_cast<int>(smaller(positions, to - from - item * positions));
+  /// The query and the key rotated, key and value as the cache holds them; and into the cache, by one of the
+  /// work-groups that share them.
+  template <class Cache>
+  GRETA_DEVICE void make_rows(float* q, float* rotated, float* key, float* value) const {
+    const int64_t head_dim = attention.cache.head_dim, kv_at = kv_head * head_dim;
+    const float* v = write.in[1].row(0) + kv_at;
+    rope_head(rope_q.params, rope_q.in[0].row(0) + head * head_dim, rope_q.in[1].row(0), q);
+    rope_head(rope_k.params, rope_k.in[0].row(0) + kv_at, rope_k.in[1].row(0), rotated);
+    meet();
+    put_and_read<Cache>(rotated, head_dim, key);
+    put_and_read<Cache>(v, head_dim, value);
+    if (head == kv_head * group) put_key_value<Cache>(rotated, v, write.cache, kv_head, own);
+    meet();
   }
 
-  /// The queries, and the key where it is needed.
-  GRETA_DEVICE void rotate() const {
-    const int pairs = static_cast<int>(rope_q.params.rope_dims) / 2, left = head_dim - 2 * pairs;
-    const int heads = group + (has_own() ? 1 : 0), pitch = kShape.pitch(head_dim);
-    const auto source = [&](int h) {
-      return h == group ? rope_k.in[0].row(0) + kv_head * head_dim
-                        : rope_q.in[0].row(0) + (kv_head * group + h) * head_dim;
-    };
-    const float* table = rope_q.in[1].row(0);
-    each_read<2>(
-        heads * pairs, [&](int i) { return RopePair(rope_q.params, i % pairs, source(i / pairs), table); },
-        [&](int i, const RopePair& pair) { pair.store(queries + i / pairs * pitch); });
-    each(heads * left, [&](int64_t i) {
-      const int h = static_cast<int>(i) / left, d = 2 * pairs + static_cast<int>(i) % left;
-      queries[h * pitch + d] = source(h)[d];
-    });
-  }
-
-  /// A team has 16 positions by every other head, two at a time.
-  GRETA_DEVICE void score(const std::byte* keys, int first, int count) const {
-    const int lane = lane_of_team(), pitch = kShape.pitch(head_dim);
-#pragma unroll 1
-    for (int block = thread_index() / kBlockLanes; block * kTeam < count;
-         block += kRowThreads / kBlockLanes) {
-      const int at = block * kTeam * head_dim + lane, i = block * kTeam + lane, p = first + i;
-#pragma unroll 1
-      for (int h = thread_index() / kTeam % 2; h < group; h += 4) {
-        const bool both = h + 2 < group;
-        const float *a = queries + h * pitch, *b = both ? a + 2 * pitch : a;
-        float sums[2] = {};
-#pragma unroll 2
-        for (int d = 0; d < head_dim; d += 4) {
-          float x[4], y[4];
-          read_4(a + d, x);
-          read_4(b + d, y);
-#pragma unroll
-          for (int j = 0; j < 4; ++j) {
-            const float k = Cache::read(keys, at + (d + j) * kTeam, kTeam);
-            sums[0] = math::fma(k, x[j], sums[0]);
-            sums[1] = math::fma(k, y[j], sums[1]);
-          }
-        }
-        if (i >= count) continue;
-        keep(kv_head * group + h, p, sums[0]);
-        if (both) keep(kv_head * group + h + 2, p, sums[1]);
-      }
-    }
-  }
-  GRETA_DEVICE void keep(int head, int p, float sum) const {
-    scores_of(head)[p - start] = begin <= p ? sum * attention.params.scale : kMasked;
-  }
-};
-
-template <class Cache>
-struct StepMix : StepAttention {
-  // A thread has a head and a dim, or in softmax every 32nd position of the head.
-  int kv_head, head, first_dim, dim, dims;  // `head` of those that share the kv head
-  bool has_head;                            // of all threads of a team alike
-  int row_dims, positions;                  // of a stage
-  float* weights;
-
-  GRETA_DEVICE StepMix(const Args* parts, std::byte* memory) : StepAttention(parts) {
-    const int capacity = static_cast<int>(kv.capacity), heads = AttentionStep(kWave).heads(capacity, group);
-    const int slot = thread_index() / kShape.kDims;
-    dims = kShape.dims(head_dim);
-    kv_head = group_x() / (head_dim / dims);
-    head = group_y() * heads + slot;
-    first_dim = group_x() % (head_dim / dims) * dims;
-    dim = thread_index() % kShape.kDims;
-    has_head = slot < heads && head < group;
-    row_dims = Cache::kBlocks ? head_dim : dims;  // blocks are copied whole
-    positions = kShape.stage_bytes / (row_dims * 4) / kTeam * kTeam;
-    weights = reinterpret_cast<float*>(memory + kShape.ring_bytes()) + slot * capacity;
-  }
-
-  GRETA_DEVICE void run(std::byte* memory) const {
-    const StepStages stages(memory, (own - start + positions - 1) / positions,
-                            [this](int item, const SharedAt& at) { copy_values(item, at); });
-    GRETA_SHARED(float, mixed, kRowThreads);
-    wait_for_previous();
-    const int d = first_dim + dim, in_row = row_dims == head_dim ? d : dim;
-    const bool mine = has_head && dim < dims;
-    const float last = mine ? Cache::read(kv.values, values_at(kv, kv_head, own) + d, 1) : 0.0f;
-    const float inverse = make_exponentials();
+  /// The score of the step's own key, by the last thread: it has the least to do besides.
+  GRETA_DEVICE void score_own(const float* q, const float* key, float* score) const {
+    if (thread_index() != kRowThreads - 1) return;
     float sum = 0;
-    stages.for_items([&](int item, const std::byte* values) {
-      if (!mine) return;
-      const int p = item * positions, end = static_cast<int>(smaller(positions, own - start - p));
-#pragma unroll 8
-      for (int i = item == 0 ? begin - start : 0; i < end; ++i)
-        sum = math::fma(Cache::read(values, i * row_dims + in_row, 1), weights[p + i] * inverse, sum);
-    });
-    if (mine) mixed[thread_index()] = math::fma(last, weights[own - start] * inverse, sum);
+#pragma unroll 16
+    for (int d = 0; d < attention.cache.head_dim; ++d) sum = math::fma(key[d], q[d], sum);
+    *score = sum * attention.params.scale;
+  }
+
+  /// Softmax of n scores.
+  GRETA_DEVICE void make_weights(float* scores, int64_t n) const {
+    float top = kMasked, sum = 0;
+    each(n, [&](int64_t i) { top = top < scores[i] ? scores[i] : top; });
+    top = most_of_group(top);
+    each(n, [&](int64_t i) { scores[i] = math::exp(scores[i] - top); });
     meet();
-    store(mixed);
+    add_to_sums(scores, n, sum);
+    const float inverse = inverse_of(sum);
+    each(n, [&](int64_t i) { scores[i] *= inverse; });
+    meet();
   }
 
- private:
-  /// Of so many positions, of which the last ones of a block of 16 may be nobody's.
-  GRETA_DEVICE void copy_values(int item, const SharedAt& to) const {
-    const int p = start + item * positions;
-    const int count = (static_cast<int>(smaller(positions, own - p)) + kTeam - 1) / kTeam * kTeam;
-    const std::byte* from = kv.values + Cache::bytes(values_at(kv, kv_head, p));
-    if (row_dims == head_dim) return copy_run(to, from, static_cast<int>(Cache::bytes(count * head_dim)));
-    const int quads = static_cast<int>(Cache::bytes(row_dims)) / 16,
-              stride = static_cast<int>(Cache::bytes(head_dim));
-    from += Cache::bytes(first_dim);
-#pragma unroll 4
-    for (int i = thread_index(); i < count * quads; i += thread_count())
-      copy_quad(to + 16 * i, from + i / quads * stride + i % quads * 16);
-  }
-
-  /// The head's exponentials; 1 / their sum. All threads call it.
-  GRETA_DEVICE float make_exponentials() const {
-    constexpr int kFew = 8, kTeams = kRowThreads / kTeam, kApart = AttentionStep::kDims;
-    GRETA_SHARED(float, tops, kTeams);
-    const int n = has_head ? own + 1 - start : 0;
-    const float* scores = scores_of(kv_head * group + head);
-    float top = kMasked;
-#pragma unroll 1
-    for (int first = dim; first < n; first += kFew * kApart) {
-      float got[kFew];
+  /// body(i, d) for this thread's dims.
+  template <class Body>
+  GRETA_DEVICE void each_dim(Body body) const {
 #pragma unroll
-      for (int i = 0; i < kFew; ++i) got[i] = first + i * kApart < n ? scores[first + i * kApart] : kMasked;
-#pragma unroll
-      for (int i = 0; i < kFew; ++i) {
-        top = top < got[i] ? got[i] : top;
-        if (first + i * kApart < n) weights[first + i * kApart] = got[i];
-      }
-    }
-    top = most_of_team(top);
-    if (lane_of_team() == 0) tops[thread_index() / kTeam] = top;
-    meet();
-    const float other = tops[thread_index() / kTeam ^ 1];
-    top = top < other ? other : top;
-#pragma unroll 4
-    for (int i = dim; i < n; i += kApart) weights[i] = math::exp(weights[i] - top);
-    meet();
-    float sum = 0;
-#pragma unroll 8
-    for (int i = lane_of_team(); i < n; i += kTeam) sum += weights[i];
-    return 1.0f / sum_tree(sum);
-  }
-
-  GRETA_DEVICE void store(const float* mixed) const {
-    const int heads = AttentionStep(kWave).heads(static_cast<int>(kv.capacity), group),
-              first = group_y() * heads;
-#pragma unroll 1
-    for (int slot = 0; slot < heads && first + slot < group; ++slot) {
-      const int64_t at = int64_t{kv_head * group + first + slot} * head_dim + first_dim;
-      store_row(attention, 0, {at, at + dims},
-                [=](int64_t d) { return mixed[slot * kShape.kDims + static_cast<int>(d - at)]; });
+    for (int i = 0; i < kMostHeadDim / kRowThreads; ++i) {
+      const int d = i * kRowThreads + thread_index();
+      if (d < attention.cache.head_dim) body(i, d);
     }
   }
 };
 
-GRETA_DEVICE void step_scores(const Args* parts) {
-  with_cache(parts[3].cache.format, [&](auto cache) {
-    [[maybe_unused]] const KvView& kv = parts[3].cache;
-    [[maybe_unused]] const int group = static_cast<int>(parts[3].params.n_head / kv.n_head_kv);
-    GRETA_SHARED_BESIDE(memory, AttentionStep(kWave).scores_bytes(static_cast<int>(kv.head_dim), group));
-    StepScores<decltype(cache)>(parts, memory).run(memory);
-  });
-}
-
-GRETA_DEVICE void step_mix(const Args* parts) {
-  with_cache(parts[3].cache.format, [&](auto cache) {
-    [[maybe_unused]] const KvView& kv = parts[3].cache;
-    [[maybe_unused]] const int group = static_cast<int>(parts[3].params.n_head / kv.n_head_kv);
-    GRETA_SHARED_BESIDE(memory, AttentionStep(kWave).mix_bytes(static_cast<int>(kv.capacity), group));
-    StepMix<decltype(cache)>(parts, memory).run(memory);
-  });
+GRETA_DEVICE void step_attention(const Args* parts) {
+  const StepAttention step(parts);
+  with_cache(parts[3].cache.format, [&](auto cache) { step.run<decltype(cache)>(); });
 }
 
 }  // namespace greta::gpu::GRETA_FORM

@@ -38,6 +38,15 @@ GRETA_DEVICE void copy_quad(const SharedAt& to, const std::byte* global) {
 #endif
 }
 
+/// The same of bytes of which others may be writing some just now: whoever reads the copy leaves those out.
+#if defined(__CUDACC__) || defined(__HIP__)
+GRETA_DEVICE void copy_open_quad(const SharedAt& to, const std::byte* global) { copy_quad(to, global); }
+#else
+[[gnu::no_sanitize("thread")]] GRETA_DEVICE void copy_open_quad(const SharedAt& to, const std::byte* global) {
+  __builtin_memcpy(to.bytes, global, sizeof(Quad));
+}
+#endif
+
 /// Ends the batch; the next copy begins another one.
 GRETA_DEVICE void end_batch() {
 #if defined(__CUDACC__)

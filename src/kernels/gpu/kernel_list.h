@@ -47,8 +47,9 @@ namespace greta::gpu {
   GRETA_GPU_ALL(silu_mul, gate<Silu>)            \
   GRETA_GPU_ALL(gelu_mul, gate<Gelu>)            \
   GRETA_GPU_X(add_norm, add_norm)                \
-  GRETA_GPU_X(step_scores, step_scores)          \
-  GRETA_GPU_X(step_mix, step_mix)                \
+  GRETA_GPU_X(step_attention, step_attention)    \
+  GRETA_GPU_X(split_scores, split_scores)        \
+  GRETA_GPU_X(split_mix, split_mix)              \
   GRETA_GPU_X(tile_attention, tile_attention)    \
   GRETA_GPU_TYPES(GRETA_GPU_OF_TYPE)             \
   GRETA_GPU_BLOCK_TYPES(GRETA_GPU_OF_BLOCK_TYPE) \
@@ -99,8 +100,9 @@ constexpr Launching launching(KernelId id, int wave) {
     case KernelId::rms_norm_bf16:
     case KernelId::rms_norm_f16: return {false, false, kNormThreads};
     case KernelId::add_norm: return {true, false, kNormThreads, 1, false, 2, true};
-    case KernelId::step_scores:
-    case KernelId::step_mix: return {true, true, kRowThreads, 1, false, 4, true};
+    case KernelId::step_attention:
+    case KernelId::split_scores:
+    case KernelId::split_mix: return {true, true, kRowThreads, 1, false, 4, true};
     case KernelId::tile_attention: return {false, true, AttentionTile(wave).threads, 2, false, 1, true};
     default: return {};
   }

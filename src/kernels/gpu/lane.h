@@ -147,6 +147,8 @@ GRETA_DEVICE T load(const std::byte* p) {
   return *reinterpret_cast<const T*>(p);
 }
 
+/// A NaN loses.
+GRETA_DEVICE float larger(float a, float b) { return __builtin_fmaxf(a, b); }
 GRETA_DEVICE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 }  // namespace greta::gpu::GRETA_FORM

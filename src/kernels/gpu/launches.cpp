@@ -23,15 +23,23 @@ bool add_norm_fits(Ops ops, const Chip&) {
   return reads_from(ops[1], ops[0]) && ops[1].args.in[1].cols == ops[0].args.out.cols;
 }
 
-constexpr int64_t kMostGroup = 16;  // heads that share a kv head, whose queries lie in shared memory
+bool is_step(Ops ops) {
+  const Args& attention = ops[3].args;
+  return attention.in[0].rows == 1 && reads_from(ops[3], ops[0]) && reads_from(ops[2], ops[1]) &&
+         attention.cache == ops[2].args.cache && attention.cache.head_dim <= kMostHeadDim;
+}
 
 bool step_fits(Ops ops, const Chip& chip) {
+  return is_step(ops) && ops[3].args.cache.capacity <= AttentionStep(chip.wave).most_positions;
+}
+
+bool split_fits(Ops ops, const Chip& chip) {
+  constexpr int64_t kMostGroup = 16;  // heads that share a kv head, whose queries lie in shared memory
   const Args& attention = ops[3].args;
   const KvView& cache = attention.cache;
-  return attention.in[0].rows == 1 && reads_from(ops[3], ops[0]) && reads_from(ops[2], ops[1]) &&
-         cache == ops[2].args.cache && cache.head_dim <= kMostHeadDim &&
-         cache.head_dim % AttentionStep::dims(static_cast<int>(cache.head_dim)) == 0 &&
-         cache.head_dim % 16 == 0 && cache.capacity <= AttentionStep(chip.wave).most_scores &&
+  return is_step(ops) && attention.far && cache.head_dim % 16 == 0 &&
+         cache.head_dim % AttentionSplit::dims(static_cast<int>(cache.head_dim)) == 0 &&
+         cache.capacity <= AttentionSplit(chip.wave).most_scores &&
          attention.params.n_head / cache.n_head_kv <= kMostGroup &&
          attention.params.n_head * cache.capacity * 4 <= attention.scratch_bytes;
 }
@@ -43,11 +51,11 @@ bool tile_fits(Ops ops, const Chip& chip) {
 }
 
 const std::vector<Chain>& chains() {
+  static const std::vector<OpKind> kStep{OpKind::rope, OpKind::rope, OpKind::kv_write, OpKind::attention};
   static const std::vector<Chain> all{
       {{KernelId::add_norm}, {OpKind::add, OpKind::rms_norm}, add_norm_fits},
-      {{KernelId::step_scores, KernelId::step_mix},
-       {OpKind::rope, OpKind::rope, OpKind::kv_write, OpKind::attention},
-       step_fits},
+      {{KernelId::split_scores, KernelId::split_mix}, kStep, split_fits},
+      {{KernelId::step_attention}, kStep, step_fits},
       {{KernelId::tile_attention}, {OpKind::attention}, tile_fits},
   };
   return all;

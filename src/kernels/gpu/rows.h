@@ -194,14 +194,17 @@ struct RopePair {
   }
 };
 
+/// A head, by all threads.
+GRETA_DEVICE void rope_head(const OpParams& params, const float* x, const float* table, float* out) {
+  const int64_t dims = params.rope_dims;
+  each(dims / 2, [&](int64_t i) { RopePair(params, static_cast<int>(i), x, table).store(out); });
+  each(params.head_dim - dims, [&](int64_t i) { out[dims + i] = x[dims + i]; });
+}
+
 GRETA_DEVICE void rope(const Args& args) {
   const int64_t head_dim = args.params.head_dim, heads = args.in[0].cols / head_dim;
-  const int64_t row = group_x() / heads, at = group_x() % heads * head_dim, dims = args.params.rope_dims;
-  const float* x = args.in[0].row(row) + at;
-  float* out = args.out.row(row) + at;
-  each(dims / 2,
-       [&](int64_t i) { RopePair(args.params, static_cast<int>(i), x, args.in[1].row(row)).store(out); });
-  each(head_dim - dims, [&](int64_t i) { out[dims + i] = x[dims + i]; });
+  const int64_t row = group_x() / heads, at = group_x() % heads * head_dim;
+  rope_head(args.params, args.in[0].row(row) + at, args.in[1].row(row), args.out.row(row) + at);
 }
 
 /// in0 + scale * in1 by FMA.

@@ -87,16 +87,35 @@ struct Int8GemmShape {
 
 inline constexpr int kMostHeadDim = 256;  // of attention that holds rows in shared memory
 
-/// A decode step's attention (attention_step.h). Scores: a work-group has a run of positions of a kv head. Mix:
+/// A decode step's attention: stages of positions, all scores, and four rows of a head in shared memory.
+struct AttentionStep {
+  int stage_bytes, stages;
+  int64_t most_positions;
+
+  explicit constexpr AttentionStep(int wave)
+      : stage_bytes(wave == 64 ? 16 << 10 : 32 << 10),
+        stages(wave == 64 ? 2 : 3),
+        most_positions(wave == 64 ? 6144 : 14336) {}
+  /// Of a stage; whole blocks of 16.
+  constexpr int positions(int head_dim) const { return stage_bytes / (head_dim * 4) / 16 * 16; }
+  constexpr int rows_at() const { return stages * stage_bytes; }
+  constexpr int scores_at() const { return rows_at() + 4 * kMostHeadDim * 4; }
+  constexpr int bytes(int64_t capacity) const {
+    return scores_at() + static_cast<int>(capacity + 15) / 16 * 16 * 4;
+  }
+};
+
+/// A decode step's attention over many positions (attention_split.h). Scores: a work-group has a run of positions of a kv head. Mix:
 /// it has up to kHeads heads that share one, by kDims dims; all their scores lie in shared memory. Both have
 /// stages of keys or values there.
-struct AttentionStep {
+struct AttentionSplit {
   static constexpr int kDims = 32, kHeads = kRowThreads / kDims;
-  static constexpr int kLeast = 64;  // positions that are worth a work-group
+  static constexpr int kLeast = 64;   // positions that are worth a work-group,
+  static constexpr int kShort = 128;  // and those that one for each head does sooner
   static constexpr int kStages = 2;
   int stage_bytes, most_scores;
 
-  explicit constexpr AttentionStep(int wave)
+  explicit constexpr AttentionSplit(int wave)
       : stage_bytes(wave == 64 ? 16 << 10 : 32 << 10), most_scores(wave == 64 ? 7680 : 39936) {}
   constexpr int ring_bytes() const { return kStages * stage_bytes; }
   /// Floats from one head's query to the next: heads of neighbouring teams meet in no bank.
@@ -116,16 +135,17 @@ struct AttentionStep {
 };
 
 /// Attention of many rows: a work-group's queries of one kv head, and what it streams through shared memory.
-/// A thread has 8 queries by 8 positions (or dims).
+/// A thread has a run of queries by 8 positions (or dims).
 struct AttentionTile {
   static constexpr int kPositions = 128, kDims = 128;
-  int queries, threads;
+  int run, queries, threads;
   int stage_dims, stage_bytes, stages;  // a stage: so many dims of the keys of kPositions
 
   explicit constexpr AttentionTile(int wave)
-      : queries(wave == 64 ? 32 : 64),
-        threads(queries / 8 * kPositions / 8),
-        stage_dims(wave == 64 ? 32 : 64),
+      : run(wave == 64 ? 8 : 16),
+        queries(wave == 64 ? 32 : 128),
+        threads(queries / run * kPositions / 8),
+        stage_dims(32),
         stage_bytes(stage_dims * kPositions * 4),
         stages(wave == 64 ? 1 : 2) {}
   /// Positions of a stage of values; their weights take the queries' place.

@@ -45,22 +45,26 @@ int64_t resident_panels(const Args& args, const Chip& chip) {
   return int64_t{chip.processors} * GemvShape(args.weight.type, chip.wave).groups(chip.shared);
 }
 Grid some_panels(const Args& args, const Chip& chip) {
-  return {1, std::min(over(args.weight.n, kPanelRows), resident_panels(args, chip)), kDotThreads + chip.wave,
-          GemvShape(args.weight.type, chip.wave).bytes()};
+  const GemvShape shape(args.weight.type, chip.wave);
+  return {1, std::min(over(args.weight.n, kPanelRows), resident_panels(args, chip)),
+          (shape.waves + 1) * chip.wave, shape.bytes()};
+}
+Grid a_step(const Args& args, const Chip& chip) {
+  return {args.params.n_head, 1, kRowThreads, AttentionStep(chip.wave).bytes(args.cache.capacity)};
 }
 Grid some_positions(const Args& args, const Chip& chip) {
-  constexpr int kGroups = 4;  // of a processor
+  constexpr int kGroups = 3;  // of a processor
   const KvView& cache = args.cache;
   return {cache.n_head_kv,
           std::clamp<int64_t>(kGroups * chip.processors / cache.n_head_kv, 1,
-                              over(cache.capacity, AttentionStep::kLeast)),
+                              over(cache.capacity, AttentionSplit::kLeast)),
           kRowThreads,
-          AttentionStep(chip.wave).scores_bytes(static_cast<int>(cache.head_dim),
-                                                static_cast<int>(args.params.n_head / cache.n_head_kv))};
+          AttentionSplit(chip.wave).scores_bytes(static_cast<int>(cache.head_dim),
+                                                 static_cast<int>(args.params.n_head / cache.n_head_kv))};
 }
 Grid some_heads(const Args& args, const Chip& chip) {
-  constexpr int64_t kDims = AttentionStep::kDims;
-  const AttentionStep shape(chip.wave);
+  constexpr int64_t kDims = AttentionSplit::kDims;
+  const AttentionSplit shape(chip.wave);
   const KvView& cache = args.cache;
   const int capacity = static_cast<int>(cache.capacity),
             group = static_cast<int>(args.params.n_head / cache.n_head_kv);
@@ -79,10 +83,11 @@ Grid a_tile(const Args& args, const Chip& chip) {
   return {over(args.out.rows, shape.tokens()), over(args.weight.n, kPanelRows * shape.kPanels),
           shape.kWaves * chip.wave, shape.bytes()};
 }
-Grid a_half_tile(const Args& args, const Chip& chip) {
+int64_t a_processor(const Args&, const Chip& chip) { return chip.processors; }
+Grid some_half_tiles(const Args& args, const Chip& chip) {
   const HalfGemmShape shape(chip.wave);
-  return {over(args.out.rows, shape.tokens), over(args.weight.n, kPanelRows * shape.panels),
-          shape.waves() * chip.wave, shape.bytes()};
+  const int64_t tiles = over(args.out.rows, shape.tokens) * over(args.weight.n, kPanelRows * shape.panels);
+  return {1, std::min(tiles, a_processor(args, chip)), shape.waves() * chip.wave, shape.bytes()};
 }
 template <int kTokens>
 Grid panels_and_tokens(const Args& args, const Chip&) {
@@ -137,17 +142,18 @@ const std::array kKinds{
 /// What does several ops at once, and so stands in no plan; with the last one's kind and work-groups.
 const std::array kJoinedKinds{
     Kind{"add_norm", "add+rms_norm", OpKind::rms_norm, a_norm},
-    Kind{"step_scores", "rope+rope+kv_write+scores", OpKind::attention, some_positions},
-    Kind{"step_mix", "softmax+pv", OpKind::attention, some_heads},
+    Kind{"step_attention", "rope+rope+kv_write+attention", OpKind::attention, a_step},
+    Kind{"split_scores", "rope+rope+kv_write+scores", OpKind::attention, some_positions},
+    Kind{"split_mix", "softmax+pv", OpKind::attention, some_heads},
     Kind{"tile_attention", "attention.tile", OpKind::attention, some_queries},
 };
 
 /// Of 16-bit weights, whose products are the card's matrix unit's.
 const std::array kHalfKinds{
     Kind{"gemv_bf16", "gemv", OpKind::matmul, some_panels, Route::matrix, Shape::gemv, kOfBf16},
-    Kind{"gemm_bf16", "gemm", OpKind::matmul, a_half_tile, Route::matrix, Shape::gemm, kOfBf16},
+    Kind{"gemm_bf16", "gemm", OpKind::matmul, some_half_tiles, Route::matrix, Shape::gemm, kOfBf16},
     Kind{"gemv_f16", "gemv", OpKind::matmul, some_panels, Route::matrix, Shape::gemv, kOfF16},
-    Kind{"gemm_f16", "gemm", OpKind::matmul, a_half_tile, Route::matrix, Shape::gemm, kOfF16},
+    Kind{"gemm_f16", "gemm", OpKind::matmul, some_half_tiles, Route::matrix, Shape::gemm, kOfF16},
 };
 
 const std::array kTypedKinds{
@@ -179,11 +185,18 @@ constexpr std::pair<std::string_view, TensorType> kTypeNames[] = {
 Kernel kernel_of(const Named& named) {
   const std::string_view name = std::string_view(named.symbol).substr(6);
   const auto with = [&](const Kind& kind, std::optional<TensorType> type) {
-    return Kernel{named.id,   named.symbol,
-                  kind.shown, kind.op,
-                  type,       kind.route,
-                  kind.shape, kind.roundings,
-                  kind.grid,  kind.grid == some_panels ? resident_panels : nullptr};
+    return Kernel{named.id,
+                  named.symbol,
+                  kind.shown,
+                  kind.op,
+                  type,
+                  kind.route,
+                  kind.shape,
+                  kind.roundings,
+                  kind.grid,
+                  kind.grid == some_panels       ? resident_panels
+                  : kind.grid == some_half_tiles ? a_processor
+                                                 : nullptr};
   };
   for (const Kind& kind : kKinds) {
     if (name == kind.prefix) return with(kind, {});

@@ -46,6 +46,31 @@ struct TestCache {
   }
 };
 
+/// What an op makes, and the end of its kernel's name.
+struct Made {
+  Format format;
+  const char* suffix;
+};
+constexpr Made kFormats[] = {
+    {Format::f32, ""}, {Format::q8_block32, "_q8"}, {Format::bf16, "_bf16"}, {Format::f16, "_f16"}};
+
+struct CacheScene {
+  Format cache;
+  int64_t position, window, head_dim, group;
+  int rounding;  // of kFormats
+};
+
+/// Keys and values of earlier positions, the same on both sides.
+void fill(TestCache& cache, int64_t positions) {
+  const int64_t cols = cache.view.n_head_kv * cache.view.head_dim;
+  if (positions == 0) return;
+  const Matrix k = Matrix::random(positions, cols, 4), v = Matrix::random(positions, cols, 5);
+  KernelArgs args;
+  args.in = {k.view(), v.view()};
+  args.cache = cache.view;
+  run(*row_kernel(OpKind::kv_write, Isa::scalar), args);
+}
+
 class Joined : public testing::TestWithParam<emulator::Card> {
  protected:
   void alone(std::span<const gpu::Task> tasks) {
@@ -66,66 +91,9 @@ class Joined : public testing::TestWithParam<emulator::Card> {
             waits};
   }
 
-  ThreadPool pool_{1};
-  std::unique_ptr<gpu::Device> device_ = emulator::make_device(GetParam(), pool_, 23);
-  int64_t position_ = 0;
-};
-
-/// What an op makes, and the end of its kernel's name.
-struct Made {
-  Format format;
-  const char* suffix;
-};
-constexpr Made kFormats[] = {
-    {Format::f32, ""}, {Format::q8_block32, "_q8"}, {Format::bf16, "_bf16"}, {Format::f16, "_f16"}};
-
-TEST_P(Joined, ASumAndItsNorm) {
-  for (const int64_t cols : {32, 576, 4128}) {
-    for (const Made& made : kFormats) {
-      const int64_t rows = cols == 576 ? 3 : 1;
-      const Matrix a = Matrix::random(rows, cols, 1, 9), b = Matrix::random(rows, cols, 2),
-                   w = Matrix::random(1, cols, 3);
-      const Written sum(rows, cols), norm(rows, cols, made.format);
-      const auto tasks = [&](bool side) {
-        KernelArgs add, of;
-        add.in = {a.view(), b.view()}, add.out = sum.view(side), add.params.scale = 0.3f;
-        of.in = {sum.view(side), w.view()}, of.out = norm.view(side), of.params.eps = 1e-5f;
-        return std::vector{task("add", add), task(fmt::format("rms_norm{}", made.suffix), of)};
-      };
-      alone(tasks(false));
-      joined(tasks(true), "add+rms_norm");
-      EXPECT_TRUE(sum.equal() && norm.equal()) << cols << made.suffix;
-    }
-  }
-}
-
-struct CacheScene {
-  Format cache;
-  int64_t position, window, head_dim, group;
-  int rounding;  // of kFormats
-};
-
-/// Keys and values of earlier positions, the same on both sides.
-void fill(TestCache& cache, int64_t positions) {
-  const int64_t cols = cache.view.n_head_kv * cache.view.head_dim;
-  if (positions == 0) return;
-  const Matrix k = Matrix::random(positions, cols, 4), v = Matrix::random(positions, cols, 5);
-  KernelArgs args;
-  args.in = {k.view(), v.view()};
-  args.cache = cache.view;
-  run(*row_kernel(OpKind::kv_write, Isa::scalar), args);
-}
-
-TEST_P(Joined, TheAttentionOfAStep) {
-  constexpr int64_t kKvHeads = 2;
-  for (const CacheScene& of : {CacheScene{Format::f32, 0, 0, 32, 2, 0},
-                               {Format::f32, 1000, 0, 128, 3, 1},
-                               {Format::f32, 77, 20, 16, 5, 0},
-                               {Format::f16, 300, 0, 64, 2, 2},
-                               {Format::q8_0, 50, 0, 32, 2, 1},
-                               {Format::f16, 2047, 0, 96, 7, 3},
-                               {Format::q8_0, 1041, 0, 64, 5, 2},
-                               {Format::q8_0, 300, 37, 256, 1, 3}}) {
+  /// `far`: of so many positions that several work-groups have a head.
+  void attention_of_a_step(const CacheScene& of, bool far) {
+    constexpr int64_t kKvHeads = 2;
     position_ = of.position;
     const int64_t heads = kKvHeads * of.group, dims = of.head_dim / 2 * 2,
                   capacity = round_up(of.position + 1, 16);
@@ -152,10 +120,11 @@ TEST_P(Joined, TheAttentionOfAStep) {
       std::vector all{task("rope", rope_q), task("rope", rope_k, false), task("kv_write", write),
                       task(fmt::format("attention{}", made.suffix), attention)};
       all.back().args.scratch = scratch.data(), all.back().args.scratch_bytes = scratch.size();
+      all.back().args.far = far;
       return all;
     };
     alone(tasks(false));
-    joined(tasks(true), "softmax+pv");
+    joined(tasks(true), far ? "softmax+pv" : "rope+rope+kv_write+attention");
     EXPECT_TRUE(out.equal()) << of.position << ", " << of.head_dim;
     EXPECT_EQ(
         std::memcmp(caches[0].keys.data(), caches[1].keys.data(), static_cast<size_t>(caches[0].keys.size())),
@@ -163,6 +132,45 @@ TEST_P(Joined, TheAttentionOfAStep) {
     EXPECT_EQ(std::memcmp(caches[0].values.data(), caches[1].values.data(),
                           static_cast<size_t>(caches[0].keys.size())),
               0);
+  }
+
+  ThreadPool pool_{1};
+  std::unique_ptr<gpu::Device> device_ = emulator::make_device(GetParam(), pool_, 23);
+  int64_t position_ = 0;
+};
+
+TEST_P(Joined, ASumAndItsNorm) {
+  for (const int64_t cols : {32, 576, 4128}) {
+    for (const Made& made : kFormats) {
+      const int64_t rows = cols == 576 ? 3 : 1;
+      const Matrix a = Matrix::random(rows, cols, 1, 9), b = Matrix::random(rows, cols, 2),
+                   w = Matrix::random(1, cols, 3);
+      const Written sum(rows, cols), norm(rows, cols, made.format);
+      const auto tasks = [&](bool side) {
+        KernelArgs add, of;
+        add.in = {a.view(), b.view()}, add.out = sum.view(side), add.params.scale = 0.3f;
+        of.in = {sum.view(side), w.view()}, of.out = norm.view(side), of.params.eps = 1e-5f;
+        return std::vector{task("add", add), task(fmt::format("rms_norm{}", made.suffix), of)};
+      };
+      alone(tasks(false));
+      joined(tasks(true), "add+rms_norm");
+      EXPECT_TRUE(sum.equal() && norm.equal()) << cols << made.suffix;
+    }
+  }
+}
+
+TEST_P(Joined, TheAttentionOfAStep) {
+  for (const CacheScene& of : {CacheScene{Format::f32, 0, 0, 32, 2, 0},
+                               {Format::f32, 1000, 0, 128, 3, 1},
+                               {Format::f32, 77, 20, 21, 1, 0},
+                               {Format::f32, 77, 20, 16, 5, 0},
+                               {Format::f16, 300, 0, 64, 2, 2},
+                               {Format::q8_0, 50, 0, 32, 2, 1},
+                               {Format::f16, 2047, 0, 96, 7, 3},
+                               {Format::q8_0, 1041, 0, 64, 5, 2},
+                               {Format::q8_0, 300, 37, 256, 1, 3}}) {
+    attention_of_a_step(of, false);
+    if (of.head_dim % 16 == 0) attention_of_a_step(of, true);
   }
 }
 
