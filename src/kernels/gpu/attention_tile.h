@@ -9,10 +9,10 @@
 
 namespace greta::gpu::GRETA_FORM {
 
-template <class Cache>
+template <class Cache, bool kMany>
 class TileAttention {
  public:
-  static constexpr AttentionTile kShape{kWave};
+  static constexpr AttentionTile kShape{kWave, kMany};
   static constexpr int kQueries = kShape.queries, kRun = kShape.run, kRuns = kQueries / kRun;
   static constexpr int kPositions = AttentionTile::kPositions;
 
@@ -21,7 +21,8 @@ class TileAttention {
       : args(of),
         kv(of.cache),
         q(reinterpret_cast<float*>(memory)),
-        stages(SharedAt(memory + AttentionTile(kWave).queries_bytes(static_cast<int>(of.cache.head_dim)))),
+        stages(SharedAt(memory +
+                        AttentionTile(kWave, kMany).queries_bytes(static_cast<int>(of.cache.head_dim)))),
         kv_head(head_of_cache),
         group(static_cast<int>(of.params.n_head / of.cache.n_head_kv)),
         first(static_cast<int>(tile) * kQueries),
@@ -236,7 +237,7 @@ class TileAttention {
 
   /// Dims [d, d + kDims) of all queries.
   GRETA_DEVICE void mix(int d) {
-    const int positions = AttentionTile(kWave).value_positions(head_dim);
+    const int positions = AttentionTile(kWave, kMany).value_positions(head_dim);
     const int chunks = static_cast<int>((end - start + positions - 1) / positions);
     const int own_dim = d + 8 * part;
     float sum[kRun][8] = {};
@@ -350,16 +351,17 @@ class TileAttention {
   int run, part;  // the thread's queries; its 8 positions or dims
 };
 
+template <bool kMany>
 GRETA_DEVICE void tile_attention(const Args* parts) {
   const Args& args = parts[0];
-  GRETA_SHARED(float, sums, 2 * AttentionTile(kWave).queries);
+  GRETA_SHARED(float, sums, 2 * AttentionTile(kWave, kMany).queries);
   with_cache(args.cache.format, [&](auto cache) {
-    GRETA_SHARED_BESIDE(memory, AttentionTile(kWave).bytes(static_cast<int>(args.cache.head_dim)));
+    GRETA_SHARED_BESIDE(memory, AttentionTile(kWave, kMany).bytes(static_cast<int>(args.cache.head_dim)));
     const int64_t kv_heads = args.cache.n_head_kv,
-                  tiles = AttentionTile(kWave).tiles(args.in[0].rows * args.params.n_head / kv_heads);
+                  tiles = AttentionTile(kWave, kMany).tiles(args.in[0].rows * args.params.n_head / kv_heads);
     // The last rows first: they see most.
     for (int64_t i = group_y(); i < tiles * kv_heads; i += args.groups)
-      TileAttention<decltype(cache)>(args, memory, sums, tiles - 1 - i / kv_heads, i % kv_heads)();
+      TileAttention<decltype(cache), kMany>(args, memory, sums, tiles - 1 - i / kv_heads, i % kv_heads)();
   });
 }
 

@@ -44,10 +44,16 @@ bool split_fits(Ops ops, const Chip& chip) {
          attention.params.n_head * cache.capacity * 4 <= attention.scratch_bytes;
 }
 
+template <bool kMany>
 bool tile_fits(Ops ops, const Chip& chip) {
+  constexpr int64_t kTiles = 3;  // of a processor, where they are the larger ones
   const Args& args = ops[0].args;
-  return args.in[0].rows > 1 && args.cache.head_dim % 16 == 0 && args.cache.head_dim <= kMostHeadDim &&
-         AttentionTile(chip.wave).scratch_bytes(args.cache.capacity) <= args.scratch_bytes;
+  const AttentionTile shape(chip.wave, kMany);
+  const KvView& cache = args.cache;
+  const int64_t queries = args.in[0].rows * args.params.n_head / cache.n_head_kv;
+  return args.in[0].rows > 1 && cache.head_dim % 16 == 0 && cache.head_dim <= kMostHeadDim &&
+         shape.scratch_bytes(cache.capacity) <= args.scratch_bytes &&
+         (!kMany || cache.n_head_kv * shape.tiles(queries) >= kTiles * chip.processors);
 }
 
 const std::vector<Chain>& chains() {
@@ -56,7 +62,8 @@ const std::vector<Chain>& chains() {
       {{KernelId::add_norm}, {OpKind::add, OpKind::rms_norm}, add_norm_fits},
       {{KernelId::split_scores, KernelId::split_mix}, kStep, split_fits},
       {{KernelId::step_attention}, kStep, step_fits},
-      {{KernelId::tile_attention}, {OpKind::attention}, tile_fits},
+      {{KernelId::tile_attention_many}, {OpKind::attention}, tile_fits<true>},
+      {{KernelId::tile_attention}, {OpKind::attention}, tile_fits<false>},
   };
   return all;
 }
@@ -96,7 +103,7 @@ Grid place(const Kernel& kernel, std::span<Args> parts, const Chip& chip) {
   }
   int64_t wanted = 0;
   for (const Args& part : parts) wanted += kernel.grid(part, chip).y;
-  // Those that stay on a processor have a share of it each.
+  // Those that stay on a processor take several each.
   const int64_t most = kernel.resident != nullptr ? kernel.resident(parts[0], chip) : wanted;
   whole.y = 0;
   for (Args& part : parts) {
@@ -110,7 +117,7 @@ Grid place(const Kernel& kernel, std::span<Args> parts, const Chip& chip) {
 
 int64_t attention_scratch_bytes(int64_t rows, int64_t n_head, const KvView& cache, const Chip& chip) {
   constexpr int64_t kMost = int64_t{1} << 30;
-  const AttentionTile shape(chip.wave);
+  const AttentionTile shape(chip.wave, true);
   const int64_t own = shape.scratch_bytes(cache.capacity);
   const int64_t groups = cache.n_head_kv * shape.tiles(rows * n_head / cache.n_head_kv);
   return std::max(own, std::min(groups * own, kMost / own * own));

@@ -141,11 +141,12 @@ struct AttentionTile {
   int run, queries, threads;
   int stage_dims, stage_bytes, stages;  // a stage: so many dims of the keys of kPositions
 
-  explicit constexpr AttentionTile(int wave)
-      : run(wave == 64 ? 8 : 16),
-        queries(wave == 64 ? 32 : 128),
+  /// `many`: where there are so many queries that larger tiles leave no processor without one.
+  constexpr AttentionTile(int wave, bool many)
+      : run(many && wave == 32 ? 16 : 8),
+        queries(wave == 64 ? 32 : 8 * run),
         threads(queries / run * kPositions / 8),
-        stage_dims(32),
+        stage_dims(wave == 64 || many ? 32 : 64),
         stage_bytes(stage_dims * kPositions * 4),
         stages(wave == 64 ? 1 : 2) {}
   /// Positions of a stage of values; their weights take the queries' place.
