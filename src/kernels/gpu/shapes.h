@@ -105,9 +105,9 @@ struct AttentionStep {
   }
 };
 
-/// A decode step's attention over many positions (attention_split.h). Scores: a work-group has a run of positions of a kv head. Mix:
-/// it has up to kHeads heads that share one, by kDims dims; all their scores lie in shared memory. Both have
-/// stages of keys or values there.
+/// A decode step's attention over many positions (attention_split.h). Scores: a work-group has a run of
+/// positions of a kv head. Mix: it has up to kHeads heads that share one, by kDims dims; all their scores lie
+/// in shared memory. Both have stages of keys or values there.
 struct AttentionSplit {
   static constexpr int kDims = 32, kHeads = kRowThreads / kDims;
   static constexpr int kLeast = 64;   // positions that are worth a work-group,
