@@ -1,9 +1,10 @@
 #pragma once
 // A decode step's attention over many positions, with the bits that RoPE, kv_write and attention leave in
-// turn, in two kernels of many work-groups each. The scores: a work-group has a run of positions of a kv head,
-// for all heads that share it; the one that has the step's own position puts its key and value into the cache.
-// The mix: a work-group has some heads that share a kv head, by 32 dims: softmax, and the values in the order
-// of positions. Keys and values of earlier steps are asked for before the kernel before has ended.
+// turn, in two kernels of many work-groups each. The scores: a work-group has a run of positions of a kv
+// head, for all heads that share it; the one that has the step's own position puts its key and value into
+// the cache. The mix: a work-group has some heads that share a kv head, by 32 dims: softmax, and the values
+// in the order of positions. Keys and values of earlier steps are asked for before the kernel before has
+// ended.
 
 #include "kernels/gpu/attention.h"
 #include "kernels/gpu/gate.h"

@@ -42,7 +42,8 @@ GRETA_DEVICE void copy_quad(const SharedAt& to, const std::byte* global) {
 #if defined(__CUDACC__) || defined(__HIP__)
 GRETA_DEVICE void copy_open_quad(const SharedAt& to, const std::byte* global) { copy_quad(to, global); }
 #else
-[[gnu::no_sanitize("thread")]] GRETA_DEVICE void copy_open_quad(const SharedAt& to, const std::byte* global) {
+__attribute__((no_sanitize("thread"))) GRETA_DEVICE void copy_open_quad(const SharedAt& to,
+                                                                        const std::byte* global) {
   __builtin_memcpy(to.bytes, global, sizeof(Quad));
 }
 #endif
