@@ -154,7 +154,7 @@ void gemv(Card& card, const Product& product, int64_t n, int64_t k, double read)
   check(cudaFuncSetAttribute(product.gemv, cudaFuncAttributePreferredSharedMemoryCarveout, 100), "shared");
   const double us = card.time(copies * (bytes < (32 << 20) ? 3 : 1), [&](int i) {
     args.weight.panels = card.memory + i % copies * bytes;
-    launch(card, product.gemv, grid, kDotThreads + 32, shared, args);
+    launch(card, product.gemv, grid, 32 * (shape.waves + 1), shared, args);
   });
   std::printf("gemv %-5s %6ld x %5ld  %8.2f us  %7.0f GB/s  %3.0f %% of read\n", product.name, n, k, us,
               1e-3 * bytes / us, 1e-1 * bytes / us / read);
@@ -168,7 +168,8 @@ void gemm(Card& card, const Product& product, int64_t s, int64_t n, int64_t k) {
   constexpr HalfGemmShape kHalf(32);
   const bool half = is_half(product.type);
   const Int8GemmShape int8(product.type, 32);
-  const dim3 grid = half ? dim3(over(s, kHalf.tokens), over(n, 16 * kHalf.panels))
+  const dim3 grid = half ? dim3(1, std::min(over(s, kHalf.tokens) * over(n, 16 * kHalf.panels),
+                                            static_cast<unsigned>(card.processors)))
                          : dim3(over(s, int8.tokens()), over(n, 16 * int8.kPanels));
   const int threads = 32 * (half ? kHalf.waves() : int8.kWaves), shared = half ? kHalf.bytes() : int8.bytes();
   check(cudaFuncSetAttribute(product.gemm, cudaFuncAttributeMaxDynamicSharedMemorySize, shared), "shared");

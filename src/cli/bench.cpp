@@ -89,7 +89,9 @@ class Bench {
     if (share != nullptr && !card) meter.emplace(engine_.pool());
     const auto plain = [&] { return meter ? meter->measure(kReadRounds) : engine_.card_reads(); };
     const Speed speed = repeat(options_.decode, [&](int round) {
-      session.cache().truncate(depth);
+      // What was cut off is cut off on the host: a step that is not timed brings the cache back to a card.
+      session.cache().truncate(std::max<int64_t>(0, depth - 1));
+      if (depth > 0) session.step(tokens[static_cast<size_t>(depth - 1)]);
       if (share != nullptr) before = plain();
       const double time = seconds_of([&] {
         for (const TokenId token : std::span(tokens).subspan(static_cast<size_t>(depth))) session.step(token);

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "engine/kernel_table.h"
+#include "kernels/gpu/shapes.h"
 
 namespace greta {
 namespace {
@@ -23,6 +24,9 @@ bool has_actions(const Plan& plan) {
   return std::any_of(plan.ops().begin(), plan.ops().end(),
                      [](const Op& op) { return action_of(op) != nullptr; });
 }
+
+/// A step whose attention is divided, where a window does not make it short.
+bool is_far(const Block& block) { return block.rows == 1 && block.n_pos() > gpu::AttentionSplit::kShort; }
 
 }  // namespace
 
@@ -74,7 +78,6 @@ View StreamExecutor::host_view(const Plan& plan, BufferId id, const Block& block
 }
 
 void StreamExecutor::reserve_scratch(const KernelArgs& attention) {
-  if (attention.in[0].rows == 1) return;
   gpu::Device& device = store_.device();
   const int64_t bytes = gpu::attention_scratch_bytes(attention.in[0].rows, attention.params.n_head,
                                                      attention.cache, device.chip());
@@ -82,6 +85,7 @@ void StreamExecutor::reserve_scratch(const KernelArgs& attention) {
   device.wait();  // for kernels that use what there is
   scores_ = {};   // before the larger one
   scores_ = gpu::DeviceBytes(device, bytes);
+  ++memory_made_;
 }
 
 gpu::Args StreamExecutor::args_for(const Plan& plan, const Op& op, const Block& block, KvCache& cache) {
@@ -99,7 +103,8 @@ gpu::Args StreamExecutor::args_for(const Plan& plan, const Op& op, const Block& 
   args.params.rope_turns = moved(store_, args.params.rope_turns, args.params.rope_dims);
   if (is_kind(op, OpKind::attention)) reserve_scratch(args);
   gpu::Args device = gpu::args_of(args, panels, reinterpret_cast<const int64_t*>(position_.data()));
-  if (block.rows > 1) device.scratch = scores_.data(), device.scratch_bytes = scores_.size();
+  device.scratch = scores_.data(), device.scratch_bytes = scores_.size();
+  device.far = is_far(block) && (args.params.window == 0 || args.params.window > gpu::AttentionSplit::kShort);
   return device;
 }
 
@@ -154,7 +159,7 @@ void StreamExecutor::launch_all(std::span<const gpu::Task> tasks) {
     const gpu::Launched next = gpu::next_launch(tasks, device.chip());
     std::vector<gpu::Args> parts;
     for (const gpu::Task& task : tasks.first(next.count)) parts.push_back(task.args);
-    device.launch(*next.kernel, parts);
+    for (const gpu::Kernel* kernel : next.kernels) device.launch(*kernel, parts);
     tasks = tasks.subspan(next.count);
   }
 }
@@ -185,8 +190,8 @@ void StreamExecutor::run_tasks(const Plan& plan, const Block& block, KvCache& ca
   if (block.rows != 1) return launch_all(tasks_of(plan, block, cache));
   std::vector<KvView> layers = refresh(plan, cache);
   Recorded& recorded = recorded_[plan.id()];
-  if (recorded.memory != memory_made_ || recorded.layers != layers) {
-    recorded = {tasks_of(plan, block, cache), memory_made_, std::move(layers), nullptr};
+  if (recorded.memory != memory_made_ || recorded.far != is_far(block) || recorded.layers != layers) {
+    recorded = {tasks_of(plan, block, cache), memory_made_, is_far(block), std::move(layers), nullptr};
     return launch_all(recorded.tasks);
   }
   if (recorded.recording == nullptr)

@@ -25,11 +25,12 @@ class StreamExecutor final : public Executor {
   struct Recorded {
     std::vector<gpu::Task> tasks;
     uint64_t memory = 0;         // memory_made_ when tasks were made
+    bool far = false;            // of their attention
     std::vector<KvView> layers;  // of the cache
     std::unique_ptr<gpu::Recording> recording;
   };
 
-  /// For attention of many rows.
+  /// For attention's scores.
   void reserve_scratch(const KernelArgs& attention);
   std::vector<gpu::Task> tasks_of(const Plan& plan, const Block& block, KvCache& cache);
   /// Makes what the plan reads the device's, as tasks_of() would; the cache's layers as its ops have them.
@@ -52,7 +53,7 @@ class StreamExecutor final : public Executor {
   uint64_t memory_made_ = 0;    // how often some of the device's was
   gpu::DeviceBytes position_;   // of the block's row 0
   gpu::DeviceBytes stamps_;     // by op
-  gpu::DeviceBytes scores_;     // of attention of many rows
+  gpu::DeviceBytes scores_;     // of attention
   std::vector<Launch> launches_;
   std::map<uint64_t, Recorded> recorded_;  // by Plan::id()
   AlignedBytes scratch_;                   // of actions that run the host's attention

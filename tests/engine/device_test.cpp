@@ -109,6 +109,13 @@ TEST_P(OnDevice, TheFusedProgramHasTheBitsOfTheCpu) {
   }
 }
 
+TEST_P(OnDevice, AStepThatSeesMoreThanBeforeHasTheBitsOfTheCpu) {  // so many that its attention is divided
+  const std::vector<int32_t> tokens = test::random_tokens(130);
+  TinyEngine cpu(TensorType::q8_0, options_for("cpu", Format::f16)),
+      device(TensorType::q8_0, options_for(GetParam(), Format::f16));
+  EXPECT_EQ(logits_after(cpu.engine, tokens), logits_after(device.engine, tokens));
+}
+
 TEST_P(OnDevice, OpsThatAreLaunchedTogetherHaveTheBitsOfThoseAlone) {
   class Look final : public Action {
    public:

@@ -38,6 +38,7 @@ struct Args {
   Stamp* stamp = nullptr;
   std::byte* scratch = nullptr;  // of attention: scratch_bytes of it
   int64_t scratch_bytes = 0;
+  bool far = false;               // a step's attention sees so many positions that its work is worth dividing
   int32_t first = 0, groups = 0;  // the work-groups that it has of a launch of several ops, along y
   CopyMap rows, panels;           // of in[0] and the weight, for a GEMM of 16-bit weights
 

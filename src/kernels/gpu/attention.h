@@ -6,6 +6,18 @@
 
 namespace greta::gpu::GRETA_FORM {
 
+GRETA_DEVICE void read_4(const float* from, float* to) {
+  const Quad quad = load<Quad>(reinterpret_cast<const std::byte*>(from));
+#pragma unroll
+  for (int i = 0; i < 4; ++i) to[i] = __builtin_bit_cast(float, quad.words[i]);
+}
+GRETA_DEVICE void write_4(float* to, const float* from) {
+  Quad quad;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) quad.words[i] = __builtin_bit_cast(uint32_t, from[i]);
+  *reinterpret_cast<Quad*>(to) = quad;
+}
+
 inline constexpr float kMasked = -__builtin_inff();
 inline constexpr int kChunk = 2048;  // positions whose scores are held at once; a multiple of a team
 
@@ -61,12 +73,11 @@ struct Query {
 GRETA_DEVICE float most_of_group(float mine) {
   constexpr int kTeams = kRowThreads / kTeam;
   GRETA_SHARED(float, most, kTeams);
-  const auto larger = [](float a, float b) { return a < b ? b : a; };
-  for (int apart = kTeam / 2; apart > 0; apart /= 2) mine = larger(mine, from_lane(mine, apart));
+  mine = most_of_team(mine);
   if (lane_of_team() == 0) most[thread_index() / kTeam] = mine;
   meet();
   float top = most[0];
-  for (int i = 1; i < kTeams; ++i) top = larger(top, most[i]);
+  for (int i = 1; i < kTeams; ++i) top = top < most[i] ? most[i] : top;
   return top;
 }
 

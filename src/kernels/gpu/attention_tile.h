@@ -1,7 +1,7 @@
 #pragma once
 // Attention of many rows. A work-group has a tile of queries that share a kv head, and reads keys and values
 // once for all of them: scores of the whole tile first, which its part of args.scratch holds; then softmax, a
-// team a query; then the mix. A thread has 8 queries by 8 positions or dims at a time. Orders and bits are
+// team a query; then the mix. A thread has a run of queries by 8 positions or dims. Orders and bits are
 // attention.h's.
 
 #include "kernels/gpu/attention.h"
@@ -9,11 +9,11 @@
 
 namespace greta::gpu::GRETA_FORM {
 
-template <class Cache>
+template <class Cache, bool kMany>
 class TileAttention {
  public:
-  static constexpr AttentionTile kShape{kWave};
-  static constexpr int kQueries = kShape.queries, kRuns = kQueries / 8;  // of 8 queries
+  static constexpr AttentionTile kShape{kWave, kMany};
+  static constexpr int kQueries = kShape.queries, kRun = kShape.run, kRuns = kQueries / kRun;
   static constexpr int kPositions = AttentionTile::kPositions;
 
   GRETA_DEVICE TileAttention(const Args& of, std::byte* memory, float* sums, int64_t tile,
@@ -21,10 +21,11 @@ class TileAttention {
       : args(of),
         kv(of.cache),
         q(reinterpret_cast<float*>(memory)),
-        stages(SharedAt(memory + AttentionTile(kWave).queries_bytes(static_cast<int>(of.cache.head_dim)))),
+        stages(SharedAt(memory +
+                        AttentionTile(kWave, kMany).queries_bytes(static_cast<int>(of.cache.head_dim)))),
         kv_head(head_of_cache),
-        group(of.params.n_head / of.cache.n_head_kv),
-        first(tile * kQueries),
+        group(static_cast<int>(of.params.n_head / of.cache.n_head_kv)),
+        first(static_cast<int>(tile) * kQueries),
         head_dim(static_cast<int>(of.cache.head_dim)),
         pitch(head_dim < kShape.kDims ? head_dim : kShape.kDims),
         tops(sums),
@@ -48,36 +49,25 @@ class TileAttention {
 
  private:
   // Of query i of the tile; beyond the last one: of that one.
-  GRETA_DEVICE int64_t query(int i) const { return first + smaller(i, count - 1); }
-  GRETA_DEVICE int64_t row_of(int i) const { return query(i) / group; }
+  GRETA_DEVICE int query(int i) const { return first + (i < count ? i : count - 1); }
+  GRETA_DEVICE int row_of(int i) const { return query(i) / group; }
   GRETA_DEVICE int64_t column_of(int i) const { return (kv_head * group + query(i) % group) * head_dim; }
   GRETA_DEVICE int64_t own_of(int i) const { return position + row_of(i); }
   GRETA_DEVICE int64_t begin_of(int i) const {
     const int64_t window = args.params.window, own = own_of(i);
     return window == 0 || own < window ? 0 : own - window + 1;
   }
-  /// The thread's query j: 4 and 4, so that a wave's reads meet in no bank.
-  GRETA_DEVICE int own_query(int j) const { return (j < 4 ? 0 : kQueries / 2 - 4) + 4 * run + j; }
+  /// The thread's query j: four here and there, so that a wave's reads meet in no bank.
+  GRETA_DEVICE int own_query(int j) const { return j / 4 * (4 * kRuns) + 4 * run + j % 4; }
   /// Whether all queries see all positions of [from, to).
   GRETA_DEVICE bool all_see(int64_t from, int64_t to) const {
     return begin_of(count - 1) <= from && to <= own_of(0) + 1;
   }
 
-  static GRETA_DEVICE void read_4(const float* from, float* to) {
-    const Quad quad = load<Quad>(reinterpret_cast<const std::byte*>(from));
-#pragma unroll
-    for (int i = 0; i < 4; ++i) to[i] = __builtin_bit_cast(float, quad.words[i]);
-  }
-  static GRETA_DEVICE void write_4(float* to, const float* from) {
-    Quad quad;
-#pragma unroll
-    for (int i = 0; i < 4; ++i) quad.words[i] = __builtin_bit_cast(uint32_t, from[i]);
-    *reinterpret_cast<Quad*>(to) = quad;
-  }
   /// What lies in q at [k][query] for this thread's queries.
-  GRETA_DEVICE void read_own(int k, float (&to)[8]) const {
-    read_4(q + k * kQueries + 4 * run, to);
-    read_4(q + k * kQueries + kQueries / 2 + 4 * run, to + 4);
+  GRETA_DEVICE void read_own(int k, float (&to)[kRun]) const {
+#pragma unroll
+    for (int j = 0; j < kRun; j += 4) read_4(q + k * kQueries + own_query(j), to + j);
   }
 
   /// q[d][query].
@@ -114,19 +104,25 @@ class TileAttention {
   GRETA_DEVICE void make_scores() {
     const int parts = (head_dim + kShape.stage_dims - 1) / kShape.stage_dims;
     const int chunks = static_cast<int>((end - start + kPositions - 1) / kPositions);
-    float sum[8][8], top[8];
+    float sum[kRun][8], top[kRun];
 #pragma unroll
-    for (int j = 0; j < 8; ++j) top[j] = kMasked;
+    for (int j = 0; j < kRun; ++j) top[j] = kMasked;
     stream(
         chunks * parts, [&](int item) { copy_keys(item, item / parts, item % parts * kShape.stage_dims); },
         [&](int item) {
           const int d = item % parts * kShape.stage_dims;
           if (d == 0) {
 #pragma unroll
-            for (int j = 0; j < 64; ++j) sum[j / 8][j % 8] = 0;
+            for (int j = 0; j < 8 * kRun; ++j) sum[j / 8][j % 8] = 0;
           }
           add_keys(item, d, sum);
-          if (item % parts == parts - 1) keep_scores(start + item / parts * kPositions, sum, top);
+          if (item % parts != parts - 1) return;
+          const int64_t chunk = start + item / parts * kPositions;
+          if (all_see(chunk, chunk + kPositions)) {
+            keep_scores<true>(chunk, sum, top);
+          } else {
+            keep_scores<false>(chunk, sum, top);
+          }
         });
     join_tops(top);
   }
@@ -149,82 +145,102 @@ class TileAttention {
     }
   }
 
-  GRETA_DEVICE void add_keys(int item, int d, float (&sum)[8][8]) const {
+  GRETA_DEVICE void add_keys(int item, int d, float (&sum)[kRun][8]) const {
     const int dims = dims_from(d);
     const std::byte* keys = stage(item).bytes + part / 2 * static_cast<int>(Cache::bytes(dims * kTeam));
-#pragma unroll 4
+#pragma unroll 2
     for (int i = 0; i < dims; ++i) {
-      float key[8], own[8];
+      float key[8], own[kRun];
       Cache::read_8(keys, i * kTeam + part % 2 * 8, kTeam, key);
       read_own(d + i, own);
 #pragma unroll
-      for (int j = 0; j < 64; ++j) sum[j / 8][j % 8] = math::fma(key[j % 8], own[j / 8], sum[j / 8][j % 8]);
+      for (int j = 0; j < 8 * kRun; ++j)
+        sum[j / 8][j % 8] = math::fma(key[j % 8], own[j / 8], sum[j / 8][j % 8]);
     }
   }
 
   /// To scratch; those of positions that a query does not see are masked.
-  GRETA_DEVICE void keep_scores(int64_t chunk, float (&sum)[8][8], float (&top)[8]) const {
-    const int64_t from = chunk + 8 * part;
-    const bool all = all_see(chunk, chunk + kPositions);
+  template <bool kAllSee>
+  GRETA_DEVICE void keep_scores(int64_t chunk, float (&sum)[kRun][8], float (&top)[kRun]) const {
+    const int from = static_cast<int>(chunk - start) + 8 * part;
 #pragma unroll
-    for (int j = 0; j < 8; ++j) {
+    for (int j = 0; j < kRun; ++j) {
       const int of = own_query(j);
-      const int64_t begin = all ? from : begin_of(of), own = all ? from + 7 : own_of(of);
+      int begin = 0, own = 0;
+      if constexpr (!kAllSee) {
+        begin = static_cast<int>(begin_of(of) - start), own = static_cast<int>(own_of(of) - start);
+      }
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
-        const float score = sum[j][i] * args.params.scale;
-        sum[j][i] = begin <= from + i && from + i <= own ? score : kMasked;
-        top[j] = top[j] < sum[j][i] ? sum[j][i] : top[j];
+        sum[j][i] *= args.params.scale;
+        if (!kAllSee && (from + i < begin || own < from + i)) sum[j][i] = kMasked;
+        top[j] = larger(top[j], sum[j][i]);
       }
-      float* to = scores + of * stride + (from - start);
+      float* to = scores + of * stride + from;
       write_4(to, sum[j]);
       write_4(to + 4, sum[j] + 4);
     }
   }
 
   /// The largest score of each query, from all threads that have some, in the place of the queries.
-  GRETA_DEVICE void join_tops(const float (&top)[8]) {
+  GRETA_DEVICE void join_tops(const float (&top)[kRun]) {
     constexpr int kParts = kPositions / 8;
 #pragma unroll
-    for (int j = 0; j < 8; ++j) q[part * kQueries + own_query(j)] = top[j];
+    for (int j = 0; j < kRun; ++j) q[part * kQueries + own_query(j)] = top[j];
     meet();
     if (thread_index() < kQueries) {
       float most = kMasked;
       for (int i = 0; i < kParts; ++i) {
-        const float other = q[i * kQueries + thread_index()];
-        most = most < other ? other : most;
+        most = larger(most, q[i * kQueries + thread_index()]);
       }
       tops[thread_index()] = most;
     }
     meet();
   }
 
-  /// Of each query's scores, in place; and 1 / their sum.
+  /// Of each query's scores, in place, but for those that it does not see; and 1 / their sum.
   GRETA_DEVICE void make_exponentials() {
     const int teams = thread_count() / kTeam;
     for (int of = thread_index() / kTeam; of < kQueries; of += teams) {
       float* const row = scores + of * stride;
-      const int64_t n = own_of(of) + 1 - start;
-      const float top = tops[of];
+      const int n = static_cast<int>(own_of(of) + 1 - start), begin = static_cast<int>(begin_of(of) - start);
       float sum = 0;
-#pragma unroll 4
-      for (int64_t p = lane_of_team(); p < n; p += kTeam) {
-        const float exponential = math::exp(row[p] - top);
-        row[p] = exponential;
-        sum += exponential;
+#pragma unroll 1
+      for (int at = 0; at < n; at += kExponentials) {
+        if (begin <= at && at + kExponentials <= n) {
+          exponentials_of<true>(row + at, tops[of], 0, kExponentials, sum);
+        } else {
+          exponentials_of<false>(row + at, tops[of], begin - at, n - at, sum);
+        }
       }
       const float total = sum_tree(sum);
       if (lane_of_team() == 0) inverses[of] = 1.0f / total;
     }
     meet();
   }
+  static constexpr int kExponentials = 16 * kTeam;  // of a query that are on their way at once
+  template <bool kAllSeen>
+  static GRETA_DEVICE void exponentials_of(float* row, float top, int begin, int n, float& sum) {
+    constexpr int kFew = kExponentials / kTeam;
+    float got[kFew];
+    const auto at = [](int i) { return i * kTeam + lane_of_team(); };
+#pragma unroll
+    for (int i = 0; i < kFew; ++i) got[i] = kAllSeen || at(i) < n ? row[at(i)] : kMasked;
+#pragma unroll
+    for (int i = 0; i < kFew; ++i) {
+      if (!kAllSeen && n <= at(i)) continue;
+      const float exponential = math::exp(got[i] - top);
+      if (kAllSeen || begin <= at(i)) row[at(i)] = exponential;
+      sum += exponential;
+    }
+  }
 
   /// Dims [d, d + kDims) of all queries.
   GRETA_DEVICE void mix(int d) {
-    const int positions = AttentionTile(kWave).value_positions(head_dim);
+    const int positions = AttentionTile(kWave, kMany).value_positions(head_dim);
     const int chunks = static_cast<int>((end - start + positions - 1) / positions);
     const int own_dim = d + 8 * part;
-    float sum[8][8] = {};
+    float sum[kRun][8] = {};
     stream(
         chunks, [&](int item) { copy_values(item, positions); },
         [&](int item) {
@@ -234,14 +250,14 @@ class TileAttention {
           meet();
           if (own_dim >= head_dim) return;
           if (all_see(from, from + n)) {
-            add_values<true>(item, from, n, own_dim, sum);
+            add_values<true>(item, n, own_dim, sum);
           } else {
-            add_values<false>(item, from, n, own_dim, sum);
+            add_values<false>(item, n, own_dim, sum);
           }
         });
     if (own_dim < head_dim) {
 #pragma unroll
-      for (int j = 0; j < 8; ++j) {
+      for (int j = 0; j < kRun; ++j) {
         write_4(q + own_query(j) * pitch + 8 * part, sum[j]);
         write_4(q + own_query(j) * pitch + 8 * part + 4, sum[j] + 4);
       }
@@ -262,35 +278,31 @@ class TileAttention {
 
   /// q[position][query]: the weights of n positions from `from` on.
   GRETA_DEVICE void read_weights(int64_t from, int n) {
-    const int fours = (n + 3) / 4;
-    for (int i = thread_index(); i < kQueries * fours; i += thread_count()) {
-      const int of = i % kQueries, p = i / kQueries * 4;
-      float four[4];
-      read_4(scores + of * stride + (from - start) + p, four);
+    each_read(
+        kQueries * ((n + 3) / 4),
+        [&](int i) {
+          const float* four = scores + i % kQueries * stride + (from - start) + i / kQueries * 4;
+          return load<Quad>(reinterpret_cast<const std::byte*>(four));
+        },
+        [&](int i, const Quad& four) {
+          const int of = i % kQueries, p = i / kQueries * 4;
 #pragma unroll
-      for (int j = 0; j < 4; ++j) q[(p + j) * kQueries + of] = four[j] * inverses[of];
-    }
+          for (int j = 0; j < 4; ++j)
+            q[(p + j) * kQueries + of] = __builtin_bit_cast(float, four.words[j]) * inverses[of];
+        });
   }
 
   template <bool kAllSee>
-  GRETA_DEVICE void add_values(int item, int64_t from, int n, int d, float (&sum)[8][8]) const {
-    int begin[8], own[8];
-    if constexpr (!kAllSee) {
-#pragma unroll
-      for (int j = 0; j < 8; ++j) {
-        begin[j] = static_cast<int>(begin_of(own_query(j)) - from);
-        own[j] = static_cast<int>(own_of(own_query(j)) - from);
-      }
-    }
+  GRETA_DEVICE void add_values(int item, int n, int d, float (&sum)[kRun][8]) const {
 #pragma unroll 2
     for (int p = 0; p < n; ++p) {
-      float value[8], weight[8];
+      float value[8], weight[kRun];
       Cache::read_8(stage(item).bytes, p * head_dim + d, 1, value);
       read_own(p, weight);
 #pragma unroll
-      for (int j = 0; j < 8; ++j) {
-        // What a query does not see may be no number.
-        if (!kAllSee && (p < begin[j] || own[j] < p)) continue;
+      for (int j = 0; j < kRun; ++j) {
+        // What a query does not see may be no number: its weight is kMasked.
+        if (!kAllSee && weight[j] < 0) continue;
 #pragma unroll
         for (int i = 0; i < 8; ++i) sum[j][i] = math::fma(value[i], weight[j], sum[j][i]);
       }
@@ -331,23 +343,25 @@ class TileAttention {
   const KvView& kv;
   float* q;  // the queries, then a chunk's weights, then what is stored
   SharedAt stages;
-  int64_t kv_head, group, first;  // the first query
+  int64_t kv_head;
+  int group, first;  // heads that share a kv head; the first query
   int head_dim, pitch, count = 0;
   float *tops, *inverses, *scores;
   int64_t position, start, end, stride;
-  int run, part;  // the thread's 8 queries; its 8 positions or dims
+  int run, part;  // the thread's queries; its 8 positions or dims
 };
 
+template <bool kMany>
 GRETA_DEVICE void tile_attention(const Args* parts) {
   const Args& args = parts[0];
-  GRETA_SHARED(float, sums, 2 * AttentionTile(kWave).queries);
+  GRETA_SHARED(float, sums, 2 * AttentionTile(kWave, kMany).queries);
   with_cache(args.cache.format, [&](auto cache) {
-    GRETA_SHARED_BESIDE(memory, AttentionTile(kWave).bytes(static_cast<int>(args.cache.head_dim)));
+    GRETA_SHARED_BESIDE(memory, AttentionTile(kWave, kMany).bytes(static_cast<int>(args.cache.head_dim)));
     const int64_t kv_heads = args.cache.n_head_kv,
-                  tiles = AttentionTile(kWave).tiles(args.in[0].rows * args.params.n_head / kv_heads);
+                  tiles = AttentionTile(kWave, kMany).tiles(args.in[0].rows * args.params.n_head / kv_heads);
     // The last rows first: they see most.
     for (int64_t i = group_y(); i < tiles * kv_heads; i += args.groups)
-      TileAttention<decltype(cache)>(args, memory, sums, tiles - 1 - i / kv_heads, i % kv_heads)();
+      TileAttention<decltype(cache), kMany>(args, memory, sums, tiles - 1 - i / kv_heads, i % kv_heads)();
   });
 }
 

@@ -39,10 +39,11 @@ GRETA_DEVICE void copy_quad(const SharedAt& to, const std::byte* global) {
 }
 
 /// The same of bytes of which others may be writing some just now: whoever reads the copy leaves those out.
-#if defined(__CUDACC__)
+#if defined(__CUDACC__) || defined(__HIP__)
 GRETA_DEVICE void copy_open_quad(const SharedAt& to, const std::byte* global) { copy_quad(to, global); }
 #else
-[[gnu::no_sanitize("thread")]] GRETA_DEVICE void copy_open_quad(const SharedAt& to, const std::byte* global) {
+__attribute__((no_sanitize("thread"))) GRETA_DEVICE void copy_open_quad(const SharedAt& to,
+                                                                        const std::byte* global) {
   __builtin_memcpy(to.bytes, global, sizeof(Quad));
 }
 #endif

@@ -3,6 +3,8 @@
 // wave has all panels by a quarter of the tokens, and where there are fewer tokens than that, waves share
 // them and divide the panels. Blocks come in steps of 4 to shared memory; a step's scales are decoded once.
 
+#include <type_traits>
+
 #include "kernels/gpu/matmul_int8.h"
 #include "kernels/gpu/mma.h"
 #include "kernels/math.h"
@@ -48,6 +50,11 @@ struct PanelStep {
 /// d and m of a group of a weight row.
 struct alignas(8) ScalePair {
   float d, m;
+};
+
+/// Those of a row whose number is even, and of the next.
+struct alignas(16) ScaleRows {
+  ScalePair of[2];
 };
 
 /// The steps of a work-group: tokens, and panels behind them; and one step's scales.
@@ -97,6 +104,10 @@ struct Int8Steps {
         shared.bytes + 2 * kShape.step_bytes())[(block * kGroups + group) * kRows + weight_row];
   }
 
+  GRETA_DEVICE ScaleRows scales(int block, int weight_row, int group) const {
+    return load<ScaleRows>(reinterpret_cast<const std::byte*>(&scale(block, weight_row, group)));
+  }
+
   /// Begins to copy the blocks from `first` on: lanes those of all tokens, each wave those of a panel. Tokens
   /// beyond the last are left as they are, panels beyond it are that one.
   GRETA_DEVICE void begin(int64_t first) const {
@@ -135,10 +146,6 @@ struct Int8Steps {
   }
 };
 
-/// Integer sums begin with this: the f32 of the same bits is 12582912 plus the sum, exactly below 2^22.
-inline constexpr int kMagic = 0x4b400000;
-inline constexpr float kMagicValue = 12582912.0f;
-
 template <TensorType kT>
 GRETA_DEVICE void int8_gemm(const Args& args) {
   using W = BlockWeight<kT>;
@@ -170,7 +177,8 @@ GRETA_DEVICE void int8_gemm(const Args& args) {
     }
   }
 
-  const auto add_block = [&](int64_t first, int block) {
+  // A work-group with all its tokens has no wave that leaves panels out.
+  const auto add_block = [&](auto whole, int64_t first, int block) {
     int x[kTiles][2];
     float d[kTiles][T::kOutTokens], s[kTiles][T::kOutTokens][kGroups];
     int begin[kTiles][T::kOutTokens][kGroups];
@@ -186,26 +194,33 @@ GRETA_DEVICE void int8_gemm(const Args& args) {
 #pragma unroll
         for (int g = 0; g < kGroups; ++g) {
           s[t][c][g] = sums.s[g];
-          begin[t][c][g] = kMagic - W::kOffset * sums.sum[g];
+          begin[t][c][g] = -W::kOffset * sums.sum[g];
         }
       }
     }
 #pragma unroll
     for (int p = 0; p < kPanels; ++p) {
-      if (!mine(p)) continue;
+      if (!whole() && !mine(p)) continue;
       int low[T::kRows], high[T::kRows];
       const std::byte* codes = S::P::codes(steps.panel_at(first, p), block);
+      // The words of neighbouring rows lie together.
+      struct alignas(4 * T::kRows) Words {
+        uint32_t of[T::kRows];
+      };
 #pragma unroll
       for (int i = 0; i < T::kRows; ++i) {
-        const auto planes = [at = codes + 4 * T::row(i)](int r) { return load<uint32_t>(at + 64 * r); };
+        const auto planes = [=](int r) { return load<Words>(codes + 64 * r + 4 * T::row(0)).of[i]; };
         low[i] = W::word(T::word(), planes);
         high[i] = W::word(T::word() + 4, planes);
       }
       ScalePair of[T::kOutRows][kGroups];
 #pragma unroll
-      for (int r = 0; r < T::kOutRows; ++r) {
+      for (int r = 0; r < T::kOutRows; r += 2) {
 #pragma unroll
-        for (int g = 0; g < kGroups; ++g) of[r][g] = steps.scale(block, row_of(p, r), g);
+        for (int g = 0; g < kGroups; ++g) {
+          const ScaleRows rows = steps.scales(block, row_of(p, r), g);
+          of[r][g] = rows.of[0], of[r + 1][g] = rows.of[1];
+        }
       }
 #pragma unroll
       for (int t = 0; t < kTiles; ++t) {
@@ -226,7 +241,7 @@ GRETA_DEVICE void int8_gemm(const Args& args) {
           const int r = i / T::kOutTokens, c = i % T::kOutTokens;
 #pragma unroll
           for (int g = 0; g < kGroups; ++g) {
-            const float idot = math::from_bits(dot[g][i]) - kMagicValue;
+            const float idot = static_cast<float>(dot[g][i]);
             float& sum = acc[p][t][i];
             sum = __builtin_fmaf(idot, of[r][g].d * d[t][c], sum);
             if constexpr (W::kHasMin) sum = __builtin_fmaf(of[r][g].m, s[t][c][g], sum);
@@ -244,11 +259,12 @@ GRETA_DEVICE void int8_gemm(const Args& args) {
     steps.decode(first);
     meet();
     const int count = static_cast<int>(smaller(Shape::kBlocks, steps.blocks - first));
-    if (kGroups == 1 && count == Shape::kBlocks) {  // of two groups there would be too much to keep
+    if (kGroups == 1 && count == Shape::kBlocks &&
+        shares == 2) {  // of two groups there'd be too much to keep
 #pragma unroll
-      for (int block = 0; block < Shape::kBlocks; ++block) add_block(first, block);
+      for (int block = 0; block < Shape::kBlocks; ++block) add_block(std::true_type{}, first, block);
     } else {
-      for (int block = 0; block < count; ++block) add_block(first, block);
+      for (int block = 0; block < count; ++block) add_block(std::false_type{}, first, block);
     }
   }
 #pragma unroll
@@ -257,9 +273,13 @@ GRETA_DEVICE void int8_gemm(const Args& args) {
 #pragma unroll
     for (int t = 0; t < kTiles; ++t) {
 #pragma unroll
-      for (int i = 0; i < kOutputs; ++i)
-        store_sum(args, steps.token + first_token + t * T::kTokens + T::out_token(i % T::kOutTokens),
-                  steps.panel * kPanelRows + row_of(p, i / T::kOutTokens), acc[p][t][i]);
+      for (int c = 0; c < T::kOutTokens; ++c) {
+        float rows[T::kOutRows];
+#pragma unroll
+        for (int r = 0; r < T::kOutRows; ++r) rows[r] = acc[p][t][r * T::kOutTokens + c];
+        store_sums(args, steps.token + first_token + t * T::kTokens + T::out_token(c),
+                   steps.panel * kPanelRows + row_of(p, 0), rows);
+      }
     }
   }
 }

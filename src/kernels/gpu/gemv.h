@@ -22,6 +22,23 @@ GRETA_DEVICE void store_sum(const Args& args, int64_t row, int64_t n, float sum)
   args.out.row(row)[n] = args.params.scale == 1 ? sum : sum * args.params.scale;
 }
 
+/// The same of kCount rows from n on, which is a multiple of kCount: at once where that can be.
+template <int kCount>
+GRETA_DEVICE void store_sums(const Args& args, int64_t row, int64_t n, const float (&sums)[kCount]) {
+  struct alignas(4 * kCount) Run {
+    float of[kCount];
+  };
+  if (row >= args.out.rows || n >= args.weight.n) return;
+  if (n + kCount > args.weight.n || args.out.stride % static_cast<int64_t>(sizeof(Run)) != 0) {
+    for (int i = 0; i < kCount; ++i) store_sum(args, row, n + i, sums[i]);
+    return;
+  }
+  Run run;
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) run.of[i] = args.params.scale == 1 ? sums[i] : sums[i] * args.params.scale;
+  *reinterpret_cast<Run*>(args.out.row(row) + n) = run;
+}
+
 /// The units of a wave: its share of a panel's, then of the next panel of the work-group.
 struct UnitWalk {
   int panel, panels, apart;

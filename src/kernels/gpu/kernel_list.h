@@ -33,24 +33,27 @@ namespace greta::gpu {
 #define GRETA_GPU_ALL(name, body) GRETA_GPU_X(name, body) GRETA_GPU_ROUNDED(name, body)
 
 /// Expands GRETA_GPU_X(name, body) for every kernel.
-#define GRETA_GPU_KERNELS                        \
-  GRETA_GPU_X(rope_table, rope_table)            \
-  GRETA_GPU_ROUNDED(quantize, quantize)          \
-  GRETA_GPU_ALL(rms_norm, rms_norm)              \
-  GRETA_GPU_X(rope, rope)                        \
-  GRETA_GPU_X(kv_write, kv_write)                \
-  GRETA_GPU_X(qk, qk)                            \
-  GRETA_GPU_X(softmax, softmax)                  \
-  GRETA_GPU_X(pv, pv)                            \
-  GRETA_GPU_ALL(attention, attention)            \
-  GRETA_GPU_X(add, add)                          \
-  GRETA_GPU_ALL(silu_mul, gate<Silu>)            \
-  GRETA_GPU_ALL(gelu_mul, gate<Gelu>)            \
-  GRETA_GPU_X(add_norm, add_norm)                \
-  GRETA_GPU_X(step_attention, step_attention)    \
-  GRETA_GPU_X(tile_attention, tile_attention)    \
-  GRETA_GPU_TYPES(GRETA_GPU_OF_TYPE)             \
-  GRETA_GPU_BLOCK_TYPES(GRETA_GPU_OF_BLOCK_TYPE) \
+#define GRETA_GPU_KERNELS                                \
+  GRETA_GPU_X(rope_table, rope_table)                    \
+  GRETA_GPU_ROUNDED(quantize, quantize)                  \
+  GRETA_GPU_ALL(rms_norm, rms_norm)                      \
+  GRETA_GPU_X(rope, rope)                                \
+  GRETA_GPU_X(kv_write, kv_write)                        \
+  GRETA_GPU_X(qk, qk)                                    \
+  GRETA_GPU_X(softmax, softmax)                          \
+  GRETA_GPU_X(pv, pv)                                    \
+  GRETA_GPU_ALL(attention, attention)                    \
+  GRETA_GPU_X(add, add)                                  \
+  GRETA_GPU_ALL(silu_mul, gate<Silu>)                    \
+  GRETA_GPU_ALL(gelu_mul, gate<Gelu>)                    \
+  GRETA_GPU_X(add_norm, add_norm)                        \
+  GRETA_GPU_X(step_attention, step_attention)            \
+  GRETA_GPU_X(split_scores, split_scores)                \
+  GRETA_GPU_X(split_mix, split_mix)                      \
+  GRETA_GPU_X(tile_attention, tile_attention<false>)     \
+  GRETA_GPU_X(tile_attention_many, tile_attention<true>) \
+  GRETA_GPU_TYPES(GRETA_GPU_OF_TYPE)                     \
+  GRETA_GPU_BLOCK_TYPES(GRETA_GPU_OF_BLOCK_TYPE)         \
   GRETA_GPU_HALF_TYPES(GRETA_GPU_OF_HALF_TYPE)
 
 /// A kernel's place in the list, which it stamps when it runs.
@@ -98,8 +101,13 @@ constexpr Launching launching(KernelId id, int wave) {
     case KernelId::rms_norm_bf16:
     case KernelId::rms_norm_f16: return {false, false, kNormThreads};
     case KernelId::add_norm: return {true, false, kNormThreads, 1, false, 2, true};
-    case KernelId::step_attention: return {true, true, kRowThreads, 1, false, 4, true};
-    case KernelId::tile_attention: return {false, true, AttentionTile(wave).threads, 2, false, 1, true};
+    case KernelId::step_attention:
+    case KernelId::split_scores:
+    case KernelId::split_mix: return {true, true, kRowThreads, 1, false, 4, true};
+    case KernelId::tile_attention:
+      return {false, true, AttentionTile(wave, false).threads, 2, false, 1, true};
+    case KernelId::tile_attention_many:
+      return {false, true, AttentionTile(wave, true).threads, 2, false, 1, true};
     default: return {};
   }
 }

@@ -2,6 +2,7 @@
 // The whole source, for each form that compiles it.
 
 #include "kernels/gpu/attention.h"
+#include "kernels/gpu/attention_split.h"
 #include "kernels/gpu/attention_step.h"
 #include "kernels/gpu/attention_tile.h"
 #include "kernels/gpu/gemm_int8.h"

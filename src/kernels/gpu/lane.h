@@ -133,9 +133,10 @@ GRETA_DEVICE int sum_of_team(int value) {
   for (int apart = kTeam / 2; apart > 0; apart /= 2) value += from_lane(value, apart);
   return value;
 }
-GRETA_DEVICE int most_of_team(int value) {
+template <class T>
+GRETA_DEVICE T most_of_team(T value) {
   for (int apart = kTeam / 2; apart > 0; apart /= 2) {
-    const int other = from_lane(value, apart);
+    const T other = from_lane(value, apart);
     value = value < other ? other : value;
   }
   return value;
@@ -146,6 +147,8 @@ GRETA_DEVICE T load(const std::byte* p) {
   return *reinterpret_cast<const T*>(p);
 }
 
+/// A NaN loses.
+GRETA_DEVICE float larger(float a, float b) { return __builtin_fmaxf(a, b); }
 GRETA_DEVICE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 }  // namespace greta::gpu::GRETA_FORM

@@ -10,9 +10,9 @@ namespace {
 
 using Ops = std::span<const Task>;
 
-/// A kernel that does a run of ops one after another, where it fits.
+/// Kernels that do a run of ops together, where they fit.
 struct Chain {
-  KernelId kernel;
+  std::vector<KernelId> kernels;
   std::vector<OpKind> ops;
   bool (*fits)(Ops ops, const Chip& chip);
 };
@@ -23,27 +23,47 @@ bool add_norm_fits(Ops ops, const Chip&) {
   return reads_from(ops[1], ops[0]) && ops[1].args.in[1].cols == ops[0].args.out.cols;
 }
 
-bool step_fits(Ops ops, const Chip& chip) {
+bool is_step(Ops ops) {
   const Args& attention = ops[3].args;
-  const KvView& cache = attention.cache;
   return attention.in[0].rows == 1 && reads_from(ops[3], ops[0]) && reads_from(ops[2], ops[1]) &&
-         cache == ops[2].args.cache && cache.head_dim <= kMostHeadDim &&
-         cache.capacity <= AttentionStep(chip.wave).most_positions;
+         attention.cache == ops[2].args.cache && attention.cache.head_dim <= kMostHeadDim;
 }
 
+bool step_fits(Ops ops, const Chip& chip) {
+  return is_step(ops) && ops[3].args.cache.capacity <= AttentionStep(chip.wave).most_positions;
+}
+
+bool split_fits(Ops ops, const Chip& chip) {
+  constexpr int64_t kMostGroup = 16;  // heads that share a kv head, whose queries lie in shared memory
+  const Args& attention = ops[3].args;
+  const KvView& cache = attention.cache;
+  return is_step(ops) && attention.far && cache.head_dim % 16 == 0 &&
+         cache.head_dim % AttentionSplit::dims(static_cast<int>(cache.head_dim)) == 0 &&
+         cache.capacity <= AttentionSplit(chip.wave).most_scores &&
+         attention.params.n_head / cache.n_head_kv <= kMostGroup &&
+         attention.params.n_head * cache.capacity * 4 <= attention.scratch_bytes;
+}
+
+template <bool kMany>
 bool tile_fits(Ops ops, const Chip& chip) {
+  constexpr int64_t kTiles = 3;  // of a processor, where they are the larger ones
   const Args& args = ops[0].args;
-  return args.in[0].rows > 1 && args.cache.head_dim % 16 == 0 && args.cache.head_dim <= kMostHeadDim &&
-         AttentionTile(chip.wave).scratch_bytes(args.cache.capacity) <= args.scratch_bytes;
+  const AttentionTile shape(chip.wave, kMany);
+  const KvView& cache = args.cache;
+  const int64_t queries = args.in[0].rows * args.params.n_head / cache.n_head_kv;
+  return args.in[0].rows > 1 && cache.head_dim % 16 == 0 && cache.head_dim <= kMostHeadDim &&
+         shape.scratch_bytes(cache.capacity) <= args.scratch_bytes &&
+         (!kMany || cache.n_head_kv * shape.tiles(queries) >= kTiles * chip.processors);
 }
 
 const std::vector<Chain>& chains() {
+  static const std::vector<OpKind> kStep{OpKind::rope, OpKind::rope, OpKind::kv_write, OpKind::attention};
   static const std::vector<Chain> all{
-      {KernelId::add_norm, {OpKind::add, OpKind::rms_norm}, add_norm_fits},
-      {KernelId::step_attention,
-       {OpKind::rope, OpKind::rope, OpKind::kv_write, OpKind::attention},
-       step_fits},
-      {KernelId::tile_attention, {OpKind::attention}, tile_fits},
+      {{KernelId::add_norm}, {OpKind::add, OpKind::rms_norm}, add_norm_fits},
+      {{KernelId::split_scores, KernelId::split_mix}, kStep, split_fits},
+      {{KernelId::step_attention}, kStep, step_fits},
+      {{KernelId::tile_attention_many}, {OpKind::attention}, tile_fits<true>},
+      {{KernelId::tile_attention}, {OpKind::attention}, tile_fits<false>},
   };
   return all;
 }
@@ -67,10 +87,12 @@ size_t beside(Ops tasks, const Chip& chip) {
 
 Launched next_launch(std::span<const Task> tasks, const Chip& chip) {
   for (const Chain& chain : chains()) {
-    if (begin_with(tasks, chain.ops) && chain.fits(tasks.first(chain.ops.size()), chip))
-      return {&kernels()[static_cast<size_t>(chain.kernel)], chain.ops.size()};
+    if (!begin_with(tasks, chain.ops) || !chain.fits(tasks.first(chain.ops.size()), chip)) continue;
+    Launched next{{}, chain.ops.size()};
+    for (const KernelId id : chain.kernels) next.kernels.push_back(&kernels()[static_cast<size_t>(id)]);
+    return next;
   }
-  return {tasks[0].kernel, beside(tasks, chip)};
+  return {{tasks[0].kernel}, beside(tasks, chip)};
 }
 
 Grid place(const Kernel& kernel, std::span<Args> parts, const Chip& chip) {
@@ -81,7 +103,7 @@ Grid place(const Kernel& kernel, std::span<Args> parts, const Chip& chip) {
   }
   int64_t wanted = 0;
   for (const Args& part : parts) wanted += kernel.grid(part, chip).y;
-  // Those that stay on a processor have a share of it each.
+  // Those that stay on a processor take several each.
   const int64_t most = kernel.resident != nullptr ? kernel.resident(parts[0], chip) : wanted;
   whole.y = 0;
   for (Args& part : parts) {
@@ -95,7 +117,7 @@ Grid place(const Kernel& kernel, std::span<Args> parts, const Chip& chip) {
 
 int64_t attention_scratch_bytes(int64_t rows, int64_t n_head, const KvView& cache, const Chip& chip) {
   constexpr int64_t kMost = int64_t{1} << 30;
-  const AttentionTile shape(chip.wave);
+  const AttentionTile shape(chip.wave, true);
   const int64_t own = shape.scratch_bytes(cache.capacity);
   const int64_t groups = cache.n_head_kv * shape.tiles(rows * n_head / cache.n_head_kv);
   return std::max(own, std::min(groups * own, kMost / own * own));

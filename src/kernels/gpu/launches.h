@@ -3,6 +3,7 @@
 // Some ops it does one after another (a sum and its norm), some beside one another (products of one input).
 
 #include <span>
+#include <vector>
 
 #include "kernels/gpu/table.h"
 
@@ -17,9 +18,10 @@ struct Task {
   bool operator==(const Task&) const = default;
 };
 
-/// What the next launch does: so many tasks, by a kernel that may be another than theirs.
+/// The next launches: of kernels that do so many tasks together, one after another; they may be others than
+/// the tasks' own.
 struct Launched {
-  const Kernel* kernel;
+  std::vector<const Kernel*> kernels;
   size_t count;
 };
 Launched next_launch(std::span<const Task> tasks, const Chip& chip);

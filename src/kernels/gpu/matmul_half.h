@@ -59,22 +59,31 @@ struct HalfUnit {
   }
 };
 
-/// The stages of a work-group's GEMM in shared memory: tokens, panels behind them, and their gates.
+/// A tile of a GEMM: its first token and panel.
+struct HalfTileAt {
+  int64_t token, panel;
+};
+
+/// The stages of a work-group's tiles in shared memory: tokens, panels behind them, and their gates.
 struct HalfStages {
   using Shape = HalfGemmShape;
   static constexpr Shape kShape{kWave};
 
   SharedAt shared, gates;
-  int64_t token, panel, panels;  // the first ones of the work-group; those of the weight
-  int count;
+  int count;          // of a tile
+  int64_t panels;     // of the weight
+  int across, tiles;  // tiles of tokens; all
+  int first, apart;   // the work-group's
 
   GRETA_DEVICE HalfStages(const Args& args, std::byte* memory)
       : shared(memory),
         gates(shared + kShape.gates_at()),
-        token(int64_t{group_x()} * kShape.tokens),
-        panel(int64_t{group_y() - args.first} * kShape.panels),
+        count(static_cast<int>((args.weight.k + Shape::kStageK - 1) / Shape::kStageK)),
         panels((args.weight.n + kPanelRows - 1) / kPanelRows),
-        count(static_cast<int>((args.weight.k + Shape::kStageK - 1) / Shape::kStageK)) {
+        across(static_cast<int>((args.out.rows + kShape.tokens - 1) / kShape.tokens)),
+        tiles(across * static_cast<int>((panels + kShape.panels - 1) / kShape.panels)),
+        first(group_y() - args.first),
+        apart(args.groups) {
     if (thread_index() < kShape.stages) {
       make_arrival_gate(full(thread_index()));
       make_gate(empty(thread_index()), kShape.panels);
@@ -82,6 +91,10 @@ struct HalfStages {
     meet();
   }
 
+  /// Those that run at once share tokens or panels.
+  GRETA_DEVICE HalfTileAt tile(int i) const {
+    return {int64_t{i % across} * kShape.tokens, int64_t{i / across} * kShape.panels};
+  }
   GRETA_DEVICE SharedAt at(int place) const { return shared + place * kShape.stage_bytes(); }
   GRETA_DEVICE SharedAt panel_at(int place, int i) const {
     return at(place) + (kShape.tokens * Shape::kRowBytes + i * Shape::kPanelBytes);
@@ -110,34 +123,34 @@ struct StageCopier {
   const Args& args;
   const HalfStages& stages;
 
-  GRETA_DEVICE void copy(int stage, int place) const {
+  GRETA_DEVICE void copy(const HalfTileAt& tile, int stage, int place) const {
     const SharedAt full = stages.full(place);
     if constexpr (kCopiesBoxes) {
       if (!is_elected()) return;
       expect_bytes(full, kShape.stage_bytes());
-      copy_box(full, stages.at(place), args.rows, stage * Shape::kStageK, stages.token);
-      copy_box(full, stages.panel_at(place, 0), args.panels, stage * Shape::kPanelBytes / 8, stages.panel);
+      copy_box(full, stages.at(place), args.rows, stage * Shape::kStageK, tile.token);
+      copy_box(full, stages.panel_at(place, 0), args.panels, stage * Shape::kPanelBytes / 8, tile.panel);
     } else {
-      copy_by_lanes(stage, place);
+      copy_by_lanes(tile, stage, place);
       pass_after_copies(full);
     }
   }
 
  private:
-  GRETA_DEVICE void copy_by_lanes(int stage, int place) const {
+  GRETA_DEVICE void copy_by_lanes(const HalfTileAt& tile, int stage, int place) const {
     const int64_t from = int64_t{stage} * Shape::kRowBytes, left = (args.weight.k + 1) / 2 * 4 - from;
-    const int rows = static_cast<int>(smaller(kShape.tokens, args.out.rows - stages.token));
+    const int rows = static_cast<int>(smaller(kShape.tokens, args.out.rows - tile.token));
     for (int i = lane_of_wave(); i < rows * kQuads; i += kWave) {
       const int row = i / kQuads, quad = i % kQuads;
       copy_quad_of(stages.at(place) + quad_place(row, quad),
-                   args.in[0].raw_row(stages.token + row) + from + 16 * quad, left - 16 * quad);
+                   args.in[0].raw_row(tile.token + row) + from + 16 * quad, left - 16 * quad);
     }
-    const int panels = static_cast<int>(smaller(kShape.panels, stages.panels - stages.panel));
+    const int panels = static_cast<int>(smaller(kShape.panels, stages.panels - tile.panel));
     for (int i = 16 * lane_of_wave(); i < panels * Shape::kPanelBytes; i += 16 * kWave) {
       const int64_t in_panel = from * kPanelRows + i % Shape::kPanelBytes;
       copy_quad_of(
           stages.panel_at(place, 0) + i,
-          args.weight.panels + (stages.panel + i / Shape::kPanelBytes) * args.weight.panel_bytes + in_panel,
+          args.weight.panels + (tile.panel + i / Shape::kPanelBytes) * args.weight.panel_bytes + in_panel,
           left * kPanelRows - i % Shape::kPanelBytes);
     }
     meet_wave();
@@ -157,76 +170,123 @@ GRETA_DEVICE void copy_stages(const Args& args, const HalfStages& stages) {
   constexpr HalfGemmShape kShape = HalfStages::kShape;
   static_assert(kShape.copiers < kShape.stages);
   const StageCopier copier{args, stages};
-  const int first = thread_index() / kWave - kShape.panels;
-  RingPlace at{first, 0};
-  for (int stage = first; stage < stages.count; stage += kShape.copiers) {
+  int stage = thread_index() / kWave - kShape.panels;
+  RingPlace at{stage, 0};
+  for (int tile = stages.first;; at.move(kShape.copiers, kShape.stages), stage += kShape.copiers) {
+    for (; stage >= stages.count; stage -= stages.count) tile += stages.apart;
+    if (tile >= stages.tiles) break;
     if (at.turn > 0) wait_at(stages.empty(at.place), at.turn - 1, kShape.panels);
-    copier.copy(stage, at.place);
-    at.move(kShape.copiers, kShape.stages);
+    copier.copy(stages.tile(tile), stage, at.place);
   }
   wait_for_batches<0>();
 }
 
-/// What a wave with a panel does: its outputs, by all tokens of the work-group.
+/// What a wave with a panel of each tile does: its outputs, by all tokens of the tile. Slices are added up in
+/// two products by turns where the unit runs on: one is added to the totals while it makes the other.
 template <TensorType kT>
-GRETA_DEVICE void multiply_stages(const Args& args, const HalfStages& stages) {
+class HalfMultiplier {
+ public:
   using T = HalfTile;
   using Shape = HalfGemmShape;
-  constexpr Shape kShape = HalfStages::kShape;
-  constexpr int kSteps = Shape::kStageK / 16, kOfSlice = kSlice / Shape::kStageK;
+  static constexpr Shape kShape = HalfStages::kShape;
   using P = HalfProduct<kT, kShape.tokens>;
-  const int wave = thread_index() / kWave;
-  const int64_t panel = stages.panel + wave;
-  P slice;
-  float total[P::kTiles][4];
+  static constexpr int kOfSlice = kSlice / Shape::kStageK;
+
+  GRETA_DEVICE HalfMultiplier(const Args& of, const HalfStages& from)
+      : args(of), stages(from), wave(thread_index() / kWave) {}
+
+  GRETA_DEVICE void multiply(const HalfTileAt& tile) {
+    const int64_t panel = tile.panel + wave;
 #pragma unroll
-  for (int t = 0; t < P::kTiles; ++t) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i)
-      total[t][i] =
+    for (int i = 0; i < 4; ++i) {
+      const float first =
           first_sum(args, smaller(panel, stages.panels - 1) * kPanelRows + T::out_row(i / T::kOutTokens));
-  }
-  RingPlace at, used;
-  const auto give_back = [&] {
-    pass(stages.empty(used.place));
-    used.move(1, kShape.stages);
-  };
-  for (int first = 0; first < stages.count; first += kOfSlice) {
 #pragma unroll
-    for (int part = 0; part < kOfSlice; ++part) {
-      if (first + part >= stages.count) break;
-      wait_at(stages.full(at.place), at.turn);
-      HalfWords w[kSteps];
-#pragma unroll
-      for (int step = 0; step < kSteps; ++step)
-        load_words<kT>(stages.panel_at(at.place, wave).bytes + step * T::kStepBytes, w[step]);
-      P::open();
-#pragma unroll
-      for (int step = 0; step < kSteps; ++step)
-        slice.add(w[step], stages.at(at.place), step, part + step == 0);
-      P::close();
-      at.move(1, kShape.stages);
-      slice.template wait<1>();
-      if (part > 0) give_back();  // of the stage before
+      for (int t = 0; t < P::kTiles; ++t) total[t][i] = first;
     }
-    slice.template wait<0>();
-    give_back();
+    P one, other;
+    for (int left = stages.count; left > 0; left -= kOfSlice) {
+      slice(one, other, left, false);
+      if (!P::kRunsOn || left <= kOfSlice) {
+        end_with(one);
+        continue;
+      }
+      left -= kOfSlice;
+      slice(other, one, left, true);
+      end_with(other);
+    }
+    store(tile.token, panel);
+  }
+
+ private:
+  GRETA_DEVICE void add(const P& done) {
 #pragma unroll
     for (int t = 0; t < P::kTiles; ++t) {
 #pragma unroll
-      for (int i = 0; i < 4; ++i) total[t][i] += slice.sum[t][i];
+      for (int i = 0; i < 4; ++i) total[t][i] += done.sum[t][i];
     }
   }
-  if (panel >= stages.panels) return;
+  GRETA_DEVICE void end_with(P& last) {
+    last.template wait<0>();
+    give_back();
+    add(last);
+  }
+  GRETA_DEVICE void give_back() {
+    pass(stages.empty(used.place));
+    used.move(1, kShape.stages);
+  }
+
+  /// Of the stages that are left, those of a slice. `done`, the slice before, is added meanwhile.
+  GRETA_DEVICE void slice(P& now, P& done, int left, bool adds) {
+    constexpr int kSteps = 2, kParts = Shape::kStageK / 16 / kSteps;
 #pragma unroll
-  for (int t = 0; t < P::kTiles; ++t) {
+    for (int stage = 0; stage < kOfSlice; ++stage) {
+      if (stage >= left) break;
+      wait_at(stages.full(at.place), at.turn);
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      store_sum(args, stages.token + t * T::kTokens + T::out_token(i % T::kOutTokens),
-                panel * kPanelRows + T::out_row(i / T::kOutTokens), total[t][i]);
+      for (int part = 0; part < kParts; ++part) {
+        HalfWords w[kSteps];
+#pragma unroll
+        for (int step = 0; step < kSteps; ++step)
+          load_words<kT>(stages.panel_at(at.place, wave).bytes + (part * kSteps + step) * T::kStepBytes,
+                         w[step]);
+        P::open();
+#pragma unroll
+        for (int step = 0; step < kSteps; ++step)
+          now.add(w[step], stages.at(at.place), part * kSteps + step, stage + part + step == 0);
+        P::close();
+        if (stage + part == 0) {
+          done.template wait<1>();
+          if (adds) add(done);
+        } else {
+          P::template wait_behind<1>();
+        }
+        if (part == 0 && (stage > 0 || adds)) give_back();  // of the stage before
+      }
+      at.move(1, kShape.stages);
     }
   }
-}
+
+  GRETA_DEVICE void store(int64_t token, int64_t panel) const {
+    if (panel >= stages.panels) return;
+#pragma unroll
+    for (int t = 0; t < P::kTiles; ++t) {
+#pragma unroll
+      for (int c = 0; c < T::kOutTokens; ++c) {
+        float rows[T::kOutRows];
+#pragma unroll
+        for (int r = 0; r < T::kOutRows; ++r) rows[r] = total[t][r * T::kOutTokens + c];
+        store_sums(args, token + t * T::kTokens + T::out_token(c), panel * kPanelRows + T::out_row(0), rows);
+      }
+    }
+  }
+
+  const Args& args;
+  const HalfStages& stages;
+  int wave;
+  RingPlace at, used;
+  float total[P::kTiles][4];
+};
 
 template <TensorType kT>
 GRETA_DEVICE void half_gemm(const Args& args) {
@@ -236,7 +296,8 @@ GRETA_DEVICE void half_gemm(const Args& args) {
   const HalfStages stages(args, shared);
   if (thread_index() < kShape.panels * kWave) {
     more_registers();
-    multiply_stages<kT>(args, stages);
+    HalfMultiplier<kT> multiplier(args, stages);
+    for (int i = stages.first; i < stages.tiles; i += stages.apart) multiplier.multiply(stages.tile(i));
   } else {
     fewer_registers();
     copy_stages(args, stages);

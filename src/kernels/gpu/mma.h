@@ -18,11 +18,11 @@ struct IntTile {
   static constexpr int kOutRows = kWide ? 4 : 2;    // that it gets sums of,
   static constexpr int kOutTokens = kWide ? 1 : 2;  // by these tokens
 
-  static GRETA_DEVICE int word() { return kWide ? lane_of_wave() / 16 : lane_of_wave() % 4; }
-  static GRETA_DEVICE int row(int i) { return kWide ? lane_of_wave() % 16 : lane_of_wave() / 4 + 8 * i; }
+  static GRETA_DEVICE int word() { return kWide ? lane_of_wave() / 16 & 3 : lane_of_wave() & 3; }
+  static GRETA_DEVICE int row(int i) { return kWide ? lane_of_wave() % 16 : lane_of_wave() / 4 * 2 + i; }
   static GRETA_DEVICE int token() { return kWide ? lane_of_wave() % 16 : lane_of_wave() / 4; }
   static GRETA_DEVICE int out_row(int i) {
-    return kWide ? lane_of_wave() / 16 * 4 + i : lane_of_wave() / 4 + 8 * i;
+    return kWide ? lane_of_wave() / 16 * 4 + i : lane_of_wave() / 4 * 2 + i;
   }
   static GRETA_DEVICE int out_token(int i) {
     return kWide ? lane_of_wave() % 16 : lane_of_wave() % 4 * 2 + i;
@@ -91,9 +91,9 @@ GRETA_DEVICE void multiply_half(int (&sum)[4], const int (&w)[IntTile::kRows], i
     const int row = IntTile::out_row(i / IntTile::kOutTokens);
     const int token = IntTile::out_token(i % IntTile::kOutTokens);
     for (int word = 0; word < 4; ++word) {
-      const Shown& of_row = lanes[static_cast<size_t>(kWide ? word * 16 + row : row % 8 * 4 + word)];
+      const Shown& of_row = lanes[static_cast<size_t>(kWide ? word * 16 + row : row / 2 * 4 + word)];
       const Shown& of_token = lanes[static_cast<size_t>(kWide ? word * 16 + token : token * 4 + word)];
-      sum[i] = dot4(of_row.w[kWide ? 0 : row / 8], of_token.x, sum[i]);
+      sum[i] = dot4(of_row.w[kWide ? 0 : row % 2], of_token.x, sum[i]);
     }
   }
 }

@@ -45,17 +45,25 @@ GRETA_DEVICE void load_words(const std::byte* step, HalfWords& to) {
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     const std::byte* at = step + HalfTile::pair(i) * kPair;
-    if constexpr (kT == TensorType::bf16) {  // pairs lie together
-#pragma unroll
-      for (int r = 0; r < HalfTile::kRows; ++r) to[i][r] = load<uint32_t>(at + HalfTile::row(r) * 4);
-    } else if constexpr (kWide) {
-      at += HalfTile::row(0) * 2;
-      to[i][0] = load<uint16_t>(at) | uint32_t{load<uint16_t>(at + kPair / 2)} << 16;
-    } else {  // two rows of a k lie together
-      const uint32_t even = load<uint32_t>(at + HalfTile::row(0) * 2),
-                     odd = load<uint32_t>(at + kPair / 2 + HalfTile::row(0) * 2);
-      to[i][0] = (even & 0xffff) | odd << 16;
-      to[i][HalfTile::kRows - 1] = even >> 16 | (odd & 0xffff0000u);
+    if constexpr (kWide) {
+      at += HalfTile::row(0) * (kT == TensorType::bf16 ? 4 : 2);
+      to[i][0] = kT == TensorType::bf16  // pairs lie together
+                     ? load<uint32_t>(at)
+                     : load<uint16_t>(at) | uint32_t{load<uint16_t>(at + kPair / 2)} << 16;
+    } else {
+      // Two words for two rows. Every other two lanes read them in the other order: so lanes meet in no bank.
+      const bool turned = lane_of_wave() % 4 >= 2;
+      constexpr int kApart = kT == TensorType::bf16 ? 4 : kPair / 2;
+      at += HalfTile::row(0) * (kT == TensorType::bf16 ? 4 : 2);
+      const uint32_t one = load<uint32_t>(at + (turned ? kApart : 0)),
+                     other = load<uint32_t>(at + (turned ? 0 : kApart));
+      const uint32_t first = turned ? other : one, second = turned ? one : other;
+      if constexpr (kT == TensorType::bf16) {
+        to[i][0] = first, to[i][HalfTile::kRows - 1] = second;
+      } else {  // two rows of a k lie together
+        to[i][0] = (first & 0xffff) | second << 16;
+        to[i][HalfTile::kRows - 1] = first >> 16 | (second & 0xffff0000u);
+      }
     }
   }
 }
@@ -139,16 +147,25 @@ GRETA_DEVICE int quad_place(int token, int quad) { return token * 128 + ((quad ^
 /// Sums of a wave's panel by all tokens of its work-group.
 template <TensorType kT, int kTokens>
 struct HalfProduct {
+  static constexpr bool kRunsOn = GRETA_WGMMA;  // after it was asked for
   static constexpr int kTiles = kTokens / HalfTile::kTokens;
   float sum[kTiles][4];
 
+  GRETA_DEVICE void clear() {
+#pragma unroll
+    for (int i = 0; i < 4 * kTiles; ++i) sum[i / 4][i % 4] = 0;
+    wait<0>();
+  }
   /// sum (or 0, where it begins) += 16 k of the panel by step `step` of the stage's tokens. On Hopper this
   /// only asks for it: operands and sums are not to be touched before wait().
   GRETA_DEVICE void add(const HalfWords& w, const SharedAt& x, int step, bool begins);
   static GRETA_DEVICE void open();
   static GRETA_DEVICE void close();  // what was asked for since open() is one batch
+  /// For all batches but the last kBehind; with wait(), this product's sums may be read if those are not its.
   template <int kBehind>
-  GRETA_DEVICE void wait();  // for all batches but the last kBehind
+  static GRETA_DEVICE void wait_behind();
+  template <int kBehind>
+  GRETA_DEVICE void wait();
 };
 
 #if GRETA_WGMMA
@@ -190,6 +207,11 @@ GRETA_DEVICE void HalfProduct<kT, kTokens>::close() {
 }
 template <TensorType kT, int kTokens>
 template <int kBehind>
+GRETA_DEVICE void HalfProduct<kT, kTokens>::wait_behind() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kBehind) : "memory");
+}
+template <TensorType kT, int kTokens>
+template <int kBehind>
 GRETA_DEVICE void HalfProduct<kT, kTokens>::wait() {
   asm volatile("wgmma.wait_group.sync.aligned %64;"
                : GRETA_SUMS(0), GRETA_SUMS(4), GRETA_SUMS(8), GRETA_SUMS(12)
@@ -226,6 +248,9 @@ template <TensorType kT, int kTokens>
 GRETA_DEVICE void HalfProduct<kT, kTokens>::open() {}
 template <TensorType kT, int kTokens>
 GRETA_DEVICE void HalfProduct<kT, kTokens>::close() {}
+template <TensorType kT, int kTokens>
+template <int kBehind>
+GRETA_DEVICE void HalfProduct<kT, kTokens>::wait_behind() {}
 template <TensorType kT, int kTokens>
 template <int kBehind>
 GRETA_DEVICE void HalfProduct<kT, kTokens>::wait() {}

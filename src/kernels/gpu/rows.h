@@ -101,9 +101,8 @@ GRETA_DEVICE void quantize_block(float low, float high, ActivationBlock& out, bo
 
 /// use(i, read(i)) for this thread's share of [0, n): what is read is asked for several times before it is
 /// used, because what `use` writes might be what the next one reads, for all that a compiler knows.
-template <class Read, class Use>
+template <int kFew = 8, class Read, class Use>
 GRETA_DEVICE void each_read(int64_t n, Read read, Use use) {
-  constexpr int kFew = 8;
   const int count = static_cast<int>(n), apart = thread_count();
   for (int first = thread_index(); first < count; first += kFew * apart) {
     decltype(read(0)) got[kFew] = {};
@@ -177,17 +176,28 @@ GRETA_DEVICE void quantize(const Args& args) {
   store_row(args, group_x(), share_of(args, args.in[0].cols), [x](int64_t k) { return x[k]; });
 }
 
-/// A head, by all threads: (x cos - y sin, y cos + x sin), each as one product, then one FMA.
+/// A pair of a head's dims: (x cos - y sin, y cos + x sin), each as one product, then one FMA.
+struct RopePair {
+  int first, second;  // dims
+  float x, y, cos, sin;
+
+  RopePair() = default;
+  GRETA_DEVICE RopePair(const OpParams& params, int i, const float* head, const float* table) {
+    const int pairs = static_cast<int>(params.rope_dims) / 2;
+    first = params.rope_adjacent ? 2 * i : i, second = params.rope_adjacent ? 2 * i + 1 : pairs + i;
+    cos = table[first], sin = table[second];
+    x = head[first], y = head[second];
+  }
+  GRETA_DEVICE void store(float* out) const {
+    out[first] = math::fma(x, cos, -(y * sin));
+    out[second] = math::fma(y, cos, x * sin);
+  }
+};
+
+/// A head, by all threads.
 GRETA_DEVICE void rope_head(const OpParams& params, const float* x, const float* table, float* out) {
-  const int64_t dims = params.rope_dims, pairs = dims / 2;
-  each(pairs, [&](int64_t i) {
-    const bool adjacent = params.rope_adjacent;
-    const int64_t a = adjacent ? 2 * i : i, b = adjacent ? 2 * i + 1 : pairs + i;
-    const float cos = table[a], sin = table[b];
-    const float first = x[a], second = x[b];
-    out[a] = math::fma(first, cos, -(second * sin));
-    out[b] = math::fma(second, cos, first * sin);
-  });
+  const int64_t dims = params.rope_dims;
+  each(dims / 2, [&](int64_t i) { RopePair(params, static_cast<int>(i), x, table).store(out); });
   each(params.head_dim - dims, [&](int64_t i) { out[dims + i] = x[dims + i]; });
 }
 

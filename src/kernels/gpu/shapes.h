@@ -105,17 +105,48 @@ struct AttentionStep {
   }
 };
 
+/// A decode step's attention over many positions (attention_split.h). Scores: a work-group has a run of
+/// positions of a kv head. Mix: it has up to kHeads heads that share one, by kDims dims; all their scores lie
+/// in shared memory. Both have stages of keys or values there.
+struct AttentionSplit {
+  static constexpr int kDims = 32, kHeads = kRowThreads / kDims;
+  static constexpr int kLeast = 64;   // positions that are worth a work-group,
+  static constexpr int kShort = 128;  // and those that one for each head does sooner
+  static constexpr int kStages = 2;
+  int stage_bytes, most_scores;
+
+  explicit constexpr AttentionSplit(int wave)
+      : stage_bytes(wave == 64 ? 16 << 10 : 32 << 10), most_scores(wave == 64 ? 7680 : 39936) {}
+  constexpr int ring_bytes() const { return kStages * stage_bytes; }
+  /// Floats from one head's query to the next: heads of neighbouring teams meet in no bank.
+  static constexpr int pitch(int head_dim) { return head_dim + 4; }
+  /// The queries of a kv head, and its key.
+  constexpr int scores_bytes(int head_dim, int group) const {
+    return ring_bytes() + (group + 1) * pitch(head_dim) * 4;
+  }
+  constexpr int heads(int capacity, int group) const {
+    const int most = most_scores / capacity, fit = most < kHeads ? most : kHeads;
+    return fit < group ? fit : group;
+  }
+  constexpr int mix_bytes(int capacity, int group) const {
+    return ring_bytes() + heads(capacity, group) * capacity * 4;
+  }
+  static constexpr int dims(int head_dim) { return head_dim < kDims ? head_dim : kDims; }
+};
+
 /// Attention of many rows: a work-group's queries of one kv head, and what it streams through shared memory.
-/// A thread has 8 queries by 8 positions (or dims).
+/// A thread has a run of queries by 8 positions (or dims).
 struct AttentionTile {
   static constexpr int kPositions = 128, kDims = 128;
-  int queries, threads;
+  int run, queries, threads;
   int stage_dims, stage_bytes, stages;  // a stage: so many dims of the keys of kPositions
 
-  explicit constexpr AttentionTile(int wave)
-      : queries(wave == 64 ? 32 : 64),
-        threads(queries / 8 * kPositions / 8),
-        stage_dims(wave == 64 ? 32 : 64),
+  /// `many`: where there are so many queries that larger tiles leave no processor without one.
+  constexpr AttentionTile(int wave, bool many)
+      : run(many && wave == 32 ? 16 : 8),
+        queries(wave == 64 ? 32 : 8 * run),
+        threads(queries / run * kPositions / 8),
+        stage_dims(wave == 64 || many ? 32 : 64),
         stage_bytes(stage_dims * kPositions * 4),
         stages(wave == 64 ? 1 : 2) {}
   /// Positions of a stage of values; their weights take the queries' place.

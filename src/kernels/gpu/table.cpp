@@ -44,15 +44,35 @@ Grid a_query(const Args& args, const Chip&) {
 int64_t resident_panels(const Args& args, const Chip& chip) {
   return int64_t{chip.processors} * GemvShape(args.weight.type, chip.wave).groups(chip.shared);
 }
-Grid some_panels(const Args& args, const Chip& chip) {
-  return {1, std::min(over(args.weight.n, kPanelRows), resident_panels(args, chip)), kDotThreads + chip.wave,
-          GemvShape(args.weight.type, chip.wave).bytes()};
+Grid a_panel(const Args& args, const Chip& chip) {
+  const GemvShape shape(args.weight.type, chip.wave);
+  return {1, over(args.weight.n, kPanelRows), (shape.waves + 1) * chip.wave, shape.bytes()};
 }
 Grid a_step(const Args& args, const Chip& chip) {
   return {args.params.n_head, 1, kRowThreads, AttentionStep(chip.wave).bytes(args.cache.capacity)};
 }
+Grid some_positions(const Args& args, const Chip& chip) {
+  constexpr int kGroups = 3;  // of a processor
+  const KvView& cache = args.cache;
+  return {cache.n_head_kv,
+          std::clamp<int64_t>(kGroups * chip.processors / cache.n_head_kv, 1,
+                              over(cache.capacity, AttentionSplit::kLeast)),
+          kRowThreads,
+          AttentionSplit(chip.wave).scores_bytes(static_cast<int>(cache.head_dim),
+                                                 static_cast<int>(args.params.n_head / cache.n_head_kv))};
+}
+Grid some_heads(const Args& args, const Chip& chip) {
+  constexpr int64_t kDims = AttentionSplit::kDims;
+  const AttentionSplit shape(chip.wave);
+  const KvView& cache = args.cache;
+  const int capacity = static_cast<int>(cache.capacity),
+            group = static_cast<int>(args.params.n_head / cache.n_head_kv);
+  return {cache.n_head_kv * over(cache.head_dim, kDims), over(group, shape.heads(capacity, group)),
+          kRowThreads, shape.mix_bytes(capacity, group)};
+}
+template <bool kMany>
 Grid some_queries(const Args& args, const Chip& chip) {
-  const AttentionTile shape(chip.wave);
+  const AttentionTile shape(chip.wave, kMany);
   const int64_t queries = args.in[0].rows * args.params.n_head / args.cache.n_head_kv;
   const int64_t fit = args.scratch_bytes / shape.scratch_bytes(args.cache.capacity);
   return {1, std::min(args.cache.n_head_kv * shape.tiles(queries), fit), shape.threads,
@@ -63,9 +83,10 @@ Grid a_tile(const Args& args, const Chip& chip) {
   return {over(args.out.rows, shape.tokens()), over(args.weight.n, kPanelRows * shape.kPanels),
           shape.kWaves * chip.wave, shape.bytes()};
 }
+int64_t a_processor(const Args&, const Chip& chip) { return chip.processors; }
 Grid a_half_tile(const Args& args, const Chip& chip) {
   const HalfGemmShape shape(chip.wave);
-  return {over(args.out.rows, shape.tokens), over(args.weight.n, kPanelRows * shape.panels),
+  return {1, over(args.out.rows, shape.tokens) * over(args.weight.n, kPanelRows * shape.panels),
           shape.waves() * chip.wave, shape.bytes()};
 }
 template <int kTokens>
@@ -122,20 +143,23 @@ const std::array kKinds{
 const std::array kJoinedKinds{
     Kind{"add_norm", "add+rms_norm", OpKind::rms_norm, a_norm},
     Kind{"step_attention", "rope+rope+kv_write+attention", OpKind::attention, a_step},
-    Kind{"tile_attention", "attention.tile", OpKind::attention, some_queries},
+    Kind{"split_scores", "rope+rope+kv_write+scores", OpKind::attention, some_positions},
+    Kind{"split_mix", "softmax+pv", OpKind::attention, some_heads},
+    Kind{"tile_attention", "attention.tile", OpKind::attention, some_queries<false>},
+    Kind{"tile_attention_many", "attention.tile", OpKind::attention, some_queries<true>},
 };
 
 /// Of 16-bit weights, whose products are the card's matrix unit's.
 const std::array kHalfKinds{
-    Kind{"gemv_bf16", "gemv", OpKind::matmul, some_panels, Route::matrix, Shape::gemv, kOfBf16},
+    Kind{"gemv_bf16", "gemv", OpKind::matmul, a_panel, Route::matrix, Shape::gemv, kOfBf16},
     Kind{"gemm_bf16", "gemm", OpKind::matmul, a_half_tile, Route::matrix, Shape::gemm, kOfBf16},
-    Kind{"gemv_f16", "gemv", OpKind::matmul, some_panels, Route::matrix, Shape::gemv, kOfF16},
+    Kind{"gemv_f16", "gemv", OpKind::matmul, a_panel, Route::matrix, Shape::gemv, kOfF16},
     Kind{"gemm_f16", "gemm", OpKind::matmul, a_half_tile, Route::matrix, Shape::gemm, kOfF16},
 };
 
 const std::array kTypedKinds{
     Kind{"embed_", "embed", OpKind::embed, a_row},
-    Kind{"gemv_", "gemv", OpKind::matmul, some_panels, Route::matrix, Shape::gemv, kOfBlocks},
+    Kind{"gemv_", "gemv", OpKind::matmul, a_panel, Route::matrix, Shape::gemv, kOfBlocks},
     Kind{"gemm_", "gemm", OpKind::matmul, a_tile, Route::matrix, Shape::gemm, kOfBlocks},
     Kind{"vector_gemv_", "vector.gemv", OpKind::matmul, panels_and_tokens<1>, Route::vector, Shape::gemv},
     Kind{"vector_gemm_", "vector.gemm", OpKind::matmul, panels_and_tokens<kVectorTokens>, Route::vector,
@@ -162,11 +186,16 @@ constexpr std::pair<std::string_view, TensorType> kTypeNames[] = {
 Kernel kernel_of(const Named& named) {
   const std::string_view name = std::string_view(named.symbol).substr(6);
   const auto with = [&](const Kind& kind, std::optional<TensorType> type) {
-    return Kernel{named.id,   named.symbol,
-                  kind.shown, kind.op,
-                  type,       kind.route,
-                  kind.shape, kind.roundings,
-                  kind.grid,  kind.grid == some_panels ? resident_panels : nullptr};
+    return Kernel{named.id,
+                  named.symbol,
+                  kind.shown,
+                  kind.op,
+                  type,
+                  kind.route,
+                  kind.shape,
+                  kind.roundings,
+                  kind.grid,
+                  kind.grid == a_panel ? resident_panels : kind.grid == a_half_tile ? a_processor : nullptr};
   };
   for (const Kind& kind : kKinds) {
     if (name == kind.prefix) return with(kind, {});

@@ -46,31 +46,6 @@ struct TestCache {
   }
 };
 
-class Joined : public testing::TestWithParam<emulator::Card> {
- protected:
-  void alone(std::span<const gpu::Task> tasks) {
-    for (const gpu::Task& task : tasks) device_->launch(*task.kernel, std::span(&task.args, 1));
-  }
-  /// In one launch, by the kernel of that name.
-  void joined(std::span<const gpu::Task> tasks, std::string_view name) {
-    const gpu::Launched next = gpu::next_launch(tasks, device_->chip());
-    EXPECT_EQ(next.kernel->name, name);
-    ASSERT_EQ(next.count, tasks.size()) << name;
-    std::vector<gpu::Args> parts;
-    for (const gpu::Task& task : tasks) parts.push_back(task.args);
-    device_->launch(*next.kernel, parts);
-  }
-  gpu::Task task(std::string_view symbol, const KernelArgs& args, bool waits = true) const {
-    return {&kernel_called(symbol),
-            gpu::args_of(args, args.weight != nullptr ? args.weight->bytes.data() : nullptr, &position_),
-            waits};
-  }
-
-  ThreadPool pool_{1};
-  std::unique_ptr<gpu::Device> device_ = emulator::make_device(GetParam(), pool_, 23);
-  int64_t position_ = 0;
-};
-
 /// What an op makes, and the end of its kernel's name.
 struct Made {
   Format format;
@@ -78,6 +53,91 @@ struct Made {
 };
 constexpr Made kFormats[] = {
     {Format::f32, ""}, {Format::q8_block32, "_q8"}, {Format::bf16, "_bf16"}, {Format::f16, "_f16"}};
+
+struct CacheScene {
+  Format cache;
+  int64_t position, window, head_dim, group;
+  int rounding;  // of kFormats
+};
+
+/// Keys and values of earlier positions, the same on both sides.
+void fill(TestCache& cache, int64_t positions) {
+  const int64_t cols = cache.view.n_head_kv * cache.view.head_dim;
+  if (positions == 0) return;
+  const Matrix k = Matrix::random(positions, cols, 4), v = Matrix::random(positions, cols, 5);
+  KernelArgs args;
+  args.in = {k.view(), v.view()};
+  args.cache = cache.view;
+  run(*row_kernel(OpKind::kv_write, Isa::scalar), args);
+}
+
+class Joined : public testing::TestWithParam<emulator::Card> {
+ protected:
+  void alone(std::span<const gpu::Task> tasks) {
+    for (const gpu::Task& task : tasks) device_->launch(*task.kernel, std::span(&task.args, 1));
+  }
+  /// All together, the last one by the kernel of that name.
+  void joined(std::span<const gpu::Task> tasks, std::string_view name) {
+    const gpu::Launched next = gpu::next_launch(tasks, device_->chip());
+    EXPECT_EQ(next.kernels.back()->name, name);
+    ASSERT_EQ(next.count, tasks.size()) << name;
+    std::vector<gpu::Args> parts;
+    for (const gpu::Task& task : tasks) parts.push_back(task.args);
+    for (const gpu::Kernel* kernel : next.kernels) device_->launch(*kernel, parts);
+  }
+  gpu::Task task(std::string_view symbol, const KernelArgs& args, bool waits = true) const {
+    return {&kernel_called(symbol),
+            gpu::args_of(args, args.weight != nullptr ? args.weight->bytes.data() : nullptr, &position_),
+            waits};
+  }
+
+  /// `far`: of so many positions that several work-groups have a head.
+  void attention_of_a_step(const CacheScene& of, bool far) {
+    constexpr int64_t kKvHeads = 2;
+    position_ = of.position;
+    const int64_t heads = kKvHeads * of.group, dims = of.head_dim / 2 * 2,
+                  capacity = round_up(of.position + 1, 16);
+    const Made& made = kFormats[of.rounding];
+    const Matrix q = Matrix::random(1, heads * of.head_dim, 6),
+                 k = Matrix::random(1, kKvHeads * of.head_dim, 7),
+                 v = Matrix::random(1, kKvHeads * of.head_dim, 8), table = Matrix::random(1, dims, 9);
+    const Written out(1, heads * of.head_dim, made.format), q_rope(1, heads * of.head_dim),
+        k_rope(1, kKvHeads * of.head_dim);
+    TestCache caches[2] = {{of.cache, capacity, kKvHeads, of.head_dim},
+                           {of.cache, capacity, kKvHeads, of.head_dim}};
+    for (TestCache& cache : caches) fill(cache, of.position);
+    AlignedBytes scratch(gpu::attention_scratch_bytes(1, heads, caches[0].view, device_->chip()));
+    const auto tasks = [&](bool side) {
+      KernelArgs rope_q, rope_k, write, attention;
+      rope_q.params = {.head_dim = of.head_dim, .rope_dims = dims, .rope_adjacent = of.group == 2};
+      rope_k.params = rope_q.params;
+      rope_q.in = {q.view(), table.view()}, rope_q.out = q_rope.view(side);
+      rope_k.in = {k.view(), table.view()}, rope_k.out = k_rope.view(side);
+      write.in = {k_rope.view(side), v.view()}, write.cache = caches[side].view;
+      attention.in[0] = q_rope.view(side), attention.out = out.view(side),
+      attention.cache = caches[side].view;
+      attention.params = {.scale = 0.37f, .n_head = heads, .head_dim = of.head_dim, .window = of.window};
+      std::vector all{task("rope", rope_q), task("rope", rope_k, false), task("kv_write", write),
+                      task(fmt::format("attention{}", made.suffix), attention)};
+      all.back().args.scratch = scratch.data(), all.back().args.scratch_bytes = scratch.size();
+      all.back().args.far = far;
+      return all;
+    };
+    alone(tasks(false));
+    joined(tasks(true), far ? "softmax+pv" : "rope+rope+kv_write+attention");
+    EXPECT_TRUE(out.equal()) << of.position << ", " << of.head_dim;
+    EXPECT_EQ(
+        std::memcmp(caches[0].keys.data(), caches[1].keys.data(), static_cast<size_t>(caches[0].keys.size())),
+        0);
+    EXPECT_EQ(std::memcmp(caches[0].values.data(), caches[1].values.data(),
+                          static_cast<size_t>(caches[0].keys.size())),
+              0);
+  }
+
+  ThreadPool pool_{1};
+  std::unique_ptr<gpu::Device> device_ = emulator::make_device(GetParam(), pool_, 23);
+  int64_t position_ = 0;
+};
 
 TEST_P(Joined, ASumAndItsNorm) {
   for (const int64_t cols : {32, 576, 4128}) {
@@ -99,65 +159,18 @@ TEST_P(Joined, ASumAndItsNorm) {
   }
 }
 
-struct CacheScene {
-  Format cache;
-  int64_t position, window, head_dim, group;
-  int rounding;  // of kFormats
-};
-
-/// Keys and values of earlier positions, the same on both sides.
-void fill(TestCache& cache, int64_t positions) {
-  const int64_t cols = cache.view.n_head_kv * cache.view.head_dim;
-  if (positions == 0) return;
-  const Matrix k = Matrix::random(positions, cols, 4), v = Matrix::random(positions, cols, 5);
-  KernelArgs args;
-  args.in = {k.view(), v.view()};
-  args.cache = cache.view;
-  run(*row_kernel(OpKind::kv_write, Isa::scalar), args);
-}
-
 TEST_P(Joined, TheAttentionOfAStep) {
-  constexpr int64_t kKvHeads = 2;
   for (const CacheScene& of : {CacheScene{Format::f32, 0, 0, 32, 2, 0},
                                {Format::f32, 1000, 0, 128, 3, 1},
                                {Format::f32, 77, 20, 21, 1, 0},
+                               {Format::f32, 77, 20, 16, 5, 0},
                                {Format::f16, 300, 0, 64, 2, 2},
                                {Format::q8_0, 50, 0, 32, 2, 1},
+                               {Format::f16, 2047, 0, 96, 7, 3},
+                               {Format::q8_0, 1041, 0, 64, 5, 2},
                                {Format::q8_0, 300, 37, 256, 1, 3}}) {
-    position_ = of.position;
-    const int64_t heads = kKvHeads * of.group, dims = of.head_dim / 2 * 2,
-                  capacity = round_up(of.position + 1, 16);
-    const Made& made = kFormats[of.rounding];
-    const Matrix q = Matrix::random(1, heads * of.head_dim, 6),
-                 k = Matrix::random(1, kKvHeads * of.head_dim, 7),
-                 v = Matrix::random(1, kKvHeads * of.head_dim, 8), table = Matrix::random(1, dims, 9);
-    const Written out(1, heads * of.head_dim, made.format), q_rope(1, heads * of.head_dim),
-        k_rope(1, kKvHeads * of.head_dim);
-    TestCache caches[2] = {{of.cache, capacity, kKvHeads, of.head_dim},
-                           {of.cache, capacity, kKvHeads, of.head_dim}};
-    for (TestCache& cache : caches) fill(cache, of.position);
-    const auto tasks = [&](bool side) {
-      KernelArgs rope_q, rope_k, write, attention;
-      rope_q.params = {.head_dim = of.head_dim, .rope_dims = dims, .rope_adjacent = of.group == 2};
-      rope_k.params = rope_q.params;
-      rope_q.in = {q.view(), table.view()}, rope_q.out = q_rope.view(side);
-      rope_k.in = {k.view(), table.view()}, rope_k.out = k_rope.view(side);
-      write.in = {k_rope.view(side), v.view()}, write.cache = caches[side].view;
-      attention.in[0] = q_rope.view(side), attention.out = out.view(side),
-      attention.cache = caches[side].view;
-      attention.params = {.scale = 0.37f, .n_head = heads, .head_dim = of.head_dim, .window = of.window};
-      return std::vector{task("rope", rope_q), task("rope", rope_k, false), task("kv_write", write),
-                         task(fmt::format("attention{}", made.suffix), attention)};
-    };
-    alone(tasks(false));
-    joined(tasks(true), "rope+rope+kv_write+attention");
-    EXPECT_TRUE(out.equal()) << of.position << ", " << of.head_dim;
-    EXPECT_EQ(
-        std::memcmp(caches[0].keys.data(), caches[1].keys.data(), static_cast<size_t>(caches[0].keys.size())),
-        0);
-    EXPECT_EQ(std::memcmp(caches[0].values.data(), caches[1].values.data(),
-                          static_cast<size_t>(caches[0].keys.size())),
-              0);
+    attention_of_a_step(of, false);
+    if (of.head_dim % 16 == 0) attention_of_a_step(of, true);
   }
 }
 
