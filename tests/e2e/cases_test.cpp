@@ -1,5 +1,5 @@
 // Bundles of another implementation, clean and with bugs (tests/goldens/cases/cases.json says what is right):
-// the exit code of each, and the stage and phase that the finding must name.
+// the exit code of each, the stage and phase that the finding must name, and the name of all findings.
 
 #include <gmock/gmock.h>
 
@@ -34,6 +34,8 @@ TEST_P(Cases, AreJudgedRightly) {
   const std::string stages = its["stage"], phase = its["phase"];
   if (its["exit"] != 1 || stages == "-") return;
   ASSERT_FALSE(verdict["findings"].empty());
+  for (const nlohmann::json& finding : verdict["findings"])
+    EXPECT_EQ(finding["hypothesis"], its["name"]) << finding["stage"] << ": " << finding["title"];
   for (const nlohmann::json& finding : verdict["findings"]) {
     const std::string stage = finding["stage"];
     if (stages != "all" && stages.find(stage) == std::string::npos) continue;

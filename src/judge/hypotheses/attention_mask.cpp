@@ -56,8 +56,8 @@ std::optional<int64_t> window_seen(const Evidence& evidence) {
   return window;
 }
 
-/// Whether a wrong row shows that there is no window at all: of one just beyond it, a larger window, or one that
-/// begins at a tile's edge, makes the same.
+/// Whether a wrong row shows that there is no window at all: of one just beyond it, a larger window, or one
+/// that begins at a tile's edge, makes the same.
 bool is_far_beyond(const Evidence& evidence, int64_t window) {
   constexpr int64_t kTile = 16;
   return std::ranges::any_of(evidence.observations, [&](const Observation& seen) {

@@ -7,6 +7,7 @@
 #include <limits>
 #include <set>
 
+#include "judge/hypotheses/block_products.h"
 #include "judge/hypotheses/hypothesis.h"
 #include "judge/hypotheses/misread_weights.h"
 #include "judge/hypotheses/read_operand.h"
@@ -311,6 +312,7 @@ std::vector<Candidate> undeclared_rounding(const Suspect& s) {
           fmt::format("las activaciones están en {}, no en lo que el kernel declara", name(format))}});
   }
   for (const Format format : {Format::f16, Format::bf16}) candidates.push_back(input_in(format));
+  for (Candidate& candidate : rounded_in_blocks(s)) candidates.push_back(std::move(candidate));
   return candidates;
 }
 
