@@ -48,6 +48,8 @@ struct Makers {
   void* (*mul_mat)(void*, void*, void*);
   void* (*view_1d)(void*, void*, int64_t, size_t);
   void* (*scale)(void*, void*, float);
+  void* (*new_graph)(void*, size_t, bool);
+  void (*expand)(void*, void*);
   void* (*get_data)(const void*);
   const char* (*get_name)(const void*);
 
@@ -56,6 +58,10 @@ struct Makers {
            find(new_2d, "ggml_new_tensor_2d", why) && find(mul_mat, "ggml_mul_mat", why) &&
            find(view_1d, "ggml_view_1d", why) && find(scale, "ggml_scale", why) &&
            find(get_data, "ggml_get_data", why) && find(get_name, "ggml_get_name", why);
+  }
+  /// What makes a graph to look at.
+  bool find_graph(std::string& why) {
+    return find(new_graph, "ggml_new_graph_custom", why) && find(expand, "ggml_build_forward_expand", why);
   }
 };
 
@@ -103,13 +109,23 @@ class Specimens {
 
   bool are_here() const {
     for (const void* tensor : {a, b, half, product, view, scaled}) {
-      const auto* at = static_cast<const char*>(tensor);
-      if (at < memory_.data() || at + kScanned > memory_.data() + memory_.size()) return false;
+      if (!is_here(tensor)) return false;
     }
     return true;
   }
+  /// Whether so many bytes from there on can be read.
+  bool is_here(const void* address) const {
+    const auto* at = static_cast<const char*>(address);
+    return at >= memory_.data() && at <= memory_.data() + memory_.size() - kScanned;
+  }
+  /// A graph of three nodes and two leaves.
+  void* graph() const {
+    void* graph = makers_.new_graph(context_, kNodes, false);
+    for (void* result : {product, scaled, view}) makers_.expand(graph, result);
+    return graph;
+  }
 
-  static constexpr size_t kViewOffset = 28;
+  static constexpr size_t kViewOffset = 28, kNodes = 16;
   static constexpr float kFactor = 0.3183098F;
   void *a = nullptr, *b = nullptr, *half = nullptr, *product = nullptr, *view = nullptr, *scaled = nullptr;
 
@@ -168,6 +184,22 @@ const char* find_layout(const Specimens& s, const Makers& makers, const Function
   return layout.name > 0 && layout.name < kScanned ? nullptr : "name";
 }
 
+/// Where a graph has its number of nodes, and them.
+const char* find_graph_layout(const Specimens& s, Layout& layout) {
+  const void* graph = s.graph();
+  if (!s.is_here(graph)) return "a graph of our own";
+  const auto nodes = offset_where(8, 8, [&](size_t at) {
+    const void* first = read<const void*>(graph, at);
+    return s.is_here(first) && read<void*>(first, 0) == s.product && read<void*>(first, 8) == s.scaled;
+  });
+  if (!nodes) return "a graph's nodes";
+  const auto count = offset_where(0, 4, [&](size_t at) { return read<int>(graph, at) == 3; });
+  if (!count || *count + 4 > *nodes) return "a graph's number of nodes";
+  layout.graph_nodes = *nodes;
+  layout.graph_n_nodes = *count;
+  return nullptr;
+}
+
 }  // namespace
 
 void* find_real(const char* name) {
@@ -192,14 +224,16 @@ std::optional<Ggml> Ggml::find(std::string& why) {
   Makers makers = {};
   const bool all = find(f.op_name, "ggml_op_name", why) && find(f.type_name, "ggml_type_name", why) &&
                    find(f.nbytes, "ggml_nbytes", why) && find(f.tensor_get, "ggml_backend_tensor_get", why) &&
-                   find(f.graph_n_nodes, "ggml_graph_n_nodes", why) &&
-                   find(f.graph_node, "ggml_graph_node", why) &&
                    find(f.sched_set_eval_callback, "ggml_backend_sched_set_eval_callback", why) &&
                    find(f.sched_synchronize, "ggml_backend_sched_synchronize", why) && makers.find_all(why);
-  if (!all) return std::nullopt;
+  std::string none;
+  const bool told =
+      find(f.graph_n_nodes, "ggml_graph_n_nodes", none) && find(f.graph_node, "ggml_graph_node", none);
+  if (!all || (!told && !makers.find_graph(why))) return std::nullopt;
   const Specimens specimens(makers);
   const char* missing =
       specimens.are_here() ? find_layout(specimens, makers, f, ggml.layout_) : "a tensor of our own";
+  if (missing == nullptr && !told) missing = find_graph_layout(specimens, ggml.layout_);
   if (missing == nullptr) return ggml;
   why = std::string("the layout of this ggml's tensors is not known: ") + missing + " was not found";
   return std::nullopt;
@@ -216,6 +250,19 @@ bool Tensor::is_there() const {
   const Tensor base = base_of(*this);
   const bool buffer = layout().ne != 16 || base.field<const void*>(8) != nullptr;
   return buffer && field<const void*>(layout().data) != nullptr;
+}
+
+std::vector<Tensor> nodes_of(void* graph) {
+  const Functions& call = the_ggml->call();
+  const Layout& layout = the_ggml->layout();
+  const bool told = call.graph_n_nodes != nullptr && call.graph_node != nullptr;
+  const int count = told ? call.graph_n_nodes(graph) : read<int>(graph, layout.graph_n_nodes);
+  const auto* all = told ? nullptr : read<const char*>(graph, layout.graph_nodes);
+  std::vector<Tensor> nodes;
+  for (int i = 0; i < count; ++i)
+    nodes.emplace_back(told ? call.graph_node(graph, i)
+                            : read<void*>(all, static_cast<size_t>(i) * sizeof(void*)));
+  return nodes;
 }
 
 }  // namespace greta::capture

@@ -10,12 +10,14 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace greta::capture {
 
 /// Offsets in bytes of the fields that are read.
 struct Layout {
   size_t type, ne, nb, op, op_params, src, view_src, view_offs, data, name;
+  size_t graph_n_nodes, graph_nodes;  // of ggml_cgraph, in versions without functions for them
 };
 
 /// The exported functions that are called.
@@ -24,7 +26,7 @@ struct Functions {
   const char* (*type_name)(int);
   size_t (*nbytes)(const void* tensor);
   void (*tensor_get)(const void* tensor, void* to, size_t offset, size_t size);
-  int (*graph_n_nodes)(void* graph);
+  int (*graph_n_nodes)(void* graph);  // nullptr, as the next, before llama.cpp's September 2024
   void* (*graph_node)(void* graph, int index);
   void (*sched_set_eval_callback)(void* sched, bool (*callback)(void*, bool, void*), void* data);
   void (*sched_synchronize)(void* sched);
@@ -95,5 +97,8 @@ inline std::string lower(std::string_view text) {
 
 /// The tensor that others are views of.
 inline Tensor base_of(Tensor t) { return t.view_src() ? t.view_src() : t; }
+
+/// The nodes of a ggml_cgraph, in the order of their computation.
+std::vector<Tensor> nodes_of(void* graph);
 
 }  // namespace greta::capture

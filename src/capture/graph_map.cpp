@@ -110,9 +110,7 @@ Tensor stored(Tensor t) {
 class Reader {
  public:
   GraphMap read(void* graph) {
-    std::vector<Tensor> nodes;
-    for (int i = 0; i < the_ggml->call().graph_n_nodes(graph); ++i)
-      nodes.emplace_back(the_ggml->call().graph_node(graph, i));
+    const std::vector<Tensor> nodes = nodes_of(graph);
     for (const Tensor node : nodes) {
       const std::string_view op = node.op_name();
       for (const int i : {0, 1}) {

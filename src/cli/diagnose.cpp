@@ -46,9 +46,10 @@ void run_diagnose(const DiagnoseOptions& options, Context& context) {
   const auto step = judging(*progress, "interrupted");
   const auto tell = [&](const Places& places) {
     progress->clear();
-    say(stderr,
-        "greta: {} of {} recorded stages are wrong after {:.1f} s, the first: {}; looking for causes\n",
-        places.wrong, places.judged, clock.seconds(), places.first);
+    const std::string whose = places.of_layer ? fmt::format("layer {}'s", *places.of_layer) : "recorded";
+    say(stderr, "greta: {} of {} {} stages are wrong after {:.1f} s, the first: {}; {}\n", places.wrong,
+        places.judged, whose, clock.seconds(), places.first,
+        places.of_layer ? "judging the others" : "looking for causes");
   };
   if (!stages && !part.is_whole())
     fail_input("{}: has no stages, and ops are not judged in parts: leave --part out", recorded.path);
@@ -85,9 +86,7 @@ void add_diagnose(Program& program, Context& context) {
   auto options = std::make_shared<DiagnoseOptions>();
   Command command = program.command("diagnose", "judge a recorded trace: what is wrong, where and why");
   command.option("BUNDLE", options->bundle, "a bundle: directory or .tgz, of any engine").required();
-  command
-      .option("-m,--model", options->common.model,
-              "GGUF file or checkpoint directory; ops need none")
+  command.option("-m,--model", options->common.model, "GGUF file or checkpoint directory; ops need none")
       .takes("PATH");
   add_format_options(command, options->common);
   command.option("--out", options->out, "directory for verdict.json and the reports").takes("DIR");

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "bundle/kernel_fields.h"
 #include "io/json_fields.h"
+#include "model/hyperparameters.h"
 #include "numerics/activation.h"
 #include "units/instruction.h"
 
@@ -178,6 +179,16 @@ bool rotation_fits(const Declared& declared, const ModelConfig& config) {
   return fits(declared.roundings.rotation) && fits(declared.roundings.rotation_of_values);
 }
 
+bool fits_model(const Declared& declared, const Model& model) {
+  if (!rotation_fits(declared, model.config)) return false;
+  if (!declared.whole_borders) return true;
+  const auto differs = [&](const LayerConfig& layer) {
+    return layer.yarn.factor != 1 && layer.yarn.whole_borders != declared.whole_borders;
+  };
+  const std::string key = fmt::format("{}.{}", model.config.architecture, kYarnTruncate);
+  return model.file.find(key) == nullptr && std::ranges::any_of(model.config.layers, differs);
+}
+
 std::string describe(const Declared& declared) {
   const Roundings& r = declared.roundings;
   std::vector<std::string> parts;
@@ -194,6 +205,9 @@ std::string describe(const Declared& declared) {
   if (declared.angle_growth > 0 && !r.fast_math) parts.push_back("angles made one from the other");
   if (r.fast_math) parts.push_back("fast intrinsics");
   if (declared.fused_add) parts.push_back("sums before they are rounded");
+  if (declared.whole_borders)
+    parts.push_back(fmt::format("YaRN's borders {} to whole pairs, which the file leaves open",
+                                *declared.whole_borders ? "rounded" : "not rounded"));
   if (r.rotation > 0) parts.push_back(fmt::format("inputs rotated by {}", r.rotation));
   if (r.rotation_of_values > 0) parts.push_back(fmt::format("values rotated by {}", r.rotation_of_values));
   return parts.empty() ? "f32" : fmt::format("{}", fmt::join(parts, ", "));

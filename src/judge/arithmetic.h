@@ -66,6 +66,9 @@ Declared with_iterated_angles(Declared declared = {});
 /// Whether the model's heads can be cut into what is rotated.
 bool rotation_fits(const Declared& declared, const ModelConfig& config);
 
+/// Whether this model may have such an arithmetic: what it says of the file's reading is left open there.
+bool fits_model(const Declared& declared, const Model& model);
+
 /// Operands and results of each step in one format, sums in f32.
 Declared all_in(Format format);
 

@@ -144,6 +144,20 @@ std::vector<Declared> with_fused_add(std::vector<Declared> all) {
   return all;
 }
 
+/// RoPE's, each by either reading of YaRN's borders: transformers' configurations say `truncate`, GGUF files
+/// don't, and llama.cpp rounds them in all (ggml.c, ggml_rope_yarn_corr_dims).
+std::vector<Declared> with_borders(std::vector<Declared> all) {
+  std::vector<Declared> crossed = all;
+  all.insert(all.begin(), Declared());
+  for (Declared declared : all) {
+    for (const bool whole : {true, false}) {
+      declared.whole_borders = whole;
+      crossed.push_back(declared);
+    }
+  }
+  return crossed;
+}
+
 /// From the most exact to the least; f32 by the defaults is tried before.
 std::vector<Declared> candidates(const KernelClass& kernels) {
   switch (kernels.kind) {
@@ -156,8 +170,8 @@ std::vector<Declared> candidates(const KernelClass& kernels) {
               rounded(f16, f32, f16, f32),   rounded(f16, f32, f16, f16),  rounded(bf16, f32, f32, bf16),
               rounded(bf16, f32, bf16, bf16)};
     case StageKind::rope:
-      return {with_iterated_angles(), with_fast_math(4 * bounds::kU), rounded(f16, f32, f32, f16),
-              rounded(bf16, f32, f32, bf16)};
+      return with_borders({with_iterated_angles(), with_fast_math(4 * bounds::kU),
+                           rounded(f16, f32, f32, f16), rounded(bf16, f32, f32, bf16)});
     case StageKind::weights:
       return {with_fast_math(0), rounded(f32, f32, f32, f16), rounded(f32, f32, f32, bf16)};
     case StageKind::choice_weights:

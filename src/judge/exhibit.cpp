@@ -69,7 +69,7 @@ nlohmann::json how_of(const StageProblem& problem) {
       {"yarn_factor", problem.rope.yarn.factor},
       {"yarn_original", problem.rope.yarn.original},
       {"yarn_betas", {problem.rope.yarn.beta_fast, problem.rope.yarn.beta_slow}},
-      {"yarn_whole_borders", problem.rope.yarn.whole_borders}};
+      {"yarn_whole_borders", problem.declared.whole_borders.value_or(problem.rope.yarn.whole_borders)}};
   return how;
 }
 

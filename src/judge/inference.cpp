@@ -134,7 +134,7 @@ Fit fit(const Declared& declared, bool fused, const Subject& subject) {
   const Format output = declared.roundings.output;
   if (output != f32 && !is_held_in(output, subject.observed)) return {};
   const StageProblem& root = *subject.problem;
-  if (!rotation_fits(declared, root.model->config)) return {};
+  if (!fits_model(declared, *root.model)) return {};
   const Expected expected = expected_of(by_arithmetic(root, declared, fused));
   if (expected.value.size() != subject.observed.size()) return {};
   Fit fit{noise_ratio(subject.observed, expected).max <= 1, 0};
@@ -257,6 +257,41 @@ void share_functions(const Classes& classes, InferredArithmetic& inferred) {
   }
 }
 
+/// An engine reads a file in one way: what it leaves open is taken as RoPE shows it that is not wrong by it,
+/// and as the model has it where some is right by that alone.
+void share_borders(const Classes& classes, InferredArithmetic& inferred) {
+  std::optional<bool> borders;
+  for (const auto& [kernels, declared] : inferred.of_class) {
+    if (declared.whole_borders) borders = declared.whole_borders;
+  }
+  if (!borders) return;
+  std::map<KernelClass, Declared> by_these;
+  bool contradicted = false;
+  for (const auto& [kernels, stages] : classes) {
+    const auto own = inferred.of_class.find(kernels);
+    const bool has = own != inferred.of_class.end() && own->second.whole_borders == borders;
+    if (kernels.kind != StageKind::rope || has) continue;
+    const std::vector<Subject> subjects = subjects_of(stages);
+    if (subjects.empty()) continue;
+    const Declared otherwise = own != inferred.of_class.end()
+                                   ? own->second
+                                   : kernel_declares(*stages.front().phase, stages.front().at);
+    Declared declared = otherwise;
+    declared.whole_borders = borders;
+    const auto explains = [&](const Declared& by) { return fits(by, false, subjects).share > 1 - kSame; };
+    if (explains(declared)) {
+      by_these[kernels] = declared;
+    } else {
+      contradicted = contradicted || explains(otherwise);
+    }
+  }
+  for (auto& [kernels, declared] : inferred.of_class) {
+    if (contradicted) declared.whole_borders.reset();
+  }
+  if (contradicted) return;
+  for (auto& [kernels, declared] : by_these) inferred.of_class[kernels] = declared;
+}
+
 /// Classes with a conviction that nothing of their own explains take what explains their like: one row's
 /// kernels the batch's, one phase's the other's. A fault in a whole class is then seen beside the arithmetic
 /// that it ought to have.
@@ -370,6 +405,7 @@ bool improve(const Classes& classes, bool judged, int threads, InferredArithmeti
     if (better[i]) inferred.of_class[all[i]->first] = *better[i];
   }
   share_functions(classes, inferred);
+  share_borders(classes, inferred);
   borrow(classes, inferred);
   return inferred != before;
 }

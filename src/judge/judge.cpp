@@ -278,6 +278,32 @@ Places places_of(const std::vector<const PhaseRecord*>& phases, const Convicted&
   return places;
 }
 
+/// Says what is wrong in the first layer before the others are judged.
+void tell_first_layer(std::vector<CellRecord>& records, const std::vector<const PhaseRecord*>& phases,
+                      OraclePass::Options options, const std::function<void(const Places&)>& tell) {
+  std::map<int, std::set<At>> layers;
+  for (const PhaseRecord* phase : phases) {
+    for (const auto& [at, event] : phase->view.events()) {
+      if (at.layer != kNoLayer) layers[at.layer].insert(at);
+    }
+  }
+  if (layers.size() < 2) return;
+  const auto& [layer, stages] = *layers.begin();
+  InferredArithmetic inferred;
+  for (CellRecord& record : records) record.judge_by(inferred);
+  options.only = &stages;
+  options.step = {};
+  infer_arithmetic(phases, options, inferred, &stages);
+  OraclePass oracle(options);
+  for (const PhaseRecord* phase : phases) oracle.add(*phase);
+  oracle.run();
+  const Convicted convicted = convict(records, oracle);
+  if (convicted.convictions.empty()) return;
+  Places places = places_of(phases, convicted, oracle);
+  places.of_layer = layer;
+  tell(places);
+}
+
 /// MAE of a finding, from the pairs of its cells.
 void add_mae(Verdict& verdict) {
   for (Finding& finding : verdict.findings) {
@@ -404,17 +430,18 @@ Verdict judge(const Bundle& recorded, const Model& model, const JudgeOptions& op
   for (const CellRecord& record : records) append(phases, record.phases());
 
   const std::set<At> share = share_of(phases, options.part);
-  KnownJudgements own_known;
-  const OraclePass::Options quick = {.threads = options.threads,
-                                     .only = options.part.is_whole() ? options.only : &share,
-                                     .known = options.known == nullptr ? &own_known : options.known,
-                                     .step = options.step};
+  KnownJudgements own_known, last;
+  const OraclePass::Options how = {.threads = options.threads,
+                                   .sightings = options.causes != Causes::none,
+                                   .only = options.part.is_whole() ? options.only : &share,
+                                   .known = options.known == nullptr ? &own_known : options.known,
+                                   .last = &last,
+                                   .step = options.step};
+  if (options.on_places) tell_first_layer(records, phases, how, options.on_places);
   InferredArithmetic inferred;
   for (CellRecord& record : records) record.judge_by(inferred);
-  infer_arithmetic(phases, quick, inferred, options.only);
-  OraclePass::Options full = quick;
-  full.sightings = options.causes != Causes::none;
-  OraclePass oracle(full);
+  infer_arithmetic(phases, how, inferred, options.only);
+  OraclePass oracle(how);
   for (const PhaseRecord* phase : phases) oracle.add(*phase);
   oracle.run();
 

@@ -3,6 +3,7 @@
 // Nothing else is seen: any engine that writes bundles gets the same.
 
 #include <functional>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -19,16 +20,18 @@ namespace greta {
 struct Places {
   int64_t judged = 0, wrong = 0;  // recorded stages
   std::string first;              // "q of layer 3 in decode", in execution order
+  std::optional<int> of_layer{};  // of this one alone, by what it shows of the engine's arithmetic
 };
 
 struct JudgeOptions {
   int threads = 1;
   Causes causes = Causes::first;
-  const std::set<At>* only = nullptr;                 // the stages held against the oracle; none: all
-  Share part = {};                                    // of all stages: into `known`, the verdict is of no use
-  KnownJudgements* known = nullptr;                   // of earlier calls: equal data are judged once
-  Step step = {};                                     // of the stages held against the oracle
-  std::function<void(const Places&)> on_places = {};  // called where some are wrong
+  const std::set<At>* only = nullptr;  // the stages held against the oracle; none: all
+  Share part = {};                     // of all stages: into `known`, the verdict is of no use
+  KnownJudgements* known = nullptr;    // of earlier calls: equal data are judged once
+  Step step = {};                      // of the stages held against the oracle
+  // Called where some are wrong: in the first layer, as soon as that is judged, and in all.
+  std::function<void(const Places&)> on_places = {};
 };
 
 /// Compares prefill_last with decode0 in every cell, stage and layer of `bundle`, and holds each side against

@@ -44,8 +44,7 @@ void OraclePass::add(const PhaseRecord& phase) {
     const auto [result, fresh] = results_.try_emplace(key);
     by_event_[event] = &result->second;
     if (!fresh) continue;
-    const JudgedStage* known = known_result(key);
-    if (known != nullptr && !(options_.sightings && known->is_convicted())) {
+    if (const JudgedStage* known = known_result(key)) {
       result->second = *known;
     } else {
       jobs_.try_emplace(key, Job{&phase, at, &result->second});
@@ -54,9 +53,14 @@ void OraclePass::add(const PhaseRecord& phase) {
 }
 
 const JudgedStage* OraclePass::known_result(const std::string& key) const {
-  if (options_.known == nullptr) return nullptr;
-  const auto it = options_.known->find(key);
-  return it == options_.known->end() ? nullptr : &it->second;
+  for (const KnownJudgements* known : {options_.last, options_.known}) {
+    if (known == nullptr) continue;
+    const auto it = known->find(key);
+    if (it == known->end()) continue;
+    const bool lacks = options_.sightings && known != options_.last && it->second.is_convicted();
+    if (!lacks) return &it->second;
+  }
+  return nullptr;
 }
 
 std::vector<OraclePass::Batch> OraclePass::batches() const {
@@ -130,6 +134,7 @@ void OraclePass::run() {
     known.sighting = nullptr;
   }
   jobs_.clear();
+  if (options_.last != nullptr) *options_.last = results_;
 }
 
 void OraclePass::withdraw(const PhaseView& view, At at, const std::string& why) {

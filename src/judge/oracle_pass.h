@@ -40,6 +40,7 @@ class OraclePass {
     bool sightings = false;              // keep what convicts a stage
     const std::set<At>* only = nullptr;  // those to judge; none: all
     KnownJudgements* known = nullptr;    // is used and added to; or none
+    KnownJudgements* last = nullptr;     // of the pass before, with sightings: used, then this one's; or none
     Step step = {};                      // called by one thread at a time
   };
 

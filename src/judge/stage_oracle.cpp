@@ -276,11 +276,13 @@ Declared as_its_layer(const PhaseRecord& phase, At at) { return all_in(held_by_l
 
 std::string arithmetic_key(const Declared& declared) {
   const Roundings& r = declared.roundings;
-  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", name(r.activation),
+  const std::optional<bool>& borders = declared.whole_borders;
+  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", name(r.activation),
                      name(r.accumulator), name(r.output), name(r.weight), name(r.between), r.fast_math,
                      r.unit == nullptr ? "" : r.unit->full_name(), r.splits, r.slice, declared.sum_lanes,
                      declared.angle_rounding, declared.angle_growth, r.rotation, r.rotation_of_values,
-                     name(r.unnormalised), name(r.scores), declared.fused_add);
+                     name(r.unnormalised), name(r.scores), declared.fused_add,
+                     borders ? static_cast<int>(*borders) : -1);
 }
 
 bool is_open(const PhaseRecord& phase, At at) {

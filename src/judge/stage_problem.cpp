@@ -155,6 +155,7 @@ class Solver {
     shape.angle_growth = problem_.declared.angle_growth;
     shape.between = roundings().between;
     shape.fast_math = roundings().fast_math;
+    shape.yarn.whole_borders = problem_.declared.whole_borders.value_or(shape.yarn.whole_borders);
     const SharedRows x = operand(0);
     Expected expected;
     each_run(problem_.positions, [&](size_t row, size_t count, int64_t position) {

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -24,6 +25,7 @@ struct Declared {
   double angle_rounding = 3 * bounds::kU;  // of RoPE: f32 position times f32 frequency
   double angle_growth = 0;  // more of it per pair, where each angle is made from the one before
   bool fused_add = false;   // a norm reads the residual sum before it is rounded to what is recorded of it
+  std::optional<bool> whole_borders = {};  // of YaRN, as the engine reads a file that leaves it open
   bool operator==(const Declared&) const = default;
 };
 

@@ -7,6 +7,10 @@
 
 namespace greta {
 
+/// After the architecture's name: whether YaRN's borders are rounded to whole pairs. GGUF has no such key; a
+/// directory's configuration says it.
+inline constexpr std::string_view kYarnTruncate = "rope.scaling.yarn_truncate";
+
 /// Throws an input Error naming the key, its value and what it must be. Tensor shapes are not looked at, but
 /// for n_vocab: the rows of token_embd.
 ModelConfig read_config(const ModelFile& file, const Architecture& architecture);

@@ -47,8 +47,8 @@ def run(greta, llama, blocks):
 
 # Rows of the embedding without a token: llama.cpp refuses such a file.
 REFUSED = {"tuned"}
-# What llama.cpp computes otherwise than the model's authors (docs/capture.md): the borders of gpt-oss's YaRN.
-KNOWN = {"gpt-oss": {("q_rope", "rope_yarn"), ("k_rope", "rope_yarn")}}
+# What a file leaves open and llama.cpp reads otherwise than the model's authors: the report says so (docs/capture.md).
+OPEN = {"gpt-oss": "YaRN's borders rounded to whole pairs, which the file leaves open"}
 
 
 def run_architectures(greta, llama):
@@ -68,10 +68,9 @@ def run_architectures(greta, llama):
             judged = subprocess.run([greta, "diagnose", bundle, "-m", model, "--json"], capture_output=True, check=False)
             equal = b"equal bit for bit" in recorded.stderr
             verdict = json.loads(judged.stdout)
-            found = {(finding["stage"], finding["hypothesis"]) for finding in verdict["findings"]}
-            known = KNOWN.get(archive.stem, set())
-            whole = judged.returncode == bool(known) and verdict["coverage"]["percent"] == 100
-            if not equal or not whole or found != known:
+            whole = judged.returncode == 0 and verdict["coverage"]["percent"] == 100
+            said = any(OPEN[archive.stem] in kernels["what"] for kernels in verdict["arithmetic"]) if archive.stem in OPEN else True
+            if not equal or not whole or not said:
                 yield f"{archive.stem} with {llama}: {(recorded.stderr + judged.stderr).decode()[-300:]}"
             print(f"run: {archive.stem} with {llama}")
 

@@ -128,15 +128,18 @@ Tensor picked_rows(const Tensor& all, std::span<const int64_t> rows, int64_t cou
   return some;
 }
 
-/// Whether a few outputs show that a projection's candidate leaves most of a large first observation: most
-/// do, and cost a pass over the weight. nullopt where this can't be told so.
-std::optional<double> explained_of_some(const Candidate& candidate, const Suspect& suspect) {
+}  // namespace
+
+std::optional<OfSome> on_some_outputs(const Candidate& candidate, const Suspect& suspect,
+                                      const Declared* by) {
   constexpr int64_t kSome = 64, kLarge = 512;
   const Observation& seen = suspect.evidence.observations.front();
   if (!suspect.direct || !is_plain_projection(*seen.problem) || seen.width < kLarge || seen.of_unit_size)
     return std::nullopt;
-  StageProblem problem = *seen.problem;
-  if (!candidate.change(seen, problem) || !is_plain_projection(problem)) return std::nullopt;
+  StageProblem problem = by == nullptr ? *seen.problem : by_arithmetic(*seen.problem, *by, false);
+  const bool alone =
+      candidate.change(seen, problem) && (is_plain_projection(problem) || candidate.by_outputs);
+  if (!alone) return std::nullopt;
   if (problem.weight->dims[1] != static_cast<uint64_t>(seen.width) || problem.weight->dims[2] != 1)
     return std::nullopt;
   std::vector<int64_t> outputs;
@@ -153,29 +156,35 @@ std::optional<double> explained_of_some(const Candidate& candidate, const Suspec
   problem.weight = &weight;
   problem.bias = problem.bias == nullptr ? nullptr : &bias;
   const Expected value = expected_of(problem);
-  double left = 0, wrong = 0;
+  double left = 0, wrong = 0, noise = 0;
   const double gross = gross_error(seen);
   for (int64_t row = 0; row < seen.rows; ++row) {
     for (size_t j = 0; j < outputs.size(); ++j) {
       const size_t i = static_cast<size_t>(row * seen.width + outputs[j]);
       if (!seen.in_affected(i) || !seen.right.tells(i)) continue;
       const double made = value.value[static_cast<size_t>(row) * outputs.size() + j];
+      const double after = element_error(seen.observed[i], made, gross);
+      const double allowed = value.bound[static_cast<size_t>(row) * outputs.size() + j];
       wrong += std::pow(element_error(seen.observed[i], seen.right.value[i], gross), 2);
-      left += std::pow(element_error(seen.observed[i], made, gross), 2);
+      left += after * after;
+      if (after > 0) noise = std::max(noise, allowed > 0 ? after / allowed : kInfinity);
     }
   }
-  return wrong > 0 ? std::optional(1 - std::sqrt(left / wrong)) : std::nullopt;
+  return wrong > 0 ? std::optional(OfSome{1 - std::sqrt(left / wrong), noise}) : std::nullopt;
 }
+
+namespace {
 
 std::optional<Explanation> score(const Hypothesis& hypothesis, const Candidate& candidate,
                                  const Suspect& suspect) {
   constexpr double kHopeless = 0.1;
   Score sum;
   bool prefill = false, decode = false;
-  if (const auto some = explained_of_some(candidate, suspect); some && *some < kHopeless)
+  // Most candidates leave most of a large observation, and all of it costs a pass over the weight.
+  if (const auto some = on_some_outputs(candidate, suspect); some && some->explained < kHopeless)
     return Explanation{.hypothesis = &hypothesis,
                        .title = candidate.title,
-                       .explained_residual = *some,
+                       .explained_residual = some->explained,
                        .noise_ratio = kInfinity,
                        .fitted = candidate.fitted};
   for (const Observation& seen : suspect.evidence.observations) {

@@ -37,6 +37,15 @@ std::optional<Explanation> best_of(const Hypothesis& hypothesis, const Evidence&
                                    const std::function<Evidence()>& elsewhere = {},
                                    std::string_view title = {});
 
+/// What a projection's candidate makes of a few outputs of the first observation, by the arithmetic that it
+/// is judged by or by another: explained residual and noise ratio. nullopt where a few can't be made alone,
+/// or are no fewer.
+struct OfSome {
+  double explained = 0, noise_ratio = 0;
+};
+std::optional<OfSome> on_some_outputs(const Candidate& candidate, const Suspect& suspect,
+                                      const Declared* by = nullptr);
+
 /// Hypotheses to try: the likely ones first, and all others where none of these reproduces the output.
 struct Search {
   std::vector<std::string> likely = {};

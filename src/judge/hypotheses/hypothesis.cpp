@@ -70,6 +70,11 @@ Candidate changed_afterwards(Afterwards change, Text title, int fitted) {
   return computed_by(how, std::move(title), fitted);
 }
 
+Candidate by_outputs(Candidate candidate) {
+  candidate.by_outputs = true;
+  return candidate;
+}
+
 bool all_finite(std::span<const float> rows) {
   return std::all_of(rows.begin(), rows.end(), [](float x) { return std::isfinite(x); });
 }

@@ -43,6 +43,8 @@ struct Candidate {
   bool may_be_empty = false;
   /// It was recorded to be so, and is no supposition.
   bool seen = false;
+  /// Of a projection: each output is made with its own row of the weight, so that a few show what all do.
+  bool by_outputs = false;
 
   bool is_estimated() const { return fitted > 0 && !counted; }
 };
@@ -56,6 +58,9 @@ Candidate computed_by(How how, Text title, int fitted = 0);
 /// The stage's right result, changed afterwards.
 using Afterwards = std::function<void(const StageProblem& problem, const Values& values, Expected& expected)>;
 Candidate changed_afterwards(Afterwards change, Text title, int fitted = 0);
+
+/// The same, where each output is made with its own row of the weight.
+Candidate by_outputs(Candidate candidate);
 
 /// False where some are NaN or infinite: what is made from them equals whatever else is.
 bool all_finite(std::span<const float> rows);

@@ -118,7 +118,8 @@ void read_q6(const uint8_t* bytes, const BlockLayout& layout, WeightBlock* block
     WeightBlock& block = blocks[b];
     block.d = half_at(bytes + 208);
     block.offset = layout.offset;
-    for (int half = 0; half < 2; ++half) block.scale[half] = static_cast<int8_t>(bytes[192 + 2 * b + half]);
+    for (int half = 0; half < 2; ++half)
+      block.scale[half] = block.zero_scale[half] = static_cast<int8_t>(bytes[192 + 2 * b + half]);
     const int part = b / 4, quarter = b % 4;
     for (int i = 0; i < 32; ++i) {
       const int low = bytes[part * 64 + quarter % 2 * 32 + i] >> (quarter / 2 * 4) & 15;

@@ -35,16 +35,19 @@ std::shared_ptr<OwnedMatrix> read_column_major(const Tensor& weight);
 /// Rows within each head moved between RoPE's two orders: row 2 i + h of a head <-> row h * head_dim / 2 + i.
 std::shared_ptr<OwnedMatrix> reorder_rope_rows(const Tensor& weight, int64_t head_dim, bool to_pairs);
 
-/// The fields of 32 weights: value i is d * scale[i / 16] * (code[i] - offset) + m * min. Types without small
-/// scales and minima have ones there.
+/// The fields of 32 weights: value i is d * (scale[h] * code[i] - zero_scale[h] * offset) + m * min, of half
+/// h = i / 16. Types without small scales and minima have ones there. A kernel that takes zero points off by sums of
+/// activations reads their scale by itself.
 struct WeightBlock {
   double d = 0, m = 0;
-  int scale[2] = {1, 1};
+  int scale[2] = {1, 1}, zero_scale[2] = {1, 1};
   int min = 1;
   int offset = 0;
   int code[32] = {};
 
-  double value(size_t i) const { return d * scale[i / 16] * (code[i] - offset) + m * min; }
+  double value(size_t i) const {
+    return d * (scale[i / 16] * code[i] - zero_scale[i / 16] * offset) + m * min;
+  }
 };
 using WeightBlocks = std::vector<WeightBlock>;  // of a row
 

@@ -57,6 +57,22 @@ void each(const Sight& s, const Change& change) {
 void copy_scale(WeightBlock& to, const WeightBlock& from) {
   to.d = from.d;
   std::copy_n(from.scale, 2, to.scale);
+  std::copy_n(from.zero_scale, 2, to.zero_scale);
+}
+
+/// The small scales alone, of codes and of zero points, each half's from half `from(half)`.
+template <class From>
+void halves(const Sight& s, const From& from) {
+  each(s, [&](WeightBlock& block, size_t b) {
+    for (int half = 0; half < 2; ++half)
+      block.scale[half] = block.zero_scale[half] = s.right[b].scale[from(half)];
+  });
+}
+
+/// The scales of codes from another block, while zero points keep theirs.
+template <class From>
+void scales_of_codes(const Sight& s, const From& from) {
+  each(s, [&](WeightBlock& block, size_t b) { std::copy_n(s.right[from(b)].scale, 2, block.scale); });
 }
 
 void copy_min(WeightBlock& to, const WeightBlock& from) {
@@ -210,25 +226,29 @@ constexpr FieldReading kReadings[] = {
      "las escalas pequeñas de {} se leen sin signo", two_scales,
      [](const Sight& s) {
        each(s, [](WeightBlock& block, size_t) {
-         for (int& scale : block.scale) scale &= 255;
+         for (int half = 0; half < 2; ++half) block.zero_scale[half] = block.scale[half] &= 255;
        });
      }},
     {"scale_misread", "both halves of a block of {} take the first one's scale",
      "ambas mitades de un bloque de {} toman la escala de la primera", two_scales,
-     [](const Sight& s) { each(s, [](WeightBlock& block, size_t) { block.scale[1] = block.scale[0]; }); }},
+     [](const Sight& s) { halves(s, [](int) { return 0; }); }},
     {"scale_misread", "both halves of a block of {} take the second one's scale",
      "ambas mitades de un bloque de {} toman la escala de la segunda", two_scales,
-     [](const Sight& s) { each(s, [](WeightBlock& block, size_t) { block.scale[0] = block.scale[1]; }); }},
+     [](const Sight& s) { halves(s, [](int) { return 1; }); }},
     {"scale_misread", "the halves of a block of {} take each other's scale",
      "las mitades de un bloque de {} toman cada una la escala de la otra", two_scales,
-     [](const Sight& s) {
-       each(s, [](WeightBlock& block, size_t) { std::swap(block.scale[0], block.scale[1]); });
-     }},
+     [](const Sight& s) { halves(s, [](int half) { return 1 - half; }); }},
     {"neighbour_scale", "each block of {} is scaled by the next block's scale",
      "cada bloque de {} usa la escala del bloque siguiente", any,
      [](const Sight& s) {
        each(s, [&](WeightBlock& block, size_t b) { copy_scale(block, s.right[after(s.right, b)]); });
      }},
+    {"neighbour_scale", "the codes of each block of {} are scaled by the next block's scales",
+     "los códigos de cada bloque de {} usan las escalas del bloque siguiente", two_scales,
+     [](const Sight& s) { scales_of_codes(s, [&](size_t b) { return after(s.right, b); }); }},
+    {"neighbour_scale", "the codes of each block of {} are scaled by the block before's scales",
+     "los códigos de cada bloque de {} usan las escalas del bloque anterior", two_scales,
+     [](const Sight& s) { scales_of_codes(s, before); }},
     {"neighbour_scale", "each block of {} is scaled by the next block's scale and minimum",
      "cada bloque de {} usa la escala y el mínimo del bloque siguiente", minima,
      [](const Sight& s) {
@@ -430,8 +450,9 @@ Candidate embedded(Misreading reading) {
 }  // namespace
 
 std::vector<Candidate> misread(const Suspect& s, std::string_view hypothesis) {
-  constexpr size_t kOutputs = 96;
-  constexpr double kLike = 0.8, kRelated = 0.2;  // less is not worth the whole matrix, or the parts of K
+  constexpr size_t kOutputs = 256;
+  // Less is not worth the whole matrix, or the parts of K: one of 40 gives the latter.
+  constexpr double kLike = 0.8, kRelated = 0.15;
   const Tensor* weight = s.weight();
   const bool matrix = s.kind() == StageKind::projection || s.kind() == StageKind::embedding;
   if (weight == nullptr || !matrix) return {};

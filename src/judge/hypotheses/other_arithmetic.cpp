@@ -67,6 +67,7 @@ class Adapter {
     Evidence one = evidence;  // is soon computed anew, and most arithmetics fail there
     one.observations.resize(1);
     const auto all = arithmetic_candidates(kernels, declared_arithmetic(*seen.phase, at));
+    const std::vector<Candidate> candidates = known_candidates(one);
     // What explained others; in full the rest, of which a matrix unit's rule is slow to try.
     for (const Turn turn : {Turn::known, Turn::formats, Turn::units}) {
       std::optional<Adapted> best;
@@ -74,8 +75,9 @@ class Adapter {
       for (const Declared& declared : all) {
         const std::string text = fmt::format("{} in {}", describe(declared), name(kernels.phase));
         if (turn_of(declared, text) != turn || (turn != Turn::known && !search_.in_full)) continue;
-        if (!rotation_fits(declared, seen.phase->model->config)) continue;
+        if (!fits_model(declared, *seen.phase->model)) continue;
         if (!is_held_in(declared.roundings.output, seen.observed)) continue;
+        if (!may_reproduce(candidates, one, declared)) continue;
         if (turn != Turn::known && left_by(judged_by(declared, one)) == kNothing) continue;
         Evidence other = judged_by(declared, evidence);
         const double left = left_by(other);
@@ -90,6 +92,25 @@ class Adapter {
   }
 
  private:
+  /// Those whose numbers do not hang on the arithmetic: none where any do.
+  std::vector<Candidate> known_candidates(const Evidence& evidence) const {
+    std::vector<Candidate> some;
+    if (title_.empty()) return some;
+    for (Candidate& candidate : hypothesis_.candidates({evidence, evidence.at, true})) {
+      if (candidate.title.en == title_) some.push_back(std::move(candidate));
+    }
+    return some;
+  }
+
+  /// False where a few outputs show that none does: of a large weight all of them take long.
+  static bool may_reproduce(const std::vector<Candidate>& candidates, const Evidence& evidence,
+                            const Declared& declared) {
+    return candidates.empty() || std::ranges::any_of(candidates, [&](const Candidate& candidate) {
+             const auto some = on_some_outputs(candidate, {evidence, evidence.at, true}, &declared);
+             return !some || some->noise_ratio <= 1;
+           });
+  }
+
   double left_by(const Evidence& seen) const {
     const auto best = best_of(hypothesis_, seen, {}, title_);
     return best && covers(*best) ? 1 - best->explained_residual : kNothing;

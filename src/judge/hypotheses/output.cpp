@@ -66,7 +66,7 @@ std::vector<Candidate> scaled(const Suspect& s) {
   });
   const double c = both / square;
   if (!std::isfinite(c) || c == 0) return {};
-  return {afterwards(
+  return {by_outputs(afterwards(
       [c](const Observation&, Expected& expected) {
         for (double& value : expected.value) value *= c;
         for (double& bound : expected.bound) bound = bound * std::abs(c);
@@ -76,7 +76,7 @@ std::vector<Candidate> scaled(const Suspect& s) {
       },
       {fmt::format("{} is multiplied by {:.6g}", s.name(), c),
        fmt::format("{} se multiplica por {:.6g}", s.name(), c)},
-      1)};
+      1))};
 }
 
 std::vector<Candidate> saturated(const Suspect& s) {
@@ -90,13 +90,13 @@ std::vector<Candidate> saturated(const Suspect& s) {
   each_affected(s.evidence,
                 [&](double observed, double, double) { at_limit += std::abs(observed) == limit; });
   if (at_limit < 2 || right_max <= limit || limit == 0) return {};
-  return {afterwards(
+  return {by_outputs(afterwards(
       [limit](const Observation&, Expected& expected) {
         for (double& value : expected.value) value = std::clamp(value, -limit, limit);
       },
       {fmt::format("{} is clipped at +-{:.6g}", s.name(), limit),
        fmt::format("{} se recorta en +-{:.6g}", s.name(), limit)},
-      1)};
+      1))};
 }
 
 /// The same vector is added to every row: a bias that does not belong there, or one that is missing.

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "judge/hypotheses/block_products.h"
+#include "judge/hypotheses/block_sums.h"
 #include "judge/hypotheses/hypothesis.h"
 #include "judge/hypotheses/misread_weights.h"
 #include "judge/hypotheses/read_operand.h"
@@ -187,7 +188,7 @@ Expected narrow_sum(const StageProblem& problem, const Values& values, Format fo
 
 /// The right product and `factor` times the bias.
 Candidate more_bias(double factor, Text title) {
-  return changed_afterwards(
+  return by_outputs(changed_afterwards(
       [factor](const StageProblem& p, const Values&, Expected& expected) {
         std::vector<double> bias(p.bias->dims[0]);
         decode_row(*p.bias, 0, bias);
@@ -197,7 +198,7 @@ Candidate more_bias(double factor, Text title) {
           expected.bound[i] += 2 * bounds::kU * (std::abs(change) + std::abs(expected.value[i]));
         }
       },
-      std::move(title));
+      std::move(title)));
 }
 
 std::vector<Candidate> wrong_bias(const Suspect& s) {
@@ -225,10 +226,10 @@ std::vector<Candidate> narrow_accumulator(const Suspect& s) {
   if (s.kind() != StageKind::projection) return {};
   std::vector<Candidate> candidates;
   for (const Format format : {Format::f16, Format::bf16}) {
-    candidates.push_back(computed_by(
+    candidates.push_back(by_outputs(computed_by(
         [format](const StageProblem& p, const Values& values) { return narrow_sum(p, values, format); },
         {fmt::format("the sum is accumulated in {}", name(format)),
-         fmt::format("la suma se acumula en {}", name(format))}));
+         fmt::format("la suma se acumula en {}", name(format))})));
   }
   return candidates;
 }
@@ -243,7 +244,7 @@ void narrow_output(Expected& expected, const Narrowing& narrowing) {
 }
 
 Candidate output_in(const Narrowing& narrowing) {
-  return computed_by(
+  return by_outputs(computed_by(
       [narrowing](const StageProblem& p, const Values& values) {
         StageProblem exact = p;
         // What a cache holds is narrowed once, one way or the other.
@@ -254,24 +255,25 @@ Candidate output_in(const Narrowing& narrowing) {
         return expected;
       },
       {fmt::format("the output is {}, which the kernel does not declare", narrowing.en()),
-       fmt::format("la salida se {}, lo que el kernel no declara", narrowing.es())});
+       fmt::format("la salida se {}, lo que el kernel no declara", narrowing.es())}));
 }
 
 /// Rounded once more before what the kernel declares.
 Candidate input_in(Format format) {
-  return {.change =
-              [format](const Observation&, StageProblem& problem) {
-                problem.how = [format](const StageProblem& p, const Values& values) {
-                  std::vector<float> rounded(values[0].begin(), values[0].end());
-                  for (float& x : rounded) x = static_cast<float>(rounded_to(static_cast<double>(x), format));
-                  Values others = values;
-                  others[0] = std::move(rounded);
-                  return right_of(p, others);
-                };
-                return problem.declared.roundings.activation != Format::f32;
-              },
-          .title = {fmt::format("the input is rounded to {} before the kernel's own rounding", name(format)),
-                    fmt::format("la entrada se redondea a {} antes del redondeo del kernel", name(format))}};
+  return by_outputs(
+      {.change =
+           [format](const Observation&, StageProblem& problem) {
+             problem.how = [format](const StageProblem& p, const Values& values) {
+               std::vector<float> rounded(values[0].begin(), values[0].end());
+               for (float& x : rounded) x = static_cast<float>(rounded_to(static_cast<double>(x), format));
+               Values others = values;
+               others[0] = std::move(rounded);
+               return right_of(p, others);
+             };
+             return problem.declared.roundings.activation != Format::f32;
+           },
+       .title = {fmt::format("the input is rounded to {} before the kernel's own rounding", name(format)),
+                 fmt::format("la entrada se redondea a {} antes del redondeo del kernel", name(format))}});
 }
 
 /// An operand of a stage without roundings of its own.
@@ -316,12 +318,17 @@ std::vector<Candidate> undeclared_rounding(const Suspect& s) {
   return candidates;
 }
 
-const std::array<Hypothesis, 5> kSum{{
+const std::array<Hypothesis, 6> kSum{{
     {"reduction_truncated",
      {"the sum leaves parts of K out, or counts them twice; which ones is estimated",
       "la suma omite partes de K o las cuenta dos veces; se estima cuáles"},
      "https://github.com/vllm-project/vllm/pull/40827",
      truncated},
+    {"block_sums",
+     {"minima and zero points are multiplied by sums of other activations than their block's",
+      "los mínimos y puntos cero se multiplican por sumas de otras activaciones que las de su bloque"},
+     "made up: no public report in the catalogue",
+     misread_sums},
     {"weight_element",
      {"one element of a weight is wrong; which, and by how much, is estimated",
       "un elemento de un peso es incorrecto; se estima cuál y en cuánto"},

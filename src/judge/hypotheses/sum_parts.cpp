@@ -15,11 +15,12 @@ std::vector<Partition> partitions_of(int64_t k) {
   std::vector<Partition> partitions;
   if (k % 16 == 0 && k > 16) {
     const int64_t run = 16 * std::max<int64_t>(1, (k / 16 + 127) / 128);
-    partitions.push_back({(k + run - 1) / run, false, run});
+    partitions.push_back({(k + run - 1) / run, run});
   }
   for (const int64_t lanes : {4, 8, 16, 32, 64, 128}) {
-    if (k % lanes == 0 && lanes < k) partitions.push_back({lanes, true, 0});
+    if (k % lanes == 0 && lanes < k) partitions.push_back({lanes, 1});
   }
+  if (k % kSuperBlock == 0 && k > kSuperBlock) partitions.push_back({kSuperBlock / 16, 16});
   return partitions;
 }
 
@@ -85,17 +86,19 @@ std::vector<double> part_weights(const Suspect& s, const Partition& partition,
 std::string parts_text(const Partition& partition, const std::set<int64_t>& parts, int64_t k,
                        Language language) {
   const bool spanish = language == Language::spanish;
-  if (partition.lanes) {
+  if (partition.run == 1) {
     const char* text = spanish ? "carril {} de {} en k" : "lane {} of {} in k";
     return fmt::format(fmt::runtime(text), index_pattern(parts, language), partition.parts);
   }
+  const int64_t period = std::min(k, partition.parts * partition.run);
   std::set<int64_t> elements;
   for (const int64_t part : parts) {
-    for (int64_t j = part * partition.run; j < std::min(k, (part + 1) * partition.run); ++j)
+    for (int64_t j = part * partition.run; j < std::min(period, (part + 1) * partition.run); ++j)
       elements.insert(j);
   }
-  const char* text = spanish ? "k = {} de {}" : "k = {} of {}";
-  return fmt::format(fmt::runtime(text), index_pattern(elements, language), k);
+  const char* text = period < k ? (spanish ? "k = {} de cada {}" : "k = {} of every {}")
+                                : (spanish ? "k = {} de {}" : "k = {} of {}");
+  return fmt::format(fmt::runtime(text), index_pattern(elements, language), period);
 }
 
 }  // namespace greta

@@ -12,22 +12,21 @@
 
 namespace greta {
 
-/// A partition of K: element k belongs to part of(k).
+/// A partition of K: element k belongs to part of(k). Lanes are runs of 1.
 struct Partition {
-  int64_t parts;
-  bool lanes;  // interleaved: k % parts; else consecutive runs of `run`
-  int64_t run;
-  int64_t of(int64_t k) const { return lanes ? k % parts : k / run; }
+  int64_t parts, run;
+  int64_t of(int64_t k) const { return k / run % parts; }
 };
 
-/// Runs of 16, or more where K is long (at most 128 keep the system small), and lanes.
+/// Runs of 16, or more where K is long (at most 128 keep the system small), lanes, and the places of 16 in
+/// each 256: of blocks in theirs.
 std::vector<Partition> partitions_of(int64_t k);
 
 /// How often each part's contribution, to the outputs of the first recording's wrong rows, is in their
 /// errors; empty when that can't be told. `contribution`: of each element of K, a row of weights.
 std::vector<double> part_weights(const Suspect& s, const Partition& partition, const RowReader& contribution);
 
-/// "k = 512-575 of 576", "lane 3 of 4 in k".
+/// "k = 512-575 of 576", "lane 3 of 4 in k", "k = 32-63 of every 256".
 std::string parts_text(const Partition& partition, const std::set<int64_t>& parts, int64_t k,
                        Language language);
 

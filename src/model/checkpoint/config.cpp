@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "io/json_fields.h"
 #include "model/gguf_cursor.h"
+#include "model/hyperparameters.h"
 
 namespace greta {
 namespace {
@@ -161,6 +162,7 @@ class ConfigReader {
     const bool whole = find_architecture(kind_.architecture)->yarn_whole_borders;
     if (scaled.boolean_or("truncate", true) != whole)
       scaled.fail("truncate", fmt::format("must be {} in a {} model", whole, kind_.model_type));
+    metadata_.set(key(kYarnTruncate), whole);
     if (scaled.has("mscale") || scaled.has("mscale_all_dim"))
       scaled.fail("mscale", "is not supported yet: YaRN with another magnitude");
     const auto magnitude = scaled.number("attention_factor");

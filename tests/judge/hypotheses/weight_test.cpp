@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <numeric>
 
 #include "judge/hypotheses/named.h"
 
@@ -89,6 +90,31 @@ std::function<Row(const PlainSite&)> input_in(double (*round)(double)) {
   return [round](const PlainSite& s) {
     return test::times(s.weight(), test::mapped(s.in(inputs_of(s.stage)[0]), round));
   };
+}
+
+/// Codes times activations, and each block's minimum times `sum` of the row of activations and the block.
+std::function<Row(const PlainSite&)> minima_times(std::function<double(const Row& x, size_t b)> sum) {
+  return [sum](const PlainSite& s) {
+    const Row& x = s.in(inputs_of(s.stage)[0]);
+    const PlainMatrix w = s.weight();
+    const std::vector<PlainBlock> blocks = test::plain_blocks(s.tensor(s.stage, s.layer));
+    Row y;
+    for (size_t i = 0; i < w.n; ++i) {
+      double value = 0;
+      for (size_t b = 0; b < w.k / 32; ++b) {
+        const PlainBlock& block = blocks[i * w.k / 32 + b];
+        for (size_t j = 0; j < 32; ++j) value += block.d * block.code[j] * static_cast<double>(x[32 * b + j]);
+        value += block.m * sum(x, b);
+      }
+      y.push_back(static_cast<float>(value));
+    }
+    return y;
+  };
+}
+
+double sum_of(const Row& x, size_t begin, size_t end) {
+  return std::accumulate(x.begin() + static_cast<std::ptrdiff_t>(begin),
+                         x.begin() + static_cast<std::ptrdiff_t>(end), 0.0);
 }
 
 /// Activations in blocks of 32 int8 with one scale.
@@ -221,6 +247,17 @@ std::vector<NamedCase> weight_cases() {
          return w;
        }),
        "leaves out k = 0-15 of 64, for elements 16-31 of every 32 of 96", "decode"},
+      {"SumOfTheFirstBlock", "block_sums", down, 0,
+       minima_times([](const Row& x, size_t) { return sum_of(x, 0, 32); }), "the sum of the first block",
+       "both", q4},
+      {"SumOfTheBlockBefore", "block_sums", down, 1, minima_times([](const Row& x, size_t b) {
+         return sum_of(x, 32 * (b == 0 ? 0 : b - 1), 32 * (b == 0 ? 1 : b));
+       }),
+       "the block of activations before", "decode", q4},
+      {"SumsWithoutALast", "block_sums", down, 0, minima_times([](const Row& x, size_t b) {
+         return sum_of(x, 32 * b, 32 * b + 15) + sum_of(x, 32 * b + 16, 32 * b + 31);
+       }),
+       "the last of each 16 activations", "both", q4},
       {"OneWeight", "weight_element", gate, 0, with([](const PlainSite&, PlainMatrix w) {
          w.at(7, 33) += 0.25;
          return w;
