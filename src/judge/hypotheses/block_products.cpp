@@ -79,12 +79,12 @@ std::vector<Candidate> rounded_in_blocks(const Suspect& s) {
   for (const Row& row : kRows) {
     if (row.what == What::scales_and_minima && !has_minima(weight->type)) continue;
     for (const Narrowing& narrowing : kNarrowings) {
-      candidates.push_back(computed_by(
+      candidates.push_back(by_outputs(computed_by(
           [what = row.what, narrowing](const StageProblem& p, const Values& values) {
             return by_blocks(p, values, what, narrowing);
           },
           {fmt::format("{} is {}, which the kernel does not declare", row.en, narrowing.en()),
-           fmt::format("{} se {}, lo que el kernel no declara", row.es, narrowing.es())}));
+           fmt::format("{} se {}, lo que el kernel no declara", row.es, narrowing.es())})));
       candidates.back().change = [change = candidates.back().change](const Observation& seen,
                                                                      StageProblem& problem) {
         return is_block(problem.declared.roundings.activation) && change(seen, problem);

@@ -124,6 +124,35 @@ void scales_and_minima_of_row(const Sight& s, int64_t by) {
   });
 }
 
+/// Scales, and minima, of row `row`; none, where there is no such row.
+void fields_of_row(const Sight& s, int64_t row, bool minima) {
+  const bool is_there = row >= 0 && row < row_count(s.weight);
+  const WeightBlocks other = is_there ? blocks_of(s.weight, row) : WeightBlocks(s.right.size());
+  each(s, [&](WeightBlock& block, size_t b) {
+    copy_scale(block, other[b]);
+    if (minima) copy_min(block, other[b]);
+  });
+}
+
+/// Of `of` rows the next one, of the last of them the first.
+int64_t next_of(const Sight& s, int64_t of) {
+  const int64_t first = s.row / of * of, count = std::min(of, row_count(s.weight) - first);
+  return first + (s.row - first + 1) % count;
+}
+
+/// Two codes from each of 128 bytes, in their order.
+void consecutive_nibbles(const Sight& s) {
+  constexpr size_t kBlocks = 8, kLanes = 32;
+  each(s, [&](WeightBlock& block, size_t b) {
+    for (size_t j = 0; j < kLanes; ++j) {
+      const size_t byte = (b % kBlocks * kLanes + j) / 2, half = j % 2;
+      block.code[j] = s.right[b / kBlocks * kBlocks + byte / kLanes * 2 + half].code[byte % kLanes];
+    }
+  });
+}
+
+bool four_bits_of_256(TensorType type) { return type == TensorType::q4_k; }
+
 constexpr FieldReading kReadings[] = {
     {"nibble_order", "the nibbles of {} are read in the wrong order: high before low",
      "los nibbles de {} se leen en orden inverso: primero el alto", of_bits,
@@ -134,6 +163,10 @@ constexpr FieldReading kReadings[] = {
     {"nibble_order", "the nibbles of {} are read interleaved: 2i and 2i + 1 from one byte",
      "los nibbles de {} se leen intercalados: 2i y 2i + 1 de un byte", of_bits,
      [](const Sight& s) { codes(s, [](int i) { return i / 2 + i % 2 * 16; }); }},
+    {"nibble_order",
+     "the nibbles of {} are read one after the other: 2i and 2i + 1 of 256 from byte i of 128",
+     "los nibbles de {} se leen uno tras otro: 2i y 2i + 1 de 256 del byte i de 128", four_bits_of_256,
+     consecutive_nibbles},
     {"nibble_order", "the low nibbles of {} are looked for as q4_k has them",
      "los nibbles bajos de {} se buscan como los tiene q4_k", six_bits,
      [](const Sight& s) {
@@ -281,6 +314,25 @@ constexpr FieldReading kReadings[] = {
     {"neighbour_scale", "each row of {} takes the scales and minima of the next row",
      "cada fila de {} toma las escalas y los mínimos de la fila siguiente", minima,
      [](const Sight& s) { scales_and_minima_of_row(s, 1); }},
+    {"neighbour_scale", "each row of {} takes the scales of the next row, the last one none",
+     "cada fila de {} toma las escalas de la fila siguiente, y la última ninguna", any,
+     [](const Sight& s) { fields_of_row(s, s.row + 1, false); }},
+    {"neighbour_scale", "each row of {} takes the scales and minima of the next row, the last one none",
+     "cada fila de {} toma las escalas y los mínimos de la fila siguiente, y la última ninguno", minima,
+     [](const Sight& s) { fields_of_row(s, s.row + 1, true); }},
+    {"neighbour_scale", "each row of {} takes the scales of the next row, the last one the first's",
+     "cada fila de {} toma las escalas de la fila siguiente, y la última las de la primera", any,
+     [](const Sight& s) { fields_of_row(s, next_of(s, row_count(s.weight)), false); }},
+    {"neighbour_scale",
+     "each row of {} takes the scales and minima of the next row, the last one the first's",
+     "cada fila de {} toma escalas y mínimos de la fila siguiente, y la última los de la primera", minima,
+     [](const Sight& s) { fields_of_row(s, next_of(s, row_count(s.weight)), true); }},
+    {"neighbour_scale", "each row of {} takes the scales of the next of 16 rows",
+     "cada fila de {} toma las escalas de la siguiente de 16 filas", any,
+     [](const Sight& s) { fields_of_row(s, next_of(s, 16), false); }},
+    {"neighbour_scale", "each row of {} takes the scales and minima of the next of 16 rows",
+     "cada fila de {} toma las escalas y los mínimos de la siguiente de 16 filas", minima,
+     [](const Sight& s) { fields_of_row(s, next_of(s, 16), true); }},
     {"neighbour_scale", "each row of {} takes the scales of the row before",
      "cada fila de {} toma las escalas de la fila anterior", any,
      [](const Sight& s) { scales_of_row(s, -1); }},
