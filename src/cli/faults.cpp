@@ -23,6 +23,9 @@ const char* needs(Needs needs) {
     case Needs::window: return "window";
     case Needs::cap: return "cap";
     case Needs::yarn: return "yarn";
+    case Needs::rope_length: return "yarn, longrope";
+    case Needs::rope_factors: return "rope factors";
+    case Needs::long_rope: return "longrope";
     case Needs::sinks: return "sinks";
     case Needs::swiglu_oai: return "swiglu_oai";
   }

@@ -93,6 +93,9 @@ bool suits(const Fault& fault, const Model& model) {
     if (!has_stage(model.config, {layer, fault.stage})) continue;
     if (fault.needs == Needs::bias && bias_of(model, {fault.stage, layer}) == nullptr) continue;
     if (fault.needs == Needs::yarn && model.config.layer(layer).yarn.factor == 1) continue;
+    if (fault.needs == Needs::rope_length && model.config.layer(layer).rope_magnitude == 1) continue;
+    if (fault.needs == Needs::rope_factors && model.rope_freqs == nullptr) continue;
+    if (fault.needs == Needs::long_rope && model.rope_long == nullptr) continue;
     if (fault.needs == Needs::sinks && weight_of(model, {fault.stage, layer}) == nullptr) continue;
     if (fault.needs == Needs::swiglu_oai && model.config.activation != Activation::swiglu_oai) continue;
     if (fault.needs == Needs::window && model.config.layer(layer).window == 0) continue;

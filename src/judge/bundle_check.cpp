@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "judge/stage_problem.h"
 
@@ -48,6 +50,16 @@ void check_event(const Bundle& bundle, const Event& event, const ModelConfig& co
   }
 }
 
+/// Positions that the run was for, or at least had.
+int64_t context_of(const Bundle& bundle) {
+  int64_t most = bundle.manifest.value("context", int64_t{0});
+  if (most > 0) return most;
+  for (const Event& event : bundle.events) {
+    for (const int64_t position : positions_of(event)) most = std::max(most, position + 1);
+  }
+  return most;
+}
+
 }  // namespace
 
 void check_intact(const Bundle& bundle, bool force) {
@@ -59,7 +71,8 @@ void check_intact(const Bundle& bundle, bool force) {
       bundle.path, bundle.notes.front());
 }
 
-void check_bundle(const Bundle& bundle, const Model& model, bool force) {
+void check_bundle(const Bundle& bundle, Model& model, bool force) {
+  set_context(model, context_of(bundle));
   check_intact(bundle, force);
   if (!force) check_hash(bundle, model);
   for (const Event& event : bundle.events) check_event(bundle, event, model.config);

@@ -209,8 +209,9 @@ class Reading {
       compare(at("YaRN's borders are whole (1) or not (0)"), own.yarn.whole_borders, family_.yarn_truncates);
     }
     const double mscale = factor > 1 ? 1 + std::log(factor) / 10 : 1;
+    const bool tables = model_.file.find_tensor("rope_factors_short.weight") != nullptr;
     compare(at("the length that RoPE gives"), own.rope_magnitude,
-            yarn ? mscale * get("rope.scaling.attn_factor", 1) : 1);
+            (yarn ? mscale : 1) * (yarn || tables ? get("rope.scaling.attn_factor", 1) : 1));
     const bool lacks = family_.no_rope_every > 0 && (layer + 1) % family_.no_rope_every == 0;
     for (const Stage stage : {Stage::q_rope, Stage::k_rope})
       compare(at(name(stage)), has_stage(config_, {layer, stage}), !lacks);

@@ -18,6 +18,8 @@ constexpr ModelTensor kModelWithFactors[] = {
     {"output_norm.weight", &Model::output_norm, one, n_embd, norm},
     {"output.weight", &Model::output, n_vocab, n_embd, matrix, true},
     {"rope_freqs.weight", &Model::rope_freqs, one, rope_pairs, factors, true},
+    {"rope_factors_long.weight", &Model::rope_long, one, rope_pairs, factors, true},
+    {"rope_factors_short.weight", &Model::rope_short, one, rope_pairs, factors, true},
 };
 
 constexpr LayerTensor kAttention[] = {
@@ -228,7 +230,7 @@ constexpr Architecture kArchitectures[] = {
      .yarn_whole_borders = false},
     {.name = "phi3",
      .rope_adjacent = false,
-     .model_tensors = kModel,
+     .model_tensors = kModelWithFactors,
      .layer_tensors = {kFusedAttention, kNorms},
      .ffn = kFusedFfn,
      .windowed = Windowed::all},

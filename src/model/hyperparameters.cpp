@@ -21,7 +21,7 @@ constexpr uint64_t kMostExperts = 1 << 16;
 constexpr uint64_t kMostTokens = std::numeric_limits<int32_t>::max();  // token ids and positions are int32
 constexpr int64_t kDefaultContext = 2048;
 constexpr double kDefaultRopeBase = 10000;
-constexpr std::string_view kAttentionFactor = "rope.scaling.attn_factor";  // of YaRN
+constexpr std::string_view kAttentionFactor = "rope.scaling.attn_factor";  // of YaRN and LongRoPE
 
 /// Reads the keys of one architecture in one file.
 class Keys {
@@ -186,6 +186,12 @@ int64_t read_vocabulary(const ModelFile& file, const Keys& keys) {
   return static_cast<int64_t>(rows);
 }
 
+/// phi3's files have the tables and no word of the type.
+bool has_long_rope(const ModelFile& file, const Keys& keys) {
+  return file.find_string(keys.key("rope.scaling.type")) == "longrope" ||
+         file.find_tensor("rope_factors_long.weight") != nullptr;
+}
+
 /// What RoPE is scaled by, into a layer's numbers.
 /// YaRN's keys as llama.cpp reads them (llama-context.cpp): the magnitude is 0.1 ln(factor) + 1, times
 /// rope.scaling.attn_factor.
@@ -195,6 +201,10 @@ LayerConfig read_rope_scaling(const ModelFile& file, const Keys& keys, const Arc
   const std::string type_key = keys.key("rope.scaling.type");
   const auto type = file.find_string(type_key);
   if (type && *type == "none") return scaled;
+  if (has_long_rope(file, keys)) {
+    scaled.rope_magnitude = keys.find_positive(kAttentionFactor).value_or(1);
+    return scaled;
+  }
   if (type && *type == "yarn") {
     scaled.yarn.factor = keys.positive("rope.scaling.factor");
     scaled.yarn.original = static_cast<double>(
@@ -208,7 +218,8 @@ LayerConfig read_rope_scaling(const ModelFile& file, const Keys& keys, const Arc
   }
   if (type && *type != "linear") {
     fail_not_known(
-        "{}: {} is '{}': of RoPE scalings, linear, yarn and llama3 (rope_freqs.weight) are supported",
+        "{}: {} is '{}': of RoPE scalings, linear, yarn, longrope and llama3 (rope_freqs.weight) are "
+        "supported",
         file.path(), type_key, excerpt(*type));
   }
   const std::string factor_key = keys.key("rope.scaling.factor");
@@ -267,6 +278,8 @@ void read_layers(const ModelFile& file, const Keys& keys, const Architecture& ar
   const auto is_each = [](int every, int64_t n) { return every > 0 && (n + 1) % every == 0; };
   const LayerConfig scaled = read_rope_scaling(file, keys, architecture, config.n_ctx);
   const int64_t window = read_window(file, keys, architecture.windowed, static_cast<uint64_t>(config.n_ctx));
+  if (has_long_rope(file, keys))
+    config.rope_original = keys.count("rope.scaling.original_context_length", kMostTokens);
   const bool apart = architecture.local_rope_base > 0;
   const double local_base = keys.find_positive("rope.freq_base_swa")
                                 .value_or(apart ? architecture.local_rope_base : config.rope_base);
@@ -333,7 +346,8 @@ void refuse_unsupported(const ModelFile& file, const Architecture& architecture)
     if (std::any_of(architecture.number_keys.begin(), architecture.number_keys.end(), reads)) continue;
     if (refused.key == "expert_count" && !architecture.experts.empty()) continue;  // read_ffn() reads it
     if (refused.key == kPattern && architecture.global_every > 0) continue;        // local_layers() reads it
-    if (refused.key == kAttentionFactor && file.find_string(keys.key("rope.scaling.type")) == "yarn")
+    if (refused.key == kAttentionFactor &&
+        (file.find_string(keys.key("rope.scaling.type")) == "yarn" || has_long_rope(file, keys)))
       continue;
     const std::string key = keys.key(refused.key);
     const auto value = find_number(file, key);

@@ -263,6 +263,22 @@ const Tensor* bias_of(const Model& model, WeightAt at) {
   return model.layers[static_cast<size_t>(at.layer)].bias_of(at.stage);
 }
 
+/// Both tables, or none; a run's own is chosen later.
+static void bind_long_rope(Model& model) {
+  const bool is_long = model.rope_long != nullptr, is_short = model.rope_short != nullptr;
+  if (is_long != is_short)
+    fail_input("{}: the tensor rope_factors_{}.weight is missing, and the {} one is there", model.file.path(),
+               is_long ? "short" : "long", is_long ? "long" : "short");
+  if (is_long && model.rope_freqs != nullptr)
+    fail_input("{}: has rope_freqs.weight beside rope_factors_long.weight; a model has one RoPE",
+               model.file.path());
+  if (is_long != (model.config.rope_original > 0))
+    fail_input("{}: {}", model.file.path(),
+               is_long ? "has rope_factors_long.weight without rope.scaling.original_context_length"
+                       : "says that RoPE is scaled by longrope, and rope_factors_long.weight is missing");
+  set_context(model, 0);
+}
+
 /// All of the architecture's tensors.
 static Model bind_tensors(ModelFile& file, const Architecture& architecture, ModelConfig config) {
   Model model;
@@ -277,6 +293,7 @@ static Model bind_tensors(ModelFile& file, const Architecture& architecture, Mod
   if (model.config.tied_output) model.output = model.token_embd;
   for (int64_t n = 0; n < model.config.n_layer; ++n) bind_layer(architecture, binder, n, model);
   model.file = std::move(file);  // the list of tensors, and so the pointers into it, move along
+  bind_long_rope(model);
   return model;
 }
 
@@ -302,6 +319,12 @@ std::optional<Model> bind_beside_strange(ModelFile& file) {
   } catch (const Error&) {
     return std::nullopt;  // keys, or other tensors than the architecture's
   }
+}
+
+void set_context(Model& model, int64_t positions) {
+  model.config.context = positions;
+  if (model.rope_long == nullptr) return;
+  model.rope_freqs = positions > model.config.rope_original ? model.rope_long : model.rope_short;
 }
 
 Model open_model(const std::string& path) { return bind_model(open_model_file(path)); }

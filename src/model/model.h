@@ -54,6 +54,8 @@ struct ModelConfig {
   double rope_base = 0;
   int64_t rope_dims = 0;      // rotated dims of a head, even
   bool rope_adjacent = true;  // pairs (2i, 2i+1); false: halves (NeoX)
+  int64_t rope_original = 0;  // positions that LongRoPE's short factors serve; 0: no LongRoPE
+  int64_t context = 0;        // positions that the run is for, where somebody said so: set_context()
   bool tied_output = false;   // logits use the embedding table
   Activation activation = Activation::silu;
   double embedding_scale = 1;
@@ -121,6 +123,7 @@ struct Model {
   const Tensor* output_norm = nullptr;  // [n_embd]
   const Tensor* output = nullptr;       // [n_vocab, n_embd]; token_embd when tied
   const Tensor* rope_freqs = nullptr;   // [rope_dims / 2]: each pair's frequency is divided by its value
+  const Tensor *rope_short = nullptr, *rope_long = nullptr;  // LongRoPE's, of which rope_freqs is one
   std::vector<LayerWeights> layers;
   std::list<TensorSlice> slices;  // of fused tensors; weights point to them
   std::string not_known;          // why this is no whole model; empty for one
@@ -140,6 +143,10 @@ const Tensor* bias_of(const Model& model, WeightAt at);
 /// every tensor present, of a known weight type and of the shape that the hyperparameters demand. Throws an
 /// input Error naming the key or tensor, what it is and what it must be.
 Model bind_model(ModelFile file);
+
+/// LongRoPE (Ding et al. 2024) has two tables of factors. A run keeps to one, so that no position turns in two
+/// ways: the long one if its context is longer than what the short one serves. Of other models nothing changes.
+void set_context(Model& model, int64_t positions);
 
 /// As bind_model, of what lies at `path`.
 Model open_model(const std::string& path);

@@ -27,6 +27,7 @@ class ArchitecturesIsolate : public testing::Test {
     const std::string path = model_file(model);
     std::vector<std::string> arguments{
         "isolate", "-m", path, "--prompts", "p4_sys,p5_ba", "--out", scratch_ / "out", "--force", "--json"};
+    if (model.ends_with("_long")) arguments.insert(arguments.end(), {"--context", "1024"});
     if (!fault.empty()) arguments.insert(arguments.end(), {"--inject", fault});
     const test::Outcome outcome = test::run_greta(arguments);
     EXPECT_EQ(outcome.exit_code, exit_code) << model << " " << fault << outcome.err;
@@ -49,9 +50,9 @@ TEST_F(ArchitecturesIsolate, WhatAGpuHasNoKernelsForIsRefusedInOneLine) {
 }
 
 TEST_F(ArchitecturesIsolate, CleanRunsAreEqualOrRounding) {
-  for (const char* model :
-       {"llama", "qwen2", "qwen3", "gemma3", "phi3", "mistral", "smollm3", "olmo2", "granite", "tuned",
-        "mixtral", "qwen2moe", "qwen3moe", "gemma2", "gpt-oss", "yarn", "linear", "partial"}) {
+  for (const char* model : {"llama",   "qwen2",   "qwen3",  "gemma3",  "phi3",     "mistral",      "smollm3",
+                            "olmo2",   "granite", "tuned",  "mixtral", "qwen2moe", "qwen3moe",     "gemma2",
+                            "gpt-oss", "yarn",    "linear", "partial", "longrope", "longrope_long"}) {
     const nlohmann::json verdict = verdict_of(model, "", 0);
     EXPECT_EQ(verdict["verdict"], "ROUNDING") << model;  // E1 and E4 compare two routes
     EXPECT_EQ(verdict["coverage"]["percent"], 100.0) << model;
@@ -89,6 +90,11 @@ TEST_F(ArchitecturesIsolate, FaultsAreFoundAtTheirPlaceAndNamed) {
         Case{"yarn", "q_rope_yarn_reversed@decode:2", "q_rope", "rope_yarn", 2},
         Case{"yarn", "q_rope_magnitude_omitted@prefill:0", "q_rope", "rope_magnitude", 0},
         Case{"yarn", "k_rope_magnitude_twice@decode:1", "k_rope", "rope_magnitude", 1},
+        Case{"longrope", "q_rope_other_factors@decode:0", "q_rope", "rope_factors", 0},
+        Case{"longrope_long", "k_rope_other_factors@prefill:1", "k_rope", "rope_factors", 1},
+        Case{"longrope", "q_rope_magnitude_omitted@prefill:2", "q_rope", "rope_magnitude", 2},
+        Case{"longrope_long", "k_rope_magnitude_twice@decode:3", "k_rope", "rope_magnitude", 3},
+        Case{"llama", "q_rope_factors_omitted@decode:1", "q_rope", "rope_factors", 1},
         Case{"gpt-oss", "q_rope_yarn_ignored@prefill:1", "q_rope", "rope_yarn", 1},
         Case{"gpt-oss", "sink_omitted@decode:0", "softmax", "attention_sink", 0},
         Case{"gpt-oss", "sink_next_head@prefill:1", "softmax", "attention_sink", 1},

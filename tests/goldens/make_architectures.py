@@ -80,6 +80,14 @@ YARN_ROPE = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_
 OSS_ROPE = dict(rope_type="yarn", rope_theta=15000.0, factor=8.0, original_max_position_embeddings=1024, beta_fast=32.0,
                 beta_slow=1.0, truncate=False)
 
+def long_rope(original):
+    """Of so many positions; models of 4 times as many."""
+    factor = f32(np.sqrt(1 + np.log(4) / np.log(original)))
+    return dict(rope_type="longrope", rope_theta=10000.0, attention_factor=factor, factor=4.0,
+                original_max_position_embeddings=original, short_factor=[1 + i / 32 for i in range(8)],
+                long_factor=[1 + i * i / 8 for i in range(8)])
+
+
 MODELS = {
     "llama": config("LlamaConfig", rope_parameters=LLAMA3_ROPE),
     "qwen2": config("Qwen2Config", tie_word_embeddings=True, rms_norm_eps=f32(1e-6)),
@@ -127,6 +135,11 @@ MODELS = {
         head_dim=16,
         rope_parameters=dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.5),
     ),
+    # 24 tokens are within the context of the short factors, and beyond it.
+    "longrope": config("Phi3Config", original_max_position_embeddings=256, max_position_embeddings=1024,
+                       sliding_window=None, rope_parameters=long_rope(256)),
+    "longrope_long": config("Phi3Config", original_max_position_embeddings=16, max_position_embeddings=64 * 16,
+                            sliding_window=None, rope_parameters=long_rope(16)),
     # 24 is no multiple of a panel's 16 rows. Gates and ups reach beyond their clamps.
     "gpt-oss": config(
         "GptOssConfig",
@@ -179,13 +192,15 @@ MODELS = {
     ),
 }
 EXPERTS = ("mixtral", "qwen2moe", "qwen3moe", "gpt-oss")
-LATER = ("gemma2", "yarn", "linear", "partial")  # than the others' seeds
+LATER = ("gemma2", "yarn", "linear", "partial", "longrope", "longrope_long")  # than the others' seeds
 SEEDS = {name: seed for seed, name in enumerate(sorted(set(MODELS) - {*EXPERTS, *LATER}))}
 SEEDS |= {name: 100 + seed for seed, name in enumerate(EXPERTS)}
 SEEDS |= {name: 200 + seed for seed, name in enumerate(LATER)}
 
 # Where it is not the name.
-GGUF_ARCHITECTURE = {name: "llama" for name in ("mistral", "mixtral", "tuned", "yarn", "linear")} | {"partial": "phi3"}
+GGUF_ARCHITECTURE = {name: "llama" for name in ("mistral", "mixtral", "tuned", "yarn", "linear")}
+PHIS = ("phi3", "partial", "longrope", "longrope_long")
+GGUF_ARCHITECTURE |= {name: "phi3" for name in PHIS}
 # Rows of q and k in adjacent pairs.
 PERMUTED = ("llama", "mistral", "mixtral", "smollm3", "granite", "tuned", "yarn", "linear")
 GEMMAS = ("gemma2", "gemma3")
@@ -409,7 +424,7 @@ def add_keys(writer, name, c):
     if name in ("llama", "qwen3", "qwen3moe", *GEMMAS, "mistral", "gpt-oss", "yarn", "linear"):
         writer.add_key_length(head_dim)
         writer.add_value_length(head_dim)
-    if name in (*PERMUTED, "phi3", "partial"):
+    if name in (*PERMUTED, *PHIS):
         writer.add_rope_dimension_count(head_dim // 2 if name == "partial" else head_dim)
     if name in PERMUTED:
         writer.add_vocab_size(N_VOCAB)
@@ -432,7 +447,9 @@ def add_keys(writer, name, c):
     if name == "gpt-oss":
         writer.add_sliding_window(c.sliding_window)
         writer.add_expert_feed_forward_length(c.intermediate_size)
-    if name in ("phi3", "partial"):
+    if rope.get("rope_type") == "longrope":
+        writer.add_rope_scaling_attn_factors(rope["attention_factor"])
+    if name in PHIS:
         writer.add_rope_scaling_orig_ctx_len(c.original_max_position_embeddings)
         writer.add_sliding_window(0)
     if name in EXPERTS:
@@ -500,6 +517,10 @@ def write_gguf(path, name, model, factors, matrix_type):
     names = gguf.get_tensor_name_map(kind, model.config.num_hidden_layers)
     if factors is not None:
         writer.add_tensor("rope_freqs.weight", factors)
+    for length in ("long", "short"):
+        if model.config.rope_parameters.get(f"{length}_factor"):
+            values = np.array(model.config.rope_parameters[f"{length}_factor"], np.float32)
+            writer.add_tensor(f"rope_factors_{length}.weight", values)
     for key, weight in model.named_parameters():
         values = weight.detach().numpy()
         if name in PERMUTED and ("q_proj" in key or "k_proj" in key):

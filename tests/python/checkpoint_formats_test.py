@@ -111,6 +111,50 @@ class Directories(unittest.TestCase):
         tiny.write(self.folder / "stored", stored, config, {"quant_method": "mxfp4"})
         self.assertEqual(self.hashes(self.folder / "stored", "s"), self.hashes(self.folder / "plain", "p"))
 
+    def test_experts_of_gpt_oss(self):
+        """In MXFP4 their rows are rows; as numbers they lie the other way round."""
+        random = np.random.default_rng(9)
+        config, tensors = tiny.gpt_oss_model(random)
+        plain, stored = dict(tensors), dict(tensors)
+        for name in [name for name in tensors if name.endswith("experts.gate_up_proj") or name.endswith("down_proj")]:
+            experts, columns, rows = tensors[name].shape
+            blocks, scales, values = tiny.mxfp4(random, experts, rows, columns)
+            plain[name] = np.ascontiguousarray(values.swapaxes(1, 2), np.float32)
+            del stored[name]
+            stored[name + "_blocks"], stored[name + "_scales"] = blocks, scales
+        tiny.write(self.folder / "plain", plain, config)
+        tiny.write(self.folder / "stored", stored, config, {"quant_method": "mxfp4"})
+        hashes = self.hashes(self.folder / "stored", "s")
+        self.assertIn(("decode0", 1, "experts_out"), hashes)
+        self.assertEqual(hashes, self.hashes(self.folder / "plain", "p"))
+
+    def test_gpt_oss_that_is_wrong(self):
+        config, tensors = tiny.gpt_oss_model(np.random.default_rng(9))
+        name = "model.layers.1.mlp.experts.gate_up_proj"
+
+        def said_of(change, said=config):
+            folder = self.folder / f"bad{len(list(self.folder.glob('bad*')))}"
+            changed = dict(tensors)
+            change(changed)
+            tiny.write(folder, changed, said)
+            run = subprocess.run([self.greta, "plan", "-m", folder], capture_output=True, text=True)
+            self.assertEqual((run.returncode, run.stderr.count("\n")), (2, 1), run.stderr)
+            return run.stderr
+
+        self.assertIn("expected [experts, 2 rows, columns]", said_of(
+            lambda t: t.__setitem__(name, np.zeros((5, 64, 63), np.float32))))
+        self.assertIn("expected [experts, columns, rows]", said_of(
+            lambda t: t.__setitem__(name, np.zeros((5, 64), np.float32))))
+        self.assertIn("expected [experts, 2 rows]", said_of(
+            lambda t: t.__setitem__(name + "_bias", np.zeros((5, 64, 1), np.float32))))
+        self.assertIn("self_attn.sinks is missing", said_of(lambda t: t.pop("model.layers.0.self_attn.sinks")))
+        self.assertIn("experts.gate_proj.bias is missing", said_of(lambda t: t.pop(name + "_bias")))
+        self.assertIn("the hyperparameters demand [64, 32, 5]", said_of(
+            lambda t: t.__setitem__(name, np.zeros((5, 32, 128), np.float32))))
+        self.assertIn("another clamp", said_of(lambda t: None, {**config, "swiglu_limit": 6.0}))
+        self.assertIn('"truncate"', said_of(lambda t: None, {**config, "rope_scaling": {
+            **config["rope_scaling"], "truncate": True}}))
+
     def test_experts_in_fp8(self):
         """Each expert's matrix by itself, before they are joined."""
         random = np.random.default_rng(8)

@@ -273,6 +273,30 @@ def experts_model(model_type, random):
     return config, tensors
 
 
+def gpt_oss_model(random):
+    """config and tensors as transformers keeps them: experts [experts, columns, rows], gate and up by turns."""
+    config = {"model_type": "gpt_oss", **SIZES, "intermediate_size": 32, "num_local_experts": 5, "sliding_window": 8,
+              "num_experts_per_tok": 2, "layer_types": ["sliding_attention", "full_attention"], "swiglu_limit": 7.0,
+              "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "beta_fast": 32.0, "beta_slow": 1.0,
+                               "original_max_position_embeddings": 16, "truncate": False}}
+    tensors = rest(random)
+
+    def values(*shape):
+        return (random.standard_normal(shape) / 8).astype(np.float32)
+
+    for layer in range(2):
+        prefix = f"model.layers.{layer}."
+        for name, rows in (("q", 64), ("k", 32), ("v", 32), ("o", 64)):
+            tensors[f"{prefix}self_attn.{name}_proj.weight"] = values(rows, 64)
+            tensors[f"{prefix}self_attn.{name}_proj.bias"] = values(rows)
+        tensors[prefix + "self_attn.sinks"] = values(4)
+        for name, shape in (("router.weight", (5, 64)), ("router.bias", (5,)), ("experts.gate_up_proj", (5, 64, 64)),
+                            ("experts.gate_up_proj_bias", (5, 64)), ("experts.down_proj", (5, 32, 64)),
+                            ("experts.down_proj_bias", (5, 64))):
+            tensors[f"{prefix}mlp.{name}"] = values(*shape)
+    return config, tensors
+
+
 def fused(tensors):
     """The same with all experts of a layer in one tensor, gate and up in one, under `mlp`."""
     out, experts = {}, {}

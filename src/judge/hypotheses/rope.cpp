@@ -496,25 +496,46 @@ std::vector<Candidate> rope_yarn(const Suspect& s) {
   return candidates;
 }
 
+/// LongRoPE's other table, or none.
+std::vector<Candidate> rope_factors(const Suspect& s) {
+  if (!is_rope(s) || s.model().rope_freqs == nullptr) return {};
+  const Tensor *shorter = s.model().rope_short, *longer = s.model().rope_long;
+  std::vector<Candidate> candidates{
+      with_rope([](oracle::RopeShape& shape) { shape.factors = nullptr; },
+                {"the model's factors of RoPE's frequencies are left out",
+                 "faltan los factores del modelo para las frecuencias de RoPE"})};
+  if (longer == nullptr) return candidates;
+  const bool is_long = s.model().rope_freqs == longer;
+  const Tensor* other = is_long ? shorter : longer;
+  candidates.push_back(
+      with_rope([other](oracle::RopeShape& shape) { shape.factors = other; },
+                {fmt::format("LongRoPE's {} factors in the place of the {} ones", is_long ? "short" : "long",
+                             is_long ? "long" : "short"),
+                 fmt::format("los factores {} de LongRoPE en lugar de los {}", is_long ? "cortos" : "largos",
+                             is_long ? "largos" : "cortos")}));
+  return candidates;
+}
+
 std::vector<Candidate> rope_magnitude(const Suspect& s) {
   if (!is_rope(s)) return {};
   const double own = own_rope(s).magnitude;
   if (own == 1) return {};
+  const char* whose = s.model().rope_long == nullptr ? "YaRN" : "LongRoPE";
   const auto of = [](double magnitude, Text title) {
     return with_rope([magnitude](oracle::RopeShape& shape) { shape.magnitude = magnitude; },
                      std::move(title));
   };
-  return {
-      of(1, {fmt::format("cosines and sines are not multiplied by YaRN's {:.6g}", own),
-             fmt::format("los cosenos y senos no se multiplican por {:.6g}, de YaRN", own)}),
-      of(own * own, {fmt::format("cosines and sines are multiplied twice by YaRN's {:.6g}", own),
-                     fmt::format("los cosenos y senos se multiplican dos veces por {:.6g}, de YaRN", own)})};
+  return {of(1, {fmt::format("cosines and sines are not multiplied by {0}'s {1:.6g}", whose, own),
+                 fmt::format("los cosenos y senos no se multiplican por {1:.6g}, de {0}", whose, own)}),
+          of(own * own,
+             {fmt::format("cosines and sines are multiplied twice by {0}'s {1:.6g}", whose, own),
+              fmt::format("los cosenos y senos se multiplican dos veces por {1:.6g}, de {0}", whose, own)})};
 }
 
 constexpr const char* kYarn = "https://github.com/turboderp-org/exllamav3/issues/259";
 constexpr const char* kSetting = "https://github.com/Blaizzy/mlx-vlm/pull/1710";
 
-const std::array<Hypothesis, 11> kRope{{
+const std::array<Hypothesis, 12> kRope{{
     {"rope_position",
      {"RoPE at another position; the shift is estimated",
       "RoPE en otra posición; el desplazamiento se estima"},
@@ -556,10 +577,15 @@ const std::array<Hypothesis, 11> kRope{{
      kYarn,
      rope_yarn},
     {"rope_magnitude",
-     {"YaRN's factor of cosines and sines is left out, or there twice",
-      "el factor de YaRN de cosenos y senos falta, o se aplica dos veces"},
+     {"the factor of cosines and sines of YaRN or LongRoPE is left out, or there twice",
+      "el factor de cosenos y senos de YaRN o LongRoPE falta, o se aplica dos veces"},
      kYarn,
      rope_magnitude},
+    {"rope_factors",
+     {"LongRoPE's short factors in the place of the long ones, or the other way round; no factors",
+      "los factores cortos de LongRoPE en lugar de los largos, o al revés; sin factores"},
+     "https://github.com/lablup/mlxcel/issues/1358",
+     rope_factors},
     {"rope_inverse",
      {"RoPE turns the other way", "RoPE gira al revés"},
      "https://github.com/ml-explore/mlx/issues/3494",

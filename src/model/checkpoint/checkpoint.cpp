@@ -99,14 +99,18 @@ class Tensors {
       fail_input("{}: weight_map puts {} into {}, which does not have it", (directory / kIndex).string(),
                  excerpt(tensor), excerpt(shard));
     }
+    const FusedExperts form = config_.kind == nullptr ? FusedExperts::halves : config_.kind->fused;
+    if (form == FusedExperts::turned) turn_experts(storage_, stored_);
     decode_quantised(config_.quantisation, (directory / "config.json").string(), storage_, stored_);
-    join_experts(storage_, stored_);
+    join_experts(form, storage_, stored_);
     for (const auto& [name, stored] : stored_) {
       const std::string known = gguf_name(name, *config_.architecture).value_or(name);
       if (known == "output.weight" && config_.tied) continue;
       add(name, known, stored.view, stored.path);
     }
-    add_rope_factors();
+    add_rope_factors("rope_freqs.weight", config_.rope_factors);
+    add_rope_factors("rope_factors_long.weight", config_.long_factors);
+    add_rope_factors("rope_factors_short.weight", config_.short_factors);
     file_.set_tensors(std::move(tensors_));
     if (config_.kind != nullptr && !config_.tied && file_.find_tensor("output.weight") == nullptr)
       fail_input("{}: the tensor lm_head.weight is missing, and config.json does not tie it to the embedding",
@@ -148,7 +152,7 @@ class Tensors {
         config_.kind != nullptr && config_.architecture->rope_adjacent && is_query_or_key(known);
     if (tensor.n_dims == 1) {
       make_vector(tensor, to_floats(view), in_halves);
-    } else if (chooses_experts(known)) {
+    } else if (chooses_experts(known) || known.ends_with(".bias")) {
       set_floats(tensor, to_floats(view));
     } else if (in_halves && tensor.dims[1] % static_cast<uint64_t>(config_.head_dim) == 0) {
       tensor.order = order();
@@ -186,13 +190,13 @@ class Tensors {
     tensor.data = storage_.keep(std::vector(bytes.begin(), bytes.end()));
   }
 
-  void add_rope_factors() {
-    if (config_.rope_factors.empty()) return;
+  void add_rope_factors(std::string_view name, const std::vector<float>& factors) {
+    if (factors.empty()) return;
     Tensor tensor;
-    tensor.name = "rope_freqs.weight";
+    tensor.name = name;
     tensor.n_dims = 1;
-    tensor.dims[0] = config_.rope_factors.size();
-    set_floats(tensor, config_.rope_factors);
+    tensor.dims[0] = factors.size();
+    set_floats(tensor, factors);
     tensors_.push_back(tensor);
   }
 

@@ -84,7 +84,9 @@ class ConfigReader {
     };
     for (const RefusedField& field : refused_fields()) {
       const auto found = config_.find(field.name);
-      if (found == config_.end() || says_nothing(*found) || reads(field.name)) continue;
+      if (found == config_.end() || says_nothing(*found) || reads(field.name) ||
+          *found == json(field.harmless))
+        continue;
       fields_.fail(field.name,
                    fmt::format("is {}; not supported yet: {}", excerpt(dump_json(*found)), field.feature));
     }
@@ -144,9 +146,36 @@ class ConfigReader {
       result_.rope_factors = llama3_factors(base, dims, of);
       return;
     }
+    if (type == "longrope" || type == "su") return long_rope(scaled, dims);
     metadata_.set_text(key("rope.scaling.type"), type);
     if (const auto factor = scaled.number("factor")) set_number("rope.scaling.factor", *factor);
     if (type == "yarn") yarn(scaled);
+  }
+
+  /// Phi 3's first files say su. The factor of cosines and sines as transformers has it
+  /// (modeling_rope_utils.py, _compute_longrope_parameters).
+  void long_rope(const Fields& scaled, int64_t dims) {
+    metadata_.set_text(key("rope.scaling.type"), "longrope");
+    const char* name = "original_max_position_embeddings";
+    const int64_t original =
+        scaled.has(name) ? scaled.integer(name, 2, kMost) : fields_.integer(name, 2, kMost);
+    set_count("rope.scaling.original_context_length", original);
+    result_.long_factors = factors(scaled, "long_factor", dims);
+    result_.short_factors = factors(scaled, "short_factor", dims);
+    const double longest = static_cast<double>(fields_.integer("max_position_embeddings", 1, kMost));
+    const double factor = scaled.number("factor").value_or(longest / static_cast<double>(original));
+    const double usual =
+        factor > 1 ? std::sqrt(1 + std::log(factor) / std::log(static_cast<double>(original))) : 1;
+    set_number("rope.scaling.attn_factor", scaled.number("attention_factor").value_or(usual));
+  }
+
+  /// A number for each rotated pair.
+  static std::vector<float> factors(const Fields& scaled, const char* name, int64_t dims) {
+    std::vector<float> all;
+    for (const double value : scaled.numbers(name)) all.push_back(static_cast<float>(value));
+    if (std::ssize(all) != dims / 2)
+      scaled.fail(name, fmt::format("has {} numbers; a head has {} rotated pairs", all.size(), dims / 2));
+    return all;
   }
 
   /// YaRN's numbers by GGUF's names; transformers' attention_factor is the whole of what GGUF's multiplies.

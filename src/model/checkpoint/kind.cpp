@@ -26,6 +26,11 @@ constexpr ConfigKey kMixtralKeys[] = {
     {"num_local_experts", "expert_count"},
     {"num_experts_per_tok", "expert_used_count"},
 };
+constexpr ConfigKey kGptOssKeys[] = {
+    {"num_local_experts", "expert_count"},
+    {"num_experts_per_tok", "expert_used_count"},
+    {"intermediate_size", "expert_feed_forward_length"},
+};
 constexpr ConfigKey kExpertKeys[] = {
     {"num_experts", "expert_count"},
     {"num_experts_per_tok", "expert_used_count"},
@@ -55,6 +60,8 @@ constexpr RefusedField kRefusedFields[] = {
     {"alibi", "ALiBi"},
     {"clip_qkv", "clamping of q, k and v"},
     {"use_bidirectional_attention", "attention that is not causal"},
+    {"swiglu_limit", "a SwiGLU with another clamp", 7},
+    {"swiglu_alpha", "a SwiGLU with another slope", 1.702},
 };
 
 // The modelling files of transformers.
@@ -85,12 +92,19 @@ constexpr CheckpointKind kCheckpointKinds[] = {
     {.model_type = "mixtral", .architecture = "llama", .activation = "silu", .keys = kMixtralKeys},
     {.model_type = "qwen2_moe", .architecture = "qwen2moe", .activation = "silu", .keys = kExpertKeys},
     {.model_type = "qwen3_moe", .architecture = "qwen3moe", .activation = "silu", .keys = kExpertKeys},
+    {.model_type = "gpt_oss",
+     .architecture = "gpt-oss",
+     .activation = "silu",
+     .rope_base = 150'000,
+     .fused = FusedExperts::turned,
+     .keys = kGptOssKeys},
     {.model_type = "granite", .architecture = "granite", .activation = "silu", .keys = kGraniteKeys},
 };
 
 struct NamePair {
   std::string_view checkpoint, gguf;
   std::string_view without = {};  // not of architectures that have this tensor
+  std::string_view part = {};     // GGUF's last word, where the checkpoint's name has none
 };
 
 constexpr NamePair kModelNames[] = {
@@ -110,6 +124,8 @@ constexpr NamePair kLayerNames[] = {
     {"mlp.up_proj", "ffn_up"},
     {"mlp.down_proj", "ffn_down"},
     {"mlp.gate", "ffn_gate_inp"},
+    {"mlp.router", "ffn_gate_inp"},
+    {"self_attn.sinks", "attn_sinks", {}, "weight"},
     {"block_sparse_moe.gate", "ffn_gate_inp"},
     {"mlp.experts.gate_proj", "ffn_gate_exps"},
     {"mlp.experts.up_proj", "ffn_up_exps"},
@@ -137,11 +153,17 @@ bool has_tensor(const Architecture& architecture, std::string_view name) {
   return std::ranges::any_of(layer_tensors(architecture, {}), has) || has(architecture.experts);
 }
 
-/// "weight", "bias": what follows the last dot.
+/// "weight", "bias": what follows the last dot; all other names are whole.
 std::pair<std::string_view, std::string_view> cut_part(std::string_view name) {
   const size_t dot = name.rfind('.');
-  if (dot == name.npos) return {name, {}};
-  return {name.substr(0, dot), name.substr(dot + 1)};
+  const std::string_view part = dot == name.npos ? "" : name.substr(dot + 1);
+  if (part != "weight" && part != "bias") return {name, {}};
+  return {name.substr(0, dot), part};
+}
+
+/// The inverse.
+std::string joined(std::string_view name, std::string_view part) {
+  return part.empty() ? std::string(name) : fmt::format("{}.{}", name, part);
 }
 
 /// Multimodal checkpoints have the text model under names of their own.
@@ -167,7 +189,7 @@ std::optional<std::string> gguf_name(std::string_view full, const Architecture& 
   const std::string name = plain_name(full);
   const auto [whole, part] = cut_part(name);
   for (const NamePair& pair : kModelNames) {
-    if (pair.checkpoint == whole) return fmt::format("{}.{}", pair.gguf, part);
+    if (pair.checkpoint == whole) return joined(pair.gguf, part);
   }
   if (!whole.starts_with(kLayerPrefix)) return std::nullopt;
   const std::string_view rest = whole.substr(kLayerPrefix.size());
@@ -180,11 +202,13 @@ std::optional<std::string> gguf_name(std::string_view full, const Architecture& 
   for (const auto& [block, group] : {std::pair("self_attn.", "attn_"), std::pair("mlp.", "ffn_")}) {
     const std::string_view own = rest.substr(dot + 1);
     if (own.starts_with(block))
-      other = fmt::format("blk.{}.{}{}.{}", layer, group, own.substr(std::string_view(block).size()), part);
+      other =
+          joined(fmt::format("blk.{}.{}{}", layer, group, own.substr(std::string_view(block).size())), part);
   }
   for (const NamePair& pair : kLayerNames) {
     if (pair.checkpoint != rest.substr(dot + 1) || has_tensor(architecture, pair.without)) continue;
-    const std::string gguf = fmt::format("{}.{}", pair.gguf, part);
+    if (pair.part.empty() == part.empty()) continue;
+    const std::string gguf = joined(pair.gguf, pair.part.empty() ? part : pair.part);
     if (has_tensor(architecture, gguf)) return fmt::format("blk.{}.{}", layer, gguf);
     other = fmt::format("blk.{}.{}", layer, gguf);
   }
@@ -194,7 +218,7 @@ std::optional<std::string> gguf_name(std::string_view full, const Architecture& 
 std::string checkpoint_name(std::string_view gguf, const Architecture& architecture) {
   const auto [whole, part] = cut_part(gguf);
   for (const NamePair& pair : kModelNames) {
-    if (pair.gguf == whole) return fmt::format("{}.{}", pair.checkpoint, part);
+    if (pair.gguf == whole) return joined(pair.checkpoint, part);
   }
   if (!whole.starts_with("blk.")) return std::string(gguf);
   const std::string_view rest = whole.substr(4);
@@ -203,7 +227,8 @@ std::string checkpoint_name(std::string_view gguf, const Architecture& architect
   for (const NamePair& pair : kLayerNames) {
     if (pair.gguf != rest.substr(dot + 1)) continue;
     const std::string name =
-        fmt::format("{}{}.{}.{}", kLayerPrefix, rest.substr(0, dot), pair.checkpoint, part);
+        joined(fmt::format("{}{}.{}", kLayerPrefix, rest.substr(0, dot), pair.checkpoint),
+               pair.part.empty() ? part : "");
     if (gguf_name(name, architecture) == gguf) return name;
   }
   return std::string(gguf);

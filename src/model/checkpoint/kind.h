@@ -26,6 +26,13 @@ struct ConfigKey {
 struct RefusedField {
   const char* name;
   std::string_view feature;
+  double harmless = 0;
+};
+
+/// How the experts' matrices lie where those of all are one tensor.
+enum class FusedExperts {
+  halves,  // [experts, rows, columns]; gate's rows before up's
+  turned,  // gpt-oss: [experts, columns, rows] unless they are quantised; gate's and up's rows by turns
 };
 
 struct CheckpointKind {
@@ -35,6 +42,7 @@ struct CheckpointKind {
   bool tied = false;            // where tie_word_embeddings is absent
   double rope_base = 10000;     // where rope_theta is absent
   double norm_offset = 0;       // norms multiply by the weight and so much
+  FusedExperts fused = FusedExperts::halves;
   std::span<const ConfigKey> keys = {};
 };
 
