@@ -21,6 +21,7 @@ struct Turn {
   bool reversed_base = false;            // pair i has the last-but-i frequency
   bool again = false;                    // turns what is already turned
   double length = 1;                     // times the op's magnitude
+  bool first_part = false;               // the first dims of a head turn, where the model's last do
   std::vector<double> frequencies = {};  // in radians; none: the op's own
 };
 
@@ -45,7 +46,9 @@ void turn_head(const Turn& turn, const OpParams& params, double position, const 
     const double length = turn.length * static_cast<double>(params.scale);
     const double cos = length * std::cos(position * frequency),
                  sin = length * turn.sine * std::sin(position * frequency);
-    const int64_t a = halves ? pair : 2 * pair, b = halves ? pair + dims / 2 : 2 * pair + 1;
+    const int64_t first = turn.first_part ? 0 : params.rope_first;
+    const int64_t a = first + (halves ? pair : 2 * pair),
+                  b = first + (halves ? pair + dims / 2 : 2 * pair + 1);
     const double x = static_cast<double>(in[a]), y = static_cast<double>(in[b]);
     out[a] = static_cast<float>(x * cos - y * sin);
     out[b] = static_cast<float>(y * cos + x * sin);
@@ -210,6 +213,9 @@ FaultList rope_faults() {
       needing(Needs::rope_factors, Fault{"q_rope_factors_omitted", "rope_factors", Stage::q_rope,
                                          "without the model's factors of frequencies (llama3, longrope)",
                                          scaling, "rope_factors", factors_omitted}),
+      needing(Needs::latent,
+              rope("q_rope_first_part", "rope_part", Stage::q_rope,
+                   "the first dims of a head turn, not the last", madeup, {.first_part = true})),
       with_tables("q_rope_other_factors", Stage::q_rope),
       with_tables("k_rope_other_factors", Stage::k_rope),
   };

@@ -41,7 +41,8 @@ void check_event(const Bundle& bundle, const Event& event, const ModelConfig& co
   const bool shaped =
       event.shape.size() == (by_head ? 3u : 2u) && (!by_head || event.shape[1] == config.n_head);
   const int64_t rows = std::ssize(positions_of(event));
-  const int64_t width = row_width(*stage, config, by_head && event.shape.size() == 3 ? event.shape[2] : 0);
+  const int64_t width =
+      row_width({event.layer, *stage}, config, by_head && event.shape.size() == 3 ? event.shape[2] : 0);
   const int64_t columns = !shaped ? 0 : by_head ? event.shape[1] * event.shape[2] : event.shape[1];
   if (!shaped || event.shape[0] != rows || columns != width) {
     fail_input(

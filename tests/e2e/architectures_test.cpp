@@ -21,10 +21,10 @@ namespace greta {
 namespace {
 
 using test::kSides;
-constexpr std::array kModels = {"llama",   "qwen2",   "qwen3",    "gemma2",   "gemma3",
-                                "phi3",    "mixtral", "qwen2moe", "qwen3moe", "gpt-oss",
-                                "mistral", "smollm3", "olmo2",    "granite",  "tuned",
-                                "yarn",    "linear",  "partial",  "longrope", "longrope_long"};
+constexpr std::array kModels = {
+    "llama",    "qwen2",   "qwen3",    "gemma2",        "gemma3",    "phi3",          "mixtral", "qwen2moe",
+    "qwen3moe", "gpt-oss", "mistral",  "smollm3",       "olmo2",     "granite",       "tuned",   "yarn",
+    "linear",   "partial", "longrope", "longrope_long", "deepseek2", "deepseek2_lite"};
 
 using RowsByPosition = std::map<int64_t, std::vector<float>>;  // by position
 using Stages = std::map<std::string, RowsByPosition>;          // "L0.q", "final_norm"

@@ -27,9 +27,10 @@
 namespace greta {
 namespace {
 
-constexpr std::array kModels = {"llama",   "qwen2",   "qwen3",    "gemma2",       "gemma3", "phi3",
-                                "mistral", "smollm3", "olmo2",    "granite",      "yarn",   "linear",
-                                "partial", "gpt-oss", "longrope", "longrope_long"};
+constexpr std::array kModels = {"llama",         "qwen2",     "qwen3",         "gemma2",  "gemma3",
+                                "phi3",          "mistral",   "smollm3",       "olmo2",   "granite",
+                                "yarn",          "linear",    "partial",       "gpt-oss", "longrope",
+                                "longrope_long", "deepseek2", "deepseek2_lite"};
 
 using Bytes = std::vector<std::byte>;
 
@@ -109,37 +110,75 @@ class Pair {
     return halves;
   }
 
-  /// The checkpoint's tensor of one or two of the GGUF: experts' rows by turns, and turned (gpt-oss).
-  std::pair<std::vector<int64_t>, std::vector<float>> stored(const std::string& key,
-                                                             const std::vector<std::string>& names) const {
-    const Tensor& first = *parsed_.find_tensor(names[0]);
+  const Tensor* find(const std::string& name) const {
+    return parsed_.find_tensor(name.substr(0, name.find('[')));
+  }
+
+  struct Stored {
     std::vector<int64_t> shape;
+    std::vector<float> values;
+  };
+
+  /// The checkpoint's tensor of one or two of the GGUF.
+  Stored stored(const std::string& key, const std::vector<std::string>& names) const {
+    const Tensor& first = *find(names[0]);
+    Stored all{{}, original(first)};
     for (int d = first.n_dims; d > 0; --d)
-      shape.push_back(static_cast<int64_t>(first.dims[static_cast<size_t>(d - 1)]));
-    std::vector<float> values = original(first);
-    const bool is_bias = key.ends_with("_bias");
-    if (key.find(".experts.") == key.npos) return {shape, values};
-    const size_t columns = is_bias ? 1 : first.dims[0], rows = first.dims[is_bias ? 0 : 1];
-    if (names.size() == 2) {
-      const std::vector<float> up = original(*parsed_.find_tensor(names[1])), gate = values;
-      values.clear();
+      all.shape.push_back(static_cast<int64_t>(first.dims[static_cast<size_t>(d - 1)]));
+    if (const size_t number = names[0].find('['); number != names[0].npos)
+      return one_expert(std::move(all), std::stoul(names[0].substr(number + 1)));
+    if (key.ends_with("kv_b_proj.weight")) return heads(all, original(*find(names[1])));
+    if (key.find(".experts.") == key.npos) return all;
+    const std::vector<float> up = names.size() == 2 ? original(*find(names[1])) : std::vector<float>{};
+    return turned_experts(std::move(all), up, key.ends_with("_bias"));
+  }
+
+  static Stored one_expert(Stored all, size_t expert) {
+    const auto size = static_cast<std::ptrdiff_t>(all.values.size() / static_cast<size_t>(all.shape[0]));
+    const auto begin = all.values.begin() + static_cast<std::ptrdiff_t>(expert) * size;
+    return {{all.shape[1], all.shape[2]}, {begin, begin + size}};
+  }
+
+  /// MLA's kv_b_proj: of each head the rows of attn_k_b [heads, rank, rows], turned, then those of attn_v_b.
+  static Stored heads(const Stored& keys, const std::vector<float>& made) {
+    const auto n = static_cast<size_t>(keys.shape[0]), rank = static_cast<size_t>(keys.shape[1]),
+               rows = static_cast<size_t>(keys.shape[2]), of_head = made.size() / n;
+    Stored all{{0, keys.shape[1]}, {}};
+    for (size_t head = 0; head < n; ++head) {
+      for (size_t row = 0; row < rows; ++row) {
+        for (size_t column = 0; column < rank; ++column)
+          all.values.push_back(keys.values[(head * rank + column) * rows + row]);
+      }
+      const auto begin = made.begin() + static_cast<std::ptrdiff_t>(head * of_head);
+      all.values.insert(all.values.end(), begin, begin + static_cast<std::ptrdiff_t>(of_head));
+    }
+    all.shape[0] = static_cast<int64_t>(all.values.size() / rank);
+    return all;
+  }
+
+  /// gpt-oss: gate's and up's rows by turns, matrices the other way round.
+  static Stored turned_experts(Stored all, const std::vector<float>& up, bool is_bias) {
+    const auto columns = is_bias ? size_t{1} : static_cast<size_t>(all.shape[2]);
+    if (!up.empty()) {
+      const std::vector<float> gate = std::move(all.values);
+      all.values.clear();
       for (size_t row = 0; row < gate.size() / columns; ++row) {
         for (const auto* one : {&gate, &up}) {
           const auto begin = one->begin() + static_cast<std::ptrdiff_t>(row * columns);
-          values.insert(values.end(), begin, begin + static_cast<std::ptrdiff_t>(columns));
+          all.values.insert(all.values.end(), begin, begin + static_cast<std::ptrdiff_t>(columns));
         }
       }
-      shape[1] *= 2;
+      all.shape[1] *= 2;
     }
-    if (is_bias) return {shape, values};
-    const std::vector<float> as_rows = values;
-    const size_t all_rows = rows * names.size();
-    for (size_t i = 0; i < values.size(); ++i) {
-      const size_t expert = i / (all_rows * columns), k = i / all_rows % columns, row = i % all_rows;
-      values[i] = as_rows[(expert * all_rows + row) * columns + k];
+    if (is_bias) return all;
+    const std::vector<float> as_rows = all.values;
+    const auto rows = static_cast<size_t>(all.shape[1]);
+    for (size_t i = 0; i < as_rows.size(); ++i) {
+      const size_t expert = i / (rows * columns), k = i / rows % columns, row = i % rows;
+      all.values[i] = as_rows[(expert * rows + row) * columns + k];
     }
-    std::swap(shape[1], shape[2]);
-    return {shape, values};
+    std::swap(all.shape[1], all.shape[2]);
+    return all;
   }
 
   void write_directory(const std::string& name) {
@@ -152,7 +191,7 @@ class Pair {
           return brace == text.npos ? text : text.replace(brace, 2, std::to_string(layer));
         };
         const auto& listed = value.is_array() ? value : nlohmann::json::array({value});
-        if (parsed_.find_tensor(at(listed[0])) == nullptr) continue;
+        if (find(at(listed[0])) == nullptr) continue;
         for (const auto& one : listed) by_name[at(key)].push_back(at(one));
         if (at(key) == key) break;
       }

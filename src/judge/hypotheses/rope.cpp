@@ -52,9 +52,10 @@ void rotate_head(const oracle::RopeShape& shape, const Rotation& rotation, doubl
         rotation.frequency ? rotation.frequency(pair, shape) : oracle::rope_frequency(shape, pair);
     const double angle = position * frequency;
     int64_t a = adjacent ? 2 * pair : pair, b = adjacent ? a + 1 : a + dims / 2;
+    if (!rotation.other_order) a += shape.first, b += shape.first;
     if (rotation.other_order) {
-      a = in_other_order(a, dims, adjacent);
-      b = in_other_order(b, dims, adjacent);
+      a = shape.first + in_other_order(a, dims, adjacent);
+      b = shape.first + in_other_order(b, dims, adjacent);
     }
     const double xa = static_cast<double>(x[a]), xb = static_cast<double>(x[b]);
     const double length = rotation.length * shape.magnitude;
@@ -399,7 +400,8 @@ std::vector<Candidate> rope_dims(const Suspect& s) {
   std::vector<Candidate> candidates;
   const int64_t own = s.config().rope_dims;
   std::set<int64_t> sizes{own / 4 / 2 * 2, own / 2 / 2 * 2, own * 3 / 4 / 2 * 2};
-  if (can_fit(s)) sizes.insert((s.config().head_dim - untouched_dims(s)) / 2 * 2);
+  const oracle::RopeShape model = own_rope(s);
+  if (can_fit(s)) sizes.insert((model.head_dim - model.first - untouched_dims(s)) / 2 * 2);
   for (const int64_t dims : sizes) {
     if (dims <= 0 || dims >= own) continue;
     for (const bool own_frequencies : {true, false}) {
@@ -498,22 +500,19 @@ std::vector<Candidate> rope_yarn(const Suspect& s) {
 
 /// LongRoPE's other table, or none.
 std::vector<Candidate> rope_factors(const Suspect& s) {
-  if (!is_rope(s) || s.model().rope_freqs == nullptr) return {};
-  const Tensor *shorter = s.model().rope_short, *longer = s.model().rope_long;
-  std::vector<Candidate> candidates{
-      with_rope([](oracle::RopeShape& shape) { shape.factors = nullptr; },
-                {"the model's factors of RoPE's frequencies are left out",
-                 "faltan los factores del modelo para las frecuencias de RoPE"})};
-  if (longer == nullptr) return candidates;
-  const bool is_long = s.model().rope_freqs == longer;
-  const Tensor* other = is_long ? shorter : longer;
-  candidates.push_back(
-      with_rope([other](oracle::RopeShape& shape) { shape.factors = other; },
-                {fmt::format("LongRoPE's {} factors in the place of the {} ones", is_long ? "short" : "long",
-                             is_long ? "long" : "short"),
-                 fmt::format("los factores {} de LongRoPE en lugar de los {}", is_long ? "cortos" : "largos",
-                             is_long ? "largos" : "cortos")}));
-  return candidates;
+  const Model& model = s.model();
+  if (!is_rope(s) || model.rope_freqs == nullptr) return {};
+  const auto by = [](const Tensor* table, Text title) {
+    return with_rope([table](oracle::RopeShape& shape) { shape.factors = table; }, std::move(title));
+  };
+  const Candidate none = by(nullptr, {"the model's factors of RoPE's frequencies are left out",
+                                      "faltan los factores del modelo para las frecuencias de RoPE"});
+  if (model.rope_long == nullptr) return {none};
+  if (model.rope_freqs == model.rope_long)
+    return {none, by(model.rope_short, {"LongRoPE's short factors in the place of the long ones",
+                                        "los factores cortos de LongRoPE en lugar de los largos"})};
+  return {none, by(model.rope_long, {"LongRoPE's long factors in the place of the short ones",
+                                     "los factores largos de LongRoPE en lugar de los cortos"})};
 }
 
 std::vector<Candidate> rope_magnitude(const Suspect& s) {

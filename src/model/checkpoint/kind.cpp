@@ -38,6 +38,18 @@ constexpr ConfigKey kExpertKeys[] = {
     {"shared_expert_intermediate_size", "expert_shared_feed_forward_length"},
     {"norm_topk_prob", "expert_weights_norm", flag},
 };
+constexpr ConfigKey kDeepSeekKeys[] = {
+    {"q_lora_rank", "attention.q_lora_rank"},
+    {"kv_lora_rank", "attention.kv_lora_rank"},
+    {"kv_lora_rank", "attention.value_length"},
+    {"v_head_dim", "attention.value_length_mla"},
+    {"n_routed_experts", "expert_count"},
+    {"num_experts_per_tok", "expert_used_count"},
+    {"n_shared_experts", "expert_shared_count"},
+    {"moe_intermediate_size", "expert_feed_forward_length"},
+    {"routed_scaling_factor", "expert_weights_scale", number},
+    {"norm_topk_prob", "expert_weights_norm", flag},
+};
 constexpr ConfigKey kGraniteKeys[] = {
     {"embedding_multiplier", "embedding_scale", number},
     {"residual_multiplier", "residual_scale", number},
@@ -98,6 +110,12 @@ constexpr CheckpointKind kCheckpointKinds[] = {
      .rope_base = 150'000,
      .fused = FusedExperts::turned,
      .keys = kGptOssKeys},
+    {.model_type = "deepseek_v2", .architecture = "deepseek2", .activation = "silu", .keys = kDeepSeekKeys},
+    {.model_type = "deepseek_v3",
+     .architecture = "deepseek2",
+     .activation = "silu",
+     .sigmoid = true,
+     .keys = kDeepSeekKeys},
     {.model_type = "granite", .architecture = "granite", .activation = "silu", .keys = kGraniteKeys},
 };
 
@@ -133,6 +151,16 @@ constexpr NamePair kLayerNames[] = {
     {"block_sparse_moe.experts.gate_proj", "ffn_gate_exps"},
     {"block_sparse_moe.experts.up_proj", "ffn_up_exps"},
     {"block_sparse_moe.experts.down_proj", "ffn_down_exps"},
+    {"mlp.gate.e_score_correction_bias", "exp_probs_b", {}, "bias"},
+    {"self_attn.q_a_proj", "attn_q_a"},
+    {"self_attn.q_a_layernorm", "attn_q_a_norm"},
+    {"self_attn.q_b_proj", "attn_q_b"},
+    {"self_attn.kv_a_proj_with_mqa", "attn_kv_a_mqa"},
+    {"self_attn.kv_a_layernorm", "attn_kv_a_norm"},
+    {"self_attn.kv_b_proj", "attn_kv_b"},
+    {"mlp.shared_experts.gate_proj", "ffn_gate_shexp"},
+    {"mlp.shared_experts.up_proj", "ffn_up_shexp"},
+    {"mlp.shared_experts.down_proj", "ffn_down_shexp"},
     {"mlp.shared_expert.gate_proj", "ffn_gate_shexp"},
     {"mlp.shared_expert.up_proj", "ffn_up_shexp"},
     {"mlp.shared_expert.down_proj", "ffn_down_shexp"},
@@ -150,7 +178,7 @@ bool has_tensor(const Architecture& architecture, std::string_view name) {
   const auto has = [&](std::span<const LayerTensor> group) {
     return std::ranges::find(group, name, &LayerTensor::name) != group.end();
   };
-  return std::ranges::any_of(layer_tensors(architecture, {}), has) || has(architecture.experts);
+  return std::ranges::any_of(layer_tensors(architecture, {}, 0), has) || has(architecture.experts);
 }
 
 /// "weight", "bias": what follows the last dot; all other names are whole.
@@ -232,6 +260,15 @@ std::string checkpoint_name(std::string_view gguf, const Architecture& architect
     if (gguf_name(name, architecture) == gguf) return name;
   }
   return std::string(gguf);
+}
+
+std::optional<int64_t> layer_of(std::string_view full) {
+  const std::string name = plain_name(full);
+  if (!name.starts_with(kLayerPrefix)) return std::nullopt;
+  int64_t layer = 0;
+  const char* begin = name.data() + kLayerPrefix.size();
+  const auto [end, error] = std::from_chars(begin, name.data() + name.size(), layer);
+  return error == std::errc() && end != begin ? std::optional(layer) : std::nullopt;
 }
 
 bool is_unused(std::string_view name) {

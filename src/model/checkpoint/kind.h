@@ -43,6 +43,7 @@ struct CheckpointKind {
   double rope_base = 10000;     // where rope_theta is absent
   double norm_offset = 0;       // norms multiply by the weight and so much
   FusedExperts fused = FusedExperts::halves;
+  bool sigmoid = false;  // experts are chosen by sigmoids, and biases
   std::span<const ConfigKey> keys = {};
 };
 
@@ -57,6 +58,9 @@ std::span<const RefusedField> refused_fields();
 std::optional<std::string> gguf_name(std::string_view name, const Architecture& architecture);
 /// The inverse, for messages: the name itself where there is none.
 std::string checkpoint_name(std::string_view gguf, const Architecture& architecture);
+
+/// N of model.layers.N.
+std::optional<int64_t> layer_of(std::string_view name);
 
 /// Buffers and parts of a model that this program has no use for.
 bool is_unused(std::string_view name);
