@@ -287,9 +287,10 @@ static const gtrace_dtype gtrace_dtypes[] = {
 
 static const char gtrace_held[] = "f64 f32 f16 bf16 i64 i32 i16 i8 u8 q8_block32 q8_0 q8_0_stored";
 static const char gtrace_layer_stages[] =
-    "x_in attn_norm q k v q_norm k_norm q_rope k_rope kv_write qk softmax pv attn_out attn_post_norm x_attn "
-    "ffn_norm router experts expert_weights expert_gate expert_up expert_act expert_down experts_out gate up "
-    "act down shared_gate shared_out ffn_out ffn_post_norm x_out kv_next kv_before";
+    "x_in attn_norm q_a q_a_norm q k v q_norm k_norm v_norm q_rope k_rope q_absorbed q_latent k_latent "
+    "kv_write qk softmax pv head_out attn_out attn_post_norm x_attn ffn_norm router expert_probs experts "
+    "expert_weights expert_gate expert_up expert_act expert_down experts_out gate up act down shared_gate "
+    "shared_out ffn_out ffn_post_norm x_out kv_next kv_before";
 static const char gtrace_last_stages[] = "final_norm logits";
 static const char gtrace_decode0_rows[] = "zeros|other row|nan|freed";
 

@@ -96,6 +96,7 @@ nlohmann::json parse_manifest(std::string_view text, const std::string& where,
     for (const char* name : {"file", "hash", "name", "architecture"}) model.text_or(name, "");
   }
   fields.integer_or("threads", 1, std::numeric_limits<int32_t>::max(), 1);
+  fields.integer_or("context", 1, std::numeric_limits<int32_t>::max(), 1);
   fields.boolean_or("aligned", true);
   fields.boolean_or("shared_cache", false);
   check_decode0_row(fields);

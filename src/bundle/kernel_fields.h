@@ -61,7 +61,7 @@ inline constexpr std::array kKernelFields = [] {
   constexpr auto caches = [](Kind kind) { return kind == Kind::cache; };
   constexpr auto functions = [](Kind kind) {
     return kind == Kind::rope || kind == Kind::weights || kind == Kind::product ||
-           kind == Kind::choice_weights || kind == Kind::gated;
+           kind == Kind::choice_weights || kind == Kind::gated || kind == Kind::probabilities;
   };
   return std::to_array<KernelFieldInfo>({
       {activation, "activation", format, all},

@@ -40,6 +40,9 @@ void add_engine_options(Command& command, CommonOptions& options) {
   command.option("--sim-input", options.sim_input, "what a simulated matrix unit multiplies")
       .one_of({"bf16", "f16"});
   command.flag("--invariant", options.invariant, "on sim devices: one order of sums in both phases");
+  command.option("--context", options.n_context, "tokens that the run is for: LongRoPE's factors go by it")
+      .range(1, std::numeric_limits<int32_t>::max())
+      .takes("N");
   command.option("--isa", options.isa, "scalar, avx2, avx512; default: GRETA_ISA or widest").takes("ISA");
   command.option("--kv", options.kv, "format of the KV cache").one_of({"f32", "f16", "q8_0"});
   command.option("--route", options.routes, "STAGES=ROUTE[/SHAPE]: q,k,v=matrix/gemm")
@@ -99,6 +102,7 @@ RouteTable chosen_routes(const CommonOptions& options, const Environment& enviro
 
 Engine load_engine(const CommonOptions& options, const Environment& environment, Model model) {
   const Isa isa = chosen_isa(options, environment);
+  if (options.n_context > 0) set_context(model, options.n_context);
   return Engine(std::move(model), {.threads = chosen_threads(options),
                                    .isa = isa,
                                    .kv_format = kv_format_of(options.kv),

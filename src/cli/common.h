@@ -16,6 +16,7 @@ struct CommonOptions {
   std::string model;
   bool json = false;
   std::string format;  // --format; empty: for people
+  int n_context = 0;   // tokens that the run is for; 0: nothing is said
   int threads = 0;     // 0: the cores that this process may use
   std::string device = "cpu";
   std::string sim_input = "bf16";

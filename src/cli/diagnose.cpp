@@ -38,7 +38,7 @@ void run_diagnose(const DiagnoseOptions& options, Context& context) {
   if (stages && !has_model)
     fail_input("{}: has stages, which a model says how to make: give it with -m", recorded.path);
   const Bundle bundle = joined(recorded);
-  const Model model = has_model ? open_known_model(options.common.model) : Model{};
+  Model model = has_model ? open_known_model(options.common.model) : Model{};
   say_not_known(model);
   has_model ? check_bundle(bundle, model, options.force) : check_intact(bundle, options.force);
   if (!options.out.empty()) make_directory(options.out, options.force);

@@ -23,6 +23,13 @@ const char* needs(Needs needs) {
     case Needs::window: return "window";
     case Needs::cap: return "cap";
     case Needs::yarn: return "yarn";
+    case Needs::rope_length: return "yarn, longrope";
+    case Needs::latent: return "MLA";
+    case Needs::sigmoid: return "sigmoid";
+    case Needs::choice_bias: return "choice bias";
+    case Needs::groups: return "groups";
+    case Needs::rope_factors: return "rope factors";
+    case Needs::long_rope: return "longrope";
     case Needs::sinks: return "sinks";
     case Needs::swiglu_oai: return "swiglu_oai";
   }

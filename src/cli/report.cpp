@@ -25,7 +25,7 @@ struct ReportOptions {
 Verdict judged(const ReportOptions& options) {
   const Stopwatch clock;
   const Bundle bundle = joined(read_bundle(options.path));
-  const Model model = open_model(options.common.model);
+  Model model = open_model(options.common.model);
   check_bundle(bundle, model, options.force);
   Progress progress;
   return completed(

@@ -83,7 +83,7 @@ void run_repro(const ReproOptions& options, Context&) {
   const Bundle bundle = joined(read_bundle(options.path));
   std::optional<Verdict> verdict;
   if (options.common.model.empty()) verdict = report::read_verdict(options.path);
-  const Model model = open_model(model_of(options, verdict ? &*verdict : nullptr));
+  Model model = open_model(model_of(options, verdict ? &*verdict : nullptr));
   check_bundle(bundle, model, options.force);
   if (!verdict) {
     Progress progress;

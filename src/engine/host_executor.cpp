@@ -22,7 +22,8 @@ int64_t scratch_floats(const Plan& plan, const Op& op, const Block& block) {
   if (!is_kind(op, OpKind::expert_matmul)) return attention_scratch_floats(block.n_pos());
   KernelArgs args;
   set_call(op, args);
-  for (size_t i = 0; i < 2; ++i) args.in[i] = shape_of(plan.buffer(op.reads[i]), block);
+  for (size_t i = 0; i < op.reads.size() && i < 2; ++i)
+    args.in[i] = shape_of(plan.buffer(op.reads[i]), block);
   return expert_scratch_floats(args);
 }
 

@@ -102,7 +102,7 @@ int64_t cache_bytes(Format format, int64_t elements) {
 }
 
 bool KvCache::can_hold(const ModelConfig& config, Format format) {
-  return format != Format::q8_0 || config.head_dim % kBlock == 0;
+  return format != Format::q8_0 || (config.head_dim % kBlock == 0 && config.value_dim() % kBlock == 0);
 }
 
 KvCache::KvCache(const ModelConfig& config, int64_t positions, Format format, gpu::Device* device)

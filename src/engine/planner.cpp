@@ -21,8 +21,8 @@ class Planner {
   }
 
   Plan build() {
-    demand_expert_kernels();
     demand_kernels_of_all();
+    demand_expert_kernels();
     embed();
     for (int layer = 0; layer < config_.n_layer; ++layer) add_layer(layer);
     if (request_.logits) add_head();
@@ -51,33 +51,34 @@ class Planner {
     };
     needs(config_.score_cap != 0 || config_.logit_cap != 0, "soft caps");
     const auto stretched = [](const LayerConfig& layer) { return layer.rope_magnitude != 1; };
+    needs(config_.is_latent(), "latent attention (MLA)");
     needs(std::ranges::any_of(config_.layers, stretched), "a RoPE with a magnitude (YaRN)");
     needs(weight_of(model_, {Stage::softmax, 0}) != nullptr, "attention sinks");
   }
 
   void make_buffers() {
-    const int64_t kv_dim = config_.n_head_kv * config_.head_dim;
-    const int64_t q_dim = config_.n_head * config_.head_dim;
+    const int64_t kv = config_.n_head_kv, heads = config_.n_head;
     plan_.tokens = tokens_ = buffer("tokens", 1, RowsOf::block, Format::i32);
     x_ = buffer("x", config_.n_embd);
     attn_norm_ = buffer("attn_norm", config_.n_embd);
-    q_ = buffer("q", q_dim);
-    k_ = buffer("k", kv_dim);
-    v_ = buffer("v", kv_dim);
-    q_norm_ = buffer("q_norm", q_dim);
-    k_norm_ = buffer("k_norm", kv_dim);
-    q_rope_ = buffer("q_rope", q_dim);
-    k_rope_ = buffer("k_rope", kv_dim);
+    q_ = buffer("q", heads * config_.query_dim());
+    k_ = buffer("k", kv * config_.key_dim());
+    v_ = buffer("v", kv * config_.value_dim());
+    q_norm_ = buffer("q_norm", heads * config_.query_dim());
+    k_norm_ = buffer("k_norm", kv * config_.key_dim());
+    q_rope_ = buffer("q_rope", heads * config_.query_dim());
+    k_rope_ = buffer("k_rope", kv * config_.key_dim());
+    if (config_.is_latent()) make_latent_buffers();
     scores_ = buffer("qk", config_.n_head, RowsOf::scores);
     softmax_ = buffer("softmax", config_.n_head, RowsOf::scores);
-    pv_ = buffer("pv", q_dim);
+    pv_ = buffer("pv", heads * config_.head_dim);
     attn_out_ = buffer("attn_out", config_.n_embd);
     attn_post_norm_ = buffer("attn_post_norm", config_.n_embd);
     x_attn_ = buffer("x_attn", config_.n_embd);
     ffn_norm_ = buffer("ffn_norm", config_.n_embd);
-    gate_ = buffer("gate", config_.n_ff);
-    up_ = buffer("up", config_.n_ff);
-    act_ = buffer("act", config_.n_ff);
+    dense_ = ffn_buffers("", config_.n_dense_layers > 0 ? config_.n_ff_dense : config_.n_ff);
+    const bool both = config_.n_dense_layers > 0 && config_.n_dense_layers < config_.n_layer;
+    shared_ = both ? ffn_buffers("shared_", config_.n_ff) : dense_;
     down_ = buffer("down", config_.n_embd);
     if (config_.n_expert > 0) make_expert_buffers();
     ffn_post_norm_ = buffer("ffn_post_norm", config_.n_embd);
@@ -85,9 +86,28 @@ class Planner {
     logits_ = buffer("logits", config_.n_vocab, RowsOf::last);
   }
 
+  struct FfnBuffers {
+    BufferId gate, up, act;
+  };
+  FfnBuffers ffn_buffers(const std::string& of, int64_t width) {
+    return {buffer(of + "gate", width), buffer(of + "up", width), buffer(of + "act", width)};
+  }
+
+  void make_latent_buffers() {
+    const int64_t heads = config_.n_head;
+    q_a_ = buffer("q_a", config_.latent.q_rank);
+    q_a_norm_ = buffer("q_a_norm", config_.latent.q_rank);
+    v_norm_ = buffer("v_norm", config_.value_dim());
+    q_absorbed_ = buffer("q_absorbed", heads * config_.value_dim());
+    q_latent_ = buffer("q_latent", heads * config_.head_dim);
+    k_latent_ = buffer("k_latent", config_.head_dim);
+    head_out_ = buffer("head_out", heads * config_.out_dim());
+  }
+
   void make_expert_buffers() {
     const int64_t used = config_.n_expert_used;
     router_ = buffer("router", config_.n_expert);
+    expert_probs_ = buffer("expert_probs", config_.n_expert);
     experts_ = buffer("experts", used);
     expert_weights_ = buffer("expert_weights", used);
     expert_gate_ = buffer("expert_gate", used * config_.n_ff_expert);
@@ -103,14 +123,22 @@ class Planner {
   void add_layer(int layer) {
     layer_ = layer;
     const BufferId in = norm(Stage::attn_norm, x_, attn_norm_);
-    project(Stage::q, in, q_);
+    if (has(Stage::q_a)) project(Stage::q_a, in, q_a_);
+    project(Stage::q, has(Stage::q_a) ? norm(Stage::q_a_norm, q_a_, q_a_norm_) : in, q_);
     project(Stage::k, in, k_);
     project(Stage::v, in, v_);
-    const BufferId q = rope(Stage::q_rope, norm(Stage::q_norm, q_, q_norm_), q_rope_, config_.n_head);
-    const BufferId k = rope(Stage::k_rope, norm(Stage::k_norm, k_, k_norm_), k_rope_, config_.n_head_kv);
-    kv_write(k, v_);
+    BufferId q = rope(Stage::q_rope, norm(Stage::q_norm, q_, q_norm_), q_rope_, config_.n_head);
+    BufferId k = rope(Stage::k_rope, norm(Stage::k_norm, k_, k_norm_), k_rope_, config_.n_head_kv);
+    const BufferId v = norm(Stage::v_norm, v_, v_norm_);
+    if (has(Stage::q_absorbed)) {
+      project(Stage::q_absorbed, q, q_absorbed_);
+      q = join(Stage::q_latent, q, q_absorbed_, q_latent_, config_.n_head);
+      k = join(Stage::k_latent, k, v, k_latent_, config_.n_head_kv);
+    }
+    kv_write(k, v);
     attention(q, pv_);
-    project(Stage::attn_out, pv_, attn_out_);
+    if (has(Stage::head_out)) project(Stage::head_out, pv_, head_out_);
+    project(Stage::attn_out, has(Stage::head_out) ? head_out_ : pv_, attn_out_);
     add_branch(Stage::x_attn, x_, norm(Stage::attn_post_norm, attn_out_, attn_post_norm_), x_attn_);
     const BufferId ffn_in = norm(Stage::ffn_norm, x_attn_, ffn_norm_);
     const BufferId ffn_out = ffn(ffn_in);
@@ -121,10 +149,11 @@ class Planner {
   BufferId ffn(BufferId in) {
     const BufferId chosen = has(Stage::experts_out) ? add_experts(in) : kNoBuffer;
     if (!has(Stage::down)) return chosen;
-    project(Stage::gate, in, gate_);
-    project(Stage::up, in, up_);
-    activate(Stage::act, gate_, up_, act_);
-    project(Stage::down, act_, down_);
+    const FfnBuffers& of = chosen == kNoBuffer ? dense_ : shared_;
+    project(Stage::gate, in, of.gate);
+    project(Stage::up, in, of.up);
+    activate(Stage::act, of.gate, of.up, of.act);
+    project(Stage::down, of.act, down_);
     BufferId own = down_;
     if (has(Stage::shared_gate)) {
       project(Stage::shared_gate, in, shared_gate_);
@@ -137,10 +166,19 @@ class Planner {
 
   BufferId add_experts(BufferId in) {
     project(Stage::router, in, router_);
-    add(kernel(OpKind::choose_experts), Stage::experts, {router_}, experts_);
+    const ExpertChoice& how = config_.choice;
+    if (how.by_sigmoid) add(kernel(OpKind::sigmoid), Stage::expert_probs, {router_}, expert_probs_);
+    const BufferId scores = how.by_sigmoid ? expert_probs_ : router_;
+    KernelCall& choose = add(kernel(OpKind::choose_experts), Stage::experts, {scores}, experts_);
+    choose.params.groups = how.groups;
+    choose.params.groups_used = how.groups_used;
+    choose.params.group_best = how.group_best;
+    if (const Tensor* bias = bias_of(model_, {Stage::experts, layer_})) choose.bias = weights_.vector(bias);
     KernelCall& weigh =
-        add(kernel(OpKind::expert_weights), Stage::expert_weights, {router_, experts_}, expert_weights_);
+        add(kernel(OpKind::expert_weights), Stage::expert_weights, {scores, experts_}, expert_weights_);
     weigh.params.sum_to_1 = config_.experts_sum_to_1;
+    weigh.params.are_probabilities = how.by_sigmoid;
+    weigh.params.scale = static_cast<float>(how.scale);
     project(Stage::expert_gate, in, expert_gate_);
     project(Stage::expert_up, in, expert_up_);
     activate(Stage::expert_act, expert_gate_, expert_up_, expert_act_);
@@ -187,6 +225,16 @@ class Planner {
     KernelCall& call = add(kernel(OpKind::rope), stage, {in, rope_table()}, out);
     set_rope(call.params);
     call.params.n_head = heads;
+    call.params.head_dim = rope_width(stage, config_);
+    call.params.rope_first = rope_first(stage, config_);
+    return out;
+  }
+
+  /// Of each head all of `whole`, then the end of `rotated`.
+  BufferId join(Stage stage, BufferId rotated, BufferId whole, BufferId out, int64_t heads) {
+    KernelCall& call = add(kernel(OpKind::join_heads), stage, {rotated, whole}, out);
+    call.params.n_head = heads;
+    call.params.rope_dims = config_.rope_dims;
     return out;
   }
 
@@ -247,11 +295,21 @@ class Planner {
     if (reads_experts(stage)) reads.push_back(experts_);
     KernelCall& call = add(chosen, stage, std::move(reads), out);
     set_weight(call, weight);
-    call.params.experts = reads_experts(stage) ? config_.n_expert : 0;
+    call.params.experts = reads_experts(stage) ? config_.n_expert : is_of_heads(stage) ? config_.n_head : 0;
+    if (is_of_heads(stage)) check_slices(stage, chosen, in);
     if (const Tensor* bias = bias_of(model_, {stage, layer_})) call.bias = weights_.vector(bias);
     return call;
   }
 
+  /// Blocks of activations must not lie in two heads.
+  void check_slices(Stage stage, const KernelInfo& kernel, BufferId in) const {
+    const int64_t width = plan_.buffer(in).cols / config_.n_head;
+    if (kernel.roundings.activation != Format::q8_block32 || width % kBlock == 0) return;
+    fail_input("{} has heads of {} values, which are no whole blocks of {}: run it with --route {}=vector",
+               name(stage), width, kBlock, name(stage));
+  }
+
+  static bool is_of_heads(Stage stage) { return info(stage).kind == StageKind::head_projection; }
   static bool reads_experts(Stage stage) { return info(stage).kind == StageKind::expert_projection; }
 
   /// The kernel for a projection:
@@ -269,13 +327,14 @@ class Planner {
       fail_input("cannot force gemv on {} in {}: a GEMV takes one row, this block has up to {}", name(stage),
                  name(request_.phase), request_.max_rows);
     }
-    KernelQuery query{.op = reads_experts(stage) ? OpKind::expert_matmul : OpKind::matmul,
-                      .isa = request_.isa,
-                      .weight_type = type,
-                      .route = forced.route.value_or(one_row ? Route::vector : Route::matrix),
-                      .shape = shape,
-                      .device = request_.device,
-                      .input = request_.sim_input};
+    KernelQuery query{
+        .op = reads_experts(stage) || is_of_heads(stage) ? OpKind::expert_matmul : OpKind::matmul,
+        .isa = request_.isa,
+        .weight_type = type,
+        .route = forced.route.value_or(one_row ? Route::vector : Route::matrix),
+        .shape = shape,
+        .device = request_.device,
+        .input = request_.sim_input};
     std::string why;
     const KernelInfo* kernel = find_kernel(query, &why);
     if (kernel == nullptr && !forced.route) {
@@ -371,8 +430,10 @@ class Planner {
   PlanEdit edit_;
   int layer_ = kNoLayer;
   BufferId tokens_, x_, attn_norm_, q_, k_, v_, q_norm_, k_norm_, q_rope_, k_rope_, scores_, softmax_, pv_,
-      attn_out_, attn_post_norm_, x_attn_, ffn_norm_, gate_, up_, act_, down_, ffn_post_norm_, final_norm_,
-      logits_;
+      attn_out_, attn_post_norm_, x_attn_, ffn_norm_, down_, ffn_post_norm_, final_norm_, logits_;
+  FfnBuffers dense_, shared_;
+  BufferId q_a_ = kNoBuffer, q_a_norm_ = kNoBuffer, v_norm_ = kNoBuffer, q_absorbed_ = kNoBuffer,
+           q_latent_ = kNoBuffer, k_latent_ = kNoBuffer, head_out_ = kNoBuffer, expert_probs_ = kNoBuffer;
   BufferId router_ = kNoBuffer, experts_ = kNoBuffer, expert_weights_ = kNoBuffer, expert_gate_ = kNoBuffer,
            expert_up_ = kNoBuffer, expert_act_ = kNoBuffer, expert_down_ = kNoBuffer,
            experts_out_ = kNoBuffer, shared_gate_ = kNoBuffer, shared_out_ = kNoBuffer, ffn_out_ = kNoBuffer;

@@ -19,10 +19,15 @@ double pairs_seen(const KernelArgs& args) {
   return rows * position + rows * (rows + 1) / 2;
 }
 
+/// Products by one matrix: of each chosen expert, or of each head.
+int64_t products_of(const KernelArgs& args) {
+  return args.in[0].rows * (args.in[1].cols == 0 ? args.params.experts : args.in[1].cols);
+}
+
 /// Matrices that the op reads: each chosen expert's, at most all.
 double matrices_read(OpKind kind, const KernelArgs& args) {
   if (kind != OpKind::expert_matmul) return kind == OpKind::matmul ? 1 : 0;
-  return static_cast<double>(std::min(args.params.experts, args.in[1].rows * args.in[1].cols));
+  return static_cast<double>(std::min(args.params.experts, products_of(args)));
 }
 
 double operations_of(OpKind kind, const KernelArgs& args) {
@@ -30,7 +35,7 @@ double operations_of(OpKind kind, const KernelArgs& args) {
   switch (kind) {
     case OpKind::matmul: return 2.0 * static_cast<double>(args.weight->n * args.weight->k * args.out.rows);
     case OpKind::expert_matmul:
-      return 2.0 * static_cast<double>(args.weight->n * args.weight->k * args.in[1].rows * args.in[1].cols);
+      return 2.0 * static_cast<double>(args.weight->n * args.weight->k * products_of(args));
     case OpKind::attention: return 2 * per_pair * pairs_seen(args);
     case OpKind::qk:
     case OpKind::pv: return per_pair * pairs_seen(args);

@@ -12,6 +12,13 @@ int64_t checked_positions(const ModelConfig& config, int64_t positions) {
     fail_input("{} tokens are more than the context of {}: {}; shorten the prompt or generate less",
                positions, config.name, config.n_ctx);
   }
+  if (config.rope_original > 0 && positions > config.rope_original &&
+      config.context <= config.rope_original) {
+    fail_input(
+        "{} tokens are more than the {} that the short factors of RoPE of {} are for; --context {} takes "
+        "the long ones",
+        positions, config.rope_original, config.name, positions);
+  }
   return positions;
 }
 

@@ -102,14 +102,13 @@ Weights::Weights(const Model& model, ThreadPool& pool) {
     rope_turns_.try_emplace(layer.rope_key(), make_rope_turns(model, layer));
   std::vector<const Tensor*> order;  // in which a token reads them
   int64_t bytes = 0, bytes_read = 0;
-  const auto add_matrix = [&](const Tensor* tensor) {
+  const auto add_matrix = [&](const Tensor* tensor, int64_t used = 1) {
     if (tensor == nullptr || matrices_.contains(tensor)) return;
     order.push_back(tensor);
     std::vector<PackedWeight>& packed = matrices_[tensor];
     for (const Tensor& matrix : matrices_of(*tensor)) packed.push_back(plan(matrix));
-    const int64_t read = packed.size() == 1 ? 1 : model.config.n_expert_used;
     bytes += std::ssize(packed) * packed.front().packed_bytes();
-    bytes_read += read * packed.front().packed_bytes();
+    bytes_read += used * packed.front().packed_bytes();
   };
   const auto add_vector = [&](const Tensor* tensor) {
     if (tensor != nullptr) vectors_.emplace(tensor, copy_vector(*tensor));
@@ -119,7 +118,10 @@ Weights::Weights(const Model& model, ThreadPool& pool) {
   for (const LayerWeights& layer : model.layers) {
     for (const StageInfo& row : kStageTable) {
       const Tensor* weight = layer.of(row.stage);
-      is_projection(row.stage) ? add_matrix(weight) : add_vector(weight);
+      const int64_t used = row.kind == StageKind::expert_projection ? model.config.n_expert_used
+                           : row.kind == StageKind::head_projection ? model.config.n_head
+                                                                    : 1;
+      is_projection(row.stage) ? add_matrix(weight, used) : add_vector(weight);
       add_vector(layer.bias_of(row.stage));
     }
   }

@@ -145,6 +145,8 @@ FaultList architecture_faults() {
       bias("v_bias_twice", Stage::v, "its bias is added twice", bias_twice),
       norm("q_norm_omitted", Stage::q_norm, "q as it is"),
       norm("k_norm_omitted", Stage::k_norm, "k as it is"),
+      norm("v_norm_omitted", Stage::v_norm, "v as it is (of MLA: the latent)"),
+      norm("q_a_norm_omitted", Stage::q_a_norm, "q_a as it is"),
       norm("attn_post_norm_omitted", Stage::attn_post_norm, "the attention's output as it is"),
       norm("ffn_post_norm_omitted", Stage::ffn_post_norm, "the FFN's output as it is"),
       windowed("window_ignored", "positions before the model's window are seen", other_window<no_window>),

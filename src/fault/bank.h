@@ -25,6 +25,8 @@ FaultList unexplained_faults();   // no hypothesis has a name for these
 FaultList expert_faults();        // of a mixture of experts
 FaultList architecture_faults();  // what only some models have: biases, further norms, windows
 
+FaultList latent_faults();  // of latent attention, and of the choice of experts that comes with it
+
 FaultList gpt_oss_faults();  // sinks, the clamped activation, biases of experts
 
 inline Fault needing(Needs needs, Fault fault) {

@@ -17,9 +17,16 @@ int64_t kv_dim(const KernelArgs& args) { return args.cache.n_head_kv * args.cach
 
 /// What the op is to write for a row of its block.
 CacheRow row_in(const KernelArgs& args, int64_t row) {
+  const auto heads = static_cast<size_t>(args.cache.n_head_kv);
   CacheRow both;
-  for (const size_t i : {0u, 1u})
-    both.insert(both.end(), args.in[i].row(row), args.in[i].row(row) + kv_dim(args));
+  for (const size_t i : {0u, 1u}) {
+    const size_t width = static_cast<size_t>(args.in[i].cols) / heads;
+    for (size_t head = 0; head < heads; ++head) {  // narrower values have zeros behind them
+      const float* from = args.in[i].row(row) + head * width;
+      both.insert(both.end(), from, from + width);
+      both.resize((i * heads + head + 1) * static_cast<size_t>(args.cache.head_dim), 0.0f);
+    }
+  }
   return both;
 }
 
@@ -78,13 +85,15 @@ MakeWrong shift_slots(int64_t shift, RowPart part = {}) {
   };
 }
 
-Wrong swap_keys_and_values(TwinSite&) {
+Wrong swap_keys_and_values(TwinSite& site) {
+  if (site.config().is_latent()) return {};  // of different widths
   return write_rows([](const KernelArgs& args, int64_t, CacheRow& row) {
     std::rotate(row.begin(), row.begin() + kv_dim(args), row.end());
   });
 }
 
 Wrong write_unrotated(TwinSite& site) {
+  if (site.config().is_latent()) return {};
   const size_t k = site.read_also(Stage::k);
   return write_rows([k](const KernelArgs& args, int64_t r, CacheRow& row) {
     std::copy_n(args.in[k].row(r), kv_dim(args), row.begin());

@@ -120,7 +120,8 @@ Wrong weights_reversed(TwinSite&) {
   };
 }
 
-Wrong sigmoid_weights(TwinSite&) {
+Wrong sigmoid_weights(TwinSite& site) {
+  if (site.call().params.are_probabilities) return {};
   return [](const WrongCall& call) {
     const View &scores = call.args.in[0], &numbers = call.args.in[1];
     set_each(call.args.out, [&](int64_t r, int64_t i) {

@@ -23,7 +23,7 @@ std::vector<Fault> all_faults() {
   ignored.what = "forced routes of q, k and v have no effect";
   ignored.source = kFounding + " (B3.31)";
   all.push_back(std::move(ignored));
-  for (const auto& group : {architecture_faults, expert_faults, gpt_oss_faults}) {
+  for (const auto& group : {architecture_faults, expert_faults, gpt_oss_faults, latent_faults}) {
     for (Fault& fault : group()) all.push_back(std::move(fault));
   }
   return all;
@@ -88,11 +88,20 @@ std::span<const Fault> faults() {
 
 bool suits(const Fault& fault, const Model& model) {
   if (fault.needs == Needs::cap && cap_of(fault.stage, model.config) == 0) return false;
+  const ModelConfig& config = model.config;
+  if (fault.needs == Needs::latent && !config.is_latent()) return false;
+  if (fault.needs == Needs::sigmoid && !config.choice.by_sigmoid) return false;
+  if (fault.needs == Needs::groups && config.choice.groups_used == config.choice.groups) return false;
   if (is_outside_layers(fault.stage)) return true;
   for (int layer = 0; layer < model.config.n_layer; ++layer) {
     if (!has_stage(model.config, {layer, fault.stage})) continue;
     if (fault.needs == Needs::bias && bias_of(model, {fault.stage, layer}) == nullptr) continue;
     if (fault.needs == Needs::yarn && model.config.layer(layer).yarn.factor == 1) continue;
+    const bool biased = bias_of(model, {Stage::experts, layer}) != nullptr;
+    if (fault.needs == Needs::choice_bias && !biased) continue;
+    if (fault.needs == Needs::rope_length && model.config.layer(layer).rope_magnitude == 1) continue;
+    if (fault.needs == Needs::rope_factors && model.rope_freqs == nullptr) continue;
+    if (fault.needs == Needs::long_rope && model.rope_long == nullptr) continue;
     if (fault.needs == Needs::sinks && weight_of(model, {fault.stage, layer}) == nullptr) continue;
     if (fault.needs == Needs::swiglu_oai && model.config.activation != Activation::swiglu_oai) continue;
     if (fault.needs == Needs::window && model.config.layer(layer).window == 0) continue;

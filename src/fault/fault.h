@@ -23,6 +23,13 @@ enum class Needs {
   window,        // a model with windows
   cap,           // a model whose scores, or logits, have a soft cap
   yarn,          // a model whose RoPE is stretched by YaRN
+  rope_length,   // a model whose RoPE changes lengths, as YaRN and LongRoPE do
+  latent,        // a model with latent attention (MLA)
+  sigmoid,       // a model whose experts are chosen by sigmoids
+  choice_bias,   // a model whose choice of experts has biases
+  groups,        // a model whose experts are chosen of the best groups
+  rope_factors,  // a model with a table of factors for RoPE's frequencies
+  long_rope,     // a model with LongRoPE's two tables
   sinks,         // a model whose softmax has sinks
   swiglu_oai,    // a model with this activation
 };

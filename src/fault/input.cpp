@@ -12,6 +12,9 @@ namespace {
 /// The op reads what made `stage` instead of its first input.
 MakeWrong read_instead(Stage stage) {
   return [stage](TwinSite& site) -> Wrong {
+    const ModelConfig& config = site.config();
+    const int64_t own = row_width(operands_at(config, site.at()).front(), config, 0);
+    if (row_width({site.op.layer, stage}, config, 0) != own) return {};  // of a model where they differ
     const size_t other = site.read_also(stage);
     return [kernel = site.call().kernel, isa = site.engine.options().isa, other](const WrongCall& call) {
       run_on(*kernel, call.args, call.args.in[other], isa);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <numbers>
 
 #include "fault/bank.h"
@@ -20,6 +21,7 @@ struct Turn {
   bool reversed_base = false;            // pair i has the last-but-i frequency
   bool again = false;                    // turns what is already turned
   double length = 1;                     // times the op's magnitude
+  bool first_part = false;               // the first dims of a head turn, where the model's last do
   std::vector<double> frequencies = {};  // in radians; none: the op's own
 };
 
@@ -44,7 +46,9 @@ void turn_head(const Turn& turn, const OpParams& params, double position, const 
     const double length = turn.length * static_cast<double>(params.scale);
     const double cos = length * std::cos(position * frequency),
                  sin = length * turn.sine * std::sin(position * frequency);
-    const int64_t a = halves ? pair : 2 * pair, b = halves ? pair + dims / 2 : 2 * pair + 1;
+    const int64_t first = turn.first_part ? 0 : params.rope_first;
+    const int64_t a = first + (halves ? pair : 2 * pair),
+                  b = first + (halves ? pair + dims / 2 : 2 * pair + 1);
     const double x = static_cast<double>(in[a]), y = static_cast<double>(in[b]);
     out[a] = static_cast<float>(x * cos - y * sin);
     out[b] = static_cast<float>(y * cos + x * sin);
@@ -102,6 +106,35 @@ Wrong yarn_ignored(TwinSite& site) {
 Wrong yarn_linear(TwinSite& site) { return stretched<all_slowed>(site, 1); }
 Wrong yarn_reversed(TwinSite& site) { return stretched<other_way_round>(site, 1); }
 
+double factor_of(const Tensor& table, int64_t pair) {
+  float value;
+  std::memcpy(&value, table.data.data() + static_cast<size_t>(pair) * sizeof value, sizeof value);
+  return static_cast<double>(value);
+}
+
+/// Frequencies by another table of the model's than its own; nullptr: by none.
+Wrong by_table(const TwinSite& site, const Tensor* table) {
+  const Tensor& own = *site.engine.model().rope_freqs;
+  Turn turn;
+  const OpParams& params = site.call().params;
+  for (int64_t pair = 0; pair < params.rope_dims / 2; ++pair) {
+    const double other = table == nullptr ? 1 : factor_of(*table, pair);
+    turn.frequencies.push_back(frequency_of(params, pair) * factor_of(own, pair) / other);
+  }
+  return turning(turn);
+}
+
+Wrong factors_omitted(TwinSite& site) {
+  return site.engine.model().rope_freqs == nullptr ? Wrong{} : by_table(site, nullptr);
+}
+
+/// LongRoPE's other table.
+Wrong other_factors(TwinSite& site) {
+  const Model& model = site.engine.model();
+  if (model.rope_long == nullptr) return {};
+  return by_table(site, model.rope_freqs == model.rope_long ? model.rope_short : model.rope_long);
+}
+
 Wrong magnitude_omitted(TwinSite& site) {
   const double magnitude = static_cast<double>(site.call().params.scale);
   return magnitude == 1 ? Wrong{} : turning({.length = 1 / magnitude});
@@ -122,6 +155,16 @@ FaultList rope_faults() {
   const auto of_yarn = [&](const char* name, const char* kind, Stage stage, const char* what,
                            const std::string& source, MakeWrong make) {
     return needing(Needs::yarn, Fault{name, kind, stage, what, source, kind, std::move(make)});
+  };
+  const auto with_length = [](const char* name, Stage stage, const char* what, const std::string& source,
+                              MakeWrong make) {
+    const char* kind = "rope_magnitude";
+    return needing(Needs::rope_length, Fault{name, kind, stage, what, source, kind, std::move(make)});
+  };
+  const auto with_tables = [&](const char* name, Stage stage) {
+    const char* kind = "rope_factors";
+    return needing(Needs::long_rope, Fault{name, kind, stage, "LongRoPE's other table of factors",
+                                           kGitHub + "lablup/mlxcel/issues/1358", kind, other_factors});
   };
   const std::string style = kGitHub + "kekzl/imp/pull/503", scaling = kGitHub + "Blaizzy/mlx-vlm/pull/1710";
   const auto rope = [&](const char* name, const char* kind, Stage stage, const char* what,
@@ -163,10 +206,18 @@ FaultList rope_faults() {
               "all pairs are slowed down, not the slow ones alone", madeup, yarn_linear),
       of_yarn("q_rope_yarn_reversed", "rope_yarn", Stage::q_rope, "the fast pairs are slowed down", madeup,
               yarn_reversed),
-      of_yarn("q_rope_magnitude_omitted", "rope_magnitude", Stage::q_rope,
-              "without YaRN's factor of cosines and sines", lost, magnitude_omitted),
-      of_yarn("k_rope_magnitude_twice", "rope_magnitude", Stage::k_rope,
-              "YaRN's factor of cosines and sines twice", squared, magnitude_twice),
+      with_length("q_rope_magnitude_omitted", Stage::q_rope, "without the factor of cosines and sines", lost,
+                  magnitude_omitted),
+      with_length("k_rope_magnitude_twice", Stage::k_rope, "the factor of cosines and sines twice", squared,
+                  magnitude_twice),
+      needing(Needs::rope_factors, Fault{"q_rope_factors_omitted", "rope_factors", Stage::q_rope,
+                                         "without the model's factors of frequencies (llama3, longrope)",
+                                         scaling, "rope_factors", factors_omitted}),
+      needing(Needs::latent,
+              rope("q_rope_first_part", "rope_part", Stage::q_rope,
+                   "the first dims of a head turn, not the last", madeup, {.first_part = true})),
+      with_tables("q_rope_other_factors", Stage::q_rope),
+      with_tables("k_rope_other_factors", Stage::k_rope),
   };
 }
 

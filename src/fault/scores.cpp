@@ -98,6 +98,12 @@ Wrong change_scale(TwinSite& site) {
       site);
 }
 
+/// Of one kv head h mod n is the right one.
+Wrong head_modulo(TwinSite& site) {
+  if (site.config().n_head_kv == 1) return {};
+  return scored({.reads = {.kv_head = head_by_modulo}, .anew = true})(site);
+}
+
 Wrong scale_squared(TwinSite& site) {
   return scored({.scale = 1 / static_cast<double>(site.config().head_dim), .anew = true})(site);
 }
@@ -124,8 +130,7 @@ FaultList score_faults() {
     return needing(Needs::several_rows, std::move(fault));
   };
   return {
-      qk("qk_head_mod", "head_map", "query head h reads kv head h mod n_kv", heads, "head_map",
-         scored({.reads = {.kv_head = head_by_modulo}, .anew = true})),
+      qk("qk_head_mod", "head_map", "query head h reads kv head h mod n_kv", heads, "head_map", head_modulo),
       qk("qk_slot_next", "attention_slot", "the key of position p + 1 (the last: its own)", slot,
          "attention_slot", scored({.reads = {.slot = next_slot}, .anew = true})),
       qk("qk_slot_previous", "attention_slot", "the key of position p - 1 (the first: its own)", slot,

@@ -21,18 +21,20 @@ void read_column_major(Matrix& w, const TwinSite&) {
 
 /// The row that turns as element (pair, half) of its head stands where the other order of rows has it: `to`
 /// halves takes the file's adjacent pairs for halves, else the reverse.
-void reorder_rows(Matrix& w, int64_t head_dim, bool to_halves) {
+void reorder_rows(Matrix& w, const TwinSite& site, bool to_halves) {
   const std::vector<float> rows = w.data;
-  const int64_t half_dim = head_dim / 2;
+  const int64_t width = rope_width(site.at().stage, site.config()),
+                first = rope_first(site.at().stage, site.config()), half_dim = (width - first) / 2;
   for (int64_t row = 0; row < w.n; ++row) {
-    const int64_t head = row / head_dim * head_dim, i = row % head_dim;
+    const int64_t head = row / width * width + first, i = row % width - first;
+    if (i < 0) continue;  // of MLA: it does not turn
     const int64_t from = to_halves ? 2 * (i % half_dim) + i / half_dim : i % 2 * half_dim + i / 2;
     for (int64_t j = 0; j < w.k; ++j) w.at(row, j) = rows[static_cast<size_t>((head + from) * w.k + j)];
   }
 }
 
-void rows_in_halves(Matrix& w, const TwinSite& site) { reorder_rows(w, site.config().head_dim, true); }
-void rows_paired_twice(Matrix& w, const TwinSite& site) { reorder_rows(w, site.config().head_dim, false); }
+void rows_in_halves(Matrix& w, const TwinSite& site) { reorder_rows(w, site, true); }
+void rows_paired_twice(Matrix& w, const TwinSite& site) { reorder_rows(w, site, false); }
 
 /// Half the row's largest weight more (by default): one element of one row in the middle.
 void change_element(Matrix& w, const TwinSite& site) {

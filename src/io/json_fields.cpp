@@ -156,4 +156,16 @@ std::vector<int64_t> Fields::integers(const char* name, int64_t min, int64_t max
   return result;
 }
 
+std::vector<double> Fields::numbers(const char* name) const {
+  const nlohmann::json& values = require(name);
+  if (!values.is_array()) fail(name, fmt::format("must be a list of numbers, found {}", values.type_name()));
+  std::vector<double> result;
+  result.reserve(values.size());
+  for (const nlohmann::json& value : values) {
+    if (!value.is_number()) fail(name, fmt::format("holds what is no number: {}", value.type_name()));
+    result.push_back(value.get<double>());
+  }
+  return result;
+}
+
 }  // namespace greta

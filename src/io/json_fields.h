@@ -33,6 +33,7 @@ class Fields {
   std::optional<double> number(const char* name) const;
   bool boolean_or(const char* name, bool fallback) const;
   std::vector<int64_t> integers(const char* name, int64_t min, int64_t max) const;
+  std::vector<double> numbers(const char* name) const;
 
   bool has(const char* name) const { return find(name) != nullptr; }
   /// "WHERE: field \"name\" PROBLEM".

@@ -136,7 +136,7 @@ std::vector<AccumulationBias> accumulation_bias(const Bundle& bundle, const Mode
     const Event& event = *job.phase->view.find(job.at);
     const Group group{phase_of(event.seen()), event.route};
     for (const auto& [position, sums] : job.rows)
-      groups[group][{event.key(), job.at.layer, inputs_of(job.at.stage).front(), position}].add(sums);
+      groups[group][{event.key(), job.at.layer, common_input(job.at.stage), position}].add(sums);
     kernels[group].insert(event.kernel);
     if (job.rule_known) known.insert(group);
   }

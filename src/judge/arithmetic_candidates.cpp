@@ -162,7 +162,8 @@ std::vector<Declared> with_borders(std::vector<Declared> all) {
 std::vector<Declared> candidates(const KernelClass& kernels) {
   switch (kernels.kind) {
     case StageKind::projection:
-    case StageKind::expert_projection: return of_products(*kernels.weight);
+    case StageKind::expert_projection:
+    case StageKind::head_projection: return of_products(*kernels.weight);
     case StageKind::scores:
     case StageKind::mix:
       return {rounded(f32, f32, f32, f16),   rounded(f32, f32, f32, bf16), rounded(f16, f32, f32, f32),
@@ -175,9 +176,11 @@ std::vector<Declared> candidates(const KernelClass& kernels) {
     case StageKind::weights:
       return {with_fast_math(0), rounded(f32, f32, f32, f16), rounded(f32, f32, f32, bf16)};
     case StageKind::choice_weights:
+    case StageKind::probabilities:
     case StageKind::gated: return {with_fast_math(0), rounded(f32, f32, f32, bf16)};
     case StageKind::combination:
       return {rounded(f32, f32, f32, f16), rounded(f32, f32, f32, bf16), rounded(bf16, f32, bf16, bf16)};
+    case StageKind::join:
     case StageKind::choice: return {};
     case StageKind::product:
       return {with_fast_math(0), rounded(f16, f32, f32, f32), rounded(f16, f32, f32, f16),

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "judge/stage_problem.h"
 
@@ -39,13 +41,24 @@ void check_event(const Bundle& bundle, const Event& event, const ModelConfig& co
   const bool shaped =
       event.shape.size() == (by_head ? 3u : 2u) && (!by_head || event.shape[1] == config.n_head);
   const int64_t rows = std::ssize(positions_of(event));
-  const int64_t width = row_width(*stage, config, by_head && event.shape.size() == 3 ? event.shape[2] : 0);
+  const int64_t width =
+      row_width({event.layer, *stage}, config, by_head && event.shape.size() == 3 ? event.shape[2] : 0);
   const int64_t columns = !shaped ? 0 : by_head ? event.shape[1] * event.shape[2] : event.shape[1];
   if (!shaped || event.shape[0] != rows || columns != width) {
     fail_input(
         "{}: shape [{}] for {} positions; {} has {} values a row there; is this another model's trace?",
         where(), fmt::join(event.shape, ", "), rows, config.name, width);
   }
+}
+
+/// Positions that the run was for, or at least had.
+int64_t context_of(const Bundle& bundle) {
+  int64_t most = bundle.manifest.value("context", int64_t{0});
+  if (most > 0) return most;
+  for (const Event& event : bundle.events) {
+    for (const int64_t position : positions_of(event)) most = std::max(most, position + 1);
+  }
+  return most;
 }
 
 }  // namespace
@@ -59,7 +72,8 @@ void check_intact(const Bundle& bundle, bool force) {
       bundle.path, bundle.notes.front());
 }
 
-void check_bundle(const Bundle& bundle, const Model& model, bool force) {
+void check_bundle(const Bundle& bundle, Model& model, bool force) {
+  set_context(model, context_of(bundle));
   check_intact(bundle, force);
   if (!force) check_hash(bundle, model);
   for (const Event& event : bundle.events) check_event(bundle, event, model.config);

@@ -6,10 +6,11 @@
 
 namespace greta {
 
-/// An input Error, one line that says what, where and what to do, when the bundle was recorded with another
+/// Sets the model's context as the manifest says, or as the recorded positions show. An input Error, one line
+/// that says what, where and what to do, when the bundle was recorded with another
 /// model file (its hash), when a stage's layer or width does not fit the model, or when it is damaged (notes
 /// of the reader, though the run was complete). `force` lets the first and the last pass.
-void check_bundle(const Bundle& bundle, const Model& model, bool force);
+void check_bundle(const Bundle& bundle, Model& model, bool force);
 
 /// The last of these checks alone: no model is needed.
 void check_intact(const Bundle& bundle, bool force);

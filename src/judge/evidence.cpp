@@ -50,7 +50,9 @@ bool heads_are_apart(Stage stage) {
     case StageKind::scores:
     case StageKind::weights:
     case StageKind::mix:
-    case StageKind::expert_projection: return true;
+    case StageKind::expert_projection:
+    case StageKind::head_projection:
+    case StageKind::join: return true;
     default: return false;
   }
 }

@@ -158,9 +158,11 @@ Exhibit exhibit_of(const Bundle& recorded, const Model& model, const StageNoise&
   const auto subject = subject_of(*worst_phase, at, {worst.position}, &why);
   if (!subject) fail_input("{} of layer {}: {}", name(place.stage), place.layer, why);
   const StageProblem& problem = *subject->problem;
-  if (problem.kind > StageKind::sum)
-    fail_input("{} is a stage of a mixture of experts, which is no formula of numpy's yet",
-               name(place.stage));
+  const bool turns_an_end = problem.kind == StageKind::rope && problem.rope.first > 0;
+  if (problem.kind > StageKind::sum || turns_an_end)
+    fail_input(
+        "{} is a stage of a mixture of experts or of latent attention, which is no formula of numpy's yet",
+        name(place.stage));
   const Expected right = expected_of(problem);
   if (!right.drift.empty())
     fail_input("{}: its unit's own rounding is no formula of numpy's", name(place.stage));

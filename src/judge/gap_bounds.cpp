@@ -77,13 +77,13 @@ double draws_factor(const StageProblem& problem, const Values& values) {
 bool is_elementwise(const StageProblem& problem) {
   using enum StageKind;
   const StageKind kind = problem.kind;
-  return problem.how == nullptr &&
-         (kind == embedding || kind == rope || kind == cache || kind == sum || kind == product);
+  return problem.how == nullptr && (kind == embedding || kind == rope || kind == cache || kind == sum ||
+                                    kind == product || kind == join || kind == probabilities);
 }
 
 /// Whether element `i` of a row is the second of a pair that RoPE turns.
 bool is_second(const oracle::RopeShape& shape, size_t i) {
-  const size_t in_head = i % static_cast<size_t>(shape.head_dim);
+  const size_t in_head = i % static_cast<size_t>(shape.head_dim) - static_cast<size_t>(shape.first);
   return shape.adjacent ? in_head % 2 == 1 : 2 * in_head >= static_cast<size_t>(shape.rope_dims);
 }
 

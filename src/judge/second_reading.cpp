@@ -25,6 +25,7 @@ struct Family {
   double attn_softcap = 0, final_softcap = 0;
   bool yarn_truncates = true;   // find_correction_range() rounds, rope_scaling's "truncate"
   bool clamped_swiglu = false;  // gate and up within +-7, and up + 1
+  bool mla = false;             // kv_a_proj_with_mqa, kv_b_proj; experts after first_k_dense_replace layers
   int64_t by_width_layers = 0;  // query_pre_attn_scalar is hidden_size / heads in models of so many layers
 };
 
@@ -55,6 +56,7 @@ constexpr Family kFamilies[] = {
      .one_rope_base = true,
      .yarn_truncates = false,
      .clamped_swiglu = true},
+    {.name = "deepseek2", .rotates_halves = false, .norm_topk_prob = false, .mla = true},
     {.name = "phi3", .rotates_halves = true, .window_in_all = true},
     {.name = "smollm3", .rotates_halves = false, .no_rope_every = 4},
     {.name = "olmo2", .rotates_halves = true},
@@ -73,6 +75,7 @@ std::optional<double> as_number(const GgufValue* value) {
   if (const auto* u = std::get_if<uint64_t>(value)) return static_cast<double>(*u);
   if (const auto* i = std::get_if<int64_t>(value)) return static_cast<double>(*i);
   if (const auto* d = std::get_if<double>(value)) return *d;
+  if (const auto* b = std::get_if<bool>(value)) return *b ? 1 : 0;
   return std::nullopt;
 }
 
@@ -119,8 +122,10 @@ class Reading {
     compare("block_count", static_cast<double>(config_.n_layer), get("block_count", 0));
     compare("embedding_length", static_cast<double>(config_.n_embd), get("embedding_length", 0));
     const double ff = get("feed_forward_length", 0), experts = get("expert_count", 0);
-    compare("feed_forward_length", static_cast<double>(config_.n_ff),
-            experts > 0 ? get("expert_shared_feed_forward_length", ff) : ff);
+    const double of_shared = family_.mla
+                                 ? get("expert_feed_forward_length", ff) * get("expert_shared_count", 1)
+                                 : get("expert_shared_feed_forward_length", ff);
+    compare("feed_forward_length", static_cast<double>(config_.n_ff), experts > 0 ? of_shared : ff);
     compare("expert_count", static_cast<double>(config_.n_expert), experts);
     if (experts > 0) {
       compare("expert_used_count", static_cast<double>(config_.n_expert_used), get("expert_used_count", 0));
@@ -132,8 +137,27 @@ class Reading {
             get("attention.head_count_kv", heads));
     head_dim_ = get("attention.key_length", get("embedding_length", 0) / heads);
     compare("attention.key_length", static_cast<double>(config_.head_dim), head_dim_);
+    if (family_.mla) latent();
     compare("rope.dimension_count", static_cast<double>(config_.rope_dims),
             get("rope.dimension_count", head_dim_));
+  }
+
+  void latent() {
+    const LatentAttention& own = config_.latent;
+    compare("attention.kv_lora_rank", static_cast<double>(own.kv_rank), get("attention.kv_lora_rank", 0));
+    compare("attention.q_lora_rank", static_cast<double>(own.q_rank), get("attention.q_lora_rank", 0));
+    head_dim_ = get("attention.key_length_mla", 0);  // what scores are scaled by
+    compare("attention.key_length_mla", static_cast<double>(config_.query_dim()), head_dim_);
+    compare("attention.value_length_mla", static_cast<double>(config_.out_dim()),
+            get("attention.value_length_mla", 0));
+    compare("leading_dense_block_count", static_cast<double>(config_.n_dense_layers),
+            get("expert_count", 0) > 0 ? get("leading_dense_block_count", 0) : 0);
+    compare("experts are chosen by sigmoids (1) or a softmax (0)", config_.choice.by_sigmoid,
+            get("expert_gating_func", 1) == 2);
+    compare("expert_weights_scale", config_.choice.scale, get("expert_weights_scale", 1));
+    compare("expert_group_count", static_cast<double>(config_.choice.groups), get("expert_group_count", 1));
+    compare("expert_group_used_count", static_cast<double>(config_.choice.groups_used),
+            get("expert_group_used_count", get("expert_group_count", 1)));
   }
 
   void numbers() {
@@ -147,8 +171,11 @@ class Reading {
     const auto own = [&](std::string_view suffix, double otherwise) {
       return granite ? get(suffix, otherwise) : otherwise;
     };
+    const double stretched =
+        family_.mla ? 1 + get("rope.scaling.yarn_log_multiplier", 0) * std::log(get("rope.scaling.factor", 1))
+                    : 1;
     compare("the scale of attention", config_.attention_scale,
-            own("attention.scale", 1 / std::sqrt(scaled_by)));
+            own("attention.scale", stretched * stretched / std::sqrt(scaled_by)));
     compare("the scale of the embedding", config_.embedding_scale,
             own("embedding_scale", family_.embedding_by_width ? std::sqrt(width) : 1));
     compare("the scale of the residuals", config_.residual_scale, own("residual_scale", 1));
@@ -208,9 +235,11 @@ class Reading {
       compare(at("YaRN's beta_slow"), own.yarn.beta_slow, get("rope.scaling.yarn_beta_slow", 1));
       compare(at("YaRN's borders are whole (1) or not (0)"), own.yarn.whole_borders, family_.yarn_truncates);
     }
+    const bool in_scores = family_.mla && find("rope.scaling.yarn_log_multiplier");
     const double mscale = factor > 1 ? 1 + std::log(factor) / 10 : 1;
+    const bool tables = model_.file.find_tensor("rope_factors_short.weight") != nullptr;
     compare(at("the length that RoPE gives"), own.rope_magnitude,
-            yarn ? mscale * get("rope.scaling.attn_factor", 1) : 1);
+            (yarn && !in_scores ? mscale : 1) * (yarn || tables ? get("rope.scaling.attn_factor", 1) : 1));
     const bool lacks = family_.no_rope_every > 0 && (layer + 1) % family_.no_rope_every == 0;
     for (const Stage stage : {Stage::q_rope, Stage::k_rope})
       compare(at(name(stage)), has_stage(config_, {layer, stage}), !lacks);
@@ -223,13 +252,30 @@ class Reading {
     };
     const bool fused_qkv = in_file("attn_qkv") != nullptr, shared = in_file("ffn_gate_shexp") != nullptr;
     const bool fused_ffn = !shared && in_file("ffn_gate") == nullptr;
-    const std::string_view qkv = "attn_qkv";
+    const std::string_view qkv = "attn_qkv", mqa = "attn_kv_a_mqa";
     const bool one_norm = in_file("ffn_norm") == nullptr && in_file("post_ffw_norm") == nullptr;
     const Named named[] = {
         {Stage::attn_norm, "attn_norm"},
-        {Stage::q, fused_qkv ? qkv : "attn_q"},
-        {Stage::k, fused_qkv ? qkv : "attn_k", fused_qkv ? q : 0},
-        {Stage::v, fused_qkv ? qkv : "attn_v", fused_qkv ? q + kv : 0},
+        {Stage::q_a, "attn_q_a"},
+        {Stage::q_a_norm, "attn_q_a_norm"},
+        {Stage::q, in_file("attn_q_b") != nullptr ? "attn_q_b"
+                   : fused_qkv                    ? qkv
+                                                  : "attn_q"},
+        {Stage::k,
+         family_.mla ? mqa
+         : fused_qkv ? qkv
+                     : "attn_k",
+         family_.mla ? config_.latent.kv_rank
+         : fused_qkv ? q
+                     : 0},
+        {Stage::v,
+         family_.mla ? mqa
+         : fused_qkv ? qkv
+                     : "attn_v",
+         fused_qkv ? q + kv : 0},
+        {Stage::v_norm, "attn_kv_a_norm"},
+        {Stage::q_absorbed, "attn_k_b"},
+        {Stage::head_out, "attn_v_b"},
         {Stage::q_norm, "attn_q_norm"},
         {Stage::k_norm, "attn_k_norm"},
         {Stage::attn_out, "attn_output"},

@@ -214,9 +214,8 @@ class Builder {
 
   /// Positions whose key this phase made.
   std::vector<int64_t> own_rows(At cache) const {
-    for (const Stage stage : inputs_of(cache.stage)) {
-      if (phase_.view.find({cache.layer, stage}) != nullptr)
-        return recorded_positions(phase_, {cache.layer, stage});
+    for (const At input : operands_at(config_, cache)) {
+      if (phase_.view.find(input) != nullptr) return recorded_positions(phase_, input);
     }
     return recorded_positions(phase_, {cache.layer, Stage::x_in});
   }
@@ -325,7 +324,7 @@ Declared arithmetic_of(const PhaseRecord& phase, At at) {
   if (is_fused(phase.view, carrier)) declared = part_of(declared, info(carrier.stage).kind, kind);
   // A rotated cache is met by queries that are rotated likewise, and leaves rotated sums of values.
   const bool after_mix =
-      kind == StageKind::projection && info(inputs_of(at.stage).front()).kind == StageKind::mix;
+      is_projection(kind) && info(operands_at(phase.model->config, at).front().stage).kind == StageKind::mix;
   if (kind != StageKind::scores && !after_mix) return declared;
   const Roundings cache = kernel_declares(phase, {at.layer, Stage::kv_write}).roundings;
   declared.roundings.rotation = after_mix ? cache.rotation_of_values : cache.rotation;
@@ -347,9 +346,9 @@ std::vector<int64_t> judged_positions(const PhaseRecord& phase, At at) {
   std::vector<int64_t> positions = recorded_positions(phase, at);
   if (!is_cache(at) || phase.before != nullptr) return positions;
   // Rows that other runs wrote are inputs: only those whose key and value are known are judged.
-  for (const Stage made : inputs_of(at.stage)) {
-    if (phase.view.find({at.layer, made}) == nullptr) continue;
-    const std::vector<int64_t> own = recorded_positions(phase, {at.layer, made});
+  for (const At made : operands_at(phase.model->config, at)) {
+    if (phase.view.find(made) == nullptr) continue;
+    const std::vector<int64_t> own = recorded_positions(phase, made);
     std::erase_if(positions, [&](int64_t p) { return std::find(own.begin(), own.end(), p) == own.end(); });
   }
   return positions;
@@ -361,7 +360,7 @@ std::optional<SharedRows> recorded_rows(const PhaseRecord& phase, At at,
   const std::vector<float>* data = phase.view.data(at);
   if (data == nullptr || !has_place(phase.model->config, at)) return std::nullopt;
   const std::vector<int64_t> there = recorded_positions(phase, at);
-  const int64_t width = row_width(at.stage, phase.model->config, n_pos_of(*event, at.stage));
+  const int64_t width = row_width(at, phase.model->config, n_pos_of(*event, at.stage));
   if (there.empty() || width <= 0 || std::ssize(*data) != std::ssize(there) * width) return std::nullopt;
   if (there == positions) return SharedRows::of(*data);
   std::vector<float> rows;

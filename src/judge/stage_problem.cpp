@@ -63,7 +63,8 @@ class Solver {
 
   Expected solve() const {
     Expected expected = in_f32();
-    const bool is_exact = problem_.kind == StageKind::cache || problem_.kind == StageKind::choice;
+    const bool is_exact = problem_.kind == StageKind::cache || problem_.kind == StageKind::choice ||
+                          problem_.kind == StageKind::join;
     if (!is_projection(problem_.kind) && !is_exact) oracle::add_output_rounding(roundings().output, expected);
     oracle::forget_overflows(roundings().output, expected);
     return expected;
@@ -84,7 +85,14 @@ class Solver {
       case StageKind::expert_projection:
         return oracle::expert_matmul(*problem_.weight, values_[0], values_[1], problem_.experts.used,
                                      roundings(), problem_.bias);
-      case StageKind::choice: return oracle::choose_experts(values_[0], problem_.experts);
+      case StageKind::head_projection:
+        return oracle::head_matmul(*problem_.weight, values_[0], rows(), roundings());
+      case StageKind::join:
+        return oracle::join_heads(values_[1], values_[0], rows(), row_heads(problem_.at.stage, config_),
+                                  config_.rope_dims);
+      case StageKind::probabilities: return oracle::sigmoid(operand(0), roundings());
+      case StageKind::choice:
+        return oracle::choose_experts(values_[0], problem_.experts, choice_biases(problem_));
       case StageKind::choice_weights:
         return oracle::expert_weights(operand(0), values_[1], problem_.experts, problem_.declared.sum_lanes,
                                       roundings().fast_math);
@@ -168,12 +176,27 @@ class Solver {
     Expected expected;
     if (problem_.history_rows > 0) expected = exactly(values_[2]);
     const size_t width = static_cast<size_t>(kv_dim());
+    const std::vector<float> values = values_in_slots();
     for (size_t at = 0; at < values_[0].size(); at += width) {
       append(expected,
-             oracle::kv_write(std::span(values_[0]).subspan(at, width),
-                              std::span(values_[1]).subspan(at, width), problem_.cache_format, roundings()));
+             oracle::kv_write(std::span(values_[0]).subspan(at, width), std::span(values).subspan(at, width),
+                              problem_.cache_format, roundings()));
     }
     return expected;
+  }
+
+  /// With zeros behind values that are narrower than keys.
+  std::vector<float> values_in_slots() const {
+    const auto slot = static_cast<size_t>(problem_.attention.head_dim);
+    const size_t own = slot * values_[1].size() / std::max<size_t>(values_[0].size(), 1);
+    if (own == 0 || own >= slot) return {values_[1].begin(), values_[1].end()};
+    std::vector<float> values;
+    for (size_t at = 0; at + own <= values_[1].size(); at += own) {
+      const auto begin = values_[1].begin() + static_cast<std::ptrdiff_t>(at);
+      values.insert(values.end(), begin, begin + static_cast<std::ptrdiff_t>(own));
+      values.resize(values.size() + slot - own, 0.0f);
+    }
+    return values;
   }
 
   Expected scores() const {
@@ -267,15 +290,16 @@ StageProblem model_problem(const Model& model, At at) {
   problem.eps = config.norm_eps;
   const LayerConfig own = at.layer < 0 || at.layer >= config.n_layer ? LayerConfig{} : config.layer(at.layer);
   problem.rope = {.heads = row_heads(at.stage, config),
-                  .head_dim = config.head_dim,
+                  .head_dim = rope_width(at.stage, config),
                   .rope_dims = config.rope_dims,
                   .base = own.rope_base,
                   .adjacent = config.rope_adjacent,
                   .scale = own.rope_scale,
                   .factors = model.rope_freqs,
                   .magnitude = own.rope_magnitude,
-                  .yarn = own.yarn};
-  problem.experts = {config.n_expert, config.n_expert_used, config.experts_sum_to_1};
+                  .yarn = own.yarn,
+                  .first = rope_first(at.stage, config)};
+  problem.experts = {config.n_expert, config.n_expert_used, config.experts_sum_to_1, config.choice};
   problem.attention = {.n_head = config.n_head,
                        .n_head_kv = config.n_head_kv,
                        .head_dim = config.head_dim,
@@ -290,6 +314,13 @@ std::vector<double> sinks_of(const StageProblem& problem) {
   std::vector<double> sinks(problem.weight->dims[0]);
   decode_row(*problem.weight, 0, sinks);
   return sinks;
+}
+
+std::vector<double> choice_biases(const StageProblem& problem) {
+  if (problem.kind != StageKind::choice || problem.bias == nullptr) return {};
+  std::vector<double> biases(problem.bias->dims[0]);
+  decode_row(*problem.bias, 0, biases);
+  return biases;
 }
 
 Expected right_of(const StageProblem& problem, const Values& values) {
@@ -320,10 +351,10 @@ SharedRows settled(const StageProblem& problem, SharedRows observed) {
   const Operand& scores = problem.operands.front();
   const Format held = problem.declared.roundings.between;
   if (scores.made_by == nullptr)
-    return oracle::settle_ties(observed, scores.values, {}, problem.experts, held);
+    return oracle::settle_ties(observed, scores.values, {}, problem.experts, held, choice_biases(problem));
   const Expected made = expected_of(*scores.made_by);
   const std::vector<float> values(made.value.begin(), made.value.end());
-  return oracle::settle_ties(observed, values, made.bound, problem.experts, held);
+  return oracle::settle_ties(observed, values, made.bound, problem.experts, held, choice_biases(problem));
 }
 
 bool is_plain_projection(const StageProblem& problem) {

@@ -78,6 +78,9 @@ StageProblem model_problem(const Model& model, At at);
 /// The sinks of a softmax, one a head; empty where it has none.
 std::vector<double> sinks_of(const StageProblem& problem);
 
+/// What a choice of experts adds to each one's probability; empty where it adds nothing.
+std::vector<double> choice_biases(const StageProblem& problem);
+
 /// The stage's own computation from given operands, whatever `how` is: value and bound of every element. An
 /// input Error for sizes that do not fit.
 Expected right_of(const StageProblem& problem, const Values& values);

@@ -11,9 +11,15 @@ namespace {
 // Rows of one expert that are gathered for one call, and the columns that it makes of them.
 constexpr int64_t kTileRows = 64, kTilePanels = 32;
 
+/// Choices of a row; where there are none, each matrix has its slice.
+int64_t used_of(const KernelArgs& args) {
+  return args.in[1].cols == 0 ? args.params.experts : args.in[1].cols;
+}
+
 /// A chosen expert of a row: `slot` counts the choices of all rows.
 int64_t expert_at(const KernelArgs& args, int64_t slot) {
   const View& numbers = args.in[1];
+  if (numbers.cols == 0) return slot % args.params.experts;
   const float number = numbers.row(slot / numbers.cols)[slot % numbers.cols];
   return number >= 0 && number < static_cast<float>(args.params.experts) ? static_cast<int64_t>(number) : 0;
 }
@@ -23,12 +29,13 @@ class Inputs {
  public:
   explicit Inputs(const KernelArgs& args)
       : in_(args.in[0]),
-        used_(args.in[1].cols),
+        used_(used_of(args)),
         k_(args.weight->k),
         of_each_(in_.cols != k_),
+        width_(of_each_ ? in_.cols / used_ : k_),
         bytes_(in_.format == Format::f32 ? k_ * 4 : activation_row_bytes(in_.format, k_)) {
     // Pairs of an odd number of 16-bit values would end in the next expert's first.
-    apart_ = of_each_ && k_ % 2 != 0 && in_.format != Format::f32;
+    apart_ = of_each_ && (k_ % 2 != 0 || width_ % 2 != 0) && in_.format != Format::f32;
   }
 
   View tile(std::byte* memory) const { return {memory, 0, k_, round_up(bytes_, 64), in_.format}; }
@@ -40,29 +47,29 @@ class Inputs {
 
   void copy(int64_t slot, std::byte* to) const {
     const bool halves = in_.format == Format::bf16 || in_.format == Format::f16;
-    const int64_t own = of_each_ ? slot_bytes() : halves ? k_ * 2 : bytes_;
+    const int64_t own = of_each_ ? bytes_of(k_) : halves ? k_ * 2 : bytes_;
     std::memcpy(to, at(slot), static_cast<size_t>(own));
     if (own < bytes_) std::memset(to + own, 0, static_cast<size_t>(bytes_ - own));
   }
 
  private:
-  /// Of one expert's part of a row, without the padding at a row's end.
-  int64_t slot_bytes() const {
+  /// Of n values within a row, without the padding at its end.
+  int64_t bytes_of(int64_t n) const {
     switch (in_.format) {
       case Format::bf16:
-      case Format::f16: return k_ * 2;
-      case Format::q8_block32: return k_ / kBlock * static_cast<int64_t>(sizeof(ActivationBlock));
-      default: return k_ * 4;
+      case Format::f16: return n * 2;
+      case Format::q8_block32: return n / kBlock * static_cast<int64_t>(sizeof(ActivationBlock));
+      default: return n * 4;
     }
   }
   std::byte* at(int64_t slot) const {
-    return in_.raw_row(slot / used_) + (of_each_ ? slot % used_ * slot_bytes() : 0);
+    return in_.raw_row(slot / used_) + (of_each_ ? slot % used_ * bytes_of(width_) : 0);
   }
 
   const View& in_;
   int64_t used_, k_;
   bool of_each_, apart_;
-  int64_t bytes_;
+  int64_t width_, bytes_;
 };
 
 /// The first thread, which says what ran, has the last panels: where there are few it has one at least.
@@ -98,7 +105,7 @@ class Products {
   const char* ran() const { return launch_.kernel; }
 
  private:
-  int64_t slots() const { return args_.in[1].rows * args_.in[1].cols; }
+  int64_t slots() const { return args_.in[0].rows * used_of(args_); }
 
   /// By expert, in the order of rows; where each expert's end.
   void sort_slots() {
@@ -143,7 +150,7 @@ class Products {
     one.out.rows = in.rows;
     one.out.cols = n;
     const auto place = [&](int64_t row) {
-      const int64_t slot = slots_[begin + row], used = args_.in[1].cols;
+      const int64_t slot = slots_[begin + row], used = used_of(args_);
       return args_.out.row(slot / used) + slot % used * whole.n + first;
     };
     if (in.rows == 1) one.out.data = reinterpret_cast<std::byte*>(place(0));
@@ -189,7 +196,7 @@ void add_expert_kernels(std::vector<KernelInfo>& table) {
 
 int64_t expert_scratch_floats(const KernelArgs& args) {
   const Inputs inputs(args);
-  const int64_t slots = args.in[1].rows * args.in[1].cols;
+  const int64_t slots = args.in[0].rows * used_of(args);
   const int64_t row = inputs.tile(nullptr).stride / 4 + kTilePanels * kPanelRows;
   return kTileRows * row + round_up(slots + args.params.experts, 16);
 }

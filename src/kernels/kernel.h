@@ -38,9 +38,10 @@ enum class OpKind {
   // in0 activations in the kernel's format, weight [N, K], bias;
   // out [S, N] = (bias + W x) * params.scale, then params.cap: sums begin with the bias.
   matmul,
-  // in0 [S, heads * head_dim], in1 rope table; out as in0; params.rope_adjacent.
+  // in0 [S, heads * head_dim], in1 rope table; out as in0; params.rope_adjacent, rope_first.
   rope,
-  // in0 k_rope [S, kv_dim], in1 v [S, kv_dim]; to cache slots position .. position + S - 1.
+  // in0 k_rope [S, kv_dim], in1 v [S, kv_dim] or less: then zeros lie behind each head's; to cache slots
+  // position .. position + S - 1.
   kv_write,
   // in0 q_rope, cache; out [S * n_head, n_pos]: scores * params.scale, then params.cap; -inf at positions >
   // the own one and <= own - window.
@@ -54,18 +55,24 @@ enum class OpKind {
   add,       // in0 + params.scale * in1, rounded once
   silu_mul,  // silu(in0) * in1
   gelu_mul,  // gelu(in0) * in1, the tanh form
-  // in0 scores [S, n_expert]; out [S, used]: the numbers of the highest, as f32, the highest first; of equal
-  // ones the lower number; NaN is below all.
+  // in0 scores [S, n_expert], bias of each; out [S, used]: the numbers of the highest sums of both, as f32,
+  // the highest first; of equal ones the lower number; NaN is below all; params.groups.
   choose_experts,
   // in0 scores [S, n_expert], in1 numbers [S, used]; out as in1: the softmax of the scores, or with
-  // params.sum_to_1 of the chosen ones.
+  // params.sum_to_1 of the chosen ones; with params.are_probabilities the scores themselves, with sum_to_1
+  // divided by their sum; times params.scale.
   expert_weights,
-  // in0 activations in the kernel's format, [S, K] or for each chosen expert [S, used * K]; in1 numbers
-  // [S, used]; weight: the first of params.experts matrices [N, K], bias of each; scratch; out [S, used * N]:
-  // each chosen expert's product, with the bits that matmul gives by its matrix alone.
+  // in0 activations in the kernel's format, [S, K] or for each chosen expert [S, used * K]; in1 numbers [S,
+  // used]; weight: the first of params.experts matrices [N, K], bias of each; scratch; out [S, used * N]:
+  // each chosen expert's product, with the bits that matmul gives by its matrix alone. Without in1 each
+  // matrix has a slice of the row, [S, experts * width], of which it reads the first K.
   expert_matmul,
   // in0 [S, used * N], in1 weights [S, used]; out [S, N]: sums in the order of the chosen, from 0, by FMAs.
   combine_experts,
+  sigmoid,  // of each
+  // in0 [S, heads * a], in1 [S, heads * b]; out [S, heads * (b + rope_dims)]: of each of params.n_head heads
+  // all of in1's, then the last rope_dims of in0's.
+  join_heads,
   sigmoid_mul,     // in0 [S, N] * sigmoid(in1 [S, 1])
   swiglu_oai_mul,  // in0 and in1 within +-7, in0 from above alone: in0 sigmoid(1.702 in0) (in1 + 1)
 };
@@ -82,6 +89,9 @@ std::string_view name(OpKind op);
 std::string_view name(Route route);
 std::string_view name(Shape shape);
 std::string_view name(Isa isa);
+
+/// What choose_experts has room for where scores are not compared as they are.
+inline constexpr int64_t kMostBiasedExperts = 4096, kMostExpertGroups = 256;
 
 /// What the op that ran says of itself:
 /// filled by the kernel, read by record ops, never copied from a request.
@@ -104,7 +114,7 @@ struct KernelArgs {
   const PackedWeight* weight = nullptr;  // of matmul, expert_matmul and embed
   const float* bias =
       nullptr;  // of matmul: one per row of the weight, padded to whole panels, of each expert;
-                // of softmax and attention: each head's sink; or none
+                // of softmax and attention: each head's sink; of choose_experts: see there; or none
   KvView cache{};
   int64_t position = 0;    // of the block's row 0
   int64_t block_rows = 1;  // S of the block (a view may hold fewer rows: the last one, for logits)

@@ -103,6 +103,8 @@ std::string_view name(OpKind op) {
     case OpKind::expert_weights: return "expert_weights";
     case OpKind::expert_matmul: return "expert_matmul";
     case OpKind::combine_experts: return "combine_experts";
+    case OpKind::sigmoid: return "sigmoid";
+    case OpKind::join_heads: return "join_heads";
     case OpKind::sigmoid_mul: return "sigmoid_mul";
     case OpKind::swiglu_oai_mul: return "swiglu_oai_mul";
   }

@@ -61,12 +61,16 @@ struct OpParams {
   float cap = 0;    // of qk, attention, matmul: outputs x become cap * tanh(x / cap); 0: they don't
   int64_t n_head = 0;
   int64_t head_dim = 0;
-  int64_t rope_dims = 0;              // dims of a head that are rotated (the first ones), even
+  int64_t rope_dims = 0;              // dims of a head that are rotated, even
+  int64_t rope_first = 0;             // the first of them
   bool rope_adjacent = true;          // pairs (2i, 2i + 1), else (i, i + rope_dims / 2)
   const float* rope_turns = nullptr;  // [rope_dims / 2][2]: high and low part of frequency / (2 pi), in turns
   int64_t window = 0;                 // positions that a query sees, its own included; 0: all before it
   int64_t experts = 0;                // of expert_matmul: how many matrices there are
   bool sum_to_1 = false;              // of expert_weights: a row's are divided by their sum
+  bool are_probabilities = false;     // of expert_weights: the scores are, and no softmax is taken
+  // Of choose_experts: the best groups alone, each as good as the sum of its `group_best` highest; 1: all.
+  int64_t groups = 1, groups_used = 1, group_best = 1;
 
   bool operator==(const OpParams&) const = default;
 };

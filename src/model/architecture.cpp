@@ -18,6 +18,8 @@ constexpr ModelTensor kModelWithFactors[] = {
     {"output_norm.weight", &Model::output_norm, one, n_embd, norm},
     {"output.weight", &Model::output, n_vocab, n_embd, matrix, true},
     {"rope_freqs.weight", &Model::rope_freqs, one, rope_pairs, factors, true},
+    {"rope_factors_long.weight", &Model::rope_long, one, rope_pairs, factors, true},
+    {"rope_factors_short.weight", &Model::rope_short, one, rope_pairs, factors, true},
 };
 
 constexpr LayerTensor kAttention[] = {
@@ -36,6 +38,25 @@ constexpr LayerTensor kFfn[] = {
     {"ffn_gate.weight", Stage::gate, n_ff, n_embd, matrix},
     {"ffn_up.weight", Stage::up, n_ff, n_embd, matrix},
     {"ffn_down.weight", Stage::down, n_embd, n_ff, matrix},
+};
+constexpr LayerTensor kDenseFfn[] = {
+    {"ffn_gate.weight", Stage::gate, Dim::n_ff_dense, n_embd, matrix},
+    {"ffn_up.weight", Stage::up, Dim::n_ff_dense, n_embd, matrix},
+    {"ffn_down.weight", Stage::down, n_embd, Dim::n_ff_dense, matrix},
+};
+// The latent is the value of all heads, and the key but for its rotated end: k is that end alone. The first
+// rows of Wkv_a are v's.
+constexpr LayerTensor kLatentAttention[] = {
+    {"attn_q.weight", Stage::q, q_width, n_embd, matrix, true},
+    {"attn_q_a.weight", Stage::q_a, Dim::q_rank, n_embd, matrix, true},
+    {"attn_q_a_norm.weight", Stage::q_a_norm, one, Dim::q_rank, norm, true},
+    {"attn_q_b.weight", Stage::q, q_width, Dim::q_rank, matrix, true},
+    {"attn_kv_a_mqa.weight", Stage::v, v_width, n_embd, matrix},
+    {"attn_kv_a_mqa.weight", Stage::k, k_width, n_embd, matrix},
+    {"attn_kv_a_norm.weight", Stage::v_norm, one, kv_rank, norm},
+    {"attn_k_b.weight", Stage::q_absorbed, kv_rank, nope_dim, heads},
+    {"attn_v_b.weight", Stage::head_out, out_dim, kv_rank, heads},
+    {"attn_output.weight", Stage::attn_out, n_embd, o_width, matrix},
 };
 constexpr LayerTensor kFusedFfn[] = {
     {"ffn_up.weight", Stage::gate, n_ff, n_embd, matrix},
@@ -57,6 +78,16 @@ constexpr LayerTensor kSharedExpert[] = {
     {"ffn_gate_shexp.weight", Stage::gate, n_ff, n_embd, matrix},
     {"ffn_up_shexp.weight", Stage::up, n_ff, n_embd, matrix},
     {"ffn_down_shexp.weight", Stage::down, n_embd, n_ff, matrix},
+};
+constexpr LayerTensor kDeepSeekExperts[] = {
+    {"ffn_gate_inp.weight", Stage::router, Dim::n_expert, n_embd, matrix},
+    {"exp_probs_b.bias", Stage::experts, one, Dim::n_expert, bias, true},
+    {"ffn_gate_exps.weight", Stage::expert_gate, n_ff_expert, n_embd, experts},
+    {"ffn_up_exps.weight", Stage::expert_up, n_ff_expert, n_embd, experts},
+    {"ffn_down_exps.weight", Stage::expert_down, n_embd, n_ff_expert, experts},
+    {"ffn_gate_shexp.weight", Stage::gate, n_ff, n_embd, matrix, true},
+    {"ffn_up_shexp.weight", Stage::up, n_ff, n_embd, matrix, true},
+    {"ffn_down_shexp.weight", Stage::down, n_embd, n_ff, matrix, true},
 };
 constexpr LayerTensor kBiasedExperts[] = {
     {"ffn_gate_inp.weight", Stage::router, Dim::n_expert, n_embd, matrix},
@@ -226,9 +257,17 @@ constexpr Architecture kArchitectures[] = {
      .windowed = Windowed::local,
      .global_every = 2,
      .yarn_whole_borders = false},
+    {.name = "deepseek2",
+     .rope_adjacent = true,
+     .model_tensors = kModel,
+     .layer_tensors = {kLatentAttention, kNorms},
+     .ffn = kDenseFfn,
+     .experts = kDeepSeekExperts,
+     .experts_sum_to_1 = false,
+     .latent = true},
     {.name = "phi3",
      .rope_adjacent = false,
-     .model_tensors = kModel,
+     .model_tensors = kModelWithFactors,
      .layer_tensors = {kFusedAttention, kNorms},
      .ffn = kFusedFfn,
      .windowed = Windowed::all},
@@ -260,7 +299,15 @@ int64_t size_of(Dim dim, const ModelConfig& config) {
     case Dim::n_ff: return config.n_ff;
     case Dim::n_vocab: return config.n_vocab;
     case Dim::n_head: return config.n_head;
-    case Dim::q_width: return config.n_head * config.head_dim;
+    case Dim::q_width: return config.n_head * config.query_dim();
+    case Dim::k_width: return config.n_head_kv * config.key_dim();
+    case Dim::v_width: return config.n_head_kv * config.value_dim();
+    case Dim::o_width: return config.n_head * config.out_dim();
+    case Dim::q_rank: return config.latent.q_rank;
+    case Dim::kv_rank: return config.latent.kv_rank;
+    case Dim::nope_dim: return config.latent.nope;
+    case Dim::out_dim: return config.latent.out;
+    case Dim::n_ff_dense: return config.n_ff_dense;
     case Dim::kv_width: return config.n_head_kv * config.head_dim;
     case Dim::head_dim: return config.head_dim;
     case Dim::rope_pairs: return config.rope_dims / 2;
@@ -271,10 +318,11 @@ int64_t size_of(Dim dim, const ModelConfig& config) {
 }
 
 std::vector<std::span<const LayerTensor>> layer_tensors(const Architecture& architecture,
-                                                        const ModelConfig& config) {
+                                                        const ModelConfig& config, int64_t layer) {
   std::vector<std::span<const LayerTensor>> groups(architecture.layer_tensors.begin(),
                                                    architecture.layer_tensors.end());
-  groups.push_back(config.n_expert > 0 ? architecture.experts : architecture.ffn);
+  const bool experts = config.n_expert > 0 && layer >= config.n_dense_layers;
+  groups.push_back(experts ? architecture.experts : architecture.ffn);
   return groups;
 }
 

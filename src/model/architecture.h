@@ -23,19 +23,28 @@ enum class Dim {
   n_head,
   q_width,
   kv_width,
+  k_width,
+  v_width,
+  o_width,
   head_dim,
+  q_rank,
+  kv_rank,
+  nope_dim,
+  out_dim,
+  n_ff_dense,
   rope_pairs,
   n_expert,
   n_ff_expert
 };
 
-/// Its size; q_width is n_head * head_dim, kv_width is n_head_kv * head_dim, rope_pairs is rope_dims / 2.
+/// Its size: q_width that of all queries, k_width and v_width those of what is projected of keys and values,
+/// o_width of what Wo reads; kv_width is n_head_kv * head_dim, rope_pairs is rope_dims / 2.
 int64_t size_of(Dim dim, const ModelConfig& config);
 
-/// `experts`: a matrix of each expert. All but these and matrices are f32 vectors, or (biases) a vector of
+/// `experts`, `heads`: a matrix of each. All but these and matrices are f32 vectors, or (biases) a vector of
 /// each expert.
-enum class WeightUse { matrix, experts, norm, bias, factors, sinks };
-constexpr bool is_vector(WeightUse use) { return use != WeightUse::matrix && use != WeightUse::experts; }
+enum class WeightUse { matrix, experts, heads, norm, bias, factors, sinks };
+constexpr bool is_vector(WeightUse use) { return use > WeightUse::heads; }
 
 /// A tensor of the whole model.
 struct ModelTensor {
@@ -97,13 +106,14 @@ struct Architecture {
   double local_rope_base = 0;           // of local layers, whose positions are never scaled; 0: as all others
   int no_rope_every = 0;                // layers n, 2n, ... have no RoPE
   bool embedding_scaled = false;        // by sqrt(n_embd)
+  bool latent = false;                  // multi-head latent attention, and experts as DeepSeek has them
   int64_t width_scaled_layers = 0;      // models of so many layers scale scores by 1/sqrt(n_embd / n_head)
   double score_cap = 0, logit_cap = 0;  // where the file does not say otherwise
 };
 
-/// The tensors that each layer of a model has.
+/// The tensors that a layer of a model has.
 std::vector<std::span<const LayerTensor>> layer_tensors(const Architecture& architecture,
-                                                        const ModelConfig& config);
+                                                        const ModelConfig& config, int64_t layer);
 
 /// What no architecture of the table computes (unless it reads the key itself).
 std::span<const RefusedKey> refused_keys();

@@ -140,7 +140,7 @@ void bind_known_layer(const ModelFile& file, const Parts& parts, const LayerTens
         continue;
       }
       // What it is of must be what the recording calls so: the norm, or what nothing strange has changed.
-      const Stage input = inputs_of(t.stage).front();
+      const Stage input = common_input(t.stage);
       const bool behind_norm = input == Stage::attn_norm || input == Stage::ffn_norm;
       const auto is_beside = [&](std::string_view name) { return group_of(name) == group_of(base); };
       if (input == Stage::attn_norm && clamped) continue;
@@ -181,7 +181,7 @@ bool mark_strange(std::string_view tensor, const Architecture& architecture, Mod
   auto& unknown = config.layers[static_cast<size_t>(n)].unknown;
   const auto mark = [&](Stage stage) { unknown.set(static_cast<size_t>(stage)); };
   bool beside = false;  // a scale or a bias of one of its weights
-  for (const auto& group : layer_tensors(architecture, config)) {
+  for (const auto& group : layer_tensors(architecture, config, n)) {
     for (const LayerTensor& t : group) {
       if (t.name.substr(0, t.name.rfind('.')) != base) continue;
       mark(t.stage);
@@ -193,7 +193,7 @@ bool mark_strange(std::string_view tensor, const Architecture& architecture, Mod
   for (const StageInfo& row : kStageTable) {
     if (is_outside_layers(row.stage) || row.stage == Stage::x_in) continue;
     // What is made of a norm that the layer has, and these norms themselves.
-    const Stage from = inputs_of(row.stage).front();
+    const Stage from = common_input(row.stage);
     const bool safe =
         row.stage == Stage::attn_norm || row.stage == Stage::ffn_norm ||
         (row.kind == StageKind::projection && (from == Stage::attn_norm || from == Stage::ffn_norm));
@@ -216,7 +216,7 @@ Model bind_known(ModelFile file, std::string why) {
   Model model;
   read_sizes(file, parts, why, model.config);
   bind_known_ends(file, parts, model);
-  const LayerTensors common = layer_tensors(common_architecture(), model.config);
+  const LayerTensors common = layer_tensors(common_architecture(), model.config, 0);
   for (int64_t n = 0; n < model.config.n_layer; ++n) bind_known_layer(file, parts, common, n, model);
   model.not_known = std::move(why);
   model.file = std::move(file);  // the list of tensors, and so the pointers into it, move along

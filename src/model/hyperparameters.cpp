@@ -21,7 +21,9 @@ constexpr uint64_t kMostExperts = 1 << 16;
 constexpr uint64_t kMostTokens = std::numeric_limits<int32_t>::max();  // token ids and positions are int32
 constexpr int64_t kDefaultContext = 2048;
 constexpr double kDefaultRopeBase = 10000;
-constexpr std::string_view kAttentionFactor = "rope.scaling.attn_factor";  // of YaRN
+constexpr std::string_view kAttentionFactor = "rope.scaling.attn_factor";  // of YaRN and LongRoPE
+
+constexpr std::string_view kLogMultiplier = "rope.scaling.yarn_log_multiplier";
 
 /// Reads the keys of one architecture in one file.
 class Keys {
@@ -96,7 +98,29 @@ std::string model_name(const ModelFile& file) {
   return std::filesystem::path(file.path()).filename().string();
 }
 
-void read_heads(const ModelFile& file, const Keys& keys, ModelConfig& config) {
+/// Of MLA: llama.cpp's converter has the widths of its absorbed form as key_length and value_length, those of
+/// the heads that it stands for as key_length_mla and value_length_mla.
+void read_latent(const ModelFile& file, const Keys& keys, ModelConfig& config) {
+  LatentAttention& latent = config.latent;
+  latent.kv_rank = keys.count("attention.kv_lora_rank", kMostHeadDim);
+  latent.q_rank = keys.find_count("attention.q_lora_rank", kMostWidth).value_or(0);
+  latent.out = keys.count("attention.value_length_mla", kMostHeadDim);
+  latent.nope = keys.count("attention.key_length_mla", kMostHeadDim) - config.rope_dims;
+  if (latent.nope < 1)
+    fail_input("{}: {} is {}; it must be more than the {} of {}", file.path(),
+               keys.key("attention.key_length_mla"), latent.nope + config.rope_dims, config.rope_dims,
+               keys.key("rope.dimension_count"));
+  const auto demand = [&](std::string_view suffix, int64_t is, int64_t must) {
+    if (is != must)
+      fail_input("{}: {} is {}; in a model with latent attention (MLA) of these ranks it must be {}",
+                 file.path(), keys.key(suffix), is, must);
+  };
+  demand("attention.head_count_kv", config.n_head_kv, 1);
+  demand("attention.key_length", config.head_dim, latent.kv_rank + config.rope_dims);
+  demand("attention.value_length", keys.count("attention.value_length", kMostHeadDim), latent.kv_rank);
+}
+
+void read_heads(const ModelFile& file, const Keys& keys, bool latent, ModelConfig& config) {
   config.n_head = keys.count_of_layers("attention.head_count", kMostHeads, config.n_layer);
   config.n_head_kv = keys.find_count_of_layers("attention.head_count_kv", kMostHeads, config.n_layer)
                          .value_or(config.n_head);
@@ -111,7 +135,7 @@ void read_heads(const ModelFile& file, const Keys& keys, ModelConfig& config) {
   }
   config.head_dim = key_length.value_or(config.n_embd / config.n_head);
   const auto value_length = keys.find_count("attention.value_length", kMostHeadDim);
-  if (value_length && *value_length != config.head_dim) {
+  if (!latent && value_length && *value_length != config.head_dim) {
     fail_not_known("{}: {} is {}, but keys have {} dims; different lengths are not supported yet",
                    file.path(), keys.key("attention.value_length"), *value_length, config.head_dim);
   }
@@ -128,6 +152,40 @@ std::optional<double> find_number(const ModelFile& file, std::string_view key) {
   fail_input("{}: {} is {}; expected a number", file.path(), key, kind(*value));
 }
 
+/// The first layers, which have no experts.
+void read_dense_layers(const ModelFile& file, const Keys& keys, ModelConfig& config) {
+  const std::string key = keys.key("leading_dense_block_count");
+  config.n_dense_layers = static_cast<int64_t>(file.find_uint(key, kMostLayers).value_or(0));
+  if (config.n_dense_layers > config.n_layer)
+    fail_input("{}: {} is {}, of {} layers", file.path(), key, config.n_dense_layers, config.n_layer);
+  if (config.n_dense_layers > 0)
+    config.n_ff_dense = keys.count_of_layers("feed_forward_length", kMostWidth, config.n_layer);
+}
+
+/// DeepSeek's ways to choose (llama.cpp's deepseek2.cpp and build_moe_ffn(); of groups that are chosen by
+/// probabilities of a softmax the best counts, as transformers' DeepseekV2TopkRouter has it).
+void read_choice(const ModelFile& file, const Keys& keys, ModelConfig& config) {
+  constexpr double kSoftmax = 1, kSigmoid = 2;
+  const double function = find_number(file, keys.key("expert_gating_func")).value_or(kSoftmax);
+  if (function != kSoftmax && function != kSigmoid && function != 0)
+    fail_not_known(
+        "{}: {} is {}; not supported yet: a choice of experts by another function than softmax or "
+        "sigmoid",
+        file.path(), keys.key("expert_gating_func"), function);
+  ExpertChoice& choice = config.choice;
+  choice.by_sigmoid = function == kSigmoid;
+  choice.scale = keys.find_positive("expert_weights_scale").value_or(1);
+  choice.groups = keys.find_count("expert_group_count", kMostExperts).value_or(1);
+  choice.groups_used = keys.find_count("expert_group_used_count", kMostExperts).value_or(choice.groups);
+  choice.group_best = choice.by_sigmoid ? 2 : 1;
+  const int64_t in_group = config.n_expert / choice.groups;
+  const bool fits = choice.groups_used <= choice.groups && in_group * choice.groups == config.n_expert &&
+                    choice.groups_used * in_group >= config.n_expert_used;
+  if (!fits || (choice.groups > 1 && in_group < choice.group_best))
+    fail_input("{}: {} experts in {} groups, of which {} are used, do not give {} chosen ones", file.path(),
+               config.n_expert, choice.groups, choice.groups_used, config.n_expert_used);
+}
+
 /// The sizes of feed-forward parts, and how experts are chosen. Facts: llama.cpp's src/models and
 /// llama-graph.cpp.
 void read_ffn(const ModelFile& file, const Keys& keys, const Architecture& architecture,
@@ -138,9 +196,10 @@ void read_ffn(const ModelFile& file, const Keys& keys, const Architecture& archi
   config.n_expert = static_cast<int64_t>(file.find_uint(keys.key("expert_count"), kMostExperts).value_or(0));
   if (config.n_expert == 0 && architecture.ffn.empty()) keys.count("expert_count", kMostExperts);
   if (config.n_expert == 0) {
-    config.n_ff = keys.count_of_layers("feed_forward_length", kMostWidth, config.n_layer);
+    config.n_ff = config.n_ff_dense = keys.count_of_layers("feed_forward_length", kMostWidth, config.n_layer);
     return;
   }
+  if (architecture.latent) read_dense_layers(file, keys, config);
   config.n_expert_used = keys.count("expert_used_count", kMostExperts);
   if (config.n_expert_used > config.n_expert) {
     fail_input("{}: {} is {}, more than the {} of {}", file.path(), keys.key("expert_used_count"),
@@ -148,8 +207,12 @@ void read_ffn(const ModelFile& file, const Keys& keys, const Architecture& archi
   }
   const auto own = length("expert_feed_forward_length");
   config.n_ff_expert = own ? *own : keys.count_of_layers("feed_forward_length", kMostWidth, config.n_layer);
-  config.n_ff = length("expert_shared_feed_forward_length")
-                    .value_or(length("feed_forward_length").value_or(config.n_ff_expert));
+  const auto shared = keys.find_count("expert_shared_count", kMostExperts);
+  config.n_ff = architecture.latent
+                    ? config.n_ff_expert * shared.value_or(1)
+                    : length("expert_shared_feed_forward_length")
+                          .value_or(length("feed_forward_length").value_or(config.n_ff_expert));
+  if (architecture.latent) read_choice(file, keys, config);
   config.experts_sum_to_1 =
       find_number(file, keys.key("expert_weights_norm")).value_or(architecture.experts_sum_to_1 ? 1 : 0) != 0;
 }
@@ -186,6 +249,12 @@ int64_t read_vocabulary(const ModelFile& file, const Keys& keys) {
   return static_cast<int64_t>(rows);
 }
 
+/// phi3's files have the tables and no word of the type.
+bool has_long_rope(const ModelFile& file, const Keys& keys) {
+  return file.find_string(keys.key("rope.scaling.type")) == "longrope" ||
+         file.find_tensor("rope_factors_long.weight") != nullptr;
+}
+
 /// What RoPE is scaled by, into a layer's numbers.
 /// YaRN's keys as llama.cpp reads them (llama-context.cpp): the magnitude is 0.1 ln(factor) + 1, times
 /// rope.scaling.attn_factor.
@@ -195,6 +264,10 @@ LayerConfig read_rope_scaling(const ModelFile& file, const Keys& keys, const Arc
   const std::string type_key = keys.key("rope.scaling.type");
   const auto type = file.find_string(type_key);
   if (type && *type == "none") return scaled;
+  if (has_long_rope(file, keys)) {
+    scaled.rope_magnitude = keys.find_positive(kAttentionFactor).value_or(1);
+    return scaled;
+  }
   if (type && *type == "yarn") {
     scaled.yarn.factor = keys.positive("rope.scaling.factor");
     scaled.yarn.original = static_cast<double>(
@@ -203,12 +276,15 @@ LayerConfig read_rope_scaling(const ModelFile& file, const Keys& keys, const Arc
     scaled.yarn.beta_slow = keys.find_positive("rope.scaling.yarn_beta_slow").value_or(1);
     scaled.yarn.whole_borders = architecture.yarn_whole_borders;
     const double usual = scaled.yarn.factor > 1 ? 0.1 * std::log(scaled.yarn.factor) + 1 : 1;
-    scaled.rope_magnitude = usual * keys.find_positive(kAttentionFactor).value_or(1);
+    // DeepSeek's scores have it instead: read_scales().
+    const bool in_scores = architecture.latent && keys.find_positive(kLogMultiplier);
+    scaled.rope_magnitude = (in_scores ? 1 : usual) * keys.find_positive(kAttentionFactor).value_or(1);
     return scaled;
   }
   if (type && *type != "linear") {
     fail_not_known(
-        "{}: {} is '{}': of RoPE scalings, linear, yarn and llama3 (rope_freqs.weight) are supported",
+        "{}: {} is '{}': of RoPE scalings, linear, yarn, longrope and llama3 (rope_freqs.weight) are "
+        "supported",
         file.path(), type_key, excerpt(*type));
   }
   const std::string factor_key = keys.key("rope.scaling.factor");
@@ -267,6 +343,8 @@ void read_layers(const ModelFile& file, const Keys& keys, const Architecture& ar
   const auto is_each = [](int every, int64_t n) { return every > 0 && (n + 1) % every == 0; };
   const LayerConfig scaled = read_rope_scaling(file, keys, architecture, config.n_ctx);
   const int64_t window = read_window(file, keys, architecture.windowed, static_cast<uint64_t>(config.n_ctx));
+  if (has_long_rope(file, keys))
+    config.rope_original = keys.count("rope.scaling.original_context_length", kMostTokens);
   const bool apart = architecture.local_rope_base > 0;
   const double local_base = keys.find_positive("rope.freq_base_swa")
                                 .value_or(apart ? architecture.local_rope_base : config.rope_base);
@@ -287,8 +365,13 @@ void read_layers(const ModelFile& file, const Keys& keys, const Architecture& ar
 void read_scales(const Keys& keys, const Architecture& architecture, ModelConfig& config) {
   const bool by_width = config.n_layer == architecture.width_scaled_layers;
   const double dims = by_width ? static_cast<double>(config.n_embd) / static_cast<double>(config.n_head)
-                               : static_cast<double>(config.head_dim);
+                               : static_cast<double>(config.query_dim());
   config.attention_scale = 1 / std::sqrt(dims);
+  if (architecture.latent) {
+    const double stretch =
+        1 + keys.find_positive(kLogMultiplier).value_or(0) * std::log(config.layers.front().yarn.factor);
+    config.attention_scale *= stretch * stretch;
+  }
   if (architecture.embedding_scaled) config.embedding_scale = std::sqrt(static_cast<double>(config.n_embd));
   config.score_cap = architecture.score_cap;
   config.logit_cap = architecture.logit_cap;
@@ -304,6 +387,10 @@ void refuse_other_kinds_of_file(const ModelFile& file) {
   }
 }
 
+/// Keys that models with latent attention have, and that are read.
+constexpr std::string_view kReadOfLatent[] = {"expert_gating_func", "expert_weights_scale",
+                                              "leading_dense_block_count", kLogMultiplier};
+
 }  // namespace
 
 ModelConfig read_config(const ModelFile& file, const Architecture& architecture) {
@@ -314,8 +401,9 @@ ModelConfig read_config(const ModelFile& file, const Architecture& architecture)
   config.n_layer = keys.count("block_count", kMostLayers);
   config.n_embd = keys.count("embedding_length", kMostWidth);
   read_ffn(file, keys, architecture, config);
-  read_heads(file, keys, config);
+  read_heads(file, keys, architecture.latent, config);
   read_rope(file, keys, architecture, config);
+  if (architecture.latent) read_latent(file, keys, config);
   config.norm_eps = keys.positive("attention.layer_norm_rms_epsilon");
   config.n_ctx = keys.find_count("context_length", kMostTokens).value_or(kDefaultContext);
   config.n_vocab = read_vocabulary(file, keys);
@@ -332,8 +420,11 @@ void refuse_unsupported(const ModelFile& file, const Architecture& architecture)
     const auto reads = [&](const NumberKey& number) { return number.key == refused.key; };
     if (std::any_of(architecture.number_keys.begin(), architecture.number_keys.end(), reads)) continue;
     if (refused.key == "expert_count" && !architecture.experts.empty()) continue;  // read_ffn() reads it
-    if (refused.key == kPattern && architecture.global_every > 0) continue;        // local_layers() reads it
-    if (refused.key == kAttentionFactor && file.find_string(keys.key("rope.scaling.type")) == "yarn")
+    if (architecture.latent && std::ranges::find(kReadOfLatent, refused.key) != std::end(kReadOfLatent))
+      continue;
+    if (refused.key == kPattern && architecture.global_every > 0) continue;  // local_layers() reads it
+    if (refused.key == kAttentionFactor &&
+        (file.find_string(keys.key("rope.scaling.type")) == "yarn" || has_long_rope(file, keys)))
       continue;
     const std::string key = keys.key(refused.key);
     const auto value = find_number(file, key);

@@ -34,7 +34,10 @@ class Binder {
   const Tensor* find(std::string_view name, int64_t rows, Dim columns, WeightUse use) const {
     const Tensor* tensor = file_.find_tensor(name);
     if (tensor == nullptr) return nullptr;
-    check_shape(*tensor, rows, size_of(columns, config_), use == WeightUse::experts ? config_.n_expert : 1);
+    check_shape(*tensor, rows, size_of(columns, config_),
+                use == WeightUse::experts ? config_.n_expert
+                : use == WeightUse::heads ? config_.n_head
+                                          : 1);
     if (find_tensor_type(static_cast<uint32_t>(tensor->type)) == nullptr) {
       fail_not_known("{}: the tensor {} has {}, which GRETA does not know; convert the model to another type",
                      file_.path(), name, label(tensor->type));
@@ -66,7 +69,7 @@ class Binder {
     const Tensor* whole = first.optional ? find(name, rows, first.columns, first.use)
                                          : get(name, rows, first.columns, first.use);
     if (fused.size() == 1) {
-      slot(layer, first) = whole;
+      if (whole != nullptr) slot(layer, first) = whole;  // one of two may make a stage
       return;
     }
     uint64_t at = 0;
@@ -117,9 +120,9 @@ std::vector<const Tensor*> strange_tensors(const ModelFile& file, const Architec
                                            const ModelConfig& config) {
   std::set<std::string, std::less<>> known;
   for (const ModelTensor& t : architecture.model_tensors) known.emplace(t.name);
-  for (const auto& group : layer_tensors(architecture, config)) {
-    for (const LayerTensor& t : group) {
-      for (int64_t n = 0; n < config.n_layer; ++n) known.insert(fmt::format("blk.{}.{}", n, t.name));
+  for (int64_t n = 0; n < config.n_layer; ++n) {
+    for (const auto& group : layer_tensors(architecture, config, n)) {
+      for (const LayerTensor& t : group) known.insert(fmt::format("blk.{}.{}", n, t.name));
     }
   }
   std::vector<const Tensor*> strange;
@@ -145,14 +148,19 @@ void refuse_unknown_tensors(const ModelFile& file, const Architecture& architect
 }
 
 /// The stages that a layer with these weights does not have.
-std::bitset<kStageCount> lacking(const LayerWeights& layer) {
+std::bitset<kStageCount> lacking(const LayerWeights& layer, bool by_sigmoid) {
   std::bitset<kStageCount> lacks;
   const bool experts = layer.of(Stage::router) != nullptr, dense = layer.of(Stage::down) != nullptr;
   for (const StageInfo& row : kStageTable) {
     const bool chosen = row.stage >= Stage::router && row.stage <= Stage::experts_out;
     const bool weightless = is_optional(row.stage) && is_norm(row.kind) && layer.of(row.stage) == nullptr;
     const bool ffn = row.stage >= Stage::gate && row.stage <= Stage::down;
-    if (weightless || (chosen && !experts) || (ffn && !dense)) lacks.set(static_cast<size_t>(row.stage));
+    const bool unwanted = row.stage == Stage::expert_probs && !by_sigmoid;
+    // What joins has no weight: it is there where q is absorbed.
+    const Stage absorbs = row.kind == StageKind::join ? Stage::q_absorbed : row.stage;
+    const bool latent = is_of_latent(row.stage) && layer.of(absorbs) == nullptr;
+    if (weightless || unwanted || latent || (chosen && !experts) || (ffn && !dense))
+      lacks.set(static_cast<size_t>(row.stage));
   }
   if (layer.of(Stage::shared_gate) == nullptr) {
     for (const Stage stage : {Stage::shared_gate, Stage::shared_out}) lacks.set(static_cast<size_t>(stage));
@@ -164,13 +172,20 @@ std::bitset<kStageCount> lacking(const LayerWeights& layer) {
 /// Runs of entries with one name: a tensor each.
 void bind_layer(const Architecture& architecture, const Binder& binder, int64_t n, Model& model) {
   LayerWeights& layer = model.layers.emplace_back();
-  for (const auto& group : layer_tensors(architecture, model.config)) {
+  for (const auto& group : layer_tensors(architecture, model.config, n)) {
     for (size_t begin = 0, end = 0; begin < group.size(); begin = end) {
       while (end < group.size() && group[end].name == group[begin].name) ++end;
       binder.bind(group.subspan(begin, end - begin), n, layer, model.slices);
     }
   }
-  model.config.layers[static_cast<size_t>(n)].lacks |= lacking(layer);
+  for (const Stage stage : {Stage::q, Stage::k, Stage::v}) {
+    if (layer.of(stage) == nullptr)
+      fail_input("{}: the weight of {} of layer {} is missing", model.file.path(), name(stage), n);
+  }
+  if ((layer.of(Stage::q_a) == nullptr) != (layer.of(Stage::q_a_norm) == nullptr))
+    fail_input("{}: layer {} has one of attn_q_a.weight and attn_q_a_norm.weight; it needs both or none",
+               model.file.path(), n);
+  model.config.layers[static_cast<size_t>(n)].lacks |= lacking(layer, model.config.choice.by_sigmoid);
 }
 
 }  // namespace
@@ -205,12 +220,17 @@ int64_t row_heads(Stage stage, const ModelConfig& config) {
   return 1;
 }
 
-int64_t row_width(Stage stage, const ModelConfig& config, int64_t n_pos) {
-  const int64_t heads = row_heads(stage, config);
-  switch (info(stage).width) {
+int64_t row_width(At at, const ModelConfig& config, int64_t n_pos) {
+  const int64_t heads = row_heads(at.stage, config);
+  switch (info(at.stage).width) {
     case Width::embd: return heads * config.n_embd;
     case Width::head_dim: return heads * config.head_dim;
-    case Width::ff: return config.n_ff;
+    case Width::query_dim: return heads * config.query_dim();
+    case Width::key_dim: return heads * config.key_dim();
+    case Width::value_dim: return heads * config.value_dim();
+    case Width::out_dim: return heads * config.out_dim();
+    case Width::q_rank: return config.latent.q_rank;
+    case Width::ff: return config.ff_of(at.layer);
     case Width::vocab: return config.n_vocab;
     case Width::positions: return heads * n_pos;
     case Width::all_experts: return config.n_expert;
@@ -219,6 +239,10 @@ int64_t row_width(Stage stage, const ModelConfig& config, int64_t n_pos) {
     case Width::single: return 1;
   }
   return 0;
+}
+
+int64_t rope_width(Stage stage, const ModelConfig& config) {
+  return info(stage).heads == Heads::q ? config.query_dim() : config.key_dim();
 }
 
 int64_t rows_per_token(Stage stage, const ModelConfig& config) {
@@ -263,6 +287,22 @@ const Tensor* bias_of(const Model& model, WeightAt at) {
   return model.layers[static_cast<size_t>(at.layer)].bias_of(at.stage);
 }
 
+/// Both tables, or none; a run's own is chosen later.
+static void bind_long_rope(Model& model) {
+  const bool is_long = model.rope_long != nullptr, is_short = model.rope_short != nullptr;
+  if (is_long != is_short)
+    fail_input("{}: the tensor rope_factors_{}.weight is missing, and the {} one is there", model.file.path(),
+               is_long ? "short" : "long", is_long ? "long" : "short");
+  if (is_long && model.rope_freqs != nullptr)
+    fail_input("{}: has rope_freqs.weight beside rope_factors_long.weight; a model has one RoPE",
+               model.file.path());
+  if (is_long != (model.config.rope_original > 0))
+    fail_input("{}: {}", model.file.path(),
+               is_long ? "has rope_factors_long.weight without rope.scaling.original_context_length"
+                       : "says that RoPE is scaled by longrope, and rope_factors_long.weight is missing");
+  set_context(model, 0);
+}
+
 /// All of the architecture's tensors.
 static Model bind_tensors(ModelFile& file, const Architecture& architecture, ModelConfig config) {
   Model model;
@@ -277,6 +317,7 @@ static Model bind_tensors(ModelFile& file, const Architecture& architecture, Mod
   if (model.config.tied_output) model.output = model.token_embd;
   for (int64_t n = 0; n < model.config.n_layer; ++n) bind_layer(architecture, binder, n, model);
   model.file = std::move(file);  // the list of tensors, and so the pointers into it, move along
+  bind_long_rope(model);
   return model;
 }
 
@@ -302,6 +343,12 @@ std::optional<Model> bind_beside_strange(ModelFile& file) {
   } catch (const Error&) {
     return std::nullopt;  // keys, or other tensors than the architecture's
   }
+}
+
+void set_context(Model& model, int64_t positions) {
+  model.config.context = positions;
+  if (model.rope_long == nullptr) return;
+  model.rope_freqs = positions > model.config.rope_original ? model.rope_long : model.rope_short;
 }
 
 Model open_model(const std::string& path) { return bind_model(open_model_file(path)); }

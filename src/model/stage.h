@@ -18,22 +18,30 @@ namespace greta {
 enum class Stage {
   x_in,            // [S, n_embd]                   residual stream entering the layer
   attn_norm,       // [S, n_embd]                   norm of x_in
+  q_a,             // [S, q_rank]                   of MLA: what q is projected from
+  q_a_norm,        // [S, q_rank]
   q,               // [S, n_head * head_dim]        projections of attn_norm, before RoPE
   k,               // [S, n_head_kv * head_dim]
   v,               // [S, n_head_kv * head_dim]
   q_norm,          // [S, n_head * head_dim]        per-head norms, where the model has them
   k_norm,          // [S, n_head_kv * head_dim]
+  v_norm,          // [S, n_head_kv * head_dim]     of MLA: v is the latent
   q_rope,          // [S, n_head * head_dim]        q_norm and k_norm, rotated
   k_rope,          // [S, n_head_kv * head_dim]
+  q_absorbed,      // [S, n_head * kv_rank]         of MLA: q's first part by each head's half of Wkv_b
+  q_latent,        // [S, n_head * head_dim]        q_absorbed, then the rotated part of q_rope, a head
+  k_latent,        // [S, n_head_kv * head_dim]     v_norm, then k_rope
   kv_write,        // [n_pos, 2 * n_head_kv * head_dim]: the layer's cache as attention will read it
   qk,              // [S, n_head, n_pos]            scaled scores, masked ones -inf
   softmax,         // [S, n_head, n_pos]            weights of the positions
   pv,              // [S, n_head * head_dim]        concatenated head outputs
+  head_out,        // [S, n_head * v_dim]           of MLA: pv by the other half of Wkv_b
   attn_out,        // [S, n_embd]                   after Wo
   attn_post_norm,  // [S, n_embd]                   norm of attn_out, where the model has it
   x_attn,          // [S, n_embd]                   x_in + attn_post_norm
   ffn_norm,        // [S, n_embd]                   norm of x_attn
   router,          // [S, n_expert]                 scores of the experts, where the layer has some
+  expert_probs,    // [S, n_expert]                 sigmoid of router, where experts are chosen by that
   experts,         // [S, n_used]                   the chosen ones, by number
   expert_weights,  // [S, n_used]                   what each one's output is multiplied with
   expert_gate,     // [S, n_used * n_ff_expert]     of the chosen experts, one after the other
@@ -69,8 +77,12 @@ enum class StageKind {
   mix,      // weights times the cached values
   product,  // activation of the first input, times the second
   sum,      // residual plus branch
+  // Of multi-head latent attention (MLA):
+  head_projection,  // each head's matrix times the first part of its slice of a row
+  join,             // of each head: the second input's slice, then the end of the first's
   // Of a mixture of experts:
   expert_projection,  // a projection by the matrices of the chosen experts
+  probabilities,      // sigmoid of each score
   choice,             // the experts with the highest scores
   choice_weights,     // softmax of the scores, of the chosen ones
   combination,        // weighted sum of what the chosen experts gave
@@ -78,7 +90,22 @@ enum class StageKind {
 };
 
 /// Values in a row of each head, or in a row that has no heads.
-enum class Width { embd, head_dim, ff, vocab, positions, all_experts, used, expert_ff, single };
+enum class Width {
+  embd,
+  head_dim,   // of scores: of a cached key
+  query_dim,  // these three differ from it in MLA only
+  key_dim,
+  value_dim,
+  out_dim,  // of what Wo reads
+  q_rank,   // of MLA's first projection of q
+  ff,
+  vocab,
+  positions,
+  all_experts,
+  used,
+  expert_ff,
+  single
+};
 
 /// Whose heads make up a row; each chosen expert counts as one.
 enum class Heads { none, q, kv, used };
@@ -128,25 +155,33 @@ inline constexpr std::array<StageInfo, kStageCount> kStageTable = [] {
   return std::array<StageInfo, kStageCount>{{
       {x_in, "x_in", embedding, {}, embd, none, token, Scale::embedding, "the embedding"},
       {attn_norm, "attn_norm", norm, {x_in}, embd, none, token, one, "", {ffn_norm, attn_post_norm}},
-      {q, "q", projection, {attn_norm}, head_dim, n_q, token, one, "Wq", {k, v, attn_out}},
-      {k, "k", projection, {attn_norm}, head_dim, n_kv, token, one, "Wk", {q, v}},
-      {v, "v", projection, {attn_norm}, head_dim, n_kv, token, one, "Wv", {q, k}},
-      {q_norm, "q_norm", head_norm, {q}, head_dim, n_q, token, one, "", {k_norm}},
-      {k_norm, "k_norm", head_norm, {k}, head_dim, n_kv, token, one, "", {q_norm}},
-      {q_rope, "q_rope", rope, {q_norm}, head_dim, n_q},
-      {k_rope, "k_rope", rope, {k_norm}, head_dim, n_kv},
-      {kv_write, "kv_write", cache, {k_rope, v}, head_dim, n_kv, RowPer::cache},
-      {qk, "qk", scores, {q_rope, kv_write}, positions, n_q, by_head},
+      {q_a, "q_a", projection, {attn_norm}, q_rank, none, token, one, "Wq_a"},
+      {q_a_norm, "q_a_norm", norm, {q_a}, q_rank, none, token, one, "", {v_norm}},
+      {q, "q", projection, {q_a_norm}, query_dim, n_q, token, one, "Wq", {k, v, attn_out}},
+      {k, "k", projection, {attn_norm}, key_dim, n_kv, token, one, "Wk", {q, v}},
+      {v, "v", projection, {attn_norm}, value_dim, n_kv, token, one, "Wv", {q, k}},
+      {q_norm, "q_norm", head_norm, {q}, query_dim, n_q, token, one, "", {k_norm}},
+      {k_norm, "k_norm", head_norm, {k}, key_dim, n_kv, token, one, "", {q_norm}},
+      {v_norm, "v_norm", head_norm, {v}, value_dim, n_kv, token, one, "", {q_a_norm}},
+      {q_rope, "q_rope", rope, {q_norm}, query_dim, n_q},
+      {k_rope, "k_rope", rope, {k_norm}, key_dim, n_kv},
+      {q_absorbed, "q_absorbed", head_projection, {q_rope}, value_dim, n_q, token, one, "Wk_b", {head_out}},
+      {q_latent, "q_latent", join, {q_rope, q_absorbed}, head_dim, n_q},
+      {k_latent, "k_latent", join, {k_rope, v_norm}, head_dim, n_kv},
+      {kv_write, "kv_write", cache, {k_latent, v_norm}, head_dim, n_kv, RowPer::cache},
+      {qk, "qk", scores, {q_latent, kv_write}, positions, n_q, by_head},
       {softmax, "softmax", weights, {qk}, positions, n_q, by_head},
       {pv, "pv", mix, {softmax, kv_write}, head_dim, n_q},
-      {attn_out, "attn_out", projection, {pv}, embd, none, token, one, "Wo", {q}},
+      {head_out, "head_out", head_projection, {pv}, out_dim, n_q, token, one, "Wv_b", {q_absorbed}},
+      {attn_out, "attn_out", projection, {head_out}, embd, none, token, one, "Wo", {q}},
       {attn_post_norm, "attn_post_norm", norm, {attn_out}, embd, none, token, one, "",
        {attn_norm, ffn_post_norm}},
       {x_attn, "x_attn", sum, {x_in, attn_post_norm}, embd, none, token, Scale::residual},
       {ffn_norm, "ffn_norm", norm, {x_attn}, embd, none, token, one, "", {attn_norm, ffn_post_norm}},
       {router, "router", projection, {ffn_norm}, all_experts, none, token, one, "Wrouter"},
-      {experts, "experts", choice, {router}, used},
-      {expert_weights, "expert_weights", choice_weights, {router, experts}, used},
+      {expert_probs, "expert_probs", probabilities, {router}, all_experts},
+      {experts, "experts", choice, {expert_probs}, used},
+      {expert_weights, "expert_weights", choice_weights, {expert_probs, experts}, used},
       {expert_gate, "expert_gate", expert_projection, {ffn_norm, experts}, expert_ff, n_used, token, one,
        "the experts' Wgate", {expert_up}},
       {expert_up, "expert_up", expert_projection, {ffn_norm, experts}, expert_ff, n_used, token, one,
@@ -197,7 +232,8 @@ constexpr bool is_outside_layers(Stage stage) { return stage >= Stage::final_nor
 
 /// True for products by weight matrices, the experts' included.
 constexpr bool is_projection(StageKind kind) {
-  return kind == StageKind::projection || kind == StageKind::expert_projection;
+  return kind == StageKind::projection || kind == StageKind::expert_projection ||
+         kind == StageKind::head_projection;
 }
 constexpr bool is_projection(Stage stage) { return is_projection(info(stage).kind); }
 
@@ -212,9 +248,15 @@ constexpr bool is_of_experts(Stage stage) {
          (stage >= Stage::shared_gate && stage <= Stage::ffn_out);
 }
 
-/// True for stages that not every layer of every model has: norms, RoPE, experts.
+/// True for the stages of latent attention (MLA) that other layers lack, but for its norms.
+constexpr bool is_of_latent(Stage stage) {
+  const StageKind kind = info(stage).kind;
+  return stage == Stage::q_a || kind == StageKind::head_projection || kind == StageKind::join;
+}
+
+/// True for stages that not every layer of every model has: norms, RoPE, experts, MLA.
 constexpr bool is_optional(Stage stage) {
-  return info(stage).kind == StageKind::rope || is_of_experts(stage) ||
+  return info(stage).kind == StageKind::rope || is_of_experts(stage) || is_of_latent(stage) ||
          (is_norm(stage) && !is_outside_layers(stage));
 }
 
@@ -227,7 +269,19 @@ constexpr bool is_norm_of_projection(Stage stage) {
 }
 
 /// True for stages that most models lack: where no model says so, they are there if they were recorded.
-constexpr bool few_have(Stage stage) { return is_norm_of_projection(stage) || is_of_experts(stage); }
+constexpr bool few_have(Stage stage) {
+  return is_norm_of_projection(stage) || is_of_experts(stage) || is_of_latent(stage);
+}
+
+/// The first input; in the place of a stage that few models have between others, what it passes on.
+constexpr Stage common_input(Stage stage) {
+  const auto is_rare = [](Stage from) {
+    return is_norm_of_projection(from) || is_of_latent(from) || info(from).kind == StageKind::probabilities;
+  };
+  Stage from = inputs_of(stage).front();
+  while (is_rare(from)) from = inputs_of(from).front();
+  return from;
+}
 
 /// True for a stage and for all that it is made from within its layer.
 constexpr bool is_made_from(Stage stage, Stage source) {

@@ -53,7 +53,7 @@ void forget_overflows(Format output, Expected& expected);
 /// Rotates pairs of the first rope_dims of every head; row r is at `position + r`. Pair i turns by
 ///   position * scale * base^(-2i / rope_dims) / factor_i
 /// or as YaRN slows it down, and becomes `magnitude` times as long.
-/// `adjacent`: pairs (2i, 2i + 1), else halves (i, i + rope_dims / 2).
+/// `adjacent`: pairs (2i, 2i + 1), else halves (i, i + rope_dims / 2), from dim `first` on.
 struct RopeShape {
   int64_t heads = 1, head_dim = 1, rope_dims = 1;
   double base = 10000;
@@ -68,6 +68,7 @@ struct RopeShape {
   bool fast_math = false;           // sine and cosine by CUDA's intrinsics
   double magnitude = 1;
   YarnRope yarn = {};
+  int64_t first = 0;
 };
 /// What pair i turns by from one position to the next, in radians.
 double rope_frequency(const RopeShape& shape, int64_t pair);
@@ -103,8 +104,8 @@ Expected pv(std::span<const float> weights, std::span<const float> values, const
 void soft_cap(double cap, Format held, bool fast_math, Expected& expected);
 
 /// What the cache must hold: k rows then v rows, rounded once to `cache`. The bound is 0; of q8_0, the scale
-/// where x / d lies at a tie, and what q8_0_stored has otherwise: a cache may be either.
-/// Of rotated keys and values also what the rotation may be otherwise.
+/// where x / d lies at a tie, and what q8_0_stored has otherwise: a cache may be either. Of rotated keys and
+/// values also what the rotation may be otherwise. Narrower values have zeros behind them.
 Expected kv_write(std::span<const float> k_rope, std::span<const float> v, Format cache,
                   const Roundings& roundings = {});
 

@@ -89,7 +89,8 @@ Expected rope(std::span<const float> x, const RopeShape& shape, int64_t position
   if (width <= 0 || static_cast<int64_t>(x.size()) % width != 0) {
     fail_input("rope: {} values do not make rows of {} heads of {}", x.size(), shape.heads, shape.head_dim);
   }
-  if (shape.rope_dims < 0 || shape.rope_dims > shape.head_dim || shape.rope_dims % 2 != 0) {
+  if (shape.rope_dims < 0 || shape.first < 0 || shape.first + shape.rope_dims > shape.head_dim ||
+      shape.rope_dims % 2 != 0) {
     fail_input("rope: {} rotated dimensions of a head of {}; must be even and fit", shape.rope_dims,
                shape.head_dim);
   }
@@ -101,7 +102,7 @@ Expected rope(std::span<const float> x, const RopeShape& shape, int64_t position
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t i = 0; i < pairs; ++i) {
       const Turn turn = turn_of(shape, i, position + r);
-      const int64_t first = shape.adjacent ? 2 * i : i;
+      const int64_t first = shape.first + (shape.adjacent ? 2 * i : i);
       const int64_t second = shape.adjacent ? first + 1 : first + pairs;
       for (int64_t h = 0; h < shape.heads; ++h) {
         const int64_t head = r * width + h * shape.head_dim;

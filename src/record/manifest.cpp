@@ -86,6 +86,7 @@ nlohmann::json make_manifest(const Engine& engine, const MatrixRequest& request,
       {"aligned", request.aligned},
       {"shared_cache", true},
       {"complete", false}};
+  if (model.config.context > 0) manifest["context"] = model.config.context;
   if (const std::string card = engine.card(); !card.empty()) manifest["card"] = card;
   return manifest;
 }

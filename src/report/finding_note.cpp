@@ -224,7 +224,7 @@ std::string Writer::gap(const Finding& finding) const {
   for (const Stage stage : gap) names.emplace_back(name(stage));
   const std::span<const Stage> from = greta::inputs_of(gap.front());
   if (from.empty()) return say(Phrase::finding_gap_start, name(finding.stage), join(names));
-  return say(Phrase::finding_gap, name(from.front()), name(finding.stage), join(names));
+  return say(Phrase::finding_gap, name(common_input(gap.front())), name(finding.stage), join(names));
 }
 
 std::string Writer::pattern(const FindingGroup& group) const {

@@ -41,7 +41,8 @@ Phrase verdict_phrase(RunStatus status) {
 Phrase advice_for(Stage stage) {
   switch (info(stage).kind) {
     case StageKind::projection:
-    case StageKind::expert_projection: return Phrase::next_projection;
+    case StageKind::expert_projection:
+    case StageKind::head_projection: return Phrase::next_projection;
     case StageKind::norm:
     case StageKind::head_norm: return Phrase::next_norm;
     case StageKind::rope: return Phrase::next_rope;
@@ -51,7 +52,9 @@ Phrase advice_for(Stage stage) {
     case StageKind::mix: return Phrase::next_attention;
     case StageKind::sum:
     case StageKind::gated:
+    case StageKind::probabilities:
     case StageKind::product: return Phrase::next_elementwise;
+    case StageKind::join:
     case StageKind::choice:
     case StageKind::choice_weights:
     case StageKind::combination:

@@ -54,7 +54,8 @@ class SoftmaxOfToken0 final : public Token0Action {
   }
 };
 
-/// in0: pv [S, n_head * head_dim]; in1: v [S, n_head_kv * head_dim], before the cache rounds it.
+/// in0: pv [S, n_head * head_dim]; in1: values [S, n_head_kv * head_dim, or less and zeros then], before the
+/// cache rounds them.
 class AttentionOfToken0 final : public Token0Action {
  public:
   using Token0Action::Token0Action;
@@ -62,8 +63,13 @@ class AttentionOfToken0 final : public Token0Action {
  private:
   void look(const KernelArgs& args) override {
     const int64_t head_dim = args.params.head_dim, group = args.params.n_head / args.cache.n_head_kv;
-    const float* v = args.in[1].row(0);
-    std::vector<float> stored(v, v + args.cache.n_head_kv * head_dim);
+    const int64_t width = args.in[1].cols / args.cache.n_head_kv;
+    std::vector<float> stored;
+    for (int64_t head = 0; head < args.cache.n_head_kv; ++head) {
+      const float* v = args.in[1].row(0) + head * width;
+      stored.insert(stored.end(), v, v + width);
+      stored.resize(static_cast<size_t>((head + 1) * head_dim), 0.0f);
+    }
     round_to_cache(stored, args.cache.format);
     for (int64_t h = 0; h < args.params.n_head; ++h) {
       for (int64_t d = 0; d < head_dim; ++d) {
@@ -88,7 +94,8 @@ std::vector<CheckCase> check_token0(const Engine& engine, ThreadPool& pool, Plan
       softmax_seen = true;
       edit.watch(*op, std::make_shared<SoftmaxOfToken0>(layer, "softmax", softmax.deviation));
     }
-    const Op *v = edit.find({layer, Stage::v}), *op = edit.find({layer, Stage::pv});
+    const At value = operands_at(engine.model().config, {layer, Stage::kv_write}).back();
+    const Op *v = edit.find(value), *op = edit.find({layer, Stage::pv});
     if (v == nullptr || op == nullptr) fail_machine("the plan has no v or pv of layer {}", layer);
     edit.watch(*op, std::make_shared<AttentionOfToken0>(layer, "pv", pv.deviation))
         .reads.push_back(v->writes);

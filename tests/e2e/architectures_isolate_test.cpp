@@ -27,6 +27,7 @@ class ArchitecturesIsolate : public testing::Test {
     const std::string path = model_file(model);
     std::vector<std::string> arguments{
         "isolate", "-m", path, "--prompts", "p4_sys,p5_ba", "--out", scratch_ / "out", "--force", "--json"};
+    if (model.ends_with("_long")) arguments.insert(arguments.end(), {"--context", "1024"});
     if (!fault.empty()) arguments.insert(arguments.end(), {"--inject", fault});
     const test::Outcome outcome = test::run_greta(arguments);
     EXPECT_EQ(outcome.exit_code, exit_code) << model << " " << fault << outcome.err;
@@ -39,6 +40,7 @@ class ArchitecturesIsolate : public testing::Test {
 TEST_F(ArchitecturesIsolate, WhatAGpuHasNoKernelsForIsRefusedInOneLine) {
   for (const auto& [model, what] : {std::pair{"gemma2", "has soft caps"},
                                     {"yarn", "a RoPE with a magnitude"},
+                                    {"deepseek2", "latent attention"},
                                     {"mixtral", "a mixture of experts"}}) {
     const test::Outcome outcome =
         test::run_greta({"run", "-m", model_file(model), "--device", "emu:h100", "-p", "abc", "-n", "1"});
@@ -50,8 +52,9 @@ TEST_F(ArchitecturesIsolate, WhatAGpuHasNoKernelsForIsRefusedInOneLine) {
 
 TEST_F(ArchitecturesIsolate, CleanRunsAreEqualOrRounding) {
   for (const char* model :
-       {"llama", "qwen2", "qwen3", "gemma3", "phi3", "mistral", "smollm3", "olmo2", "granite", "tuned",
-        "mixtral", "qwen2moe", "qwen3moe", "gemma2", "gpt-oss", "yarn", "linear", "partial"}) {
+       {"llama",   "qwen2",   "qwen3",    "gemma3",        "phi3",      "mistral",       "smollm3", "olmo2",
+        "granite", "tuned",   "mixtral",  "qwen2moe",      "qwen3moe",  "gemma2",        "gpt-oss", "yarn",
+        "linear",  "partial", "longrope", "longrope_long", "deepseek2", "deepseek2_lite"}) {
     const nlohmann::json verdict = verdict_of(model, "", 0);
     EXPECT_EQ(verdict["verdict"], "ROUNDING") << model;  // E1 and E4 compare two routes
     EXPECT_EQ(verdict["coverage"]["percent"], 100.0) << model;
@@ -89,6 +92,35 @@ TEST_F(ArchitecturesIsolate, FaultsAreFoundAtTheirPlaceAndNamed) {
         Case{"yarn", "q_rope_yarn_reversed@decode:2", "q_rope", "rope_yarn", 2},
         Case{"yarn", "q_rope_magnitude_omitted@prefill:0", "q_rope", "rope_magnitude", 0},
         Case{"yarn", "k_rope_magnitude_twice@decode:1", "k_rope", "rope_magnitude", 1},
+        Case{"longrope", "q_rope_other_factors@decode:0", "q_rope", "rope_factors", 0},
+        Case{"longrope_long", "k_rope_other_factors@prefill:1", "k_rope", "rope_factors", 1},
+        Case{"longrope", "q_rope_magnitude_omitted@prefill:2", "q_rope", "rope_magnitude", 2},
+        Case{"longrope_long", "k_rope_magnitude_twice@decode:3", "k_rope", "rope_magnitude", 3},
+        Case{"llama", "q_rope_factors_omitted@decode:1", "q_rope", "rope_factors", 1},
+        Case{"deepseek2", "v_norm_omitted@decode:0", "v_norm", "norm_omitted", 0},
+        Case{"deepseek2", "q_a_norm_omitted@prefill:1", "q_a_norm", "norm_omitted", 1},
+        Case{"deepseek2", "k_b_next_head@decode:0", "q_absorbed", "head_matrix", 0},
+        Case{"deepseek2_lite", "k_b_first_head@prefill:1", "q_absorbed", "head_matrix", 1},
+        Case{"deepseek2", "v_b_next_head@prefill:2", "head_out", "head_matrix", 2},
+        Case{"deepseek2_lite", "v_b_first_head@decode:0", "head_out", "head_matrix", 0},
+        Case{"deepseek2", "q_latent_rope_first@decode:1", "q_latent", "latent_order", 1},
+        Case{"deepseek2", "k_latent_rope_first@prefill:0", "k_latent", "latent_order", 0},
+        Case{"deepseek2_lite", "k_latent_without_rope@decode:2", "k_latent", "output_zero", 2},
+        Case{"deepseek2", "q_latent_first_head@prefill:0", "q_latent", "latent_order", 0},
+        Case{"deepseek2", "q_rope_first_part@decode:0", "q_rope", "rope_part", 0},
+        Case{"deepseek2", "k_rope_omitted@decode:1", "k_rope", "rope_omitted", 1},
+        Case{"deepseek2", "q_rope_halves@prefill:0", "q_rope", "rope_style", 0},
+        Case{"deepseek2", "qk_without_mscale@decode:0", "qk", "softmax_scale", 0},
+        Case{"deepseek2_lite", "qk_scale_cached_width@prefill:1", "qk", "softmax_scale", 1},
+        Case{"deepseek2_lite", "qk_scale_unrotated_width@decode:2", "qk", "softmax_scale", 2},
+        Case{"deepseek2", "experts_unbiased@prefill:1", "experts", "expert_choice", 1},
+        Case{"deepseek2", "experts_all_groups@prefill:2", "experts", "expert_choice", 2},
+        Case{"deepseek2", "experts_groups_by_best@prefill:2", "experts", "expert_choice", 2},
+        Case{"deepseek2", "expert_probs_softmax@decode:1", "expert_probs", "expert_probabilities", 1},
+        Case{"deepseek2", "expert_weights_biased@prefill:1", "expert_weights", "expert_correction", 1},
+        Case{"deepseek2", "expert_weights_unscaled@decode:2", "expert_weights", "expert_correction", 2},
+        Case{"deepseek2_lite", "expert_weights_unscaled@decode:1", "expert_weights", "expert_correction", 1},
+        Case{"deepseek2", "shared_expert_twice@prefill:1", "ffn_out", "shared_expert", 1},
         Case{"gpt-oss", "q_rope_yarn_ignored@prefill:1", "q_rope", "rope_yarn", 1},
         Case{"gpt-oss", "sink_omitted@decode:0", "softmax", "attention_sink", 0},
         Case{"gpt-oss", "sink_next_head@prefill:1", "softmax", "attention_sink", 1},

@@ -21,9 +21,10 @@ namespace greta {
 namespace {
 
 using test::kSides;
-constexpr std::array kModels = {"llama",   "qwen2",    "qwen3",    "gemma2",  "gemma3",  "phi3",
-                                "mixtral", "qwen2moe", "qwen3moe", "gpt-oss", "mistral", "smollm3",
-                                "olmo2",   "granite",  "tuned",    "yarn",    "linear",  "partial"};
+constexpr std::array kModels = {
+    "llama",    "qwen2",   "qwen3",    "gemma2",        "gemma3",    "phi3",          "mixtral", "qwen2moe",
+    "qwen3moe", "gpt-oss", "mistral",  "smollm3",       "olmo2",     "granite",       "tuned",   "yarn",
+    "linear",   "partial", "longrope", "longrope_long", "deepseek2", "deepseek2_lite"};
 
 using RowsByPosition = std::map<int64_t, std::vector<float>>;  // by position
 using Stages = std::map<std::string, RowsByPosition>;          // "L0.q", "final_norm"
@@ -88,7 +89,9 @@ class Architectures : public testing::TestWithParam<std::tuple<const char*, Rout
   }
 
   Engine open(EngineOptions options = {1, best_isa(), Format::f32}) const {
-    return {bind_model(parse_gguf(golden_.files.at("model.gguf"), model())), options};
+    Model bound = bind_model(parse_gguf(golden_.files.at("model.gguf"), model()));
+    if (model().ends_with("_long")) set_context(bound, bound.config.n_ctx);
+    return {std::move(bound), options};
   }
 
   /// All recorded stages: of one block of all tokens, or (decode) of one token after the other.

@@ -80,6 +80,42 @@ YARN_ROPE = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_
 OSS_ROPE = dict(rope_type="yarn", rope_theta=15000.0, factor=8.0, original_max_position_embeddings=1024, beta_fast=32.0,
                 beta_slow=1.0, truncate=False)
 
+def long_rope(original):
+    """Of so many positions; models of 4 times as many."""
+    factor = f32(np.sqrt(1 + np.log(4) / np.log(original)))
+    return dict(rope_type="longrope", rope_theta=10000.0, attention_factor=factor, factor=4.0,
+                original_max_position_embeddings=original, short_factor=[1 + i / 32 for i in range(8)],
+                long_factor=[1 + i * i / 8 for i in range(8)])
+
+
+# In scores alone: mscale and mscale_all_dim are equal, as in all that DeepSeek published.
+MLA_YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=1024,
+                beta_fast=32.0, beta_slow=1.0, mscale=f32(0.707), mscale_all_dim=f32(0.707))
+
+
+def mla_config(kind, **more):
+    """A dense layer, then two with experts. Heads of 64 = 32 + 32, values of 32, a latent of 64."""
+    values = dict(
+        num_hidden_layers=3,
+        num_key_value_heads=N_HEAD,
+        first_k_dense_replace=1,
+        moe_intermediate_size=40,
+        n_routed_experts=8,
+        num_experts_per_tok=3,
+        n_shared_experts=2,
+        kv_lora_rank=64,
+        qk_nope_head_dim=32,
+        qk_rope_head_dim=32,
+        v_head_dim=48,
+        routed_scaling_factor=2.5,
+        rms_norm_eps=1e-6,  # some of its norms have just this, whatever the config says
+        max_position_embeddings=4096,
+        rope_parameters=MLA_YARN,
+        experts_implementation="eager",
+    )
+    return config(kind, **(values | more))
+
+
 MODELS = {
     "llama": config("LlamaConfig", rope_parameters=LLAMA3_ROPE),
     "qwen2": config("Qwen2Config", tie_word_embeddings=True, rms_norm_eps=f32(1e-6)),
@@ -127,6 +163,11 @@ MODELS = {
         head_dim=16,
         rope_parameters=dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.5),
     ),
+    # 24 tokens are within the context of the short factors, and beyond it.
+    "longrope": config("Phi3Config", original_max_position_embeddings=256, max_position_embeddings=1024,
+                       sliding_window=None, rope_parameters=long_rope(256)),
+    "longrope_long": config("Phi3Config", original_max_position_embeddings=16, max_position_embeddings=64 * 16,
+                            sliding_window=None, rope_parameters=long_rope(16)),
     # 24 is no multiple of a panel's 16 rows. Gates and ups reach beyond their clamps.
     "gpt-oss": config(
         "GptOssConfig",
@@ -140,6 +181,10 @@ MODELS = {
         max_position_embeddings=8192,
         experts_implementation="eager",
     ),
+    "deepseek2": mla_config("DeepseekV3Config", q_lora_rank=48, n_group=4, topk_group=2, norm_topk_prob=True),
+    # As V2 Lite: q is projected at once, a softmax, all experts eligible.
+    "deepseek2_lite": mla_config("DeepseekV2Config", q_lora_rank=None, n_group=1, topk_group=1, topk_method="greedy",
+                                 norm_topk_prob=False),
     # Of fine-tunes: biases of all projections, and a table with more rows than there are tokens.
     "tuned": config("LlamaConfig", attention_bias=True, mlp_bias=True),
     "mixtral": config(
@@ -178,14 +223,17 @@ MODELS = {
         experts_implementation="eager",
     ),
 }
-EXPERTS = ("mixtral", "qwen2moe", "qwen3moe", "gpt-oss")
-LATER = ("gemma2", "yarn", "linear", "partial")  # than the others' seeds
+EXPERTS = ("mixtral", "qwen2moe", "qwen3moe", "gpt-oss", "deepseek2", "deepseek2_lite")
+MLA = ("deepseek2", "deepseek2_lite")
+LATER = ("gemma2", "yarn", "linear", "partial", "longrope", "longrope_long")  # than the others' seeds
 SEEDS = {name: seed for seed, name in enumerate(sorted(set(MODELS) - {*EXPERTS, *LATER}))}
 SEEDS |= {name: 100 + seed for seed, name in enumerate(EXPERTS)}
 SEEDS |= {name: 200 + seed for seed, name in enumerate(LATER)}
 
 # Where it is not the name.
-GGUF_ARCHITECTURE = {name: "llama" for name in ("mistral", "mixtral", "tuned", "yarn", "linear")} | {"partial": "phi3"}
+GGUF_ARCHITECTURE = {name: "llama" for name in ("mistral", "mixtral", "tuned", "yarn", "linear")}
+PHIS = ("phi3", "partial", "longrope", "longrope_long")
+GGUF_ARCHITECTURE |= {name: "phi3" for name in PHIS} | {"deepseek2_lite": "deepseek2"}
 # Rows of q and k in adjacent pairs.
 PERMUTED = ("llama", "mistral", "mixtral", "smollm3", "granite", "tuned", "yarn", "linear")
 GEMMAS = ("gemma2", "gemma3")
@@ -200,6 +248,8 @@ class Float64(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func is torch.Tensor.float:
             func = torch.Tensor.double
+        if func in (torch.topk, torch.Tensor.topk):
+            kwargs = {**(kwargs or {}), "sorted": True}  # the order that experts are recorded in
         args = tuple(torch.float64 if a is torch.float32 else a for a in args)
         kwargs = {k: torch.float64 if v is torch.float32 else v for k, v in (kwargs or {}).items()}
         result = func(*args, **kwargs)
@@ -220,6 +270,8 @@ def make_model(name):
             values = random.normal(0, 0.5, shape)
         elif name == "gpt-oss" and "experts" in key:
             values = random.normal(0, (0.4 if "down" in key else 3) / np.sqrt(shape[-2]), shape)
+        elif name in MLA and key.endswith("mlp.gate.weight"):
+            values = random.normal(0, 4 / np.sqrt(shape[-1]), shape)  # few near ties
         elif name == "gpt-oss" and "router.weight" in key:
             values = random.normal(0, 4 / np.sqrt(shape[-1]), shape)  # few near ties
         elif "embed_tokens" in key:
@@ -231,6 +283,10 @@ def make_model(name):
         if "norm" in key and name in GEMMAS:
             values -= 1  # Gemma multiplies with 1 + weight
         weight.data = torch.from_numpy(values)
+    for key, buffer in model.named_buffers():
+        if key.endswith("e_score_correction_bias"):
+            values = np.rint(random.normal(0, 0.3, tuple(buffer.shape)) * GRID) / GRID
+            buffer.copy_(torch.from_numpy(values))
     return model
 
 
@@ -322,11 +378,29 @@ def traced(model, tokens):
             return None
         mlp.gate.register_forward_hook(lambda m, args, out: put("router", out[0]))
         experts(mlp.experts)
+        if hasattr(mlp, "shared_experts"):
+            if hasattr(mlp.gate, "e_score_correction_bias"):
+                mlp.gate.register_forward_hook(lambda m, args, out: put("expert_probs", out[0].sigmoid()))
+            mlp.register_forward_hook(lambda m, args, out: put("ffn_out", out))
+            return mlp.shared_experts
         shared = getattr(mlp, "shared_expert", None)
         if shared is not None:
             output(mlp.shared_expert_gate, "shared_gate")
             mlp.register_forward_hook(lambda m, args, out: put("ffn_out", out))
         return shared
+
+    def latent(attention):
+        """MLA as transformers computes it, up to where GRETA absorbs Wkv_b, and after it."""
+        rank, turns = attention.kv_lora_rank, attention.qk_rope_head_dim
+        if attention.q_lora_rank is None:
+            output(attention.q_proj, "q")
+        else:
+            output(attention.q_a_proj, "q_a")
+            output(attention.q_a_layernorm, "q_a_norm")
+            output(attention.q_b_proj, "q")
+        split(attention.kv_a_proj_with_mqa, "vk", [rank, turns])
+        output(attention.kv_a_layernorm, "v_norm")
+        inputs(attention.o_proj, "head_out")
 
     for layer, block in enumerate(model.model.layers):
         block.register_forward_pre_hook(lambda m, args, layer=layer: where.update(layer=layer))
@@ -334,7 +408,11 @@ def traced(model, tokens):
         mlp = of_experts(block.mlp) if hasattr(block.mlp, "experts") else block.mlp
         inputs(block, "x_in")
         output(getattr(block, "input_layernorm", None), "attn_norm")
-        if hasattr(attention, "qkv_proj"):
+        if hasattr(attention, "kv_b_proj"):
+            latent(attention)
+            output(getattr(mlp, "gate_proj", None), "gate")
+            output(getattr(mlp, "up_proj", None), "up")
+        elif hasattr(attention, "qkv_proj"):
             width = MODELS["phi3"].hidden_size
             split(attention.qkv_proj, "qkv", [width, width // 2, width // 2])
             split(mlp.gate_up_proj, ("gate", "up"), [N_FF, N_FF])
@@ -345,7 +423,8 @@ def traced(model, tokens):
             output(getattr(mlp, "up_proj", None), "up")
         output(getattr(attention, "q_norm", None), "q_norm")
         output(getattr(attention, "k_norm", None), "k_norm")
-        inputs(attention.o_proj, "pv")
+        if not hasattr(attention, "kv_b_proj"):
+            inputs(attention.o_proj, "pv")
         output(attention.o_proj, "attn_out")
         if mlp is not None:
             inputs(mlp.down_proj, "act")
@@ -363,18 +442,20 @@ def traced(model, tokens):
     output(model.model.norm, "final_norm")
 
     source = sys.modules[type(model).__module__]
-    rotate = source.apply_rotary_pos_emb
+    names = ("apply_rotary_emb", "apply_rotary_pos_emb_interleave", "apply_rotary_pos_emb")
+    name = next(name for name in names if hasattr(source, name))
+    rotate = getattr(source, name)
 
     def rotate_and_put(*args, **kwargs):
         q, k = rotate(*args, **kwargs)
-        put("q_rope", q)
+        put("q_rope", q)  # of MLA the part of it that turns
         put("k_rope", k)
         return q, k
 
-    source.apply_rotary_pos_emb = rotate_and_put
+    setattr(source, name, rotate_and_put)
     with torch.no_grad():
         logits = model(torch.tensor([tokens]), use_cache=False).logits[0]
-    source.apply_rotary_pos_emb = rotate
+    setattr(source, name, rotate)
     assert sum(key.endswith(".x_out") for key in stages) == n_layer
     return stages, logits
 
@@ -389,6 +470,12 @@ def golden(name, model):
         if stage == "x_in" and key != "L0.x_in":
             continue
         value = value.numpy()
+        if name == "deepseek2" and stage in ("q_rope", "k_rope"):  # pairs came in, halves come out
+            value = halves_to_pairs(value, model.config.qk_rope_head_dim)
+        if name in MLA and stage == "q_rope":  # with the part of each head that does not turn
+            whole = stages[key.replace("q_rope", "q")].numpy().reshape(N_TOKENS, N_HEAD, -1).copy()
+            whole[..., -model.config.qk_rope_head_dim :] = value.reshape(N_TOKENS, N_HEAD, -1)
+            value = whole.reshape(N_TOKENS, -1)
         if name in PERMUTED and stage in ("q", "k", "q_rope", "k_rope"):
             value = halves_to_pairs(value, model.model.layers[0].self_attn.head_dim)
         tensors[key] = value[ROWS].astype(np.float32)
@@ -403,13 +490,13 @@ def add_keys(writer, name, c):
     writer.add_embedding_length(N_EMBD)
     writer.add_feed_forward_length(c.intermediate_size)
     writer.add_head_count(N_HEAD)
-    writer.add_head_count_kv(N_HEAD_KV)
+    writer.add_head_count_kv(1 if name in MLA else N_HEAD_KV)
     writer.add_layer_norm_rms_eps(c.rms_norm_eps)
     head_dim = getattr(c, "head_dim", None) or N_EMBD // N_HEAD
     if name in ("llama", "qwen3", "qwen3moe", *GEMMAS, "mistral", "gpt-oss", "yarn", "linear"):
         writer.add_key_length(head_dim)
         writer.add_value_length(head_dim)
-    if name in (*PERMUTED, "phi3", "partial"):
+    if name in (*PERMUTED, *PHIS):
         writer.add_rope_dimension_count(head_dim // 2 if name == "partial" else head_dim)
     if name in PERMUTED:
         writer.add_vocab_size(N_VOCAB)
@@ -432,21 +519,60 @@ def add_keys(writer, name, c):
     if name == "gpt-oss":
         writer.add_sliding_window(c.sliding_window)
         writer.add_expert_feed_forward_length(c.intermediate_size)
-    if name in ("phi3", "partial"):
+    if rope.get("rope_type") == "longrope":
+        writer.add_rope_scaling_attn_factors(rope["attention_factor"])
+    if name in PHIS:
         writer.add_rope_scaling_orig_ctx_len(c.original_max_position_embeddings)
         writer.add_sliding_window(0)
     if name in EXPERTS:
-        writer.add_expert_count(getattr(c, "num_local_experts", None) or c.num_experts)
+        experts = getattr(c, "num_local_experts", None) or getattr(c, "num_experts", None) or c.n_routed_experts
+        writer.add_expert_count(experts)
         writer.add_expert_used_count(c.num_experts_per_tok)
     if name in ("qwen2moe", "qwen3moe"):
         writer.add_expert_feed_forward_length(c.moe_intermediate_size)
     if name == "qwen2moe":
         writer.add_expert_shared_feed_forward_length(c.shared_expert_intermediate_size)
+    if name in MLA:
+        add_mla_keys(writer, c)
     if name == "granite":
         writer.add_attention_scale(c.attention_multiplier)
         writer.add_embedding_scale(c.embedding_multiplier)
         writer.add_residual_scale(c.residual_multiplier)
         writer.add_logit_scale(c.logits_scaling)
+
+
+def add_mla_keys(writer, c):
+    writer.add_vocab_size(N_VOCAB)
+    writer.add_leading_dense_block_count(c.first_k_dense_replace)
+    if c.q_lora_rank is not None:
+        writer.add_q_lora_rank(c.q_lora_rank)
+    writer.add_kv_lora_rank(c.kv_lora_rank)
+    writer.add_key_length(c.kv_lora_rank + c.qk_rope_head_dim)
+    writer.add_value_length(c.kv_lora_rank)
+    writer.add_key_length_mla(c.qk_nope_head_dim + c.qk_rope_head_dim)
+    writer.add_value_length_mla(c.v_head_dim)
+    writer.add_rope_dimension_count(c.qk_rope_head_dim)
+    writer.add_rope_scaling_yarn_log_mul(0.1 * c.rope_parameters["mscale_all_dim"])
+    writer.add_expert_feed_forward_length(c.moe_intermediate_size)
+    writer.add_expert_shared_count(c.n_shared_experts)
+    writer.add_expert_weights_scale(c.routed_scaling_factor)
+    sigmoid = c.model_type == "deepseek_v3"
+    writer.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID if sigmoid else gguf.ExpertGatingFuncType.SOFTMAX)
+    if c.norm_topk_prob:
+        writer.add_expert_weights_norm(True)
+    if c.n_group > 1:
+        writer.add_expert_group_count(c.n_group)
+        writer.add_expert_group_used_count(c.topk_group)
+
+
+def mla_tensors(key, values, c):
+    """Of kv_b_proj: what queries are multiplied by, and what makes heads' outputs; {} of any other tensor."""
+    if not key.endswith("kv_b_proj.weight"):
+        return {}
+    layer = key.split(".")[2]
+    heads = values.reshape(N_HEAD, c.qk_nope_head_dim + c.v_head_dim, c.kv_lora_rank)
+    keys, made = heads[:, : c.qk_nope_head_dim], heads[:, c.qk_nope_head_dim :]
+    return {f"blk.{layer}.attn_k_b.weight": keys.swapaxes(1, 2), f"blk.{layer}.attn_v_b.weight": made}
 
 
 def add_tokenizer(writer, n_tokens):
@@ -483,6 +609,9 @@ def expert_tensors(key, values):
     name = {
         "experts.down_proj": "ffn_down_exps",
         "gate.weight": "ffn_gate_inp",
+        "shared_experts.gate_proj.weight": "ffn_gate_shexp",
+        "shared_experts.up_proj.weight": "ffn_up_shexp",
+        "shared_experts.down_proj.weight": "ffn_down_shexp",
         "shared_expert_gate.weight": "ffn_gate_inp_shexp",
         "shared_expert.gate_proj.weight": "ffn_gate_shexp",
         "shared_expert.up_proj.weight": "ffn_up_shexp",
@@ -500,6 +629,13 @@ def write_gguf(path, name, model, factors, matrix_type):
     names = gguf.get_tensor_name_map(kind, model.config.num_hidden_layers)
     if factors is not None:
         writer.add_tensor("rope_freqs.weight", factors)
+    for length in ("long", "short"):
+        if model.config.rope_parameters.get(f"{length}_factor"):
+            values = np.array(model.config.rope_parameters[f"{length}_factor"], np.float32)
+            writer.add_tensor(f"rope_factors_{length}.weight", values)
+    for key, buffer in model.named_buffers():
+        if key.endswith("e_score_correction_bias"):
+            writer.add_tensor(f"blk.{key.split('.')[2]}.exp_probs_b.bias", buffer.numpy().astype(np.float32))
     for key, weight in model.named_parameters():
         values = weight.detach().numpy()
         if name in PERMUTED and ("q_proj" in key or "k_proj" in key):
@@ -511,7 +647,8 @@ def write_gguf(path, name, model, factors, matrix_type):
             own_name = f"blk.{key.split('.')[2]}.attn_sinks.weight"
         if name == "gpt-oss" and key.endswith("experts.down_proj"):
             values = values.swapaxes(1, 2)
-        for to, part in (expert_tensors(key, values) or {own_name: values}).items():
+        parts = expert_tensors(key, values) or mla_tensors(key, values, model.config) or {own_name: values}
+        for to, part in parts.items():
             is_matrix = part.ndim > 1 and "ffn_gate_inp" not in to and "bias" not in to  # routers stay F32
             stored = np.ascontiguousarray(part, matrix_type if is_matrix else np.float32)
             assert (stored == part).all()

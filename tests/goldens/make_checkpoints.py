@@ -6,6 +6,7 @@
 
 Of each model its config.json, the names of its tensors with those of the GGUF ("{}" is the layer), and the SHA-256 of
 all tensors' bytes in the order of their names: a checkpoint that a test makes of the GGUF is the same if it has that.
+A tensor that is two in the GGUF has two names; "[3]" is an expert.
 """
 
 import hashlib
@@ -18,6 +19,34 @@ import gguf
 import torch
 from make_architectures import EXPERTS, GGUF_ARCHITECTURE, HERE, MODELS, Float64, make_model
 from safetensors.torch import load_file
+
+
+# What gguf's map has not, or in another form.
+OSS_NAMES = {
+    "mlp.experts.gate_up_proj": ["ffn_gate_exps.weight", "ffn_up_exps.weight"],
+    "mlp.experts.gate_up_proj_bias": ["ffn_gate_exps.bias", "ffn_up_exps.bias"],
+    "mlp.experts.down_proj": "ffn_down_exps.weight",
+    "mlp.experts.down_proj_bias": "ffn_down_exps.bias",
+    "self_attn.sinks": "attn_sinks.weight",
+    "self_attn.kv_b_proj.weight": ["attn_k_b.weight", "attn_v_b.weight"],
+    "mlp.gate.e_score_correction_bias": "exp_probs_b.bias",
+}
+WITH_EXPERTS = ("gpt-oss", "deepseek2", "deepseek2_lite")
+
+
+def own_name(names, key):
+    layer, _, rest = key.removeprefix("model.layers.").partition(".")
+    expert = re.fullmatch(r"mlp\.experts\.(\d+)\.(gate|up|down)_proj\.weight", rest)
+    if expert:
+        return f"blk.{layer}.ffn_{expert[2]}_exps.weight[{expert[1]}]"
+    found = OSS_NAMES.get(rest)
+    if found is None:
+        return names.get_name(key, try_suffixes=(".weight", ".bias"))
+    return [f"blk.{layer}.{f}" for f in found] if isinstance(found, list) else f"blk.{layer}.{found}"
+
+
+def without_layer(name):
+    return [*map(without_layer, name)] if isinstance(name, list) else re.sub(r"\.\d+\.", ".{}.", name, count=1)
 
 
 def checkpoint(name):
@@ -33,14 +62,14 @@ def checkpoint(name):
     digest, pairs = hashlib.sha256(), {}
     for key in sorted(tensors):
         digest.update(tensors[key].contiguous().numpy().tobytes())
-        own = names.get_name(key, try_suffixes=(".weight", ".bias"))
-        pairs[re.sub(r"\.\d+\.", ".{}.", key)] = re.sub(r"\.\d+\.", ".{}.", own)
+        pairs[without_layer(key)] = without_layer(own_name(names, key))
     return {"config": config, "tensors": pairs, "sha256": digest.hexdigest()}
 
 
 def main():
     torch.set_default_dtype(torch.float64)
-    made = {name: checkpoint(name) for name in MODELS if name not in EXPERTS}  # which no checkpoint is read with
+    # Experts that are a tensor each: tests/python/checkpoint_formats_test.py
+    made = {name: checkpoint(name) for name in MODELS if name not in EXPERTS or name in WITH_EXPERTS}
     (HERE / "checkpoints.json").write_text(json.dumps(made, indent=1, sort_keys=True) + "\n")
 
 

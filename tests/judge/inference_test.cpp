@@ -221,7 +221,7 @@ TEST(Inference, AFaultInAMixInBf16IsNotTakenForAnUnknownArithmetic) {
 }
 
 Row of_f16(const PlainSite& site) {
-  Row x = site.in(inputs_of(site.stage)[0]);
+  Row x = site.in(common_input(site.stage));
   for (float& value : x) value = as_f16(value);
   return times(site.weight(), x);
 }
@@ -406,7 +406,7 @@ Finding in_one_row(Stage stage, const std::function<Row(const PlainSite&)>& wron
 
 TEST(Undeclared, OneRowNamesNoConstantUnlessItsHeadsAgree) {
   const Finding scaled = in_one_row(Stage::down, [](const PlainSite& site) {
-    Row y = times(site.weight(), site.in(inputs_of(site.stage)[0]));
+    Row y = times(site.weight(), site.in(common_input(site.stage)));
     for (float& value : y) value *= 0.75f;
     return y;
   });
@@ -445,7 +445,7 @@ TEST(Undeclared, ACacheWrongEverywhereIsTriedWithWhatFits) {
 
 /// A product of operands of six bits: no arithmetic of the vocabulary.
 Row of_six_bits(const PlainSite& site) {
-  Row x = site.in(inputs_of(site.stage)[0]);
+  Row x = site.in(common_input(site.stage));
   for (float& value : x) {
     int exponent = 0;
     const float mantissa = std::frexp(value, &exponent);

@@ -48,9 +48,9 @@ TEST(ModelWithExperts, HasTheirStagesAndNoDenseOnes) {
     EXPECT_FALSE(has_stage(config, {1, stage})) << name(stage);
   EXPECT_EQ(operands_at(config, {1, Stage::x_out}),
             (std::vector<At>{{1, Stage::x_attn}, {1, Stage::experts_out}}));
-  EXPECT_EQ(row_width(Stage::router, config, 0), 3);
-  EXPECT_EQ(row_width(Stage::expert_gate, config, 0), 24);
-  EXPECT_EQ(row_width(Stage::expert_down, config, 0), 16);
+  EXPECT_EQ(row_width({1, Stage::router}, config, 0), 3);
+  EXPECT_EQ(row_width({1, Stage::expert_gate}, config, 0), 24);
+  EXPECT_EQ(row_width({1, Stage::expert_down}, config, 0), 16);
   EXPECT_EQ(row_heads(Stage::expert_down, config), 2);
   // add_f32() counts on through the tensor: the second expert's first value.
   const Tensor second = expert_of(*opened.model.layers[0].of(Stage::expert_gate), 1);

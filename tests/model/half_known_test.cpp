@@ -111,10 +111,11 @@ TEST(HalfKnown, AWholeModelIsOne) {
 TEST(HalfKnown, AKnownArchitectureKeepsItsStages) {
   GgufBuilder file = nobodys("llama");
   file.add_f32("blk.0.attn_strange.weight", {8, 8});
-  EXPECT_THAT(known(file, 0), ElementsAre("x_in", "attn_norm", "q", "k", "v", "ffn_norm", "router", "experts",
-                                          "expert_weights", "expert_gate", "expert_up", "expert_act",
-                                          "expert_down", "experts_out", "gate", "up", "act", "down",
-                                          "shared_gate", "shared_out", "ffn_out", "ffn_post_norm", "x_out"));
+  EXPECT_THAT(known(file, 0),
+              ElementsAre("x_in", "attn_norm", "q_a", "q", "k", "v", "ffn_norm", "router", "expert_probs",
+                          "experts", "expert_weights", "expert_gate", "expert_up", "expert_act",
+                          "expert_down", "experts_out", "gate", "up", "act", "down", "shared_gate",
+                          "shared_out", "ffn_out", "ffn_post_norm", "x_out"));
   EXPECT_THAT(known(file, 1), testing::IsSupersetOf({"q_rope", "kv_write", "qk", "softmax", "pv", "x_attn"}));
   EXPECT_THAT(known(file, -1), ElementsAre("final_norm", "logits"));
 

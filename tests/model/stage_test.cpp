@@ -18,14 +18,18 @@ std::vector<Stage> stages_that(bool (*predicate)(Stage)) {
 }
 
 TEST(Stage, WhatTheTableSaysOfGroups) {
-  EXPECT_EQ(stages_that(is_projection), (std::vector{q, k, v, attn_out, router, expert_gate, expert_up,
-                                                     expert_down, gate, up, down, shared_gate, logits}));
-  EXPECT_EQ(stages_that(feeds_cache), (std::vector{x_in, attn_norm, k, v, k_norm, k_rope, kv_write}));
+  EXPECT_EQ(stages_that(is_projection),
+            (std::vector{q_a, q, k, v, q_absorbed, head_out, attn_out, router, expert_gate, expert_up,
+                         expert_down, gate, up, down, shared_gate, logits}));
+  EXPECT_EQ(stages_that(feeds_cache),
+            (std::vector{x_in, attn_norm, k, v, k_norm, v_norm, k_rope, k_latent, kv_write}));
   EXPECT_EQ(stages_that(is_inside_ffn),
-            (std::vector{router, experts, expert_weights, expert_gate, expert_up, expert_act, expert_down,
-                         experts_out, gate, up, act, down, shared_gate, shared_out, ffn_out, ffn_post_norm}));
+            (std::vector{router, expert_probs, experts, expert_weights, expert_gate, expert_up, expert_act,
+                         expert_down, experts_out, gate, up, act, down, shared_gate, shared_out, ffn_out,
+                         ffn_post_norm}));
   EXPECT_EQ(stages_that(is_inside_attention), (std::vector{qk, softmax, pv}));
-  EXPECT_EQ(stages_that(is_norm_of_projection), (std::vector{q_norm, k_norm, attn_post_norm, ffn_post_norm}));
+  EXPECT_EQ(stages_that(is_norm_of_projection),
+            (std::vector{q_a_norm, q_norm, k_norm, v_norm, attn_post_norm, ffn_post_norm}));
 }
 
 TEST(Stage, NamesAreFoundAgain) {
@@ -50,7 +54,7 @@ TEST(Stage, OperandsCrossLayersWhereTheStreamDoes) {
 }
 
 TEST(Stage, AStageThatALayerLacksPassesItsFirstInputOn) {
-  const auto without_k = [](At at) { return at.stage != k_norm && at.stage != k_rope; };
+  const auto without_k = [](At at) { return at.stage < k_norm || at.stage > k_latent; };
   EXPECT_EQ(operands_of({1, kv_write}, 3, without_k), (std::vector<At>{{1, k}, {1, v}}));
 }
 

@@ -111,6 +111,165 @@ class Directories(unittest.TestCase):
         tiny.write(self.folder / "stored", stored, config, {"quant_method": "mxfp4"})
         self.assertEqual(self.hashes(self.folder / "stored", "s"), self.hashes(self.folder / "plain", "p"))
 
+    def test_experts_of_gpt_oss(self):
+        """In MXFP4 their rows are rows; as numbers they lie the other way round."""
+        random = np.random.default_rng(9)
+        config, tensors = tiny.gpt_oss_model(random)
+        plain, stored = dict(tensors), dict(tensors)
+        for name in [name for name in tensors if name.endswith("experts.gate_up_proj") or name.endswith("down_proj")]:
+            experts, columns, rows = tensors[name].shape
+            blocks, scales, values = tiny.mxfp4(random, experts, rows, columns)
+            plain[name] = np.ascontiguousarray(values.swapaxes(1, 2), np.float32)
+            del stored[name]
+            stored[name + "_blocks"], stored[name + "_scales"] = blocks, scales
+        tiny.write(self.folder / "plain", plain, config)
+        tiny.write(self.folder / "stored", stored, config, {"quant_method": "mxfp4"})
+        hashes = self.hashes(self.folder / "stored", "s")
+        self.assertIn(("decode0", 1, "experts_out"), hashes)
+        self.assertEqual(hashes, self.hashes(self.folder / "plain", "p"))
+
+    def test_gpt_oss_that_is_wrong(self):
+        config, tensors = tiny.gpt_oss_model(np.random.default_rng(9))
+        name = "model.layers.1.mlp.experts.gate_up_proj"
+
+        def said_of(change, said=config):
+            folder = self.folder / f"bad{len(list(self.folder.glob('bad*')))}"
+            changed = dict(tensors)
+            change(changed)
+            tiny.write(folder, changed, said)
+            run = subprocess.run([self.greta, "plan", "-m", folder], capture_output=True, text=True)
+            self.assertEqual((run.returncode, run.stderr.count("\n")), (2, 1), run.stderr)
+            return run.stderr
+
+        self.assertIn("expected [experts, 2 rows, columns]", said_of(
+            lambda t: t.__setitem__(name, np.zeros((5, 64, 63), np.float32))))
+        self.assertIn("expected [experts, columns, rows]", said_of(
+            lambda t: t.__setitem__(name, np.zeros((5, 64), np.float32))))
+        self.assertIn("expected [experts, 2 rows]", said_of(
+            lambda t: t.__setitem__(name + "_bias", np.zeros((5, 64, 1), np.float32))))
+        self.assertIn("self_attn.sinks is missing", said_of(lambda t: t.pop("model.layers.0.self_attn.sinks")))
+        self.assertIn("experts.gate_proj.bias is missing", said_of(lambda t: t.pop(name + "_bias")))
+        self.assertIn("the hyperparameters demand [64, 32, 5]", said_of(
+            lambda t: t.__setitem__(name, np.zeros((5, 32, 128), np.float32))))
+        self.assertIn("another clamp", said_of(lambda t: None, {**config, "swiglu_limit": 6.0}))
+        self.assertIn('"truncate"', said_of(lambda t: None, {**config, "rope_scaling": {
+            **config["rope_scaling"], "truncate": True}}))
+
+    def test_latent_attention_that_is_not_absorbed(self):
+        """As transformers computes it: keys and values of all heads from the latent. Nothing between q_rope and
+        head_out is recorded, and the judge makes that in the absorbed form."""
+        config, tensors = tiny.deepseek_model(np.random.default_rng(9))
+        tiny.write(self.folder / "m", tensors, config)
+        self.hashes(self.folder / "m", "m")
+        bundle = self.folder / "trace-m"
+        events = [json.loads(line) for line in (bundle / "events.jsonl").read_text().splitlines()]
+        rows = {(e["phase"], e["stage"]): (e["positions"][0], tiny.load(bundle / e["file"])[e["tensor"]])
+                for e in events if e["layer"] == 0 and "file" in e and e["stage"] in ("q_rope", "k_rope", "v_norm")}
+        heads, nope, rope, out = (tiny.MLA[name] for name in ("heads", "nope", "rope", "out"))
+        kv_b = tensors["model.layers.0.self_attn.kv_b_proj.weight"]
+        stretch = 1 + 0.1 * np.log(4.0)
+        scale = np.float32(stretch**2 / np.sqrt(nope + rope))
+
+        def head_out(phase, kv_b):
+            first, q = rows[phase, "q_rope"]
+            _, latent = rows["prefill", "v_norm"]
+            _, turned = rows["prefill", "k_rope"]
+            made = (latent @ kv_b.T).reshape(len(latent), heads, nope + out)
+            keys = np.concatenate((made[..., :nope], np.repeat(turned[:, None], heads, 1)), -1)
+            q = q.reshape(len(q), heads, nope + rope)
+            scores = np.einsum("shd,phd->hsp", q, keys) * scale
+            hidden = np.arange(len(latent))[None] > first + np.arange(len(q))[:, None]
+            weights = np.exp(np.where(hidden, -np.inf, scores - scores.max(-1, keepdims=True)))
+            weights /= weights.sum(-1, keepdims=True)
+            return np.einsum("hsp,phd->shd", weights, made[..., nope:]).reshape(len(q), -1).astype(np.float32)
+
+        known = ("x_in", "attn_norm", "q_a", "q_a_norm", "q", "k", "v", "v_norm", "q_rope", "k_rope")
+
+        def judged(name, kv_b):
+            folder, kept, data = self.folder / name, [], {}
+            folder.mkdir()
+            for event in events:
+                if event["layer"] != 0 or "file" not in event or event["stage"] not in (*known, "head_out"):
+                    continue
+                values = tiny.load(bundle / event["file"])[event["tensor"]]
+                if event["stage"] == "head_out":
+                    values = head_out(event["phase"], kv_b)
+                data[event["tensor"]] = values
+                kept.append({key: event[key] for key in ("cell", "experiment", "prompt_id", "phase", "layer", "stage",
+                                                         "positions", "shape", "dtype", "tensor", "kernel")}
+                            | {"file": "tensors.safetensors"})
+            tiny.save(folder / "tensors.safetensors", data)
+            (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in kept))
+            manifest = json.loads((bundle / "manifest.json").read_text())
+            (folder / "manifest.json").write_text(json.dumps({**manifest, "kernels": {}, "engine": "another"}))
+            run = subprocess.run([self.greta, "diagnose", folder, "-m", self.folder / "m", "--json"],
+                                 capture_output=True, text=True)
+            self.assertTrue(run.stdout, run.stderr)
+            return run.returncode, json.loads(run.stdout)
+
+        code, verdict = judged("right", kv_b)
+        self.assertEqual((code, verdict["findings"]), (0, []))
+        self.assertEqual(verdict["coverage"]["judged"], verdict["coverage"]["recorded"])
+        other = kv_b.copy()
+        other[nope : nope + out] = kv_b[nope + (nope + out) : nope + out + (nope + out)]  # the next head's values
+        code, verdict = judged("wrong", other)
+        self.assertEqual(code, 1)
+        self.assertEqual({(f["layer"], f["stage"]) for f in verdict["findings"]}, {(0, "head_out")})
+
+    def test_deepseek_that_is_wrong(self):
+        config, tensors = tiny.deepseek_model(np.random.default_rng(9))
+        attention, mlp = "model.layers.1.self_attn.", "model.layers.1.mlp."
+
+        def said_of(change=lambda t: None, **said):
+            folder = self.folder / f"bad{len(list(self.folder.glob('bad*')))}"
+            changed = dict(tensors)
+            change(changed)
+            tiny.write(folder, changed, {**config, **said})
+            run = subprocess.run([self.greta, "plan", "-m", folder], capture_output=True, text=True)
+            self.assertEqual((run.returncode, run.stderr.count("\n")), (2, 1), run.stderr)
+            return run.stderr
+
+        def put(name, *shape):
+            return lambda t: t.__setitem__(name, np.zeros(shape, np.float32))
+
+        self.assertIn("4 heads of 32 and 24 rows need 224", said_of(put(attention + "kv_b_proj.weight", 225, 32)))
+        self.assertIn("attn_v_b.weight is missing", said_of(lambda t: t.pop(attention + "kv_b_proj.weight"))
+                      .replace("attn_k_b", "attn_v_b"))
+        self.assertIn("kv_a_proj_with_mqa.weight has the shape", said_of(put(attention + "kv_a_proj_with_mqa.weight",
+                                                                             63, 64)))
+        self.assertIn("has the shape", said_of(put(mlp + "gate.e_score_correction_bias", 7)))
+        self.assertIn('"kv_lora_rank" is missing', said_of(kv_lora_rank=None))
+        self.assertIn('"qk_rope_head_dim"', said_of(qk_rope_head_dim=None))
+        self.assertIn("(2i, 2i + 1)", said_of(rope_interleave=False))
+        self.assertIn("GRETA computes noaux_tc", said_of(topk_method="greedy"))
+        self.assertIn('is not "sigmoid"', said_of(scoring_func="softmax"))
+        self.assertIn("8 experts in 3 groups", said_of(n_group=3))
+        self.assertIn("mlp.experts.down_proj.weight; not supported", said_of(first_k_dense_replace=2))
+        self.assertIn("biases", said_of(put(attention + "o_proj.bias", 64)))
+
+    def test_longrope_that_is_wrong(self):
+        random = np.random.default_rng(3)
+        tensors = tiny.rest(random)
+        tensors |= {f"{name}.weight": np.zeros(shape, np.float32) for name, shape in tiny.matrices().items()}
+
+        def said_of(**scaling):
+            folder = self.folder / f"bad{len(list(self.folder.glob('bad*')))}"
+            rope = {"rope_type": "longrope", "original_max_position_embeddings": 16, "short_factor": [1.0] * 8,
+                    "long_factor": [2.0] * 8, **scaling}
+            config = {"model_type": "llama", **tiny.SIZES, "rope_scaling": {k: v for k, v in rope.items() if v}}
+            tiny.write(folder, tensors, config)
+            run = subprocess.run([self.greta, "run", "-m", folder, "-p", "abc" * 9, "-n", "1"], capture_output=True,
+                                 text=True)
+            self.assertEqual((run.returncode, run.stderr.count("\n")), (2, 1), run.stderr)
+            return run.stderr
+
+        self.assertIn("--context 28 takes the long ones", said_of())
+        self.assertIn('"long_factor" is missing', said_of(long_factor=None))
+        self.assertIn("has 7 numbers; a head has 8 rotated pairs", said_of(short_factor=[1.0] * 7))
+        self.assertIn("holds what is no number", said_of(short_factor=["1"] * 8))
+        self.assertIn("must be finite and above 0", said_of(long_factor=[1.0] * 7 + [-1.0]))
+        self.assertIn('"original_max_position_embeddings"', said_of(original_max_position_embeddings=None))
+
     def test_experts_in_fp8(self):
         """Each expert's matrix by itself, before they are joined."""
         random = np.random.default_rng(8)

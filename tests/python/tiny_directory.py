@@ -51,6 +51,15 @@ def save(path, tensors):
                               for v in tensors.values()))
 
 
+def load(path):
+    """F32 tensors of a file."""
+    data = path.read_bytes()
+    size = struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8 : 8 + size])
+    return {name: np.frombuffer(data[8 + size + of["data_offsets"][0] : 8 + size + of["data_offsets"][1]], np.float32)
+            .reshape(of["shape"]) for name, of in header.items() if name != "__metadata__"}
+
+
 # Tokens: letters, each its own.
 def tokenizer():
     letters = "abcdefghijklmnopqrstuvwxyz"
@@ -270,6 +279,67 @@ def experts_model(model_type, random):
             for name, shape in (("gate_proj", (144, 64)), ("up_proj", (144, 64)), ("down_proj", (64, 144))):
                 tensors[f"{block}shared_expert.{name}.weight"] = matrix(*shape)
             tensors[block + "shared_expert_gate.weight"] = matrix(1, 64)
+    return config, tensors
+
+
+def gpt_oss_model(random):
+    """config and tensors as transformers keeps them: experts [experts, columns, rows], gate and up by turns."""
+    config = {"model_type": "gpt_oss", **SIZES, "intermediate_size": 32, "num_local_experts": 5, "sliding_window": 8,
+              "num_experts_per_tok": 2, "layer_types": ["sliding_attention", "full_attention"], "swiglu_limit": 7.0,
+              "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "beta_fast": 32.0, "beta_slow": 1.0,
+                               "original_max_position_embeddings": 16, "truncate": False}}
+    tensors = rest(random)
+
+    def values(*shape):
+        return (random.standard_normal(shape) / 8).astype(np.float32)
+
+    for layer in range(2):
+        prefix = f"model.layers.{layer}."
+        for name, rows in (("q", 64), ("k", 32), ("v", 32), ("o", 64)):
+            tensors[f"{prefix}self_attn.{name}_proj.weight"] = values(rows, 64)
+            tensors[f"{prefix}self_attn.{name}_proj.bias"] = values(rows)
+        tensors[prefix + "self_attn.sinks"] = values(4)
+        for name, shape in (("router.weight", (5, 64)), ("router.bias", (5,)), ("experts.gate_up_proj", (5, 64, 64)),
+                            ("experts.gate_up_proj_bias", (5, 64)), ("experts.down_proj", (5, 32, 64)),
+                            ("experts.down_proj_bias", (5, 64))):
+            tensors[f"{prefix}mlp.{name}"] = values(*shape)
+    return config, tensors
+
+
+MLA = {"heads": 4, "rank": 32, "nope": 32, "rope": 32, "out": 24}
+
+
+def deepseek_model(random):
+    """config and tensors of DeepSeek V3's form: a dense layer, then one with experts."""
+    config = {"model_type": "deepseek_v3", **SIZES, "q_lora_rank": 48, "kv_lora_rank": MLA["rank"],
+              "qk_nope_head_dim": MLA["nope"], "qk_rope_head_dim": MLA["rope"], "v_head_dim": MLA["out"],
+              "first_k_dense_replace": 1, "n_routed_experts": 8, "num_experts_per_tok": 2, "n_shared_experts": 1,
+              "moe_intermediate_size": 32, "routed_scaling_factor": 2.5, "norm_topk_prob": True, "n_group": 4,
+              "topk_group": 2, "num_key_value_heads": 4, "num_nextn_predict_layers": 1,
+              "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16,
+                               "mscale": 1.0, "mscale_all_dim": 1.0}}
+    del config["head_dim"]
+    tensors = rest(random)
+
+    def matrix(*shape):
+        return (random.standard_normal(shape) / np.sqrt(shape[-1])).astype(np.float32)
+
+    def norm(width):
+        return random.uniform(0.5, 1.5, width).astype(np.float32)
+
+    for layer in range(2):
+        own = f"model.layers.{layer}.self_attn."
+        tensors |= {own + "q_a_proj.weight": matrix(48, 64), own + "q_a_layernorm.weight": norm(48),
+                    own + "q_b_proj.weight": matrix(4 * 64, 48), own + "kv_a_proj_with_mqa.weight": matrix(64, 64),
+                    own + "kv_a_layernorm.weight": norm(32), own + "kv_b_proj.weight": matrix(4 * 56, 32),
+                    own + "o_proj.weight": matrix(64, 4 * 24)}
+    for layer, name, ff in ((0, "", 144), (1, "shared_experts.", 32), *((1, f"experts.{e}.", 32) for e in range(8))):
+        own = f"model.layers.{layer}.mlp.{name}"
+        tensors |= {own + "gate_proj.weight": matrix(ff, 64), own + "up_proj.weight": matrix(ff, 64),
+                    own + "down_proj.weight": matrix(64, ff)}
+    tensors["model.layers.1.mlp.gate.weight"] = 4 * matrix(8, 64)
+    tensors["model.layers.1.mlp.gate.e_score_correction_bias"] = matrix(8)
+    tensors["model.layers.2.eh_proj.weight"] = matrix(64, 128)  # multi-token prediction
     return config, tensors
 
 

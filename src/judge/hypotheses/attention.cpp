@@ -167,7 +167,7 @@ std::vector<Candidate> zero_scores(const Suspect& s) {
 /// The whole cache of layer `other`, as far as this problem reads.
 std::optional<SharedRows> cache_of(int other, const Observation& seen, const StageProblem& problem) {
   const Stage cache = inputs_of(problem.at.stage)[1];
-  const size_t width = static_cast<size_t>(row_width(cache, problem.model->config, 0));
+  const size_t width = static_cast<size_t>(row_width({problem.at.layer, cache}, problem.model->config, 0));
   std::vector<int64_t> all(problem.operands[1].values.size() / width);
   for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int64_t>(i);
   if (all.empty()) return std::nullopt;

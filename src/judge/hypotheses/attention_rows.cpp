@@ -55,10 +55,11 @@ std::vector<Candidate> keys_before_rope(const Suspect& s) {
                      keys = static_cast<size_t>(p.attention.n_head_kv) * d;
         std::vector<float> cache(values[1].begin(), values[1].end());
         std::vector<double> head(d);
+        double* turned = head.data() + d - static_cast<size_t>(shape.head_dim);  // of MLA the key's end
         for (size_t at = 0; at < cache.size(); at += d) {
           if (at / keys % 2 == 1) continue;
           std::copy_n(cache.begin() + static_cast<std::ptrdiff_t>(at), d, head.begin());
-          turn(shape, -static_cast<double>(at / (2 * keys)), 1 / shape.magnitude, head.data());
+          turn(shape, -static_cast<double>(at / (2 * keys)), 1 / shape.magnitude, turned);
           std::copy_n(head.begin(), d, cache.begin() + static_cast<std::ptrdiff_t>(at));
         }
         Expected expected = right_of(p, {values[0], std::move(cache)});

@@ -342,8 +342,11 @@ std::vector<Candidate> kv_history(const Suspect& s) {
   return candidates;
 }
 
+/// Of MLA keys and values have different widths: neither can be in the other's place.
+bool is_plain_cache(const Suspect& s) { return s.kind() == StageKind::cache && !s.config().is_latent(); }
+
 std::vector<Candidate> kv_swapped(const Suspect& s) {
-  if (s.kind() != StageKind::cache) return {};
+  if (!is_plain_cache(s)) return {};
   return {
       {[](const Observation&, StageProblem& problem) {
          std::swap(problem.operands[0], problem.operands[1]);
@@ -353,8 +356,9 @@ std::vector<Candidate> kv_swapped(const Suspect& s) {
 }
 
 std::vector<Candidate> kv_unrotated(const Suspect& s) {
-  if (s.kind() != StageKind::cache) return {};
-  const Stage key = inputs_of(s.at.stage)[0], value = inputs_of(s.at.stage)[1];
+  if (!is_plain_cache(s)) return {};
+  const std::vector<At> made = operands_at(s.config(), s.at);
+  const Stage key = made[0].stage, value = made[1].stage;
   Stage unrotated = key;
   while (!is_projection(unrotated)) unrotated = inputs_of(unrotated).front();
   return {

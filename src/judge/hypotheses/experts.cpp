@@ -33,7 +33,7 @@ Candidate chosen_by(Choose choose, Text title) {
                                      std::span(numbers).subspan(row * used, used));
           other.insert(other.end(), its.begin(), its.end());
         }
-        other = oracle::settle_ties(other, values[0], {}, p.experts);
+        other = oracle::settle_ties(other, values[0], {}, p.experts, Format::f32, choice_biases(p));
         return Expected{{other.begin(), other.end()}, std::vector<double>(other.size(), 0.0)};
       },
       std::move(title));
@@ -202,12 +202,17 @@ std::vector<Candidate> router_rounded(const Suspect& s) {
   if (s.kind() != StageKind::choice || !s.direct) return {};
   std::vector<Candidate> candidates;
   for (const Format format : {Format::f16, Format::bf16}) {
-    const auto round = [format](float x) {
-      return static_cast<float>(rounded_to(static_cast<double>(x), format));
-    };
-    candidates.push_back(chosen_by(
-        [round](std::span<const float> scores, std::span<const float> right) {
-          return highest(scores, right.size(), round);
+    candidates.push_back(computed_by(
+        [format](const StageProblem& p, const Values& values) {
+          std::vector<float> rounded;
+          for (const float x : values[0])
+            rounded.push_back(static_cast<float>(rounded_to(static_cast<double>(x), format)));
+          const std::vector<double> biases = choice_biases(p);
+          const Expected chosen = oracle::choose_experts(rounded, p.experts, biases);
+          const std::vector<float> numbers(chosen.value.begin(), chosen.value.end());
+          const std::vector<float> in_order =
+              oracle::settle_ties(numbers, values[0], {}, p.experts, Format::f32, biases);
+          return Expected{{in_order.begin(), in_order.end()}, std::vector<double>(numbers.size(), 0.0)};
         },
         {fmt::format("experts are chosen by scores that are rounded to {}", greta::name(format)),
          fmt::format("los expertos se eligen por puntuaciones redondeadas a {}", greta::name(format))}));

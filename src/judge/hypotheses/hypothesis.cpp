@@ -18,6 +18,7 @@ constexpr Family kFamilies[] = {
     {CauseFamily::norm, norm_hypotheses},         {CauseFamily::rope, rope_hypotheses},
     {CauseFamily::cache, cache_hypotheses},       {CauseFamily::attention, attention_hypotheses},
     {CauseFamily::attention, softmax_hypotheses}, {CauseFamily::experts, expert_hypotheses},
+    {CauseFamily::experts, choice_hypotheses},    {CauseFamily::attention, latent_hypotheses},
 };
 
 }  // namespace

@@ -97,6 +97,8 @@ std::span<const Hypothesis> cache_hypotheses();
 std::span<const Hypothesis> attention_hypotheses();
 std::span<const Hypothesis> softmax_hypotheses();
 std::span<const Hypothesis> expert_hypotheses();
+std::span<const Hypothesis> choice_hypotheses();
+std::span<const Hypothesis> latent_hypotheses();
 
 /// All of them.
 const std::vector<const Hypothesis*>& hypotheses();

@@ -35,7 +35,8 @@ std::vector<At> of_other_layers(const Suspect& s, At own) {
   }
   for (const StageInfo& row : kStageTable) {
     const bool fits = row.row_per == RowPer::token && !is_outside_layers(row.stage) &&
-                      row_width(row.stage, s.config(), 0) == row_width(own.stage, s.config(), 0);
+                      row_width({s.at.layer, row.stage}, s.config(), 0) ==
+                          row_width({s.at.layer, own.stage}, s.config(), 0);
     if (s.at.layer > 0 && fits && row.stage != own.stage && row.stage != s.at.stage)
       others.push_back({s.at.layer - 1, row.stage});
   }
@@ -56,7 +57,8 @@ std::vector<Candidate> wrong_input(const Suspect& s) {
       if (residual && (is_norm(row.kind) || other == operands[1].stage)) continue;
       if (row.row_per != RowPer::token || other == own || other == s.at.stage) continue;
       if (s.kind() == StageKind::embedding) continue;  // what a layer begins with it has not made
-      if (row_width(other, s.config(), 0) != row_width(own, s.config(), 0)) continue;
+      if (row_width({s.at.layer, other}, s.config(), 0) != row_width({s.at.layer, own}, s.config(), 0))
+        continue;
       if (has_own_name(s.kind(), other)) continue;
       candidates.push_back(from_rows(
           at,

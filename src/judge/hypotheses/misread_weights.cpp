@@ -157,13 +157,16 @@ std::shared_ptr<OwnedMatrix> read_column_major(const Tensor& weight) {
   return owned(weight, std::move(misread));
 }
 
-std::shared_ptr<OwnedMatrix> reorder_rope_rows(const Tensor& weight, int64_t head_dim, bool to_pairs) {
-  const size_t k = static_cast<size_t>(weight.dims[0]), d = static_cast<size_t>(head_dim);
+std::shared_ptr<OwnedMatrix> reorder_rope_rows(const Tensor& weight, int64_t head_dim, int64_t first,
+                                               bool to_pairs) {
+  const size_t k = static_cast<size_t>(weight.dims[0]), rest = static_cast<size_t>(first),
+               d = static_cast<size_t>(head_dim) - rest;
   const std::shared_ptr<OwnedMatrix> rows = decoded(weight);
   std::vector<float> moved(rows->data.size());
   for (size_t row = 0; row < moved.size() / k; ++row) {
-    const size_t head = row / d * d, i = row % d;
-    const size_t pair = head + (i % (d / 2)) * 2 + i / (d / 2);  // where a rotate-half row goes among pairs
+    const size_t in_head = row % (d + rest), head = row - in_head + rest, i = in_head - rest;
+    // Where a rotate-half row goes among pairs.
+    const size_t pair = in_head < rest ? row : head + (i % (d / 2)) * 2 + i / (d / 2);
     const size_t from = to_pairs ? row : pair, to = to_pairs ? pair : row;
     std::copy_n(rows->data.begin() + static_cast<std::ptrdiff_t>(from * k), k,
                 moved.begin() + static_cast<std::ptrdiff_t>(to * k));

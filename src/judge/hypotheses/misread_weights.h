@@ -33,7 +33,9 @@ std::shared_ptr<OwnedMatrix> decoded(const Tensor& weight);
 std::shared_ptr<OwnedMatrix> read_column_major(const Tensor& weight);
 
 /// Rows within each head moved between RoPE's two orders: row 2 i + h of a head <-> row h * head_dim / 2 + i.
-std::shared_ptr<OwnedMatrix> reorder_rope_rows(const Tensor& weight, int64_t head_dim, bool to_pairs);
+/// Those before `first` stay.
+std::shared_ptr<OwnedMatrix> reorder_rope_rows(const Tensor& weight, int64_t head_dim, int64_t first,
+                                               bool to_pairs);
 
 /// The fields of 32 weights: value i is d * (scale[h] * code[i] - zero_scale[h] * offset) + m * min, of half
 /// h = i / 16. Types without small scales and minima have ones there. A kernel that takes zero points off by sums of

@@ -52,9 +52,10 @@ void rotate_head(const oracle::RopeShape& shape, const Rotation& rotation, doubl
         rotation.frequency ? rotation.frequency(pair, shape) : oracle::rope_frequency(shape, pair);
     const double angle = position * frequency;
     int64_t a = adjacent ? 2 * pair : pair, b = adjacent ? a + 1 : a + dims / 2;
+    if (!rotation.other_order) a += shape.first, b += shape.first;
     if (rotation.other_order) {
-      a = in_other_order(a, dims, adjacent);
-      b = in_other_order(b, dims, adjacent);
+      a = shape.first + in_other_order(a, dims, adjacent);
+      b = shape.first + in_other_order(b, dims, adjacent);
     }
     const double xa = static_cast<double>(x[a]), xb = static_cast<double>(x[b]);
     const double length = rotation.length * shape.magnitude;
@@ -399,7 +400,8 @@ std::vector<Candidate> rope_dims(const Suspect& s) {
   std::vector<Candidate> candidates;
   const int64_t own = s.config().rope_dims;
   std::set<int64_t> sizes{own / 4 / 2 * 2, own / 2 / 2 * 2, own * 3 / 4 / 2 * 2};
-  if (can_fit(s)) sizes.insert((s.config().head_dim - untouched_dims(s)) / 2 * 2);
+  const oracle::RopeShape model = own_rope(s);
+  if (can_fit(s)) sizes.insert((model.head_dim - model.first - untouched_dims(s)) / 2 * 2);
   for (const int64_t dims : sizes) {
     if (dims <= 0 || dims >= own) continue;
     for (const bool own_frequencies : {true, false}) {
@@ -496,25 +498,43 @@ std::vector<Candidate> rope_yarn(const Suspect& s) {
   return candidates;
 }
 
+/// LongRoPE's other table, or none.
+std::vector<Candidate> rope_factors(const Suspect& s) {
+  const Model& model = s.model();
+  if (!is_rope(s) || model.rope_freqs == nullptr) return {};
+  const auto by = [](const Tensor* table, Text title) {
+    return with_rope([table](oracle::RopeShape& shape) { shape.factors = table; }, std::move(title));
+  };
+  const Candidate none = by(nullptr, {"the model's factors of RoPE's frequencies are left out",
+                                      "faltan los factores del modelo para las frecuencias de RoPE"});
+  if (model.rope_long == nullptr) return {none};
+  if (model.rope_freqs == model.rope_long)
+    return {none, by(model.rope_short, {"LongRoPE's short factors in the place of the long ones",
+                                        "los factores cortos de LongRoPE en lugar de los largos"})};
+  return {none, by(model.rope_long, {"LongRoPE's long factors in the place of the short ones",
+                                     "los factores largos de LongRoPE en lugar de los cortos"})};
+}
+
 std::vector<Candidate> rope_magnitude(const Suspect& s) {
   if (!is_rope(s)) return {};
   const double own = own_rope(s).magnitude;
   if (own == 1) return {};
+  const char* whose = s.model().rope_long == nullptr ? "YaRN" : "LongRoPE";
   const auto of = [](double magnitude, Text title) {
     return with_rope([magnitude](oracle::RopeShape& shape) { shape.magnitude = magnitude; },
                      std::move(title));
   };
-  return {
-      of(1, {fmt::format("cosines and sines are not multiplied by YaRN's {:.6g}", own),
-             fmt::format("los cosenos y senos no se multiplican por {:.6g}, de YaRN", own)}),
-      of(own * own, {fmt::format("cosines and sines are multiplied twice by YaRN's {:.6g}", own),
-                     fmt::format("los cosenos y senos se multiplican dos veces por {:.6g}, de YaRN", own)})};
+  return {of(1, {fmt::format("cosines and sines are not multiplied by {0}'s {1:.6g}", whose, own),
+                 fmt::format("los cosenos y senos no se multiplican por {1:.6g}, de {0}", whose, own)}),
+          of(own * own,
+             {fmt::format("cosines and sines are multiplied twice by {0}'s {1:.6g}", whose, own),
+              fmt::format("los cosenos y senos se multiplican dos veces por {1:.6g}, de {0}", whose, own)})};
 }
 
 constexpr const char* kYarn = "https://github.com/turboderp-org/exllamav3/issues/259";
 constexpr const char* kSetting = "https://github.com/Blaizzy/mlx-vlm/pull/1710";
 
-const std::array<Hypothesis, 11> kRope{{
+const std::array<Hypothesis, 12> kRope{{
     {"rope_position",
      {"RoPE at another position; the shift is estimated",
       "RoPE en otra posición; el desplazamiento se estima"},
@@ -556,10 +576,15 @@ const std::array<Hypothesis, 11> kRope{{
      kYarn,
      rope_yarn},
     {"rope_magnitude",
-     {"YaRN's factor of cosines and sines is left out, or there twice",
-      "el factor de YaRN de cosenos y senos falta, o se aplica dos veces"},
+     {"the factor of cosines and sines of YaRN or LongRoPE is left out, or there twice",
+      "el factor de cosenos y senos de YaRN o LongRoPE falta, o se aplica dos veces"},
      kYarn,
      rope_magnitude},
+    {"rope_factors",
+     {"LongRoPE's short factors in the place of the long ones, or the other way round; no factors",
+      "los factores cortos de LongRoPE en lugar de los largos, o al revés; sin factores"},
+     "https://github.com/lablup/mlxcel/issues/1358",
+     rope_factors},
     {"rope_inverse",
      {"RoPE turns the other way", "RoPE gira al revés"},
      "https://github.com/ml-explore/mlx/issues/3494",

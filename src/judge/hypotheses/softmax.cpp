@@ -133,9 +133,14 @@ std::optional<double> scale_over_gap(const Suspect& s) {
 
 std::vector<Candidate> softmax_scale(const Suspect& s) {
   std::vector<Candidate> candidates;
-  const double d = static_cast<double>(s.config().head_dim), own = s.config().attention_scale;
+  const double d = static_cast<double>(s.config().query_dim()), own = s.config().attention_scale;
   if (s.kind() == StageKind::scores) {
-    for (const double scale : {1.0, 1 / d, 1 / std::sqrt(d)}) {
+    std::vector<double> scales{1.0, 1 / d, 1 / std::sqrt(d)};
+    if (s.config().is_latent()) {  // by the width of a cached key, or without the part that turns
+      for (const int64_t width : {s.config().head_dim, s.config().latent.nope})
+        scales.push_back(own * std::sqrt(d / static_cast<double>(width)));
+    }
+    for (const double scale : scales) {
       if (std::abs(scale - own) > 1e-6 * own) candidates.push_back(score_scale(scale, own, 0));
     }
     if (!s.direct) {

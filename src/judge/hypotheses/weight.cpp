@@ -41,7 +41,8 @@ std::vector<Candidate> rope_row_order(const Suspect& s) {
     const char* en =
         to_pairs ? "rotate-half rows into adjacent pairs" : "adjacent pairs into rotate-half rows";
     const char* es = to_pairs ? "de mitades a pares adyacentes" : "de pares adyacentes a mitades";
-    candidates.push_back(with_weight(reorder_rope_rows(*s.weight(), s.config().head_dim, to_pairs),
+    candidates.push_back(with_weight(reorder_rope_rows(*s.weight(), rope_width(s.at.stage, s.config()),
+                                                       rope_first(s.at.stage, s.config()), to_pairs),
                                      {fmt::format("the rows of {} are permuted once too often: {}", w, en),
                                       fmt::format("las filas de {} se permutan una vez de más: {}", w, es)}));
   }

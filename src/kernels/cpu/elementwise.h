@@ -227,17 +227,19 @@ void rope(const KernelArgs& args, Part part) {
   stamp(args, part, GRETA_NAME("rope"));
   const Part::Range rows = part.of(args.out.rows);
   const int64_t dims = args.params.rope_dims, head_dim = args.params.head_dim;
+  const int64_t first = args.params.rope_first;
   for (int64_t r = rows.begin; r < rows.end; ++r) {
     const float* table = args.in[1].row(r);
     for (int64_t h = 0; h + head_dim <= args.in[0].cols; h += head_dim) {
       const float* x = args.in[0].row(r) + h;
       float* out = args.out.row(r) + h;
+      for (int64_t i = 0; i < first; ++i) out[i] = x[i];
       if (args.params.rope_adjacent) {
-        turn_adjacent(x, table, dims, out);
+        turn_adjacent(x + first, table, dims, out + first);
       } else {
-        turn_halves(x, table, dims, out);
+        turn_halves(x + first, table, dims, out + first);
       }
-      for (int64_t i = dims; i < head_dim; ++i) out[i] = x[i];
+      for (int64_t i = first + dims; i < head_dim; ++i) out[i] = x[i];
     }
   }
 }
@@ -265,17 +267,24 @@ GRETA_INLINE void put_q8(const float* x, int64_t head_dim, CacheSlot slot) {
   }
 }
 
-/// A key or a value of a head into the cache, in the cache's format.
-GRETA_INLINE void put(const float* x, const KvView& kv, CacheSlot slot) {
-  if (kv.format == Format::q8_0) return put_q8(x, kv.head_dim, slot);
+/// A key or a value of a head, n dims, into the cache, in the cache's format, and zeros behind it.
+GRETA_INLINE void put(const float* x, int64_t n, const KvView& kv, CacheSlot slot) {
+  if (kv.format == Format::q8_0) {
+    put_q8(x, n, slot);
+    const float none[kBlock] = {};
+    for (int64_t d = n; d < kv.head_dim; d += kBlock)
+      put_q8(none, kBlock, {slot.base, slot.first + d * slot.lanes, slot.lanes});
+    return;
+  }
   for (int64_t d = 0; d < kv.head_dim; ++d) {
     const int64_t element = slot.first + d * slot.lanes;
+    const float value = d < n ? x[d] : 0.0f;
     if (kv.format == Format::f32) {
-      reinterpret_cast<float*>(slot.base)[element] = x[d];
+      reinterpret_cast<float*>(slot.base)[element] = value;
       continue;
     }
     alignas(32) uint16_t half[16];
-    store_f16(half, f32x16(x[d]));
+    store_f16(half, f32x16(value));
     reinterpret_cast<uint16_t*>(slot.base)[element] = half[0];
   }
 }
@@ -284,11 +293,27 @@ void kv_write(const KernelArgs& args, Part part) {
   stamp(args, part, GRETA_NAME("kv_write"));
   const KvView& kv = args.cache;
   const Part::Range heads = part.of(args.in[0].rows * kv.n_head_kv);
+  const int64_t of_value = args.in[1].cols / kv.n_head_kv;
   for (int64_t unit = heads.begin; unit < heads.end; ++unit) {
     const int64_t r = unit / kv.n_head_kv, h = unit % kv.n_head_kv, p = args.position + r;
     const int64_t first_key = (h * (kv.capacity / 16) + p / 16) * kv.head_dim * 16 + p % 16;
-    put(args.in[0].row(r) + h * kv.head_dim, kv, {kv.keys, first_key, 16});
-    put(args.in[1].row(r) + h * kv.head_dim, kv, {kv.values, (h * kv.capacity + p) * kv.head_dim, 1});
+    put(args.in[0].row(r) + h * kv.head_dim, kv.head_dim, kv, {kv.keys, first_key, 16});
+    put(args.in[1].row(r) + h * of_value, of_value, kv, {kv.values, (h * kv.capacity + p) * kv.head_dim, 1});
+  }
+}
+
+void join_heads(const KernelArgs& args, Part part) {
+  stamp(args, part, GRETA_NAME("join_heads"));
+  const Part::Range rows = part.of(args.out.rows);
+  const int64_t heads = args.params.n_head, from_end = args.params.rope_dims;
+  const int64_t a = args.in[0].cols / heads, b = args.in[1].cols / heads;
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    float* out = args.out.row(r);
+    for (int64_t h = 0; h < heads; ++h, out += b + from_end) {
+      __builtin_memcpy(out, args.in[1].row(r) + h * b, static_cast<size_t>(b) * sizeof(float));
+      __builtin_memcpy(out + b, args.in[0].row(r) + (h + 1) * a - from_end,
+                       static_cast<size_t>(from_end) * sizeof(float));
+    }
   }
 }
 
@@ -389,6 +414,7 @@ constexpr KernelEntry kEntries[] = {
     row_op(GRETA_NAME("rms_norm.q8_block32"), OpKind::rms_norm, rms_norm_q8, kToBlocks),
     row_op(GRETA_NAME("rope"), OpKind::rope, rope),
     row_op(GRETA_NAME("kv_write"), OpKind::kv_write, kv_write),
+    row_op(GRETA_NAME("join_heads"), OpKind::join_heads, join_heads),
     row_op(GRETA_NAME("add"), OpKind::add, add),
     row_op(GRETA_NAME("silu_mul"), OpKind::silu_mul, silu_mul),
     row_op(GRETA_NAME("silu_mul.q8_block32"), OpKind::silu_mul, silu_mul_q8, kToBlocks),

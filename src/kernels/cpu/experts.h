@@ -21,11 +21,39 @@ GRETA_INLINE void choose_row(const float* scores, int64_t n, float* chosen, int6
   }
 }
 
+/// Scores and biases as they are compared, those of groups that are not among the best below all.
+GRETA_INLINE void eligible(const KernelArgs& args, const float* scores, int64_t n, float* sums) {
+  for (int64_t e = 0; e < n; ++e) sums[e] = args.bias == nullptr ? scores[e] : scores[e] + args.bias[e];
+  const OpParams& params = args.params;
+  if (params.groups <= 1) return;
+  float worth[kMostExpertGroups], best[kMostExpertGroups];
+  const int64_t size = n / params.groups;
+  for (int64_t group = 0; group < params.groups; ++group) {
+    const int64_t count = smaller(params.group_best, size);
+    choose_row(sums + group * size, size, best, count);
+    worth[group] = 0;
+    for (int64_t i = 0; i < count; ++i) worth[group] += sums[group * size + static_cast<int64_t>(best[i])];
+  }
+  choose_row(worth, params.groups, best, params.groups_used);
+  for (int64_t group = 0; group < params.groups; ++group) {
+    bool chosen = false;
+    for (int64_t i = 0; i < params.groups_used; ++i)
+      chosen = chosen || static_cast<int64_t>(best[i]) == group;
+    for (int64_t e = group * size; !chosen && e < (group + 1) * size; ++e) sums[e] = -__builtin_inff();
+  }
+}
+
 void choose_experts(const KernelArgs& args, Part part) {
   stamp(args, part, GRETA_NAME("choose_experts"));
   const Part::Range rows = part.of(args.out.rows);
-  for (int64_t r = rows.begin; r < rows.end; ++r)
-    choose_row(args.in[0].row(r), args.in[0].cols, args.out.row(r), args.out.cols);
+  const int64_t n = args.in[0].cols;
+  const bool plain = args.bias == nullptr && args.params.groups <= 1;
+  float sums[kMostBiasedExperts];
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    const float* scores = args.in[0].row(r);
+    if (!plain) eligible(args, scores, n, sums);
+    choose_row(plain ? scores : sums, n, args.out.row(r), args.out.cols);
+  }
 }
 
 /// The sum of e^(x - most) in 16 lanes and by the fixed tree, as softmax has it.
@@ -57,11 +85,39 @@ GRETA_INLINE void weigh_row(const View& scores, const View& chosen, bool sum_to_
   }
 }
 
+/// Probabilities of the chosen, divided by their sum or as they are.
+GRETA_INLINE void take_row(const View& scores, const View& chosen, bool sum_to_1, int64_t r, float* out) {
+  float sum = 0;
+  for (int64_t i = 0; i < chosen.cols; ++i) {
+    const int64_t expert = static_cast<int64_t>(chosen.row(r)[i]);
+    out[i] = scores.row(r)[expert < 0 || expert >= scores.cols ? 0 : expert];
+    sum += out[i];
+  }
+  for (int64_t i = 0; sum_to_1 && i < chosen.cols; ++i) out[i] = out[i] / sum;
+}
+
+void sigmoid(const KernelArgs& args, Part part) {
+  stamp(args, part, GRETA_NAME("sigmoid"));
+  const Part::Range rows = part.of(args.out.rows);
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    for (int64_t i = 0; i < args.out.cols; i += 16) {
+      const int n = lanes_left(args.out.cols, i);
+      const f32x16 x = load_upto(args.in[0].row(r) + i, n);
+      store_upto(args.out.row(r) + i, f32x16(1.0f) / (f32x16(1.0f) + math::exp(f32x16(0.0f) - x)), n);
+    }
+  }
+}
+
 void expert_weights(const KernelArgs& args, Part part) {
   stamp(args, part, GRETA_NAME("expert_weights"));
   const Part::Range rows = part.of(args.out.rows);
   for (int64_t r = rows.begin; r < rows.end; ++r)
-    weigh_row(args.in[0], args.in[1], args.params.sum_to_1, r, args.out.row(r));
+    args.params.are_probabilities
+        ? take_row(args.in[0], args.in[1], args.params.sum_to_1, r, args.out.row(r))
+        : weigh_row(args.in[0], args.in[1], args.params.sum_to_1, r, args.out.row(r));
+  for (int64_t r = rows.begin; args.params.scale != 1 && r < rows.end; ++r) {
+    for (int64_t i = 0; i < args.out.cols; ++i) args.out.row(r)[i] *= args.params.scale;
+  }
 }
 
 void combine_experts(const KernelArgs& args, Part part) {
@@ -101,6 +157,7 @@ constexpr KernelEntry kExpertEntries[] = {
     expert_entry(GRETA_NAME("choose_experts"), OpKind::choose_experts, choose_experts),
     expert_entry(GRETA_NAME("expert_weights"), OpKind::expert_weights, expert_weights),
     expert_entry(GRETA_NAME("combine_experts"), OpKind::combine_experts, combine_experts),
+    expert_entry(GRETA_NAME("sigmoid"), OpKind::sigmoid, sigmoid),
     expert_entry(GRETA_NAME("sigmoid_mul"), OpKind::sigmoid_mul, sigmoid_mul),
 };
 

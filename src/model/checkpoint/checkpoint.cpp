@@ -99,14 +99,22 @@ class Tensors {
       fail_input("{}: weight_map puts {} into {}, which does not have it", (directory / kIndex).string(),
                  excerpt(tensor), excerpt(shard));
     }
+    const FusedExperts form = config_.kind == nullptr ? FusedExperts::halves : config_.kind->fused;
+    if (form == FusedExperts::turned) turn_experts(storage_, stored_);
     decode_quantised(config_.quantisation, (directory / "config.json").string(), storage_, stored_);
-    join_experts(storage_, stored_);
+    join_experts(form, storage_, stored_);
     for (const auto& [name, stored] : stored_) {
       const std::string known = gguf_name(name, *config_.architecture).value_or(name);
       if (known == "output.weight" && config_.tied) continue;
+      if (config_.nope_dim > 0 && known.ends_with(".attn_kv_b.weight")) {
+        cut_heads(name, known, stored.view, stored.path);
+        continue;
+      }
       add(name, known, stored.view, stored.path);
     }
-    add_rope_factors();
+    add_rope_factors("rope_freqs.weight", config_.rope_factors);
+    add_rope_factors("rope_factors_long.weight", config_.long_factors);
+    add_rope_factors("rope_factors_short.weight", config_.short_factors);
     file_.set_tensors(std::move(tensors_));
     if (config_.kind != nullptr && !config_.tied && file_.find_tensor("output.weight") == nullptr)
       fail_input("{}: the tensor lm_head.weight is missing, and config.json does not tie it to the embedding",
@@ -126,6 +134,7 @@ class Tensors {
       if (at != shard_of.end() && at->second != shard) continue;  // the index takes another's
       if (at != shard_of.end()) shard_of.erase(at);
       if (is_unused(name)) continue;
+      if (config_.mtp_from > 0 && layer_of(name).value_or(0) >= config_.mtp_from) continue;
       if (const auto [other, fresh] = stored_.try_emplace(name, StoredTensor{view, path}); !fresh)
         fail_input("{}: the tensor {} is in {}, too", path, excerpt(name), other->second.path);
     }
@@ -144,16 +153,50 @@ class Tensors {
     for (size_t d = 0; d < view.shape.size(); ++d)
       tensor.dims[d] = static_cast<uint64_t>(view.shape[view.shape.size() - 1 - d]);
     tensor.data = view.bytes;
-    const bool in_halves =
-        config_.kind != nullptr && config_.architecture->rope_adjacent && is_query_or_key(known);
+    const bool in_halves = config_.kind != nullptr && config_.architecture->rope_adjacent &&
+                           !config_.architecture->latent && is_query_or_key(known);
     if (tensor.n_dims == 1) {
       make_vector(tensor, to_floats(view), in_halves);
-    } else if (chooses_experts(known)) {
+    } else if (chooses_experts(known) || known.ends_with(".bias")) {
       set_floats(tensor, to_floats(view));
     } else if (in_halves && tensor.dims[1] % static_cast<uint64_t>(config_.head_dim) == 0) {
       tensor.order = order();
     }
     tensors_.push_back(tensor);
+  }
+
+  /// kv_b_proj of MLA [heads * (nope + out), rank]: of each head the rows that make keys, turned, by which
+  /// queries are multiplied (attn_k_b [heads, rank, nope]), and those that make values (attn_v_b [heads, out,
+  /// rank]).
+  void cut_heads(const std::string& name, const std::string& known, const TensorView& view,
+                 const std::string& path) {
+    const int64_t heads = config_.n_head, nope = config_.nope_dim, out = config_.out_dim;
+    if (view.shape.size() != 2 || view.count == 0 || view.shape[0] != heads * (nope + out))
+      fail_input("{}: the tensor {} is [{}]; {} heads of {} and {} rows need {}", path, excerpt(name),
+                 fmt::join(view.shape, ", "), heads, nope, out, heads * (nope + out));
+    const int64_t rank = view.shape[1];
+    const auto size = view.bytes.size() / static_cast<size_t>(view.count);
+    std::vector<std::byte> keys, values;
+    const auto append = [&](int64_t row, int64_t column, std::vector<std::byte>& to) {
+      const auto one = view.bytes.subspan(static_cast<size_t>(row * rank + column) * size, size);
+      to.insert(to.end(), one.begin(), one.end());
+    };
+    for (int64_t head = 0; head < heads; ++head) {
+      const int64_t first = head * (nope + out);
+      for (int64_t column = 0; column < rank; ++column) {
+        for (int64_t row = first; row < first + nope; ++row) append(row, column, keys);
+      }
+      for (int64_t row = first + nope; row < first + nope + out; ++row) {
+        for (int64_t column = 0; column < rank; ++column) append(row, column, values);
+      }
+    }
+    const std::string layer = known.substr(0, known.size() - std::string_view("attn_kv_b.weight").size());
+    const auto put = [&](const char* own, std::vector<int64_t> shape, std::vector<std::byte> bytes) {
+      const int64_t count = shape[0] * shape[1] * shape[2];
+      add(name, layer + own, {view.dtype, std::move(shape), count, storage_.keep(std::move(bytes))}, path);
+    };
+    put("attn_k_b.weight", {heads, rank, nope}, std::move(keys));
+    put("attn_v_b.weight", {heads, out, rank}, std::move(values));
   }
 
   RowOrder order() const { return {static_cast<uint64_t>(config_.head_dim)}; }
@@ -186,13 +229,13 @@ class Tensors {
     tensor.data = storage_.keep(std::vector(bytes.begin(), bytes.end()));
   }
 
-  void add_rope_factors() {
-    if (config_.rope_factors.empty()) return;
+  void add_rope_factors(std::string_view name, const std::vector<float>& factors) {
+    if (factors.empty()) return;
     Tensor tensor;
-    tensor.name = "rope_freqs.weight";
+    tensor.name = name;
     tensor.n_dims = 1;
-    tensor.dims[0] = config_.rope_factors.size();
-    set_floats(tensor, config_.rope_factors);
+    tensor.dims[0] = factors.size();
+    set_floats(tensor, factors);
     tensors_.push_back(tensor);
   }
 

@@ -40,7 +40,11 @@ class ConfigReader {
   CheckpointConfig read() {
     refuse();
     metadata_.set_text("general.architecture", std::string(kind_.architecture));
-    for (const ConfigKey& row : common_keys()) copy(row);
+    const bool is_latent = find_architecture(kind_.architecture)->latent;
+    for (const ConfigKey& row : common_keys()) {
+      const std::string_view name = row.name;
+      if (!is_latent || (name != "head_dim" && name != "num_key_value_heads")) copy(row);
+    }
     for (const ConfigKey& row : kind_.keys) copy(row);
     result_.n_head = fields_.integer("num_attention_heads", 1, kMost);
     result_.n_embd = fields_.integer("hidden_size", 1, kMost);
@@ -49,6 +53,7 @@ class ConfigReader {
     if (result_.head_dim < 1 || result_.head_dim > kMostHeadDim)
       fields_.fail("num_attention_heads",
                    fmt::format("is {}, of hidden_size {}", result_.n_head, result_.n_embd));
+    if (is_latent) latent();
     result_.tied = fields_.boolean_or("tie_word_embeddings", kind_.tied);
     rope();
     layers();
@@ -84,7 +89,9 @@ class ConfigReader {
     };
     for (const RefusedField& field : refused_fields()) {
       const auto found = config_.find(field.name);
-      if (found == config_.end() || says_nothing(*found) || reads(field.name)) continue;
+      if (found == config_.end() || says_nothing(*found) || reads(field.name) ||
+          *found == json(field.harmless))
+        continue;
       fields_.fail(field.name,
                    fmt::format("is {}; not supported yet: {}", excerpt(dump_json(*found)), field.feature));
     }
@@ -144,9 +151,68 @@ class ConfigReader {
       result_.rope_factors = llama3_factors(base, dims, of);
       return;
     }
+    if (type == "longrope" || type == "su") return long_rope(scaled, dims);
     metadata_.set_text(key("rope.scaling.type"), type);
     if (const auto factor = scaled.number("factor")) set_number("rope.scaling.factor", *factor);
     if (type == "yarn") yarn(scaled);
+  }
+
+  /// MLA in GGUF's words: one key and value for all heads.
+  void latent() {
+    const int64_t rank = fields_.integer("kv_lora_rank", 1, kMostHeadDim);
+    const int64_t rope = fields_.integer("qk_rope_head_dim", 1, kMostHeadDim);
+    const int64_t rest = fields_.integer("qk_nope_head_dim", 1, kMostHeadDim);
+    result_.head_dim = rope;
+    result_.nope_dim = rest;
+    result_.out_dim = fields_.integer("v_head_dim", 1, kMostHeadDim);
+    result_.mtp_from = fields_.integer("num_hidden_layers", 1, kMost);
+    set_count("attention.head_count_kv", 1);
+    set_count("attention.key_length", rank + rope);
+    set_count("attention.key_length_mla", rest + rope);
+    set_count("leading_dense_block_count", fields_.integer_or("first_k_dense_replace", 0, kMost, 0));
+    set_count("expert_gating_func", kind_.sigmoid ? 2 : 1);
+    if (!fields_.boolean_or("rope_interleave", true))
+      fields_.fail("rope_interleave",
+                   "is false; GRETA computes RoPE of pairs (2i, 2i + 1) in latent attention");
+    const std::string usual = kind_.sigmoid ? "noaux_tc" : "greedy",
+                      scores = kind_.sigmoid ? "sigmoid" : "softmax";
+    const std::string method = fields_.text_or("topk_method", usual);
+    const bool by_groups = method == (kind_.sigmoid ? "noaux_tc" : "group_limited_greedy");
+    if (!by_groups && method != usual)
+      fields_.fail("topk_method",
+                   fmt::format("is \"{}\"; of a {} model GRETA computes {}{}", excerpt(method),
+                               kind_.model_type, kind_.sigmoid ? "" : "group_limited_greedy, ", usual));
+    if (fields_.text_or("scoring_func", scores) != scores)
+      fields_.fail("scoring_func", fmt::format("is not \"{}\", as in a {} model", scores, kind_.model_type));
+    if (!by_groups || !fields_.has("n_group")) return;
+    set_count("expert_group_count", fields_.integer("n_group", 1, kMost));
+    set_count("expert_group_used_count", fields_.integer("topk_group", 1, kMost));
+  }
+
+  /// Phi 3's first files say su. The factor of cosines and sines as transformers has it
+  /// (modeling_rope_utils.py, _compute_longrope_parameters).
+  void long_rope(const Fields& scaled, int64_t dims) {
+    metadata_.set_text(key("rope.scaling.type"), "longrope");
+    const char* name = "original_max_position_embeddings";
+    const int64_t original =
+        scaled.has(name) ? scaled.integer(name, 2, kMost) : fields_.integer(name, 2, kMost);
+    set_count("rope.scaling.original_context_length", original);
+    result_.long_factors = factors(scaled, "long_factor", dims);
+    result_.short_factors = factors(scaled, "short_factor", dims);
+    const double longest = static_cast<double>(fields_.integer("max_position_embeddings", 1, kMost));
+    const double factor = scaled.number("factor").value_or(longest / static_cast<double>(original));
+    const double usual =
+        factor > 1 ? std::sqrt(1 + std::log(factor) / std::log(static_cast<double>(original))) : 1;
+    set_number("rope.scaling.attn_factor", scaled.number("attention_factor").value_or(usual));
+  }
+
+  /// A number for each rotated pair.
+  static std::vector<float> factors(const Fields& scaled, const char* name, int64_t dims) {
+    std::vector<float> all;
+    for (const double value : scaled.numbers(name)) all.push_back(static_cast<float>(value));
+    if (std::ssize(all) != dims / 2)
+      scaled.fail(name, fmt::format("has {} numbers; a head has {} rotated pairs", all.size(), dims / 2));
+    return all;
   }
 
   /// YaRN's numbers by GGUF's names; transformers' attention_factor is the whole of what GGUF's multiplies.
@@ -163,12 +229,20 @@ class ConfigReader {
     if (scaled.boolean_or("truncate", true) != whole)
       scaled.fail("truncate", fmt::format("must be {} in a {} model", whole, kind_.model_type));
     metadata_.set(key(kYarnTruncate), whole);
-    if (scaled.has("mscale") || scaled.has("mscale_all_dim"))
-      scaled.fail("mscale", "is not supported yet: YaRN with another magnitude");
     const auto magnitude = scaled.number("attention_factor");
     const double factor = scaled.number("factor").value_or(1);
-    if (magnitude)
-      set_number("rope.scaling.attn_factor", *magnitude / (factor > 1 ? 0.1 * std::log(factor) + 1 : 1));
+    const auto stretch = [factor](double by) { return factor > 1 ? 0.1 * by * std::log(factor) + 1 : 1; };
+    const double all = scaled.number("mscale_all_dim").value_or(0), one = scaled.number("mscale").value_or(0);
+    if (find_architecture(kind_.architecture)->latent && all != 0) {
+      // Of the scores, then: transformers' yarn_apply_mscale().
+      set_number("rope.scaling.yarn_log_multiplier", 0.1 * all);
+      const double ratio = one != 0 ? stretch(one) / stretch(all) : stretch(1);
+      set_number("rope.scaling.attn_factor", magnitude.value_or(ratio));
+      return;
+    }
+    if (all != 0 || (one != 0 && !find_architecture(kind_.architecture)->latent))
+      scaled.fail("mscale", "is not supported yet: YaRN with another magnitude");
+    if (magnitude) set_number("rope.scaling.attn_factor", *magnitude / stretch(1));
   }
 
   /// Which layers are local, and which have no RoPE, where a list says so.

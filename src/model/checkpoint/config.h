@@ -15,8 +15,11 @@ struct CheckpointConfig {
   const Architecture* architecture = nullptr;
   bool tied = false;
   int64_t n_embd = 0, n_head = 0, n_head_kv = 0, head_dim = 0;
-  nlohmann::json quantisation;      // quantization_config, or null
-  std::vector<float> rope_factors;  // of each pair, as Llama 3 scales them; empty: none
+  int64_t nope_dim = 0, out_dim = 0;  // of MLA: parts of a head's rows of kv_b_proj
+  int64_t mtp_from = 0;               // layers from this one on only foretell further tokens; 0: none does
+  nlohmann::json quantisation;        // quantization_config, or null
+  std::vector<float> rope_factors;    // of each pair, as Llama 3 scales them; empty: none
+  std::vector<float> long_factors, short_factors;  // of LongRoPE
 };
 
 /// Adds the keys to `metadata`. `where` is the file's path, for messages. Input Errors: a field that is

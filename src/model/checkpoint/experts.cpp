@@ -1,6 +1,7 @@
 #include "model/checkpoint/experts.h"
 
 #include <charconv>
+#include <cstring>
 
 #include "base/error.h"
 #include "model/gguf_cursor.h"
@@ -9,6 +10,9 @@ namespace greta {
 namespace {
 
 constexpr std::string_view kBeforeNumber = ".experts.";
+constexpr std::string_view kGateUp = ".experts.gate_up_proj", kGateUpBias = ".experts.gate_up_proj_bias",
+                           kDown = ".experts.down_proj", kDownBias = ".experts.down_proj_bias",
+                           kBias = "_bias";
 constexpr int64_t kMostNumbers = 1 << 16;
 
 /// X.experts.N.PART.weight in its parts.
@@ -64,47 +68,87 @@ void join(const std::string& name, const std::map<int64_t, std::string>& of, Sto
   tensors.insert_or_assign(name, StoredTensor{std::move(all), first.path});
 }
 
-/// The first half of each expert's rows is gate's, the second up's.
-void cut_halves(const std::string& name, Storage& storage, TensorTable& tensors) {
+/// Gate's rows and up's, of matrices or of biases.
+void cut_in_two(const std::string& name, FusedExperts form, Storage& storage, TensorTable& tensors) {
   const StoredTensor both = tensors.at(name);
   const std::vector<int64_t>& shape = both.view.shape;
-  if (shape.size() != 3 || shape[1] % 2 != 0)
-    fail_input("{}: the tensor {} is [{}]; expected [experts, 2 rows, columns]", both.path, excerpt(name),
-               fmt::join(shape, ", "));
+  const bool is_bias = name.ends_with(kBias);
+  if (shape.size() != (is_bias ? 2 : 3) || shape[1] % 2 != 0 || both.view.count == 0)
+    fail_input("{}: the tensor {} is [{}]; expected [experts, 2 rows{}]", both.path, excerpt(name),
+               fmt::join(shape, ", "), is_bias ? "" : ", columns");
   const std::string prefix = name.substr(0, name.rfind('.') + 1);
-  const size_t half = both.view.bytes.size() / static_cast<size_t>(std::max<int64_t>(2 * shape[0], 1));
+  const auto rows = static_cast<size_t>(shape[1]) / 2, n = static_cast<size_t>(shape[0]);
+  const size_t row_bytes = both.view.bytes.size() / (2 * rows * n);
   for (size_t part = 0; part < 2; ++part) {
     std::vector<std::byte> bytes;
-    for (size_t e = 0; e < static_cast<size_t>(shape[0]); ++e) {
-      const auto own = both.view.bytes.subspan((2 * e + part) * half, half);
+    bytes.reserve(both.view.bytes.size() / 2);
+    for (size_t row = 0; row < n * rows; ++row) {
+      const size_t in_expert = row % rows, first = 2 * (row - in_expert);
+      const size_t at = form == FusedExperts::turned ? 2 * in_expert + part : part * rows + in_expert;
+      const auto own = both.view.bytes.subspan((first + at) * row_bytes, row_bytes);
       bytes.insert(bytes.end(), own.begin(), own.end());
     }
-    TensorView view{both.view.dtype, {shape[0], shape[1] / 2, shape[2]}, both.view.count / 2, {}};
+    TensorView view = both.view;
+    view.shape[1] /= 2, view.count /= 2;
     view.bytes = storage.keep(std::move(bytes));
-    tensors.insert_or_assign(prefix + (part == 0 ? "gate_proj.weight" : "up_proj.weight"),
-                             StoredTensor{std::move(view), both.path});
+    tensors.insert_or_assign(
+        fmt::format("{}{}.{}", prefix, part == 0 ? "gate_proj" : "up_proj", is_bias ? "bias" : "weight"),
+        StoredTensor{std::move(view), both.path});
   }
   tensors.erase(name);
 }
 
+/// Names of all tensors that end so.
+std::vector<std::string> named(const TensorTable& tensors, std::string_view end) {
+  std::vector<std::string> names;
+  for (const auto& [name, stored] : tensors) {
+    if (name.ends_with(end)) names.push_back(name);
+  }
+  return names;
+}
+
+void rename(const std::string& from, std::string to, TensorTable& tensors) {
+  auto entry = tensors.extract(from);
+  entry.key() = std::move(to);
+  tensors.insert(std::move(entry));
+}
+
 }  // namespace
 
-void join_experts(Storage& storage, TensorTable& tensors) {
+void turn_experts(Storage& storage, TensorTable& tensors) {
+  for (const std::string_view end : {kGateUp, kDown}) {
+    for (const std::string& name : named(tensors, end)) {
+      StoredTensor& stored = tensors.at(name);
+      TensorView& view = stored.view;
+      if (view.shape.size() != 3 || view.count == 0)
+        fail_input("{}: the tensor {} is [{}]; expected [experts, columns, rows]", stored.path, excerpt(name),
+                   fmt::join(view.shape, ", "));
+      const auto columns = static_cast<size_t>(view.shape[1]), rows = static_cast<size_t>(view.shape[2]);
+      const size_t size = view.bytes.size() / static_cast<size_t>(view.count);
+      std::vector<std::byte> turned(view.bytes.size());
+      for (size_t i = 0; i < static_cast<size_t>(view.count); ++i) {
+        const size_t expert = i / (rows * columns), r = i / columns % rows, k = i % columns;
+        std::memcpy(&turned[i * size], &view.bytes[((expert * columns + k) * rows + r) * size], size);
+      }
+      std::swap(view.shape[1], view.shape[2]);
+      view.bytes = storage.keep(std::move(turned));
+    }
+  }
+}
+
+void join_experts(FusedExperts form, Storage& storage, TensorTable& tensors) {
   std::map<std::string, std::map<int64_t, std::string>> apart;
-  std::vector<std::string> fused, down;
   for (const auto& [name, stored] : tensors) {
     OneExpert one;
     if (read_expert(name, one)) apart[one.prefix + one.part + ".weight"].emplace(one.number, name);
-    if (name.ends_with(".experts.gate_up_proj")) fused.push_back(name);
-    if (name.ends_with(".experts.down_proj")) down.push_back(name);
   }
   for (const auto& [name, of] : apart) join(name, of, storage, tensors);
-  for (const std::string& name : fused) cut_halves(name, storage, tensors);
-  for (const std::string& name : down) {
-    auto entry = tensors.extract(name);
-    entry.key() += ".weight";
-    tensors.insert(std::move(entry));
+  for (const std::string_view end : {kGateUp, kGateUpBias}) {
+    for (const std::string& name : named(tensors, end)) cut_in_two(name, form, storage, tensors);
   }
+  for (const std::string& name : named(tensors, kDown)) rename(name, name + ".weight", tensors);
+  for (const std::string& name : named(tensors, kDownBias))
+    rename(name, name.substr(0, name.size() - kBias.size()) + ".bias", tensors);
 }
 
 }  // namespace greta

@@ -26,11 +26,28 @@ constexpr ConfigKey kMixtralKeys[] = {
     {"num_local_experts", "expert_count"},
     {"num_experts_per_tok", "expert_used_count"},
 };
+constexpr ConfigKey kGptOssKeys[] = {
+    {"num_local_experts", "expert_count"},
+    {"num_experts_per_tok", "expert_used_count"},
+    {"intermediate_size", "expert_feed_forward_length"},
+};
 constexpr ConfigKey kExpertKeys[] = {
     {"num_experts", "expert_count"},
     {"num_experts_per_tok", "expert_used_count"},
     {"moe_intermediate_size", "expert_feed_forward_length"},
     {"shared_expert_intermediate_size", "expert_shared_feed_forward_length"},
+    {"norm_topk_prob", "expert_weights_norm", flag},
+};
+constexpr ConfigKey kDeepSeekKeys[] = {
+    {"q_lora_rank", "attention.q_lora_rank"},
+    {"kv_lora_rank", "attention.kv_lora_rank"},
+    {"kv_lora_rank", "attention.value_length"},
+    {"v_head_dim", "attention.value_length_mla"},
+    {"n_routed_experts", "expert_count"},
+    {"num_experts_per_tok", "expert_used_count"},
+    {"n_shared_experts", "expert_shared_count"},
+    {"moe_intermediate_size", "expert_feed_forward_length"},
+    {"routed_scaling_factor", "expert_weights_scale", number},
     {"norm_topk_prob", "expert_weights_norm", flag},
 };
 constexpr ConfigKey kGraniteKeys[] = {
@@ -55,6 +72,8 @@ constexpr RefusedField kRefusedFields[] = {
     {"alibi", "ALiBi"},
     {"clip_qkv", "clamping of q, k and v"},
     {"use_bidirectional_attention", "attention that is not causal"},
+    {"swiglu_limit", "a SwiGLU with another clamp", 7},
+    {"swiglu_alpha", "a SwiGLU with another slope", 1.702},
 };
 
 // The modelling files of transformers.
@@ -85,12 +104,25 @@ constexpr CheckpointKind kCheckpointKinds[] = {
     {.model_type = "mixtral", .architecture = "llama", .activation = "silu", .keys = kMixtralKeys},
     {.model_type = "qwen2_moe", .architecture = "qwen2moe", .activation = "silu", .keys = kExpertKeys},
     {.model_type = "qwen3_moe", .architecture = "qwen3moe", .activation = "silu", .keys = kExpertKeys},
+    {.model_type = "gpt_oss",
+     .architecture = "gpt-oss",
+     .activation = "silu",
+     .rope_base = 150'000,
+     .fused = FusedExperts::turned,
+     .keys = kGptOssKeys},
+    {.model_type = "deepseek_v2", .architecture = "deepseek2", .activation = "silu", .keys = kDeepSeekKeys},
+    {.model_type = "deepseek_v3",
+     .architecture = "deepseek2",
+     .activation = "silu",
+     .sigmoid = true,
+     .keys = kDeepSeekKeys},
     {.model_type = "granite", .architecture = "granite", .activation = "silu", .keys = kGraniteKeys},
 };
 
 struct NamePair {
   std::string_view checkpoint, gguf;
   std::string_view without = {};  // not of architectures that have this tensor
+  std::string_view part = {};     // GGUF's last word, where the checkpoint's name has none
 };
 
 constexpr NamePair kModelNames[] = {
@@ -110,6 +142,8 @@ constexpr NamePair kLayerNames[] = {
     {"mlp.up_proj", "ffn_up"},
     {"mlp.down_proj", "ffn_down"},
     {"mlp.gate", "ffn_gate_inp"},
+    {"mlp.router", "ffn_gate_inp"},
+    {"self_attn.sinks", "attn_sinks", {}, "weight"},
     {"block_sparse_moe.gate", "ffn_gate_inp"},
     {"mlp.experts.gate_proj", "ffn_gate_exps"},
     {"mlp.experts.up_proj", "ffn_up_exps"},
@@ -117,6 +151,16 @@ constexpr NamePair kLayerNames[] = {
     {"block_sparse_moe.experts.gate_proj", "ffn_gate_exps"},
     {"block_sparse_moe.experts.up_proj", "ffn_up_exps"},
     {"block_sparse_moe.experts.down_proj", "ffn_down_exps"},
+    {"mlp.gate.e_score_correction_bias", "exp_probs_b", {}, "bias"},
+    {"self_attn.q_a_proj", "attn_q_a"},
+    {"self_attn.q_a_layernorm", "attn_q_a_norm"},
+    {"self_attn.q_b_proj", "attn_q_b"},
+    {"self_attn.kv_a_proj_with_mqa", "attn_kv_a_mqa"},
+    {"self_attn.kv_a_layernorm", "attn_kv_a_norm"},
+    {"self_attn.kv_b_proj", "attn_kv_b"},
+    {"mlp.shared_experts.gate_proj", "ffn_gate_shexp"},
+    {"mlp.shared_experts.up_proj", "ffn_up_shexp"},
+    {"mlp.shared_experts.down_proj", "ffn_down_shexp"},
     {"mlp.shared_expert.gate_proj", "ffn_gate_shexp"},
     {"mlp.shared_expert.up_proj", "ffn_up_shexp"},
     {"mlp.shared_expert.down_proj", "ffn_down_shexp"},
@@ -134,14 +178,20 @@ bool has_tensor(const Architecture& architecture, std::string_view name) {
   const auto has = [&](std::span<const LayerTensor> group) {
     return std::ranges::find(group, name, &LayerTensor::name) != group.end();
   };
-  return std::ranges::any_of(layer_tensors(architecture, {}), has) || has(architecture.experts);
+  return std::ranges::any_of(layer_tensors(architecture, {}, 0), has) || has(architecture.experts);
 }
 
-/// "weight", "bias": what follows the last dot.
+/// "weight", "bias": what follows the last dot; all other names are whole.
 std::pair<std::string_view, std::string_view> cut_part(std::string_view name) {
   const size_t dot = name.rfind('.');
-  if (dot == name.npos) return {name, {}};
-  return {name.substr(0, dot), name.substr(dot + 1)};
+  const std::string_view part = dot == name.npos ? "" : name.substr(dot + 1);
+  if (part != "weight" && part != "bias") return {name, {}};
+  return {name.substr(0, dot), part};
+}
+
+/// The inverse.
+std::string joined(std::string_view name, std::string_view part) {
+  return part.empty() ? std::string(name) : fmt::format("{}.{}", name, part);
 }
 
 /// Multimodal checkpoints have the text model under names of their own.
@@ -167,7 +217,7 @@ std::optional<std::string> gguf_name(std::string_view full, const Architecture& 
   const std::string name = plain_name(full);
   const auto [whole, part] = cut_part(name);
   for (const NamePair& pair : kModelNames) {
-    if (pair.checkpoint == whole) return fmt::format("{}.{}", pair.gguf, part);
+    if (pair.checkpoint == whole) return joined(pair.gguf, part);
   }
   if (!whole.starts_with(kLayerPrefix)) return std::nullopt;
   const std::string_view rest = whole.substr(kLayerPrefix.size());
@@ -180,11 +230,13 @@ std::optional<std::string> gguf_name(std::string_view full, const Architecture& 
   for (const auto& [block, group] : {std::pair("self_attn.", "attn_"), std::pair("mlp.", "ffn_")}) {
     const std::string_view own = rest.substr(dot + 1);
     if (own.starts_with(block))
-      other = fmt::format("blk.{}.{}{}.{}", layer, group, own.substr(std::string_view(block).size()), part);
+      other =
+          joined(fmt::format("blk.{}.{}{}", layer, group, own.substr(std::string_view(block).size())), part);
   }
   for (const NamePair& pair : kLayerNames) {
     if (pair.checkpoint != rest.substr(dot + 1) || has_tensor(architecture, pair.without)) continue;
-    const std::string gguf = fmt::format("{}.{}", pair.gguf, part);
+    if (pair.part.empty() == part.empty()) continue;
+    const std::string gguf = joined(pair.gguf, pair.part.empty() ? part : pair.part);
     if (has_tensor(architecture, gguf)) return fmt::format("blk.{}.{}", layer, gguf);
     other = fmt::format("blk.{}.{}", layer, gguf);
   }
@@ -194,7 +246,7 @@ std::optional<std::string> gguf_name(std::string_view full, const Architecture& 
 std::string checkpoint_name(std::string_view gguf, const Architecture& architecture) {
   const auto [whole, part] = cut_part(gguf);
   for (const NamePair& pair : kModelNames) {
-    if (pair.gguf == whole) return fmt::format("{}.{}", pair.checkpoint, part);
+    if (pair.gguf == whole) return joined(pair.checkpoint, part);
   }
   if (!whole.starts_with("blk.")) return std::string(gguf);
   const std::string_view rest = whole.substr(4);
@@ -203,10 +255,20 @@ std::string checkpoint_name(std::string_view gguf, const Architecture& architect
   for (const NamePair& pair : kLayerNames) {
     if (pair.gguf != rest.substr(dot + 1)) continue;
     const std::string name =
-        fmt::format("{}{}.{}.{}", kLayerPrefix, rest.substr(0, dot), pair.checkpoint, part);
+        joined(fmt::format("{}{}.{}", kLayerPrefix, rest.substr(0, dot), pair.checkpoint),
+               pair.part.empty() ? part : "");
     if (gguf_name(name, architecture) == gguf) return name;
   }
   return std::string(gguf);
+}
+
+std::optional<int64_t> layer_of(std::string_view full) {
+  const std::string name = plain_name(full);
+  if (!name.starts_with(kLayerPrefix)) return std::nullopt;
+  int64_t layer = 0;
+  const char* begin = name.data() + kLayerPrefix.size();
+  const auto [end, error] = std::from_chars(begin, name.data() + name.size(), layer);
+  return error == std::errc() && end != begin ? std::optional(layer) : std::nullopt;
 }
 
 bool is_unused(std::string_view name) {

@@ -26,6 +26,13 @@ struct ConfigKey {
 struct RefusedField {
   const char* name;
   std::string_view feature;
+  double harmless = 0;
+};
+
+/// How the experts' matrices lie where those of all are one tensor.
+enum class FusedExperts {
+  halves,  // [experts, rows, columns]; gate's rows before up's
+  turned,  // gpt-oss: [experts, columns, rows] unless they are quantised; gate's and up's rows by turns
 };
 
 struct CheckpointKind {
@@ -35,6 +42,8 @@ struct CheckpointKind {
   bool tied = false;            // where tie_word_embeddings is absent
   double rope_base = 10000;     // where rope_theta is absent
   double norm_offset = 0;       // norms multiply by the weight and so much
+  FusedExperts fused = FusedExperts::halves;
+  bool sigmoid = false;  // experts are chosen by sigmoids, and biases
   std::span<const ConfigKey> keys = {};
 };
 
@@ -49,6 +58,9 @@ std::span<const RefusedField> refused_fields();
 std::optional<std::string> gguf_name(std::string_view name, const Architecture& architecture);
 /// The inverse, for messages: the name itself where there is none.
 std::string checkpoint_name(std::string_view gguf, const Architecture& architecture);
+
+/// N of model.layers.N.
+std::optional<int64_t> layer_of(std::string_view name);
 
 /// Buffers and parts of a model that this program has no use for.
 bool is_unused(std::string_view name);

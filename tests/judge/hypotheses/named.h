@@ -71,10 +71,10 @@ inline void expect_named(const NamedCase& c) {
 /// (tests/e2e/architectures_isolate_test.cpp), types with high bits or small scales (hypothesis_test.cpp,
 /// misread_weights_test.cpp), fused attention (gaps_test.cpp), recorded operands (seen_operands_test.cpp),
 /// other rows than the cache's (tests/e2e/cases_test.cpp).
-inline constexpr std::array<std::string_view, 13> kElsewhere = {
-    "keys_before_rope", "cache_half",      "rope_added",  "wrong_bias",     "softcap_order",
-    "attention_sink",   "swiglu_oai",      "rope_yarn",   "rope_magnitude", "code_bits",
-    "scale_misread",    "softmax_rescale", "operand_read"};
+inline constexpr std::array<std::string_view, 14> kElsewhere = {
+    "keys_before_rope", "cache_half",    "rope_added",      "wrong_bias",   "softcap_order",
+    "attention_sink",   "swiglu_oai",    "rope_yarn",       "rope_factors", "rope_magnitude",
+    "code_bits",        "scale_misread", "softmax_rescale", "operand_read"};
 
 /// Every hypothesis of the group has a case.
 inline void expect_complete(std::span<const Hypothesis> group, const std::vector<NamedCase>& cases) {

@@ -166,7 +166,7 @@ struct PlainSite {
     return *m.layers[static_cast<size_t>(of_layer)].of(of);
   }
   PlainMatrix weight() const { return plain_matrix(tensor(stage, layer)); }
-  Row times_input(const PlainMatrix& matrix) const { return times(matrix, in(inputs_of(stage)[0])); }
+  Row times_input(const PlainMatrix& matrix) const { return times(matrix, in(common_input(stage))); }
   double angle(size_t pair) const {
     return static_cast<double>(position) *
            std::pow(config().rope_base,

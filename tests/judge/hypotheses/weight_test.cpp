@@ -75,7 +75,7 @@ double as_bf16(double x) { return static_cast<double>(bf16_to_f32(f32_to_bf16(st
 std::function<Row(const PlainSite&)> summed_in(double (*round)(double)) {
   return [round](const PlainSite& s) {
     const PlainMatrix w = s.weight();
-    const Row& x = s.in(inputs_of(s.stage)[0]);
+    const Row& x = s.in(common_input(s.stage));
     Row y;
     for (size_t i = 0; i < w.n; ++i) {
       double sum = 0;
@@ -88,7 +88,7 @@ std::function<Row(const PlainSite&)> summed_in(double (*round)(double)) {
 
 std::function<Row(const PlainSite&)> input_in(double (*round)(double)) {
   return [round](const PlainSite& s) {
-    return test::times(s.weight(), test::mapped(s.in(inputs_of(s.stage)[0]), round));
+    return test::times(s.weight(), test::mapped(s.in(common_input(s.stage)), round));
   };
 }
 
@@ -119,7 +119,7 @@ double sum_of(const Row& x, size_t begin, size_t end) {
 
 /// Activations in blocks of 32 int8 with one scale.
 Row int8_input(const PlainSite& s) {
-  Row x = s.in(inputs_of(s.stage)[0]);
+  Row x = s.in(common_input(s.stage));
   for (size_t begin = 0; begin < x.size(); begin += 32) {
     float largest = 0;
     for (size_t i = begin; i < begin + 32; ++i) largest = std::max(largest, std::abs(x[i]));
