@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,8 @@ def folders_of_llama():
     """Where a llama-simple is: each is another version."""
     on_path = shutil.which("llama-simple")
     built = glob.glob(str(CACHE / "llama.cpp/*/build/bin/llama-simple"))
-    return [pathlib.Path(program).parent for program in ([on_path] if on_path else []) + sorted(built)]
+    newest_first = sorted(built, key=lambda path: [int(n) for n in re.findall(r"\d+", path)], reverse=True)
+    return [pathlib.Path(program).parent for program in ([on_path] if on_path else []) + newest_first]
 
 
 def run(greta, llama, blocks):
