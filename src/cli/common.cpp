@@ -40,7 +40,7 @@ void add_engine_options(Command& command, CommonOptions& options) {
   command.option("--sim-input", options.sim_input, "what a simulated matrix unit multiplies")
       .one_of({"bf16", "f16"});
   command.flag("--invariant", options.invariant, "on sim devices: one order of sums in both phases");
-  command.option("--context", options.n_context, "tokens that the run is for: LongRoPE's factors go by it")
+  command.option("--context", options.n_context, "tokens that the run is for (LongRoPE asks)")
       .range(1, std::numeric_limits<int32_t>::max())
       .takes("N");
   command.option("--isa", options.isa, "scalar, avx2, avx512; default: GRETA_ISA or widest").takes("ISA");

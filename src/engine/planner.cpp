@@ -90,7 +90,8 @@ class Planner {
     BufferId gate, up, act;
   };
   FfnBuffers ffn_buffers(const std::string& of, int64_t width) {
-    return {buffer(of + "gate", width), buffer(of + "up", width), buffer(of + "act", width)};
+    const BufferId gate = buffer(of + "gate", width);
+    return {gate, buffer(of + "up", width), buffer(of + "act", width)};
   }
 
   void make_latent_buffers() {

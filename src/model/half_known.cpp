@@ -148,8 +148,8 @@ void bind_known_layer(const ModelFile& file, const Parts& parts, const LayerTens
     }
   }
   for (const StageInfo& row : kStageTable) {
-    const bool optional_norm = is_optional(row.stage) && is_norm(row.kind);
-    if (optional_norm && layer.of(row.stage) == nullptr) config.lacks.set(static_cast<size_t>(row.stage));
+    const bool told_by_weight = is_of_latent(row.stage) || (is_optional(row.stage) && is_norm(row.kind));
+    if (told_by_weight && layer.of(row.stage) == nullptr) config.lacks.set(static_cast<size_t>(row.stage));
   }
 }
 

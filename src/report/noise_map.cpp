@@ -6,6 +6,7 @@
 #include <cmath>
 #include <map>
 #include <set>
+#include <string_view>
 
 namespace greta::report {
 namespace {
@@ -17,9 +18,16 @@ std::string trimmed(std::string line) {
   return line + "\n";
 }
 
+/// Between columns; none where that many do not fit a terminal.
+std::string_view gap_between(size_t columns) {
+  constexpr size_t kTerminal = 80;
+  return kMargin + 2 * columns <= kTerminal ? " " : "";
+}
+
 /// The names written downwards, ending above their columns.
 std::string heading(const std::vector<Stage>& stages) {
   size_t height = 0;
+  const std::string_view gap = gap_between(stages.size());
   for (const Stage stage : stages) height = std::max(height, name(stage).size());
   std::string text;
   for (size_t row = 0; row < height; ++row) {
@@ -27,7 +35,7 @@ std::string heading(const std::vector<Stage>& stages) {
     for (const Stage stage : stages) {
       const std::string_view word = name(stage);
       const size_t above = height - word.size();
-      line += fmt::format(" {}", row < above ? ' ' : word[row - above]);
+      line += fmt::format("{}{}", gap, row < above ? ' ' : word[row - above]);
     }
     text += trimmed(line);
   }
@@ -73,7 +81,7 @@ std::string drawn(const NoiseMap& map) {
   for (size_t i = 0; i < map.layers.size(); ++i) {
     text += fmt::format("{:>{}}", map.layers[i], kMargin);
     for (const std::optional<double>& ratio : map.ratios[i])
-      text += fmt::format(" {}", ratio ? noise_mark(*ratio) : '-');
+      text += fmt::format("{}{}", gap_between(map.stages.size()), ratio ? noise_mark(*ratio) : '-');
     text += "\n";
   }
   std::string last;

@@ -82,6 +82,8 @@ def run_example(greta, llama):
     source = next(llama.parents[1].glob("*/vendor/llama.cpp"), None)
     if source is None:
         return print(f"not run: examples/llama_h.cpp with {llama}: its headers are not there")
+    if "llama_model_load_from_file" not in (source / "include/llama.h").read_text():
+        return print(f"not run: examples/llama_h.cpp with {llama}: its llama.h is of before January 2025")
     with tempfile.TemporaryDirectory(prefix="greta-llama-") as name:
         program, bundle = pathlib.Path(name) / "llama_h", pathlib.Path(name) / "bundle"
         subprocess.run(["c++", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-I", REPOSITORY / "include",

@@ -303,8 +303,8 @@ constexpr std::string_view kDescribes = "corrupted_elements";
 /// What makes one number of many that are not zero.
 constexpr std::array<std::string_view, 2> kOfOneValue{"saturation", "non_finite"};
 
-/// Whether all that is wrong is one number other than zero: a limit, or NaN. What else is equal to it is so by
-/// chance.
+/// Whether all that is wrong is one number other than zero: a limit, or NaN. What else is equal to it is so
+/// by chance.
 bool is_one_value(const Evidence& evidence) {
   std::set<uint32_t> values;
   for (const Observation& seen : evidence.observations) {

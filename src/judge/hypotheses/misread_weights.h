@@ -38,8 +38,8 @@ std::shared_ptr<OwnedMatrix> reorder_rope_rows(const Tensor& weight, int64_t hea
                                                bool to_pairs);
 
 /// The fields of 32 weights: value i is d * (scale[h] * code[i] - zero_scale[h] * offset) + m * min, of half
-/// h = i / 16. Types without small scales and minima have ones there. A kernel that takes zero points off by sums of
-/// activations reads their scale by itself.
+/// h = i / 16. Types without small scales and minima have ones there. A kernel that takes zero points off by
+/// sums of activations reads their scale by itself.
 struct WeightBlock {
   double d = 0, m = 0;
   int scale[2] = {1, 1}, zero_scale[2] = {1, 1};

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
 #include <numeric>
 #include <set>
 
@@ -514,7 +515,7 @@ std::vector<Candidate> misread(const Suspect& s, std::string_view hypothesis) {
                        return std::ranges::any_of(x, [](double value) { return value != 0; });
                      });
   std::vector<Candidate> candidates;
-  std::vector<Misreading> related;
+  std::vector<std::pair<double, Misreading>> related;  // by cosine
   for (const Misreading& reading : readings_of(*weight, hypothesis, weight_label(s.at.stage))) {
     if (s.kind() == StageKind::embedding) {
       candidates.push_back(embedded(reading));
@@ -524,11 +525,15 @@ std::vector<Candidate> misread(const Suspect& s, std::string_view hypothesis) {
     if (like.explained > kLike) {
       candidates.push_back(with_weight(reading.matrix(*weight), reading.title));
     } else if (like.cosine > kRelated) {
-      related.push_back(reading);
+      related.emplace_back(like.cosine, reading);
     }
   }
   if (!candidates.empty()) return candidates;
-  for (const Misreading& reading : related) add_in_parts(s, reading, candidates);
+  // Each takes passes over the weight, part by part; the right one is among the most alike.
+  constexpr size_t kTried = 3;
+  std::ranges::stable_sort(related, std::greater{}, [](const auto& one) { return one.first; });
+  for (size_t i = 0; i < std::min(kTried, related.size()); ++i)
+    add_in_parts(s, related[i].second, candidates);
   return candidates;
 }
 
