@@ -30,7 +30,7 @@ void run_compare(const CompareOptions& options, Context& context) {
   if (model) say_not_known(*model);
   for (const Bundle* bundle : {&a, &b}) {
     if (model) {
-      check_bundle(*bundle, *model, options.force);
+      check_fits(*bundle, *model, options.force);
     } else {
       check_intact(*bundle, options.force);
     }

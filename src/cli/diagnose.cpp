@@ -40,7 +40,7 @@ void run_diagnose(const DiagnoseOptions& options, Context& context) {
   const Bundle bundle = joined(recorded);
   Model model = has_model ? open_known_model(options.common.model) : Model{};
   say_not_known(model);
-  has_model ? check_bundle(bundle, model, options.force) : check_intact(bundle, options.force);
+  has_model ? check_fits(bundle, model, options.force) : check_intact(bundle, options.force);
   if (!options.out.empty()) make_directory(options.out, options.force);
   std::optional<Progress> progress(std::in_place);
   const auto step = judging(*progress, "interrupted");

@@ -8,7 +8,6 @@
 #include "cli/progress.h"
 #include "cli/verdict_output.h"
 #include "io/output_file.h"
-#include "judge/bundle_check.h"
 #include "judge/judge.h"
 #include "report/format.h"
 #include "report/stored_verdict.h"
@@ -26,7 +25,7 @@ Verdict judged(const ReportOptions& options) {
   const Stopwatch clock;
   const Bundle bundle = joined(read_bundle(options.path));
   Model model = open_model(options.common.model);
-  check_bundle(bundle, model, options.force);
+  check_fits(bundle, model, options.force);
   Progress progress;
   return completed(
       judge(bundle, model,

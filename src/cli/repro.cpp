@@ -6,11 +6,11 @@
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "cli/progress.h"
+#include "cli/verdict_output.h"
 #include "io/json_fields.h"
 #include "io/json_number.h"
 #include "io/output_file.h"
 #include "io/safetensors.h"
-#include "judge/bundle_check.h"
 #include "judge/exhibit.h"
 #include "judge/judge.h"
 #include "report/page.h"
@@ -84,7 +84,7 @@ void run_repro(const ReproOptions& options, Context&) {
   std::optional<Verdict> verdict;
   if (options.common.model.empty()) verdict = report::read_verdict(options.path);
   Model model = open_model(model_of(options, verdict ? &*verdict : nullptr));
-  check_bundle(bundle, model, options.force);
+  check_fits(bundle, model, options.force);
   if (!verdict) {
     Progress progress;
     verdict = judge(bundle, model,

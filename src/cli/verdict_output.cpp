@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "cli/output.h"
+#include "judge/bundle_check.h"
 #include "report/format.h"
 
 namespace greta::cli {
@@ -24,6 +25,11 @@ void add_format_option(Command& command, CommonOptions& options) {
 
 void add_archive_option(Command& command, CommonOptions& options) {
   command.flag("--archive", options.archive, "all of --out in artifacts.tgz as well, to hand on");
+}
+
+void check_fits(const Bundle& bundle, Model& model, bool force) {
+  const std::string taken = check_bundle(bundle, model, force);
+  if (!taken.empty()) say(stderr, "greta: note: {}: {}\n", bundle.path, taken);
 }
 
 void say_not_known(const Model& model) {

@@ -137,9 +137,7 @@ void add_whatif(Program& program, Context& context) {
       .takes("LIST");
   add_prompt_options(command, matrix);
   command.option("--layers", matrix.layers, "all, 0, 0-3 or 0,5,29").shows_default().takes("LIST");
-  command.option("--inject", matrix.inject, "a bug in all but the reference")
-      .takes("FAULT")
-      .repeatable();
+  command.option("--inject", matrix.inject, "a bug in all but the reference").takes("FAULT").repeatable();
   command.option("--out", matrix.out, "directory for report.html, whatif.json, drift.svg").takes("DIR");
   command.flag("--force", matrix.force, "write into a directory that exists");
   add_engine_options(command, matrix.common);

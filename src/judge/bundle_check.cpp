@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "base/error.h"
+#include "judge/judge.h"
 #include "judge/stage_problem.h"
 
 namespace greta {
@@ -61,6 +63,42 @@ int64_t context_of(const Bundle& bundle) {
   return most;
 }
 
+/// Stages that turn, where the model says so.
+std::set<At> turning_stages(const Bundle& bundle) {
+  std::set<At> places;
+  for (const Event& event : bundle.events) {
+    const std::optional<Stage> stage = stage_from_name(event.stage);
+    if (stage && info(*stage).kind == StageKind::rope) places.insert({event.layer, *stage});
+  }
+  return places;
+}
+
+/// LongRoPE's table goes by the context that an engine was started for, which may be longer than any position
+/// shows. Where the manifest does not say it, the long table is taken if by it fewer stages are wrong.
+std::string settle_table(const Bundle& bundle, Model& model) {
+  const std::set<At> turning = turning_stages(bundle);
+  if (model.rope_long == nullptr || model.rope_freqs != model.rope_short || turning.empty() ||
+      bundle.manifest.contains("context"))
+    return "";
+  const auto wrong = [&] {
+    return judge(bundle, model, {.causes = Causes::none, .only = &turning}).findings.size();
+  };
+  const int64_t shown = model.config.context;
+  const size_t by_short = wrong();
+  if (by_short == 0) return "";
+  set_context(model, model.config.rope_original + 1);
+  const size_t by_long = wrong();
+  if (by_long >= by_short) {
+    set_context(model, shown);
+    return "";
+  }
+  return fmt::format(
+      "the manifest has no \"context\": LongRoPE's long factors are taken, as the recorded RoPE shows; by "
+      "the "
+      "short ones {} of its stages would be wrong, by these {} are",
+      by_short, by_long);
+}
+
 }  // namespace
 
 void check_intact(const Bundle& bundle, bool force) {
@@ -72,11 +110,12 @@ void check_intact(const Bundle& bundle, bool force) {
       bundle.path, bundle.notes.front());
 }
 
-void check_bundle(const Bundle& bundle, Model& model, bool force) {
+std::string check_bundle(const Bundle& bundle, Model& model, bool force) {
   set_context(model, context_of(bundle));
   check_intact(bundle, force);
   if (!force) check_hash(bundle, model);
   for (const Event& event : bundle.events) check_event(bundle, event, model.config);
+  return settle_table(bundle, model);
 }
 
 }  // namespace greta

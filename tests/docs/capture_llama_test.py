@@ -24,11 +24,11 @@ MODEL = CACHE / "models/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def folders_of_llama():
-    """Where a llama-simple is: each is another version."""
+    """Where a llama-simple is: the one on the path, else the newest that was built."""
     on_path = shutil.which("llama-simple")
     built = glob.glob(str(CACHE / "llama.cpp/*/build/bin/llama-simple"))
-    newest_first = sorted(built, key=lambda path: [int(n) for n in re.findall(r"\d+", path)], reverse=True)
-    return [pathlib.Path(program).parent for program in ([on_path] if on_path else []) + newest_first]
+    by_version = sorted(built, key=lambda path: [int(n) for n in re.findall(r"\d+", path)])
+    return [pathlib.Path(program).parent for program in ([on_path] if on_path else by_version[-1:])]
 
 
 def run(greta, llama, blocks):
@@ -47,8 +47,9 @@ def run(greta, llama, blocks):
             print(f"run: {block.place} with {llama}")
 
 
-# Rows of the embedding without a token: llama.cpp refuses such a file.
-REFUSED = {"tuned"}
+# Rows of the embedding without a token: llama.cpp refuses such a file. Latent attention: capture does not follow it.
+REFUSED = {"tuned": "llama.cpp does not load it", "deepseek2": "capture does not follow latent attention",
+           "deepseek2_lite": "capture does not follow latent attention"}
 # What a file leaves open and llama.cpp reads otherwise than the model's authors: the report says so (docs/capture.md).
 OPEN = {"gpt-oss": "YaRN's borders rounded to whole pairs, which the file leaves open"}
 
@@ -58,7 +59,7 @@ def run_architectures(greta, llama):
     with tempfile.TemporaryDirectory(prefix="greta-llama-") as name:
         for archive in sorted((REPOSITORY / "tests/goldens/architectures").glob("*.tgz")):
             if archive.stem in REFUSED:
-                print(f"not run: {archive.stem}: llama.cpp does not load it")
+                print(f"not run: {archive.stem}: {REFUSED[archive.stem]}")
                 continue
             folder = pathlib.Path(name) / archive.stem
             folder.mkdir()
@@ -82,8 +83,6 @@ def run_example(greta, llama):
     source = next(llama.parents[1].glob("*/vendor/llama.cpp"), None)
     if source is None:
         return print(f"not run: examples/llama_h.cpp with {llama}: its headers are not there")
-    if "llama_model_load_from_file" not in (source / "include/llama.h").read_text():
-        return print(f"not run: examples/llama_h.cpp with {llama}: its llama.h is of before January 2025")
     with tempfile.TemporaryDirectory(prefix="greta-llama-") as name:
         program, bundle = pathlib.Path(name) / "llama_h", pathlib.Path(name) / "bundle"
         subprocess.run(["c++", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-I", REPOSITORY / "include",
