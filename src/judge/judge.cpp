@@ -278,6 +278,12 @@ Places places_of(const std::vector<const PhaseRecord*>& phases, const Convicted&
   return places;
 }
 
+void tell_places(const std::vector<CellRecord>& records, const std::vector<const PhaseRecord*>& phases,
+                 const OraclePass& oracle, const std::function<void(const Places&)>& tell) {
+  const Convicted convicted = convict(records, oracle);
+  if (!convicted.convictions.empty()) tell(places_of(phases, convicted, oracle));
+}
+
 /// Says what is wrong in the first layer before the others are judged.
 void tell_first_layer(std::vector<CellRecord>& records, const std::vector<const PhaseRecord*>& phases,
                       OraclePass::Options options, const std::function<void(const Places&)>& tell) {
@@ -445,6 +451,8 @@ Verdict judge(const Bundle& recorded, const Model& model, const JudgeOptions& op
   for (const PhaseRecord* phase : phases) oracle.add(*phase);
   oracle.run();
 
+  // Before what may take some back: that takes longer than to judge.
+  if (options.on_places) tell_places(records, phases, oracle, options.on_places);
   std::vector<Flag> flags = withdraw_contradictions(phases, oracle, options.threads);
   withdraw_over_wrong_gaps(phases, oracle);
   append(flags, right_by_what_was_not_read(phases, oracle));
@@ -452,8 +460,6 @@ Verdict judge(const Bundle& recorded, const Model& model, const JudgeOptions& op
     flags.push_back({FlagKind::harness_suspect, {}, "GRETA's own: " + std::move(why)});
   append(flags, logits_of_other_rows(phases));
   Convicted convicted = convict(records, oracle);
-  if (options.on_places && !convicted.convictions.empty())
-    options.on_places(places_of(phases, convicted, oracle));
   std::vector<Finding> findings = findings_of(convicted.convictions, options.threads, options.causes);
   append(flags, withdraw_undeclared(phases, convicted.convictions, findings, oracle));
 

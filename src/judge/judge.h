@@ -30,7 +30,8 @@ struct JudgeOptions {
   Share part = {};                     // of all stages: into `known`, the verdict is of no use
   KnownJudgements* known = nullptr;    // of earlier calls: equal data are judged once
   Step step = {};                      // of the stages held against the oracle
-  // Called where some are wrong: in the first layer, as soon as that is judged, and in all.
+  // Called where some are wrong: in the first layer, as soon as that is judged, and in all, before what
+  // contradicts itself is taken back.
   std::function<void(const Places&)> on_places = {};
 };
 
