@@ -1,5 +1,5 @@
-// LongRoPE has two tables, and which one an engine takes goes by the context that it was started for. A recording
-// that does not say it is judged by what its RoPE shows; one that is wrong by either is wrong.
+// LongRoPE has two tables, and which one an engine takes goes by the context that it was started for. A
+// recording that does not say it is judged by what its RoPE shows; one that is wrong by either is wrong.
 
 #include <gmock/gmock.h>
 
