@@ -1,9 +1,11 @@
 // Projections that read the wrong weight, or the right one in the wrong order.
 
+#include <algorithm>
 #include <span>
 #include <utility>
 
 #include "base/error.h"
+#include "base/parallel.h"
 #include "fault/bank.h"
 #include "fault/matrix.h"
 
@@ -12,11 +14,17 @@ namespace {
 
 /// Element (i, j) of W [n, k] is taken from place j * n + i of its row-major buffer:
 /// for a square weight the transpose.
-void read_column_major(Matrix& w, const TwinSite&) {
+void read_column_major(Matrix& w, const TwinSite& site) {
+  constexpr int64_t kRows = 16;  // a line of the buffer serves so many
   const std::vector<float> buffer = w.data;
-  for (int64_t i = 0; i < w.n; ++i) {
-    for (int64_t j = 0; j < w.k; ++j) w.at(i, j) = buffer[static_cast<size_t>(j * w.n + i)];
-  }
+  parallel_for(site.engine.options().threads, static_cast<size_t>((w.n + kRows - 1) / kRows),
+               [&](size_t tile) {
+                 const int64_t first = static_cast<int64_t>(tile) * kRows, end = std::min(first + kRows, w.n);
+                 for (int64_t j = 0; j < w.k; ++j) {
+                   for (int64_t i = first; i < end; ++i)
+                     w.at(i, j) = buffer[static_cast<size_t>(j * w.n + i)];
+                 }
+               });
 }
 
 /// The row that turns as element (pair, half) of its head stands where the other order of rows has it: `to`
