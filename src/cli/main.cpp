@@ -48,7 +48,7 @@ std::optional<Answer> run(std::string name, std::vector<std::string> arguments, 
 /// Recordings come and go, run by run: their memory stays the program's. (Given back to the system and taken
 /// anew it costs 5 % of an isolate that finds everything wrong.)
 static void keep_freed_memory() {
-  mallopt(M_MMAP_THRESHOLD, 128 << 20);
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);  // the most that glibc takes
   mallopt(M_TRIM_THRESHOLD, 256 << 20);
   mallopt(M_TOP_PAD, 64 << 20);
 }
