@@ -8,15 +8,10 @@
 namespace greta {
 namespace {
 
-/// By the engine's own kernel, with `change` made to its arguments; none where the op has no bias.
+/// run_changed(); none where the op has no bias.
 template <class Change>
 Wrong with_bias(const TwinSite& site, Change change) {
-  if (site.call().bias == nullptr) return {};
-  return [kernel = site.call().kernel, change](const WrongCall& call) {
-    KernelArgs args = call.args;
-    change(args);
-    kernel->run(args, {0, 1});
-  };
+  return site.call().bias == nullptr ? Wrong{} : run_changed(site, change);
 }
 
 Wrong no_bias(TwinSite& site) {

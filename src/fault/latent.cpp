@@ -89,16 +89,6 @@ double by_unrotated_width(const ModelConfig& config) {
   return std::sqrt(static_cast<double>(config.query_dim()) / static_cast<double>(config.latent.nope));
 }
 
-/// The op's kernel with other numbers.
-template <class Change>
-Wrong run_changed(const TwinSite& site, Change change) {
-  return [kernel = site.call().kernel, change](const WrongCall& call) {
-    KernelArgs args = call.args;
-    change(args);
-    kernel->run(args, {0, 1});
-  };
-}
-
 Wrong choice_without_bias(TwinSite& site) {
   return run_changed(site, [](KernelArgs& args) { args.bias = nullptr; });
 }

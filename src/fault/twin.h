@@ -88,6 +88,16 @@ void run_on(const KernelInfo& kernel, KernelArgs args, const View& in, Isa isa);
 /// else by the f32 kernel on the rounded activations.
 Wrong multiply_by(const TwinSite& site, std::shared_ptr<const PackedWeight> weight);
 
+/// The op's own kernel, on one thread, with `change` made to its arguments.
+template <class Change>
+Wrong run_changed(const TwinSite& site, Change change) {
+  return [kernel = site.call().kernel, change](const WrongCall& call) {
+    KernelArgs args = call.args;
+    change(args);
+    kernel->run(args, {0, 1});
+  };
+}
+
 /// Calls body(row of out, column) -> new value for every element of out.
 template <class Body>
 void set_each(const View& out, Body body) {

@@ -8,9 +8,9 @@
 #include <filesystem>
 #include <functional>
 
-#include "io/archive.h"
 #include "model/gguf.h"
 #include "model/model_files.h"
+#include "model/tiny_file.h"
 
 namespace greta {
 namespace {
@@ -20,28 +20,10 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
 
-/// The tiny model of an architecture: bytes that the Model points into.
-struct TinyFile {
-  explicit TinyFile(const std::string& architecture)
-      : files(read_archive(GRETA_SOURCE_DIR "/tests/goldens/architectures/" + architecture + ".tgz",
-                           [](const std::string&) { return true; })),
-        model(bind_model(parse_gguf(gguf(), architecture))) {}
-
-  std::span<const std::byte> gguf() const {
-    for (const auto& [name, bytes] : files) {
-      if (name.ends_with(".gguf")) return bytes;
-    }
-    throw std::runtime_error("no GGUF");
-  }
-
-  std::map<std::string, std::vector<std::byte>> files;
-  Model model;
-};
-
 class Architectures : public testing::TestWithParam<const char*> {};
 
 TEST_P(Architectures, AreReadAlike) {
-  EXPECT_THAT(readings_that_differ(TinyFile(GetParam()).model), IsEmpty());
+  EXPECT_THAT(readings_that_differ(test::TinyFile(GetParam()).model), IsEmpty());
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Architectures,
@@ -104,7 +86,7 @@ std::vector<Misreading> misreadings() {
 
 TEST(SecondReading, TellsWhatTheFirstHasOtherwise) {
   for (const Misreading& misreading : misreadings()) {
-    TinyFile file(misreading.architecture);
+    test::TinyFile file(misreading.architecture);
     misreading.make(file.model);
     EXPECT_THAT(readings_that_differ(file.model), Contains(HasSubstr(misreading.says)))
         << misreading.architecture;

@@ -4,35 +4,17 @@
 #include <gmock/gmock.h>
 
 #include <cmath>
-#include <stdexcept>
 
-#include "io/archive.h"
 #include "judge/judge.h"
 #include "judge/stage_problem.h"
 #include "model/gguf.h"
 #include "model/model_files.h"
+#include "model/tiny_file.h"
 
 namespace greta {
 namespace {
 
 using testing::HasSubstr;
-
-struct TinyGptOss {
-  TinyGptOss()
-      : files(read_archive(GRETA_SOURCE_DIR "/tests/goldens/architectures/gpt-oss.tgz",
-                           [](const std::string&) { return true; })),
-        model(bind_model(parse_gguf(gguf(), "gpt-oss"))) {}
-
-  std::span<const std::byte> gguf() const {
-    for (const auto& [name, bytes] : files) {
-      if (name.ends_with(".gguf")) return bytes;
-    }
-    throw std::runtime_error("no GGUF");
-  }
-
-  std::map<std::string, std::vector<std::byte>> files;
-  Model model;
-};
 
 /// How an engine makes a phase's angles.
 using Reading = std::function<void(YarnRope& yarn)>;
@@ -73,7 +55,7 @@ void add(Bundle& bundle, const Model& model, const char* phase, int64_t first, i
 }
 
 Verdict judged(const Reading& prefill, const Reading& decode) {
-  const TinyGptOss file;
+  const test::TinyFile file("gpt-oss");
   Bundle bundle;
   bundle.manifest = {{"schema", "greta.trace/1"}, {"aligned", false}};
   bundle.manifest["experiments"] = {{{"name", "E0"}, {"force_route", "auto"}, {"force_gemm", false}}};

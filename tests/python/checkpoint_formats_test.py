@@ -128,18 +128,22 @@ class Directories(unittest.TestCase):
         self.assertIn(("decode0", 1, "experts_out"), hashes)
         self.assertEqual(hashes, self.hashes(self.folder / "plain", "p"))
 
+    def refusal(self, tensors, config, command, *options):
+        """The one line with which a command refuses such a directory."""
+        folder = self.folder / f"bad{len(list(self.folder.glob('bad*')))}"
+        tiny.write(folder, tensors, config)
+        run = subprocess.run([self.greta, command, "-m", folder, *options], capture_output=True, text=True)
+        self.assertEqual((run.returncode, run.stderr.count("\n")), (2, 1), run.stderr)
+        return run.stderr
+
     def test_gpt_oss_that_is_wrong(self):
         config, tensors = tiny.gpt_oss_model(np.random.default_rng(9))
         name = "model.layers.1.mlp.experts.gate_up_proj"
 
         def said_of(change, said=config):
-            folder = self.folder / f"bad{len(list(self.folder.glob('bad*')))}"
             changed = dict(tensors)
             change(changed)
-            tiny.write(folder, changed, said)
-            run = subprocess.run([self.greta, "plan", "-m", folder], capture_output=True, text=True)
-            self.assertEqual((run.returncode, run.stderr.count("\n")), (2, 1), run.stderr)
-            return run.stderr
+            return self.refusal(changed, said, "plan")
 
         self.assertIn("expected [experts, 2 rows, columns]", said_of(
             lambda t: t.__setitem__(name, np.zeros((5, 64, 63), np.float32))))
@@ -221,13 +225,9 @@ class Directories(unittest.TestCase):
         attention, mlp = "model.layers.1.self_attn.", "model.layers.1.mlp."
 
         def said_of(change=lambda t: None, **said):
-            folder = self.folder / f"bad{len(list(self.folder.glob('bad*')))}"
             changed = dict(tensors)
             change(changed)
-            tiny.write(folder, changed, {**config, **said})
-            run = subprocess.run([self.greta, "plan", "-m", folder], capture_output=True, text=True)
-            self.assertEqual((run.returncode, run.stderr.count("\n")), (2, 1), run.stderr)
-            return run.stderr
+            return self.refusal(changed, {**config, **said}, "plan")
 
         def put(name, *shape):
             return lambda t: t.__setitem__(name, np.zeros(shape, np.float32))
@@ -253,15 +253,10 @@ class Directories(unittest.TestCase):
         tensors |= {f"{name}.weight": np.zeros(shape, np.float32) for name, shape in tiny.matrices().items()}
 
         def said_of(**scaling):
-            folder = self.folder / f"bad{len(list(self.folder.glob('bad*')))}"
             rope = {"rope_type": "longrope", "original_max_position_embeddings": 16, "short_factor": [1.0] * 8,
                     "long_factor": [2.0] * 8, **scaling}
             config = {"model_type": "llama", **tiny.SIZES, "rope_scaling": {k: v for k, v in rope.items() if v}}
-            tiny.write(folder, tensors, config)
-            run = subprocess.run([self.greta, "run", "-m", folder, "-p", "abc" * 9, "-n", "1"], capture_output=True,
-                                 text=True)
-            self.assertEqual((run.returncode, run.stderr.count("\n")), (2, 1), run.stderr)
-            return run.stderr
+            return self.refusal(tensors, config, "run", "-p", "abc" * 9, "-n", "1")
 
         self.assertIn("--context 28 takes the long ones", said_of())
         self.assertIn('"long_factor" is missing', said_of(long_factor=None))
@@ -340,13 +335,9 @@ class Directories(unittest.TestCase):
         name = "model.layers.1.mlp.experts.2.up_proj.weight"
 
         def said_of(change):
-            folder = self.folder / f"bad{len(list(self.folder.glob('bad*')))}"
             changed = dict(tensors)
             change(changed)
-            tiny.write(folder, changed, config)
-            run = subprocess.run([self.greta, "info", "-m", folder], capture_output=True, text=True)
-            self.assertEqual((run.returncode, run.stderr.count("\n")), (2, 1), run.stderr)
-            return run.stderr
+            return self.refusal(changed, config, "info")
 
         self.assertIn("expert 2 is missing", said_of(lambda t: t.pop(name)))
         self.assertIn("expert 0's is F32 of [32, 64]", said_of(

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <functional>
 #include <map>
 #include <numeric>
 #include <set>
@@ -71,18 +72,22 @@ std::optional<WrongRow> telling_row_of(const Suspect& s) {
   return best;
 }
 
+/// What weights of a head make of a KV head's values; position p reads slot_of(p).
+template <class SlotOf>
+std::vector<double> mixed(const WrongRow& row, int64_t head, int64_t kv, const SlotOf& slot_of) {
+  std::vector<double> made(static_cast<size_t>(row.d));
+  for (int64_t p = 0; p <= row.own && p < row.seen_slots(); ++p) {
+    for (int64_t i = 0; i < row.d; ++i)
+      made[static_cast<size_t>(i)] += row.operand(head, p) * row.cached(1, slot_of(p), kv, i);
+  }
+  return made;
+}
+
 /// What a head makes of another's query, or weights, and of a KV head.
 std::vector<double> made_by(const WrongRow& row, int64_t head, int64_t kv) {
+  if (!row.scores) return mixed(row, head, kv, std::identity{});
   std::vector<double> made;
-  if (row.scores) {
-    for (int64_t slot = 0; slot <= row.own; ++slot) made.push_back(row.score(head, kv, slot));
-    return made;
-  }
-  made.assign(static_cast<size_t>(row.d), 0.0);
-  for (int64_t slot = 0; slot <= row.own && slot < row.seen_slots(); ++slot) {
-    for (int64_t i = 0; i < row.d; ++i)
-      made[static_cast<size_t>(i)] += row.operand(head, slot) * row.cached(1, slot, kv, i);
-  }
+  for (int64_t slot = 0; slot <= row.own; ++slot) made.push_back(row.score(head, kv, slot));
   return made;
 }
 
@@ -243,15 +248,8 @@ std::vector<Candidate> tiles_of_mix(const WrongRow& row) {
     for (const TileMap& map : kTileMaps) {
       const auto slot_of = [&](int64_t p) { return std::min(map.slot(p, tile), row.slots - 1); };
       bool same = true;
-      for (int64_t head = 0; head < row.heads && same; ++head) {
-        std::vector<double> made(static_cast<size_t>(row.d));
-        for (int64_t p = 0; p <= row.own && p < row.seen_slots(); ++p) {
-          for (int64_t i = 0; i < row.d; ++i)
-            made[static_cast<size_t>(i)] +=
-                row.operand(head, p) * row.cached(1, slot_of(p), row.kv_head(head), i);
-        }
-        same = holds(row, head, made);
-      }
+      for (int64_t head = 0; head < row.heads && same; ++head)
+        same = holds(row, head, mixed(row, head, row.kv_head(head), slot_of));
       if (!same) continue;
       Reading how;
       how.slot = [slot = map.slot, tile](int64_t p) { return slot(p, tile); };

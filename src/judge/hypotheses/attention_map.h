@@ -8,7 +8,8 @@ namespace greta {
 /// Query heads, or heads of weights, and KV heads in another order than the model's.
 std::vector<Candidate> heads_read(const Suspect& s);
 
-/// Dims of the query in another order than the keys', where a row sees more positions than a head has dims.
+/// Dims of the query in another order than the keys': any, where a row sees more positions than a head has
+/// dims, else that of a transposed tile.
 std::vector<Candidate> dims_read(const Suspect& s);
 
 /// Slots of some positions, where these are not their own.

@@ -22,11 +22,6 @@ struct Sight {
   const WeightBlocks& right;  // of this row
   const Tensor& weight;
   int64_t row;
-
-  /// Of row + by, inside the matrix.
-  WeightBlocks other(int64_t by) const {
-    return blocks_of(weight, std::clamp<int64_t>(row + by, 0, row_count(weight) - 1));
-  }
 };
 
 struct FieldReading {
@@ -112,19 +107,6 @@ void low_bits_of_quarter(const Sight& s, const std::array<size_t, 4>& from) {
   });
 }
 
-void scales_of_row(const Sight& s, int64_t by) {
-  const WeightBlocks other = s.other(by);
-  each(s, [&](WeightBlock& block, size_t b) { copy_scale(block, other[b]); });
-}
-
-void scales_and_minima_of_row(const Sight& s, int64_t by) {
-  const WeightBlocks other = s.other(by);
-  each(s, [&](WeightBlock& block, size_t b) {
-    copy_scale(block, other[b]);
-    copy_min(block, other[b]);
-  });
-}
-
 /// Scales, and minima, of row `row`; none, where there is no such row.
 void fields_of_row(const Sight& s, int64_t row, bool minima) {
   const bool is_there = row >= 0 && row < row_count(s.weight);
@@ -134,6 +116,13 @@ void fields_of_row(const Sight& s, int64_t row, bool minima) {
     if (minima) copy_min(block, other[b]);
   });
 }
+
+/// Row + by, inside the matrix.
+int64_t row_beside(const Sight& s, int64_t by) {
+  return std::clamp<int64_t>(s.row + by, 0, row_count(s.weight) - 1);
+}
+void scales_of_row(const Sight& s, int64_t by) { fields_of_row(s, row_beside(s, by), false); }
+void scales_and_minima_of_row(const Sight& s, int64_t by) { fields_of_row(s, row_beside(s, by), true); }
 
 /// Of `of` rows the next one, of the last of them the first.
 int64_t next_of(const Sight& s, int64_t of) {
