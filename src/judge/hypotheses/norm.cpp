@@ -132,14 +132,20 @@ std::vector<Candidate> norm_eps(const Suspect& s) {
   const double most = seen ? seen->value + seen->uncertainty : 0;
   const bool is_small = seen && seen->value < seen->uncertainty;
   const auto title = [&](double eps) {
-    const bool known = !is_small || eps > most;
-    const char *en = known ? "the eps of {} is {:.3g}, not {:.3g}"
-                           : "the eps of {} is at most {:.1g}, not {:.3g}",
-               *es = known ? "el eps de {} es {:.3g} en lugar de {:.3g}"
-                           : "el eps de {} es {:.1g} como mucho, en lugar de {:.3g}";
-    const double told = known ? eps : most;
-    return Text{fmt::format(fmt::runtime(en), s.name(), told, own),
-                fmt::format(fmt::runtime(es), s.name(), told, own)};
+    const std::string_view stage = s.name();
+    if (!is_small || eps > most) {
+      return Text{fmt::format("the eps of {} is {:.3g}, not {:.3g}", stage, eps, own),
+                  fmt::format("el eps de {} es {:.3g} en lugar de {:.3g}", stage, eps, own)};
+    }
+    // What the rows leave open may reach to the model's own.
+    if (most > own / 2) {
+      return Text{fmt::format("the eps of {} is less than {:.3g}", stage, own),
+                  fmt::format("el eps de {} es menor que {:.3g}", stage, own)};
+    }
+    const double digit = std::pow(10, std::floor(std::log10(most)));
+    const double told = std::ceil(most / digit) * digit;
+    return Text{fmt::format("the eps of {} is at most {:.1g}, not {:.3g}", stage, told, own),
+                fmt::format("el eps de {} es {:.1g} como mucho, en lugar de {:.3g}", stage, told, own)};
   };
   std::vector<Candidate> candidates;
   for (const double eps : {0.0, 1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2}) {
